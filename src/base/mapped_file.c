@@ -1,0 +1,75 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path,
+                                   struct kl_error *err)
+{
+    *file = (struct kl_mapped_file){0};
+    enum kl_status status = KL_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return kl_fail_errno(err, "cannot open %s", path);
+
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        status = kl_fail_errno(err, "cannot read the size of %s", path);
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        status = kl_fail(err, KL_ERR_INVALID, "%s is not a regular file", path);
+        goto out;
+    }
+    if (st.st_size > 0) {
+        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (data == MAP_FAILED) {
+            status = kl_fail_errno(err, "cannot map %s", path);
+            goto out;
+        }
+        file->data = data;
+        file->size = (size_t)st.st_size;
+    }
+    file->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    file->path = strdup(path);
+    if (file->path == NULL) {
+        kl_mapped_file_close(file);
+        status = kl_fail_memory(err, "a file name", strlen(path) + 1);
+    }
+out:
+    close(fd);
+    return status;
+}
+
+void kl_mapped_file_close(struct kl_mapped_file *file)
+{
+    if (file->data != NULL)
+        munmap((void *)(uintptr_t)file->data, file->size);
+    free(file->path);
+    *file = (struct kl_mapped_file){0};
+}
+
+static void advise(const struct kl_mapped_file *file, size_t offset, size_t len, int advice)
+{
+    if (file->data == NULL || offset >= file->size)
+        return;
+    if (len > file->size - offset)
+        len = file->size - offset;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t start = offset & ~(page - 1);
+    madvise((void *)(uintptr_t)(file->data + start), len + (offset - start), advice);
+}
+
+void kl_mapped_file_will_need(const struct kl_mapped_file *file, size_t offset, size_t len)
+{
+    advise(file, offset, len, MADV_WILLNEED);
+}
+
+void kl_mapped_file_dont_need(const struct kl_mapped_file *file, size_t offset, size_t len)
+{
+    advise(file, offset, len, MADV_DONTNEED);
+}

@@ -1,0 +1,30 @@
+/*
+ * A file mapped read-only. The pages are the page cache's: shared between processes, evictable,
+ * and not part of our anonymous memory. The mapping lives until _close; the name is copied.
+ */
+#ifndef KL_BASE_MAPPED_FILE_H
+#define KL_BASE_MAPPED_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct kl_mapped_file {
+    const uint8_t *data; /* NULL when size is 0 */
+    size_t size;
+    int64_t mtime_ns; /* modification time when it was opened */
+    char *path;
+};
+
+/* Fails with KL_ERR_NOT_FOUND or KL_ERR_IO; a directory or a device is refused. */
+enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path,
+                                   struct kl_error *err);
+void kl_mapped_file_close(struct kl_mapped_file *file);
+
+/* Hints to the system for a part of the mapping (rounded outwards to pages): that it is needed
+ * soon (read ahead), and that it is not needed any more (leaves our resident memory). */
+void kl_mapped_file_will_need(const struct kl_mapped_file *file, size_t offset, size_t len);
+void kl_mapped_file_dont_need(const struct kl_mapped_file *file, size_t offset, size_t len);
+
+#endif

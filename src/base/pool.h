@@ -1,0 +1,38 @@
+/*
+ * A pool of threads that run one job at a time, split into items.
+ *
+ * Items are handed out from an atomic counter, so a thread whose core is taken by a neighbour
+ * delays the job by the item it holds and not by a fixed share. The caller works too and returns
+ * when every item is done. Waiting is a short spin, then a futex: an idle pool uses no CPU.
+ * Only one thread may call _run at a time (the engine thread, or the command line).
+ */
+#ifndef KL_BASE_POOL_H
+#define KL_BASE_POOL_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+#define KL_POOL_MAX_THREADS 64
+#define KL_POOL_MAX_ITEMS   ((size_t)1 << 19)
+
+struct kl_pool;
+
+/* n_threads counts the caller: 1 starts no thread at all. */
+enum kl_status kl_pool_open(size_t n_threads, struct kl_pool **pool, struct kl_error *err);
+void kl_pool_close(struct kl_pool *pool);
+
+size_t kl_pool_threads(const struct kl_pool *pool);
+
+/* worker: 0 for the caller, 1..n-1 for the others; for per-thread scratch memory. */
+typedef void kl_pool_fn(void *context, size_t item, size_t worker);
+
+/* Runs fn for item 0..n_items-1, each once, in no set order; n_items <= KL_POOL_MAX_ITEMS.
+ * What was written before the call is seen by every item, what items wrote is seen after it. */
+void kl_pool_run(struct kl_pool *pool, size_t n_items, kl_pool_fn *fn, void *context);
+
+/* How many threads this process may really use: the affinity mask, and the cgroup's CPU quota
+ * rounded up (v2 cpu.max, v1 cpu.cfs_*). At least 1. */
+size_t kl_usable_cpus(void);
+
+#endif

@@ -1,0 +1,131 @@
+/*
+ * Many requests, one batch per step: all that the server and the commands see of the model.
+ *
+ * The engine thread owns the forward pass, the KV cache and sampling. Everything here may be
+ * called from any one thread (the HTTP thread, or a command's main thread): requests go in through
+ * a queue, events come out through one bounded ring per request, and kl_engine_wake_fd becomes
+ * readable when there are any. No call waits for the engine, except _open and _close.
+ *
+ * While a request's ring is full because nobody polls, that request pauses; others do not notice.
+ */
+#ifndef KL_ENGINE_ENGINE_H
+#define KL_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+struct kl_engine;
+struct kl_request;
+
+struct kl_engine_options {
+    size_t ctx_size;      /* longest sequence, prompt and answer, tokens */
+    size_t parallel;      /* requests that run together */
+    size_t queue_size;    /* requests that may wait for a place */
+    size_t prefill_chunk; /* most prompt tokens in one step; decode goes on between steps */
+    size_t n_threads;
+};
+
+#define KL_MAX_STOPS     8
+#define KL_MAX_STOP_SIZE 256 /* bytes of one stop string */
+
+/* How the next token is chosen. temperature 0 is greedy: the most likely token, the lower id among
+ * equals. Otherwise: repetition penalty, then temperature, top_k, top_p, min_p, then a draw. */
+struct kl_sampling {
+    float temperature;        /* 0 or more */
+    float top_p;              /* (0, 1]; 1: off */
+    float min_p;              /* [0, 1); 0: off */
+    uint32_t top_k;           /* 0: off */
+    float repetition_penalty; /* > 0; 1: off; over prompt and answer */
+    uint64_t seed;            /* same seed, same draw */
+};
+
+struct kl_request_options {
+    const int32_t *tokens; /* the prompt; copied */
+    size_t n_tokens;
+    size_t max_tokens; /* of the answer; cut down to what the context has room for */
+    struct kl_sampling sampling;
+    /* The answer ends before the first of these; copied. Text that may be the beginning of one is
+     * held back until it is decided. */
+    const char *const *stops;
+    size_t n_stops;
+};
+
+enum kl_finish {
+    KL_FINISH_STOP,      /* the model ended its turn, or a stop string came */
+    KL_FINISH_LENGTH,    /* max_tokens, or the context is full */
+    KL_FINISH_CANCELLED, /* by kl_request_cancel */
+    KL_FINISH_ERROR      /* see error */
+};
+const char *kl_finish_name(enum kl_finish finish); /* "stop", "length", "cancelled", "error" */
+
+enum kl_event_type {
+    KL_EVENT_QUEUED,  /* position: how many stand before it; again whenever that changes */
+    KL_EVENT_PREFILL, /* done of total prompt tokens computed */
+    KL_EVENT_TEXT,    /* a piece of the answer, valid UTF-8, whole code points */
+    KL_EVENT_DONE     /* always the last one, exactly once */
+};
+
+/* One token's text is at most 1 KiB (the tokenizer refuses longer ones); to it comes what was held
+ * back for a stop string. */
+#define KL_EVENT_TEXT_SIZE (2 * 1024 + 16)
+
+struct kl_event {
+    enum kl_event_type type;
+    uint32_t position;        /* QUEUED */
+    uint32_t done, total;     /* PREFILL */
+    uint32_t n_tokens;        /* TEXT: tokens generated so far */
+    uint32_t text_len;        /* TEXT */
+    enum kl_finish finish;    /* DONE */
+    /* DONE: what it cost. Seconds are wall time. */
+    uint32_t prompt_tokens, cached_tokens, answer_tokens;
+    double queue_seconds, prefill_seconds, decode_seconds;
+    char text[KL_EVENT_TEXT_SIZE]; /* TEXT: the piece; DONE with KL_FINISH_ERROR: why. NUL-ended */
+};
+
+/* Starts the engine thread. model and tokenizer must outlive it. */
+enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_tokenizer *tokenizer,
+                              const struct kl_engine_options *options, struct kl_engine **engine,
+                              struct kl_error *err);
+/* Cancels what runs and joins the thread. All requests must have been released before. */
+void kl_engine_close(struct kl_engine *engine);
+
+/* Puts a request into the queue. KL_ERR_INVALID: an option out of range (the text says which);
+ * KL_ERR_LIMIT: the prompt leaves no room for an answer in ctx_size; KL_ERR_BUSY: queue is full. */
+enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_request_options *options,
+                                struct kl_request **request, struct kl_error *err);
+
+/* The next event of a request; false when there is none now. */
+bool kl_request_poll(struct kl_request *request, struct kl_event *event);
+
+/* Asks for the end; the work stops within a layer's time, wherever it is. KL_EVENT_DONE still
+ * comes. May be called again. */
+void kl_request_cancel(struct kl_request *request);
+
+/* Gives the handle up; cancels it first if it still runs. Never waits. */
+void kl_request_release(struct kl_request *request);
+
+/* A descriptor that is readable when some request has events; kl_engine_wake_clear before polling
+ * all of them. */
+int kl_engine_wake_fd(const struct kl_engine *engine);
+void kl_engine_wake_clear(struct kl_engine *engine);
+
+struct kl_engine_stats {
+    size_t running, queued;
+    size_t parallel, queue_size, ctx_size;
+    size_t kv_used_tokens, kv_max_tokens;
+    uint64_t requests_finished, requests_cancelled, requests_failed, requests_refused;
+    uint64_t prompt_tokens, answer_tokens; /* computed since the start */
+    /* seconds from submit to the end, over the last up to 256 requests that were not cancelled;
+     * 0 before the first */
+    double latency_p50, latency_p95;
+    /* measured speeds over the recent past, tokens/s; 0 before the first */
+    double prefill_speed, decode_speed;
+};
+void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * What a CPU does fast: pointers and sizes in, numbers out. No allocation, no threads, no files.
+ *
+ * One table of functions per tier (scalar, avx2, ...). The scalar tier is the specification: it is
+ * written with the same lanes, the same order of summation and the same fused multiply-adds, and
+ * every other tier gives the same bits. That is possible because each output element has one fixed
+ * order of summation over k, which does not depend on how many rows are computed together.
+ */
+#ifndef KL_KERNELS_KERNELS_H
+#define KL_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "kernels/packing.h"
+
+/* Tokens in a KV page; also the tile of attention. Four vectors of 8 floats; 8 KiB for a head of
+ * 64, so the two halves of a tile in f32 (16 KiB) stay in any L1. */
+#define KL_KV_PAGE_TOKENS 32
+
+/* Rows of numbers quantised to int8, one scale per KL_BLOCK: x[i] ~ q[i] * scale[i / KL_BLOCK]. */
+struct kl_activations {
+    int8_t *q;      /* [n, k], -127..127; 32-byte aligned rows (k % 32 == 0) */
+    float *scale;   /* [n, k / 32] */
+    int32_t *sum;   /* [n, k / 32]: sum of the block's q */
+    size_t n;
+    size_t k;
+};
+
+/* y[t * y_stride + r] = sum_k w[r, k] * x[t, k] for the rows r of groups [begin, end) and all t.
+ * w: packed groups of KL_LANES rows (packing.h), from group 0. y: room for whole groups.
+ * scratch: KL_MATMUL_SCRATCH bytes, 64-byte aligned, one per thread. */
+typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
+                          const struct kl_activations *x, float *y, size_t y_stride,
+                          void *scratch);
+
+struct kl_kernels {
+    const char *name;
+
+    /* One row: k % 32 == 0. scale = max|x| / 127, q = round to nearest even of x / scale. */
+    void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int32_t *sum);
+
+    /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0. */
+    void (*rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
+
+    /* Rotates pairs (x[i], x[i + dim/2]) by the angles whose cosines and sines are given
+     * ([dim / 2] each; "NEOX" pairing), in place; dim % 16 == 0. */
+    void (*rope)(float *x, const float *cosine, const float *sine, size_t dim);
+
+    /* out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; n % 8 == 0. */
+    void (*swiglu)(const float *gate, const float *up, size_t n, float *out);
+
+    /* One token's k and v ([dim] f32) to place `slot` of a page, rounded to f16. */
+    void (*kv_store)(const float *k, const float *v, size_t dim, uint16_t *k_page,
+                     uint16_t *v_page, size_t slot);
+
+    /* Softmax attention of n_heads query heads over one KV head.
+     * q, out: [n_heads, dim] f32; k_pages[i]: [dim, KL_KV_PAGE_TOKENS] f16; v_pages[i]:
+     * [KL_KV_PAGE_TOKENS, dim] f16; the first n_positions positions count. dim % 8 == 0, at most
+     * KL_MAX_HEAD_DIM. One walk over the pages with a running maximum ("flash attention",
+     * Dao 2022; Milakov and Gimelshein 2018), page by page from position 0.
+     * scratch: kl_attend_scratch(n_heads) bytes, 64-byte aligned. */
+    void (*attend)(const float *q, size_t n_heads, size_t dim, const uint16_t *const *k_pages,
+                   const uint16_t *const *v_pages, size_t n_positions, float score_scale,
+                   float *out, void *scratch);
+
+    /* Indexed by enum kl_quant; NULL where the type cannot be a matrix. */
+    kl_matmul_fn *matmul[KL_PACKING_TYPES];
+};
+
+#define KL_MAX_HEAD_DIM 256
+
+/* An unpacked panel of one group: KL_PANEL_BLOCKS blocks of 8 x 32 bytes and two rows of 8 floats
+ * (scales, minima), so that it stays in a 32 KiB L1 beside the activations. */
+#define KL_PANEL_BLOCKS   64
+#define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_BLOCKS * (256 + 2 * 32 + 32))
+
+size_t kl_attend_scratch(size_t n_heads);
+
+/* The best tier this CPU has, or the one called `name` ("scalar", "avx2"); "auto" is the best.
+ * KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */
+enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
+                                 struct kl_error *err);
+
+/* The i-th tier compiled into the program, best last; NULL past the end. Tests walk this. */
+const struct kl_kernels *kl_kernels_at(size_t i);
+/* What this CPU offers, for the log: "AVX2 FMA F16C". */
+const char *kl_cpu_features(void);
+
+#endif

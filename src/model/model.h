@@ -1,0 +1,117 @@
+/*
+ * Tokens to logits.
+ *
+ * A model is what does not change after loading: configuration and packed weights, shared by all
+ * threads. A forward owns the buffers and the thread pool of one caller (the engine thread, or a
+ * command). A sequence is the KV cache of one conversation. Numbers (the contract, see
+ * ARCHITECTURE.md): the logits of a token are the same bits whatever the number of threads, the
+ * rows it shares a batch with, or the way a prompt was cut into batches.
+ */
+#ifndef KL_MODEL_MODEL_H
+#define KL_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+#include "format/gguf.h"
+#include "kernels/kernels.h"
+
+/* From the file's hyper-parameters, every one checked against a closed range. */
+struct kl_config {
+    char architecture[16]; /* "qwen2" */
+    size_t n_layers;
+    size_t n_embd;   /* width of the residual stream */
+    size_t n_ff;     /* width of the feed-forward */
+    size_t n_heads;  /* query heads */
+    size_t n_kv_heads;
+    size_t head_dim;
+    size_t n_vocab;
+    size_t n_ctx_train; /* longest context the model was made for, tokens */
+    double rope_base;
+    float rms_eps;
+};
+
+struct kl_model;
+
+struct kl_model_options {
+    const struct kl_kernels *kernels; /* from kl_kernels_select */
+    /* Where packed weights are kept; NULL: packed into memory at each start. */
+    const char *packed_dir;
+    /* Called while weights are packed (first start only), done and total in bytes; may be NULL. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void *progress_context;
+};
+
+/* gguf must stay open as long as the model (the embedding table is read from it). */
+enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_options *options,
+                             struct kl_model **model, struct kl_error *err);
+void kl_model_close(struct kl_model *model);
+
+const struct kl_config *kl_model_config(const struct kl_model *model);
+const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
+/* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token
+ * (without the head) and of the head: for GB/s and GMAC/s. */
+struct kl_model_work {
+    uint64_t bytes_per_token; /* all layers and the output head */
+    uint64_t macs_per_token;  /* all layers */
+    uint64_t head_macs;
+};
+struct kl_model_work kl_model_work(const struct kl_model *model);
+
+/* ---- KV cache -------------------------------------------------------------------------------- */
+
+/* Pages of KL_KV_PAGE_TOKENS tokens, taken when a sequence grows and given back when it ends.
+ * One thread at a time. */
+struct kl_kv_cache;
+struct kl_sequence;
+
+/* max_tokens: a hard limit for all sequences together, rounded up to pages; nothing is allocated
+ * ahead. */
+enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
+                                struct kl_kv_cache **cache, struct kl_error *err);
+void kl_kv_cache_close(struct kl_kv_cache *cache); /* after all its sequences */
+size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache);  /* pages in use, in tokens */
+size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache);
+size_t kl_kv_bytes_per_token(const struct kl_model *model);
+
+enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **sequence,
+                               struct kl_error *err);
+void kl_sequence_free(struct kl_sequence *sequence);
+size_t kl_sequence_length(const struct kl_sequence *sequence); /* tokens in the cache */
+/* Makes room for `length` tokens in all; KL_ERR_MEMORY or KL_ERR_LIMIT leaves it as it was. */
+enum kl_status kl_sequence_reserve(struct kl_sequence *sequence, size_t length,
+                                   struct kl_error *err);
+/* Forgets all but the first `length` tokens and gives whole pages back. */
+void kl_sequence_truncate(struct kl_sequence *sequence, size_t length);
+
+/* ---- forward --------------------------------------------------------------------------------- */
+
+struct kl_forward;
+
+/* Buffers for batches of up to max_rows rows, and a pool of n_threads. */
+enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, size_t n_threads,
+                               struct kl_forward **forward, struct kl_error *err);
+void kl_forward_close(struct kl_forward *forward);
+
+/* One token of one sequence. The rows of a sequence stand in order and continue it without a gap;
+ * sequences may be mixed in any way. */
+struct kl_row {
+    struct kl_sequence *sequence;
+    int32_t token;
+    float *logits; /* [n_vocab] f32 to be filled, or NULL when nobody needs them */
+};
+
+/* Runs the rows and makes them part of their sequences. Room must have been reserved.
+ * stop (may be NULL) is asked at every layer; when it says true the call ends with
+ * KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
+enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows,
+                              size_t n_rows, bool (*stop)(void *context), void *context,
+                              struct kl_error *err);
+
+size_t kl_forward_max_rows(const struct kl_forward *forward);
+size_t kl_forward_bytes(const struct kl_forward *forward); /* memory it holds */
+
+#endif

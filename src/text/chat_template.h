@@ -1,0 +1,60 @@
+/*
+ * Conversations to prompts: the chat templates of the models, each rendered natively into spans.
+ *
+ * No template language is interpreted: the template in a model file is recognised by its SHA-256
+ * and mapped to one of ours; an unknown one is taken as ChatML with a warning. The scaffold is
+ * `special`, what people and tools wrote is not, so no content can forge a turn. Equal byte by
+ * byte to what Jinja2 makes of the model's own template (tests/fidelity).
+ */
+#ifndef KL_TEXT_CHAT_TEMPLATE_H
+#define KL_TEXT_CHAT_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "format/gguf.h"
+#include "text/tokenizer.h"
+
+/* A call the assistant made earlier. arguments: JSON text, put into the prompt as it is. */
+struct kl_tool_call {
+    const char *name;
+    const char *arguments;
+};
+
+struct kl_message {
+    const char *role; /* "system", "user", "assistant" or "tool" */
+    const char *content; /* NULL counts as empty */
+    size_t content_len;
+    const struct kl_tool_call *tool_calls;
+    size_t n_tool_calls;
+};
+
+struct kl_chat {
+    const struct kl_message *messages;
+    size_t n_messages;
+    const char *const *tools; /* JSON texts of the tools on offer */
+    size_t n_tools;
+    bool add_generation_prompt; /* end with the opening of the assistant's turn */
+};
+
+struct kl_chat_template; /* one of the built-in templates */
+
+/* Chooses by tokenizer.chat_template of the file; never fails: ChatML where there is no match.
+ * *known (may be NULL) says whether it was recognised. */
+const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf, bool *known);
+const char *kl_chat_template_name(const struct kl_chat_template *t);
+
+/* A rendered prompt. Spans point into text; both live until _release. */
+struct kl_prompt {
+    struct kl_buffer text;
+    struct kl_span *spans;
+    size_t n_spans;
+};
+
+enum kl_status kl_chat_render(const struct kl_chat_template *t, const struct kl_chat *chat,
+                              struct kl_prompt *out, struct kl_error *err);
+void kl_prompt_release(struct kl_prompt *prompt);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * Bytes to tokens and back: byte-level BPE as Qwen2 has it.
+ *
+ * text -> NFC (utf8proc) -> pre-tokenizer (a hand-written scanner) -> BPE in O(n log n) per piece.
+ * The vocabulary is read from a GGUF file's tokenizer.ggml.* keys and checked; the file may be
+ * closed afterwards. One tokenizer serves many threads, except while _add runs.
+ *
+ * Bytes that are not UTF-8 are replaced by U+FFFD by the rule of base/utf8.h before anything else.
+ */
+#ifndef KL_TEXT_TOKENIZER_H
+#define KL_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "format/gguf.h"
+
+struct kl_tokenizer;
+
+/* A piece of text. Special tokens ("<|im_end|>") are recognised only where `special` is true:
+ * what a user typed is never one. Spans that follow each other with no special token between them
+ * are tokenized as one text, as the reference does with the whole rendered prompt. */
+struct kl_span {
+    const char *text;
+    size_t len;
+    bool special;
+};
+
+struct kl_tokens {
+    int32_t *ids;
+    size_t len;
+    size_t allocated;
+};
+
+void kl_tokens_release(struct kl_tokens *tokens);
+enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id);
+
+enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer **tokenizer,
+                                 struct kl_error *err);
+void kl_tokenizer_close(struct kl_tokenizer *tokenizer);
+
+/* Adds one token to a loaded tokenizer; *id is its new id (the old size of the vocabulary), or the
+ * old id if it is there already. special: only recognised in special spans, and not shown. */
+enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text, size_t len,
+                                bool special, int32_t *id, struct kl_error *err);
+
+/* Appends the ids of the spans to *out (initialise it with {0}; release it). */
+enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
+                                   const struct kl_span *spans, size_t n_spans,
+                                   struct kl_tokens *out, struct kl_error *err);
+
+/* The raw bytes of a token (not NUL-terminated, may be part of a code point); NULL if id is out of
+ * range. */
+const char *kl_tokenizer_piece(const struct kl_tokenizer *tokenizer, int32_t id, size_t *len);
+
+/* A token that steers and is not shown ("<|im_start|>"). <tool_call> and its like are added tokens
+ * but not control tokens: they are shown. */
+bool kl_tokenizer_is_control(const struct kl_tokenizer *tokenizer, int32_t id);
+/* An answer ends with one of these (Qwen2.5: <|im_end|>, <|endoftext|>). */
+bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id);
+
+size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer);
+/* The id of a whole token given by its raw bytes, or -1. */
+int32_t kl_tokenizer_find(const struct kl_tokenizer *tokenizer, const char *text, size_t len);
+
+#endif
