@@ -1,0 +1,77 @@
+/*
+ * HTTP in front of an engine: the native and the OpenAI-compatible routes, the page, health.
+ *
+ * One libevent loop on the thread that calls kl_server_run owns every connection; nothing here
+ * computes. The engine, tokenizer and template belong to the caller and must outlive the server.
+ * This layer does not read files, parse options or print: it logs, and errors are values.
+ *
+ * All strings of the options are copied by kl_server_open.
+ */
+#ifndef KL_SERVER_SERVER_H
+#define KL_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+struct kl_server;
+
+struct kl_server_options {
+    /* Where to listen: an address ("127.0.0.1", "::1", "0.0.0.0") or a name of this machine.
+     * NULL: 127.0.0.1. port 0 takes any free one; kl_server_port tells which. */
+    const char *host;
+    uint16_t port;
+
+    /* With keys, everything but the page and /health needs one of them ("Authorization: Bearer
+     * KEY" or "x-api-key: KEY"). An address that others can reach is refused without keys, unless
+     * no_auth says that this is meant. */
+    const char *const *api_keys;
+    size_t n_api_keys;
+    bool no_auth;
+
+    /* Names beside localhost and the addresses themselves under which clients reach this server
+     * ("kinglet.lan"); a Host header with another name is refused. */
+    const char *const *allowed_hosts;
+    size_t n_allowed_hosts;
+
+    struct kl_engine *engine;
+    const struct kl_tokenizer *tokenizer;
+    const struct kl_chat_template *chat_template;
+
+    /* What /v1/models and /health tell. Requests may name the model by either. */
+    const char *model_name; /* "qwen2.5-0.5b-instruct" */
+    const char *model_file; /* base name of the file, or NULL */
+    int64_t model_created;  /* seconds since 1970, or 0 */
+    uint64_t model_bytes;   /* size of the file, or 0 */
+
+    /* On SIGTERM or SIGINT: how long running answers may go on; 0: KL_SERVER_STOP_SECONDS. */
+    unsigned stop_seconds;
+};
+
+#define KL_SERVER_STOP_SECONDS 5
+
+/* Checks the options, binds and listens. An address in use or not ours is KL_ERR_IO with a text
+ * that names it and says what to do; an unsafe combination of options is KL_ERR_INVALID. */
+enum kl_status kl_server_open(const struct kl_server_options *options, struct kl_server **server,
+                              struct kl_error *err);
+
+/* The port it listens on, and its address as a browser wants it: "http://127.0.0.1:7860". */
+uint16_t kl_server_port(const struct kl_server *server);
+const char *kl_server_url(const struct kl_server *server);
+
+/* Serves until it is told to stop; KL_OK then. While it runs it takes SIGINT and SIGTERM: the
+ * first stops accepting and lets running answers finish for stop_seconds, a second ends at once. */
+enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err);
+
+/* As the first signal does; for another thread or a signal handler. May be called again. */
+void kl_server_stop(struct kl_server *server);
+
+/* Ends and releases whatever is still there. NULL is allowed. */
+void kl_server_close(struct kl_server *server);
+
+#endif
