@@ -1,0 +1,200 @@
+"""What every Python test needs: the program, the models, and servers that are ended for sure.
+
+Environment (test.sh sets all of it; each has a default for a run by hand):
+  KINGLET_BUILD_DIR        the Meson build directory (build/release)
+  KINGLET_BIN              the program (found in the build directory)
+  KINGLET_TEST_MODEL       the real model (the first that `kinglet pull` left in the cache)
+  KINGLET_TEST_TINY_MODEL  a tiny random model (made once a session)
+A thing that is missing fails the tests that need it; nothing is skipped in silence.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+START_SECONDS = 120  # the first start repacks the weights, and sanitizer builds are slow
+STOP_SECONDS = 30
+MODELS = (
+    "qwen2.5-0.5b-instruct-q4_k_m.gguf",
+    "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+)
+
+
+def cache_dir():
+    """Where kinglet keeps its files (src/base/paths.h)."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "kinglet"
+
+
+def existing(path, what, variable):
+    path = Path(path)
+    if not path.is_file():
+        pytest.fail(f"{what}: {path} does not exist; build it with ./test.sh or set {variable}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def build_dir():
+    return Path(os.environ.get("KINGLET_BUILD_DIR", REPOSITORY / "build" / "release"))
+
+
+@pytest.fixture(scope="session")
+def kinglet(build_dir):
+    """The path of the program."""
+    default = build_dir / "src" / "cli" / "kinglet"
+    return existing(os.environ.get("KINGLET_BIN", default), "the program", "KINGLET_BIN")
+
+
+@pytest.fixture(scope="session")
+def model_path():
+    """The real model: Qwen2.5 0.5B in Q4_K_M."""
+    found = os.environ.get("KINGLET_TEST_MODEL")
+    if not found:
+        models = cache_dir() / "models"
+        found = next((models / m for m in MODELS if (models / m).is_file()), models / MODELS[1])
+    return existing(found, "the real model", "KINGLET_TEST_MODEL")
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model(tmp_path_factory):
+    """make_tiny_model(*options) -> path: runs tests/tools/make_tiny_model.py, once per options."""
+    made = {}
+
+    def make(*options):
+        if options not in made:
+            path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+            tool = TESTS / "tools" / "make_tiny_model.py"
+            subprocess.run([sys.executable, str(tool), str(path), *options], check=True)
+            made[options] = path
+        return made[options]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model_path(request):
+    """A random qwen2 model of 3 layers with the real one's mix of types; sense-free but quick."""
+    given = os.environ.get("KINGLET_TEST_TINY_MODEL")
+    if given:
+        return existing(given, "the tiny model", "KINGLET_TEST_TINY_MODEL")
+    return request.getfixturevalue("make_tiny_model")()
+
+
+@pytest.fixture(scope="session")
+def run_kinglet(kinglet):
+    """run_kinglet(*args, input=None, env=None, timeout=600, check=True) -> CompletedProcess with
+    stdout and stderr as bytes. Standard input is empty unless given."""
+
+    def run(*args, input=b"", env=None, timeout=600, check=True):
+        done = subprocess.run(
+            [str(kinglet), *map(str, args)],
+            input=input,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )
+        if check and done.returncode != 0:
+            pytest.fail(
+                f"kinglet {' '.join(map(str, args))} ended with {done.returncode}:\n"
+                + done.stderr.decode(errors="replace")[-4000:]
+            )
+        return done
+
+    return run
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A running `kinglet serve`."""
+
+    def __init__(self, command, port, log, env):
+        self.port = port
+        self.base_url = f"http://127.0.0.1:{port}"
+        self.log = Path(log)
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
+            )
+        self.pid = self.process.pid
+
+    def log_text(self):
+        return self.log.read_text(errors="replace")
+
+    def wait_until_listening(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            code = self.process.poll()
+            if code is not None:
+                pytest.fail(f"the server ended with {code} at its start:\n{self.log_text()[-4000:]}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        self.stop()
+        pytest.fail(f"the server did not listen in {START_SECONDS} s:\n{self.log_text()[-4000:]}")
+
+    def stop(self):
+        """Ends it (SIGTERM, and SIGKILL if that is not heard) and returns its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        return self.process.returncode
+
+
+@pytest.fixture(scope="session")
+def server_factory(kinglet, tmp_path_factory):
+    """start(*args, model, env=None) -> Server; the caller ends it."""
+
+    def start(*args, model, env=None):
+        port = free_port()
+        log = tmp_path_factory.mktemp("server") / "server.log"
+        command = [str(kinglet), "serve", "--model", str(model), "--port", str(port)]
+        command += [str(a) for a in args]
+        server = Server(command, port, log, {**os.environ, **(env or {})})
+        server.wait_until_listening()
+        return server
+
+    return start
+
+
+@pytest.fixture
+def start_server(server_factory, request):
+    """start_server(*args, model=None, env=None) -> Server on a free port of 127.0.0.1, listening,
+    with .base_url .port .pid .log .log_text() .stop(). model: the tiny one unless given. Every
+    server is ended when the test is."""
+    started = []
+
+    def start(*args, model=None, env=None):
+        if model is None:
+            model = request.getfixturevalue("tiny_model_path")
+        started.append(server_factory(*args, model=model, env=env))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(server_factory, model_path):
+    """One server on the real model for the whole session."""
+    server = server_factory(model=model_path)
+    yield server
+    server.stop()
