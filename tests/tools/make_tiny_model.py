@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Writes a tiny random qwen2 model: 3 layers, width 256, 661 tokens, 1.5 MB.
+
+It makes no sense, but everything about it is real: the architecture, the biases, the byte-level
+vocabulary with merges and control tokens, and any mix of the weight types. The same options give
+the same bytes.
+
+--types says how each kind of matrix is stored: KIND=TYPE[/TYPE...], several separated by commas.
+KIND is one of embd, output, q, k, v, o, gate, up, down, or all; with several types the layers take
+turns. Later ones win: --types all=Q8_0,down=Q6_K/Q4_K
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, GGML_QUANT_SIZES
+from gguf.quants import dequantize, quantize
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from gguf_file import GgufFile  # noqa: E402
+
+N_EMBD, N_FF, N_LAYERS, N_HEADS, N_KV_HEADS, HEAD_DIM = 256, 512, 3, 8, 2, 32
+CONTEXT, ROPE_BASE, EPS = 4096, 1e6, 1e-6
+N_MERGES = 500
+N_UNUSED = 6  # as the real one is padded; and 661 rows do not divide into groups of 8
+
+# The mix of the real Q4_K_M file.
+DEFAULT_TYPES = "all=Q5_0,v=Q8_0/Q5_0,down=Q6_K/Q4_K,output=Q8_0"
+KINDS = {
+    "embd": "token_embd.weight", "output": "output.weight",
+    "q": "blk.{}.attn_q.weight", "k": "blk.{}.attn_k.weight", "v": "blk.{}.attn_v.weight",
+    "o": "blk.{}.attn_output.weight", "gate": "blk.{}.ffn_gate.weight",
+    "up": "blk.{}.ffn_up.weight", "down": "blk.{}.ffn_down.weight",
+}  # fmt: skip
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>")
+USER_DEFINED_TOKENS = ("<tool_call>", "</tool_call>")
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama_token_type
+
+# What the merges are learnt from: English, Chinese, code, whitespace.
+CORPUS = """
+The quick brown fox jumps over the lazy dog. A small machine in the house can answer the questions
+of the people who live there, and it does not send what they say to anyone else. Hello, how are you?
+Write a function that returns the sum of the numbers, and say what it does in one sentence please.
+You are a helpful assistant. user system assistant What is the weather like today in the city?
+你好,请问今天天气怎么样?谢谢你的帮助,再见。请用中文写一个函数,判断一个字符串是不是回文。
+你好!我是一个助手,可以回答问题,也可以写代码。请问有什么可以帮助你的吗?谢谢!中国 北京 上海
+今天我们学习中文,明天我们写代码。这个问题的答案是什么?你好你好,谢谢谢谢。
+def add(a, b):
+    return a + b
+
+for (int i = 0; i < n; i++) {
+    printf("%d\\n", i);
+}
+if __name__ == "__main__":
+    print("hello world")
+"""
+
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content']"
+    " + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def byte_alphabet():
+    """GPT-2's way to write each byte as a printable character, in the order of Qwen's ids."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in printable]
+    table = {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
+    return table
+
+
+def words(text):
+    """The corpus cut so that no merge crosses what the Qwen2 split separates."""
+    word, kind = "", None
+    for c in text:
+        k = "letter" if c.isalpha() else "space" if c.isspace() else "digit" if c.isdigit() else "sign"
+        if k == kind != "digit" or (kind == "space" and word == " " and k != "digit"):
+            word, kind = word + c, k
+        else:
+            if word:
+                yield word
+            word, kind = c, k
+    yield word
+
+
+def learn_merges(text, n):
+    """Byte-pair merges by frequency; the first pair by spelling among equals."""
+    alphabet = byte_alphabet()
+    pieces = [[alphabet[b] for b in w.encode()] for w in words(text)]
+    merges = []
+    while len(merges) < n:
+        counts = {}
+        for piece in pieces:
+            for pair in zip(piece, piece[1:]):
+                counts[pair] = counts.get(pair, 0) + 1
+        best = min(counts, key=lambda pair: (-counts[pair], pair), default=None)
+        if best is None:
+            break
+        merges.append(best)
+        for piece in pieces:
+            i = 0
+            while i + 1 < len(piece):
+                if (piece[i], piece[i + 1]) == best:
+                    piece[i : i + 2] = [best[0] + best[1]]
+                i += 1
+    return merges
+
+
+def vocabulary():
+    merges = learn_merges(CORPUS, N_MERGES)
+    tokens = list(byte_alphabet().values())
+    for a, b in merges:
+        if a + b not in tokens:  # two merges may spell the same token
+            tokens.append(a + b)
+    types = [NORMAL] * len(tokens)
+    unused = [f"[PAD{i}]" for i in range(N_UNUSED)]
+    for group, kind in ((CONTROL_TOKENS, CONTROL), (USER_DEFINED_TOKENS, USER_DEFINED), (unused, UNUSED)):
+        tokens += group
+        types += [kind] * len(group)
+    return tokens, types, [f"{a} {b}" for a, b in merges]
+
+
+def random_k_blocks(kind, shape, std, rng):
+    """K types: random integers and scales, as the package gguf can not quantise to them. Weights
+    have mean 0 and about the given standard deviation; every scale field takes its full range."""
+    elements, size = GGML_QUANT_SIZES[kind]
+    n_blocks = shape[0] * shape[1] // elements
+    raw = rng.integers(0, 256, (n_blocks, size), dtype=np.uint8)
+    # The minima of Q4_K and Q5_K must take away the mean of the quants, 7.5 or 15.5.
+    mean = {GGMLQuantizationType.Q4_K: 7.5, GGMLQuantizationType.Q5_K: 15.5}.get(kind)
+    spread = rng.uniform(0.5, 1.5, n_blocks)
+
+    def put_scales(d):
+        half = np.float16(d * spread).view(np.uint16).reshape(-1, 1)
+        if mean is None:  # Q6_K ends with d
+            raw[:, -2:] = half.view(np.uint8)
+        else:  # they begin with d and dmin
+            least = np.float16(d * mean * spread).view(np.uint16).reshape(-1, 1)
+            raw[:, 0:2], raw[:, 2:4] = half.view(np.uint8), least.view(np.uint8)
+
+    put_scales(2.0**-10)
+    put_scales(2.0**-10 * std / float(dequantize(raw, kind).std()))
+    return raw.reshape(shape[0], -1)
+
+
+def parse_types(spec, tied):
+    chosen = {}
+    for part in f"{DEFAULT_TYPES},{spec}".strip(",").split(","):
+        kind, _, names = part.partition("=")
+        names = names.split("/")
+        if (kind != "all" and kind not in KINDS) or any(n not in TYPES for n in names):
+            raise SystemExit(f"--types: '{part}' is not KIND=TYPE[/TYPE...]; see --help")
+        for k in KINDS if kind == "all" else [kind]:
+            chosen[k] = [GGMLQuantizationType[n] for n in names]
+    if tied:
+        del chosen["output"]
+    return chosen
+
+
+def write_model(path, types, seed, template):
+    rng = np.random.default_rng(seed)
+    tokens, token_types, merges = vocabulary()
+    q_dim, kv_dim = N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM
+    # rows, columns and standard deviation: one over the root of the fan-in keeps the size of what
+    # flows. The embedding is small so that a tied head does not just repeat the last token.
+    shapes = {
+        "embd": (len(tokens), N_EMBD, 0.125), "output": (len(tokens), N_EMBD, 2 / N_EMBD**0.5),
+        "q": (q_dim, N_EMBD, 1 / N_EMBD**0.5), "k": (kv_dim, N_EMBD, 1 / N_EMBD**0.5),
+        "v": (kv_dim, N_EMBD, 1 / N_EMBD**0.5), "o": (N_EMBD, q_dim, 1 / q_dim**0.5),
+        "gate": (N_FF, N_EMBD, 1 / N_EMBD**0.5), "up": (N_FF, N_EMBD, 1 / N_EMBD**0.5),
+        "down": (N_EMBD, N_FF, 1 / N_FF**0.5),
+    }  # fmt: skip
+
+    w = GGUFWriter(path, "qwen2")
+    w.add_name("tiny random qwen2")
+    w.add_block_count(N_LAYERS)
+    w.add_context_length(CONTEXT)
+    w.add_embedding_length(N_EMBD)
+    w.add_feed_forward_length(N_FF)
+    w.add_head_count(N_HEADS)
+    w.add_head_count_kv(N_KV_HEADS)
+    w.add_rope_freq_base(ROPE_BASE)
+    w.add_layer_norm_rms_eps(EPS)
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("qwen2")
+    w.add_token_list(tokens)
+    w.add_token_types(token_types)
+    w.add_token_merges(merges)
+    w.add_eos_token_id(tokens.index("<|im_end|>"))
+    w.add_pad_token_id(tokens.index("<|endoftext|>"))
+    w.add_bos_token_id(tokens.index("<|endoftext|>"))
+    w.add_add_bos_token(False)
+    w.add_chat_template(template)
+    w.add_quantization_version(2)
+
+    def vector(name, n, mean, std):
+        w.add_tensor(name, rng.normal(mean, std, n).astype(np.float32))
+
+    def matrix(kind, layer):
+        names = types[kind]
+        quant = names[layer % len(names)]
+        rows, columns, std = shapes[kind]
+        if quant.name.endswith("_K"):
+            raw = random_k_blocks(quant, (rows, columns), std, rng)
+        else:
+            raw = quantize(rng.normal(0, std, (rows, columns)).astype(np.float32), quant)
+        w.add_tensor(KINDS[kind].format(layer), raw, raw_dtype=quant)
+
+    if "output" in types:
+        matrix("output", 0)
+    matrix("embd", 0)
+    for i in range(N_LAYERS):
+        vector(f"blk.{i}.attn_norm.weight", N_EMBD, 1, 0.1)
+        vector(f"blk.{i}.ffn_norm.weight", N_EMBD, 1, 0.1)
+        for kind, n, std in (("q", q_dim, 0.3), ("k", kv_dim, 1.0), ("v", kv_dim, 0.3)):
+            matrix(kind, i)
+            vector(f"blk.{i}.attn_{kind}.bias", n, 0, std)
+        for kind in ("o", "gate", "up", "down"):
+            matrix(kind, i)
+    vector("output_norm.weight", N_EMBD, 1, 0.1)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("path", type=Path)
+    p.add_argument("--types", default="", help=f"changes to {DEFAULT_TYPES}")
+    p.add_argument("--tied", action="store_true", help="no output matrix: the embedding is the head")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--template-from", type=Path, metavar="GGUF",
+                   help="take the chat template of this file instead of plain ChatML")  # fmt: skip
+    a = p.parse_args()
+    template = CHATML
+    if a.template_from:
+        template = GgufFile(a.template_from).metadata["tokenizer.chat_template"]
+    write_model(a.path, parse_types(a.types, a.tied), a.seed, template)
+
+
+if __name__ == "__main__":
+    main()
