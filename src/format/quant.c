@@ -77,8 +77,7 @@ static float load_f16(const uint8_t *p)
     return kl_f16_to_f32(load_u16(p));
 }
 
-/* ---- types without blocks ---------------------------------------------------------------------
- */
+/* ---- types without blocks ------------------------------------------------- */
 
 static void dequantize_f32(const void *blocks, size_t n_blocks, float *out)
 {
@@ -183,8 +182,7 @@ static void dequantize_q8_0(const void *blocks, size_t n_blocks, float *out)
     }
 }
 
-/* ---- super-blocks of 256 ----------------------------------------------------------------------
- */
+/* ---- super-blocks of 256 -------------------------------------------------- */
 
 enum {
     SUPER = 256,
@@ -266,8 +264,7 @@ static void dequantize_q6_k(const void *blocks, size_t n_blocks, float *out)
     }
 }
 
-/* ---- the table --------------------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------ */
 
 static const struct kl_quant_type types[] = {
     {KL_F32, "F32", 1, 4, dequantize_f32},
