@@ -21,9 +21,9 @@
 
 /* Rows of numbers quantised to int8, one scale per KL_BLOCK: x[i] ~ q[i] * scale[i / KL_BLOCK]. */
 struct kl_activations {
-    int8_t *q;      /* [n, k], -127..127; 32-byte aligned rows (k % 32 == 0) */
-    float *scale;   /* [n, k / 32] */
-    int32_t *sum;   /* [n, k / 32]: sum of the block's q */
+    int8_t *q;    /* [n, k], -127..127; 32-byte aligned rows (k % 32 == 0) */
+    float *scale; /* [n, k / 32] */
+    int16_t *sum; /* [n, k / 16]: sums of 16 q each (half a block: Q6_K has scales per 16) */
     size_t n;
     size_t k;
 };
@@ -32,14 +32,13 @@ struct kl_activations {
  * w: packed groups of KL_LANES rows (packing.h), from group 0. y: room for whole groups.
  * scratch: KL_MATMUL_SCRATCH bytes, 64-byte aligned, one per thread. */
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
-                          const struct kl_activations *x, float *y, size_t y_stride,
-                          void *scratch);
+                          const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
 
 struct kl_kernels {
     const char *name;
 
-    /* One row: k % 32 == 0. scale = max|x| / 127, q = round to nearest even of x / scale. */
-    void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int32_t *sum);
+    /* One row of activations: k % 32 == 0. scale = max|x| / 127, q = x / scale to nearest even. */
+    void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
 
     /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0. */
     void (*rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
@@ -52,15 +51,15 @@ struct kl_kernels {
     void (*swiglu)(const float *gate, const float *up, size_t n, float *out);
 
     /* One token's k and v ([dim] f32) to place `slot` of a page, rounded to f16. */
-    void (*kv_store)(const float *k, const float *v, size_t dim, uint16_t *k_page,
-                     uint16_t *v_page, size_t slot);
+    void (*kv_store)(const float *k, const float *v, size_t dim, uint16_t *k_page, uint16_t *v_page,
+                     size_t slot);
 
     /* Softmax attention of n_heads query heads over one KV head.
      * q, out: [n_heads, dim] f32; k_pages[i]: [dim, KL_KV_PAGE_TOKENS] f16; v_pages[i]:
      * [KL_KV_PAGE_TOKENS, dim] f16; the first n_positions positions count. dim % 8 == 0, at most
      * KL_MAX_HEAD_DIM. One walk over the pages with a running maximum ("flash attention",
      * Dao 2022; Milakov and Gimelshein 2018), page by page from position 0.
-     * scratch: kl_attend_scratch(n_heads) bytes, 64-byte aligned. */
+     * scratch: KL_ATTEND_SCRATCH(dim) bytes, 64-byte aligned. */
     void (*attend)(const float *q, size_t n_heads, size_t dim, const uint16_t *const *k_pages,
                    const uint16_t *const *v_pages, size_t n_positions, float score_scale,
                    float *out, void *scratch);
@@ -69,14 +68,19 @@ struct kl_kernels {
     kl_matmul_fn *matmul[KL_PACKING_TYPES];
 };
 
-#define KL_MAX_HEAD_DIM 256
+#define KL_MAX_HEAD_DIM    256
+#define KL_MAX_GROUP_HEADS 64 /* query heads that share a KV head */
 
-/* An unpacked panel of one group: KL_PANEL_BLOCKS blocks of 8 x 32 bytes and two rows of 8 floats
- * (scales, minima), so that it stays in a 32 KiB L1 beside the activations. */
-#define KL_PANEL_BLOCKS   64
-#define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_BLOCKS * (256 + 2 * 32 + 32))
+/* One page of K and one of V in f32. */
+#define KL_ATTEND_SCRATCH(dim) ((size_t)(dim)*KL_KV_PAGE_TOKENS * 2 * sizeof(float))
 
-size_t kl_attend_scratch(size_t n_heads);
+/* Kernels for more than one token unpack a panel of one group, KL_PANEL_BLOCKS blocks wide, and
+ * run all tokens over it. A block takes 8 x 32 bytes, its scales and minima as floats, and Q6_K's
+ * 16-bit scales: 32 blocks are 13 KiB, which leaves room in a 32 KiB L1 for 4 rows of
+ * activations. */
+#define KL_PANEL_BLOCKS   32
+#define KL_PANEL_BYTES    (256 + 2 * 32 + 3 * 32)
+#define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_BLOCKS * KL_PANEL_BYTES)
 
 /* The best tier this CPU has, or the one called `name` ("scalar", "avx2"); "auto" is the best.
  * KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */

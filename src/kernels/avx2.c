@@ -1,0 +1,604 @@
+/*
+ * The AVX2 tier (with FMA and F16C: Haswell, Zen and later). Gives the same bits as scalar.c.
+ *
+ * Matrix products. 8 rows are 8 lanes. For a group of 4 columns, 32 bytes hold 4 weights of each
+ * row; one 4-byte broadcast of activations meets them in vpmaddubsw (unsigned weight x signed
+ * activation, pairs added in int16), and sums stay in int16 as long as they can not overflow:
+ *   4-bit weights: 15 * 127 * 2 = 3810 a step, 8 steps = 30480
+ *   5-bit weights: 31 * 127 * 2 = 7874 a step, 4 steps = 31496
+ *   6-bit weights: 63 * 127 * 2 = 16002 a step, 2 steps = 32004      (all below 32767)
+ * then vpmaddwd widens to int32 (with Q6_K's 8-bit scales as its other operand). Weights are kept
+ * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
+ * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
+ *
+ * One token reads the packed weights once and unpacks in registers. Several tokens unpack a panel
+ * of one group into L1 first and run over it in tiles of up to 4 tokens: 4 int16 sums, 4 int32
+ * sums, 4 float sums, the weights and the constants fill the 16 registers.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/layout.h"
+#include "kernels/tiers.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---- vectors of floats ----------------------------------------------------------------------- */
+
+INLINE float sum_lanes(__m256 v)
+{
+    __m128 a = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)));
+}
+
+INLINE float max_lanes(__m256 v)
+{
+    __m128 a = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+    return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
+}
+
+/* tiers.h says how */
+INLINE __m256 exp_lanes(__m256 x)
+{
+    const __m256 magic = _mm256_set1_ps(KL_EXP_MAGIC), one = _mm256_set1_ps(1.0f);
+    x = _mm256_max_ps(x, _mm256_set1_ps(KL_EXP_LOW));
+    x = _mm256_min_ps(x, _mm256_set1_ps(KL_EXP_HIGH));
+    __m256 t = _mm256_fmadd_ps(x, _mm256_set1_ps(KL_EXP_LOG2E), magic);
+    __m256 n = _mm256_sub_ps(t, magic);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(KL_EXP_LN2_HI), x);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(KL_EXP_LN2_LO), r);
+    __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(KL_EXP_C6), r, _mm256_set1_ps(KL_EXP_C5));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP_C4));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP_C3));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP_C2));
+    p = _mm256_fmadd_ps(p, r, one);
+    p = _mm256_fmadd_ps(p, r, one);
+    __m256i bits = _mm256_add_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(127));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
+}
+
+static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    /* packs works within 128-bit halves; this puts the 8 groups of 4 bytes back in order */
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
+        __m256 v[4], largest = _mm256_setzero_ps();
+        for (int i = 0; i < 4; i++) {
+            v[i] = _mm256_loadu_ps(x + 8 * i);
+            largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, v[i]));
+        }
+        float top = max_lanes(largest);
+        __m256 inverse = _mm256_set1_ps(top > 0.0f ? 127.0f / top : 0.0f);
+        scale[b] = top / 127.0f;
+        __m256i n[4];
+        for (int i = 0; i < 4; i++)
+            n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+        __m256i low = _mm256_packs_epi32(n[0], n[1]), high = _mm256_packs_epi32(n[2], n[3]);
+        __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+        _mm256_storeu_si256((__m256i *)q, bytes);
+
+        __m256i ones = _mm256_set1_epi8(1);
+        __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, bytes), _mm256_set1_epi16(1));
+        for (int half = 0; half < 2; half++) {
+            __m128i s =
+                half == 0 ? _mm256_castsi256_si128(pairs) : _mm256_extracti128_si256(pairs, 1);
+            s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+            s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
+            sum[2 * b + (size_t)half] = (int16_t)_mm_cvtsi128_si32(s);
+        }
+    }
+}
+
+static void rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
+{
+    __m256 squares = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_loadu_ps(x + i);
+        squares = _mm256_fmadd_ps(v, v, squares);
+    }
+    __m256 factor = _mm256_set1_ps(1.0f / sqrtf(sum_lanes(squares) / (float)n + eps));
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), factor);
+        _mm256_storeu_ps(y + i, _mm256_mul_ps(v, _mm256_loadu_ps(w + i)));
+    }
+}
+
+static void rope(float *x, const float *cosine, const float *sine, size_t dim)
+{
+    size_t half = dim / 2;
+    for (size_t i = 0; i < half; i += 8) {
+        __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + half + i);
+        __m256 c = _mm256_loadu_ps(cosine + i), s = _mm256_loadu_ps(sine + i);
+        _mm256_storeu_ps(x + i, _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
+        _mm256_storeu_ps(x + half + i, _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
+    }
+}
+
+static void swiglu(const float *gate, const float *up, size_t n, float *out)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 g = _mm256_loadu_ps(gate + i);
+        __m256 e = _mm256_add_ps(one, exp_lanes(_mm256_xor_ps(g, sign)));
+        __m256 v = _mm256_mul_ps(_mm256_div_ps(g, e), _mm256_loadu_ps(up + i));
+        _mm256_storeu_ps(out + i, v);
+    }
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+static void kv_store(const float *k, const float *v, size_t dim, uint16_t *k_page, uint16_t *v_page,
+                     size_t slot)
+{
+    for (size_t d = 0; d < dim; d += 8) {
+        __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(v + d), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)(v_page + slot * dim + d), half);
+        uint16_t column[8];
+        half = _mm256_cvtps_ph(_mm256_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
+        _mm_storeu_si128((__m128i *)column, half);
+        for (size_t i = 0; i < 8; i++)
+            k_page[(d + i) * KL_KV_PAGE_TOKENS + slot] = column[i];
+    }
+}
+
+INLINE void widen_page(const uint16_t *from, size_t n, float *to)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        __m128i half = _mm_loadu_si128((const __m128i *)(from + i));
+        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(half));
+    }
+}
+
+/* sum over the page's positions of p[j] * v[j], WIDTH * 8 dims at a time: 8 sums hide the latency
+ * of the multiply-add */
+INLINE void add_values(const float *p, const float *v, size_t dim, size_t valid, float correction,
+                       bool first, float *out, const int width)
+{
+    __m256 sum[8];
+    for (int i = 0; i < width; i++) {
+        __m256 old = _mm256_loadu_ps(out + 8 * i);
+        sum[i] = first ? _mm256_setzero_ps() : _mm256_mul_ps(old, _mm256_set1_ps(correction));
+    }
+    for (size_t j = 0; j < valid; j++) {
+        __m256 weight = _mm256_broadcast_ss(p + j);
+        for (int i = 0; i < width; i++)
+            sum[i] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(v + j * dim + 8 * (size_t)i), sum[i]);
+    }
+    for (int i = 0; i < width; i++)
+        _mm256_storeu_ps(out + 8 * i, sum[i]);
+}
+
+/* One page for one head; out holds the unnormalised sum so far. */
+INLINE void attend_page(const float *q, size_t dim, const float *k, const float *v, size_t valid,
+                        float score_scale, bool first, float *maximum, float *denominator,
+                        float *out)
+{
+    __m256 s[4];
+    for (int i = 0; i < 4; i++)
+        s[i] = _mm256_setzero_ps();
+    for (size_t d = 0; d < dim; d++) {
+        __m256 factor = _mm256_broadcast_ss(q + d);
+        for (int i = 0; i < 4; i++)
+            s[i] =
+                _mm256_fmadd_ps(factor, _mm256_loadu_ps(k + d * KL_KV_PAGE_TOKENS + 8 * i), s[i]);
+    }
+    /* positions past the end take no part: -infinity in the maximum, 0 in the sums */
+    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256 mask[4], top = _mm256_set1_ps(*maximum);
+    for (int i = 0; i < 4; i++) {
+        __m256i place = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * i));
+        mask[i] = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)valid), place));
+        s[i] = _mm256_mul_ps(s[i], _mm256_set1_ps(score_scale));
+        top = _mm256_max_ps(_mm256_blendv_ps(minus_infinity, s[i], mask[i]), top);
+    }
+    float new_maximum = max_lanes(top);
+    float p[KL_KV_PAGE_TOKENS];
+    for (int i = 0; i < 4; i++) {
+        s[i] = exp_lanes(_mm256_sub_ps(s[i], _mm256_set1_ps(new_maximum)));
+        s[i] = _mm256_and_ps(s[i], mask[i]);
+        _mm256_storeu_ps(p + 8 * i, s[i]);
+    }
+    __m256 change = exp_lanes(_mm256_set1_ps(*maximum - new_maximum));
+    float correction = first ? 0.0f : _mm256_cvtss_f32(change);
+    float sum = sum_lanes(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
+    *denominator = fmaf(*denominator, correction, sum);
+    *maximum = new_maximum;
+
+    size_t d = 0;
+    for (; d + 64 <= dim; d += 64)
+        add_values(p, v + d, dim, valid, correction, first, out + d, 8);
+    for (; d < dim; d += 8)
+        add_values(p, v + d, dim, valid, correction, first, out + d, 1);
+}
+
+static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *k_pages,
+                   const uint16_t *const *v_pages, size_t n_positions, float score_scale,
+                   float *out, void *scratch)
+{
+    float *k = scratch, *v = k + dim * KL_KV_PAGE_TOKENS;
+    float maximum[KL_MAX_GROUP_HEADS], denominator[KL_MAX_GROUP_HEADS];
+    for (size_t h = 0; h < n_heads; h++) {
+        maximum[h] = -INFINITY;
+        denominator[h] = 0.0f;
+    }
+    for (size_t at = 0; at < n_positions; at += KL_KV_PAGE_TOKENS) {
+        size_t page = at / KL_KV_PAGE_TOKENS;
+        size_t left = n_positions - at;
+        size_t valid = left < KL_KV_PAGE_TOKENS ? left : KL_KV_PAGE_TOKENS;
+        widen_page(k_pages[page], dim * KL_KV_PAGE_TOKENS, k);
+        widen_page(v_pages[page], dim * valid, v);
+        for (size_t h = 0; h < n_heads; h++)
+            attend_page(q + h * dim, dim, k, v, valid, score_scale, at == 0, &maximum[h],
+                        &denominator[h], out + h * dim);
+    }
+    for (size_t h = 0; h < n_heads; h++) {
+        __m256 inverse = _mm256_set1_ps(1.0f / denominator[h]);
+        for (size_t d = 0; d < dim; d += 8) {
+            __m256 v8 = _mm256_loadu_ps(out + h * dim + d);
+            _mm256_storeu_ps(out + h * dim + d, _mm256_mul_ps(v8, inverse));
+        }
+    }
+}
+
+/* ---- matrix products ------------------------------------------------------------------------- */
+
+/* Eight rows of one block: what the integer sums are multiplied with. */
+struct block_scales {
+    __m256 d;
+    __m256 m;      /* where the type has a minimum: times the sum of the activations */
+    __m256i half0; /* Q6_K: int16, each row's scale of columns 0..15 in both of its places */
+    __m256i half1; /* columns 16..31 */
+    __m256i both;  /* and one of each: what the two sums of the activations meet */
+};
+
+INLINE __m256 load_f16(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+INLINE __m256 load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
+                                       const uint8_t *header, const uint8_t *block)
+{
+    struct block_scales s = {0};
+    if (type == KL_Q4_K || type == KL_Q5_K) {
+        s.d = _mm256_mul_ps(load_f16(header), load_u8(block));
+        s.m = _mm256_mul_ps(load_f16(header + 16), load_u8(block + 8));
+        s.m = _mm256_xor_ps(s.m, _mm256_set1_ps(-0.0f));
+    } else if (type == KL_Q6_K) {
+        const __m256i low = _mm256_set1_epi32(0xFFFF);
+        __m256i a = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)block));
+        __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 8)));
+        s.d = load_f16(header);
+        s.half0 = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(a, 16));
+        s.half1 = _mm256_or_si256(_mm256_and_si256(b, low), _mm256_slli_epi32(b, 16));
+        s.both = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(b, 16));
+    } else {
+        s.d = load_f16(block);
+        if (l.has_min)
+            s.m = load_f16(block + 16);
+    }
+    return s;
+}
+
+/* 4 columns of 8 rows as bytes; g is a constant after unrolling. */
+INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
+{
+    const uint8_t *p = block + l.nibbles;
+    if (type == KL_Q8_0)
+        return _mm256_loadu_si256((const __m256i *)(p + 32 * g));
+    __m256i q = _mm256_loadu_si256((const __m256i *)(p + g / 2 * 32));
+    if (g % 2 == 1)
+        q = _mm256_srli_epi16(q, 4);
+    q = _mm256_and_si256(q, _mm256_set1_epi8(0x0F));
+    if (l.bits == 0)
+        return q;
+
+    /* bring the upper bits of this group to bits 4 and 5 */
+    const uint8_t *upper = block + l.bits + (type == KL_Q6_K ? g / 4 * 32 : 0);
+    __m256i bits = _mm256_loadu_si256((const __m256i *)upper);
+    int from = type == KL_Q6_K ? g % 4 * 2 : g;
+    bits = from < 4 ? _mm256_slli_epi16(bits, 4 - from) : _mm256_srli_epi16(bits, from - 4);
+    bits = _mm256_and_si256(bits, _mm256_set1_epi8(type == KL_Q6_K ? 0x30 : 0x10));
+    return _mm256_or_si256(q, bits);
+}
+
+INLINE __m256i broadcast4(const void *p)
+{
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+
+/* What is subtracted from every weight, negated, as the factor of the activations' sums. */
+INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
+{
+    if (type == KL_Q4_0)
+        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-8));
+    if (type == KL_Q5_0)
+        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-16));
+    if (type == KL_Q6_K) {
+        __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
+        return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
+    }
+    return _mm256_setzero_si256();
+}
+
+/* How many steps of 4 columns may be added up in int16 (the head of this file). */
+INLINE int steps_in_16_bits(enum kl_quant type)
+{
+    return type == KL_Q8_0                                           ? 1
+           : type == KL_Q6_K                                         ? 2
+           : (type == KL_Q5_0 || type == KL_Q5_1 || type == KL_Q5_K) ? 4
+                                                                     : 8;
+}
+
+/* 4 columns of one token. w_signed: only for Q8_0, whose |w| is w. */
+INLINE __m256i multiply(enum kl_quant type, __m256i w, __m256i w_signed, const int8_t *q)
+{
+    __m256i x = broadcast4(q);
+    if (type == KL_Q8_0)
+        x = _mm256_sign_epi8(x, w_signed);
+    return _mm256_maddubs_epi16(w, x);
+}
+
+INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, int g)
+{
+    if (type == KL_Q6_K)
+        return _mm256_madd_epi16(sum16, g < 4 ? s.half0 : s.half1);
+    return _mm256_madd_epi16(sum16, _mm256_set1_epi16(1));
+}
+
+/* The one place where a block's integers become part of an output: every path ends here. */
+INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, float scale,
+                        const int16_t *sums, __m256 sum)
+{
+    __m256 factor = _mm256_mul_ps(s.d, _mm256_set1_ps(scale));
+    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), factor, sum);
+    if (l.has_min) {
+        float scaled_sum = scale * (float)(sums[0] + sums[1]);
+        sum = _mm256_fmadd_ps(s.m, _mm256_set1_ps(scaled_sum), sum);
+    }
+    return sum;
+}
+
+/* One token: the weights go by once. */
+INLINE void one_token(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+                      const struct kl_activations *x, float *y)
+{
+    struct kl_layout l = kl_layout(type);
+    const int steps = steps_in_16_bits(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t group = begin; group < end; group++) {
+        __m256 sum = _mm256_setzero_ps();
+        for (size_t b = 0; b < n_blocks; b++) {
+            const uint8_t *header;
+            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            struct block_scales s = load_scales(type, l, header, block);
+            const int8_t *q = x->q + b * KL_BLOCK;
+            __m256i dot = offset_of(type, s, x->sum + 2 * b), sum16 = _mm256_setzero_si256();
+#pragma GCC unroll 8
+            for (int g = 0; g < 8; g++) {
+                __m256i columns = load_columns(type, l, block, g);
+                __m256i size = type == KL_Q8_0 ? _mm256_abs_epi8(columns) : columns;
+                __m256i product = multiply(type, size, columns, q + 4 * g);
+                sum16 = g % steps == 0 ? product : _mm256_add_epi16(sum16, product);
+                if (g % steps == steps - 1)
+                    dot = _mm256_add_epi32(dot, widen(type, s, sum16, g));
+            }
+            sum = add_block(l, s, dot, x->scale[b], x->sum + 2 * b, sum);
+        }
+        _mm256_storeu_ps(y + group * KL_LANES, sum);
+    }
+}
+
+/* A block of a panel: KL_PANEL_BYTES in scratch. */
+struct panel_block {
+    uint8_t q[8][32]; /* Q8_0: signed */
+    float d[8], m[8];
+    int16_t half0[16], half1[16], both[16];
+};
+_Static_assert(sizeof(struct panel_block) == KL_PANEL_BYTES, "KL_PANEL_BYTES");
+
+INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                         const uint8_t *block, struct panel_block *out)
+{
+    struct block_scales s = load_scales(type, l, header, block);
+    _mm256_storeu_ps(out->d, s.d);
+    if (l.has_min)
+        _mm256_storeu_ps(out->m, s.m);
+    if (type == KL_Q6_K) {
+        _mm256_storeu_si256((__m256i *)out->half0, s.half0);
+        _mm256_storeu_si256((__m256i *)out->half1, s.half1);
+        _mm256_storeu_si256((__m256i *)out->both, s.both);
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++)
+        _mm256_storeu_si256((__m256i *)out->q[g], load_columns(type, l, block, g));
+}
+
+INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
+                                        const struct panel_block *in)
+{
+    struct block_scales s = {0};
+    s.d = _mm256_loadu_ps(in->d);
+    if (l.has_min)
+        s.m = _mm256_loadu_ps(in->m);
+    if (type == KL_Q6_K) {
+        s.half0 = _mm256_loadu_si256((const __m256i *)in->half0);
+        s.half1 = _mm256_loadu_si256((const __m256i *)in->half1);
+        s.both = _mm256_loadu_si256((const __m256i *)in->both);
+    }
+    return s;
+}
+
+/* `width` tokens (1..4, a constant) over a panel; q, scale and sums are those of the first token
+ * at the panel's first block, y its 8 outputs. */
+INLINE void panel_tile(enum kl_quant type, const struct panel_block *panel, size_t n_blocks,
+                       const struct kl_activations *x, size_t token, size_t first_block, float *y,
+                       size_t y_stride, const int width)
+{
+    struct kl_layout l = kl_layout(type);
+    const int steps = steps_in_16_bits(type);
+    size_t row_blocks = x->k / KL_BLOCK;
+    const int8_t *q = x->q + token * x->k + first_block * KL_BLOCK;
+    const float *scale = x->scale + token * row_blocks + first_block;
+    const int16_t *sums = x->sum + 2 * (token * row_blocks + first_block);
+
+    __m256 sum[4];
+    for (int t = 0; t < width; t++)
+        sum[t] = first_block == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(y + (size_t)t * y_stride);
+    for (size_t b = 0; b < n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+        struct block_scales s = panel_scales(type, l, panel + b);
+        __m256i dot[4], sum16[4];
+#pragma GCC unroll 4
+        for (int t = 0; t < width; t++)
+            dot[t] = offset_of(type, s, sums + 2 * (size_t)t * row_blocks);
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++) {
+            __m256i columns = _mm256_loadu_si256((const __m256i *)panel[b].q[g]);
+            __m256i size = type == KL_Q8_0 ? _mm256_abs_epi8(columns) : columns;
+#pragma GCC unroll 4
+            for (int t = 0; t < width; t++) {
+                __m256i p = multiply(type, size, columns, q + (size_t)t * x->k + 4 * g);
+                sum16[t] = g % steps == 0 ? p : _mm256_add_epi16(sum16[t], p);
+                if (g % steps == steps - 1)
+                    dot[t] = _mm256_add_epi32(dot[t], widen(type, s, sum16[t], g));
+            }
+        }
+#pragma GCC unroll 4
+        for (int t = 0; t < width; t++)
+            sum[t] = add_block(l, s, dot[t], scale[(size_t)t * row_blocks],
+                               sums + 2 * (size_t)t * row_blocks, sum[t]);
+    }
+    for (int t = 0; t < width; t++)
+        _mm256_storeu_ps(y + (size_t)t * y_stride, sum[t]);
+}
+
+INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    struct kl_layout l = kl_layout(type);
+    struct panel_block *panel = scratch;
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t group = begin; group < end; group++) {
+        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
+            size_t left = n_blocks - first;
+            size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
+            for (size_t b = 0; b < n; b++) {
+                const uint8_t *header;
+                const uint8_t *block =
+                    kl_layout_block(l, w + group * group_bytes, first + b, &header);
+                unpack_block(type, l, header, block, panel + b);
+            }
+            size_t t = 0;
+            float *out = y + group * KL_LANES;
+            for (; t + 4 <= x->n; t += 4)
+                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 4);
+            if (x->n - t == 3)
+                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 3);
+            else if (x->n - t == 2)
+                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 2);
+            else if (x->n - t == 1)
+                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 1);
+        }
+    }
+}
+
+/* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.
+ */
+INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+                          const struct kl_activations *x, float *y, size_t y_stride)
+{
+    size_t n_blocks = x->k / KL_BLOCK;
+    size_t element = type == KL_F32 ? 4 : 2;
+    for (size_t group = begin; group < end; group++) {
+        for (size_t t = 0; t < x->n; t++) {
+            const uint8_t *p = w + group * x->k * KL_LANES * element;
+            __m256 total = _mm256_setzero_ps();
+            for (size_t b = 0; b < n_blocks; b++) {
+                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
+                __m256 sum = _mm256_setzero_ps();
+                for (size_t c = 0; c < KL_BLOCK; c++, p += KL_LANES * element) {
+                    __m256 column;
+                    if (type == KL_F32) {
+                        column = _mm256_loadu_ps((const float *)p);
+                    } else if (type == KL_F16) {
+                        column = load_f16(p);
+                    } else {
+                        __m128i half = _mm_loadu_si128((const __m128i *)p);
+                        __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+                        column = _mm256_castsi256_ps(bits);
+                    }
+                    sum = _mm256_fmadd_ps(column, _mm256_set1_ps((float)q[c]), sum);
+                }
+                __m256 scale = _mm256_set1_ps(x->scale[t * n_blocks + b]);
+                total = _mm256_fmadd_ps(sum, scale, total);
+            }
+            _mm256_storeu_ps(y + t * y_stride + group * KL_LANES, total);
+        }
+    }
+}
+
+#define DEFINE_MATMUL(name, type)                                                                  \
+    static void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,   \
+                     float *y, size_t y_stride, void *scratch)                                     \
+    {                                                                                              \
+        if (x->n == 1)                                                                             \
+            one_token(type, w, begin, end, x, y);                                                  \
+        else                                                                                       \
+            many_tokens(type, w, begin, end, x, y, y_stride, scratch);                             \
+    }
+
+#define DEFINE_FLOAT_MATMUL(name, type)                                                            \
+    static void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,   \
+                     float *y, size_t y_stride, void *scratch)                                     \
+    {                                                                                              \
+        (void)scratch;                                                                             \
+        float_weights(type, w, begin, end, x, y, y_stride);                                        \
+    }
+
+DEFINE_MATMUL(matmul_q4_0, KL_Q4_0)
+DEFINE_MATMUL(matmul_q4_1, KL_Q4_1)
+DEFINE_MATMUL(matmul_q5_0, KL_Q5_0)
+DEFINE_MATMUL(matmul_q5_1, KL_Q5_1)
+DEFINE_MATMUL(matmul_q8_0, KL_Q8_0)
+DEFINE_MATMUL(matmul_q4_k, KL_Q4_K)
+DEFINE_MATMUL(matmul_q5_k, KL_Q5_K)
+DEFINE_MATMUL(matmul_q6_k, KL_Q6_K)
+DEFINE_FLOAT_MATMUL(matmul_f32, KL_F32)
+DEFINE_FLOAT_MATMUL(matmul_f16, KL_F16)
+DEFINE_FLOAT_MATMUL(matmul_bf16, KL_BF16)
+
+const struct kl_kernels kl_kernels_avx2 = {
+    .name = "avx2",
+    .quantize = quantize,
+    .rmsnorm = rmsnorm,
+    .rope = rope,
+    .swiglu = swiglu,
+    .kv_store = kv_store,
+    .attend = attend,
+    .matmul =
+        {
+            [KL_F32] = matmul_f32,
+            [KL_F16] = matmul_f16,
+            [KL_BF16] = matmul_bf16,
+            [KL_Q4_0] = matmul_q4_0,
+            [KL_Q4_1] = matmul_q4_1,
+            [KL_Q5_0] = matmul_q5_0,
+            [KL_Q5_1] = matmul_q5_1,
+            [KL_Q8_0] = matmul_q8_0,
+            [KL_Q4_K] = matmul_q4_k,
+            [KL_Q5_K] = matmul_q5_k,
+            [KL_Q6_K] = matmul_q6_k,
+        },
+};

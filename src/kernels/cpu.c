@@ -1,0 +1,90 @@
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/tiers.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* The builtin also asks XGETBV whether the system saves the wide registers; it does not know F16C
+ * (CPUID leaf 1, ECX bit 29). */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1u << 29)) != 0;
+}
+
+static bool can_avx2(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+#endif
+
+static bool can_scalar(void)
+{
+    return true;
+}
+
+/* One row per tier, best last. needs: what a CPU must offer, for the refusal. */
+static const struct tier {
+    const struct kl_kernels *kernels;
+    bool (*can)(void);
+    const char *needs;
+} tiers[] = {
+    {&kl_kernels_scalar, can_scalar, "nothing"},
+#if defined(__x86_64__)
+    {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
+#endif
+};
+
+enum { N_TIERS = sizeof tiers / sizeof tiers[0] };
+
+const struct kl_kernels *kl_kernels_at(size_t i)
+{
+    return i < N_TIERS ? tiers[i].kernels : NULL;
+}
+
+enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
+                                 struct kl_error *err)
+{
+    if (name == NULL || strcmp(name, "auto") == 0) {
+        size_t best = N_TIERS - 1;
+        while (!tiers[best].can())
+            best--;
+        *kernels = tiers[best].kernels;
+        return KL_OK;
+    }
+    char names[128] = "auto";
+    for (size_t i = 0; i < N_TIERS; i++) {
+        if (strcmp(name, tiers[i].kernels->name) == 0) {
+            if (!tiers[i].can())
+                return kl_fail(err, KL_ERR_UNSUPPORTED,
+                               "cpu tier %s: this CPU lacks what it needs (%s); it has: %s", name,
+                               tiers[i].needs, kl_cpu_features());
+            *kernels = tiers[i].kernels;
+            return KL_OK;
+        }
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, ", %s", tiers[i].kernels->name);
+    }
+    return kl_fail(err, KL_ERR_INVALID, "cpu tier \"%.40s\" is not known: expected one of %s", name,
+                   names);
+}
+
+const char *kl_cpu_features(void)
+{
+#if defined(__x86_64__)
+    static _Thread_local char text[128];
+    __builtin_cpu_init();
+    snprintf(
+        text, sizeof text, "SSE2%s%s%s%s%s%s", __builtin_cpu_supports("sse4.1") ? " SSE4.1" : "",
+        __builtin_cpu_supports("avx2") ? " AVX2" : "", __builtin_cpu_supports("fma") ? " FMA" : "",
+        has_f16c() ? " F16C" : "", __builtin_cpu_supports("avx512f") ? " AVX-512" : "",
+        __builtin_cpu_supports("avx512vnni") ? " AVX512-VNNI" : "");
+    return text;
+#else
+    return "baseline";
+#endif
+}

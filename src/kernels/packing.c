@@ -1,0 +1,179 @@
+#include "kernels/packing.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "kernels/layout.h"
+
+size_t kl_packed_group_bytes(enum kl_quant type, size_t k)
+{
+    struct kl_layout l = kl_layout(type);
+    if (l.block_bytes == 0 || k == 0 || k % ((size_t)l.super_blocks * KL_BLOCK) != 0)
+        return 0;
+    return kl_layout_bytes(l, k / KL_BLOCK);
+}
+
+/* One block of 32 columns of one row, taken out of the file's layout (ggml-common.h). */
+struct row_block {
+    uint8_t q[KL_BLOCK]; /* unsigned, or the bits of int8 for Q8_0 */
+    uint8_t scale[4];    /* d and m as they are stored (f16), where the type has them per block */
+    uint8_t sub[2];      /* K types: 8-bit scale and minimum; Q6_K: scales of the two halves */
+};
+
+/* ggml's get_scale_min_k4: eight 6-bit scales and minima in 12 bytes */
+static void k4_scale_min(const uint8_t *s, size_t j, uint8_t *scale, uint8_t *min)
+{
+    if (j < 4) {
+        *scale = s[j] & 63;
+        *min = s[j + 4] & 63;
+    } else {
+        *scale = (uint8_t)((s[j + 4] & 0x0F) | (s[j - 4] >> 6) << 4);
+        *min = (uint8_t)(s[j + 4] >> 4 | (s[j] >> 6) << 4);
+    }
+}
+
+/* 32 nibbles, columns 0..15 low and 16..31 high, and the fifth bits if qh is not NULL */
+static void read_nibbles(const uint8_t *qs, const uint8_t *qh, struct row_block *out)
+{
+    uint32_t bits = 0;
+    if (qh != NULL)
+        memcpy(&bits, qh, sizeof bits);
+    for (size_t i = 0; i < 16; i++) {
+        out->q[i] = (uint8_t)((qs[i] & 0x0F) | ((bits >> i) & 1) << 4);
+        out->q[i + 16] = (uint8_t)(qs[i] >> 4 | ((bits >> (i + 16)) & 1) << 4);
+    }
+}
+
+static void read_k4_k5(const uint8_t *scales, const uint8_t *qh, const uint8_t *qs, size_t j,
+                       struct row_block *out)
+{
+    k4_scale_min(scales, j, &out->sub[0], &out->sub[1]);
+    const uint8_t *nibbles = qs + j / 2 * 32;
+    for (size_t i = 0; i < 32; i++) {
+        unsigned q = j % 2 == 0 ? nibbles[i] & 0x0Fu : nibbles[i] >> 4;
+        if (qh != NULL)
+            q |= ((qh[i] >> j) & 1u) << 4;
+        out->q[i] = (uint8_t)q;
+    }
+}
+
+static void read_k6(const uint8_t *block, size_t j, struct row_block *out)
+{
+    const uint8_t *ql = block + j / 4 * 64 + j % 2 * 32;
+    const uint8_t *qh = block + 128 + j / 4 * 32;
+    unsigned high = (unsigned)(j % 4) / 2; /* sub-blocks 2 and 3 of a half use the high nibbles */
+    for (size_t i = 0; i < 32; i++) {
+        unsigned q = high ? ql[i] >> 4 : ql[i] & 0x0Fu;
+        q |= ((unsigned)(qh[i] >> (2 * (j % 4))) & 3u) << 4;
+        out->q[i] = (uint8_t)q;
+    }
+    memcpy(out->sub, block + 192 + 2 * j, 2);
+}
+
+/* Block b of a row in the file's layout; *header points at the shared f16 scales of a K block. */
+static void read_block(enum kl_quant type, const uint8_t *row, size_t b, struct row_block *out,
+                       const uint8_t **header)
+{
+    static const size_t file_bytes[KL_PACKING_TYPES] = {
+        [KL_Q4_0] = 18, [KL_Q4_1] = 20,  [KL_Q5_0] = 22,  [KL_Q5_1] = 24,
+        [KL_Q8_0] = 34, [KL_Q4_K] = 144, [KL_Q5_K] = 176, [KL_Q6_K] = 210};
+    size_t super = kl_layout(type).super_blocks;
+    const uint8_t *block = row + b / super * file_bytes[type];
+    size_t j = b % super;
+
+    *header = block;
+    memcpy(out->scale, block, sizeof out->scale);
+    switch (type) {
+    case KL_Q4_0:
+        read_nibbles(block + 2, NULL, out);
+        break;
+    case KL_Q4_1:
+        read_nibbles(block + 4, NULL, out);
+        break;
+    case KL_Q5_0:
+        read_nibbles(block + 6, block + 2, out);
+        break;
+    case KL_Q5_1:
+        read_nibbles(block + 8, block + 4, out);
+        break;
+    case KL_Q8_0:
+        memcpy(out->q, block + 2, KL_BLOCK);
+        break;
+    case KL_Q4_K:
+        read_k4_k5(block + 4, NULL, block + 16, j, out);
+        break;
+    case KL_Q5_K:
+        read_k4_k5(block + 4, block + 16, block + 48, j, out);
+        break;
+    case KL_Q6_K:
+        read_k6(block, j, out);
+        *header = block + 208;
+        break;
+    default:
+        assert(!"not a block type");
+    }
+}
+
+static void write_block(enum kl_quant type, struct kl_layout l, const struct row_block *in,
+                        size_t r, uint8_t *out)
+{
+    if (l.super_blocks == 1) {
+        memcpy(out + 2 * r, in->scale, 2);
+        if (l.has_min)
+            memcpy(out + 16 + 2 * r, in->scale + 2, 2);
+    } else {
+        out[r] = in->sub[0];
+        out[8 + r] = in->sub[1];
+    }
+    if (type == KL_Q8_0) {
+        for (size_t g = 0; g < 8; g++)
+            memcpy(out + l.nibbles + 32 * g + 4 * r, in->q + 4 * g, 4);
+        return;
+    }
+    for (size_t c = 0; c < KL_BLOCK; c++) {
+        size_t g = c / 4, place = 4 * r + c % 4;
+        unsigned low = in->q[c] & 0x0Fu, upper = in->q[c] >> 4;
+        out[l.nibbles + g / 2 * 32 + place] |= (uint8_t)(low << (g % 2 * 4));
+        if (type == KL_Q6_K)
+            out[l.bits + g / 4 * 32 + place] |= (uint8_t)(upper << (g % 4 * 2));
+        else if (l.bits != 0)
+            out[l.bits + place] |= (uint8_t)(upper << g);
+    }
+}
+
+static void pack_floats(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_t k,
+                        uint8_t *out)
+{
+    size_t size = type == KL_F32 ? 4 : 2;
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t c = 0; c < k; c++)
+            memcpy(out + (c * KL_LANES + r) * size, rows + (r * k + c) * size, size);
+}
+
+void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_t k, uint8_t *out)
+{
+    size_t bytes = kl_packed_group_bytes(type, k);
+    assert(bytes > 0 && n_rows >= 1 && n_rows <= KL_LANES);
+    memset(out, 0, bytes);
+    const struct kl_quant_type *info = kl_quant_type(type);
+    if (info->block_elements == 1) {
+        pack_floats(type, rows, n_rows, k, out);
+        return;
+    }
+
+    struct kl_layout l = kl_layout(type);
+    size_t row_bytes = k / info->block_elements * info->block_bytes;
+    for (size_t b = 0; b < k / KL_BLOCK; b++) {
+        const uint8_t *out_header;
+        const uint8_t *place = kl_layout_block(l, out, b, &out_header);
+        uint8_t *block = out + (place - out), *header = out + (out_header - out);
+        for (size_t r = 0; r < n_rows; r++) {
+            struct row_block in;
+            const uint8_t *in_header;
+            read_block(type, rows + r * row_bytes, b, &in, &in_header);
+            write_block(type, l, &in, r, block);
+            for (unsigned i = 0; i < l.header_bytes / 16; i++)
+                memcpy(header + 16 * i + 2 * r, in_header + 2 * i, 2);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+/*
+ * The tiers, for cpu.c: each file of an instruction set defines one table.
+ */
+#ifndef KL_KERNELS_TIERS_H
+#define KL_KERNELS_TIERS_H
+
+#include "kernels/kernels.h"
+
+extern const struct kl_kernels kl_kernels_scalar;
+extern const struct kl_kernels kl_kernels_avx2;
+
+/* exp(x) as every tier computes it: x is first limited to [KL_EXP_LOW, KL_EXP_HIGH], then
+ * 2^n * p(r) with n = round(x / ln 2) by the magic-number trick, r = x - n ln 2 in two parts, and
+ * p the Taylor polynomial of degree 6: |r| <= 0.347, so its error is below 1.3e-7 relative. */
+#define KL_EXP_LOW    (-87.0f)
+#define KL_EXP_HIGH   88.0f
+#define KL_EXP_LOG2E  1.44269504f
+#define KL_EXP_MAGIC  12582912.0f /* 1.5 * 2^23: adding it rounds to an integer */
+#define KL_EXP_LN2_HI 0.693359375f
+#define KL_EXP_LN2_LO (-2.12194440e-4f)
+#define KL_EXP_C2     0.5f
+#define KL_EXP_C3     1.66666667e-1f
+#define KL_EXP_C4     4.16666667e-2f
+#define KL_EXP_C5     8.33333333e-3f
+#define KL_EXP_C6     1.38888889e-3f
+
+#endif
