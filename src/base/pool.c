@@ -38,7 +38,7 @@ struct worker {
 
 struct kl_pool {
     _Alignas(64) _Atomic(uint64_t) ticket;
-    _Alignas(64) _Atomic(uint32_t) done; /* finished items of the job */
+    _Alignas(64) _Atomic(uint32_t) done;  /* finished items of the job */
     _Alignas(64) _Atomic(uint32_t) epoch; /* futex of the sleeping workers; one step per job */
     _Atomic(uint32_t) sleepers;
     _Atomic(uint32_t) caller_sleeps;
@@ -132,8 +132,8 @@ void kl_pool_run(struct kl_pool *pool, size_t n_items, kl_pool_fn *fn, void *con
     pool->fn = fn;
     pool->context = context;
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
-    uint64_t generation = atomic_load_explicit(&pool->ticket, memory_order_relaxed) &
-                          ~(TICKET_GENERATION - 1);
+    uint64_t generation =
+        atomic_load_explicit(&pool->ticket, memory_order_relaxed) & ~(TICKET_GENERATION - 1);
     uint64_t ticket = (generation + TICKET_GENERATION) | (uint64_t)n_items << TICKET_ITEM_BITS;
     atomic_store_explicit(&pool->ticket, ticket, memory_order_release);
     next_epoch(pool);

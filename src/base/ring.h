@@ -16,7 +16,7 @@
 
 struct kl_ring {
     uint8_t *data;
-    size_t size; /* a power of two */
+    size_t size;                       /* a power of two */
     _Alignas(64) _Atomic(size_t) head; /* written by the reader */
     _Alignas(64) _Atomic(size_t) tail; /* written by the writer */
 };

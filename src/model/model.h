@@ -23,9 +23,9 @@
 struct kl_config {
     char architecture[16]; /* "qwen2" */
     size_t n_layers;
-    size_t n_embd;   /* width of the residual stream */
-    size_t n_ff;     /* width of the feed-forward */
-    size_t n_heads;  /* query heads */
+    size_t n_embd;  /* width of the residual stream */
+    size_t n_ff;    /* width of the feed-forward */
+    size_t n_heads; /* query heads */
     size_t n_kv_heads;
     size_t head_dim;
     size_t n_vocab;
@@ -72,8 +72,8 @@ struct kl_sequence;
  * ahead. */
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
                                 struct kl_kv_cache **cache, struct kl_error *err);
-void kl_kv_cache_close(struct kl_kv_cache *cache); /* after all its sequences */
-size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache);  /* pages in use, in tokens */
+void kl_kv_cache_close(struct kl_kv_cache *cache);               /* after all its sequences */
+size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache); /* pages in use, in tokens */
 size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache);
 size_t kl_kv_bytes_per_token(const struct kl_model *model);
 
@@ -107,9 +107,8 @@ struct kl_row {
 /* Runs the rows and makes them part of their sequences. Room must have been reserved.
  * stop (may be NULL) is asked at every layer; when it says true the call ends with
  * KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
-enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows,
-                              size_t n_rows, bool (*stop)(void *context), void *context,
-                              struct kl_error *err);
+enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows, size_t n_rows,
+                              bool (*stop)(void *context), void *context, struct kl_error *err);
 
 size_t kl_forward_max_rows(const struct kl_forward *forward);
 size_t kl_forward_bytes(const struct kl_forward *forward); /* memory it holds */
