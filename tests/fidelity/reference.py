@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""What a qwen2 model says, computed in float64 with numpy: the measure of every engine.
+
+Shares nothing with src/: it reads the file with tests/tools/gguf_file.py, dequantises with the
+Python package gguf and follows the published architecture (Qwen2 technical report,
+arXiv:2407.10671; transformers, modeling_qwen2.py). Layer by layer, so that one layer's weights
+are in memory at a time, and the head in slices of the vocabulary.
+
+By hand:  reference.py MODEL.gguf TOKENS OUT.npy   computes logits (TOKENS: a sequence of ids a line)
+          reference.py --compare REF.npy OURS.npy  prints the divergence between two of them
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+from gguf_file import GgufFile  # noqa: E402
+
+HEAD_SLICE = 8192  # rows of the head at a time: 59 MB of float64 at width 896
+
+
+class Reference:
+    def __init__(self, path):
+        self.file = GgufFile(path)
+        get = self.file.metadata.__getitem__
+        if get("general.architecture") != "qwen2":
+            raise ValueError(f"{path}: the reference knows qwen2 only")
+        self.n_layers = get("qwen2.block_count")
+        self.n_heads = get("qwen2.attention.head_count")
+        self.n_kv_heads = get("qwen2.attention.head_count_kv")
+        self.head_dim = get("qwen2.embedding_length") // self.n_heads
+        self.rope_base = float(get("qwen2.rope.freq_base"))
+        self.eps = float(get("qwen2.attention.layer_norm_rms_epsilon"))
+
+    def _weight(self, name):
+        return self.file.tensors[name].rows().astype(np.float64)
+
+    def _vector(self, name):
+        return self._weight(name).reshape(-1)
+
+    def _norm(self, x, name):
+        scale = np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.eps)
+        return x / scale * self._vector(name)
+
+    def _rotate(self, x):
+        """RoPE with the pairs (i, i + dim/2); x: [positions, heads, dim]."""
+        half = self.head_dim // 2
+        frequency = self.rope_base ** (-np.arange(half) / half)
+        angle = np.arange(len(x))[:, None, None] * frequency
+        a, b = x[..., :half], x[..., half:]
+        cosine, sine = np.cos(angle), np.sin(angle)
+        return np.concatenate([a * cosine - b * sine, b * cosine + a * sine], axis=-1)
+
+    def _attend(self, q, k, v):
+        """Causal attention of one sequence; q: [n, heads, dim], k and v: [n, kv heads, dim]."""
+        n = len(q)
+        group = self.n_heads // self.n_kv_heads
+        out = np.empty_like(q)
+        future = np.triu(np.ones((n, n), dtype=bool), 1)
+        for head in range(self.n_heads):
+            score = q[:, head] @ k[:, head // group].T / np.sqrt(self.head_dim)
+            score[future] = -np.inf
+            p = np.exp(score - score.max(axis=-1, keepdims=True))
+            out[:, head] = p / p.sum(axis=-1, keepdims=True) @ v[:, head // group]
+        return out.reshape(n, -1)
+
+    def _layer(self, x, begins, i):
+        def project(h, name):
+            y = h @ self._weight(f"blk.{i}.{name}.weight").T
+            bias = f"blk.{i}.{name}.bias"
+            return y + self._vector(bias) if bias in self.file.tensors else y
+
+        h = self._norm(x, f"blk.{i}.attn_norm.weight")
+        q = project(h, "attn_q").reshape(len(x), self.n_heads, self.head_dim)
+        k = project(h, "attn_k").reshape(len(x), self.n_kv_heads, self.head_dim)
+        v = project(h, "attn_v").reshape(len(x), self.n_kv_heads, self.head_dim)
+        attended = [
+            self._attend(self._rotate(q[a:b]), self._rotate(k[a:b]), v[a:b])
+            for a, b in zip(begins, begins[1:])
+        ]
+        x = x + project(np.concatenate(attended), "attn_output")
+        h = self._norm(x, f"blk.{i}.ffn_norm.weight")
+        gate = project(h, "ffn_gate")
+        return x + project(gate / (1 + np.exp(-gate)) * project(h, "ffn_up"), "ffn_down")
+
+    def logits(self, sequences):
+        """float32 [positions of all sequences in order, vocabulary]; each sequence for itself."""
+        begins = np.cumsum([0, *map(len, sequences)])
+        embedding = self.file.tensors["token_embd.weight"]
+        ids = np.concatenate([np.asarray(s, dtype=np.int64) for s in sequences])
+        distinct, place = np.unique(ids, return_inverse=True)
+        rows = np.concatenate([embedding.rows(i, i + 1) for i in distinct])
+        x = rows.astype(np.float64)[place]
+        for i in range(self.n_layers):
+            x = self._layer(x, begins, i)
+        x = self._norm(x, "output_norm.weight")
+        head = self.file.tensors.get("output.weight", embedding)
+        out = np.empty((len(x), head.shape[0]), dtype=np.float32)
+        for at in range(0, head.shape[0], HEAD_SLICE):
+            part = head.rows(at, at + HEAD_SLICE).astype(np.float64)
+            out[:, at : at + HEAD_SLICE] = x @ part.T
+        return out
+
+
+def cached_logits(path, sequences, cache):
+    """As Reference(path).logits(sequences), kept in the folder `cache` under a name made of the
+    model's content, the tokens and this program."""
+    key = hashlib.sha256()
+    with open(path, "rb") as f:
+        key.update(hashlib.file_digest(f, "sha256").digest())
+    key.update(repr([list(map(int, s)) for s in sequences]).encode())
+    for source in (Path(__file__), Path(sys.modules["gguf_file"].__file__)):
+        key.update(source.read_bytes())
+    kept = Path(cache) / f"reference-{key.hexdigest()[:32]}.npy"
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(".unfinished.npy")
+        np.save(unfinished, Reference(path).logits(sequences))
+        unfinished.rename(kept)
+    return np.load(kept, mmap_mode="r")
+
+
+class Divergence:
+    """How far `ours` is from `reference` (logits, [positions, vocabulary]), position by position."""
+
+    def __init__(self, reference, ours):
+        if reference.shape != ours.shape:
+            raise ValueError(f"logits of {ours.shape} where {reference.shape} was expected")
+        self.kl = np.empty(len(reference))
+        self.same_top = np.empty(len(reference), dtype=bool)
+        for i, (r, o) in enumerate(zip(reference, ours)):
+            log_p, log_q = log_softmax(r), log_softmax(o)
+            self.kl[i] = np.sum(np.exp(log_p) * (log_p - log_q))
+            self.same_top[i] = np.argmax(r) == np.argmax(o)
+
+    @property
+    def mean(self):
+        return float(self.kl.mean())
+
+    @property
+    def p99(self):
+        return float(np.percentile(self.kl, 99))
+
+    @property
+    def top1(self):
+        return float(self.same_top.mean())
+
+    def __str__(self):
+        return (
+            f"{len(self.kl)} positions: mean KL {self.mean:.2e}, p99 {self.p99:.2e}, "
+            f"max {self.kl.max():.2e}, top-1 {100 * self.top1:.2f} %"
+        )
+
+
+def log_softmax(logits):
+    x = np.asarray(logits, dtype=np.float64)
+    x = x - x.max()
+    return x - np.log(np.exp(x).sum())
+
+
+def main(arguments):
+    if len(arguments) != 3:
+        sys.exit(__doc__)
+    if arguments[0] == "--compare":
+        print(Divergence(*(np.load(a, mmap_mode="r") for a in arguments[1:])))
+        return
+    model, tokens, out = arguments
+    lines = Path(tokens).read_text().splitlines()
+    np.save(out, Reference(model).logits([[int(i) for i in line.split()] for line in lines]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

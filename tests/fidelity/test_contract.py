@@ -1,0 +1,87 @@
+"""The numeric contract: the logits of a token are the same bits whatever the number of threads, the
+size of the chunks and the company they are computed in; and on every instruction set."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chat_texts import CHATS
+
+THREADS = (1, 2, 3)
+CHUNKS = (1, 7, 64, 512)
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+# The tiers that this machine can run; scalar is the specification of all others.
+TIERS = ("scalar", "avx2") if " avx2 " in Path("/proc/cpuinfo").read_text() else ("scalar",)
+
+
+def assert_same_bits(expected, got, what):
+    assert expected.shape == got.shape
+    same = expected.view(np.uint32) == got.view(np.uint32)
+    if not same.all():
+        row, column = np.argwhere(~same)[0]
+        pytest.fail(
+            f"{what}: {np.count_nonzero(~same)} of {same.size} logits differ, first at position "
+            f"{row}, token {column}: {expected[row, column]!r} and {got[row, column]!r}"
+        )
+
+
+@pytest.fixture(scope="module")
+def tiny_sequences():
+    """Four sequences; the first is longer than the largest chunk."""
+    rng = np.random.default_rng(11)
+    return [rng.integers(0, 600, n).tolist() for n in (600, 70, 33, 1)]
+
+
+@pytest.fixture
+def tiny_alone(evaluate, tiny_model_path, tiny_sequences):
+    """Each sequence in a run of its own: scalar, one thread, token by token."""
+    options = ("--cpu", "scalar", "--threads", 1, "--chunk", 1)
+    return np.concatenate([evaluate(tiny_model_path, [s], *options) for s in tiny_sequences])
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_tiny_model(tier, evaluate, tiny_model_path, tiny_sequences, tiny_alone):
+    for threads in THREADS:
+        for chunk in CHUNKS:
+            for company in ((), ("--together",)):
+                options = ("--cpu", tier, "--threads", threads, "--chunk", chunk, *company)
+                got = evaluate(tiny_model_path, tiny_sequences, *options)
+                assert_same_bits(tiny_alone, got, f"options {options}")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type(kind, evaluate, make_tiny_model, tiny_sequences):
+    path = make_tiny_model("--types", f"all={kind}")
+    sequences = tiny_sequences[1:]
+    expected = evaluate(path, sequences, "--cpu", "scalar", "--threads", 1, "--chunk", 1)
+    for tier in TIERS:
+        options = ("--cpu", tier, "--threads", 2, "--chunk", 64, "--together")
+        assert_same_bits(expected, evaluate(path, sequences, *options), f"options {options}")
+
+
+@pytest.fixture(scope="module")
+def chats(tokenize, model_path):
+    """One chat of more than 512 tokens and three short ones."""
+    pieces = {name: "\n".join(text for _, text in chat) for name, chat in CHATS.items()}
+    long = tokenize(model_path, "\n".join(pieces.values()) * 2)[:520]
+    return [long, *(tokenize(model_path, text)[:n] for text, n in zip(pieces.values(), (40, 9, 1)))]
+
+
+def test_real_model(evaluate, model_path, chats):
+    expected = np.concatenate([evaluate(model_path, [s]) for s in chats])
+    for options in (
+        *(("--threads", n) for n in THREADS),
+        *(("--chunk", n) for n in CHUNKS),
+        ("--together",),
+        ("--together", "--threads", 3, "--chunk", 7),
+    ):
+        assert_same_bits(expected, evaluate(model_path, chats, *options), f"options {options}")
+
+
+def test_real_model_on_every_tier(evaluate, model_path, chats):
+    """A short prompt: the scalar tier takes about a second a token."""
+    sequences = [chats[1][:12], chats[2][:4]]
+    expected = evaluate(model_path, sequences, "--cpu", "scalar", "--threads", 1)
+    for tier in TIERS:
+        options = ("--cpu", tier, "--threads", 2, "--together")
+        assert_same_bits(expected, evaluate(model_path, sequences, *options), f"options {options}")

@@ -1,0 +1,74 @@
+"""What the program computes, against the float64 reference of the same weights."""
+
+import numpy as np
+import pytest
+from chat_texts import CHATS
+from gguf_file import GgufFile
+from reference import Divergence, Reference, cached_logits, log_softmax
+
+# llama.cpp's own figures on chats of this kind (mean over 380 positions, Q4_K_M, float64
+# reference): the bar is not to be worse.
+MAX_MEAN_KL = 7.2e-4
+MIN_TOP1 = 0.989
+
+# Activations in int8 blocks of 32 alone cost 3e-4 to 6e-4 on these models; a wrong scale, offset or
+# bias in one kernel costs more than 1e-2.
+MAX_TINY_KL = 1.5e-3
+
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+
+
+def chat_tokens(tokenize, model, chat):
+    """A conversation in ChatML, with the control tokens put in by id."""
+    vocabulary = GgufFile(model).metadata["tokenizer.ggml.tokens"]
+    start, end = vocabulary.index("<|im_start|>"), vocabulary.index("<|im_end|>")
+    newline = tokenize(model, "\n")
+    ids = []
+    for role, text in chat:
+        ids += [start, *tokenize(model, f"{role}\n{text}"), end, *newline]
+    return ids
+
+
+def test_real_model(model_path, build_dir, tokenize, evaluate, capsys):
+    sequences = [chat_tokens(tokenize, model_path, chat) for chat in CHATS.values()]
+    assert all(len(s) >= 64 for s in sequences)
+    expected = cached_logits(model_path, sequences, build_dir / "reference")
+    got = evaluate(model_path, sequences)
+    whole = Divergence(expected, got)
+    with capsys.disabled():
+        print(f"\n  {'all':8} {whole}")
+        ends = np.cumsum([len(s) for s in sequences])
+        for name, begin, end in zip(CHATS, [0, *ends], ends):
+            print(f"  {name:8} {Divergence(expected[begin:end], got[begin:end])}")
+    assert np.isfinite(got).all()
+    assert whole.mean <= MAX_MEAN_KL
+    assert whole.top1 >= MIN_TOP1
+
+
+def random_sequences(path):
+    rng = np.random.default_rng(7)
+    n_vocab = len(GgufFile(path).metadata["tokenizer.ggml.tokens"])
+    return [rng.integers(0, n_vocab, n).tolist() for n in (97, 40, 1)]
+
+
+@pytest.mark.parametrize("tied", (False, True), ids=("untied", "tied"))
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type(kind, tied, make_tiny_model, evaluate, capsys):
+    path = make_tiny_model("--types", f"all={kind}", *(["--tied"] if tied else []))
+    sequences = random_sequences(path)
+    divergence = Divergence(Reference(path).logits(sequences), evaluate(path, sequences))
+    with capsys.disabled():
+        print(f"\n  {kind:4} {'tied' if tied else 'untied'}: {divergence}")
+    assert divergence.mean <= MAX_TINY_KL
+
+
+def test_tiny_mix(tiny_model_path, evaluate):
+    """The mix of the real file; and that the tiny model is worth comparing: neither uniform nor
+    always of the same opinion."""
+    sequences = random_sequences(tiny_model_path)
+    expected = Reference(tiny_model_path).logits(sequences)
+    logs = np.array([log_softmax(row) for row in expected])
+    entropy = -(np.exp(logs) * logs).sum(axis=1).mean()
+    assert 2 < entropy < np.log(expected.shape[1]) - 0.5
+    assert len(set(expected.argmax(axis=1))) > 20
+    assert Divergence(expected, evaluate(tiny_model_path, sequences)).mean <= MAX_TINY_KL
