@@ -19,6 +19,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
+sys.path.insert(0, str(TESTS / "tools"))
 START_SECONDS = 120  # the first start repacks the weights, and sanitizer builds are slow
 STOP_SECONDS = 30
 MODELS = (
