@@ -216,9 +216,9 @@ INLINE void attend_page(const float *q, size_t dim, const float *k, const float 
         add_values(p, v + d, dim, valid, correction, first, out + d, 1);
 }
 
-static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *k_pages,
-                   const uint16_t *const *v_pages, size_t n_positions, float score_scale,
-                   float *out, void *scratch)
+static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
+                   size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
+                   void *scratch)
 {
     float *k = scratch, *v = k + dim * KL_KV_PAGE_TOKENS;
     float maximum[KL_MAX_GROUP_HEADS], denominator[KL_MAX_GROUP_HEADS];
@@ -230,8 +230,8 @@ static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *c
         size_t page = at / KL_KV_PAGE_TOKENS;
         size_t left = n_positions - at;
         size_t valid = left < KL_KV_PAGE_TOKENS ? left : KL_KV_PAGE_TOKENS;
-        widen_page(k_pages[page], dim * KL_KV_PAGE_TOKENS, k);
-        widen_page(v_pages[page], dim * valid, v);
+        widen_page(pages[page] + k_at, dim * KL_KV_PAGE_TOKENS, k);
+        widen_page(pages[page] + v_at, dim * valid, v);
         for (size_t h = 0; h < n_heads; h++)
             attend_page(q + h * dim, dim, k, v, valid, score_scale, at == 0, &maximum[h],
                         &denominator[h], out + h * dim);
@@ -397,7 +397,7 @@ INLINE void one_token(enum kl_quant type, const uint8_t *w, size_t begin, size_t
             }
             sum = add_block(l, s, dot, x->scale[b], x->sum + 2 * b, sum);
         }
-        _mm256_storeu_ps(y + group * KL_LANES, sum);
+        _mm256_storeu_ps(y + (group - begin) * KL_LANES, sum);
     }
 }
 
@@ -501,7 +501,7 @@ INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size
                 unpack_block(type, l, header, block, panel + b);
             }
             size_t t = 0;
-            float *out = y + group * KL_LANES;
+            float *out = y + (group - begin) * KL_LANES;
             for (; t + 4 <= x->n; t += 4)
                 panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 4);
             if (x->n - t == 3)
@@ -544,7 +544,7 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
                 __m256 scale = _mm256_set1_ps(x->scale[t * n_blocks + b]);
                 total = _mm256_fmadd_ps(sum, scale, total);
             }
-            _mm256_storeu_ps(y + t * y_stride + group * KL_LANES, total);
+            _mm256_storeu_ps(y + t * y_stride + (group - begin) * KL_LANES, total);
         }
     }
 }

@@ -28,8 +28,8 @@ struct kl_activations {
     size_t k;
 };
 
-/* y[t * y_stride + r] = sum_k w[r, k] * x[t, k] for the rows r of groups [begin, end) and all t.
- * w: packed groups of KL_LANES rows (packing.h), from group 0. y: room for whole groups.
+/* y[t * y_stride + r] = sum_k w[8 * begin + r, k] * x[t, k] for all rows of the groups [begin, end)
+ * and all t. w: packed groups of KL_LANES rows (packing.h), from group 0. y: room for whole groups.
  * scratch: KL_MATMUL_SCRATCH bytes, 64-byte aligned, one per thread. */
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
@@ -55,14 +55,15 @@ struct kl_kernels {
                      size_t slot);
 
     /* Softmax attention of n_heads query heads over one KV head.
-     * q, out: [n_heads, dim] f32; k_pages[i]: [dim, KL_KV_PAGE_TOKENS] f16; v_pages[i]:
-     * [KL_KV_PAGE_TOKENS, dim] f16; the first n_positions positions count. dim % 8 == 0, at most
-     * KL_MAX_HEAD_DIM. One walk over the pages with a running maximum ("flash attention",
-     * Dao 2022; Milakov and Gimelshein 2018), page by page from position 0.
+     * q, out: [n_heads, dim] f32. Page i holds this head's keys at pages[i] + k_at, [dim,
+     * KL_KV_PAGE_TOKENS] f16, and its values at pages[i] + v_at, [KL_KV_PAGE_TOKENS, dim] f16; the
+     * first n_positions positions count. dim % 8 == 0, at most KL_MAX_HEAD_DIM; n_heads at most
+     * KL_MAX_GROUP_HEADS. One walk over the pages with a running maximum ("flash attention", Dao
+     * 2022; Milakov and Gimelshein 2018), page by page from position 0.
      * scratch: KL_ATTEND_SCRATCH(dim) bytes, 64-byte aligned. */
-    void (*attend)(const float *q, size_t n_heads, size_t dim, const uint16_t *const *k_pages,
-                   const uint16_t *const *v_pages, size_t n_positions, float score_scale,
-                   float *out, void *scratch);
+    void (*attend)(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
+                   size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
+                   void *scratch);
 
     /* Indexed by enum kl_quant; NULL where the type cannot be a matrix. */
     kl_matmul_fn *matmul[KL_PACKING_TYPES];

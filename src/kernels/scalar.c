@@ -126,9 +126,9 @@ static void attend_page(const float *q, size_t dim, const float *k, const float 
     }
 }
 
-static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *k_pages,
-                   const uint16_t *const *v_pages, size_t n_positions, float score_scale,
-                   float *out, void *scratch)
+static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
+                   size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
+                   void *scratch)
 {
     float *k = scratch, *v = k + dim * KL_KV_PAGE_TOKENS;
     float maximum[KL_MAX_GROUP_HEADS], denominator[KL_MAX_GROUP_HEADS];
@@ -141,9 +141,9 @@ static void attend(const float *q, size_t n_heads, size_t dim, const uint16_t *c
         size_t left = n_positions - at;
         size_t valid = left < KL_KV_PAGE_TOKENS ? left : KL_KV_PAGE_TOKENS;
         for (size_t i = 0; i < dim * KL_KV_PAGE_TOKENS; i++)
-            k[i] = kl_f16_to_f32(k_pages[page][i]);
+            k[i] = kl_f16_to_f32(pages[page][k_at + i]);
         for (size_t i = 0; i < dim * valid; i++)
-            v[i] = kl_f16_to_f32(v_pages[page][i]);
+            v[i] = kl_f16_to_f32(pages[page][v_at + i]);
         for (size_t h = 0; h < n_heads; h++)
             attend_page(q + h * dim, dim, k, v, valid, score_scale, at == 0, &maximum[h],
                         &denominator[h], out + h * dim);
@@ -217,7 +217,7 @@ static inline __attribute__((always_inline)) void matmul(enum kl_quant type, con
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     for (size_t group = begin; group < end; group++) {
         for (size_t t = 0; t < x->n; t++)
-            memset(y + t * y_stride + group * KL_LANES, 0, KL_LANES * sizeof *y);
+            memset(y + t * y_stride + (group - begin) * KL_LANES, 0, KL_LANES * sizeof *y);
         for (size_t b = 0; b < n_blocks; b++) {
             struct block_integers in;
             const uint8_t *header;
@@ -232,7 +232,7 @@ static inline __attribute__((always_inline)) void matmul(enum kl_quant type, con
                 const int16_t *sum = x->sum + t * n_blocks * 2 + 2 * b;
                 float scale = x->scale[t * n_blocks + b];
                 float scaled_sum = scale * (float)(sum[0] + sum[1]);
-                float *out = y + t * y_stride + group * KL_LANES;
+                float *out = y + t * y_stride + (group - begin) * KL_LANES;
                 for (size_t r = 0; r < KL_LANES; r++) {
                     int32_t dot = 0;
                     for (size_t c = 0; c < KL_BLOCK; c++)
@@ -267,7 +267,7 @@ matmul_floats(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
     size_t block_bytes = kl_layout(type).block_bytes;
     for (size_t group = begin; group < end; group++) {
         for (size_t t = 0; t < x->n; t++) {
-            float *out = y + t * y_stride + group * KL_LANES;
+            float *out = y + t * y_stride + (group - begin) * KL_LANES;
             memset(out, 0, KL_LANES * sizeof *y);
             for (size_t b = 0; b < n_blocks; b++) {
                 const uint8_t *block = w + (group * n_blocks + b) * block_bytes;

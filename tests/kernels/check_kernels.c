@@ -197,7 +197,8 @@ static void multiply(const struct kl_kernels *tier, const struct matrix *m, cons
     /* in two parts, as threads do it */
     size_t half = m->n_groups / 2, stride = m->n_groups * KL_LANES;
     tier->matmul[m->type](m->packed.data, 0, half, &x->a, y, stride, scratch);
-    tier->matmul[m->type](m->packed.data, half, m->n_groups, &x->a, y, stride, scratch);
+    tier->matmul[m->type](m->packed.data, half, m->n_groups, &x->a, y + half * KL_LANES, stride,
+                          scratch);
 }
 
 /* The float32 result is near the float64 one: each of its at most 3 operations per block rounds
@@ -464,30 +465,26 @@ static void test_attend(void **state)
         for (size_t n = 0; n < 8; n++) {
             for (size_t tier = 0; kl_kernels_at(tier) != NULL; tier++) {
                 const struct kl_kernels *kernels = kl_kernels_at(tier);
-                struct guarded k_pages[MOST_PAGES], v_pages[MOST_PAGES];
-                const uint16_t *k_at[MOST_PAGES], *v_at[MOST_PAGES];
+                struct guarded memory[MOST_PAGES];
+                const uint16_t *pages[MOST_PAGES];
+                size_t v_at = dim * KL_KV_PAGE_TOKENS;
                 for (size_t p = 0; p < MOST_PAGES; p++) {
-                    size_t bytes = dim * KL_KV_PAGE_TOKENS * sizeof(uint16_t);
-                    k_pages[p] = guarded_new(bytes, 2);
-                    v_pages[p] = guarded_new(bytes, 2);
+                    memory[p] = guarded_new(2 * v_at * sizeof(uint16_t), 2);
                     /* what was never stored is NaN here, and must not matter */
-                    memset(k_pages[p].data, 0xFF, bytes);
-                    memset(v_pages[p].data, 0xFF, bytes);
-                    k_at[p] = k_pages[p].data;
-                    v_at[p] = v_pages[p].data;
+                    memset(memory[p].data, 0xFF, 2 * v_at * sizeof(uint16_t));
+                    pages[p] = memory[p].data;
                 }
-                for (size_t j = 0; j < lengths[n]; j++)
-                    kernels->kv_store(k + j * dim, v + j * dim, dim,
-                                      k_pages[j / KL_KV_PAGE_TOKENS].data,
-                                      v_pages[j / KL_KV_PAGE_TOKENS].data, j % KL_KV_PAGE_TOKENS);
+                for (size_t j = 0; j < lengths[n]; j++) {
+                    uint16_t *page = memory[j / KL_KV_PAGE_TOKENS].data;
+                    kernels->kv_store(k + j * dim, v + j * dim, dim, page, page + v_at,
+                                      j % KL_KV_PAGE_TOKENS);
+                }
                 struct guarded scratch = guarded_new(KL_ATTEND_SCRATCH(dim), 64);
-                kernels->attend(q, HEADS, dim, k_at, v_at, lengths[n], scale,
+                kernels->attend(q, HEADS, dim, pages, 0, v_at, lengths[n], scale,
                                 tier == 0 ? expected : found, scratch.data);
                 guarded_free(&scratch);
-                for (size_t p = 0; p < MOST_PAGES; p++) {
-                    guarded_free(&k_pages[p]);
-                    guarded_free(&v_pages[p]);
-                }
+                for (size_t p = 0; p < MOST_PAGES; p++)
+                    guarded_free(&memory[p]);
                 if (tier > 0)
                     assert_memory_equal(found, expected, HEADS * dim * sizeof(float));
             }
