@@ -33,8 +33,8 @@ struct kl_engine_options {
 #define KL_MAX_STOPS     8
 #define KL_MAX_STOP_SIZE 256 /* bytes of one stop string */
 
-/* How the next token is chosen. temperature 0 is greedy: the most likely token, the lower id among
- * equals. Otherwise: repetition penalty, then temperature, top_k, top_p, min_p, then a draw. */
+/* How the next token is chosen: repetition penalty first; then temperature 0 is greedy (the most
+ * likely token, the lower id among equals), any other: temperature, top_k, top_p, min_p, a draw. */
 struct kl_sampling {
     float temperature;        /* 0 or more */
     float top_p;              /* (0, 1]; 1: off */
@@ -49,8 +49,9 @@ struct kl_request_options {
     size_t n_tokens;
     size_t max_tokens; /* of the answer; cut down to what the context has room for */
     struct kl_sampling sampling;
-    /* The answer ends before the first of these; copied. Text that may be the beginning of one is
-     * held back until it is decided. */
+    /* The answer ends before the one that is complete first (of several that end at the same place,
+     * before the longest); copied. Not empty, UTF-8. Text that may be the beginning of one is held
+     * back until it is decided. */
     const char *const *stops;
     size_t n_stops;
 };
@@ -76,13 +77,13 @@ enum kl_event_type {
 
 struct kl_event {
     enum kl_event_type type;
-    uint32_t position;        /* QUEUED */
-    uint32_t done, total;     /* PREFILL */
-    uint32_t n_tokens;        /* TEXT: tokens generated so far */
-    uint32_t text_len;        /* TEXT */
-    enum kl_finish finish;    /* DONE */
+    uint32_t position;     /* QUEUED */
+    uint32_t done, total;  /* PREFILL */
+    uint32_t n_tokens;     /* TEXT: tokens generated so far */
+    uint32_t text_len;     /* TEXT */
+    enum kl_finish finish; /* DONE */
     /* DONE: what it cost. Seconds are wall time. */
-    uint32_t prompt_tokens, cached_tokens, answer_tokens;
+    uint32_t prompt_tokens, cached_tokens, answer_tokens; /* the end token is not counted */
     double queue_seconds, prefill_seconds, decode_seconds;
     char text[KL_EVENT_TEXT_SIZE]; /* TEXT: the piece; DONE with KL_FINISH_ERROR: why. NUL-ended */
 };
@@ -91,7 +92,8 @@ struct kl_event {
 enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_tokenizer *tokenizer,
                               const struct kl_engine_options *options, struct kl_engine **engine,
                               struct kl_error *err);
-/* Cancels what runs and joins the thread. All requests must have been released before. */
+/* Cancels what waits and runs, and joins the thread. Requests that were not released yet hold
+ * their KL_EVENT_DONE; they may still be polled, and must be released. NULL is allowed. */
 void kl_engine_close(struct kl_engine *engine);
 
 /* Puts a request into the queue. KL_ERR_INVALID: an option out of range (the text says which);
@@ -106,7 +108,7 @@ bool kl_request_poll(struct kl_request *request, struct kl_event *event);
  * comes. May be called again. */
 void kl_request_cancel(struct kl_request *request);
 
-/* Gives the handle up; cancels it first if it still runs. Never waits. */
+/* Gives the handle up; cancels it first if it still runs. Never waits. NULL is allowed. */
 void kl_request_release(struct kl_request *request);
 
 /* A descriptor that is readable when some request has events; kl_engine_wake_clear before polling
@@ -118,12 +120,13 @@ struct kl_engine_stats {
     size_t running, queued;
     size_t parallel, queue_size, ctx_size;
     size_t kv_used_tokens, kv_max_tokens;
+    /* by how they ended: stop or length, cancelled, error; refused: submits that found it full */
     uint64_t requests_finished, requests_cancelled, requests_failed, requests_refused;
     uint64_t prompt_tokens, answer_tokens; /* computed since the start */
-    /* seconds from submit to the end, over the last up to 256 requests that were not cancelled;
-     * 0 before the first */
+    /* seconds from submit to the end, over the last up to 256 requests that finished; 0 before the
+     * first */
     double latency_p50, latency_p95;
-    /* measured speeds over the recent past, tokens/s; 0 before the first */
+    /* measured over the recent past, all requests together, tokens/s; 0 before the first */
     double prefill_speed, decode_speed;
 };
 void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats);

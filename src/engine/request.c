@@ -1,0 +1,301 @@
+#include "engine/request.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+
+#define RING_SIZE (64 * 1024)
+/* What may wait to be shown: a token of 1 KiB, each byte of it replaced by U+FFFD, what a stop
+ * string and an open code point held back. */
+#define PENDING_SIZE (4 * 1024)
+#define PIECE_SIZE   (2 * 1024)
+#define HEAD_SIZE    offsetof(struct kl_event, text)
+#define RECORD(text) (sizeof(uint32_t) + HEAD_SIZE + (text))
+#define PIECES       (PENDING_SIZE / (PIECE_SIZE - 3) + 1)
+#define DONE_ROOM    RECORD(sizeof(((struct kl_error *)0)->text))
+/* The most a step can say: progress, text, and then the end. */
+#define STEP_ROOM (RECORD(0) + PIECES * RECORD(0) + PENDING_SIZE + DONE_ROOM)
+
+static_assert(PIECE_SIZE < KL_EVENT_TEXT_SIZE, "a piece and its NUL fit into an event");
+static_assert(2 * STEP_ROOM < RING_SIZE, "a ring holds more than a step's events");
+
+void kl_attention_call(struct kl_attention *attention)
+{
+    pthread_mutex_lock(&attention->lock);
+    atomic_store(&attention->wanted, true);
+    pthread_cond_signal(&attention->called);
+    pthread_mutex_unlock(&attention->lock);
+}
+
+/* ---- the client's side ----------------------------------------------------------------------- */
+
+bool kl_request_poll(struct kl_request *request, struct kl_event *event)
+{
+    size_t size = kl_ring_read(&request->ring, event, sizeof *event);
+    if (size == 0)
+        return false;
+    event->text[size - HEAD_SIZE] = '\0';
+    /* A read-modify-write on both sides, so that either the engine sees the room that was just
+     * made or this sees that the engine waits for it. */
+    if (atomic_exchange(&request->waits, false))
+        kl_attention_call(request->attention);
+    return true;
+}
+
+void kl_request_cancel(struct kl_request *request)
+{
+    if (atomic_load(&request->finished) || atomic_exchange(&request->cancelled, true))
+        return;
+    kl_attention_call(request->attention);
+}
+
+void kl_request_release(struct kl_request *request)
+{
+    if (request == NULL)
+        return;
+    kl_request_cancel(request);
+    kl_request_disown(request);
+}
+
+const char *kl_finish_name(enum kl_finish finish)
+{
+    switch (finish) {
+    case KL_FINISH_STOP:
+        return "stop";
+    case KL_FINISH_LENGTH:
+        return "length";
+    case KL_FINISH_CANCELLED:
+        return "cancelled";
+    case KL_FINISH_ERROR:
+        return "error";
+    }
+    return "unknown";
+}
+
+/* ---- making one ------------------------------------------------------------------------------ */
+
+static enum kl_status check(const struct kl_request_options *o, size_t ctx_size, size_t n_vocab,
+                            struct kl_error *err)
+{
+    if (o->n_tokens == 0)
+        return kl_fail(err, KL_ERR_INVALID, "the prompt is empty: expected at least one token");
+    for (size_t i = 0; i < o->n_tokens; i++) {
+        if (o->tokens[i] < 0 || (size_t)o->tokens[i] >= n_vocab)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "the prompt's token %zu: expected an id from 0 to %zu, found %d", i + 1,
+                           n_vocab - 1, (int)o->tokens[i]);
+    }
+    if (o->max_tokens == 0)
+        return kl_fail(err, KL_ERR_INVALID, "max_tokens: expected at least 1, found 0");
+    enum kl_status status = kl_sampling_check(&o->sampling, err);
+    if (status != KL_OK)
+        return status;
+    if (o->n_tokens >= ctx_size)
+        return kl_fail(err, KL_ERR_LIMIT,
+                       "the prompt has %zu tokens, the context holds %zu with the answer: shorten "
+                       "it or raise --ctx-size",
+                       o->n_tokens, ctx_size);
+    return KL_OK;
+}
+
+static void destroy(struct kl_request *r)
+{
+    kl_buffer_release(&r->pending);
+    kl_ring_release(&r->ring);
+    free(r);
+}
+
+/* The whole of the pending text's memory at once: nothing is allocated while answering. */
+static enum kl_status reserve_pending(struct kl_buffer *pending, struct kl_error *err)
+{
+    static const char zeros[PENDING_SIZE];
+    kl_buffer_init(pending, PENDING_SIZE);
+    if (kl_buffer_append(pending, zeros, sizeof zeros) != KL_OK)
+        return kl_fail_memory(err, "the text of a request", PENDING_SIZE);
+    kl_buffer_clear(pending);
+    return KL_OK;
+}
+
+enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_size, size_t n_vocab,
+                              const struct kl_tokenizer *tokenizer, struct kl_attention *attention,
+                              struct kl_request **out, struct kl_error *err)
+{
+    *out = NULL;
+    enum kl_status status = check(o, ctx_size, n_vocab, err);
+    if (status != KL_OK)
+        return status;
+    size_t room = ctx_size - o->n_tokens;
+    size_t max_answer = o->max_tokens < room ? o->max_tokens : room;
+    size_t size = sizeof(struct kl_request) + (o->n_tokens + max_answer) * sizeof(int32_t);
+    size_t alignment = _Alignof(struct kl_request);
+    size = (size + alignment - 1) / alignment * alignment;
+    struct kl_request *r = aligned_alloc(alignment, size);
+    if (r == NULL)
+        return kl_fail_memory(err, "a request", size);
+    *r = (struct kl_request){.attention = attention,
+                             .sampling = o->sampling,
+                             .position = KL_NO_POSITION,
+                             .n_prompt = o->n_tokens,
+                             .max_answer = max_answer,
+                             .n_tokens = o->n_tokens,
+                             .submitted_ns = kl_now_ns()};
+    atomic_init(&r->owners, 2);
+    memcpy(r->tokens, o->tokens, o->n_tokens * sizeof *r->tokens);
+    kl_random_init(&r->random, o->sampling.seed);
+    kl_detokenizer_init(&r->detokenizer, tokenizer);
+
+    status = kl_stop_init(&r->stops, o->stops, o->n_stops, err);
+    if (status == KL_OK)
+        status = reserve_pending(&r->pending, err);
+    if (status == KL_OK)
+        status = kl_ring_init(&r->ring, RING_SIZE, err);
+    if (status != KL_OK) {
+        destroy(r);
+        return status;
+    }
+    *out = r;
+    return KL_OK;
+}
+
+void kl_request_disown(struct kl_request *r)
+{
+    if (atomic_fetch_sub(&r->owners, 1) == 1)
+        destroy(r);
+}
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+static void send(struct kl_request *r, const struct kl_event *head, const char *text)
+{
+    bool sent = kl_ring_write(&r->ring, head, HEAD_SIZE, text, head->text_len);
+    assert(sent); /* room was seen to before: see kl_request_has_room */
+    (void)sent;
+}
+
+bool kl_request_has_room(struct kl_request *r)
+{
+    size_t room = STEP_ROOM - sizeof(uint32_t);
+    if (kl_ring_has_room(&r->ring, room))
+        return true;
+    atomic_exchange(&r->waits, true);
+    return kl_ring_has_room(&r->ring, room); /* a poll that came before the flag was up */
+}
+
+/* struct kl_event is big because of its text; the head is all that is filled and copied. */
+static void clear_head(struct kl_event *event, enum kl_event_type type)
+{
+    memset(event, 0, HEAD_SIZE);
+    event->type = type;
+}
+
+bool kl_request_send_queued(struct kl_request *r, uint32_t position)
+{
+    if (r->position == position || !kl_ring_has_room(&r->ring, RECORD(0) + STEP_ROOM))
+        return false;
+    struct kl_event event;
+    clear_head(&event, KL_EVENT_QUEUED);
+    event.position = r->position = position;
+    send(r, &event, NULL);
+    return true;
+}
+
+bool kl_request_send_prefill(struct kl_request *r, size_t done)
+{
+    struct kl_event event;
+    clear_head(&event, KL_EVENT_PREFILL);
+    event.done = (uint32_t)done;
+    event.total = (uint32_t)r->n_prompt;
+    send(r, &event, NULL);
+    return true;
+}
+
+/* Sends all but the last `withheld` bytes of the pending text, in pieces of whole code points. */
+static bool send_text(struct kl_request *r, size_t withheld)
+{
+    size_t left = r->pending.len - withheld, at = 0;
+    while (left > 0) {
+        size_t len = left;
+        if (len > PIECE_SIZE)
+            len = PIECE_SIZE - kl_utf8_incomplete_tail(r->pending.data + at, PIECE_SIZE);
+        struct kl_event event;
+        clear_head(&event, KL_EVENT_TEXT);
+        event.n_tokens = (uint32_t)kl_request_answer_tokens(r);
+        event.text_len = (uint32_t)len;
+        send(r, &event, r->pending.data + at);
+        at += len;
+        left -= len;
+    }
+    kl_buffer_consume(&r->pending, at);
+    return at > 0;
+}
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+/* The token's text goes to the pending text; *withheld is how much of its end stays there. */
+static enum kl_status push_text(struct kl_request *r, int32_t token, bool last, size_t *withheld,
+                                bool *found)
+{
+    size_t scanned = r->pending.len;
+    enum kl_status status = KL_OK;
+    if (token >= 0)
+        status = kl_detokenizer_push(&r->detokenizer, token, &r->pending);
+    if (status == KL_OK && last)
+        status = kl_detokenizer_finish(&r->detokenizer, &r->pending);
+    *found = false;
+    *withheld = 0;
+    if (status == KL_OK && r->pending.len > 0)
+        *withheld =
+            kl_stop_scan(&r->stops, r->pending.data + scanned, r->pending.len - scanned, found);
+    return status;
+}
+
+enum kl_answer kl_request_accept(struct kl_request *r, int32_t token, bool *sent,
+                                 struct kl_error *err)
+{
+    *sent = false;
+    bool ended = kl_tokenizer_is_end(r->detokenizer.tokenizer, token);
+    if (!ended)
+        r->tokens[r->n_tokens++] = token;
+    bool full = kl_request_answer_tokens(r) == r->max_answer;
+    size_t withheld;
+    bool found;
+    enum kl_status status = push_text(r, ended ? -1 : token, ended || full, &withheld, &found);
+    if (status != KL_OK) {
+        kl_fail(err, status, "token %d: its text does not fit into %d bytes", (int)token,
+                PENDING_SIZE);
+        return KL_ANSWER_FAILED;
+    }
+    bool over = found || ended || full;
+    *sent = send_text(r, over && !found ? 0 : withheld);
+    if (found || ended)
+        return KL_ANSWER_STOPS;
+    return full ? KL_ANSWER_FULL : KL_ANSWER_GOES_ON;
+}
+
+static double seconds_between(uint64_t from_ns, uint64_t to_ns)
+{
+    return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0.0;
+}
+
+void kl_request_finish(struct kl_request *r, enum kl_finish finish, const char *why,
+                       uint64_t now_ns)
+{
+    uint64_t admitted = r->admitted_ns != 0 ? r->admitted_ns : now_ns;
+    uint64_t answering = r->answering_ns != 0 ? r->answering_ns : now_ns;
+    struct kl_event event;
+    clear_head(&event, KL_EVENT_DONE);
+    event.finish = finish;
+    event.prompt_tokens = (uint32_t)r->n_prompt;
+    event.answer_tokens = (uint32_t)kl_request_answer_tokens(r);
+    event.queue_seconds = seconds_between(r->submitted_ns, admitted);
+    event.prefill_seconds = seconds_between(admitted, answering);
+    event.decode_seconds = seconds_between(answering, now_ns);
+    event.text_len = finish == KL_FINISH_ERROR ? (uint32_t)strlen(why) : 0;
+    send(r, &event, why);
+    atomic_store(&r->waits, false);
+    atomic_store(&r->finished, true);
+    kl_request_disown(r);
+}

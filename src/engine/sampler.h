@@ -1,0 +1,45 @@
+/*
+ * Logits to the next token.
+ *
+ * Deterministic: the same logits, history and seed give the same token. The vocabulary is never
+ * sorted: what top-k and top-p keep is found by partial selection, and the draw goes through it in
+ * the order of the ids. Nothing is allocated after _open.
+ *
+ * Numbers that are not: a NaN counts as minus infinity, plus infinity as the largest float. A token
+ * at minus infinity is never chosen.
+ */
+#ifndef KL_ENGINE_SAMPLER_H
+#define KL_ENGINE_SAMPLER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+/* xoshiro256** 1.0, Blackman and Vigna 2018, https://prng.di.unimi.it/xoshiro256starstar.c (public
+ * domain), seeded by SplitMix64 as its authors advise. One per request. */
+struct kl_random {
+    uint64_t state[4];
+};
+void kl_random_init(struct kl_random *random, uint64_t seed);
+uint64_t kl_random_next(struct kl_random *random);
+double kl_random_unit(struct kl_random *random); /* [0, 1), 53 bits */
+
+/* Scratch memory for a vocabulary; shared by all requests of an engine. */
+struct kl_sampler;
+
+enum kl_status kl_sampler_open(size_t n_vocab, struct kl_sampler **sampler, struct kl_error *err);
+void kl_sampler_close(struct kl_sampler *sampler);
+
+/* KL_ERR_INVALID with a text that names the field. */
+enum kl_status kl_sampling_check(const struct kl_sampling *sampling, struct kl_error *err);
+
+/* Chooses the next token; -1 when no logit is above minus infinity. logits [n_vocab] are changed
+ * where the repetition penalty says so. history: prompt and answer so far, ids below n_vocab.
+ * random is only used (once) when temperature is not 0. */
+int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *sampling,
+                          float *logits, const int32_t *history, size_t n_history,
+                          struct kl_random *random);
+
+#endif

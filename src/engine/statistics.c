@@ -1,0 +1,53 @@
+#include "engine/statistics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Enough for a steady figure, short enough to show what is now. */
+#define SPEED_SECONDS 10.0
+
+void kl_statistics_add_latency(struct kl_statistics *s, double seconds)
+{
+    s->latencies[s->n_latencies++ % KL_LATENCIES] = seconds;
+}
+
+static void add_speed(struct kl_speed *speed, size_t tokens, double seconds)
+{
+    speed->tokens += (double)tokens;
+    speed->seconds += seconds;
+    if (speed->seconds > SPEED_SECONDS) {
+        speed->tokens /= 2;
+        speed->seconds /= 2;
+    }
+}
+
+void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t decode_rows,
+                            double seconds)
+{
+    if (prefill_rows > 0)
+        add_speed(&s->prefill, prefill_rows, seconds);
+    else
+        add_speed(&s->decode, decode_rows, seconds);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double kl_statistics_latency(const struct kl_statistics *s, unsigned percent)
+{
+    size_t n = s->n_latencies < KL_LATENCIES ? (size_t)s->n_latencies : KL_LATENCIES;
+    if (n == 0)
+        return 0.0;
+    double sorted[KL_LATENCIES];
+    memcpy(sorted, s->latencies, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, compare);
+    return sorted[(n * percent + 99) / 100 - 1];
+}
+
+double kl_speed_value(const struct kl_speed *speed)
+{
+    return speed->seconds > 0.0 ? speed->tokens / speed->seconds : 0.0;
+}
