@@ -1,0 +1,95 @@
+/* kinglet: one program, one table of commands. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+
+struct command {
+    const char *name;
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"serve", "chat page and HTTP API on http://127.0.0.1:7860", kl_run_serve},
+    {"chat", "ask the model, or talk with it, on the terminal", kl_run_chat},
+    {"pull", "get a model onto this computer", kl_run_pull},
+    {"bench", "measure how fast this computer runs the model", kl_run_bench},
+    {"tokenize", "text to token ids, and back", kl_run_tokenize},
+    {"eval", "perplexity of a text, or logits of token sequences", kl_run_eval},
+};
+
+#define N_COMMANDS (sizeof commands / sizeof commands[0])
+
+static void print_help(FILE *out)
+{
+    fputs("Usage: kinglet COMMAND [OPTIONS]\n\n"
+          "A chat server for small language models on small CPUs.\n\nCommands:\n",
+          out);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n'kinglet COMMAND --help' shows the options of a command; 'kinglet --version' the "
+          "version.\n"
+          "Environment: KINGLET_MODEL (the default model), LOG_LEVEL, XDG_CACHE_HOME.\n"
+          "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had.\n",
+          out);
+}
+
+static int unknown_command(const char *name)
+{
+    struct kl_nearest nearest;
+    kl_nearest_init(&nearest, name);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        kl_nearest_consider(&nearest, commands[i].name);
+    if (nearest.best != NULL)
+        fprintf(stderr, "kinglet: unknown command %s; did you mean %s?\n", name, nearest.best);
+    else
+        fprintf(stderr, "kinglet: unknown command %s\n", name);
+    fputs("Try 'kinglet --help'.\n", stderr);
+    return KL_EXIT_USAGE;
+}
+
+/* Model files are mapped: if one is cut short or its disk fails while we run, this is the only
+ * notice. */
+static void on_bus_error(int signal_number)
+{
+    static const char text[] = "kinglet: a mapped file changed or its disk failed while it was in "
+                               "use; stopping\n";
+    (void)signal_number;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(KL_EXIT_FAILURE);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGBUS, on_bus_error);
+    if (argc < 2) {
+        print_help(stderr);
+        return KL_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    int code = -1;
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_help(stdout);
+        code = KL_EXIT_OK;
+    } else if (strcmp(name, "--version") == 0) {
+        printf("kinglet %s\n", KL_VERSION);
+        code = KL_EXIT_OK;
+    }
+    for (size_t i = 0; i < N_COMMANDS && code < 0; i++) {
+        if (strcmp(name, commands[i].name) == 0)
+            code = commands[i].run(argc - 1, argv + 1);
+    }
+    if (code < 0)
+        return unknown_command(name);
+    /* a full disk behind stdout must not look like success */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("kinglet: the results could not be written");
+        return code == KL_EXIT_OK ? KL_EXIT_FAILURE : code;
+    }
+    return code;
+}

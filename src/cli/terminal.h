@@ -1,0 +1,35 @@
+/*
+ * Showing on stderr how a long step goes on: a bar that is redrawn on a terminal, plain lines
+ * otherwise (one for every tenth).
+ */
+#ifndef KL_CLI_TERMINAL_H
+#define KL_CLI_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* "491.4 MB", "12.0 kB", "7 B": decimal units, as file managers and download pages show them. */
+const char *kl_format_bytes(double bytes, char *out, size_t size);
+/* "0:07", "12:34", "1:02:03". */
+const char *kl_format_duration(double seconds, char *out, size_t size);
+
+struct kl_progress {
+    const char *label; /* the caller's; lives as long as this */
+    bool terminal;
+    bool shown;            /* something stands on the terminal's current line */
+    uint64_t started_ns;   /* of the first update */
+    uint64_t started_done; /* what was there already: does not count as speed */
+    uint64_t drawn_ns;
+    uint64_t done, total;
+    uint64_t tenths; /* last one that was said */
+};
+
+/* On a terminal the label is shown at once, so that a slow first answer is no silence. */
+void kl_progress_begin(struct kl_progress *p, const char *label);
+/* done and total in bytes; total 0: unknown. Draws at most 10 times a second. */
+void kl_progress_update(struct kl_progress *p, uint64_t done, uint64_t total);
+/* Leaves the last state on its own line, or nothing if there was no update. */
+void kl_progress_end(struct kl_progress *p);
+
+#endif
