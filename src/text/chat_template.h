@@ -24,7 +24,7 @@ struct kl_tool_call {
 };
 
 struct kl_message {
-    const char *role; /* "system", "user", "assistant" or "tool" */
+    const char *role;    /* "system", "user", "assistant" or "tool" */
     const char *content; /* NULL counts as empty */
     size_t content_len;
     const struct kl_tool_call *tool_calls;

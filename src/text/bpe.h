@@ -1,0 +1,41 @@
+/*
+ * Byte-pair encoding of one piece. Internal to text/.
+ *
+ * The pair of neighbours with the lowest rank is merged, the leftmost of equals first, until none
+ * has a rank (Sennrich et al. 2016, as the `tokenizers` library does it). Short pieces by scanning,
+ * long ones with a heap over a linked list: O(n log n) time, linear memory, no recursion.
+ */
+#ifndef KL_TEXT_BPE_H
+#define KL_TEXT_BPE_H
+
+#include "text/tokenizer.h"
+#include "text/vocab.h"
+
+/* A slot of the table of merges is left id, right id, rank in 21 bits each; UINT64_MAX is empty. */
+struct kl_bpe {
+    int32_t byte_ids[256]; /* the tokens of the single bytes */
+    uint64_t *slots;       /* open addressing; [mask + 1] */
+    uint64_t mask;
+    int32_t *results; /* [n_merges]: the token that the merge of this rank makes */
+    size_t n_merges;
+};
+
+/* Reads tokenizer.ggml.merges; both halves and the result of each must be normal tokens of v. */
+enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const struct kl_vocab *v,
+                           struct kl_error *err);
+void kl_bpe_release(struct kl_bpe *bpe);
+
+/* Memory for long pieces, reused from one to the next. Initialise with {0}. */
+struct kl_bpe_scratch {
+    struct kl_bpe_node *nodes;
+    uint64_t *heap;
+    size_t allocated; /* pieces of up to so many bytes */
+};
+
+void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch);
+
+/* Appends the ids of piece[0..len), 0 < len < 2^31. KL_OK or KL_ERR_MEMORY. */
+enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
+                             struct kl_bpe_scratch *scratch, struct kl_tokens *out);
+
+#endif

@@ -1,0 +1,111 @@
+#include "text/pretokenizer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WORD (KL_CHAR_LETTER | KL_CHAR_NUMBER | KL_CHAR_SPACE)
+
+/* The code point at text, which is valid UTF-8: only the length has to be found out. */
+static inline size_t decode_valid(const char *text, uint32_t *code_point)
+{
+    const unsigned char *t = (const unsigned char *)text;
+    if (t[0] < 0x80) {
+        *code_point = t[0];
+        return 1;
+    }
+    if (t[0] < 0xE0) {
+        *code_point = (t[0] & 0x1Fu) << 6 | (t[1] & 0x3Fu);
+        return 2;
+    }
+    if (t[0] < 0xF0) {
+        *code_point = (t[0] & 0x0Fu) << 12 | (t[1] & 0x3Fu) << 6 | (t[2] & 0x3Fu);
+        return 3;
+    }
+    *code_point =
+        (t[0] & 0x07u) << 18 | (t[1] & 0x3Fu) << 12 | (t[2] & 0x3Fu) << 6 | (t[3] & 0x3Fu);
+    return 4;
+}
+
+/* The end of the run from `at` on of characters whose flags in `mask` are exactly `wanted`. */
+static inline size_t run_end(const uint8_t *flags, const char *text, size_t len, size_t at,
+                             unsigned mask, unsigned wanted)
+{
+    while (at < len) {
+        uint32_t c;
+        size_t n = decode_valid(text + at, &c);
+        if ((flags[c] & mask) != wanted)
+            break;
+        at += n;
+    }
+    return at;
+}
+
+static inline bool is_newline(char c)
+{
+    return c == '\r' || c == '\n';
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d): its length or 0. The long s (U+017F) is an s to the reference. */
+static size_t contraction(const char *text, size_t len)
+{
+    if (len < 2 || text[0] != '\'')
+        return 0;
+    char first = (char)(text[1] | 0x20);
+    if (first == 's' || first == 't' || first == 'm' || first == 'd')
+        return 2;
+    if (len < 3)
+        return 0;
+    if (text[1] == '\xC5' && text[2] == '\xBF')
+        return 3;
+    char second = (char)(text[2] | 0x20);
+    if (((first == 'r' || first == 'v') && second == 'e') || (first == 'l' && second == 'l'))
+        return 3;
+    return 0;
+}
+
+/* \s*[\r\n]+ | \s+(?!\S) | \s+ at the beginning of white space. */
+static size_t white_space(const uint8_t *flags, const char *text, size_t len)
+{
+    size_t end = run_end(flags, text, len, 0, KL_CHAR_SPACE, KL_CHAR_SPACE);
+    for (size_t i = end; i > 0; i--) {
+        if (is_newline(text[i - 1]))
+            return i;
+    }
+    if (end == len)
+        return end;
+    /* The last one goes with what follows, unless it is the only one. */
+    size_t last = end - 1;
+    while (((unsigned char)text[last] & 0xC0) == 0x80)
+        last--;
+    return last > 0 ? last : end;
+}
+
+size_t kl_pretokenize(const struct kl_char_classes *classes, const char *text, size_t len)
+{
+    const uint8_t *flags = classes->flags;
+    size_t n = contraction(text, len);
+    if (n > 0)
+        return n;
+
+    uint32_t c;
+    n = decode_valid(text, &c);
+    unsigned kind = flags[c] & WORD;
+    if (kind & KL_CHAR_LETTER)
+        return run_end(flags, text, len, n, KL_CHAR_LETTER, KL_CHAR_LETTER);
+    if (kind & KL_CHAR_NUMBER)
+        return n;
+    if (!is_newline(text[0]) && n < len) {
+        size_t end = run_end(flags, text, len, n, KL_CHAR_LETTER, KL_CHAR_LETTER);
+        if (end > n)
+            return end;
+    }
+    if (kind == 0 || c == ' ') {
+        size_t end = run_end(flags, text, len, kind == 0 ? 0 : n, WORD, 0);
+        if (kind == 0 || end > n) {
+            while (end < len && is_newline(text[end]))
+                end++;
+            return end;
+        }
+    }
+    return white_space(flags, text, len);
+}

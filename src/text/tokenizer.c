@@ -1,0 +1,347 @@
+#include "text/tokenizer.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/utf8.h"
+#include "text/bpe.h"
+#include "text/char_class.h"
+#include "text/normalizer.h"
+#include "text/pretokenizer.h"
+#include "text/vocab.h"
+
+/* Many times the longest context. Positions in a piece have 32 bits and a piece takes up to 36
+ * bytes of memory for each byte. NFC makes text at most 3 times longer (UAX #15). */
+#define MAX_TEXT ((size_t)64 << 20)
+#define MAX_NFC  (3 * MAX_TEXT)
+
+/* Is a piece that is a token also what merges make of it? The library that the model was trained
+ * with always merges, so a token that its own merges do not lead to must not be taken. Found out
+ * when a token is first met; threads that find out at the same time find the same. */
+enum whole { WHOLE_UNKNOWN, WHOLE_YES, WHOLE_NO };
+
+struct kl_tokenizer {
+    struct kl_vocab vocab;
+    struct kl_bpe bpe;
+    struct kl_char_classes classes;
+    _Atomic uint8_t *whole; /* [n_whole] enum whole, of the tokens that came with the file */
+    size_t n_whole;
+    int32_t *added; /* [n_added] control and user-defined tokens, the longest first */
+    size_t n_added;
+    bool begins_added[256]; /* bytes that one of them begins with */
+    int32_t ends[3];
+    size_t n_ends;
+};
+
+void kl_tokens_release(struct kl_tokens *tokens)
+{
+    free(tokens->ids);
+    *tokens = (struct kl_tokens){0};
+}
+
+enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id)
+{
+    if (tokens->len == tokens->allocated) {
+        size_t size = tokens->allocated == 0 ? 64 : 2 * tokens->allocated;
+        int32_t *ids = realloc(tokens->ids, size * sizeof *ids);
+        if (ids == NULL)
+            return KL_ERR_MEMORY;
+        tokens->ids = ids;
+        tokens->allocated = size;
+    }
+    tokens->ids[tokens->len++] = id;
+    return KL_OK;
+}
+
+static bool string_is(struct kl_gguf_string s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+static enum kl_status require_string(const struct kl_gguf *gguf, const char *key,
+                                     const char *expected, struct kl_error *err)
+{
+    struct kl_gguf_string found;
+    enum kl_status status = kl_gguf_string(gguf, key, &found, err);
+    if (status == KL_OK && !string_is(found, expected))
+        status = kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only \"%s\" is supported", key,
+                         (int)(found.len < 64 ? found.len : 64), found.data, expected);
+    return status;
+}
+
+static bool is_added(const struct kl_vocab *v, int32_t id)
+{
+    return v->types[id] == KL_TOKEN_CONTROL || v->types[id] == KL_TOKEN_ADDED;
+}
+
+/* Puts a token into the list of added ones: before the first that is shorter. */
+static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_error *err)
+{
+    int32_t *added = realloc(t->added, (t->n_added + 1) * sizeof *added);
+    if (added == NULL)
+        return kl_fail_memory(err, "the added tokens", (t->n_added + 1) * sizeof *added);
+    t->added = added;
+    size_t len, other;
+    const char *bytes = kl_vocab_bytes(&t->vocab, id, &len);
+    size_t at = t->n_added;
+    while (at > 0 && (kl_vocab_bytes(&t->vocab, added[at - 1], &other), other < len)) {
+        added[at] = added[at - 1];
+        at--;
+    }
+    added[at] = id;
+    t->n_added++;
+    t->begins_added[(unsigned char)bytes[0]] = true;
+    return KL_OK;
+}
+
+static void add_end(struct kl_tokenizer *t, int32_t id)
+{
+    if (id >= 0 && !kl_tokenizer_is_end(t, id))
+        t->ends[t->n_ends++] = id;
+}
+
+static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gguf,
+                                struct kl_error *err)
+{
+    static const char *const id_keys[] = {"tokenizer.ggml.eos_token_id",
+                                          "tokenizer.ggml.bos_token_id",
+                                          "tokenizer.ggml.padding_token_id"};
+    static const char *const names[] = {"<|im_end|>", "<|endoftext|>"};
+    for (size_t i = 0; i < sizeof id_keys / sizeof *id_keys; i++) {
+        uint64_t id;
+        if (!kl_gguf_has(gguf, id_keys[i]))
+            continue;
+        enum kl_status status = kl_gguf_u64(gguf, id_keys[i], 0, t->vocab.n - 1, &id, err);
+        if (status != KL_OK)
+            return status;
+        if (i == 0)
+            add_end(t, (int32_t)id);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int32_t id = kl_vocab_find(&t->vocab, names[i], strlen(names[i]));
+        if (id >= 0 && t->vocab.types[id] == KL_TOKEN_CONTROL)
+            add_end(t, id);
+    }
+    return KL_OK;
+}
+
+static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, struct kl_error *err)
+{
+    enum kl_status status = require_string(gguf, "tokenizer.ggml.model", "gpt2", err);
+    if (status == KL_OK)
+        status = require_string(gguf, "tokenizer.ggml.pre", "qwen2", err);
+    if (status == KL_OK)
+        status = kl_vocab_load(&t->vocab, gguf, err);
+    if (status == KL_OK)
+        status = kl_bpe_load(&t->bpe, gguf, &t->vocab, err);
+    if (status == KL_OK)
+        status = kl_char_classes_init(&t->classes, err);
+    if (status == KL_OK)
+        status = load_ends(t, gguf, err);
+    if (status != KL_OK)
+        return status;
+
+    t->n_whole = t->vocab.n;
+    t->whole = calloc(t->n_whole, sizeof *t->whole);
+    if (t->whole == NULL)
+        return kl_fail_memory(err, "the tokenizer", t->n_whole);
+    for (size_t id = 0; id < t->vocab.n && status == KL_OK; id++) {
+        if (is_added(&t->vocab, (int32_t)id))
+            status = list_added(t, (int32_t)id, err);
+    }
+    return status;
+}
+
+enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer **tokenizer,
+                                 struct kl_error *err)
+{
+    struct kl_tokenizer *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return kl_fail_memory(err, "the tokenizer", sizeof *t);
+    enum kl_status status = load(t, gguf, err);
+    if (status != KL_OK) {
+        kl_tokenizer_close(t);
+        t = NULL;
+    }
+    *tokenizer = t;
+    return status;
+}
+
+void kl_tokenizer_close(struct kl_tokenizer *tokenizer)
+{
+    if (tokenizer == NULL)
+        return;
+    kl_vocab_release(&tokenizer->vocab);
+    kl_bpe_release(&tokenizer->bpe);
+    kl_char_classes_release(&tokenizer->classes);
+    free(tokenizer->whole);
+    free(tokenizer->added);
+    free(tokenizer);
+}
+
+enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text, size_t len,
+                                bool special, int32_t *id, struct kl_error *err)
+{
+    if (len == 0 || len > KL_TOKEN_MAX_BYTES)
+        return kl_fail(err, KL_ERR_INVALID, "a token to add has %zu bytes; expected 1 to %u", len,
+                       KL_TOKEN_MAX_BYTES);
+    if (!kl_utf8_valid(text, len))
+        return kl_fail(err, KL_ERR_INVALID, "a token to add must be valid UTF-8");
+    *id = kl_vocab_find(&tokenizer->vocab, text, len);
+    if (*id >= 0)
+        return KL_OK;
+
+    int32_t new_id = (int32_t)tokenizer->vocab.n;
+    enum kl_token_type type = special ? KL_TOKEN_CONTROL : KL_TOKEN_ADDED;
+    enum kl_status status = kl_vocab_append(&tokenizer->vocab, text, len, type, err);
+    if (status == KL_OK)
+        status = list_added(tokenizer, new_id, err);
+    if (status == KL_OK)
+        *id = new_id;
+    return status;
+}
+
+/* One call of _encode. raw is the text since the last added token, nfc its normalized form. */
+struct encoder {
+    const struct kl_tokenizer *tokenizer;
+    struct kl_buffer raw;
+    struct kl_buffer nfc;
+    struct kl_bpe_scratch scratch;
+    struct kl_tokens *out;
+};
+
+static enum kl_status encode_piece(struct encoder *e, const char *piece, size_t len)
+{
+    const struct kl_tokenizer *t = e->tokenizer;
+    int32_t id = len <= KL_TOKEN_MAX_BYTES ? kl_vocab_find(&t->vocab, piece, len) : -1;
+    if (id < 0 || t->vocab.types[id] != KL_TOKEN_NORMAL)
+        return kl_bpe_encode(&t->bpe, piece, len, &e->scratch, e->out);
+
+    uint8_t known = atomic_load_explicit(&t->whole[id], memory_order_relaxed);
+    if (known == WHOLE_YES)
+        return kl_tokens_push(e->out, id);
+    size_t before = e->out->len;
+    enum kl_status status = kl_bpe_encode(&t->bpe, piece, len, &e->scratch, e->out);
+    if (status == KL_OK && known == WHOLE_UNKNOWN) {
+        bool whole = e->out->len == before + 1 && e->out->ids[before] == id;
+        atomic_store_explicit(&t->whole[id], whole ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+    }
+    return status;
+}
+
+/* Tokenizes and empties e->raw. */
+static enum kl_status flush(struct encoder *e)
+{
+    kl_buffer_clear(&e->nfc);
+    enum kl_status status = kl_normalize(&e->tokenizer->classes, e->raw.data, e->raw.len, &e->nfc);
+    for (size_t at = 0; at < e->nfc.len && status == KL_OK;) {
+        size_t n = kl_pretokenize(&e->tokenizer->classes, e->nfc.data + at, e->nfc.len - at);
+        status = encode_piece(e, e->nfc.data + at, n);
+        at += n;
+    }
+    kl_buffer_clear(&e->raw);
+    return status;
+}
+
+/* The longest added token that text begins with, or -1. */
+static int32_t match_added(const struct kl_tokenizer *t, const char *text, size_t left, size_t *len)
+{
+    if (!t->begins_added[(unsigned char)text[0]])
+        return -1;
+    for (size_t i = 0; i < t->n_added; i++) {
+        const char *token = kl_vocab_bytes(&t->vocab, t->added[i], len);
+        if (*len <= left && memcmp(token, text, *len) == 0)
+            return t->added[i];
+    }
+    return -1;
+}
+
+static enum kl_status encode_special(struct encoder *e, const struct kl_span *span)
+{
+    size_t done = 0;
+    for (size_t at = 0; at < span->len;) {
+        size_t len;
+        int32_t id = match_added(e->tokenizer, span->text + at, span->len - at, &len);
+        if (id < 0) {
+            at++;
+            continue;
+        }
+        enum kl_status status = kl_buffer_append(&e->raw, span->text + done, at - done);
+        if (status == KL_OK)
+            status = flush(e);
+        if (status == KL_OK)
+            status = kl_tokens_push(e->out, id);
+        if (status != KL_OK)
+            return status;
+        at += len;
+        done = at;
+    }
+    return kl_buffer_append(&e->raw, span->text + done, span->len - done);
+}
+
+enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
+                                   const struct kl_span *spans, size_t n_spans,
+                                   struct kl_tokens *out, struct kl_error *err)
+{
+    struct encoder e = {.tokenizer = tokenizer, .out = out};
+    kl_buffer_init(&e.raw, MAX_TEXT);
+    kl_buffer_init(&e.nfc, MAX_NFC);
+    size_t before = out->len;
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < n_spans && status == KL_OK; i++) {
+        if (spans[i].special)
+            status = encode_special(&e, &spans[i]);
+        else
+            status = kl_buffer_append(&e.raw, spans[i].text, spans[i].len);
+    }
+    if (status == KL_OK)
+        status = flush(&e);
+
+    if (status == KL_ERR_LIMIT)
+        kl_fail(err, status, "a text to tokenize has more than %zu bytes", MAX_TEXT);
+    else if (status != KL_OK)
+        kl_fail(err, status, "out of memory while tokenizing a text");
+    if (status != KL_OK)
+        out->len = before;
+    kl_bpe_scratch_release(&e.scratch);
+    kl_buffer_release(&e.raw);
+    kl_buffer_release(&e.nfc);
+    return status;
+}
+
+static bool in_range(const struct kl_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->vocab.n;
+}
+
+const char *kl_tokenizer_piece(const struct kl_tokenizer *tokenizer, int32_t id, size_t *len)
+{
+    *len = 0;
+    return in_range(tokenizer, id) ? kl_vocab_bytes(&tokenizer->vocab, id, len) : NULL;
+}
+
+bool kl_tokenizer_is_control(const struct kl_tokenizer *tokenizer, int32_t id)
+{
+    return in_range(tokenizer, id) && tokenizer->vocab.types[id] == KL_TOKEN_CONTROL;
+}
+
+bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id)
+{
+    for (size_t i = 0; i < tokenizer->n_ends; i++) {
+        if (tokenizer->ends[i] == id)
+            return true;
+    }
+    return false;
+}
+
+size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer)
+{
+    return tokenizer->vocab.n;
+}
+
+int32_t kl_tokenizer_find(const struct kl_tokenizer *tokenizer, const char *text, size_t len)
+{
+    return kl_vocab_find(&tokenizer->vocab, text, len);
+}

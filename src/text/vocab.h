@@ -1,0 +1,69 @@
+/*
+ * The tokens of a tokenizer: id to raw bytes and back. Internal to text/.
+ *
+ * Raw bytes of all tokens lie in one block; a hash table finds a token by its bytes. Everything
+ * that comes from a file is checked here: lengths, types, the byte alphabet, duplicates.
+ */
+#ifndef KL_TEXT_VOCAB_H
+#define KL_TEXT_VOCAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "format/gguf.h"
+
+#define KL_TOKEN_MAX_BYTES 1024u
+/* Several times the largest vocabularies there are; ids fit the 21 bits that bpe.c has for them. */
+#define KL_VOCAB_MAX (1u << 20)
+
+/* The values of tokenizer.ggml.token_type. Types 2 (unknown) and 6 (byte) do not occur in
+ * byte-level vocabularies. */
+enum kl_token_type {
+    KL_TOKEN_NORMAL = 1,  /* made by merges */
+    KL_TOKEN_CONTROL = 3, /* "<|im_end|>": steers, is not shown */
+    KL_TOKEN_ADDED = 4,   /* "<tool_call>": found before merges like a control token, but shown */
+    KL_TOKEN_UNUSED = 5   /* a row of the embedding table without a token; has no bytes */
+};
+
+struct kl_vocab_slot {
+    uint32_t hash;
+    int32_t id; /* -1: empty */
+};
+
+struct kl_vocab {
+    char *bytes;
+    size_t bytes_len;
+    size_t bytes_allocated;
+    uint32_t *offsets; /* [n + 1] into bytes */
+    uint8_t *types;    /* [n] enum kl_token_type */
+    size_t n;
+    size_t allocated;
+    struct kl_vocab_slot *slots; /* open addressing; [n_slots], a power of two */
+    size_t n_slots;
+};
+
+/* Reads tokenizer.ggml.tokens and .token_type. */
+enum kl_status kl_vocab_load(struct kl_vocab *v, const struct kl_gguf *gguf, struct kl_error *err);
+void kl_vocab_release(struct kl_vocab *v);
+
+/* The id of the token with exactly these bytes, or -1. */
+int32_t kl_vocab_find(const struct kl_vocab *v, const char *bytes, size_t len);
+
+/* Appends a token (1..KL_TOKEN_MAX_BYTES bytes, not there yet). Nothing changes when it fails. */
+enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len,
+                               enum kl_token_type type, struct kl_error *err);
+
+static inline const char *kl_vocab_bytes(const struct kl_vocab *v, int32_t id, size_t *len)
+{
+    *len = v->offsets[id + 1] - v->offsets[id];
+    return v->bytes + v->offsets[id];
+}
+
+/* GPT-2's byte alphabet, in which files write tokens: a printable character for each byte. Turns
+ * text back into raw bytes: out has room for text.len of them. false when a character is not one
+ * of the 256. */
+bool kl_byte_alphabet_decode(struct kl_gguf_string text, char *out, size_t *len);
+
+#endif
