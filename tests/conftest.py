@@ -27,6 +27,24 @@ MODELS = (
     "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
 )
 
+# What the sanitizers print; a server that wrote one of these has failed, whatever it answered.
+SANITIZER_REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--tiny-only",
+        action="store_true",
+        help="only tests that do without the real model (for sanitizer builds, which are slow)",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--tiny-only"):
+        real = [i for i in items if {"model_path", "server"} & set(i.fixturenames)]
+        config.hook.pytest_deselected(items=real)
+        items[:] = [i for i in items if i not in real]
+
 
 def cache_dir():
     """Where kinglet keeps its files (src/base/paths.h)."""
@@ -158,6 +176,15 @@ class Server:
                 self.process.wait()
         return self.process.returncode
 
+    def end(self):
+        """As stop(), at the end of a test: one that still ran must end well, and no sanitizer may
+        have found anything."""
+        running = self.process.poll() is None
+        code = self.stop()
+        log = self.log_text()
+        assert not any(r in log for r in SANITIZER_REPORTS), log[-8000:]
+        assert not running or code == 0, f"SIGTERM ended the server with {code}:\n{log[-4000:]}"
+
 
 @pytest.fixture(scope="session")
 def server_factory(kinglet, tmp_path_factory):
@@ -189,8 +216,13 @@ def start_server(server_factory, request):
         return started[-1]
 
     yield start
+    errors = []
     for server in started:
-        server.stop()
+        try:
+            server.end()
+        except AssertionError as e:  # the others are ended all the same
+            errors.append(str(e))
+    assert not errors, "\n".join(errors)
 
 
 @pytest.fixture(scope="session")
@@ -198,4 +230,4 @@ def server(server_factory, model_path):
     """One server on the real model for the whole session."""
     server = server_factory(model=model_path)
     yield server
-    server.stop()
+    server.end()

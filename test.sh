@@ -1,0 +1,256 @@
+#!/usr/bin/env bash
+# Proves everything, from a clean Debian 12: installs what is missing, builds, and runs every part.
+#
+#   ./test.sh              all parts
+#   ./test.sh PART...      only these, in this order; ./test.sh --list names them
+#
+# A part that fails does not stop the others. The last line is "N passed, N failed"; the exit code is
+# 0 only if nothing failed and nothing was missing. Everything that is made lies in build/, but for
+# the model, which `kinglet pull` keeps in the cache directory.
+#
+# Environment: KINGLET_TEST_BUILD (instead of build/), KINGLET_TEST_MODEL (a model file that is there
+# already: nothing is downloaded).
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+exec </dev/null
+
+PARTS=(format structure unit sanitize tsan fidelity api web fuzz)
+TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
+NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
+
+BUILD=$(realpath -m "${KINGLET_TEST_BUILD:-build}")
+RESULTS=$BUILD/results
+VENV=$BUILD/venv
+
+export PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
+export OPENBLAS_NUM_THREADS=2
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+# ---- what the parts need; each is done at most once -----------------------------------------------
+
+packages=(
+    # to build: as in start.sh
+    build-essential meson ninja-build pkg-config
+    libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
+    libjs-marked node-dompurify libjs-highlight.js
+    # to test
+    libcmocka-dev clang-format-14 python3 python3-venv chromium fonts-noto-cjk
+)
+
+need_packages() {
+    local missing=() p
+    command -v apt-get >/dev/null || {
+        echo "no apt-get here; these must be installed already: ${packages[*]} nodejs npm"
+        return 0
+    }
+    for p in "${packages[@]}"; do
+        [[ $(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null) == installed ]] ||
+            missing+=("$p")
+    done
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    [[ ${#missing[@]} -eq 0 ]] && return 0
+    echo "installing ${missing[*]}"
+    local root=()
+    [[ $(id -u) -eq 0 ]] || root=(sudo -n)
+    "${root[@]}" apt-get update -q >"$RESULTS/apt.log" 2>&1
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+        --no-install-recommends "${missing[@]}" >>"$RESULTS/apt.log" 2>&1 ||
+        { tail -n 20 "$RESULTS/apt.log"; return 1; }
+}
+
+need_python() {
+    need packages || return 1
+    cmp -s tests/requirements.txt "$VENV/requirements.txt" && return 0
+    python3 -m venv "$VENV" &&
+        "$VENV/bin/pip" install -q --disable-pip-version-check -r tests/requirements.txt &&
+        cp tests/requirements.txt "$VENV/"
+}
+
+need_node_client() {
+    need packages || return 1
+    export KINGLET_NODE_MODULES=$BUILD/node/node_modules NODE_PATH=$BUILD/node/node_modules
+    [[ -d $KINGLET_NODE_MODULES/openai ]] && return 0
+    mkdir -p "$BUILD/node" &&
+        npm install --silent --no-audit --no-fund --prefix "$BUILD/node" "$NODE_CLIENT"
+}
+
+# build NAME OPTION...: a build directory, made or brought up to date
+build() {
+    need packages || return 1
+    local dir=$BUILD/$1 log=$RESULTS/build-$1.log
+    shift
+    {
+        [[ -f $dir/build.ninja ]] || meson setup "$dir" -Dtests=true "$@"
+    } >"$log" 2>&1 && meson compile -C "$dir" >>"$log" 2>&1 ||
+        { echo "the build failed ($log):"; tail -n 40 "$log"; return 1; }
+    # the compiler's warnings are errors of ours
+    ! grep -A5 ' warning: ' "$log" || return 1
+}
+
+need_release() { build release --buildtype=release; }
+need_sanitizers() {
+    build sanitize --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
+        -Dc_args='-fno-sanitize-recover=all -fno-omit-frame-pointer'
+}
+need_thread_sanitizer() {
+    build tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
+}
+
+need_model() {
+    [[ -n ${KINGLET_TEST_MODEL:-} ]] && return 0
+    need release || return 1
+    "$BUILD/release/src/cli/kinglet" pull "$TEST_MODEL" || return 1
+    export KINGLET_TEST_MODEL=${XDG_CACHE_HOME:-$HOME/.cache}/kinglet/models/$TEST_MODEL-q4_k_m.gguf
+}
+
+need_tiny_model() {
+    need python && need model || return 1
+    export KINGLET_TEST_TINY_MODEL=$BUILD/tiny.gguf
+    "$VENV/bin/python" tests/tools/make_tiny_model.py "$KINGLET_TEST_TINY_MODEL" \
+        --template-from "$KINGLET_TEST_MODEL"
+}
+
+declare -A done_needs
+need() {
+    local n began=$SECONDS
+    for n in "$@"; do
+        if [[ -z ${done_needs[$n]:-} ]]; then
+            "need_$n"
+            done_needs[$n]=$?
+            [[ $((SECONDS - began)) -lt 2 ]] || echo "    $n: $((SECONDS - began)) s"
+            [[ ${done_needs[$n]} -eq 0 ]] || echo "    $n: not to be had"
+        fi
+        [[ ${done_needs[$n]} -eq 0 ]] || return 1
+    done
+}
+
+# ---- the parts; each leaves its results in files named after it -----------------------------------
+
+# meson_test BUILD [TEST...]
+meson_test() {
+    local dir=$BUILD/$1
+    shift
+    meson test -C "$dir" --no-rebuild --print-errorlogs --timeout-multiplier 10 \
+        --logbase "$part" "$@"
+    local code=$?
+    cp "$dir/meson-logs/$part.json" "$RESULTS/$part-meson.json" && return "$code"
+}
+
+# python_test BUILD NAME ARGUMENT...
+python_test() {
+    local dir=$BUILD/$1 name=$2
+    shift 2
+    KINGLET_BUILD_DIR=$dir KINGLET_BIN=$dir/src/cli/kinglet \
+        "$VENV/bin/python" -m pytest -q -rfE --durations=5 --timeout=900 --color=no \
+        -o cache_dir="$BUILD/pytest" --junitxml="$RESULTS/$name.xml" "$@"
+}
+
+part_format() {
+    local found
+    need packages || return 1
+    found=$(find src tests web -name '*.[ch]' -print0 |
+        xargs -0 clang-format-14 --style=file --dry-run -Werror 2>&1) ||
+        { grep ' error: ' <<<"$found"; return 1; }
+}
+
+part_structure() {
+    need python && python_test release structure tests/structure
+}
+
+part_unit() {
+    need release && meson_test release
+}
+
+# The unit tests, and the tests of the program that do with the tiny model.
+part_sanitize() {
+    local code=0
+    need sanitizers python tiny_model node_client || return 1
+    meson_test sanitize || code=1
+    python_test sanitize sanitize-api --tiny-only tests/api || code=1
+    return $code
+}
+
+# Everything that has threads.
+part_tsan() {
+    local code=0 names
+    need thread_sanitizer python tiny_model node_client || return 1
+    names=$(meson test -C "$BUILD/tsan" --no-rebuild --list 2>/dev/null |
+        grep -oE '(base/(pool|ring)|engine/.*|model/.*)$')
+    # shellcheck disable=SC2086 # names has one word per test
+    { [[ -n $names ]] && meson_test tsan $names; } || code=1
+    python_test tsan tsan-api --tiny-only tests/api || code=1
+    return $code
+}
+
+part_fidelity() {
+    need release python tiny_model && python_test release fidelity tests/fidelity
+}
+
+part_api() {
+    need release python node_client tiny_model && python_test release api tests/api
+}
+
+part_web() {
+    need release python tiny_model && python_test release web tests/web
+}
+
+part_fuzz() {
+    need sanitizers python tiny_model && python_test sanitize fuzz tests/fuzz
+}
+
+# ---- the run --------------------------------------------------------------------------------------
+
+case ${1:-} in
+-h | --help)
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    exit 0
+    ;;
+--list)
+    printf '%s\n' "${PARTS[@]}"
+    exit 0
+    ;;
+esac
+chosen=("$@")
+[[ ${#chosen[@]} -gt 0 ]] || chosen=("${PARTS[@]}")
+for part in "${chosen[@]}"; do
+    [[ " ${PARTS[*]} " == *" $part "* ]] || {
+        echo "test.sh: no part is called '$part'; there are: ${PARTS[*]}" >&2
+        exit 2
+    }
+done
+
+mkdir -p "$RESULTS"
+total_passed=0 total_failed=0 summary=
+for part in "${chosen[@]}"; do
+    echo
+    echo "==== $part"
+    rm -f "$RESULTS/$part"[-.]*.json "$RESULTS/$part"[-.]*xml "$RESULTS/$part.xml"
+    began=$SECONDS
+    "part_$part"
+    code=$?
+    shopt -s nullglob
+    found=("$RESULTS/$part"[-.]*json "$RESULTS/$part"[-.]*xml)
+    shopt -u nullglob
+    passed=0 failed=0
+    if [[ ${#found[@]} -gt 0 ]]; then
+        read -r passed failed < <(python3 tests/tools/count_results.py "${found[@]}")
+    elif [[ $code -eq 0 ]]; then
+        passed=1 # a part that is one check and has nothing to count
+    fi
+    # a part that failed, or in which nothing ran, is never a success
+    if [[ $failed -eq 0 && ($code -ne 0 || $passed -eq 0) ]]; then
+        failed=1
+    fi
+    total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
+    summary+=$(printf '%-10s %6d passed %4d failed %6d s' "$part" "$passed" "$failed" $((SECONDS - began)))$'\n'
+done
+
+echo
+echo "==== summary"
+printf '%s' "$summary"
+printf 'in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
+echo "$total_passed passed, $total_failed failed"
+[[ $total_failed -eq 0 ]]

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""count_results.py FILE...  prints "PASSED FAILED" of Meson's testlog.json files and JUnit files.
+
+A test that was skipped counts as failed: it was meant to prove something and did not.
+"""
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+
+def count_meson(path):
+    """Each program holds many cmocka tests; what it printed says how each of them went. A program
+    without any counts as one test, and one that crashed has failed once more."""
+    passed = failed = 0
+    for line in path.read_text().splitlines():
+        test = json.loads(line)
+        output = test.get("stdout", "") + test.get("stderr", "")
+        good = len(re.findall(r"^\[ +OK \] ", output, re.M))
+        bad = len(set(re.findall(r"^\[ +(?:FAILED|ERROR|SKIPPED) +\] ([A-Za-z_]\w*)$", output, re.M)))
+        ok = test["result"] == "OK"
+        if ok and good + bad == 0:
+            good = 1
+        if not ok and bad == 0:
+            bad = 1
+        passed, failed = passed + good, failed + bad
+    return passed, failed
+
+
+def count_junit(path):
+    passed = failed = 0
+    for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+        n = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
+        bad = n["failures"] + n["errors"] + n["skipped"]
+        # a test whose teardown failed is counted as a failure and once more as an error
+        passed, failed = passed + max(n["tests"] - bad, 0), failed + bad
+    return passed, failed
+
+
+def main(names):
+    counts = [count_meson(p) if p.suffix == ".json" else count_junit(p) for p in map(Path, names)]
+    print(sum(c[0] for c in counts), sum(c[1] for c in counts))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
