@@ -1,0 +1,56 @@
+// What the page remembers. The conversation and the key live as long as the tab; settings stay.
+// A browser may forbid storage altogether: then everything works, but is forgotten on reload.
+
+function access(area, action) {
+    try {
+        return action(area());
+    } catch {
+        return null;
+    }
+}
+
+function load(area, name) {
+    return access(area, (storage) => JSON.parse(storage.getItem(`kinglet.${name}`)));
+}
+
+function save(area, name, value) {
+    access(area, (storage) => storage.setItem(`kinglet.${name}`, JSON.stringify(value)));
+}
+
+const tab = () => sessionStorage;
+const lasting = () => localStorage;
+
+export const defaults = Object.freeze({ temperature: 0.7, maxTokens: 1024, system: '' });
+
+export function loadSettings() {
+    const stored = load(lasting, 'settings') ?? {};
+    const settings = { ...defaults };
+    if (stored.temperature >= 0 && stored.temperature <= 2) settings.temperature = stored.temperature;
+    if (stored.maxTokens >= 1) settings.maxTokens = stored.maxTokens;
+    if (typeof stored.system === 'string') settings.system = stored.system;
+    return settings;
+}
+
+export function saveSettings(settings) {
+    save(lasting, 'settings', settings);
+}
+
+export function loadKey() {
+    const key = load(tab, 'key');
+    return typeof key === 'string' ? key : '';
+}
+
+export function saveKey(key) {
+    save(tab, 'key', key);
+}
+
+export function loadConversation() {
+    const stored = load(tab, 'conversation');
+    if (!Array.isArray(stored)) return [];
+    return stored.filter((m) => ['user', 'assistant'].includes(m?.role)
+        && typeof m.content === 'string');
+}
+
+export function saveConversation(messages) {
+    save(tab, 'conversation', messages);
+}

@@ -1,0 +1,136 @@
+// From bytes to events: server-sent events out of a fetch body, and a chat completion out of them.
+
+/** An answer that is not an answer: `status` is 0 where the server did not give one. */
+export class ApiError extends Error {
+    constructor(message, { status = 0, code = '', retryAfter = 0 } = {}) {
+        super(message);
+        this.name = 'ApiError';
+        this.status = status;
+        this.code = code;
+        this.retryAfter = retryAfter;
+    }
+}
+
+/**
+ * Server-sent events of a ReadableStream of bytes, wherever its chunks are cut: inside a character,
+ * between CR and LF, inside a line. Yields {comment} as soon as its line is complete and
+ * {event, data} at the blank line that ends an event. What is cut off by the end is dropped.
+ */
+export async function* serverSentEvents(body) {
+    const decoder = new TextDecoder();
+    const reader = body.getReader();
+    let rest = '';
+    let event = '';
+    let data = [];
+    try {
+        for (;;) {
+            const { done, value } = await reader.read();
+            if (done) return;
+            rest += decoder.decode(value, { stream: true });
+            // a CR at the very end may be half of a CR LF: it waits for the next chunk
+            const lines = rest.split(/\r\n|\n|\r(?!$)/);
+            rest = lines.pop();
+            for (const line of lines) {
+                if (line === '') {
+                    if (data.length > 0) yield { event: event || 'message', data: data.join('\n') };
+                    event = '';
+                    data = [];
+                    continue;
+                }
+                const [, name, content] = /^([^:]*)(?:: ?)?([^]*)$/.exec(line);
+                if (name === '') yield { comment: content };
+                else if (name === 'data') data.push(content);
+                else if (name === 'event') event = content;
+            }
+        }
+    } finally {
+        // whoever stops listening also ends the request: the server is to stop computing
+        reader.cancel().catch(() => {});
+    }
+}
+
+/** What a comment of the server says about the time before the first text; null if nothing. */
+export function progressOf(comment) {
+    const queue = /^queue (\d+)(?:, about (\d+(?:\.\d+)?) s)?/.exec(comment);
+    if (queue) return { place: Number(queue[1]), seconds: Number(queue[2] ?? 0) };
+    const prefill = /^prefill (\d+(?:\.\d+)?) ?%/.exec(comment);
+    if (prefill) return { percent: Math.round(Number(prefill[1])) };
+    return null;
+}
+
+function headersWith(key) {
+    return key === '' ? {} : { Authorization: `Bearer ${key}` };
+}
+
+async function failure(response) {
+    let error = null;
+    try {
+        ({ error } = await response.json());
+    } catch {
+        // a proxy in front of the server answers in its own words, for instance in HTML
+    }
+    return new ApiError(error?.message ?? response.statusText, {
+        status: response.status,
+        code: error?.code ?? '',
+        retryAfter: Number(response.headers.get('Retry-After') ?? 0) || 0,
+    });
+}
+
+/** The name of the first model that the server offers. */
+export async function fetchModel(key) {
+    const response = await fetch('v1/models', { headers: headersWith(key) });
+    if (!response.ok) throw await failure(response);
+    const { data } = await response.json();
+    return data?.[0]?.id ?? '';
+}
+
+/**
+ * Asks for a chat completion and yields, in the order of the stream: {place, seconds} in the queue,
+ * {percent} of the prompt read, {text}, {finish: reason}, {usage}. Throws ApiError, or the signal's
+ * AbortError.
+ */
+export async function* complete(request, { key, signal }) {
+    let response;
+    try {
+        response = await fetch('v1/chat/completions', {
+            method: 'POST',
+            headers: { 'Content-Type': 'application/json', ...headersWith(key) },
+            body: JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true } }),
+            signal,
+        });
+    } catch (error) {
+        if (signal.aborted) throw error;
+        throw new ApiError(error.message, { code: 'unreachable' });
+    }
+    if (!response.ok) throw await failure(response);
+
+    let finished = false;
+    try {
+        for await (const { comment, data } of serverSentEvents(response.body)) {
+            if (comment !== undefined) {
+                const progress = progressOf(comment);
+                if (progress) yield progress;
+                continue;
+            }
+            if (data === '[DONE]') {
+                finished = true; // the body ends now; reading to its end lets the connection live on
+                continue;
+            }
+            const chunk = JSON.parse(data);
+            if (chunk.error) {
+                throw new ApiError(chunk.error.message ?? '', { code: chunk.error.code ?? 'stream' });
+            }
+            const choice = chunk.choices?.[0];
+            if (choice?.delta?.content) yield { text: choice.delta.content };
+            if (choice?.finish_reason) {
+                finished = true;
+                yield { finish: choice.finish_reason };
+            }
+            if (chunk.usage) yield { usage: chunk.usage };
+        }
+    } catch (error) {
+        if (signal.aborted || error instanceof ApiError) throw error;
+        throw new ApiError(error.message, { code: 'interrupted' });
+    }
+    if (!finished) throw new ApiError('the stream ended early', { code: 'interrupted' });
+}

@@ -1,0 +1,33 @@
+// A plain script, not a module: it runs before the first paint, so that a dark page never flashes
+// white. The page follows the system until the visitor chooses otherwise.
+(() => {
+    const system = matchMedia('(prefers-color-scheme: dark)');
+    const root = document.documentElement;
+
+    const chosen = () => {
+        try {
+            return localStorage.getItem('kinglet.theme');
+        } catch {
+            return null;
+        }
+    };
+    const apply = () => {
+        const theme = chosen() ?? (system.matches ? 'dark' : 'light');
+        root.dataset.theme = theme;
+        const color = theme === 'dark' ? '#16171a' : '#fbfaf7';
+        document.querySelector('meta[name="theme-color"]').content = color;
+    };
+    apply();
+    system.addEventListener('change', apply);
+
+    document.addEventListener('kinglet:toggle-theme', () => {
+        const next = root.dataset.theme === 'dark' ? 'light' : 'dark';
+        try {
+            if (next === (system.matches ? 'dark' : 'light')) localStorage.removeItem('kinglet.theme');
+            else localStorage.setItem('kinglet.theme', next);
+            apply();
+        } catch {
+            root.dataset.theme = next;
+        }
+    });
+})();
