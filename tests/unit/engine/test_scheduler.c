@@ -1,0 +1,164 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/scheduler.h"
+
+static struct kl_place prefill(uint64_t order, size_t remaining)
+{
+    return (struct kl_place){.state = KL_PLACE_PREFILL, .order = order, .remaining = remaining};
+}
+
+static struct kl_place decode(uint64_t order)
+{
+    return (struct kl_place){.state = KL_PLACE_DECODE, .order = order, .remaining = 1};
+}
+
+static void test_nothing_to_do(void **state)
+{
+    (void)state;
+    struct kl_place places[3] = {{0}};
+    assert_int_equal(kl_schedule_rows(places, 3, 64), 0);
+    places[1] = decode(0);
+    places[1].paused = true;
+    assert_int_equal(kl_schedule_rows(places, 3, 64), 0);
+}
+
+static void test_every_decode_row_rides(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {decode(3), prefill(1, 1000), decode(2), decode(0)};
+    assert_int_equal(kl_schedule_rows(places, 4, 8), 3 + 8);
+    assert_int_equal(places[0].rows, 1);
+    assert_int_equal(places[1].rows, 8);
+    assert_int_equal(places[2].rows, 1);
+    assert_int_equal(places[3].rows, 1);
+}
+
+static void test_chunk_is_the_limit_for_all_prompts_together(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {prefill(0, 1000), prefill(1, 1000), prefill(2, 1000)};
+    assert_int_equal(kl_schedule_rows(places, 3, 64), 64);
+    assert_int_equal(places[0].rows, 22); /* 21 each, the one left goes to the oldest */
+    assert_int_equal(places[1].rows, 21);
+    assert_int_equal(places[2].rows, 21);
+}
+
+static void test_short_prompts_leave_their_share(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {prefill(0, 500), prefill(1, 3), prefill(2, 500), prefill(3, 5)};
+    assert_int_equal(kl_schedule_rows(places, 4, 64), 64);
+    assert_int_equal(places[0].rows, 28);
+    assert_int_equal(places[1].rows, 3);
+    assert_int_equal(places[2].rows, 28);
+    assert_int_equal(places[3].rows, 5);
+}
+
+static void test_chunk_smaller_than_the_number_of_prompts(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {prefill(9, 4), prefill(2, 4), prefill(5, 4)};
+    assert_int_equal(kl_schedule_rows(places, 3, 2), 2);
+    assert_int_equal(places[0].rows, 0); /* came last */
+    assert_int_equal(places[1].rows, 1);
+    assert_int_equal(places[2].rows, 1);
+    assert_int_equal(kl_schedule_rows(places, 3, 1), 1);
+    assert_int_equal(places[1].rows, 1); /* came first */
+}
+
+static void test_paused_gets_nothing_and_leaves_its_share(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {prefill(0, 100), prefill(1, 100), decode(2), decode(3)};
+    places[0].paused = places[2].paused = true;
+    assert_int_equal(kl_schedule_rows(places, 4, 10), 11);
+    assert_int_equal(places[0].rows, 0);
+    assert_int_equal(places[1].rows, 10);
+    assert_int_equal(places[2].rows, 0);
+    assert_int_equal(places[3].rows, 1);
+}
+
+static void test_free_places_in_order(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {decode(0), {0}, prefill(1, 5), {0}};
+    assert_int_equal(kl_schedule_place(places, 4), 1);
+    places[1] = prefill(2, 5);
+    assert_int_equal(kl_schedule_place(places, 4), 3);
+    places[3] = prefill(3, 5);
+    assert_int_equal(kl_schedule_place(places, 4), 4);
+}
+
+static uint64_t random_state = 1;
+
+static size_t random_below(size_t n)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (size_t)(random_state >> 33) % n;
+}
+
+/* Whatever the state: the budget is used up or nobody is hungry, nobody gets more than is left of
+ * its prompt, and no two that stay hungry differ by more than the one indivisible row. */
+static void test_random_states(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        struct kl_place places[KL_MAX_PARALLEL];
+        size_t n = 1 + random_below(KL_MAX_PARALLEL), chunk = 1 + random_below(100);
+        size_t decodes = 0, wanted = 0;
+        for (size_t i = 0; i < n; i++) {
+            size_t kind = random_below(4);
+            places[i] = kind == 0   ? (struct kl_place){0}
+                        : kind == 1 ? decode(n - i)
+                                    : prefill(n - i, 1 + random_below(60));
+            places[i].rows = random_below(50); /* what an earlier step left there */
+            places[i].paused = random_below(5) == 0;
+            if (places[i].paused)
+                continue;
+            decodes += places[i].state == KL_PLACE_DECODE;
+            wanted += places[i].state == KL_PLACE_PREFILL ? places[i].remaining : 0;
+        }
+        size_t total = kl_schedule_rows(places, n, chunk);
+        assert_int_equal(total, decodes + (wanted < chunk ? wanted : chunk));
+
+        size_t sum = 0, least_hungry = SIZE_MAX, most_hungry = 0;
+        for (size_t i = 0; i < n; i++) {
+            sum += places[i].rows;
+            if (places[i].paused || places[i].state == KL_PLACE_FREE)
+                assert_int_equal(places[i].rows, 0);
+            else if (places[i].state == KL_PLACE_DECODE)
+                assert_int_equal(places[i].rows, 1);
+            else
+                assert_true(places[i].rows <= places[i].remaining);
+            if (places[i].state != KL_PLACE_PREFILL || places[i].paused)
+                continue;
+            if (places[i].rows > most_hungry)
+                most_hungry = places[i].rows;
+            if (places[i].rows < places[i].remaining && places[i].rows < least_hungry)
+                least_hungry = places[i].rows;
+        }
+        assert_int_equal(sum, total);
+        if (least_hungry != SIZE_MAX)
+            assert_true(most_hungry <= least_hungry + 1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_every_decode_row_rides),
+        cmocka_unit_test(test_chunk_is_the_limit_for_all_prompts_together),
+        cmocka_unit_test(test_short_prompts_leave_their_share),
+        cmocka_unit_test(test_chunk_smaller_than_the_number_of_prompts),
+        cmocka_unit_test(test_paused_gets_nothing_and_leaves_its_share),
+        cmocka_unit_test(test_free_places_in_order),
+        cmocka_unit_test(test_random_states),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

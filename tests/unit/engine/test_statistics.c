@@ -1,0 +1,68 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "engine/statistics.h"
+
+static void test_empty(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    assert_true(kl_statistics_latency(&s, 95) == 0.0);
+    assert_true(kl_speed_value(&s.prefill) == 0.0);
+}
+
+static void test_nearest_rank(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    kl_statistics_add_latency(&s, 3.0);
+    assert_true(kl_statistics_latency(&s, 1) == 3.0);
+    assert_true(kl_statistics_latency(&s, 100) == 3.0);
+    for (int i = 0; i < 19; i++)
+        kl_statistics_add_latency(&s, i < 18 ? 1.0 : 9.0);
+    /* 20 values: 18 times 1, a 3, a 9 */
+    assert_true(kl_statistics_latency(&s, 50) == 1.0);
+    assert_true(kl_statistics_latency(&s, 90) == 1.0);
+    assert_true(kl_statistics_latency(&s, 95) == 3.0);
+    assert_true(kl_statistics_latency(&s, 96) == 9.0);
+}
+
+static void test_only_the_last_count(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    for (int i = 0; i < 1000; i++)
+        kl_statistics_add_latency(&s, (double)i);
+    assert_true(kl_statistics_latency(&s, 1) == 1000 - KL_LATENCIES + 2);
+    assert_true(kl_statistics_latency(&s, 100) == 999.0);
+}
+
+static void test_speeds_follow_the_recent_past(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    kl_statistics_add_step(&s, 64, 3, 0.5);
+    assert_true(kl_speed_value(&s.prefill) == 128.0);
+    assert_true(kl_speed_value(&s.decode) == 0.0);
+    for (int i = 0; i < 1000; i++)
+        kl_statistics_add_step(&s, 0, 2, 0.1);
+    for (int i = 0; i < 1000; i++)
+        kl_statistics_add_step(&s, 0, 4, 0.1);
+    assert_true(kl_speed_value(&s.decode) > 39.9 && kl_speed_value(&s.decode) < 40.1);
+    assert_true(kl_speed_value(&s.prefill) == 128.0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_nearest_rank),
+        cmocka_unit_test(test_only_the_last_count),
+        cmocka_unit_test(test_speeds_follow_the_recent_past),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
