@@ -70,8 +70,8 @@ const struct kl_gguf_tensor *kl_gguf_tensor(const struct kl_gguf *gguf, const ch
  * another type or lies outside [low, high]; the text names the key, what was expected and what was
  * found. Integers of every GGUF integer type are accepted where they fit. */
 bool kl_gguf_has(const struct kl_gguf *gguf, const char *key);
-enum kl_status kl_gguf_u64(const struct kl_gguf *gguf, const char *key, uint64_t low,
-                           uint64_t high, uint64_t *out, struct kl_error *err);
+enum kl_status kl_gguf_u64(const struct kl_gguf *gguf, const char *key, uint64_t low, uint64_t high,
+                           uint64_t *out, struct kl_error *err);
 /* F32 or F64; must be finite. */
 enum kl_status kl_gguf_f64(const struct kl_gguf *gguf, const char *key, double low, double high,
                            double *out, struct kl_error *err);

@@ -1,0 +1,64 @@
+/*
+ * The packed weight file: named sections of bytes, written once and mapped for ever.
+ *
+ *   header   64 bytes: magic "KINGLETW", version, key, count of sections, size of the file, hash of
+ *            the directory
+ *   directory one entry of 128 bytes per section: name, offset, size, hash of the bytes
+ *   sections aligned to 64 bytes, in the order they were added (the order they will be read in)
+ *
+ * What the sections mean is the model layer's business. The key says what the file was made from;
+ * a file with another key is another file. Integers are little-endian. Written under a temporary
+ * name in the same directory, synced, then renamed: readers see a whole file or none, and two
+ * writers may race.
+ */
+#ifndef KL_FORMAT_PACKED_H
+#define KL_FORMAT_PACKED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/mapped_file.h"
+
+#define KL_PACKED_NAME_SIZE 96 /* with the NUL */
+
+/* ---- writing ---- */
+
+struct kl_packed_writer;
+
+enum kl_status kl_packed_create(const char *path, uint64_t key, size_t n_sections,
+                                struct kl_packed_writer **writer, struct kl_error *err);
+/* Begins the next section; bytes follow by _write. */
+enum kl_status kl_packed_begin(struct kl_packed_writer *writer, const char *name,
+                               struct kl_error *err);
+enum kl_status kl_packed_write(struct kl_packed_writer *writer, const void *data, size_t len,
+                               struct kl_error *err);
+/* All sections must have been written. On success the file stands at its path. Always frees. */
+enum kl_status kl_packed_finish(struct kl_packed_writer *writer, struct kl_error *err);
+/* Gives up and removes what was written. */
+void kl_packed_abandon(struct kl_packed_writer *writer);
+
+/* ---- reading ---- */
+
+struct kl_packed_section {
+    const uint8_t *data;
+    size_t size;
+};
+
+struct kl_packed_file {
+    struct kl_mapped_file map;
+    const uint8_t *directory;
+    size_t n_sections;
+};
+
+/* Maps and checks the file, every section's hash included. KL_ERR_NOT_FOUND: there is none, or it
+ * has another key; KL_ERR_FORMAT: it is damaged (the text says where). */
+enum kl_status kl_packed_open(struct kl_packed_file *file, const char *path, uint64_t key,
+                              struct kl_error *err);
+void kl_packed_close(struct kl_packed_file *file);
+
+/* KL_ERR_FORMAT when section i is not called `name` or has not `size` bytes. */
+enum kl_status kl_packed_section(const struct kl_packed_file *file, size_t i, const char *name,
+                                 size_t size, struct kl_packed_section *out, struct kl_error *err);
+
+#endif

@@ -1,0 +1,441 @@
+#include "model/forward.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Groups of rows (8 each) in one item of a product: 32 rows are one block of activations, so a
+ * part of the feed-forward can be quantised by whoever computed it. Of the 0.5B model an item
+ * reads 20 KB (width 896) or 107 KB (4864): 2 to 8 microseconds for one token. */
+enum { ITEM_GROUPS = KL_BLOCK / KL_LANES, ITEM_ROWS = KL_BLOCK };
+
+/* ---- memory ------------------------------------------------------------------------------------
+ */
+
+/* Two passes over the same list: the first adds sizes up, the second hands places out. */
+struct layout {
+    uint8_t *base;
+    size_t used;
+};
+
+static void *place(struct layout *l, size_t bytes)
+{
+    void *p = l->base != NULL ? l->base + l->used : NULL;
+    l->used += (bytes + 63) & ~(size_t)63;
+    return p;
+}
+
+static void place_activations(struct layout *l, struct kl_activations *a, size_t rows, size_t k)
+{
+    a->k = k;
+    a->q = place(l, rows * k);
+    a->scale = place(l, rows * (k / KL_BLOCK) * sizeof *a->scale);
+    a->sum = place(l, rows * (k / 16) * sizeof *a->sum);
+}
+
+static size_t max_of(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What one worker needs at most: two products of an item side by side, or the K and V of a KV head
+ * for all rows, or one row's normed or attended vector with its attention tile. */
+static size_t worker_scratch(const struct kl_config *c, size_t rows)
+{
+    size_t item = 2 * rows * max_of(ITEM_ROWS, c->head_dim) * sizeof(float);
+    size_t row = max_of(c->n_embd, c->n_heads / c->n_kv_heads * c->head_dim) * sizeof(float) +
+                 KL_ATTEND_SCRATCH(c->head_dim);
+    size_t bytes = KL_MATMUL_SCRATCH + max_of(item, row);
+    return (bytes + 63) & ~(size_t)63;
+}
+
+static void place_all(struct kl_forward *f, struct layout *l, size_t n_threads)
+{
+    const struct kl_config *c = &f->model->config;
+    size_t rows = f->max_rows, q_width = c->n_heads * c->head_dim;
+    f->x = place(l, rows * c->n_embd * sizeof *f->x);
+    place_activations(l, &f->normed, rows, c->n_embd);
+    f->q = place(l, rows * q_width * sizeof *f->q);
+    place_activations(l, &f->attended, rows, q_width);
+    place_activations(l, &f->gated, rows, c->n_ff);
+    f->cosine = place(l, rows * c->head_dim / 2 * sizeof *f->cosine);
+    f->sine = place(l, rows * c->head_dim / 2 * sizeof *f->sine);
+    f->frequencies = place(l, c->head_dim / 2 * sizeof *f->frequencies);
+    f->positions = place(l, rows * sizeof *f->positions);
+    f->scratch_size = worker_scratch(c, rows);
+    f->scratch = place(l, n_threads * f->scratch_size);
+}
+
+enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, size_t n_threads,
+                               struct kl_forward **out, struct kl_error *err)
+{
+    *out = NULL;
+    if (max_rows == 0 || max_rows > 65536)
+        return kl_fail(err, KL_ERR_INVALID, "rows in a batch: expected 1 to 65536, found %zu",
+                       max_rows);
+    struct kl_forward *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return kl_fail_memory(err, "a forward pass", sizeof *f);
+    f->model = model;
+    f->max_rows = max_rows;
+    struct layout l = {0};
+    place_all(f, &l, n_threads);
+    f->bytes = l.used;
+    f->memory = aligned_alloc(64, f->bytes);
+    if (f->memory == NULL) {
+        kl_fail_memory(err, "the buffers of a forward pass", f->bytes);
+        kl_forward_close(f);
+        return KL_ERR_MEMORY;
+    }
+    l = (struct layout){.base = f->memory};
+    place_all(f, &l, n_threads);
+    enum kl_status status = kl_pool_open(n_threads, &f->pool, err);
+    if (status != KL_OK) {
+        kl_forward_close(f);
+        return status;
+    }
+    const struct kl_config *c = &model->config;
+    for (size_t i = 0; i < c->head_dim / 2; i++)
+        f->frequencies[i] = pow(c->rope_base, -2.0 * (double)i / (double)c->head_dim);
+    *out = f;
+    return KL_OK;
+}
+
+void kl_forward_close(struct kl_forward *f)
+{
+    if (f == NULL)
+        return;
+    kl_pool_close(f->pool);
+    free(f->memory);
+    free(f);
+}
+
+size_t kl_forward_max_rows(const struct kl_forward *f)
+{
+    return f->max_rows;
+}
+
+size_t kl_forward_bytes(const struct kl_forward *f)
+{
+    return f->bytes;
+}
+
+/* A worker's memory: first the product's own scratch, then room for results. */
+static void *matmul_scratch(struct kl_forward *f, size_t worker)
+{
+    return f->scratch + worker * f->scratch_size;
+}
+
+static float *result_scratch(struct kl_forward *f, size_t worker)
+{
+    return (float *)(void *)(f->scratch + worker * f->scratch_size + KL_MATMUL_SCRATCH);
+}
+
+/* ---- steps -------------------------------------------------------------------------------------
+ */
+
+static void run_step(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context)
+{
+    if (!f->stopped && f->stop != NULL && f->stop(f->stop_context))
+        f->stopped = true;
+    if (!f->stopped)
+        kl_pool_run(f->pool, n_items, fn, context);
+}
+
+static size_t n_items_of(const struct kl_matrix *m)
+{
+    return (m->n_groups + ITEM_GROUPS - 1) / ITEM_GROUPS;
+}
+
+/* Product of the rows of one item with `in`: y[t * ITEM_ROWS + row]. */
+static void item_product(struct kl_forward *f, const struct kl_matrix *m, size_t item,
+                         const struct kl_activations *in, float *y, size_t worker)
+{
+    size_t begin = item * ITEM_GROUPS, end = begin + ITEM_GROUPS;
+    if (end > m->n_groups)
+        end = m->n_groups;
+    f->model->kernels->matmul[m->type](m->data, begin, end, in, y, ITEM_ROWS,
+                                       matmul_scratch(f, worker));
+}
+
+static void quantize_part(const struct kl_kernels *kernels, const float *from, size_t n,
+                          const struct kl_activations *to, size_t row, size_t at)
+{
+    kernels->quantize(from, n, to->q + row * to->k + at, to->scale + (row * to->k + at) / KL_BLOCK,
+                      to->sum + (row * to->k + at) / 16);
+}
+
+struct norm_job {
+    struct kl_forward *f;
+    const float *weight;
+};
+
+static void norm_item(void *context, size_t row, size_t worker)
+{
+    struct norm_job *job = context;
+    struct kl_forward *f = job->f;
+    const struct kl_config *c = &f->model->config;
+    float *normed = result_scratch(f, worker);
+    f->model->kernels->rmsnorm(f->x + row * c->n_embd, job->weight, c->n_embd, c->rms_eps, normed);
+    quantize_part(f->model->kernels, normed, c->n_embd, &f->normed, row, 0);
+}
+
+void kl_step_norm(struct kl_forward *f, const float *weight)
+{
+    struct norm_job job = {f, weight};
+    f->normed.n = f->n_rows;
+    run_step(f, f->n_rows, norm_item, &job);
+}
+
+struct qkv_job {
+    struct kl_forward *f;
+    const struct kl_layer *l;
+    size_t layer;
+};
+
+/* Rows of one head of a matrix, for all tokens; bias added. */
+static void head_product(struct kl_forward *f, const struct kl_matrix *m, const float *bias,
+                         size_t head, float *y, size_t y_stride, size_t worker)
+{
+    size_t dim = f->model->config.head_dim, groups = dim / KL_LANES;
+    f->model->kernels->matmul[m->type](m->data, head * groups, (head + 1) * groups, &f->normed, y,
+                                       y_stride, matmul_scratch(f, worker));
+    if (bias == NULL)
+        return;
+    for (size_t t = 0; t < f->n_rows; t++)
+        for (size_t d = 0; d < dim; d++)
+            y[t * y_stride + d] += bias[head * dim + d];
+}
+
+static void rotate(const struct kl_forward *f, float *y, size_t row)
+{
+    size_t dim = f->model->config.head_dim;
+    f->model->kernels->rope(y, f->cosine + row * dim / 2, f->sine + row * dim / 2, dim);
+}
+
+/* An item is one query head, or one KV head with both its k and its v. */
+static void qkv_item(void *context, size_t item, size_t worker)
+{
+    struct qkv_job *job = context;
+    struct kl_forward *f = job->f;
+    const struct kl_config *c = &f->model->config;
+    size_t dim = c->head_dim, q_width = c->n_heads * dim;
+    if (item < c->n_heads) {
+        float *y = f->q + item * dim;
+        head_product(f, &job->l->q, job->l->q_bias, item, y, q_width, worker);
+        for (size_t t = 0; t < f->n_rows; t++)
+            rotate(f, y + t * q_width, t);
+        return;
+    }
+    size_t head = item - c->n_heads;
+    float *k = result_scratch(f, worker), *v = k + f->n_rows * dim;
+    head_product(f, &job->l->k, job->l->k_bias, head, k, dim, worker);
+    head_product(f, &job->l->v, job->l->v_bias, head, v, dim, worker);
+    size_t k_at = kl_kv_offset(c, job->layer, head), v_at = k_at + dim * KL_KV_PAGE_TOKENS;
+    for (size_t t = 0; t < f->n_rows; t++) {
+        size_t position = f->positions[t];
+        uint16_t *page = f->rows[t].sequence->pages[position / KL_KV_PAGE_TOKENS];
+        rotate(f, k + t * dim, t);
+        f->model->kernels->kv_store(k + t * dim, v + t * dim, dim, page + k_at, page + v_at,
+                                    position % KL_KV_PAGE_TOKENS);
+    }
+}
+
+void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
+{
+    const struct kl_config *c = &f->model->config;
+    struct qkv_job job = {f, l, layer};
+    run_step(f, c->n_heads + c->n_kv_heads, qkv_item, &job);
+}
+
+struct attention_job {
+    struct kl_forward *f;
+    size_t layer;
+};
+
+/* An item is one KV head of one row with all its query heads. The last rows of a prompt have the
+ * most to do, so they go first. */
+static void attention_item(void *context, size_t item, size_t worker)
+{
+    struct attention_job *job = context;
+    struct kl_forward *f = job->f;
+    const struct kl_config *c = &f->model->config;
+    size_t row = f->n_rows - 1 - item / c->n_kv_heads, head = item % c->n_kv_heads;
+    size_t group = c->n_heads / c->n_kv_heads, width = group * c->head_dim;
+    size_t k_at = kl_kv_offset(c, job->layer, head);
+    size_t v_at = k_at + c->head_dim * KL_KV_PAGE_TOKENS;
+    float *out = result_scratch(f, worker);
+    void *tile = (uint8_t *)out + ((width * sizeof(float) + 63) & ~(size_t)63);
+    const uint16_t *const *pages = (const uint16_t *const *)f->rows[row].sequence->pages;
+    f->model->kernels->attend(f->q + (row * c->n_kv_heads + head) * width, group, c->head_dim,
+                              pages, k_at, v_at, f->positions[row] + 1,
+                              1.0f / sqrtf((float)c->head_dim), out, tile);
+    quantize_part(f->model->kernels, out, width, &f->attended, row, head * width);
+}
+
+void kl_step_attention(struct kl_forward *f, size_t layer)
+{
+    struct attention_job job = {f, layer};
+    f->attended.n = f->n_rows;
+    run_step(f, f->n_rows * f->model->config.n_kv_heads, attention_item, &job);
+}
+
+struct product_job {
+    struct kl_forward *f;
+    const struct kl_matrix *matrix;
+    const struct kl_activations *in;
+};
+
+static void add_product_item(void *context, size_t item, size_t worker)
+{
+    struct product_job *job = context;
+    struct kl_forward *f = job->f;
+    float *y = result_scratch(f, worker);
+    item_product(f, job->matrix, item, job->in, y, worker);
+    size_t first = item * ITEM_ROWS, n_embd = f->model->config.n_embd;
+    for (size_t t = 0; t < f->n_rows; t++)
+        for (size_t r = 0; r < ITEM_ROWS && first + r < n_embd; r++)
+            f->x[t * n_embd + first + r] += y[t * ITEM_ROWS + r];
+}
+
+void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
+                         const struct kl_activations *in)
+{
+    struct product_job job = {f, matrix, in};
+    run_step(f, n_items_of(matrix), add_product_item, &job);
+}
+
+struct gate_up_job {
+    struct kl_forward *f;
+    const struct kl_layer *l;
+};
+
+static void gate_up_item(void *context, size_t item, size_t worker)
+{
+    struct gate_up_job *job = context;
+    struct kl_forward *f = job->f;
+    float *gate = result_scratch(f, worker), *up = gate + f->n_rows * ITEM_ROWS;
+    item_product(f, &job->l->gate, item, &f->normed, gate, worker);
+    item_product(f, &job->l->up, item, &f->normed, up, worker);
+    f->model->kernels->swiglu(gate, up, f->n_rows * ITEM_ROWS, gate);
+    for (size_t t = 0; t < f->n_rows; t++)
+        quantize_part(f->model->kernels, gate + t * ITEM_ROWS, ITEM_ROWS, &f->gated, t,
+                      item * ITEM_ROWS);
+}
+
+void kl_step_gate_up(struct kl_forward *f, const struct kl_layer *l)
+{
+    struct gate_up_job job = {f, l};
+    f->gated.n = f->n_rows;
+    run_step(f, n_items_of(&l->gate), gate_up_item, &job);
+}
+
+/* ---- the pass ----------------------------------------------------------------------------------
+ */
+
+static void embed_item(void *context, size_t row, size_t worker)
+{
+    (void)worker;
+    struct kl_forward *f = context;
+    const struct kl_gguf_tensor *t = f->model->embedding;
+    size_t n_embd = f->model->config.n_embd, n_blocks = n_embd / t->type->block_elements;
+    size_t token = (size_t)f->rows[row].token;
+    t->type->dequantize(t->data + token * n_blocks * t->type->block_bytes, n_blocks,
+                        f->x + row * n_embd);
+}
+
+/* Angles in double: a float's product of position and frequency is off by 1e-3 at 16k tokens. */
+static void rope_item(void *context, size_t row, size_t worker)
+{
+    (void)worker;
+    struct kl_forward *f = context;
+    size_t half = f->model->config.head_dim / 2;
+    for (size_t i = 0; i < half; i++) {
+        double angle = (double)f->positions[row] * f->frequencies[i];
+        f->cosine[row * half + i] = (float)cos(angle);
+        f->sine[row * half + i] = (float)sin(angle);
+    }
+}
+
+/* The head, for the rows that want logits; their normed rows stand first in `normed`. */
+static void output_item(void *context, size_t item, size_t worker)
+{
+    struct kl_forward *f = context;
+    const struct kl_matrix *m = &f->model->output;
+    float *y = result_scratch(f, worker);
+    item_product(f, m, item, &f->normed, y, worker);
+    size_t first = item * ITEM_ROWS, left = m->n_rows - first;
+    size_t n = left < ITEM_ROWS ? left : ITEM_ROWS;
+    for (size_t row = 0, t = 0; row < f->n_rows; row++)
+        if (f->rows[row].logits != NULL)
+            memcpy(f->rows[row].logits + first, y + t++ * ITEM_ROWS, n * sizeof *y);
+}
+
+/* Moves the residual rows that want logits to the front; the others are not needed any more. */
+static size_t gather_output_rows(struct kl_forward *f)
+{
+    size_t n = 0, n_embd = f->model->config.n_embd;
+    for (size_t row = 0; row < f->n_rows; row++) {
+        if (f->rows[row].logits == NULL)
+            continue;
+        if (n != row)
+            memcpy(f->x + n * n_embd, f->x + row * n_embd, n_embd * sizeof *f->x);
+        n++;
+    }
+    return n;
+}
+
+static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
+{
+    const struct kl_config *c = &f->model->config;
+    for (size_t i = 0; i < f->n_rows; i++)
+        f->rows[i].sequence->pending = 0;
+    for (size_t i = 0; i < f->n_rows; i++) {
+        struct kl_sequence *s = f->rows[i].sequence;
+        int32_t token = f->rows[i].token;
+        if (token < 0 || (size_t)token >= c->n_vocab)
+            return kl_fail(err, KL_ERR_INVALID, "token %d: expected 0 to %zu", token,
+                           c->n_vocab - 1);
+        f->positions[i] = s->length + s->pending++;
+        assert(f->positions[i] < s->n_pages * KL_KV_PAGE_TOKENS);
+    }
+    return KL_OK;
+}
+
+enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, size_t n_rows,
+                              bool (*stop)(void *context), void *context, struct kl_error *err)
+{
+    const struct kl_model *model = f->model;
+    assert(n_rows > 0 && n_rows <= f->max_rows);
+    f->rows = rows;
+    f->n_rows = n_rows;
+    f->stop = stop;
+    f->stop_context = context;
+    f->stopped = false;
+    enum kl_status status = begin_rows(f, err);
+    if (status != KL_OK)
+        return status;
+
+    run_step(f, n_rows, embed_item, f);
+    run_step(f, n_rows, rope_item, f);
+    for (size_t i = 0; i < model->config.n_layers; i++)
+        model->architecture->run_layer(f, &model->layers[i], i);
+    if (f->stopped)
+        return kl_fail(err, KL_ERR_CANCELLED, "the forward pass was given up");
+
+    size_t n_output = gather_output_rows(f);
+    if (n_output > 0) {
+        f->n_rows = n_output;
+        kl_step_norm(f, model->output_norm);
+        f->n_rows = n_rows;
+        run_step(f, n_items_of(&model->output), output_item, f);
+        if (f->stopped)
+            return kl_fail(err, KL_ERR_CANCELLED, "the forward pass was given up");
+    }
+    for (size_t i = 0; i < n_rows; i++) {
+        rows[i].sequence->length += rows[i].sequence->pending;
+        rows[i].sequence->pending = 0;
+    }
+    return KL_OK;
+}

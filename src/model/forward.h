@@ -1,0 +1,56 @@
+/*
+ * The steps a layer is made of: for the files of the architectures only.
+ *
+ * Each step is one job of the thread pool (one barrier), cut into items that write disjoint parts
+ * of its output, so the bits do not depend on who runs which. Norms of a single row are done by
+ * the calling thread without a barrier. A layer has 5 barriers while decoding.
+ */
+#ifndef KL_MODEL_FORWARD_H
+#define KL_MODEL_FORWARD_H
+
+#include "model/architecture.h"
+#include "model/kv_cache.h"
+
+struct kl_forward {
+    const struct kl_model *model;
+    struct kl_pool *pool;
+    size_t max_rows;
+    size_t bytes;
+    void *memory; /* everything below lies in it */
+
+    float *x;                       /* [max_rows, n_embd] the residual stream */
+    struct kl_activations normed;   /* [max_rows, n_embd] */
+    float *q;                       /* [max_rows, n_heads * head_dim] */
+    struct kl_activations attended; /* [max_rows, n_heads * head_dim] */
+    struct kl_activations gated;    /* [max_rows, n_ff] */
+    float *cosine, *sine;           /* [max_rows, head_dim / 2] of each row's position */
+    double *frequencies;            /* [head_dim / 2] */
+    size_t *positions;              /* [max_rows] */
+    uint8_t *scratch;               /* [threads, scratch_size] */
+    size_t scratch_size;
+
+    /* the batch that runs now */
+    const struct kl_row *rows;
+    size_t n_rows;
+    bool (*stop)(void *context);
+    void *stop_context;
+    bool stopped; /* the steps that follow do nothing */
+};
+
+/* normed = quantise(RMSNorm(x) * weight) */
+void kl_step_norm(struct kl_forward *f, const float *weight);
+
+/* q, k, v of normed, with bias where there is one, and RoPE; k and v into the KV pages */
+void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
+
+/* attended = quantise(softmax(q k / sqrt(head_dim)) v) over each row's sequence so far */
+void kl_step_attention(struct kl_forward *f, size_t layer);
+
+/* x += matrix * in */
+void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
+                         const struct kl_activations *in);
+
+/* gated = quantise(silu(gate * normed) * (up * normed)) */
+void kl_step_gate_up(struct kl_forward *f, const struct kl_layer *l);
+
+#endif

@@ -1,0 +1,123 @@
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/architecture.h"
+#include "model/config.h"
+
+/* One row per model family. */
+static const struct kl_architecture *const architectures[] = {
+    &kl_architecture_qwen2,
+};
+
+enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
+
+static enum kl_status find_architecture(const struct kl_gguf *gguf,
+                                        const struct kl_architecture **out, struct kl_error *err)
+{
+    struct kl_gguf_string name;
+    enum kl_status status = kl_gguf_string(gguf, "general.architecture", &name, err);
+    if (status != KL_OK)
+        return status;
+    char names[256] = "";
+    for (size_t i = 0; i < N_ARCHITECTURES; i++) {
+        const char *known = architectures[i]->name;
+        if (name.len == strlen(known) && memcmp(name.data, known, name.len) == 0) {
+            *out = architectures[i];
+            return KL_OK;
+        }
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", known);
+    }
+    return kl_fail(err, KL_ERR_UNSUPPORTED,
+                   "the architecture \"%.*s\" is not supported; these are: %s",
+                   (int)(name.len < 40 ? name.len : 40), name.data, names);
+}
+
+static enum kl_status declare(struct kl_model *m, const struct kl_gguf *gguf, struct kl_error *err)
+{
+    const struct kl_config *c = &m->config;
+    struct kl_weights *w = &m->weights;
+    enum kl_status status =
+        kl_weights_table(w, c->n_vocab, c->n_embd, &m->embedding, "token_embd.weight", err);
+    for (size_t i = 0; i < c->n_layers && status == KL_OK; i++)
+        status = m->architecture->declare_layer(w, c, i, &m->layers[i], err);
+    if (status == KL_OK)
+        status = kl_weights_vector(w, c->n_embd, &m->output_norm, err, "output_norm.weight");
+    if (status != KL_OK)
+        return status;
+    /* a model without an output head of its own uses the embedding table ("tied") */
+    const char *head = "output.weight";
+    if (kl_gguf_tensor(gguf, head) == NULL)
+        head = "token_embd.weight";
+    return kl_weights_matrix(w, c->n_vocab, c->n_embd, &m->output, err, "%s", head);
+}
+
+enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_options *options,
+                             struct kl_model **out, struct kl_error *err)
+{
+    *out = NULL;
+    const struct kl_architecture *architecture = NULL;
+    struct kl_config config;
+    struct kl_model *m = NULL;
+    enum kl_status status = find_architecture(gguf, &architecture, err);
+    if (status == KL_OK)
+        status = kl_config_read(gguf, architecture->name, &config, err);
+    if (status != KL_OK)
+        goto fail;
+    m = calloc(1, sizeof *m + config.n_layers * sizeof m->layers[0]);
+    if (m == NULL) {
+        status = kl_fail_memory(err, "the model", config.n_layers * sizeof m->layers[0]);
+        goto fail;
+    }
+    m->architecture = architecture;
+    m->kernels = options->kernels;
+    m->config = config;
+    status = kl_weights_init(&m->weights, gguf, err);
+    if (status == KL_OK)
+        status = declare(m, gguf, err);
+    if (status == KL_OK)
+        status = kl_weights_load(&m->weights, options, err);
+    if (status == KL_OK) {
+        *out = m;
+        return KL_OK;
+    }
+fail:
+    kl_error_prefix(err, "%s", kl_gguf_file(gguf)->path);
+    kl_model_close(m);
+    return status;
+}
+
+void kl_model_close(struct kl_model *m)
+{
+    if (m == NULL)
+        return;
+    kl_weights_release(&m->weights);
+    free(m);
+}
+
+const struct kl_config *kl_model_config(const struct kl_model *m)
+{
+    return &m->config;
+}
+
+const struct kl_kernels *kl_model_kernels(const struct kl_model *m)
+{
+    return m->kernels;
+}
+
+struct kl_model_work kl_model_work(const struct kl_model *m)
+{
+    struct kl_model_work work = {.bytes_per_token = kl_weights_bytes(&m->weights),
+                                 .head_macs = (uint64_t)m->output.n_rows * m->output.k};
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        const struct kl_layer *l = &m->layers[i];
+        const struct kl_matrix *matrices[] = {&l->q,    &l->k,  &l->v,   &l->attn_out,
+                                              &l->gate, &l->up, &l->down};
+        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++)
+            work.macs_per_token += (uint64_t)matrices[j]->n_rows * matrices[j]->k;
+    }
+    return work;
+}

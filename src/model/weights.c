@@ -1,0 +1,341 @@
+#include "model/weights.h"
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/paths.h"
+
+struct declared {
+    const struct kl_gguf_tensor *tensor;
+    struct kl_matrix *matrix;
+};
+
+enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
+                               struct kl_error *err)
+{
+    *w = (struct kl_weights){.gguf = gguf};
+    size_t n = kl_gguf_n_tensors(gguf);
+    /* every one-dimensional tensor may be a vector; padded, so that each starts at 32 bytes */
+    for (size_t i = 0; i < n; i++) {
+        const struct kl_gguf_tensor *t = kl_gguf_tensor_at(gguf, i);
+        if (t->n_dims == 1)
+            w->vectors_size += ((size_t)t->dims[0] + 7) & ~(size_t)7;
+    }
+    w->declared = calloc(n + 1, sizeof *w->declared);
+    w->vectors = aligned_alloc(32, (w->vectors_size + 8) * sizeof(float));
+    w->used = calloc(n + 1, sizeof *w->used);
+    if (w->declared == NULL || w->used == NULL || w->vectors == NULL) {
+        kl_weights_release(w);
+        return kl_fail_memory(err, "norms and biases", w->vectors_size * sizeof(float));
+    }
+    return KL_OK;
+}
+
+void kl_weights_release(struct kl_weights *w)
+{
+    kl_packed_close(&w->packed);
+    if (w->memory != NULL)
+        munmap(w->memory, w->memory_size);
+    free(w->declared);
+    free(w->used);
+    free(w->vectors);
+    *w = (struct kl_weights){0};
+}
+
+/* The tensor of that name, if it has exactly this shape. */
+static enum kl_status find_tensor(struct kl_weights *w, const char *name, size_t n_rows, size_t k,
+                                  const struct kl_gguf_tensor **out, struct kl_error *err)
+{
+    const struct kl_gguf_tensor *t = kl_gguf_tensor(w->gguf, name);
+    if (t == NULL)
+        return kl_fail(err, KL_ERR_FORMAT, "the tensor %s is missing", name);
+    if (t->dims[0] != k || t->dims[1] != n_rows || t->dims[2] != 1 || t->dims[3] != 1)
+        return kl_fail(err, KL_ERR_FORMAT,
+                       "tensor %s: expected the shape [%zu, %zu], found [%llu, %llu, %llu, %llu]",
+                       name, k, n_rows, (unsigned long long)t->dims[0],
+                       (unsigned long long)t->dims[1], (unsigned long long)t->dims[2],
+                       (unsigned long long)t->dims[3]);
+    *out = t;
+    w->used[w->n_used++] = t;
+    return KL_OK;
+}
+
+enum kl_status kl_weights_table(struct kl_weights *w, size_t n_rows, size_t k,
+                                const struct kl_gguf_tensor **out, const char *name,
+                                struct kl_error *err)
+{
+    return find_tensor(w, name, n_rows, k, out, err);
+}
+
+enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
+                                 struct kl_matrix *out, struct kl_error *err, const char *format,
+                                 ...)
+{
+    char name[KL_PACKED_NAME_SIZE];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+
+    const struct kl_gguf_tensor *t = NULL;
+    enum kl_status status = find_tensor(w, name, n_rows, k, &t, err);
+    if (status != KL_OK)
+        return status;
+    if (kl_packed_group_bytes(t->type->id, k) == 0)
+        return kl_fail(err, KL_ERR_UNSUPPORTED, "tensor %s: rows of %zu in %s can not be packed",
+                       name, k, t->type->name);
+    *out = (struct kl_matrix){.type = t->type->id,
+                              .n_rows = n_rows,
+                              .k = k,
+                              .n_groups = (n_rows + KL_LANES - 1) / KL_LANES};
+    w->declared[w->n_declared++] = (struct declared){t, out};
+    return KL_OK;
+}
+
+enum kl_status kl_weights_vector(struct kl_weights *w, size_t n, const float **out,
+                                 struct kl_error *err, const char *format, ...)
+{
+    char name[KL_PACKED_NAME_SIZE];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+
+    const struct kl_gguf_tensor *t = NULL;
+    enum kl_status status = find_tensor(w, name, 1, n, &t, err);
+    if (status != KL_OK)
+        return status;
+    if (t->n_dims != 1)
+        return kl_fail(err, KL_ERR_FORMAT, "tensor %s: expected 1 dimension, found %u", name,
+                       t->n_dims);
+    float *place = w->vectors + w->vectors_used;
+    t->type->dequantize(t->data, n / t->type->block_elements, place);
+    w->vectors_used += (n + 7) & ~(size_t)7;
+    *out = place;
+    return KL_OK;
+}
+
+/* A tensor that nobody asked for means that we would compute something else than the model. */
+static enum kl_status refuse_superfluous(const struct kl_weights *w, struct kl_error *err)
+{
+    for (size_t i = 0; i < kl_gguf_n_tensors(w->gguf); i++) {
+        const struct kl_gguf_tensor *t = kl_gguf_tensor_at(w->gguf, i);
+        bool asked_for = false;
+        for (size_t j = 0; j < w->n_used && !asked_for; j++)
+            asked_for = w->used[j] == t;
+        if (!asked_for)
+            return kl_fail(err, KL_ERR_UNSUPPORTED,
+                           "tensor %.*s is not part of this architecture as we know it",
+                           (int)t->name.len, t->name.data);
+    }
+    return KL_OK;
+}
+
+static size_t matrix_bytes(const struct kl_matrix *m)
+{
+    return m->n_groups * kl_packed_group_bytes(m->type, m->k);
+}
+
+uint64_t kl_weights_bytes(const struct kl_weights *w)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < w->n_declared; i++)
+        bytes += matrix_bytes(w->declared[i].matrix);
+    return bytes;
+}
+
+/* ---- packing -----------------------------------------------------------------------------------
+ */
+
+/* Takes the packed bytes of a matrix, group by group. */
+typedef enum kl_status sink_fn(void *context, const void *data, size_t len, struct kl_error *err);
+
+struct progress {
+    const struct kl_model_options *options;
+    uint64_t done, total;
+};
+
+static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d, sink_fn *sink,
+                                  void *context, struct progress *progress, struct kl_error *err)
+{
+    const struct kl_matrix *m = d->matrix;
+    const struct kl_mapped_file *file = kl_gguf_file(w->gguf);
+    size_t group_bytes = kl_packed_group_bytes(m->type, m->k);
+    size_t row_bytes = m->k / d->tensor->type->block_elements * d->tensor->type->block_bytes;
+    uint8_t *group = malloc(group_bytes);
+    if (group == NULL)
+        return kl_fail_memory(err, "packing weights", group_bytes);
+    enum kl_status status = KL_OK;
+    for (size_t g = 0; g < m->n_groups && status == KL_OK; g++) {
+        size_t left = m->n_rows - g * KL_LANES;
+        kl_pack_group(m->type, d->tensor->data + g * KL_LANES * row_bytes,
+                      left < KL_LANES ? left : KL_LANES, m->k, group);
+        status = sink(context, group, group_bytes, err);
+    }
+    free(group);
+    kl_mapped_file_dont_need(file, (size_t)(d->tensor->data - file->data), d->tensor->size);
+    progress->done += matrix_bytes(m);
+    if (progress->options->progress != NULL)
+        progress->options->progress(progress->options->progress_context, progress->done,
+                                    progress->total);
+    return status;
+}
+
+static enum kl_status file_sink(void *context, const void *data, size_t len, struct kl_error *err)
+{
+    return kl_packed_write(context, data, len, err);
+}
+
+static void section_name(const struct declared *d, char name[KL_PACKED_NAME_SIZE])
+{
+    snprintf(name, KL_PACKED_NAME_SIZE, "%.*s", (int)d->tensor->name.len, d->tensor->name.data);
+}
+
+static enum kl_status pack_to_file(struct kl_weights *w, const char *path, uint64_t key,
+                                   const struct kl_model_options *options, struct kl_error *err)
+{
+    struct kl_packed_writer *writer = NULL;
+    enum kl_status status = kl_packed_create(path, key, w->n_declared, &writer, err);
+    if (status != KL_OK)
+        return status;
+    struct progress progress = {options, 0, kl_weights_bytes(w)};
+    for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
+        char name[KL_PACKED_NAME_SIZE];
+        section_name(&w->declared[i], name);
+        status = kl_packed_begin(writer, name, err);
+        if (status == KL_OK)
+            status = pack_matrix(w, &w->declared[i], file_sink, writer, &progress, err);
+    }
+    if (status != KL_OK) {
+        kl_packed_abandon(writer);
+        return status;
+    }
+    return kl_packed_finish(writer, err);
+}
+
+static enum kl_status memory_sink(void *context, const void *data, size_t len, struct kl_error *err)
+{
+    (void)err;
+    uint8_t **place = context;
+    memcpy(*place, data, len);
+    *place += len;
+    return KL_OK;
+}
+
+static enum kl_status pack_to_memory(struct kl_weights *w, const struct kl_model_options *options,
+                                     struct kl_error *err)
+{
+    struct progress progress = {options, 0, kl_weights_bytes(w)};
+    w->memory_size = (size_t)progress.total;
+    void *memory =
+        mmap(NULL, w->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return kl_fail_memory(err, "the weights", w->memory_size);
+    w->memory = memory;
+    uint8_t *place = memory;
+    for (size_t i = 0; i < w->n_declared; i++) {
+        w->declared[i].matrix->data = place;
+        enum kl_status status =
+            pack_matrix(w, &w->declared[i], memory_sink, &place, &progress, err);
+        if (status != KL_OK)
+            return status;
+    }
+    return KL_OK;
+}
+
+/* ---- the packed file ---------------------------------------------------------------------------
+ */
+
+/* What the packed file is made from: the model file's header, size, time of change, and 64 samples
+ * of its weights; and how it is packed. */
+static uint64_t packed_key(const struct kl_gguf *gguf)
+{
+    enum { SAMPLES = 64, SAMPLE_SIZE = 512 };
+    const struct kl_mapped_file *file = kl_gguf_file(gguf);
+    const uint64_t facts[] = {kl_gguf_header_hash(gguf), file->size, (uint64_t)file->mtime_ns,
+                              KL_PACKING_VERSION, KL_LANES};
+    uint64_t key = kl_hash64(facts, sizeof facts, 0);
+    for (size_t i = 0; i < SAMPLES && file->size > SAMPLE_SIZE; i++) {
+        size_t at = (file->size - SAMPLE_SIZE) / SAMPLES * i;
+        key = kl_hash64(file->data + at, SAMPLE_SIZE, key);
+    }
+    return key;
+}
+
+static enum kl_status packed_path(const struct kl_gguf *gguf, const char *dir, char path[PATH_MAX],
+                                  struct kl_error *err)
+{
+    const struct kl_mapped_file *file = kl_gguf_file(gguf);
+    const char *slash = strrchr(file->path, '/');
+    const char *base = slash != NULL ? slash + 1 : file->path;
+    /* files of one name and another content do not take each other's place */
+    const uint64_t facts[] = {kl_gguf_header_hash(gguf), file->size};
+    int n = snprintf(path, PATH_MAX, "%s/%s.%016llx.packed", dir, base,
+                     (unsigned long long)kl_hash64(facts, sizeof facts, 0));
+    if (n >= PATH_MAX)
+        return kl_fail(err, KL_ERR_LIMIT, "the path %.200s... is too long", dir);
+    return KL_OK;
+}
+
+static enum kl_status use_file(struct kl_weights *w, const char *path, uint64_t key,
+                               struct kl_error *err)
+{
+    enum kl_status status = kl_packed_open(&w->packed, path, key, err);
+    for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
+        char name[KL_PACKED_NAME_SIZE];
+        struct kl_packed_section section = {0};
+        section_name(&w->declared[i], name);
+        status = kl_packed_section(&w->packed, i, name, matrix_bytes(w->declared[i].matrix),
+                                   &section, err);
+        w->declared[i].matrix->data = section.data;
+    }
+    if (status != KL_OK)
+        kl_packed_close(&w->packed);
+    return status;
+}
+
+/* Finds the packed file or makes it. */
+static enum kl_status load_from_file(struct kl_weights *w, const struct kl_model_options *options,
+                                     struct kl_error *err)
+{
+    char path[PATH_MAX];
+    enum kl_status status = packed_path(w->gguf, options->packed_dir, path, err);
+    if (status != KL_OK)
+        return status;
+    uint64_t key = packed_key(w->gguf);
+    struct kl_error why = {0};
+    status = use_file(w, path, key, &why);
+    if (status == KL_OK)
+        return KL_OK;
+    if (status == KL_ERR_FORMAT)
+        kl_warning("the packed weights are damaged and are made again: %s", why.text);
+    status = kl_make_directories(options->packed_dir, err);
+    if (status == KL_OK)
+        status = pack_to_file(w, path, key, options, err);
+    if (status == KL_OK)
+        status = use_file(w, path, key, err);
+    return status;
+}
+
+enum kl_status kl_weights_load(struct kl_weights *w, const struct kl_model_options *options,
+                               struct kl_error *err)
+{
+    enum kl_status status = refuse_superfluous(w, err);
+    if (status != KL_OK)
+        return status;
+    if (options->packed_dir != NULL) {
+        struct kl_error why = {0};
+        if (load_from_file(w, options, &why) == KL_OK)
+            return KL_OK;
+        kl_warning("packed weights can not be kept, so they are packed into memory at each start "
+                   "(%llu MB more of it): %s",
+                   (unsigned long long)(kl_weights_bytes(w) / 1000000), why.text);
+    }
+    return pack_to_memory(w, options, err);
+}

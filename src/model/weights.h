@@ -1,0 +1,66 @@
+/*
+ * Weights by name and shape: declared by the architecture, then packed or found packed.
+ *
+ * An architecture declares every tensor it needs with the shape that follows from the
+ * configuration; a missing, misshapen or superfluous tensor is refused by name. Vectors (norms,
+ * biases) are copied as f32. Matrices point into the mapped packed file, or into memory where no
+ * such file can be kept.
+ */
+#ifndef KL_MODEL_WEIGHTS_H
+#define KL_MODEL_WEIGHTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/packed.h"
+#include "model/model.h"
+
+struct kl_matrix {
+    enum kl_quant type;
+    size_t n_rows;
+    size_t k;        /* columns: the length of what it is multiplied with */
+    size_t n_groups; /* of KL_LANES rows, the last one padded */
+    const uint8_t *data;
+};
+
+struct kl_weights {
+    const struct kl_gguf *gguf;
+    struct declared *declared; /* matrices, in the order they are read while running */
+    size_t n_declared;
+    const struct kl_gguf_tensor **used; /* tensors of the file that were asked for */
+    size_t n_used;
+    float *vectors;
+    size_t vectors_used, vectors_size; /* floats */
+    struct kl_packed_file packed;
+    void *memory; /* packed in memory: the mapping, or NULL */
+    size_t memory_size;
+};
+
+enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
+                               struct kl_error *err);
+void kl_weights_release(struct kl_weights *w);
+
+/* A matrix of n_rows rows of k. *out is filled by kl_weights_load. name: a printf format. */
+enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
+                                 struct kl_matrix *out, struct kl_error *err, const char *name, ...)
+    __attribute__((format(printf, 6, 7)));
+
+/* A table of n_rows rows of k that is read from the file itself, a row at a time. */
+enum kl_status kl_weights_table(struct kl_weights *w, size_t n_rows, size_t k,
+                                const struct kl_gguf_tensor **out, const char *name,
+                                struct kl_error *err);
+
+/* A vector of n numbers, as f32 at once; owned by the weights. */
+enum kl_status kl_weights_vector(struct kl_weights *w, size_t n, const float **out,
+                                 struct kl_error *err, const char *name, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* After everything was declared: refuses tensors nobody asked for, then finds or makes the packed
+ * matrices. */
+enum kl_status kl_weights_load(struct kl_weights *w, const struct kl_model_options *options,
+                               struct kl_error *err);
+
+/* Bytes of all matrices, packed. */
+uint64_t kl_weights_bytes(const struct kl_weights *w);
+
+#endif
