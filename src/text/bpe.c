@@ -6,11 +6,11 @@
 #define MERGES_KEY "tokenizer.ggml.merges"
 #define ID_BITS    21
 #define NO_RANK    UINT32_MAX
-#define NO_NODE    UINT32_MAX
+#define NONE       0u
 #define EMPTY      UINT64_MAX
 
-/* Up to here a scan for the lowest rank is faster than a heap. */
-#define SHORT_PIECE 64
+/* Up to about here a scan for the lowest rank is faster than lists and a heap. */
+#define SHORT_PIECE 128
 
 _Static_assert(KL_VOCAB_MAX < 1u << ID_BITS, "ids fit a slot, and no slot can look empty");
 
@@ -44,6 +44,21 @@ static int32_t find_normal(const struct kl_vocab *v, const char *bytes, size_t l
     return id >= 0 && v->types[id] == KL_TOKEN_NORMAL ? id : -1;
 }
 
+/* The token that a merge makes. Vocabularies are written in the order of their merges, so it is
+ * nearly always the one after that of the merge before, which is seen without a search. */
+static int32_t find_result(const struct kl_bpe *bpe, const struct kl_vocab *v, size_t rank,
+                           const char *bytes, size_t len)
+{
+    size_t likely = rank == 0 ? 256 : (size_t)bpe->results[rank - 1] + 1;
+    if (likely < v->n && v->types[likely] == KL_TOKEN_NORMAL) {
+        size_t have;
+        const char *token = kl_vocab_bytes(v, (int32_t)likely, &have);
+        if (have == len && memcmp(token, bytes, len) == 0)
+            return (int32_t)likely;
+    }
+    return find_normal(v, bytes, len);
+}
+
 static enum kl_status load_merge(struct kl_bpe *bpe, const struct kl_vocab *v, size_t rank,
                                  struct kl_gguf_string text, struct kl_error *err)
 {
@@ -64,7 +79,7 @@ static enum kl_status load_merge(struct kl_bpe *bpe, const struct kl_vocab *v, s
 
     int32_t left_id = find_normal(v, raw, left_len);
     int32_t right_id = find_normal(v, raw + left_len, right_len);
-    int32_t result = find_normal(v, raw, left_len + right_len);
+    int32_t result = find_result(bpe, v, rank, raw, left_len + right_len);
     if (left_id < 0 || right_id < 0 || result < 0)
         return kl_fail(err, KL_ERR_FORMAT, MERGES_KEY "[%zu]: its %s is not a token", rank,
                        left_id < 0    ? "first half"
@@ -165,138 +180,162 @@ static enum kl_status encode_short(const struct kl_bpe *bpe, const char *piece, 
     return status;
 }
 
-/* A token so far of a long piece. rank: that of the pair with the next one. */
+/* A token so far of a long piece. Nodes are counted from 1; 0 (NONE) is no node. A node that can be
+ * merged with the next one is in the list of that merge's rank. */
 struct kl_bpe_node {
     int32_t id;
-    uint32_t rank;
+    uint32_t rank; /* of the pair with the next node; NO_RANK: in no list */
     uint32_t previous;
     uint32_t next;
+    uint32_t list_previous;
+    uint32_t list_next;
 };
 
-/* The heap's entries are rank and node, compared as one number: the lowest rank first and of
- * equals the leftmost. An entry is out of date when its node has another rank by now. */
-struct merge_heap {
-    uint64_t *entries;
-    size_t n;
+/* The nodes where the merge of one rank can be done, from left to right. */
+struct kl_bpe_list {
+    uint32_t first;
+    uint32_t last;
+    bool queued; /* its rank is in the heap */
 };
 
-static void sift_down(struct merge_heap *h, size_t at, uint64_t entry)
+/* A heap with the lowest rank on top; each rank is in it once at most. */
+static void heap_push(struct kl_bpe_scratch *s, uint32_t rank)
 {
-    while (true) {
-        size_t child = 2 * at + 1;
-        if (child >= h->n)
-            break;
-        if (child + 1 < h->n && h->entries[child + 1] < h->entries[child])
-            child++;
-        if (h->entries[child] >= entry)
-            break;
-        h->entries[at] = h->entries[child];
-        at = child;
-    }
-    h->entries[at] = entry;
-}
-
-static uint64_t heap_pop(struct merge_heap *h)
-{
-    uint64_t top = h->entries[0];
-    h->n--;
-    if (h->n > 0)
-        sift_down(h, 0, h->entries[h->n]);
-    return top;
-}
-
-static void heap_push(struct merge_heap *h, uint64_t entry)
-{
-    size_t at = h->n++;
-    while (at > 0 && h->entries[(at - 1) / 2] > entry) {
-        h->entries[at] = h->entries[(at - 1) / 2];
+    size_t at = s->n_heap++;
+    while (at > 0 && s->heap[(at - 1) / 2] > rank) {
+        s->heap[at] = s->heap[(at - 1) / 2];
         at = (at - 1) / 2;
     }
-    h->entries[at] = entry;
+    s->heap[at] = rank;
 }
 
-/* Sets the rank of node i with its next one; true when the two can be merged. */
-static bool rank_node(const struct kl_bpe *bpe, struct kl_bpe_node *nodes, uint32_t i)
+static void heap_pop(struct kl_bpe_scratch *s)
 {
-    uint32_t next = nodes[i].next;
-    nodes[i].rank = next == NO_NODE ? NO_RANK : rank_of(bpe, nodes[i].id, nodes[next].id);
-    return nodes[i].rank != NO_RANK;
+    uint32_t rank = s->heap[--s->n_heap];
+    size_t at = 0;
+    for (size_t child = 1; child < s->n_heap; child = 2 * at + 1) {
+        if (child + 1 < s->n_heap && s->heap[child + 1] < s->heap[child])
+            child++;
+        if (s->heap[child] >= rank)
+            break;
+        s->heap[at] = s->heap[child];
+        at = child;
+    }
+    s->heap[at] = rank;
 }
 
-static uint64_t heap_entry(const struct kl_bpe_node *nodes, uint32_t i)
+/* Takes a node out of its list, if it is in one. */
+static void unlist(struct kl_bpe_scratch *s, uint32_t i)
 {
-    return (uint64_t)nodes[i].rank << 32 | i;
+    struct kl_bpe_node *node = &s->nodes[i];
+    if (node->rank == NO_RANK)
+        return;
+    struct kl_bpe_list *list = &s->lists[node->rank];
+    if (node->list_previous == NONE)
+        list->first = node->list_next;
+    else
+        s->nodes[node->list_previous].list_next = node->list_next;
+    if (node->list_next == NONE)
+        list->last = node->list_previous;
+    else
+        s->nodes[node->list_next].list_previous = node->list_previous;
+    node->rank = NO_RANK;
 }
 
-/* Every merge takes one entry out and puts at most two in, so 2 n entries are always enough. */
-static enum kl_status reserve(struct kl_bpe_scratch *scratch, size_t n)
+/* Finds the rank of a node, which is in no list, and puts it into the list of that. Nodes come from
+ * left to right, but for some where several merges make the same token. */
+static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
 {
-    if (n <= scratch->allocated)
+    struct kl_bpe_node *node = &s->nodes[i];
+    if (node->next == NONE)
+        return;
+    node->rank = rank_of(bpe, node->id, s->nodes[node->next].id);
+    if (node->rank == NO_RANK)
+        return;
+    struct kl_bpe_list *list = &s->lists[node->rank];
+    uint32_t before = list->last;
+    while (before > i)
+        before = s->nodes[before].list_previous;
+    uint32_t after = before == NONE ? list->first : s->nodes[before].list_next;
+    node->list_previous = before;
+    node->list_next = after;
+    *(before == NONE ? &list->first : &s->nodes[before].list_next) = i;
+    *(after == NONE ? &list->last : &s->nodes[after].list_previous) = i;
+    if (!list->queued) {
+        list->queued = true;
+        heap_push(s, node->rank);
+    }
+}
+
+/* Joins node i with the next one. */
+static void merge(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
+{
+    struct kl_bpe_node *nodes = s->nodes;
+    uint32_t gone = nodes[i].next;
+    uint32_t previous = nodes[i].previous;
+    nodes[i].id = bpe->results[nodes[i].rank];
+    unlist(s, i);
+    unlist(s, gone);
+    nodes[i].next = nodes[gone].next;
+    if (nodes[i].next != NONE)
+        nodes[nodes[i].next].previous = i;
+    if (previous != NONE) {
+        unlist(s, previous);
+        enlist(bpe, s, previous);
+    }
+    enlist(bpe, s, i);
+}
+
+static enum kl_status reserve(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, size_t n)
+{
+    if (n <= s->allocated)
         return KL_OK;
-    kl_bpe_scratch_release(scratch);
-    scratch->nodes = malloc(n * sizeof *scratch->nodes);
-    scratch->heap = malloc(2 * n * sizeof *scratch->heap);
-    if (scratch->nodes == NULL || scratch->heap == NULL) {
-        kl_bpe_scratch_release(scratch);
+    kl_bpe_scratch_release(s);
+    s->nodes = malloc((n + 1) * sizeof *s->nodes);
+    s->lists = calloc(bpe->n_merges + 1, sizeof *s->lists);
+    s->heap = malloc((bpe->n_merges + 1) * sizeof *s->heap);
+    if (s->nodes == NULL || s->lists == NULL || s->heap == NULL) {
+        kl_bpe_scratch_release(s);
         return KL_ERR_MEMORY;
     }
-    scratch->allocated = n;
+    s->allocated = n;
     return KL_OK;
 }
 
 void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch)
 {
     free(scratch->nodes);
+    free(scratch->lists);
     free(scratch->heap);
     *scratch = (struct kl_bpe_scratch){0};
 }
 
-static void merge_all(const struct kl_bpe *bpe, struct kl_bpe_node *nodes, struct merge_heap *heap)
+/* Leaves all lists and the heap empty, for the next piece. */
+static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, uint32_t n,
+                                  struct kl_bpe_scratch *s, struct kl_tokens *out)
 {
-    while (heap->n > 0) {
-        uint64_t entry = heap_pop(heap);
-        uint32_t i = (uint32_t)entry;
-        uint32_t rank = (uint32_t)(entry >> 32);
-        if (nodes[i].rank != rank)
-            continue;
-        uint32_t gone = nodes[i].next;
-        nodes[i].id = bpe->results[rank];
-        nodes[i].next = nodes[gone].next;
-        nodes[gone].rank = NO_RANK;
-        if (nodes[i].next != NO_NODE)
-            nodes[nodes[i].next].previous = i;
-
-        uint32_t previous = nodes[i].previous;
-        if (previous != NO_NODE && rank_node(bpe, nodes, previous))
-            heap_push(heap, heap_entry(nodes, previous));
-        if (rank_node(bpe, nodes, i))
-            heap_push(heap, heap_entry(nodes, i));
-    }
-}
-
-static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t n,
-                                  struct kl_bpe_scratch *scratch, struct kl_tokens *out)
-{
-    enum kl_status status = reserve(scratch, n);
+    enum kl_status status = reserve(bpe, s, n);
     if (status != KL_OK)
         return status;
-    struct kl_bpe_node *nodes = scratch->nodes;
-    for (uint32_t i = 0; i < n; i++) {
-        nodes[i].id = bpe->byte_ids[(unsigned char)piece[i]];
-        nodes[i].previous = i == 0 ? NO_NODE : i - 1;
-        nodes[i].next = i + 1 == n ? NO_NODE : i + 1;
+    for (uint32_t i = 1; i <= n; i++) {
+        s->nodes[i] = (struct kl_bpe_node){.id = bpe->byte_ids[(unsigned char)piece[i - 1]],
+                                           .rank = NO_RANK,
+                                           .previous = i - 1,
+                                           .next = i < n ? i + 1 : NONE};
     }
-    struct merge_heap heap = {.entries = scratch->heap};
-    for (uint32_t i = 0; i < n; i++) {
-        if (rank_node(bpe, nodes, i))
-            heap.entries[heap.n++] = heap_entry(nodes, i);
+    for (uint32_t i = 1; i <= n; i++)
+        enlist(bpe, s, i);
+    while (s->n_heap > 0) {
+        struct kl_bpe_list *list = &s->lists[s->heap[0]];
+        if (list->first == NONE) {
+            list->queued = false;
+            heap_pop(s);
+        } else {
+            merge(bpe, s, list->first);
+        }
     }
-    for (size_t i = heap.n / 2; i > 0; i--)
-        sift_down(&heap, i - 1, heap.entries[i - 1]);
-    merge_all(bpe, nodes, &heap);
-
-    for (uint32_t i = 0; i != NO_NODE && status == KL_OK; i = nodes[i].next)
-        status = kl_tokens_push(out, nodes[i].id);
+    for (uint32_t i = 1; i != NONE && status == KL_OK; i = s->nodes[i].next)
+        status = kl_tokens_push(out, s->nodes[i].id);
     return status;
 }
 
@@ -305,5 +344,5 @@ enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t
 {
     if (len <= SHORT_PIECE)
         return encode_short(bpe, piece, len, out);
-    return encode_long(bpe, piece, len, scratch, out);
+    return encode_long(bpe, piece, (uint32_t)len, scratch, out);
 }

@@ -2,8 +2,10 @@
  * Byte-pair encoding of one piece. Internal to text/.
  *
  * The pair of neighbours with the lowest rank is merged, the leftmost of equals first, until none
- * has a rank (Sennrich et al. 2016, as the `tokenizers` library does it). Short pieces by scanning,
- * long ones with a heap over a linked list: O(n log n) time, linear memory, no recursion.
+ * has a rank (Sennrich et al. 2016, as the `tokenizers` library does it). Short pieces by scanning;
+ * long ones with a list of places for each rank and a heap of the ranks that have one. There are
+ * O(n) changes to lists, most of them at an end, and a heap operation takes O(log of the number of
+ * ranks) only when a list gets its first place or runs out. Linear memory, no recursion.
  */
 #ifndef KL_TEXT_BPE_H
 #define KL_TEXT_BPE_H
@@ -25,10 +27,13 @@ enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const
                            struct kl_error *err);
 void kl_bpe_release(struct kl_bpe *bpe);
 
-/* Memory for long pieces, reused from one to the next. Initialise with {0}. */
+/* Memory for long pieces, reused from one to the next by the same tokenizer. Initialise with {0}.
+ */
 struct kl_bpe_scratch {
-    struct kl_bpe_node *nodes;
-    uint64_t *heap;
+    struct kl_bpe_node *nodes; /* [allocated + 1] */
+    struct kl_bpe_list *lists; /* [n_merges + 1], by rank */
+    uint32_t *heap;            /* [n_merges + 1] ranks */
+    size_t n_heap;
     size_t allocated; /* pieces of up to so many bytes */
 };
 

@@ -17,7 +17,10 @@
 #include "format/gguf.h"
 #include "text/tokenizer.h"
 
-/* A call the assistant made earlier. arguments: JSON text, put into the prompt as it is. */
+/* A call the assistant made earlier. arguments: JSON text. It is put into the prompt as it is, so
+ * the caller writes it as the model knows it from training: Python's json.dumps with
+ * ensure_ascii=False
+ * ("{\"city\": \"北京\"}", a space after each colon and comma). */
 struct kl_tool_call {
     const char *name;
     const char *arguments;
@@ -34,7 +37,7 @@ struct kl_message {
 struct kl_chat {
     const struct kl_message *messages;
     size_t n_messages;
-    const char *const *tools; /* JSON texts of the tools on offer */
+    const char *const *tools; /* JSON texts of the tools on offer, put in as they are too */
     size_t n_tools;
     bool add_generation_prompt; /* end with the opening of the assistant's turn */
 };

@@ -189,17 +189,11 @@ enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text
                        KL_TOKEN_MAX_BYTES);
     if (!kl_utf8_valid(text, len))
         return kl_fail(err, KL_ERR_INVALID, "a token to add must be valid UTF-8");
-    *id = kl_vocab_find(&tokenizer->vocab, text, len);
-    if (*id >= 0)
-        return KL_OK;
-
-    int32_t new_id = (int32_t)tokenizer->vocab.n;
+    size_t before = tokenizer->vocab.n;
     enum kl_token_type type = special ? KL_TOKEN_CONTROL : KL_TOKEN_ADDED;
-    enum kl_status status = kl_vocab_append(&tokenizer->vocab, text, len, type, err);
-    if (status == KL_OK)
-        status = list_added(tokenizer, new_id, err);
-    if (status == KL_OK)
-        *id = new_id;
+    enum kl_status status = kl_vocab_append(&tokenizer->vocab, text, len, type, id, err);
+    if (status == KL_OK && tokenizer->vocab.n > before)
+        status = list_added(tokenizer, *id, err);
     return status;
 }
 

@@ -34,9 +34,9 @@ bool kl_byte_alphabet_decode(struct kl_gguf_string text, char *out, size_t *len)
 {
     size_t n = 0;
     for (size_t i = 0; i < text.len;) {
-        uint32_t c;
-        bool valid;
-        i += kl_utf8_decode(text.data + i, text.len - i, &c, &valid);
+        uint32_t c = (unsigned char)text.data[i];
+        bool valid = c < 0x80;
+        i += valid ? 1 : kl_utf8_decode(text.data + i, text.len - i, &c, &valid);
         int byte = valid ? alphabet_byte(c) : -1;
         if (byte < 0)
             return false;
@@ -131,7 +131,7 @@ static enum kl_status reserve_tokens(struct kl_vocab *v, size_t n, size_t bytes,
 }
 
 enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len,
-                               enum kl_token_type type, struct kl_error *err)
+                               enum kl_token_type type, int32_t *id, struct kl_error *err)
 {
     if (v->n >= KL_VOCAB_MAX)
         return kl_fail(err, KL_ERR_LIMIT, "a vocabulary can have at most %u tokens", KL_VOCAB_MAX);
@@ -143,10 +143,16 @@ enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len
 
     if (len > 0) {
         uint32_t hash = hash_of(bytes, len);
+        struct kl_vocab_slot *slot = slot_of(v, bytes, len, hash);
+        if (slot->id >= 0) {
+            *id = slot->id;
+            return KL_OK;
+        }
+        *slot = (struct kl_vocab_slot){.hash = hash, .id = (int32_t)v->n};
         memcpy(v->bytes + v->bytes_len, bytes, len);
-        *slot_of(v, bytes, len, hash) = (struct kl_vocab_slot){.hash = hash, .id = (int32_t)v->n};
         v->bytes_len += len;
     }
+    *id = (int32_t)v->n;
     v->types[v->n++] = (uint8_t)type;
     v->offsets[v->n] = (uint32_t)v->bytes_len;
     return KL_OK;
@@ -200,13 +206,13 @@ static enum kl_status load_tokens(struct kl_vocab *v, const struct kl_gguf_array
         enum kl_status status = read_token(text, id, (int32_t)type, raw, &len, err);
         if (status != KL_OK)
             return status;
-        int32_t twin = len > 0 ? kl_vocab_find(v, raw, len) : -1;
-        if (twin >= 0)
-            return kl_fail(err, KL_ERR_FORMAT, TOKENS_KEY "[%zu] is the same token as [%d]", id,
-                           (int)twin);
-        status = kl_vocab_append(v, raw, len, (enum kl_token_type)type, err);
+        int32_t found;
+        status = kl_vocab_append(v, raw, len, (enum kl_token_type)type, &found, err);
         if (status != KL_OK)
             return status;
+        if ((size_t)found != id)
+            return kl_fail(err, KL_ERR_FORMAT, TOKENS_KEY "[%zu] is the same token as [%d]", id,
+                           (int)found);
     }
     return KL_OK;
 }

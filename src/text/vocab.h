@@ -51,9 +51,10 @@ void kl_vocab_release(struct kl_vocab *v);
 /* The id of the token with exactly these bytes, or -1. */
 int32_t kl_vocab_find(const struct kl_vocab *v, const char *bytes, size_t len);
 
-/* Appends a token (1..KL_TOKEN_MAX_BYTES bytes, not there yet). Nothing changes when it fails. */
+/* Appends a token of up to KL_TOKEN_MAX_BYTES bytes; *id is its id. If there is one with these
+ * bytes already, *id is that one's and nothing changes. Tokens without bytes are never the same. */
 enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len,
-                               enum kl_token_type type, struct kl_error *err);
+                               enum kl_token_type type, int32_t *id, struct kl_error *err);
 
 static inline const char *kl_vocab_bytes(const struct kl_vocab *v, int32_t id, size_t *len)
 {
