@@ -47,10 +47,10 @@ enum kl_status kl_fail_memory(struct kl_error *err, const char *what, unsigned l
                    bytes, what);
 }
 
-enum kl_status kl_error_prefix(struct kl_error *err, const char *format, ...)
+void kl_error_prefix(struct kl_error *err, const char *format, ...)
 {
     if (err == NULL)
-        return KL_OK;
+        return;
     char rest[sizeof err->text];
     memcpy(rest, err->text, sizeof rest);
 
@@ -60,7 +60,6 @@ enum kl_status kl_error_prefix(struct kl_error *err, const char *format, ...)
     va_end(ap);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", rest);
-    return err->status;
 }
 
 const char *kl_status_name(enum kl_status status)

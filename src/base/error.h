@@ -42,9 +42,9 @@ enum kl_status kl_fail_errno(struct kl_error *err, const char *format, ...)
 /* The usual text for a failed allocation of `bytes` bytes for `what`. */
 enum kl_status kl_fail_memory(struct kl_error *err, const char *what, unsigned long long bytes);
 
-/* Puts "prefix: " before a text that is already there; for callers that know the file's name.
- * Returns err->status. */
-enum kl_status kl_error_prefix(struct kl_error *err, const char *format, ...)
+/* Puts "prefix: " before a text that is already there; for callers that know the file's name. err
+ * may be NULL: no status is returned, that of the failed call is the one to pass on. */
+void kl_error_prefix(struct kl_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* A short lower-case name of a status, for logs and JSON: "invalid", "io", ... */

@@ -12,7 +12,8 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
 {
     *file = (struct kl_mapped_file){0};
     enum kl_status status = KL_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a named pipe is to be refused, not waited for */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return kl_fail_errno(err, "cannot open %s", path);
 

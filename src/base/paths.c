@@ -40,5 +40,10 @@ enum kl_status kl_make_directories(const char *path, struct kl_error *err)
         if (mkdir(part, 0700) != 0 && errno != EEXIST)
             return kl_fail_errno(err, "cannot create the directory %s", part);
     }
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return kl_fail_errno(err, "cannot create the directory %s", path);
+    }
     return KL_OK;
 }
