@@ -1,0 +1,233 @@
+#include "server/access.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/hash.h"
+
+#define MAX_HOST 256 /* RFC 1035: a name has at most 255 bytes */
+
+static void digest(const char *key, char hex[65])
+{
+    struct kl_sha256 hash;
+    kl_sha256_init(&hash);
+    kl_sha256_update(&hash, key, strlen(key));
+    kl_sha256_finish_hex(&hash, hex);
+}
+
+bool kl_split_authority(const char *authority, char *host, size_t host_size, char port[6])
+{
+    const char *begin = authority, *end, *rest;
+    if (*begin == '[') {
+        begin++;
+        end = strchr(begin, ']');
+        if (end == NULL)
+            return false;
+        rest = end + 1;
+    } else {
+        end = begin + strcspn(begin, ":");
+        rest = end;
+    }
+
+    size_t len = (size_t)(end - begin);
+    if (*authority != '[' && len > 1 && begin[len - 1] == '.')
+        len--; /* "localhost." is the same name, written absolutely */
+    if (len == 0 || len >= host_size)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)begin[i];
+        if (c <= ' ' || c >= 0x7f || strchr("/@?#\\", c) != NULL)
+            return false;
+        host[i] = (char)tolower(c);
+    }
+    host[len] = '\0';
+
+    port[0] = '\0';
+    if (*rest == '\0')
+        return true;
+    if (*rest != ':' || strlen(rest + 1) > 5)
+        return false;
+    strcpy(port, rest + 1);
+    return strspn(port, "0123456789") == strlen(port);
+}
+
+enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
+                              const char *const *hosts, size_t n_hosts, const char *const *api_keys,
+                              size_t n_api_keys, struct kl_error *err)
+{
+    enum kl_status status = KL_OK;
+    *access = (struct kl_access){0};
+    access->hosts = calloc(n_hosts + 1, sizeof *access->hosts);
+    access->key_digests = calloc(n_api_keys + 1, sizeof *access->key_digests);
+    if (access->hosts == NULL || access->key_digests == NULL) {
+        status = kl_fail_memory(err, "the list of hosts and keys", (n_hosts + n_api_keys) * 65);
+        goto fail;
+    }
+
+    for (size_t i = 0; i <= n_hosts; i++) {
+        const char *name = i < n_hosts ? hosts[i] : bound_host;
+        char host[MAX_HOST], port[6], bracketed[MAX_HOST + 2];
+        if (strchr(name, ':') != strrchr(name, ':') && name[0] != '[' && strlen(name) < MAX_HOST) {
+            /* a bare IPv6 address, as --host takes it */
+            bracketed[0] = '[';
+            strcpy(bracketed + 1, name);
+            strcat(bracketed, "]");
+            name = bracketed;
+        }
+        if (!kl_split_authority(name, host, sizeof host, port)) {
+            status =
+                kl_fail(err, KL_ERR_INVALID, "allowed host %s: not a host name or address", name);
+            goto fail;
+        }
+        access->hosts[i] = strdup(host);
+        if (access->hosts[i] == NULL) {
+            status = kl_fail_memory(err, "an allowed host", strlen(host));
+            goto fail;
+        }
+        access->n_hosts++;
+    }
+
+    for (size_t i = 0; i < n_api_keys; i++) {
+        if (api_keys[i][0] == '\0') {
+            status = kl_fail(err, KL_ERR_INVALID,
+                             "API key %zu is empty; a key has at least one "
+                             "character",
+                             i + 1);
+            goto fail;
+        }
+        digest(api_keys[i], access->key_digests[i]);
+    }
+    access->n_keys = n_api_keys;
+    return KL_OK;
+
+fail:
+    kl_access_release(access);
+    return status;
+}
+
+void kl_access_release(struct kl_access *access)
+{
+    for (size_t i = 0; i < access->n_hosts; i++)
+        free(access->hosts[i]);
+    free(access->hosts);
+    free(access->key_digests);
+    *access = (struct kl_access){0};
+}
+
+/* Addresses are compared as 16 bytes, IPv4 mapped into IPv6. */
+static struct in6_addr mapped(const struct in_addr *v4)
+{
+    struct in6_addr out = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    memcpy(out.s6_addr + 12, v4, 4);
+    return out;
+}
+
+static bool address_bytes(const struct sockaddr *address, struct in6_addr *out)
+{
+    if (address->sa_family == AF_INET6) {
+        *out = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        return true;
+    }
+    if (address->sa_family == AF_INET) {
+        *out = mapped(&((const struct sockaddr_in *)(const void *)address)->sin_addr);
+        return true;
+    }
+    return false;
+}
+
+static bool literal_bytes(const char *host, struct in6_addr *out)
+{
+    struct in_addr v4;
+    if (inet_pton(AF_INET, host, &v4) == 1) {
+        *out = mapped(&v4);
+        return true;
+    }
+    return inet_pton(AF_INET6, host, out) == 1;
+}
+
+static bool bytes_are_loopback(const struct in6_addr *a)
+{
+    return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
+}
+
+bool kl_is_loopback(const struct sockaddr *address)
+{
+    struct in6_addr bytes;
+    return address_bytes(address, &bytes) && bytes_are_loopback(&bytes);
+}
+
+bool kl_host_allowed(const struct kl_access *access, const char *host_header,
+                     const struct sockaddr *local)
+{
+    char host[MAX_HOST], port[6];
+    if (!kl_split_authority(host_header, host, sizeof host, port))
+        return false;
+    if (strcmp(host, "localhost") == 0)
+        return true;
+    for (size_t i = 0; i < access->n_hosts; i++) {
+        if (strcmp(host, access->hosts[i]) == 0)
+            return true;
+    }
+    struct in6_addr named, own;
+    if (!literal_bytes(host, &named))
+        return false;
+    return bytes_are_loopback(&named) ||
+           (address_bytes(local, &own) && memcmp(&named, &own, sizeof own) == 0);
+}
+
+bool kl_origin_is_own(const char *origin, const char *host_header)
+{
+    const char *default_port;
+    if (strncasecmp(origin, "http://", 7) == 0) {
+        origin += 7;
+        default_port = "80";
+    } else if (strncasecmp(origin, "https://", 8) == 0) {
+        origin += 8;
+        default_port = "443";
+    } else {
+        return false;
+    }
+    char origin_host[MAX_HOST], origin_port[6], own_host[MAX_HOST], own_port[6];
+    if (!kl_split_authority(origin, origin_host, sizeof origin_host, origin_port) ||
+        !kl_split_authority(host_header, own_host, sizeof own_host, own_port))
+        return false;
+    const char *a = origin_port[0] != '\0' ? origin_port : default_port;
+    const char *b = own_port[0] != '\0' ? own_port : default_port;
+    return strcmp(origin_host, own_host) == 0 && strcmp(a, b) == 0;
+}
+
+bool kl_fetch_site_allowed(const char *sec_fetch_site)
+{
+    return sec_fetch_site == NULL || strcmp(sec_fetch_site, "same-origin") == 0 ||
+           strcmp(sec_fetch_site, "none") == 0;
+}
+
+const char *kl_bearer_key(const char *authorization)
+{
+    if (authorization == NULL || strncasecmp(authorization, "Bearer ", 7) != 0)
+        return NULL;
+    const char *key = authorization + 7;
+    return key + strspn(key, " ");
+}
+
+bool kl_key_allowed(const struct kl_access *access, const char *key)
+{
+    if (access->n_keys == 0)
+        return true;
+    if (key == NULL)
+        return false;
+    char hex[65];
+    digest(key, hex);
+    unsigned char found = 0;
+    for (size_t i = 0; i < access->n_keys; i++) {
+        unsigned char different = 0;
+        for (size_t j = 0; j < 64; j++)
+            different |= (unsigned char)(hex[j] ^ access->key_digests[i][j]);
+        found |= different == 0;
+    }
+    return found != 0;
+}

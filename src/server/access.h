@@ -1,0 +1,54 @@
+/*
+ * Who may ask: names this server answers to, web pages it takes orders from, API keys.
+ *
+ * Against DNS rebinding (a web site whose name suddenly points at this box) the Host header must
+ * be one of our own names; against other sites in the visitor's browser, Origin and Sec-Fetch-Site
+ * must be ours. Pure functions on strings and addresses.
+ */
+#ifndef KL_SERVER_ACCESS_H
+#define KL_SERVER_ACCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+
+struct kl_access {
+    char **hosts; /* lower case, without a port */
+    size_t n_hosts;
+    char (*key_digests)[65]; /* SHA-256 in hex: comparing them tells nothing about the keys */
+    size_t n_keys;
+};
+
+/* bound_host: the name or address that is listened on; also a name of ours. */
+enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
+                              const char *const *hosts, size_t n_hosts, const char *const *api_keys,
+                              size_t n_api_keys, struct kl_error *err);
+void kl_access_release(struct kl_access *access);
+
+/* Splits "name:port", "1.2.3.4", "[::1]:80" into a lower-case host without brackets or a final
+ * dot, and the port's digits ("" when there is none). false: not an authority. */
+bool kl_split_authority(const char *authority, char *host, size_t host_size, char port[6]);
+
+/* May a request with this Host header, come in on a connection to this local address, be served?
+ * localhost, the loopback addresses, the local address itself, and the names of kl_access. */
+bool kl_host_allowed(const struct kl_access *access, const char *host_header,
+                     const struct sockaddr *local);
+
+/* Is an Origin ("http://box:7860") the page that this very Host header belongs to? Behind a proxy
+ * that ends TLS the scheme may differ. "null" is not. */
+bool kl_origin_is_own(const char *origin, const char *host_header);
+
+/* Is there no Sec-Fetch-Site header (NULL), or one of our own page or the visitor himself? */
+bool kl_fetch_site_allowed(const char *sec_fetch_site);
+
+/* The key in "Bearer KEY", or NULL. */
+const char *kl_bearer_key(const char *authorization);
+
+/* Without keys everybody; otherwise whoever has one. Takes the same time for every wrong key. */
+bool kl_key_allowed(const struct kl_access *access, const char *key);
+
+bool kl_is_loopback(const struct sockaddr *address);
+
+#endif

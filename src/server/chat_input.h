@@ -1,0 +1,41 @@
+/*
+ * From the JSON of a request to the tokens of a prompt: messages, tools, template, tokenizer.
+ *
+ * Messages are those of the OpenAI API: roles system (and developer, the same), user, assistant,
+ * tool; content is a string, an array of text parts (joined by line breaks), or null where an
+ * assistant only called tools. A conversation that ends with the assistant's words is to be
+ * continued in the middle of that turn.
+ */
+#ifndef KL_SERVER_CHAT_INPUT_H
+#define KL_SERVER_CHAT_INPUT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "server/api_error.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+struct kl_chat_input {
+    struct kl_message *messages; /* their strings belong to the request's JSON, or to kept */
+    size_t n_messages;
+    struct kl_tool_call *calls; /* of all messages */
+    size_t n_calls;
+    const char **tools; /* JSON texts */
+    size_t n_tools;
+    json_t *kept; /* strings that were made here */
+};
+
+/* messages: an array; tools: an array or NULL. The JSON must outlive *input. Release *input in any
+ * case. */
+enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
+                                   struct kl_chat_input *input, struct kl_api_error *error);
+void kl_chat_input_release(struct kl_chat_input *input);
+
+enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
+                                    const struct kl_chat_template *chat_template,
+                                    const struct kl_tokenizer *tokenizer, struct kl_tokens *tokens,
+                                    struct kl_api_error *error);
+
+#endif

@@ -1,0 +1,151 @@
+/*
+ * POST and GET /chat: one prompt or conversation in, an event stream of {"text":"..."} out, ended
+ * by [DONE]. GET takes its fields from the query, for EventSource.
+ */
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "server/fields.h"
+#include "server/generation.h"
+#include "server/routes.h"
+#include "server/sampling_fields.h"
+
+#define DEFAULT_MAX_NEW_TOKENS 256
+#define DEFAULT_TEMPERATURE    0.1f /* with do_sample; without it the answer is greedy */
+#define DEFAULT_TOP_P          0.9f
+
+static void begin(struct kl_generation *g)
+{
+    (void)g; /* nothing before the first text */
+}
+
+static void send_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
+{
+    (void)choice;
+    kl_stream_json(g->exchange, json_pack("{s:o}", "text", kl_json_text(text, len)));
+}
+
+static void choice_done(struct kl_generation *g, size_t choice)
+{
+    (void)g;
+    (void)choice;
+}
+
+static void end(struct kl_generation *g)
+{
+    kl_stream_data(g->exchange, "[DONE]");
+}
+
+static const struct kl_answer_format native_format = {begin, send_text, choice_done, end};
+
+/* "prompt" is the shorthand for a conversation of one message. Returns a new array. */
+static json_t *conversation(const json_t *body, struct kl_api_error *error)
+{
+    const json_t *messages = NULL;
+    const char *prompt = NULL;
+    if (kl_field_array(body, "messages", &messages, error) != KL_OK)
+        return NULL;
+    const json_t *given = json_object_get(body, "prompt");
+    if (!json_is_string(given) && kl_field_string(body, "prompt", &prompt, error) != KL_OK)
+        return NULL;
+    if ((messages != NULL) == json_is_string(given)) {
+        kl_api_fail(error, 400, "invalid_value", "prompt",
+                    "give either prompt (a string) or messages (an array)%s",
+                    messages != NULL ? ", not both" : "");
+        return NULL;
+    }
+    json_t *result = messages != NULL ? json_incref((json_t *)messages)
+                                      : json_pack("[{s:s, s:O}]", "role", "user", "content", given);
+    if (messages == NULL && json_string_length(given) == 0) {
+        kl_api_fail(error, 400, "invalid_value", "prompt", "prompt must not be empty");
+        json_decref(result);
+        return NULL;
+    }
+    if (result == NULL)
+        kl_api_fail(error, 500, "internal_error", NULL, "no memory for the conversation");
+    return result;
+}
+
+static enum kl_status parse(const json_t *body, const json_t *messages,
+                            struct kl_generation_request *r, struct kl_api_error *error)
+{
+    bool do_sample = false;
+    r->n_choices = 1;
+    r->stream = true;
+    r->max_tokens = DEFAULT_MAX_NEW_TOKENS;
+    kl_sampling_defaults(&r->sampling);
+    r->sampling.temperature = DEFAULT_TEMPERATURE;
+    r->sampling.top_p = DEFAULT_TOP_P;
+    if (kl_field_bool(body, "do_sample", &do_sample, error) != KL_OK ||
+        kl_max_tokens_field(body, "max_new_tokens", &r->max_tokens, error) != KL_OK ||
+        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
+        kl_stop_field(body, r, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (!do_sample)
+        r->sampling.temperature = 0;
+    return kl_chat_input_parse(messages, NULL, &r->input, error);
+}
+
+/* The query as the object that a body would be: "8", "0.5", "true" are what they look like. */
+static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *error)
+{
+    static const char *const names[] = {
+        "prompt", "max_new_tokens", "do_sample",          "temperature", "top_p",
+        "top_k",  "min_p",          "repetition_penalty", "seed",        "stop"};
+    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->request));
+    struct evkeyvalq pairs;
+    json_t *object = json_object();
+    if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
+        kl_api_fail(error, 400, "invalid_request", NULL, "the query of the URL can not be read");
+        json_decref(object);
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = evhttp_find_header(&pairs, names[i]);
+        if (value == NULL)
+            continue;
+        bool text = strcmp(names[i], "prompt") == 0 || strcmp(names[i], "stop") == 0;
+        json_t *json = text ? NULL : json_loads(value, JSON_DECODE_ANY, NULL);
+        if (json == NULL || json_is_object(json) || json_is_array(json)) {
+            json_decref(json);
+            json = json_string(value);
+        }
+        if (json == NULL) {
+            kl_api_fail(error, 400, "invalid_value", names[i], "%s must be UTF-8", names[i]);
+            break;
+        }
+        json_object_set_new(object, names[i], json);
+    }
+    evhttp_clear_headers(&pairs);
+    if (error->status != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+void kl_handle_native_chat(struct kl_exchange *x)
+{
+    struct kl_api_error error = {0};
+    struct kl_generation_request r = {0};
+    json_t *body = NULL, *messages = NULL;
+    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_GET) {
+        body = query_object(x, &error);
+    } else {
+        size_t len;
+        const char *data = kl_request_body(x, &len);
+        kl_parse_object(data, len, &body, &error);
+    }
+    if (body != NULL)
+        messages = conversation(body, &error);
+    if (messages == NULL || parse(body, messages, &r, &error) != KL_OK)
+        kl_reply_error(x, &error);
+    else
+        kl_generation_start(x, &native_format, &r);
+    kl_chat_input_release(&r.input);
+    json_decref(messages);
+    json_decref(body);
+}

@@ -1,0 +1,216 @@
+/*
+ * POST /v1/chat/completions, as OpenAI's API reference has it (Chat Completions), and for what a
+ * model of this size can do. What would change the answer and is not done here is refused by name;
+ * fields that are not known are ignored.
+ */
+#include <string.h>
+
+#include "server/fields.h"
+#include "server/generation.h"
+#include "server/models.h"
+#include "server/routes.h"
+#include "server/sampling_fields.h"
+#include "server/server_state.h"
+
+/* Without a limit in the request. Small models sometimes do not stop; this is some pages of text.
+ */
+#define DEFAULT_MAX_TOKENS 2048
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+/* The fields that all chunks of a stream, and the document, have in common. data is stolen. */
+static json_t *envelope(const struct kl_generation *g, const char *object, json_t *choices)
+{
+    return json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id, "object",
+                     object, "created", (json_int_t)g->created, "model",
+                     g->exchange->server->options.model_name, "choices", choices);
+}
+
+static json_t *usage(const struct kl_generation *g)
+{
+    /* the prompt is the same for all choices and counts once, as it does with OpenAI */
+    json_int_t prompt = g->choices[0].prompt_tokens, answer = 0;
+    for (size_t i = 0; i < g->n_choices; i++)
+        answer += g->choices[i].answer_tokens;
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", prompt, "completion_tokens",
+                     answer, "total_tokens", prompt + answer, "prompt_tokens_details",
+                     "cached_tokens", (json_int_t)g->choices[0].cached_tokens);
+}
+
+/* delta is stolen; finish may be NULL. */
+static void send_chunk(struct kl_generation *g, size_t choice, json_t *delta, const char *finish)
+{
+    json_t *chunk = envelope(g, "chat.completion.chunk",
+                             json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "delta",
+                                       delta, "logprobs", "finish_reason", finish));
+    if (g->include_usage)
+        json_object_set_new(chunk, "usage", json_null());
+    kl_stream_json(g->exchange, chunk);
+}
+
+static void stream_begin(struct kl_generation *g)
+{
+    for (size_t i = 0; i < g->n_choices; i++)
+        send_chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+}
+
+static void stream_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
+{
+    send_chunk(g, choice, json_pack("{s:o}", "content", kl_json_text(text, len)), NULL);
+}
+
+static void stream_choice_done(struct kl_generation *g, size_t choice)
+{
+    send_chunk(g, choice, json_object(), kl_finish_name(g->choices[choice].finish));
+}
+
+static void stream_end(struct kl_generation *g)
+{
+    if (g->include_usage) {
+        json_t *chunk = envelope(g, "chat.completion.chunk", json_array());
+        json_object_set_new(chunk, "usage", usage(g));
+        kl_stream_json(g->exchange, chunk);
+    }
+    kl_stream_data(g->exchange, "[DONE]");
+}
+
+static void document_end(struct kl_generation *g)
+{
+    json_t *choices = json_array();
+    for (size_t i = 0; i < g->n_choices; i++) {
+        const struct kl_choice *c = &g->choices[i];
+        json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
+                                    kl_json_text(c->text.len > 0 ? c->text.data : "", c->text.len));
+        json_array_append_new(choices,
+                              json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message,
+                                        "logprobs", "finish_reason", kl_finish_name(c->finish)));
+    }
+    json_t *document = envelope(g, "chat.completion", choices);
+    json_object_set_new(document, "usage", usage(g));
+    kl_reply_json(g->exchange, 200, document);
+}
+
+static const struct kl_answer_format stream_format = {stream_begin, stream_text, stream_choice_done,
+                                                      stream_end};
+static const struct kl_answer_format document_format = {.end = document_end};
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static enum kl_status unsupported(struct kl_api_error *error, const char *param, const char *text)
+{
+    return kl_api_fail(error, 400, "unsupported", param, "%s", text);
+}
+
+/* What would be another answer than the one we can give. */
+static enum kl_status check_unsupported(const json_t *body, struct kl_api_error *error)
+{
+    bool logprobs = false;
+    int64_t top_logprobs = 0;
+    double frequency = 0, presence = 0;
+    const json_t *bias = NULL, *format = NULL;
+    const char *type = "text";
+    if (kl_field_bool(body, "logprobs", &logprobs, error) != KL_OK ||
+        kl_field_int(body, "top_logprobs", 0, 20, &top_logprobs, error) != KL_OK ||
+        kl_field_number(body, "frequency_penalty", -2, 2, &frequency, error) != KL_OK ||
+        kl_field_number(body, "presence_penalty", -2, 2, &presence, error) != KL_OK ||
+        kl_field_object(body, "logit_bias", &bias, error) != KL_OK ||
+        kl_field_object(body, "response_format", &format, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (format != NULL && kl_field_string(format, "type", &type, error) != KL_OK) {
+        strcpy(error->param, "response_format");
+        return KL_ERR_INVALID;
+    }
+    if (logprobs || top_logprobs > 0)
+        return unsupported(error, "logprobs", "log probabilities are not offered by this server");
+    if (frequency < 0 || frequency > 0)
+        return unsupported(error, "frequency_penalty",
+                           "frequency_penalty is not offered; repetition_penalty is");
+    if (presence < 0 || presence > 0)
+        return unsupported(error, "presence_penalty",
+                           "presence_penalty is not offered; repetition_penalty is");
+    if (json_object_size(bias) > 0)
+        return unsupported(error, "logit_bias", "logit_bias is not offered by this server");
+    if (strcmp(type, "text") != 0)
+        return kl_api_fail(error, 400, "unsupported", "response_format",
+                           "response_format \"%.40s\" is not offered by this server, only \"text\"",
+                           type);
+    return KL_OK;
+}
+
+/* The tools to tell the model of; none when tool_choice says so. */
+static enum kl_status parse_tools(const json_t *body, const json_t **tools,
+                                  struct kl_api_error *error)
+{
+    if (kl_field_array(body, "tools", tools, error) != KL_OK)
+        return KL_ERR_INVALID;
+    const json_t *choice = json_object_get(body, "tool_choice");
+    if (choice == NULL || json_is_null(choice))
+        return KL_OK;
+    const char *text = json_string_value(choice);
+    if (json_is_object(choice) || (text != NULL && strcmp(text, "required") == 0))
+        return unsupported(error, "tool_choice",
+                           "a call of a tool can not be forced on this server; tool_choice may be "
+                           "\"auto\" or \"none\"");
+    if (text == NULL || (strcmp(text, "auto") != 0 && strcmp(text, "none") != 0))
+        return kl_api_fail(error, 400, "invalid_value", "tool_choice",
+                           "tool_choice must be \"auto\" or \"none\"");
+    if (strcmp(text, "none") == 0)
+        *tools = NULL;
+    return KL_OK;
+}
+
+static enum kl_status parse_stream(const json_t *body, struct kl_generation_request *r,
+                                   struct kl_api_error *error)
+{
+    const json_t *options = NULL;
+    if (kl_field_bool(body, "stream", &r->stream, error) != KL_OK ||
+        kl_field_object(body, "stream_options", &options, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (options != NULL &&
+        kl_field_bool(options, "include_usage", &r->include_usage, error) != KL_OK) {
+        strcpy(error->param, "stream_options.include_usage");
+        return KL_ERR_INVALID;
+    }
+    return KL_OK;
+}
+
+static enum kl_status parse(const struct kl_server *server, const json_t *body,
+                            struct kl_generation_request *r, struct kl_api_error *error)
+{
+    const json_t *messages = NULL, *tools = NULL;
+    const char *model = NULL;
+    int64_t n = 1;
+    r->max_tokens = DEFAULT_MAX_TOKENS;
+    kl_sampling_defaults(&r->sampling);
+    if (kl_field_string(body, "model", &model, error) != KL_OK ||
+        kl_model_check(server, model, error) != KL_OK ||
+        kl_field_array(body, "messages", &messages, error) != KL_OK ||
+        kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
+        kl_max_tokens_field(body, "max_tokens", &r->max_tokens, error) != KL_OK ||
+        kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
+        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
+        kl_stop_field(body, r, error) != KL_OK || parse_stream(body, r, error) != KL_OK ||
+        check_unsupported(body, error) != KL_OK || parse_tools(body, &tools, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (messages == NULL)
+        return kl_api_fail(error, 400, "invalid_value", "messages",
+                           "messages is missing; it must be an array of messages");
+    r->n_choices = (size_t)n;
+    return kl_chat_input_parse(messages, tools, &r->input, error);
+}
+
+void kl_handle_chat_completions(struct kl_exchange *x)
+{
+    struct kl_api_error error;
+    struct kl_generation_request r = {0};
+    json_t *body = NULL;
+    size_t len;
+    const char *data = kl_request_body(x, &len);
+    if (kl_parse_object(data, len, &body, &error) != KL_OK ||
+        parse(x->server, body, &r, &error) != KL_OK)
+        kl_reply_error(x, &error);
+    else
+        kl_generation_start(x, r.stream ? &stream_format : &document_format, &r);
+    kl_chat_input_release(&r.input);
+    json_decref(body);
+}

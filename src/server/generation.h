@@ -1,0 +1,80 @@
+/*
+ * Answering: from a parsed request to the engine, and from the engine's events to the client.
+ *
+ * A generation is one exchange and its 1 to KL_MAX_CHOICES engine requests. It is submitted before
+ * anything is sent, so that whatever can be refused is refused with its own status. Then a format
+ * (native, OpenAI) turns what comes into events or one document. When the client is gone, the
+ * engine's work is cancelled at once, wherever it is: in the queue, in prefill, in decode.
+ */
+#ifndef KL_SERVER_GENERATION_H
+#define KL_SERVER_GENERATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "engine/engine.h"
+#include "server/chat_input.h"
+#include "server/http.h"
+
+#define KL_MAX_CHOICES 4
+
+/* What a route made of its fields. */
+struct kl_generation_request {
+    struct kl_chat_input input;
+    struct kl_sampling sampling; /* choice i draws with seed + i */
+    size_t max_tokens;           /* SIZE_MAX: as much as the context holds */
+    const char *stops[KL_MAX_STOPS];
+    size_t n_stops;
+    size_t n_choices;
+    bool stream;
+    bool include_usage;
+};
+
+struct kl_choice {
+    struct kl_request *request; /* NULL when it is done */
+    struct kl_buffer text;      /* of an answer in one piece */
+    enum kl_finish finish;
+    uint32_t prompt_tokens, cached_tokens, answer_tokens;
+    double queue_seconds, prefill_seconds, decode_seconds;
+};
+
+struct kl_generation {
+    struct kl_exchange *exchange;
+    const struct kl_answer_format *format;
+    bool stream, include_usage;
+    int64_t created; /* seconds since 1970 */
+    struct kl_choice choices[KL_MAX_CHOICES];
+    size_t n_choices, n_open;
+    /* before the first text: how far it is, for the comments in the stream */
+    uint32_t position, prefill_done, prefill_total;
+    bool has_text;
+    struct kl_generation *previous, *next;
+};
+
+/* How events become bytes. text and choice_done are only called for streams. */
+struct kl_answer_format {
+    void (*begin)(struct kl_generation *g); /* after the headers of a stream */
+    void (*text)(struct kl_generation *g, size_t choice, const char *text, size_t len);
+    void (*choice_done)(struct kl_generation *g, size_t choice);
+    void (*end)(struct kl_generation *g); /* the last bytes, or the whole document */
+};
+
+/* Submits and begins to answer, or refuses; the exchange is taken care of in any case. */
+void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *format,
+                         const struct kl_generation_request *request);
+
+/* The engine has events: moves all of them on. */
+void kl_generations_poll(struct kl_server *server);
+
+/* Tells clients that wait how far they are, when they heard nothing for most of a second. */
+void kl_generations_tick(struct kl_server *server);
+
+/* Ends all with an error in the stream, or as the answer. */
+void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error);
+
+/* Ends all without a word; when the server closes. */
+void kl_generations_forget(struct kl_server *server);
+
+#endif

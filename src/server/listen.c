@@ -1,0 +1,142 @@
+#include "server/listen.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "server/access.h"
+
+#define BACKLOG 128
+/* The kernel's share of what waits for a slow reader; small, so that slowness is noticed. A stream
+ * of tokens is some KiB a second. */
+#define SEND_BUFFER (128 * 1024)
+
+static void set_port(struct sockaddr *address, uint16_t port)
+{
+    if (address->sa_family == AF_INET)
+        ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
+    else
+        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
+}
+
+static uint16_t bound_port(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    return ntohs(address.ss_family == AF_INET
+                     ? ((struct sockaddr_in *)(void *)&address)->sin_port
+                     : ((struct sockaddr_in6 *)(void *)&address)->sin6_port);
+}
+
+/* Accepted connections inherit these. */
+static void set_options(int fd)
+{
+    int on = 1, send_buffer = SEND_BUFFER, idle = 30, interval = 10, count = 3;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+    /* each token leaves when it is written */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* a client that vanished without a word is noticed after a minute */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
+/* A listening socket, or -1 with errno. */
+static int listen_on(const struct addrinfo *a)
+{
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    set_options(fd);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+static enum kl_status listen_error(const char *host, uint16_t port, struct kl_error *err)
+{
+    switch (errno) {
+    case EADDRINUSE:
+        return kl_fail(err, KL_ERR_IO,
+                       "%s port %u is in use by another program: stop that one, or choose another "
+                       "port with --port",
+                       host, port);
+    case EACCES:
+        return kl_fail(err, KL_ERR_IO,
+                       "no permission to listen on %s port %u: ports below 1024 belong to the "
+                       "system, choose another with --port",
+                       host, port);
+    case EADDRNOTAVAIL:
+        return kl_fail(err, KL_ERR_IO,
+                       "%s is not an address of this machine (port %u): choose one with --host; "
+                       "127.0.0.1 is always there",
+                       host, port);
+    default:
+        return kl_fail_errno(err, "can not listen on %s port %u", host, port);
+    }
+}
+
+enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, int *fds,
+                         size_t max_fds, size_t *n_fds, struct kl_error *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    enum kl_status status = KL_OK;
+    *n_fds = 0;
+    int code = getaddrinfo(host, NULL, &hints, &found);
+    if (code != 0)
+        return kl_fail(err, KL_ERR_INVALID, "host %s is not an address or a known name: %s", host,
+                       gai_strerror(code));
+
+    for (struct addrinfo *a = found; a != NULL; a = a->ai_next) {
+        if (only_loopback && !kl_is_loopback(a->ai_addr)) {
+            status = kl_fail(err, KL_ERR_INVALID,
+                             "refusing to listen on %s without API keys: everybody who reaches "
+                             "this machine could use it. Give --api-key-file FILE, or --no-auth "
+                             "if that is what you want",
+                             host);
+            goto done;
+        }
+    }
+    /* A name may also stand for an address that is switched off here (IPv6, mostly): one that can
+     * be bound is enough. But a port must be free on all. */
+    for (struct addrinfo *a = found; a != NULL && *n_fds < max_fds; a = a->ai_next) {
+        if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
+            continue;
+        set_port(a->ai_addr, *port);
+        int fd = listen_on(a);
+        if (fd >= 0) {
+            fds[(*n_fds)++] = fd;
+            *port = bound_port(fd);
+            continue;
+        }
+        bool in_use = errno == EADDRINUSE;
+        status = listen_error(host, *port, err);
+        if (in_use)
+            goto done;
+    }
+    if (*n_fds > 0)
+        status = KL_OK;
+    else if (status == KL_OK)
+        status = kl_fail(err, KL_ERR_INVALID, "host %s has no IP address", host);
+
+done:
+    if (status != KL_OK) {
+        for (size_t i = 0; i < *n_fds; i++)
+            close(fds[i]);
+        *n_fds = 0;
+    }
+    freeaddrinfo(found);
+    return status;
+}

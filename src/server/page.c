@@ -1,0 +1,23 @@
+/* GET / and the files of the page, which are part of the program. */
+#include <string.h>
+
+#include "server/routes.h"
+#include "web/assets.h"
+
+void kl_handle_page(struct kl_exchange *x)
+{
+    const struct kl_asset *asset = kl_asset_find(x->path);
+    kl_reply_header(x, "ETag", asset->etag);
+    /* asked again each time, which costs a 304: a new version of the program is seen at once */
+    kl_reply_header(x, "Cache-Control", "no-cache");
+    kl_reply_header(x, "Content-Security-Policy", kl_page_csp);
+    kl_reply_header(x, "Referrer-Policy", "no-referrer");
+    kl_reply_header(x, "X-Frame-Options", "DENY");
+    kl_reply_header(x, "Cross-Origin-Resource-Policy", "same-origin");
+
+    const char *known = kl_request_header(x, "If-None-Match");
+    if (known != NULL && (strstr(known, asset->etag) != NULL || strcmp(known, "*") == 0))
+        kl_reply_static(x, 304, NULL, NULL, 0);
+    else
+        kl_reply_static(x, 200, asset->content_type, asset->data, asset->len);
+}

@@ -1,0 +1,49 @@
+/* What a server is made of; for the files of this layer only. */
+#ifndef KL_SERVER_SERVER_STATE_H
+#define KL_SERVER_SERVER_STATE_H
+
+#include <event2/event.h>
+#include <event2/http.h>
+
+#include "server/access.h"
+#include "server/http.h"
+#include "server/server.h"
+
+#define KL_MAX_LISTENERS 8
+
+struct kl_generation;
+
+struct kl_server {
+    struct kl_server_options options; /* strings point to the copies below */
+    char *model_name, *model_file;
+    struct kl_access access;
+    char url[300];
+    uint16_t port;
+    uint64_t start_ns;
+
+    struct event_base *base;
+    struct evhttp *http;
+    struct evhttp_bound_socket *listeners[KL_MAX_LISTENERS];
+    size_t n_listeners;
+    struct event *engine_event; /* the engine has events for us */
+    struct event *stop_event;   /* kl_server_stop was called */
+    struct event *signals[2];
+    struct event *tick; /* while something is being answered */
+    struct event *accept_again;
+    int stop_fd;
+
+    struct kl_exchange *exchanges;
+    struct kl_generation *generations;
+    uint64_t n_exchanges; /* so far */
+    uint64_t id_prefix;   /* random: ids of two runs differ */
+
+    bool stopping;
+    bool cut; /* the time to finish is over, what ran was ended */
+    uint64_t stop_ns;
+};
+
+/* Something began that needs the tick, or ended that a stop waits for. */
+void kl_server_start_tick(struct kl_server *server);
+void kl_server_check_stopped(struct kl_server *server);
+
+#endif
