@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "cli/models.h"
+#include "cli/catalogue.h"
 
 #define KL_DEFAULT_STALL_SECONDS 20
 

@@ -136,6 +136,14 @@ static enum kl_status set_value(const struct kl_option *o, const char *text, str
         *(float *)o->value = (float)x;
         return KL_OK;
     }
+    case KL_OPTION_STRINGS: {
+        struct kl_string_list *list = o->value;
+        if (list->len == KL_MAX_LIST)
+            return kl_fail(err, KL_ERR_INVALID, "--%s may be given at most %d times", o->name,
+                           KL_MAX_LIST);
+        list->values[list->len++] = text;
+        return KL_OK;
+    }
     case KL_OPTION_LIST:
         return set_list(o, text, err);
     }

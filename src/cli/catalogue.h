@@ -4,8 +4,8 @@
  * A model is named by a NAME or by the path of a GGUF FILE. A NAME is a row of the catalogue or a
  * file NAME.gguf in the models directory ($XDG_CACHE_HOME/kinglet/models).
  */
-#ifndef KL_CLI_MODELS_H
-#define KL_CLI_MODELS_H
+#ifndef KL_CLI_CATALOGUE_H
+#define KL_CLI_CATALOGUE_H
 
 #include <limits.h>
 #include <stdbool.h>

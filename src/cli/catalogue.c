@@ -1,4 +1,4 @@
-#include "cli/models.h"
+#include "cli/catalogue.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,0 +1,48 @@
+#include "cli/input.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_error *err)
+{
+    bool is_stdin = path == NULL || strcmp(path, "-") == 0;
+    const char *name = is_stdin ? "standard input" : path;
+    FILE *file = is_stdin ? stdin : fopen(path, "rb");
+    if (file == NULL)
+        return kl_fail_errno(err, "cannot open %s", name);
+
+    char piece[65536];
+    size_t n;
+    enum kl_status status = kl_buffer_append(out, "", 0);
+    while (status == KL_OK && (n = fread(piece, 1, sizeof piece, file)) > 0)
+        status = kl_buffer_append(out, piece, n);
+    if (status == KL_ERR_LIMIT)
+        kl_fail(err, status, "%s is larger than %zu bytes", name, out->cap);
+    else if (status != KL_OK)
+        kl_fail_memory(err, name, out->len + sizeof piece);
+    else if (ferror(file))
+        status = kl_fail_errno(err, "cannot read %s", name);
+    if (!is_stdin)
+        fclose(file);
+    return status;
+}
+
+enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *out,
+                            struct kl_error *err)
+{
+    static const char blanks[] = " \t\r\n";
+    for (text += strspn(text, blanks); *text != '\0'; text += strspn(text, blanks)) {
+        size_t len = strcspn(text, blanks);
+        size_t digits = strspn(text, "0123456789");
+        unsigned long long id = digits == len && len <= 10 ? strtoull(text, NULL, 10) : n_vocab;
+        if (id >= n_vocab)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "\"%.*s\" is no token id; they are whole numbers below %zu",
+                           (int)(len < 40 ? len : 40), text, n_vocab);
+        if (kl_tokens_push(out, (int32_t)id) != KL_OK)
+            return kl_fail_memory(err, "token ids", (out->len + 1) * sizeof(int32_t));
+        text += len;
+    }
+    return KL_OK;
+}

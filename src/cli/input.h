@@ -1,0 +1,19 @@
+/* What commands read: whole files or standard input, and token ids written as numbers. */
+#ifndef KL_CLI_INPUT_H
+#define KL_CLI_INPUT_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "text/tokenizer.h"
+
+/* Most that is read of one input: some hours of prefill. */
+#define KL_INPUT_CAP ((size_t)256 << 20)
+
+/* Appends all of a file; path NULL or "-": standard input. out->data is never NULL afterwards. */
+enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_error *err);
+
+/* Ids separated by blanks, tabs or line ends, each below n_vocab. */
+enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *out,
+                            struct kl_error *err);
+
+#endif

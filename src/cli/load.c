@@ -1,0 +1,165 @@
+#include "cli/load.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "base/pool.h"
+#include "cli/commands.h"
+#include "cli/fetch.h"
+#include "cli/terminal.h"
+
+/* Finds the model or gets it. Without a name, the substitute does where the default is not here:
+ * a start must not need the network once some model is there. */
+static enum kl_status find_model(struct kl_model_location *location,
+                                 const struct kl_load_options *o, struct kl_error *err)
+{
+    bool named = o->model != NULL || kl_model_from_environment() != NULL;
+    enum kl_status status = kl_model_locate(o->model, location, err);
+    if (status != KL_ERR_NOT_FOUND || location->entry == NULL)
+        return status;
+    const struct kl_model_entry *entry = location->entry;
+    if (!named) {
+        struct kl_model_location other;
+        if (kl_model_locate(kl_catalogue_substitute()->name, &other, NULL) == KL_OK) {
+            kl_warning("the default model %s is not here, taking %s ('kinglet pull' gets the "
+                       "default)",
+                       entry->name, other.name);
+            *location = other;
+            return KL_OK;
+        }
+    }
+    if (!o->pull)
+        return status;
+    status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, err)
+                   : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &entry, err);
+    return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
+}
+
+static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
+{
+    uint64_t start = kl_now_ns();
+    enum kl_status status = kl_tokenizer_open(l->gguf, &l->tokenizer, err);
+    if (status != KL_OK)
+        return status;
+    bool known;
+    l->chat_template = kl_chat_template_for(l->gguf, &known);
+    if (!known)
+        kl_warning("the chat template of this model is unknown, taking %s",
+                   kl_chat_template_name(l->chat_template));
+    kl_info("tokenizer ready (%.2f s): %zu tokens, chat template %s", kl_seconds_since(start),
+            kl_tokenizer_size(l->tokenizer), kl_chat_template_name(l->chat_template));
+    return KL_OK;
+}
+
+static void show_packing(void *context, uint64_t done, uint64_t total)
+{
+    kl_progress_update(context, done, total);
+}
+
+/* Where packed weights are kept; NULL (packed in memory at each start) where nothing can be
+ * written. */
+static const char *packed_directory(char *path)
+{
+    struct kl_error err;
+    if (kl_cache_path("packed", path, PATH_MAX, &err) == KL_OK &&
+        kl_make_directories(path, &err) == KL_OK)
+        return path;
+    kl_warning("%s; the weights are prepared in memory at each start", err.text);
+    return NULL;
+}
+
+static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
+                                 struct kl_error *err)
+{
+    const struct kl_kernels *kernels;
+    enum kl_status status = kl_kernels_select(o->cpu, &kernels, err);
+    if (status != KL_OK)
+        return status;
+    kl_info("kernels: %s (this CPU has %s), %zu threads", kernels->name, kl_cpu_features(),
+            l->n_threads);
+
+    uint64_t start = kl_now_ns();
+    char directory[PATH_MAX];
+    struct kl_progress progress;
+    struct kl_model_options options = {.kernels = kernels,
+                                       .packed_dir = packed_directory(directory),
+                                       .progress = show_packing,
+                                       .progress_context = &progress};
+    kl_progress_begin(&progress, "Preparing the weights");
+    status = kl_model_open(l->gguf, &options, &l->model, err);
+    bool packed_now = progress.started_ns != 0;
+    kl_progress_end(&progress);
+    if (status != KL_OK)
+        return status;
+
+    char size[32];
+    const struct kl_config *config = kl_model_config(l->model);
+    if (l->ctx_size > config->n_ctx_train) {
+        kl_warning("this model was made for %zu tokens: the context is that long and not %zu",
+                   config->n_ctx_train, l->ctx_size);
+        l->ctx_size = config->n_ctx_train;
+    }
+    kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
+            kl_seconds_since(start),
+            !packed_now                  ? "mapped"
+            : options.packed_dir == NULL ? "prepared in memory"
+                                         : "prepared, and kept for the next start",
+            config->architecture, config->n_layers, config->n_embd,
+            kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, size, sizeof size));
+    return KL_OK;
+}
+
+static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_options *o,
+                                  enum kl_load_depth depth, struct kl_error *err)
+{
+    uint64_t start = kl_now_ns();
+    char size[32];
+    enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
+    if (status != KL_OK)
+        return status;
+    kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, kl_seconds_since(start),
+            l->location.path,
+            kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
+            kl_gguf_n_tensors(l->gguf));
+    status = open_text(l, err);
+    if (status == KL_OK && depth == KL_LOAD_MODEL)
+        status = open_model(l, o, err);
+    return status;
+}
+
+enum kl_status kl_load(struct kl_loaded *loaded, const struct kl_load_options *options,
+                       enum kl_load_depth depth, struct kl_error *err)
+{
+    *loaded = (struct kl_loaded){.n_threads = options->threads, .ctx_size = options->ctx_size};
+    if (loaded->n_threads == 0)
+        loaded->n_threads = kl_usable_cpus();
+    enum kl_status status = find_model(&loaded->location, options, err);
+    if (status != KL_OK)
+        return status;
+    status = open_stages(loaded, options, depth, err);
+    if (status != KL_OK)
+        kl_unload(loaded);
+    if (status == KL_ERR_NOT_FOUND) /* a key or tensor: the file is here, but not good */
+        err->status = status = KL_ERR_FORMAT;
+    return status;
+}
+
+void kl_unload(struct kl_loaded *loaded)
+{
+    if (loaded->model != NULL)
+        kl_model_close(loaded->model);
+    if (loaded->tokenizer != NULL)
+        kl_tokenizer_close(loaded->tokenizer);
+    if (loaded->gguf != NULL)
+        kl_gguf_close(loaded->gguf);
+    *loaded = (struct kl_loaded){0};
+}
+
+int kl_load_report(const char *command, const struct kl_error *err)
+{
+    int code = kl_report(command, err);
+    return err->status == KL_ERR_NOT_FOUND ? KL_EXIT_NO_MODEL : code;
+}

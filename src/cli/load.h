@@ -1,0 +1,79 @@
+/*
+ * What every command that needs a model begins with: finding it, opening it stage by stage, and
+ * logging each stage with its time.
+ */
+#ifndef KL_CLI_LOAD_H
+#define KL_CLI_LOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "cli/catalogue.h"
+#include "cli/options.h"
+#include "format/gguf.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+struct kl_load_options {
+    const char *model; /* NULL: $KINGLET_MODEL, else the default */
+    const char *cpu;
+    size_t threads; /* 0: every usable CPU */
+    size_t ctx_size;
+    bool pull; /* get the model if it is not here */
+};
+
+#define KL_MAX_CTX_SIZE 131072
+
+/* The rows of these options for a command's table; o: a struct kl_load_options. */
+#define KL_MODEL_ROW(o)                                                                            \
+    {                                                                                              \
+        "model", 'm', KL_OPTION_STRING, "NAME|FILE",                                               \
+            "a name from 'kinglet pull --list' or a GGUF file; if not given, $KINGLET_MODEL or "   \
+            "qwen2.5-0.5b-instruct",                                                               \
+            &(o).model, 0, 0                                                                       \
+    }
+#define KL_LOAD_ROWS(o)                                                                            \
+    KL_MODEL_ROW(o),                                                                               \
+        {"threads",                                                                                \
+         't',                                                                                      \
+         KL_OPTION_SIZE,                                                                           \
+         "N",                                                                                      \
+         "how many threads compute; if not given, one for every usable CPU",                       \
+         &(o).threads,                                                                             \
+         1,                                                                                        \
+         KL_POOL_MAX_THREADS},                                                                     \
+        {"ctx-size",    'c', KL_OPTION_SIZE, "N", "longest conversation, in tokens",               \
+         &(o).ctx_size, 16,  KL_MAX_CTX_SIZE},                                                     \
+    {                                                                                              \
+        "cpu", 0, KL_OPTION_STRING, "NAME", "kernels to use: scalar, avx2 or auto", &(o).cpu, 0, 0 \
+    }
+
+enum kl_load_depth { KL_LOAD_TOKENIZER, KL_LOAD_MODEL };
+
+struct kl_loaded {
+    struct kl_model_location location;
+    struct kl_gguf *gguf;
+    struct kl_tokenizer *tokenizer;
+    const struct kl_chat_template *chat_template;
+    struct kl_model *model; /* NULL with KL_LOAD_TOKENIZER */
+    size_t n_threads;
+    size_t ctx_size; /* as asked for, but not more than the model was made for */
+};
+
+/* KL_ERR_NOT_FOUND means the model: it is not here and could not be had. */
+enum kl_status kl_load(struct kl_loaded *loaded, const struct kl_load_options *options,
+                       enum kl_load_depth depth, struct kl_error *err);
+void kl_unload(struct kl_loaded *loaded);
+
+/* As kl_report, for an error of kl_load: KL_ERR_NOT_FOUND becomes KL_EXIT_NO_MODEL. */
+int kl_load_report(const char *command, const struct kl_error *err);
+
+/* Most prompt tokens of one step. While a long prompt is read, the answers of others wait one step
+ * for each token: 128 are about a third of a second on the slowest machines we care for, and enough
+ * to spread the unpacking of the weights. */
+#define KL_PREFILL_CHUNK 128
+
+#endif
