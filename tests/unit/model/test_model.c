@@ -1,0 +1,358 @@
+/*
+ * The model layer on a tiny random model (KINGLET_TEST_TINY_MODEL): the numeric contract, sequences
+ * and their pages, giving up, and the packed file in all its states.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "model/model.h"
+
+enum { N_TOKENS = 75, MAX_ROWS = 128 };
+
+static struct kl_gguf *gguf;
+static char packed_dir[64];
+
+static int open_file(void **state)
+{
+    (void)state;
+    const char *path = getenv("KINGLET_TEST_TINY_MODEL");
+    if (path == NULL)
+        fail_msg("KINGLET_TEST_TINY_MODEL must name the tiny model (./test.sh sets it)");
+    struct kl_error err = {0};
+    if (kl_gguf_open(path, &gguf, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    snprintf(packed_dir, sizeof packed_dir, "/tmp/kinglet-test-XXXXXX");
+    assert_non_null(mkdtemp(packed_dir));
+    kl_log_set_level(KL_LOG_ERROR);
+    return 0;
+}
+
+static void empty_packed_dir(void)
+{
+    DIR *dir = opendir(packed_dir);
+    if (dir == NULL)
+        return;
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        char path[sizeof packed_dir + sizeof e->d_name + 1];
+        snprintf(path, sizeof path, "%s/%s", packed_dir, e->d_name);
+        if (e->d_name[0] != '.')
+            unlink(path);
+    }
+    closedir(dir);
+}
+
+static int close_file(void **state)
+{
+    (void)state;
+    empty_packed_dir();
+    rmdir(packed_dir);
+    kl_gguf_close(gguf);
+    return 0;
+}
+
+static struct kl_model *open_model(const struct kl_kernels *kernels, const char *dir)
+{
+    struct kl_model *model = NULL;
+    struct kl_error err = {0};
+    const struct kl_model_options options = {.kernels = kernels, .packed_dir = dir};
+    if (kl_model_open(gguf, &options, &model, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    return model;
+}
+
+static struct kl_sequence *new_sequence(struct kl_kv_cache *cache, size_t reserve)
+{
+    struct kl_sequence *s = NULL;
+    struct kl_error err = {0};
+    assert_int_equal(kl_sequence_new(cache, &s, &err), KL_OK);
+    assert_int_equal(kl_sequence_reserve(s, reserve, &err), KL_OK);
+    return s;
+}
+
+static struct kl_kv_cache *open_cache(const struct kl_model *model, size_t tokens)
+{
+    struct kl_kv_cache *cache = NULL;
+    struct kl_error err = {0};
+    assert_int_equal(kl_kv_cache_open(model, tokens, &cache, &err), KL_OK);
+    return cache;
+}
+
+static struct kl_forward *open_forward(const struct kl_model *model, size_t threads)
+{
+    struct kl_forward *forward = NULL;
+    struct kl_error err = {0};
+    if (kl_forward_open(model, MAX_ROWS, threads, &forward, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    return forward;
+}
+
+/* a fixed text for each sequence */
+static int32_t token_of(size_t sequence, size_t i, size_t n_vocab)
+{
+    return (int32_t)((i * 2654435761u + sequence * 40503u + i * i) % n_vocab);
+}
+
+/* The logits of all positions of sequence 0: [N_TOKENS, n_vocab], computed with `threads`, `chunk`
+ * tokens at a time, and with n_others other sequences in the same batches. */
+static float *logits_of(const struct kl_model *model, size_t threads, size_t chunk, size_t n_others)
+{
+    size_t n_vocab = kl_model_config(model)->n_vocab;
+    float *logits = malloc(N_TOKENS * n_vocab * sizeof *logits);
+    assert_non_null(logits);
+    struct kl_kv_cache *cache = open_cache(model, 4 * 256);
+    struct kl_forward *forward = open_forward(model, threads);
+    struct kl_sequence *s[4];
+    for (size_t i = 0; i <= n_others; i++)
+        s[i] = new_sequence(cache, 200);
+
+    for (size_t at = 0; at < N_TOKENS; at += chunk) {
+        struct kl_row rows[MAX_ROWS];
+        size_t n = 0;
+        for (size_t i = at; i < at + chunk && i < N_TOKENS; i++) {
+            /* the others stand between ours, one token each, and want logits of their own now
+             * and then */
+            for (size_t o = 1; o <= n_others && n < MAX_ROWS - chunk; o++)
+                rows[n++] = (struct kl_row){s[o], token_of(o, i, n_vocab), NULL};
+            rows[n++] = (struct kl_row){s[0], token_of(0, i, n_vocab), logits + i * n_vocab};
+        }
+        struct kl_error err = {0};
+        assert_int_equal(kl_forward_run(forward, rows, n, NULL, NULL, &err), KL_OK);
+    }
+    assert_int_equal(kl_sequence_length(s[0]), N_TOKENS);
+    for (size_t i = 0; i <= n_others; i++)
+        kl_sequence_free(s[i]);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    return logits;
+}
+
+static void test_bits_do_not_depend_on_how(void **state)
+{
+    (void)state;
+    static const size_t ways[][3] = {{1, 75, 0}, {1, 1, 0},  {2, 1, 0},  {3, 1, 3}, {2, 7, 0},
+                                     {3, 75, 0}, {2, 32, 1}, {2, 33, 3}, {1, 5, 3}, {2, 75, 0}};
+    float *expected = NULL;
+    for (size_t tier = 0; kl_kernels_at(tier) != NULL; tier++) {
+        const struct kl_kernels *kernels = NULL;
+        struct kl_error err = {0};
+        if (kl_kernels_select(kl_kernels_at(tier)->name, &kernels, &err) != KL_OK)
+            continue; /* not on this CPU */
+        struct kl_model *model = open_model(kernels, packed_dir);
+        size_t bytes = N_TOKENS * kl_model_config(model)->n_vocab * sizeof(float);
+        for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+            float *found = logits_of(model, ways[i][0], ways[i][1], ways[i][2]);
+            if (expected == NULL)
+                expected = found; /* and every tier gives the bits of the scalar one */
+            assert_memory_equal(found, expected, bytes);
+            if (found != expected)
+                free(found);
+        }
+        kl_model_close(model);
+    }
+    free(expected);
+}
+
+struct countdown {
+    int left;
+};
+
+static bool stop_after(void *context)
+{
+    struct countdown *c = context;
+    return c->left-- <= 0;
+}
+
+static void test_giving_up_changes_nothing(void **state)
+{
+    (void)state;
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    size_t n_vocab = kl_model_config(model)->n_vocab;
+    float *expected = logits_of(model, 1, 25, 0);
+    float *found = malloc(n_vocab * sizeof *found);
+    struct kl_kv_cache *cache = open_cache(model, 256);
+    struct kl_forward *forward = open_forward(model, 2);
+    struct kl_sequence *s = new_sequence(cache, 100);
+    struct kl_row rows[25];
+    struct kl_error err = {0};
+    for (size_t at = 0; at < N_TOKENS; at += 25) {
+        for (size_t i = 0; i < 25; i++)
+            rows[i] = (struct kl_row){s, token_of(0, at + i, n_vocab), i == 24 ? found : NULL};
+        for (int steps = 0; steps < 20; steps += 3) {
+            struct countdown countdown = {steps};
+            assert_int_equal(kl_forward_run(forward, rows, 25, stop_after, &countdown, &err),
+                             KL_ERR_CANCELLED);
+            assert_int_equal(kl_sequence_length(s), at);
+        }
+        assert_int_equal(kl_forward_run(forward, rows, 25, NULL, NULL, &err), KL_OK);
+        assert_memory_equal(found, expected + (at + 24) * n_vocab, n_vocab * sizeof *found);
+    }
+    kl_sequence_free(s);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    free(found);
+    free(expected);
+    kl_model_close(model);
+}
+
+static void test_pages_come_and_go(void **state)
+{
+    (void)state;
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    struct kl_kv_cache *cache = open_cache(model, 100);
+    struct kl_error err = {0};
+    assert_int_equal(kl_kv_cache_max_tokens(cache), 128);
+    assert_int_equal(kl_kv_cache_used_tokens(cache), 0);
+    struct kl_sequence *a = new_sequence(cache, 33), *b = new_sequence(cache, 32);
+    assert_int_equal(kl_kv_cache_used_tokens(cache), 96);
+    assert_int_equal(kl_sequence_reserve(b, 65, &err), KL_ERR_LIMIT);
+    assert_non_null(strstr(err.text, "96 of 128"));
+    assert_int_equal(kl_kv_cache_used_tokens(cache), 96);
+    assert_int_equal(kl_sequence_reserve(b, 64, &err), KL_OK);
+
+    struct kl_forward *forward = open_forward(model, 1);
+    struct kl_row rows[40];
+    for (size_t i = 0; i < 40; i++)
+        rows[i] = (struct kl_row){b, (int32_t)i, NULL};
+    assert_int_equal(kl_forward_run(forward, rows, 40, NULL, NULL, &err), KL_OK);
+    assert_int_equal(kl_sequence_length(b), 40);
+    kl_sequence_truncate(b, 32);
+    assert_int_equal(kl_sequence_length(b), 32);
+    assert_int_equal(kl_kv_cache_used_tokens(cache), 96);
+    kl_sequence_free(a);
+    assert_int_equal(kl_kv_cache_used_tokens(cache), 32);
+    kl_sequence_free(b);
+    assert_int_equal(kl_kv_cache_used_tokens(cache), 0);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    kl_model_close(model);
+}
+
+static void test_token_out_of_range(void **state)
+{
+    (void)state;
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    struct kl_kv_cache *cache = open_cache(model, 64);
+    struct kl_forward *forward = open_forward(model, 1);
+    struct kl_sequence *s = new_sequence(cache, 10);
+    int32_t n_vocab = (int32_t)kl_model_config(model)->n_vocab;
+    const int32_t bad[] = {-1, n_vocab, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < 4; i++) {
+        struct kl_row row = {s, bad[i], NULL};
+        struct kl_error err = {0};
+        assert_int_equal(kl_forward_run(forward, &row, 1, NULL, NULL, &err), KL_ERR_INVALID);
+        assert_int_equal(kl_sequence_length(s), 0);
+    }
+    kl_sequence_free(s);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    kl_model_close(model);
+}
+
+/* ---- the packed file ---------------------------------------------------------------------------
+ */
+
+static void packed_path(char *path, size_t size)
+{
+    DIR *dir = opendir(packed_dir);
+    assert_non_null(dir);
+    int n = 0;
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        if (e->d_name[0] == '.')
+            continue;
+        snprintf(path, size, "%s/%s", packed_dir, e->d_name);
+        n++;
+    }
+    closedir(dir);
+    assert_int_equal(n, 1); /* the file, and nothing temporary */
+}
+
+static void test_packed_file_is_kept_and_mended(void **state)
+{
+    (void)state;
+    empty_packed_dir();
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    float *expected = logits_of(model, 1, 25, 0);
+    size_t bytes = N_TOKENS * kl_model_config(model)->n_vocab * sizeof(float);
+    kl_model_close(model);
+
+    char path[512];
+    packed_path(path, sizeof path);
+    struct stat first, again;
+    assert_int_equal(stat(path, &first), 0);
+    model = open_model(kl_kernels_at(0), packed_dir);
+    kl_model_close(model);
+    assert_int_equal(stat(path, &again), 0);
+    assert_true(first.st_ino == again.st_ino); /* used as it is */
+    ino_t before = first.st_ino;
+
+    /* a byte of the header, the key, the directory and of several weights; then cut short */
+    const off_t places[] = {0, 9, 17, 30, 70, 200, first.st_size / 3, first.st_size - 1, -1, -2};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        int fd = open(path, O_RDWR);
+        assert_true(fd >= 0);
+        if (places[i] == -1) {
+            assert_int_equal(ftruncate(fd, first.st_size / 2), 0);
+        } else if (places[i] == -2) {
+            assert_int_equal(ftruncate(fd, 0), 0);
+        } else {
+            char byte;
+            assert_int_equal(pread(fd, &byte, 1, places[i]), 1);
+            byte ^= 0x40;
+            assert_int_equal(pwrite(fd, &byte, 1, places[i]), 1);
+        }
+        close(fd);
+        model = open_model(kl_kernels_at(0), packed_dir);
+        float *found = logits_of(model, 1, 25, 0);
+        assert_memory_equal(found, expected, bytes);
+        free(found);
+        kl_model_close(model);
+        packed_path(path, sizeof path);
+        assert_int_equal(stat(path, &again), 0);
+        assert_int_equal(again.st_size, first.st_size);
+        assert_true(again.st_ino != before); /* made again */
+        before = again.st_ino;
+    }
+    free(expected);
+}
+
+static void test_packed_in_memory(void **state)
+{
+    (void)state;
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    float *expected = logits_of(model, 1, 25, 0);
+    size_t bytes = N_TOKENS * kl_model_config(model)->n_vocab * sizeof(float);
+    kl_model_close(model);
+    /* no directory wanted, and one that can not be made */
+    const char *const dirs[] = {NULL, "/proc/kinglet"};
+    for (size_t i = 0; i < 2; i++) {
+        model = open_model(kl_kernels_at(0), dirs[i]);
+        float *found = logits_of(model, 1, 25, 0);
+        assert_memory_equal(found, expected, bytes);
+        free(found);
+        kl_model_close(model);
+    }
+    free(expected);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bits_do_not_depend_on_how),
+        cmocka_unit_test(test_giving_up_changes_nothing),
+        cmocka_unit_test(test_pages_come_and_go),
+        cmocka_unit_test(test_token_out_of_range),
+        cmocka_unit_test(test_packed_file_is_kept_and_mended),
+        cmocka_unit_test(test_packed_in_memory),
+    };
+    return cmocka_run_group_tests(tests, open_file, close_file);
+}
