@@ -18,9 +18,8 @@
 #include "text/tokenizer.h"
 
 /* A call the assistant made earlier. arguments: JSON text. It is put into the prompt as it is, so
- * the caller writes it as the model knows it from training: Python's json.dumps with
- * ensure_ascii=False
- * ("{\"city\": \"北京\"}", a space after each colon and comma). */
+ * the caller writes it as the model knows it from Python's json.dumps(..., ensure_ascii=False):
+ * with a space after each colon and comma. */
 struct kl_tool_call {
     const char *name;
     const char *arguments;

@@ -1,0 +1,47 @@
+"""The reference tokenizer: Hugging Face's `tokenizers` with the vocabulary and merges of a model file."""
+
+from functools import lru_cache
+
+from gguf import GGUFReader
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+class Vocabulary:
+    def __init__(self, path):
+        fields = GGUFReader(path).fields
+        self.template = fields["tokenizer.chat_template"].contents()
+        self.tokens = fields["tokenizer.ggml.tokens"].contents()
+        self.types = fields["tokenizer.ggml.token_type"].contents()
+        self.merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
+        self.added = [t for t, k in zip(self.tokens, self.types) if k in (CONTROL, USER_DEFINED)]
+        self.control = {t for t, kind in zip(self.tokens, self.types) if kind == CONTROL}
+
+
+@lru_cache(maxsize=1)
+def load_vocabulary(path):
+    """Reading it takes seconds, so all tests share one."""
+    return Vocabulary(path)
+
+
+@lru_cache(maxsize=2)
+def make_reference(vocabulary, with_added):
+    ids = {t: i for i, t in enumerate(vocabulary.tokens) if vocabulary.types[i] == NORMAL}
+    reference = Tokenizer(models.BPE(ids, vocabulary.merges))
+    reference.normalizer = normalizers.NFC()
+    reference.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])  # fmt: skip
+    if with_added:
+        for i, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types)):
+            if kind in (CONTROL, USER_DEFINED):
+                added = AddedToken(token, normalized=False, special=kind == CONTROL)
+                (reference.add_special_tokens if kind == CONTROL else reference.add_tokens)([added])
+                assert reference.token_to_id(token) == i
+    return reference
