@@ -71,9 +71,9 @@ enum kl_event_type {
     KL_EVENT_DONE     /* always the last one, exactly once */
 };
 
-/* One token's text is at most 1 KiB (the tokenizer refuses longer ones); to it comes what was held
- * back for a stop string. */
-#define KL_EVENT_TEXT_SIZE (2 * 1024 + 16)
+/* Text that is longer (a very long token, and what was held back for a stop string) comes in several
+ * events. */
+#define KL_EVENT_TEXT_SIZE (1024 + 1)
 
 struct kl_event {
     enum kl_event_type type;

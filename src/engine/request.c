@@ -11,7 +11,7 @@
 /* What may wait to be shown: a token of 1 KiB, each byte of it replaced by U+FFFD, what a stop
  * string and an open code point held back. */
 #define PENDING_SIZE (4 * 1024)
-#define PIECE_SIZE   (2 * 1024)
+#define PIECE_SIZE   (KL_EVENT_TEXT_SIZE - 1)
 #define HEAD_SIZE    offsetof(struct kl_event, text)
 #define RECORD(text) (sizeof(uint32_t) + HEAD_SIZE + (text))
 #define PIECES       (PENDING_SIZE / (PIECE_SIZE - 3) + 1)
@@ -19,7 +19,7 @@
 /* The most a step can say: progress, text, and then the end. */
 #define STEP_ROOM (RECORD(0) + PIECES * RECORD(0) + PENDING_SIZE + DONE_ROOM)
 
-static_assert(PIECE_SIZE < KL_EVENT_TEXT_SIZE, "a piece and its NUL fit into an event");
+static_assert(sizeof(((struct kl_error *)0)->text) < KL_EVENT_TEXT_SIZE, "an error fits");
 static_assert(2 * STEP_ROOM < RING_SIZE, "a ring holds more than a step's events");
 
 void kl_attention_call(struct kl_attention *attention)

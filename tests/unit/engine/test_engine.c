@@ -1,0 +1,742 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tiny_model.h"
+
+static struct tiny tiny;
+
+static const struct kl_engine_options usual = {
+    .ctx_size = 4096, .parallel = 3, .queue_size = 4, .prefill_chunk = 32, .n_threads = 2};
+
+static struct kl_engine *open_engine(struct kl_engine_options options)
+{
+    struct kl_engine *engine;
+    struct kl_error err;
+    tiny_check(kl_engine_open(tiny.model, tiny.tokenizer, &options, &engine, &err), &err);
+    return engine;
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+#define MAX_PROMPT 4096
+
+struct question {
+    int32_t prompt[MAX_PROMPT];
+    struct kl_request_options options;
+};
+
+static void make_question(struct question *q, size_t n_prompt, size_t max_tokens, uint64_t seed)
+{
+    random_tokens(q->prompt, n_prompt, seed);
+    q->options = (struct kl_request_options){
+        .tokens = q->prompt,
+        .n_tokens = n_prompt,
+        .max_tokens = max_tokens,
+        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f, .seed = seed},
+    };
+}
+
+static struct kl_request *submit(struct kl_engine *engine, const struct question *q)
+{
+    struct kl_request *request;
+    struct kl_error err;
+    tiny_check(kl_engine_submit(engine, &q->options, &request, &err), &err);
+    return request;
+}
+
+/* The whole life of a request with nobody beside it. */
+static struct answer ask(struct kl_engine *engine, const struct question *q)
+{
+    struct answer answer;
+    answer_init(&answer);
+    struct kl_request *request = submit(engine, q);
+    answers_wait(engine, &request, &answer, 1, NULL);
+    kl_request_release(request);
+    return answer;
+}
+
+static struct answer ask_alone(const struct question *q)
+{
+    struct kl_engine_options options = usual;
+    options.parallel = 1;
+    options.prefill_chunk = 64;
+    struct kl_engine *engine = open_engine(options);
+    struct answer answer = ask(engine, q);
+    kl_engine_close(engine);
+    return answer;
+}
+
+static void expect_same(const struct answer *a, const struct answer *b)
+{
+    assert_string_equal(a->text.data, b->text.data);
+    assert_int_equal(a->finish, b->finish);
+    assert_int_equal(a->answer_tokens, b->answer_tokens);
+    assert_int_equal(a->prompt_tokens, b->prompt_tokens);
+}
+
+/* A question whose answer is not over before n_tokens: a random model, too, may end its turn. */
+static void make_long_question(struct question *q, size_t n_prompt, size_t n_tokens)
+{
+    for (uint64_t seed = 1; seed < 50; seed++) {
+        make_question(q, n_prompt, n_tokens, seed);
+        struct answer answer = ask_alone(q);
+        kl_buffer_release(&answer.text);
+        if (answer.finish == KL_FINISH_LENGTH)
+            return;
+    }
+    fail_msg("no prompt has an answer of %zu tokens", n_tokens);
+}
+
+/* One whose answer is longer than what a ring holds: until somebody polls, it keeps its place. */
+#define ENDLESS 1500
+static struct question endless;
+
+static int setup(void **state)
+{
+    (void)state;
+    tiny_open(&tiny);
+    make_long_question(&endless, 10, ENDLESS);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tiny_close(&tiny);
+    return 0;
+}
+
+static bool has_text(struct answer *a)
+{
+    return a->n_text > 0;
+}
+
+static bool has_prefill(struct answer *a)
+{
+    return a->n_prefill > 0;
+}
+
+static bool is_queued(struct answer *a)
+{
+    return a->n_queued > 0;
+}
+
+static bool is_next(struct answer *a)
+{
+    return a->n_queued > 0 && a->last_position == 0;
+}
+
+/* For what no event tells. */
+static struct kl_engine_stats stats_when(struct kl_engine *engine,
+                                         bool (*wanted)(const struct kl_engine_stats *))
+{
+    struct kl_engine_stats stats;
+    uint64_t start = kl_now_ns();
+    for (;;) {
+        kl_engine_stats(engine, &stats);
+        if (wanted(&stats))
+            return stats;
+        if (kl_seconds_since(start) > PATIENCE_MS / 1e3)
+            fail_msg("the engine did not get there in %d seconds", PATIENCE_MS / 1000);
+        usleep(500);
+    }
+}
+
+static bool nothing_left(const struct kl_engine_stats *s)
+{
+    return s->running == 0 && s->queued == 0;
+}
+
+/* ---- the way of a request -------------------------------------------------------------------- */
+
+static void test_events_and_statistics(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.parallel, 3);
+    assert_int_equal(stats.queue_size, 4);
+    assert_int_equal(stats.ctx_size, 4096);
+    assert_int_equal(stats.kv_max_tokens, 3 * 4096);
+    assert_true(stats.latency_p50 == 0.0 && stats.decode_speed == 0.0);
+
+    struct question q;
+    make_long_question(&q, 100, 40);
+    struct answer answer = ask(engine, &q);
+    assert_int_equal(answer.finish, KL_FINISH_LENGTH);
+    assert_int_equal(answer.n_prefill, 4); /* 32 + 32 + 32 + 4 */
+    assert_int_equal(answer.prefilled, 100);
+    assert_int_equal(answer.prompt_tokens, 100);
+    assert_int_equal(answer.answer_tokens, 40);
+    assert_true(answer.n_text > 1 && answer.n_text <= 40);
+    kl_buffer_release(&answer.text);
+
+    kl_engine_stats(engine, &stats);
+    assert_true(nothing_left(&stats));
+    assert_int_equal(stats.kv_used_tokens, 0);
+    assert_int_equal(stats.requests_finished, 1);
+    assert_int_equal(stats.prompt_tokens, 100);
+    assert_int_equal(stats.answer_tokens, 40);
+    assert_true(stats.latency_p50 > 0.0 && stats.latency_p95 >= stats.latency_p50);
+    assert_true(stats.prefill_speed > 0.0 && stats.decode_speed > 0.0);
+    kl_engine_close(engine);
+}
+
+static void test_together_as_alone(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    static struct question q[N];
+    static const size_t lengths[N] = {5, 300, 33, 1, 150, 64};
+    struct answer alone[N], together[N];
+    struct kl_request *requests[N];
+    for (size_t i = 0; i < N; i++) {
+        make_question(&q[i], lengths[i], 60 + 10 * i, 100 + i);
+        if (i % 2 == 1) {
+            q[i].options.sampling.temperature = 0.8f;
+            q[i].options.sampling.top_k = 40;
+            q[i].options.sampling.top_p = 0.95f;
+            q[i].options.sampling.repetition_penalty = 1.1f;
+        }
+        alone[i] = ask_alone(&q[i]);
+        answer_init(&together[i]);
+    }
+    static const size_t chunks[] = {1, 7, 64};
+    for (size_t c = 0; c < 3; c++) {
+        struct kl_engine_options options = usual;
+        options.prefill_chunk = chunks[c];
+        struct kl_engine *engine = open_engine(options);
+        for (size_t i = 0; i < N; i++)
+            requests[i] = submit(engine, &q[i]);
+        answers_wait(engine, requests, together, N, NULL);
+        for (size_t i = 0; i < N; i++) {
+            expect_same(&together[i], &alone[i]);
+            kl_request_release(requests[i]);
+            kl_buffer_release(&together[i].text);
+            answer_init(&together[i]);
+        }
+        kl_engine_close(engine);
+    }
+    for (size_t i = 0; i < N; i++) {
+        kl_buffer_release(&alone[i].text);
+        kl_buffer_release(&together[i].text);
+    }
+}
+
+static void test_seeds(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct question q;
+    make_question(&q, 20, 50, 3);
+    q.options.sampling.temperature = 1.0f;
+    struct answer first = ask(engine, &q), same = ask(engine, &q);
+    q.options.sampling.seed = 4;
+    struct answer other = ask(engine, &q);
+    expect_same(&first, &same);
+    assert_string_not_equal(first.text.data, other.text.data);
+    kl_buffer_release(&first.text);
+    kl_buffer_release(&same.text);
+    kl_buffer_release(&other.text);
+    kl_engine_close(engine);
+}
+
+static void test_stop_string_ends_the_answer(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct question q;
+    make_long_question(&q, 10, 60);
+    struct answer whole = ask(engine, &q);
+    size_t at = whole.text.len / 2, end = at;
+    while (((unsigned char)whole.text.data[at] & 0xC0) == 0x80)
+        at++;
+    for (end = at + 5; ((unsigned char)whole.text.data[end] & 0xC0) == 0x80;)
+        end++;
+    char stop[16];
+    assert_true(end - at < sizeof stop && end <= whole.text.len);
+    memcpy(stop, whole.text.data + at, end - at);
+    stop[end - at] = '\0';
+    const char *stops[] = {"not in the text", stop};
+    q.options.stops = stops;
+    q.options.n_stops = 2;
+    struct answer cut = ask(engine, &q);
+    assert_int_equal(cut.finish, KL_FINISH_STOP);
+    assert_int_equal(cut.text.len, strstr(whole.text.data, stop) - whole.text.data);
+    assert_memory_equal(cut.text.data, whole.text.data, cut.text.len);
+    assert_true(cut.answer_tokens < whole.answer_tokens);
+    kl_buffer_release(&whole.text);
+    kl_buffer_release(&cut.text);
+    kl_engine_close(engine);
+}
+
+static void test_full_context_ends_the_answer(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.ctx_size = 50; /* not a whole number of pages, for each of the places */
+    struct kl_engine *engine = open_engine(options);
+    static struct question q[3];
+    struct answer answers[3];
+    struct kl_request *requests[3];
+    for (size_t i = 0; i < 3; i++) {
+        make_long_question(&q[i], 20 + 10 * i, 30 - 10 * i);
+        if (i == 2) /* room for one */
+            make_question(&q[i], 49, 1, 5);
+        q[i].options.max_tokens = SIZE_MAX;
+        answer_init(&answers[i]);
+        requests[i] = submit(engine, &q[i]);
+    }
+    answers_wait(engine, requests, answers, 3, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        if (i < 2 || answers[i].finish != KL_FINISH_STOP) {
+            assert_int_equal(answers[i].finish, KL_FINISH_LENGTH);
+            assert_int_equal(answers[i].prompt_tokens + answers[i].answer_tokens, 50);
+        }
+        kl_buffer_release(&answers[i].text);
+        kl_request_release(requests[i]);
+    }
+    kl_engine_close(engine);
+}
+
+/* ---- refusals -------------------------------------------------------------------------------- */
+
+static void expect_refused(struct kl_engine *engine, const struct question *q,
+                           enum kl_status status, const char *text)
+{
+    struct kl_request *request = NULL;
+    struct kl_error err;
+    assert_int_equal(kl_engine_submit(engine, &q->options, &request, &err), status);
+    assert_null(request);
+    if (strstr(err.text, text) == NULL)
+        fail_msg("expected \"%s\", found \"%s\"", text, err.text);
+}
+
+static void test_refused_requests(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.ctx_size = 64;
+    struct kl_engine *engine = open_engine(options);
+    struct question q;
+    make_question(&q, 64, 10, 1);
+    expect_refused(engine, &q, KL_ERR_LIMIT,
+                   "the prompt has 64 tokens, the context holds 64 with the answer: shorten it or "
+                   "raise --ctx-size");
+    make_question(&q, 0, 10, 1);
+    expect_refused(engine, &q, KL_ERR_INVALID, "the prompt is empty");
+    make_question(&q, 3, 10, 1);
+    q.prompt[1] = -1;
+    expect_refused(engine, &q, KL_ERR_INVALID, "token 2: expected an id from 0 to 660, found -1");
+    q.prompt[1] = 661;
+    expect_refused(engine, &q, KL_ERR_INVALID, "token 2: expected an id from 0 to 660, found 661");
+    make_question(&q, 3, 0, 1);
+    expect_refused(engine, &q, KL_ERR_INVALID, "max_tokens: expected at least 1");
+    make_question(&q, 3, 10, 1);
+    q.options.sampling.top_p = 2.0f;
+    expect_refused(engine, &q, KL_ERR_INVALID, "top_p: expected");
+    make_question(&q, 3, 10, 1);
+    const char *stops[] = {""};
+    q.options.stops = stops;
+    q.options.n_stops = 1;
+    expect_refused(engine, &q, KL_ERR_INVALID, "stop: string 1 is empty");
+
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_true(nothing_left(&stats));
+    kl_engine_close(engine);
+}
+
+static void expect_not_opened(struct kl_engine_options options, const char *text)
+{
+    struct kl_engine *engine;
+    struct kl_error err;
+    assert_int_equal(kl_engine_open(tiny.model, tiny.tokenizer, &options, &engine, &err),
+                     KL_ERR_INVALID);
+    assert_null(engine);
+    assert_string_equal(err.text, text);
+}
+
+static void test_refused_engine_options(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.ctx_size = 5000;
+    expect_not_opened(options, "the context size: expected 2 to 4096, found 5000");
+    options = usual;
+    options.parallel = 0;
+    expect_not_opened(options, "parallel requests: expected 1 to 64, found 0");
+    options = usual;
+    options.queue_size = 1000000;
+    expect_not_opened(options, "the queue's size: expected 0 to 65536, found 1000000");
+    options = usual;
+    options.prefill_chunk = 0;
+    expect_not_opened(options, "the prefill chunk: expected 1 to 4096, found 0");
+    options = usual;
+    options.n_threads = 0;
+    expect_not_opened(options, "threads: expected 1 to 64, found 0");
+    kl_engine_close(NULL);
+}
+
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+static void test_queue_full_and_positions(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.parallel = 1;
+    options.queue_size = 2;
+    struct kl_engine *engine = open_engine(options);
+    struct question q;
+    struct kl_request *held = submit(engine, &endless);
+    make_question(&q, 5, 5, 1);
+    struct kl_request *waiting[2] = {submit(engine, &q), submit(engine, &q)};
+    struct answer answers[2];
+    answer_init(&answers[0]);
+    answer_init(&answers[1]);
+    expect_refused(engine, &q, KL_ERR_BUSY,
+                   "the queue is full (1 requests may run and 2 wait): try again later");
+    answers_wait(engine, waiting, answers, 2, is_queued);
+
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.running, 1);
+    assert_int_equal(stats.queued, 2);
+    assert_int_equal(stats.requests_refused, 1);
+
+    /* the first one goes: the second moves up, and there is room for another */
+    kl_request_cancel(waiting[0]);
+    answers_wait(engine, waiting, answers, 1, NULL);
+    assert_int_equal(answers[0].finish, KL_FINISH_CANCELLED);
+    assert_int_equal(answers[0].answer_tokens, 0);
+    assert_int_equal(answers[0].n_prefill, 0);
+    answers_wait(engine, waiting + 1, answers + 1, 1, is_next);
+    struct kl_request *third = submit(engine, &q);
+    kl_request_release(third);
+
+    kl_request_release(held);
+    answers_wait(engine, waiting + 1, answers + 1, 1, NULL);
+    assert_true(answers[1].finish == KL_FINISH_LENGTH || answers[1].finish == KL_FINISH_STOP);
+    assert_int_equal(answers[1].prefilled, 5);
+    for (size_t i = 0; i < 2; i++) {
+        kl_request_release(waiting[i]);
+        kl_buffer_release(&answers[i].text);
+    }
+    stats = stats_when(engine, nothing_left);
+    assert_int_equal(stats.requests_cancelled, 3);
+    assert_int_equal(stats.requests_finished, 1);
+    kl_engine_close(engine);
+}
+
+static void test_without_a_queue(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.parallel = 2;
+    options.queue_size = 0;
+    struct kl_engine *engine = open_engine(options);
+    struct question q;
+    struct kl_request *held = submit(engine, &endless);
+    make_question(&q, 5, 5, 1);
+    struct answer answer = ask(engine, &q);
+    kl_buffer_release(&answer.text);
+    struct kl_request *second = submit(engine, &endless);
+    expect_refused(engine, &q, KL_ERR_BUSY, "the queue is full");
+    kl_request_release(held);
+    kl_request_release(second);
+    kl_engine_close(engine);
+}
+
+/* ---- cancel ---------------------------------------------------------------------------------- */
+
+static void test_cancel_in_prefill(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.prefill_chunk = 1;
+    struct kl_engine *engine = open_engine(options);
+    static struct question q;
+    make_question(&q, 4000, 5, 1);
+    struct answer answer;
+    answer_init(&answer);
+    struct kl_request *request = submit(engine, &q);
+    answers_wait(engine, &request, &answer, 1, has_prefill);
+    kl_request_cancel(request);
+    kl_request_cancel(request);
+    answers_wait(engine, &request, &answer, 1, NULL);
+    assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
+    assert_int_equal(answer.answer_tokens, 0);
+    assert_true(answer.prefilled < 4000);
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_true(stats.prompt_tokens < 4000);
+    assert_int_equal(stats.kv_used_tokens, 0);
+    assert_int_equal(stats.requests_cancelled, 1);
+    kl_request_release(request);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+/* One pass over the whole prompt, thrown away in the middle. */
+static void test_cancel_inside_a_pass(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.prefill_chunk = 4000;
+    struct kl_engine *engine = open_engine(options);
+    static struct question long_one, q;
+    make_question(&long_one, 4000, 5, 1);
+    make_question(&q, 50, 50, 2);
+    struct answer alone = ask_alone(&q), beside;
+    answer_init(&beside);
+    struct kl_request *requests[2] = {submit(engine, &q), submit(engine, &long_one)};
+    answers_wait(engine, requests, &beside, 1, has_prefill);
+    usleep(3000); /* wherever that is */
+    kl_request_cancel(requests[1]);
+    struct answer cancelled;
+    answer_init(&cancelled);
+    answers_wait(engine, requests + 1, &cancelled, 1, NULL);
+    assert_int_equal(cancelled.finish, KL_FINISH_CANCELLED);
+    answers_wait(engine, requests, &beside, 1, NULL);
+    expect_same(&beside, &alone);
+    kl_request_release(requests[0]);
+    kl_request_release(requests[1]);
+    kl_buffer_release(&alone.text);
+    kl_buffer_release(&beside.text);
+    kl_buffer_release(&cancelled.text);
+    kl_engine_close(engine);
+}
+
+static void test_cancel_in_decode(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct answer answer;
+    answer_init(&answer);
+    struct kl_request *request = submit(engine, &endless);
+    answers_wait(engine, &request, &answer, 1, has_text);
+    kl_request_cancel(request);
+    answers_wait(engine, &request, &answer, 1, NULL);
+    assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
+    assert_true(answer.answer_tokens > 0 && answer.answer_tokens < ENDLESS);
+    kl_request_release(request);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+static void test_release_while_running(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct answer answer;
+    answer_init(&answer);
+    struct kl_request *request = submit(engine, &endless);
+    answers_wait(engine, &request, &answer, 1, has_text);
+    kl_request_release(request);
+    struct kl_engine_stats stats = stats_when(engine, nothing_left);
+    assert_int_equal(stats.requests_cancelled, 1);
+    assert_int_equal(stats.kv_used_tokens, 0);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+/* Clients that come and go at any moment: nothing leaks (the sanitizers look), and who stays gets
+ * the answer it would get alone. */
+static void test_many_cancels(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.queue_size = 16;
+    struct kl_engine *engine = open_engine(options);
+    static struct question stayer, q;
+    make_long_question(&stayer, 200, 400);
+    struct answer alone = ask_alone(&stayer), answer;
+    answer_init(&answer);
+    struct kl_request *stays = submit(engine, &stayer);
+    struct kl_request *others[8] = {0};
+    uint64_t x = 1;
+    uint64_t accepted = 0;
+    for (int i = 0; i < 1000; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        struct kl_request **slot = &others[(x >> 33) % 8];
+        struct kl_event event;
+        if (*slot != NULL && (x >> 40) % 2 == 0)
+            kl_request_cancel(*slot);
+        while (*slot != NULL && kl_request_poll(*slot, &event))
+            continue;
+        kl_request_release(*slot);
+        make_question(&q, 1 + (x >> 45) % 200, 1 + (x >> 55) % 100, x);
+        struct kl_error err;
+        enum kl_status status = kl_engine_submit(engine, &q.options, slot, &err);
+        assert_true(status == KL_OK || status == KL_ERR_BUSY);
+        accepted += status == KL_OK;
+        if ((x >> 50) % 8 == 0)
+            usleep((unsigned)(x >> 52) % 2000);
+    }
+    for (size_t i = 0; i < 8; i++)
+        kl_request_release(others[i]);
+    answers_wait(engine, &stays, &answer, 1, NULL);
+    expect_same(&answer, &alone);
+    kl_request_release(stays);
+    struct kl_engine_stats stats = stats_when(engine, nothing_left);
+    assert_int_equal(stats.requests_finished + stats.requests_cancelled, accepted + 1);
+    assert_int_equal(stats.requests_failed, 0);
+    assert_int_equal(stats.requests_refused, 1000 - accepted);
+    assert_int_equal(stats.kv_used_tokens, 0);
+    kl_buffer_release(&alone.text);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+/* ---- slow readers ---------------------------------------------------------------------------- */
+
+static uint64_t last_answer_tokens;
+static int times_unchanged;
+
+static bool stands_still(const struct kl_engine_stats *s)
+{
+    times_unchanged = s->answer_tokens == last_answer_tokens ? times_unchanged + 1 : 0;
+    last_answer_tokens = s->answer_tokens;
+    return s->answer_tokens > 0 && times_unchanged > 200; /* 100 ms */
+}
+
+static void test_full_ring_pauses_only_its_request(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct question quick;
+    struct answer read_at_once = ask(engine, &endless), read_late;
+    struct kl_engine_stats before, paused, later;
+    kl_engine_stats(engine, &before);
+
+    struct kl_request *request = submit(engine, &endless);
+    last_answer_tokens = before.answer_tokens;
+    times_unchanged = 0;
+    paused = stats_when(engine, stands_still);
+    assert_int_equal(paused.running, 1);
+    assert_true(paused.answer_tokens - before.answer_tokens < ENDLESS);
+
+    make_question(&quick, 30, 20, 9);
+    struct answer other = ask(engine, &quick);
+    kl_engine_stats(engine, &later);
+    assert_int_equal(later.answer_tokens - paused.answer_tokens, other.answer_tokens);
+
+    answer_init(&read_late);
+    answers_wait(engine, &request, &read_late, 1, NULL);
+    expect_same(&read_late, &read_at_once);
+    kl_request_release(request);
+    kl_buffer_release(&read_at_once.text);
+    kl_buffer_release(&read_late.text);
+    kl_buffer_release(&other.text);
+    kl_engine_close(engine);
+}
+
+static void test_cancel_while_paused(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct kl_request *request = submit(engine, &endless);
+    last_answer_tokens = 0;
+    times_unchanged = 0;
+    stats_when(engine, stands_still);
+    kl_request_cancel(request);
+    stats_when(engine, nothing_left);
+    struct answer answer; /* all that was said, and the end */
+    answer_init(&answer);
+    answers_wait(engine, &request, &answer, 1, NULL);
+    assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
+    assert_true(answer.n_text > 500);
+    kl_request_release(request);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static void test_close_with_work_left(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    struct kl_engine *engine = open_engine(usual);
+    struct kl_request *requests[N];
+    for (size_t i = 0; i < N; i++)
+        requests[i] = submit(engine, &endless);
+    struct answer first;
+    answer_init(&first);
+    answers_wait(engine, requests, &first, 1, has_text);
+    kl_request_release(requests[N - 1]);
+    kl_engine_close(engine);
+    for (size_t i = 0; i < N - 1; i++) { /* the handles outlive the engine */
+        struct answer answer = first;
+        struct kl_event event;
+        if (i > 0)
+            answer_init(&answer);
+        while (kl_request_poll(requests[i], &event))
+            answer_add(&answer, &event);
+        assert_true(answer.done);
+        assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
+        kl_request_cancel(requests[i]);
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answer.text);
+    }
+}
+
+static void test_idle_engine_uses_no_cpu(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct question q;
+    make_question(&q, 30, 20, 9);
+    struct answer answer = ask(engine, &q);
+    kl_buffer_release(&answer.text);
+    usleep(50000); /* the pool's workers go to sleep */
+    struct timespec before, after;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+    usleep(300000);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+    double used =
+        (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) * 1e-9;
+    assert_true(used < 0.01);
+    kl_engine_close(engine);
+}
+
+static void test_finish_names(void **state)
+{
+    (void)state;
+    assert_string_equal(kl_finish_name(KL_FINISH_STOP), "stop");
+    assert_string_equal(kl_finish_name(KL_FINISH_LENGTH), "length");
+    assert_string_equal(kl_finish_name(KL_FINISH_CANCELLED), "cancelled");
+    assert_string_equal(kl_finish_name(KL_FINISH_ERROR), "error");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_events_and_statistics),
+        cmocka_unit_test(test_together_as_alone),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_stop_string_ends_the_answer),
+        cmocka_unit_test(test_full_context_ends_the_answer),
+        cmocka_unit_test(test_refused_requests),
+        cmocka_unit_test(test_refused_engine_options),
+        cmocka_unit_test(test_queue_full_and_positions),
+        cmocka_unit_test(test_without_a_queue),
+        cmocka_unit_test(test_cancel_in_prefill),
+        cmocka_unit_test(test_cancel_inside_a_pass),
+        cmocka_unit_test(test_cancel_in_decode),
+        cmocka_unit_test(test_release_while_running),
+        cmocka_unit_test(test_many_cancels),
+        cmocka_unit_test(test_full_ring_pauses_only_its_request),
+        cmocka_unit_test(test_cancel_while_paused),
+        cmocka_unit_test(test_close_with_work_left),
+        cmocka_unit_test(test_idle_engine_uses_no_cpu),
+        cmocka_unit_test(test_finish_names),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
