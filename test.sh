@@ -161,7 +161,7 @@ part_structure() {
 }
 
 part_unit() {
-    need release && meson_test release
+    need release python tiny_model && meson_test release
 }
 
 # The unit tests, and the tests of the program that do with the tiny model.
