@@ -1,7 +1,16 @@
-"""Conversations whose tokens the logits are compared on: Chinese, English and code."""
+"""Conversations whose tokens the logits are compared on: Chinese, English and code.
+
+In each, the first answer is the model's own (greedy, right or wrong), as most text that it reads in
+use; the second is written by a person and surprises it more.
+"""
 
 CHINESE = [
-    ("system", "你是一个乐于助人的助手,回答要简短、准确。"),
+    ("system", "你是一个乐于助人的助手。"),
+    ("user", "为什么树叶到了秋天会变黄?请用几句话回答。"),
+    (
+        "assistant",
+        "树叶到了秋天会变黄是因为阳光照射到树叶表面，导致其表面温度下降，从而导致其颜色变黄。",
+    ),
     ("user", "我家的树莓派放在书房里,夏天很热,需要加风扇吗?"),
     (
         "assistant",
@@ -9,16 +18,17 @@ CHINESE = [
         "建议安装官方的主动散热器,或者使用带风扇的外壳,并且保持通风。如果只是偶尔使用,"
         "一块铝制散热片也可以满足要求。",
     ),
-    ("user", "怎么查看现在的温度?"),
-    (
-        "assistant",
-        "打开终端,输入命令 vcgencmd measure_temp,就会显示当前的温度,例如 temp=48.3'C。"
-        "如果温度长期高于70度,就应该改善散热条件。",
-    ),
 ]
 
 ENGLISH = [
     ("system", "You are a helpful assistant."),
+    ("user", "How do I keep bread fresh for longer? Answer in a few sentences."),
+    (
+        "assistant",
+        "To keep bread fresh for longer, you can use a baking soda solution to help it absorb "
+        "moisture and prevent it from drying out. Additionally, you can use a baking soda solution "
+        "to help it absorb moisture and prevent it from drying out.",
+    ),
     ("user", "Why is the sky red in the evening, although it is blue at noon?"),
     (
         "assistant",
@@ -28,16 +38,21 @@ ENGLISH = [
         "travels a far longer distance near the horizon; most of the blue has been scattered out of "
         "the beam before it reaches us, and what is left looks orange or red.",
     ),
-    ("user", "And on Mars?"),
-    (
-        "assistant",
-        "There it is the other way round: fine dust makes the daytime sky look butterscotch, while "
-        "the sunset has a bluish glow around the Sun.",
-    ),
 ]
 
 CODE = [
     ("system", "You are a careful programmer."),
+    (
+        "user",
+        "Write a Python function that returns the n-th Fibonacci number, and explain it in one "
+        "sentence.",
+    ),
+    (
+        "assistant",
+        "The n-th Fibonacci number is the sum of the two preceding ones, usually starting with 0 "
+        "and 1. It is a classic example of a mathematical sequence where each number is the sum of "
+        "the two preceding ones, with the first two numbers being 0 and 1.",
+    ),
     ("user", "Write a Python function that checks whether a string is a palindrome, 忽略大小写和标点."),
     (
         "assistant",
