@@ -178,6 +178,9 @@ enum kl_status kl_download_run(struct kl_download *d, struct kl_error *err)
         message[0] = '\0';
         set_options(&t, range, message);
         CURLcode result = curl_easy_perform(t.curl);
+        curl_off_t connected = 0; /* microseconds until it was; 0: never */
+        curl_easy_getinfo(t.curl, CURLINFO_CONNECT_TIME_T, &connected);
+        d->unreachable = result != CURLE_OK && connected == 0;
         status = judge(&t, result, message, err);
         long code = 0;
         curl_easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &code);

@@ -25,7 +25,8 @@ struct kl_download {
 
     struct kl_sha256 hash; /* of the first `done` bytes */
     uint64_t done;
-    bool resumed; /* some of the bytes are not from this source */
+    bool resumed;     /* some of the bytes are not from this source */
+    bool unreachable; /* no connection to the server could be made */
 };
 
 /* Fetches what is missing with a Range request, or everything where the server cannot do that.

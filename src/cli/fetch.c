@@ -17,6 +17,8 @@
 #define MAX_CONTINUATIONS 5 /* of one source whose connection breaks, as long as bytes come */
 #define HASH_PIECE        ((size_t)1 << 20)
 
+#define MAX_SOURCES 3
+
 struct source {
     const char *label;
     char url[PATH_MAX]; /* empty: Python wheels */
@@ -29,6 +31,7 @@ struct fetch {
     char path[PATH_MAX];                /* where it shall be */
     char part[PATH_MAX + 8];
     char directory[PATH_MAX];
+    bool *unreachable; /* [MAX_SOURCES] servers that did not answer are not asked again; or NULL */
     struct kl_download download;
     struct kl_progress progress;
 };
@@ -164,7 +167,7 @@ static void endpoint(const char *variable, const char *fallback, char *out, size
         out[--len] = '\0';
 }
 
-static size_t list_sources(const struct kl_model_entry *entry, struct source sources[3])
+static size_t list_sources(const struct kl_model_entry *entry, struct source sources[MAX_SOURCES])
 {
     char base[1024];
     size_t n = 0;
@@ -256,9 +259,15 @@ static enum kl_status try_sources(struct fetch *f, const struct source *sources,
                                   struct kl_error *err)
 {
     for (size_t i = 0; i < n; i++) {
+        if (f->unreachable != NULL && f->unreachable[i]) {
+            fprintf(stderr, "%s: could not be reached just now\n", sources[i].label);
+            continue;
+        }
         enum kl_status status = try_source(f, &sources[i], err);
         if (status == KL_OK)
             return KL_OK;
+        if (f->unreachable != NULL && sources[i].url[0] != '\0')
+            f->unreachable[i] = f->download.unreachable;
         if (status != KL_ERR_NOT_FOUND && status != KL_ERR_BUSY)
             return status;
         fprintf(stderr, "%s: %s\n", sources[i].label, err->text);
@@ -305,13 +314,14 @@ out:
 
 /* ---- what the commands call ------------------------------------------------------------------ */
 
-enum kl_status kl_fetch_model(const struct kl_model_entry *entry, size_t stall_seconds,
-                              struct kl_error *err)
+static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t stall_seconds,
+                                  bool *unreachable, struct kl_error *err)
 {
-    struct source sources[3];
+    struct source sources[MAX_SOURCES];
     struct fetch f = {.name = entry->name,
                       .sha256 = entry->sha256,
                       .entry = entry,
+                      .unreachable = unreachable,
                       .download = {.bytes = entry->bytes, .stall_seconds = stall_seconds}};
     struct kl_model_location location;
     enum kl_status status = kl_model_locate(entry->name, &location, err);
@@ -324,17 +334,25 @@ enum kl_status kl_fetch_model(const struct kl_model_entry *entry, size_t stall_s
     return fetch(&f, sources, list_sources(entry, sources), err);
 }
 
+enum kl_status kl_fetch_model(const struct kl_model_entry *entry, size_t stall_seconds,
+                              struct kl_error *err)
+{
+    return fetch_entry(entry, stall_seconds, NULL, err);
+}
+
 enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_model_entry **entry,
                                 struct kl_error *err)
 {
+    /* both models have the same sources in the same order */
+    bool unreachable[MAX_SOURCES] = {false};
     *entry = kl_catalogue_at(0);
-    enum kl_status status = kl_fetch_model(*entry, stall_seconds, err);
+    enum kl_status status = fetch_entry(*entry, stall_seconds, unreachable, err);
     if (status != KL_ERR_NOT_FOUND)
         return status;
     const char *wanted = (*entry)->name;
     *entry = kl_catalogue_substitute();
     fprintf(stderr, "%s cannot be had from here. Taking %s instead.\n", wanted, (*entry)->name);
-    return kl_fetch_model(*entry, stall_seconds, err);
+    return fetch_entry(*entry, stall_seconds, unreachable, err);
 }
 
 enum kl_status kl_fetch_url(const char *name, const char *url, const char *sha256,

@@ -101,14 +101,14 @@ static void log_memory_plan(const struct kl_loaded *l, struct kl_engine *engine)
     kl_engine_stats(engine, &stats);
     resident_memory(&all, &own);
     size_t per_token = kl_kv_bytes_per_token(l->model);
-    kl_info("memory: %s of weights mapped (shared, not counted as ours); KV cache %s a token, "
-            "grows with use up to %s for %zu tokens; resident now %s, of which %s are not mapped "
-            "files",
-            kl_format_bytes((double)kl_gguf_file(l->gguf)->size, weights, sizeof weights),
-            kl_format_bytes((double)per_token, token, sizeof token),
-            kl_format_bytes((double)per_token * (double)stats.kv_max_tokens, most, sizeof most),
-            stats.kv_max_tokens, kl_format_bytes((double)all, all_text, sizeof all_text),
-            kl_format_bytes((double)own, own_text, sizeof own_text));
+    kl_info(
+        "memory: %s of weights; KV cache %s a token, grows with use up to %s for %zu tokens; "
+        "resident now %s, of which %s are not mapped files",
+        kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, weights, sizeof weights),
+        kl_format_bytes((double)per_token, token, sizeof token),
+        kl_format_bytes((double)per_token * (double)stats.kv_max_tokens, most, sizeof most),
+        stats.kv_max_tokens, kl_format_bytes((double)all, all_text, sizeof all_text),
+        kl_format_bytes((double)own, own_text, sizeof own_text));
 }
 
 static enum kl_status run_server(const struct serve_options *o, const struct api_keys *keys,

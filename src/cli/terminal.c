@@ -7,6 +7,7 @@
 
 #define BAR_CELLS        24
 #define REDRAW_NS        100000000u
+#define LINE_NS          1000000000u
 #define MIN_MEASURED_SEC 0.5 /* before that a speed is a guess */
 
 const char *kl_format_bytes(double bytes, char *out, size_t size)
@@ -114,8 +115,11 @@ void kl_progress_update(struct kl_progress *p, uint64_t done, uint64_t total)
         return;
     }
     uint64_t tenths = total > 0 ? (uint64_t)((double)p->done / (double)total * 10) : 0;
-    if (first || tenths > p->tenths) {
+    bool last = total > 0 && p->done == total;
+    bool due = tenths > p->tenths && now - p->drawn_ns >= LINE_NS;
+    if (first || due || (last && tenths > p->tenths)) {
         p->tenths = tenths;
+        p->drawn_ns = now;
         print_line(p);
     }
 }

@@ -1,6 +1,6 @@
 /*
  * Showing on stderr how a long step goes on: a bar that is redrawn on a terminal, plain lines
- * otherwise (one for every tenth).
+ * otherwise (one for every tenth, and not more than one a second).
  */
 #ifndef KL_CLI_TERMINAL_H
 #define KL_CLI_TERMINAL_H
@@ -20,7 +20,7 @@ struct kl_progress {
     bool shown;            /* something stands on the terminal's current line */
     uint64_t started_ns;   /* of the first update */
     uint64_t started_done; /* what was there already: does not count as speed */
-    uint64_t drawn_ns;
+    uint64_t drawn_ns;     /* last bar or line */
     uint64_t done, total;
     uint64_t tenths; /* last one that was said */
 };
