@@ -1,0 +1,285 @@
+/*
+ * When the system has no memory: every allocation of an engine's life fails once, and nothing is
+ * allocated for a token. The linker's --wrap puts the functions below between the program and the
+ * C library (see meson.build).
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tiny_model.h"
+
+static atomic_long n_allocations;
+static atomic_long failing = -1; /* the number of the one that fails; from it on if `lasting` */
+static atomic_bool lasting;
+
+static bool fails(void)
+{
+    long number = atomic_fetch_add(&n_allocations, 1);
+    long first = atomic_load(&failing);
+    if (first < 0 || number < first || (number > first && !atomic_load(&lasting)))
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return fails() ? NULL : __real_aligned_alloc(alignment, size);
+}
+
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    return fails() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
+}
+
+static void fail_at(long number, bool from_there_on)
+{
+    atomic_store(&n_allocations, 0);
+    atomic_store(&lasting, from_there_on);
+    atomic_store(&failing, number);
+}
+
+/* Returns how many allocations there were. */
+static long fail_no_more(void)
+{
+    atomic_store(&failing, -1);
+    return atomic_load(&n_allocations);
+}
+
+static struct tiny tiny;
+
+static int setup(void **state)
+{
+    (void)state;
+    tiny_open(&tiny);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tiny_close(&tiny);
+    return 0;
+}
+
+static const struct kl_engine_options usual = {
+    .ctx_size = 2048, .parallel = 2, .queue_size = 2, .prefill_chunk = 32, .n_threads = 2};
+
+static int32_t prompt[100];
+
+static struct kl_request_options question(size_t n_prompt, size_t max_tokens, uint64_t seed)
+{
+    random_tokens(prompt, n_prompt, seed);
+    return (struct kl_request_options){
+        .tokens = prompt,
+        .n_tokens = n_prompt,
+        .max_tokens = max_tokens,
+        .sampling = {.temperature = 0.9f,
+                     .top_p = 0.9f,
+                     .top_k = 50,
+                     .repetition_penalty = 1.1f,
+                     .seed = seed},
+    };
+}
+
+static void wait_until_idle(struct kl_engine *engine, struct kl_engine_stats *stats)
+{
+    uint64_t start = kl_now_ns();
+    do {
+        usleep(200);
+        kl_engine_stats(engine, stats);
+        assert_true(kl_seconds_since(start) < PATIENCE_MS / 1e3);
+    } while (stats->running + stats->queued > 0);
+}
+
+#define SUBMIT_ALLOCATIONS 3 /* the request, its text, its ring */
+
+enum outcome { NOT_OPENED, NOT_SUBMITTED, ENDED_WITH_ERROR, ANSWERED };
+
+/* The whole life of an engine and a request. What fails must say that it was memory. *reached is
+ * whether there were that many allocations. */
+static enum outcome live(long failing_allocation, bool *reached)
+{
+    struct kl_request_options options = question(70, 40, 3);
+    struct kl_engine *engine;
+    struct kl_request *request;
+    struct kl_error err = {0};
+    *reached = true;
+    fail_at(failing_allocation, false);
+    if (kl_engine_open(tiny.model, tiny.tokenizer, &usual, &engine, &err) != KL_OK) {
+        fail_no_more();
+        assert_int_equal(err.status, KL_ERR_MEMORY);
+        assert_null(engine);
+        return NOT_OPENED;
+    }
+    enum outcome outcome = NOT_SUBMITTED;
+    enum kl_status status = kl_engine_submit(engine, &options, &request, &err);
+    if (status == KL_OK) {
+        struct kl_engine_stats stats;
+        wait_until_idle(engine, &stats);
+        *reached = fail_no_more() > failing_allocation;
+        struct answer answer;
+        answer_init(&answer);
+        answers_wait(engine, &request, &answer, 1, NULL);
+        outcome = answer.finish == KL_FINISH_ERROR ? ENDED_WITH_ERROR : ANSWERED;
+        assert_int_equal(stats.requests_failed, outcome == ENDED_WITH_ERROR);
+        assert_int_equal(stats.kv_used_tokens, 0);
+        if (outcome == ENDED_WITH_ERROR)
+            assert_non_null(strstr(answer.why, "out of memory"));
+        kl_request_release(request);
+        kl_buffer_release(&answer.text);
+    } else {
+        fail_no_more();
+        assert_int_equal(err.status, KL_ERR_MEMORY);
+        assert_null(request);
+    }
+    kl_engine_close(engine);
+    return outcome;
+}
+
+static void test_every_allocation_fails_once(void **state)
+{
+    (void)state;
+    int seen[4] = {0};
+    bool reached = true;
+    for (long n = 0; reached; n++) {
+        enum outcome outcome = live(n, &reached);
+        seen[outcome]++;
+        assert_int_equal(outcome == ANSWERED, !reached);
+    }
+    assert_true(seen[NOT_OPENED] >= 8);
+    assert_int_equal(seen[NOT_SUBMITTED], SUBMIT_ALLOCATIONS);
+    assert_true(seen[ENDED_WITH_ERROR] >= 6); /* the sequence, its page table, its 4 pages */
+}
+
+/* More text than a ring holds, so it stands still until it is polled. */
+#define ENDLESS 1500
+
+static struct kl_request *start_endless(struct kl_engine *engine)
+{
+    struct kl_request_options options = question(10, ENDLESS, 1);
+    struct kl_request *request;
+    struct kl_error err;
+    tiny_check(kl_engine_submit(engine, &options, &request, &err), &err);
+    return request;
+}
+
+/* No memory for one, while another runs: as it is admitted, for its page table, for a page. */
+static void test_others_go_on(void **state)
+{
+    (void)state;
+    struct kl_engine *engine;
+    struct kl_error err;
+    tiny_check(kl_engine_open(tiny.model, tiny.tokenizer, &usual, &engine, &err), &err);
+    struct kl_request *runs = start_endless(engine), *poor;
+    struct answer answer, failed;
+    struct kl_engine_stats before, now;
+    kl_engine_stats(engine, &now);
+    do { /* until its ring is full */
+        before = now;
+        usleep(100000);
+        kl_engine_stats(engine, &now);
+    } while (now.answer_tokens == 0 || now.answer_tokens != before.answer_tokens);
+    assert_int_equal(now.running, 1);
+
+    for (long first = SUBMIT_ALLOCATIONS; first < SUBMIT_ALLOCATIONS + 3; first++) {
+        struct kl_request_options options = question(20, 5, 2);
+        fail_at(first, true);
+        tiny_check(kl_engine_submit(engine, &options, &poor, &err), &err);
+        do {
+            usleep(200);
+            kl_engine_stats(engine, &now);
+        } while (now.running + now.queued > 1);
+        assert_true(fail_no_more() > first);
+        answer_init(&failed);
+        answers_wait(engine, &poor, &failed, 1, NULL);
+        assert_int_equal(failed.finish, KL_FINISH_ERROR);
+        assert_non_null(strstr(failed.why, "out of memory"));
+        kl_request_release(poor);
+        kl_buffer_release(&failed.text);
+    }
+    answer_init(&answer);
+    answers_wait(engine, &runs, &answer, 1, NULL);
+    assert_true(answer.finish == KL_FINISH_LENGTH || answer.finish == KL_FINISH_STOP);
+    assert_true(answer.answer_tokens > now.answer_tokens);
+    kl_engine_stats(engine, &now);
+    assert_int_equal(now.requests_failed, 3);
+    kl_request_release(runs);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+static struct kl_event next_event(struct kl_request *request)
+{
+    struct kl_event event;
+    while (!kl_request_poll(request, &event))
+        usleep(100);
+    return event;
+}
+
+/* Only the KV cache grows while answers are made. */
+static void test_nothing_is_allocated_for_a_token(void **state)
+{
+    (void)state;
+    struct kl_engine *engine;
+    struct kl_error err;
+    tiny_check(kl_engine_open(tiny.model, tiny.tokenizer, &usual, &engine, &err), &err);
+    struct kl_request *request = start_endless(engine);
+    struct kl_event event;
+    do {
+        event = next_event(request);
+    } while (event.type != KL_EVENT_TEXT);
+    atomic_store(&n_allocations, 0);
+    do {
+        event = next_event(request);
+    } while (event.type != KL_EVENT_DONE);
+    long n = atomic_load(&n_allocations);
+    assert_true(event.answer_tokens > 500);
+    /* its pages, and its page table a few times */
+    assert_true(n > 0 && n <= (long)event.answer_tokens / KL_KV_PAGE_TOKENS + 8);
+    kl_request_release(request);
+    kl_engine_close(engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_allocation_fails_once),
+        cmocka_unit_test(test_others_go_on),
+        cmocka_unit_test(test_nothing_is_allocated_for_a_token),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
