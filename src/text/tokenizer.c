@@ -16,6 +16,8 @@
  * bytes of memory for each byte. NFC makes text at most 3 times longer (UAX #15). */
 #define MAX_TEXT ((size_t)64 << 20)
 #define MAX_NFC  (3 * MAX_TEXT)
+/* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
+#define MAX_ADDED 8192
 
 /* Is a piece that is a token also what merges make of it? The library that the model was trained
  * with always merges, so a token that its own merges do not lead to must not be taken. Found out
@@ -79,6 +81,10 @@ static bool is_added(const struct kl_vocab *v, int32_t id)
 /* Puts a token into the list of added ones: before the first that is shorter. */
 static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_error *err)
 {
+    if (t->n_added >= MAX_ADDED)
+        return kl_fail(err, KL_ERR_LIMIT,
+                       "the vocabulary has more than %d control and user-defined tokens",
+                       MAX_ADDED);
     int32_t *added = realloc(t->added, (t->n_added + 1) * sizeof *added);
     if (added == NULL)
         return kl_fail_memory(err, "the added tokens", (t->n_added + 1) * sizeof *added);
@@ -162,6 +168,7 @@ enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer
         return kl_fail_memory(err, "the tokenizer", sizeof *t);
     enum kl_status status = load(t, gguf, err);
     if (status != KL_OK) {
+        kl_error_prefix(err, "%.200s", kl_gguf_file(gguf)->path);
         kl_tokenizer_close(t);
         t = NULL;
     }

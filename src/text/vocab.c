@@ -206,7 +206,7 @@ static enum kl_status load_tokens(struct kl_vocab *v, const struct kl_gguf_array
         enum kl_status status = read_token(text, id, (int32_t)type, raw, &len, err);
         if (status != KL_OK)
             return status;
-        int32_t found;
+        int32_t found = -1;
         status = kl_vocab_append(v, raw, len, (enum kl_token_type)type, &found, err);
         if (status != KL_OK)
             return status;

@@ -1,0 +1,106 @@
+/* src/text/pretokenizer.c. All of Unicode against the reference: tests/fidelity/test_tokenizer.py
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "text/pretokenizer.h"
+
+static struct kl_char_classes classes;
+
+/* The pieces of text with "|" between them. */
+static void assert_pieces(const char *text, const char *expected)
+{
+    char found[256] = "";
+    size_t len = strlen(text);
+    for (size_t at = 0; at < len;) {
+        size_t n = kl_pretokenize(&classes, text + at, len - at);
+        assert_in_range(n, 1, len - at);
+        if (at > 0)
+            strcat(found, "|");
+        strncat(found, text + at, n);
+        at += n;
+    }
+    assert_string_equal(found, expected);
+}
+
+static void words_take_one_sign_before_them(void **state)
+{
+    (void)state;
+    assert_pieces("Hello world", "Hello| world");
+    assert_pieces("(foo) [bar", "(foo|)| [|bar");
+    assert_pieces("\tx\xC2\xA0y", "\tx|\xC2\xA0y");
+    assert_pieces("你好,世界!", "你好|,世界|!");
+    assert_pieces("\nx", "\n|x");
+    assert_pieces("naïve", "naïve");
+}
+
+static void contractions_are_cut_off(void **state)
+{
+    (void)state;
+    assert_pieces("it's don't we'LL I'Ve 'rE'm'd", "it|'s| don|'t| we|'LL| I|'Ve| '|rE|'m|'d");
+    assert_pieces("'ſx'", "'ſ|x|'");
+    assert_pieces("'tis 'lo 'vx", "'t|is| '|lo| '|vx");
+    assert_pieces("'l", "'l");
+    assert_pieces("'", "'");
+    assert_pieces("'v", "'v");
+}
+
+static void digits_stand_alone(void **state)
+{
+    (void)state;
+    assert_pieces("2024 a1b", "2|0|2|4| a|1|b");
+    assert_pieces(" 7", " |7");
+    assert_pieces("½Ⅷ٣", "½|Ⅷ|٣");
+}
+
+static void signs_keep_together_with_a_space_and_line_ends(void **state)
+{
+    (void)state;
+    assert_pieces("a += b;\n\nc", "a| +=| b|;\n\n|c");
+    assert_pieces("x  !!\r\ny", "x| | !!\r\n|y");
+    assert_pieces("\t!!", "\t|!!");
+    assert_pieces("👍🏽!", "👍🏽!");
+}
+
+static void white_space_leaves_its_last_to_what_follows(void **state)
+{
+    (void)state;
+    assert_pieces("a   b", "a|  | b");
+    assert_pieces("a   5", "a|  | |5");
+    assert_pieces("a   ", "a|   ");
+    assert_pieces("a \n \n  b", "a| \n \n| | b");
+    assert_pieces("\n\n", "\n\n");
+    assert_pieces(" \n  ", " \n|  ");
+    assert_pieces("\xE3\x80\x80\xE3\x80\x80x", "\xE3\x80\x80|\xE3\x80\x80x");
+    assert_pieces("\xC2\x85\xC2\x85", "\xC2\x85\xC2\x85");
+}
+
+static int prepare(void **state)
+{
+    (void)state;
+    return kl_char_classes_init(&classes, NULL) == KL_OK ? 0 : -1;
+}
+
+static int finish(void **state)
+{
+    (void)state;
+    kl_char_classes_release(&classes);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(words_take_one_sign_before_them),
+        cmocka_unit_test(contractions_are_cut_off),
+        cmocka_unit_test(digits_stand_alone),
+        cmocka_unit_test(signs_keep_together_with_a_space_and_line_ends),
+        cmocka_unit_test(white_space_leaves_its_last_to_what_follows),
+    };
+    return cmocka_run_group_tests(tests, prepare, finish);
+}
