@@ -49,6 +49,15 @@ def test_tiny_model(tier, evaluate, tiny_model_path, tiny_sequences, tiny_alone)
                 assert_same_bits(tiny_alone, got, f"options {options}")
 
 
+@pytest.mark.parametrize("tier", TIERS)
+def test_the_tier_asked_for_is_used(tier, run_kinglet, tiny_model_path, tmp_path):
+    tokens = tmp_path / "tokens.txt"
+    tokens.write_text("1 2 3\n")
+    done = run_kinglet("eval", "--model", tiny_model_path, "--tokens", tokens, "--logits",
+                       tmp_path / "o.npy", "--cpu", tier, "--log-level", "info")  # fmt: skip
+    assert f"kernels: {tier} " in done.stderr.decode()
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_type(kind, evaluate, make_tiny_model, tiny_sequences):
     path = make_tiny_model("--types", f"all={kind}")

@@ -1,0 +1,59 @@
+"""The counts that test.sh ends with: nothing that failed, crashed or was skipped is a success."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "count_results.py"
+
+# What cmocka 1.1 prints: its report of one failed test on both streams.
+CMOCKA_GOOD = "[ RUN      ] test_a\n[       OK ] test_a\n[ RUN      ] test_b\n[       OK ] test_b\n"
+CMOCKA_BAD_OUT = "[ RUN      ] test_a\n[       OK ] test_a\n[ RUN      ] test_b\n[  FAILED  ] test_b\n"
+CMOCKA_BAD_ERR = "[  PASSED  ] 1 test(s).\n[  FAILED  ] 1 test(s), listed below:\n[  FAILED  ] test_b\n"
+
+
+def count(*paths):
+    done = subprocess.run([sys.executable, TOOL, *paths], capture_output=True, text=True, check=True)
+    return tuple(map(int, done.stdout.split()))
+
+
+@pytest.mark.parametrize(
+    "tests, expected",
+    [
+        ([("OK", CMOCKA_GOOD, "")], (2, 0)),
+        ([("FAIL", CMOCKA_BAD_OUT, CMOCKA_BAD_ERR)], (1, 1)),
+        ([("FAIL", CMOCKA_GOOD, "Segmentation fault")], (2, 1)),
+        ([("TIMEOUT", "", "")], (0, 1)),
+        ([("SKIP", "", "")], (0, 1)),
+        ([("OK", "", "")], (1, 0)),
+        ([("OK", CMOCKA_GOOD, ""), ("FAIL", CMOCKA_BAD_OUT, CMOCKA_BAD_ERR)], (3, 1)),
+    ],
+)
+def test_meson(tests, expected, tmp_path):
+    log = tmp_path / "testlog.json"
+    lines = (json.dumps({"name": "t", "result": r, "stdout": o, "stderr": e}) for r, o, e in tests)
+    log.write_text("\n".join(lines))
+    assert count(log) == expected
+
+
+def test_pytest(tmp_path):
+    source = tmp_path / "test_it.py"
+    source.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert 0\n"
+        "def test_skipped(): pytest.skip('no reason')\n"
+        "@pytest.fixture\n"
+        "def broken(): raise ValueError\n"
+        "def test_broken(broken): pass\n"
+    )
+    result = tmp_path / "result.xml"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", f"--junitxml={result}", source],
+        cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+    assert count(result) == (1, 3)
+    assert count(result, result) == (2, 6)
