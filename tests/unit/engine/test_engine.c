@@ -483,33 +483,79 @@ static void test_cancel_in_prefill(void **state)
     kl_engine_close(engine);
 }
 
-/* One pass over the whole prompt, thrown away in the middle. */
+static bool two_run(const struct kl_engine_stats *s)
+{
+    return s->running == 2;
+}
+
+static bool one_runs(const struct kl_engine_stats *s)
+{
+    return s->running == 1;
+}
+
+/* One pass over a whole long prompt is thrown away in the middle (prompt_tokens counts completed
+ * passes only), and the request that shared it does not notice. */
 static void test_cancel_inside_a_pass(void **state)
 {
     (void)state;
     struct kl_engine_options options = usual;
     options.prefill_chunk = 4000;
     struct kl_engine *engine = open_engine(options);
-    static struct question long_one, q;
+    static struct question long_one;
+    struct question q;
     make_question(&long_one, 4000, 5, 1);
-    make_question(&q, 50, 50, 2);
-    struct answer alone = ask_alone(&q), beside;
-    answer_init(&beside);
-    struct kl_request *requests[2] = {submit(engine, &q), submit(engine, &long_one)};
-    answers_wait(engine, requests, &beside, 1, has_prefill);
-    usleep(3000); /* wherever that is */
+    make_long_question(&q, 50, 300);
+    struct answer alone = ask_alone(&q), answers[2];
+    answer_init(&answers[0]);
+    answer_init(&answers[1]);
+    struct kl_request *requests[2] = {submit(engine, &q)};
+    answers_wait(engine, requests, answers, 1, has_text);
+    requests[1] = submit(engine, &long_one);
+    stats_when(engine, two_run);
+    usleep(3000); /* into the pass */
     kl_request_cancel(requests[1]);
-    struct answer cancelled;
-    answer_init(&cancelled);
-    answers_wait(engine, requests + 1, &cancelled, 1, NULL);
-    assert_int_equal(cancelled.finish, KL_FINISH_CANCELLED);
-    answers_wait(engine, requests, &beside, 1, NULL);
-    expect_same(&beside, &alone);
-    kl_request_release(requests[0]);
-    kl_request_release(requests[1]);
+    answers_wait(engine, requests, answers, 2, NULL);
+    assert_int_equal(answers[1].finish, KL_FINISH_CANCELLED);
+    assert_int_equal(answers[1].n_prefill, 0);
+    expect_same(&answers[0], &alone);
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.prompt_tokens, 50);
+    for (size_t i = 0; i < 2; i++) {
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answers[i].text);
+    }
     kl_buffer_release(&alone.text);
-    kl_buffer_release(&beside.text);
-    kl_buffer_release(&cancelled.text);
+    kl_engine_close(engine);
+}
+
+/* Who comes, and goes, while a long pass runs hears of it before the pass is over. */
+static void test_queue_is_tended_inside_a_pass(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.prefill_chunk = 4000;
+    options.parallel = 1;
+    struct kl_engine *engine = open_engine(options);
+    static struct question long_one;
+    struct question q;
+    make_question(&long_one, 4000, 5, 1);
+    make_question(&q, 5, 5, 2);
+    struct kl_request *runs = submit(engine, &long_one);
+    stats_when(engine, one_runs);
+    struct kl_request *waits = submit(engine, &q);
+    struct answer answer;
+    answer_init(&answer);
+    answers_wait(engine, &waits, &answer, 1, is_queued);
+    kl_request_cancel(waits);
+    answers_wait(engine, &waits, &answer, 1, NULL);
+    assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.prompt_tokens, 0);
+    kl_request_release(waits);
+    kl_request_release(runs);
+    kl_buffer_release(&answer.text);
     kl_engine_close(engine);
 }
 
@@ -729,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_without_a_queue),
         cmocka_unit_test(test_cancel_in_prefill),
         cmocka_unit_test(test_cancel_inside_a_pass),
+        cmocka_unit_test(test_queue_is_tended_inside_a_pass),
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_release_while_running),
         cmocka_unit_test(test_many_cancels),
