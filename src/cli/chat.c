@@ -106,7 +106,8 @@ static void show_speed(const struct kl_event *done, double first_text)
     double prefill = (double)(done->prompt_tokens - done->cached_tokens);
     fprintf(stderr, "[%" PRIu32 " tokens", done->answer_tokens);
     if (done->answer_tokens > 1 && done->decode_seconds > 0)
-        fprintf(stderr, ", %.1f tokens/s", (double)done->answer_tokens / done->decode_seconds);
+        fprintf(stderr, ", %.1f tokens/s",
+                (double)(done->answer_tokens - 1) / done->decode_seconds);
     fprintf(stderr, "; prompt %" PRIu32 " tokens", done->prompt_tokens);
     if (done->prefill_seconds > 0 && prefill > 0)
         fprintf(stderr, ", %.1f tokens/s", prefill / done->prefill_seconds);

