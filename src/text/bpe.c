@@ -242,8 +242,10 @@ static void unlist(struct kl_bpe_scratch *s, uint32_t i)
     node->rank = NO_RANK;
 }
 
-/* Finds the rank of a node, which is in no list, and puts it into the list of that. Nodes come from
- * left to right, but for some where several merges make the same token. */
+/* Finds the rank of a node, which is in no list, and puts it at the end of the list of that. There
+ * it is in its place: which merges make a token depends on its bytes alone, so all the places of a
+ * pair come up in the sweep, from left to right, over the last merge that makes one of its halves.
+ * (tests/unit/text/test_bpe.c tries it with random merges.) */
 static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
 {
     struct kl_bpe_node *node = &s->nodes[i];
@@ -253,14 +255,13 @@ static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t 
     if (node->rank == NO_RANK)
         return;
     struct kl_bpe_list *list = &s->lists[node->rank];
-    uint32_t before = list->last;
-    while (before > i)
-        before = s->nodes[before].list_previous;
-    uint32_t after = before == NONE ? list->first : s->nodes[before].list_next;
-    node->list_previous = before;
-    node->list_next = after;
-    *(before == NONE ? &list->first : &s->nodes[before].list_next) = i;
-    *(after == NONE ? &list->last : &s->nodes[after].list_previous) = i;
+    node->list_previous = list->last;
+    node->list_next = NONE;
+    if (list->last == NONE)
+        list->first = i;
+    else
+        s->nodes[list->last].list_next = i;
+    list->last = i;
     if (!list->queued) {
         list->queued = true;
         heap_push(s, node->rank);

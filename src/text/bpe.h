@@ -3,9 +3,9 @@
  *
  * The pair of neighbours with the lowest rank is merged, the leftmost of equals first, until none
  * has a rank (Sennrich et al. 2016, as the `tokenizers` library does it). Short pieces by scanning;
- * long ones with a list of places for each rank and a heap of the ranks that have one. There are
- * O(n) changes to lists, most of them at an end, and a heap operation takes O(log of the number of
- * ranks) only when a list gets its first place or runs out. Linear memory, no recursion.
+ * long ones with a list of places for each rank and a heap of the ranks that have one: O(n) changes
+ * to lists, and a heap operation, O(log of the number of ranks), only when a list gets its first
+ * place or runs out. Linear memory, no recursion.
  */
 #ifndef KL_TEXT_BPE_H
 #define KL_TEXT_BPE_H

@@ -90,20 +90,24 @@ static void assert_by_definition(const struct fixture *f, const char *piece, siz
     kl_tokens_release(&ids);
 }
 
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u; /* Knuth, TAOCP 3.3.4 */
+    return *state >> 16;
+}
+
 /* Random pieces, shorter and longer than where the way of merging changes. */
-static void assert_random_pieces(const struct tiny_vocab *v, const char *alphabet)
+static void assert_random_pieces(const struct tiny_vocab *v, const char *alphabet, size_t rounds)
 {
     static struct fixture f;
     struct kl_bpe_scratch scratch = {0};
     open_fixture(&f, v);
     uint32_t random = 12345;
-    for (size_t round = 0; round < 150; round++) {
+    for (size_t round = 1; round <= rounds; round++) {
         char piece[LONGEST];
-        size_t len = 1 + round * (sizeof piece - 1) / 150;
-        for (size_t i = 0; i < len; i++) {
-            random = random * 1664525u + 1013904223u;
-            piece[i] = alphabet[(random >> 16) % strlen(alphabet)];
-        }
+        size_t len = round * LONGEST / rounds;
+        for (size_t i = 0; i < len; i++)
+            piece[i] = alphabet[next_random(&random) % strlen(alphabet)];
         assert_by_definition(&f, piece, len, &scratch);
     }
     kl_bpe_scratch_release(&scratch);
@@ -120,30 +124,51 @@ static void merges_as_defined(void **state)
     tiny_init(&v);
     for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
         tiny_merge(&v, merges[i]);
-    assert_random_pieces(&v, "a");
-    assert_random_pieces(&v, "ab");
-    assert_random_pieces(&v, "abcd");
-    assert_random_pieces(&v, "aaabcx");
+    assert_random_pieces(&v, "a", LONGEST);
+    assert_random_pieces(&v, "ab", LONGEST);
+    assert_random_pieces(&v, "abcd", LONGEST);
+    assert_random_pieces(&v, "aaabcx", LONGEST);
 }
 
-/* No training makes these, but the definition says what they mean: a token that two merges make,
- * and merges that rank before the ones that make their halves. */
-static void merges_out_of_order_as_defined(void **state)
+#define N_RANDOM 16
+
+/* Merges of a, b, c and what they make, in any order; merges: where their texts are kept. */
+static void random_vocab(struct tiny_vocab *v, char (*merges)[40], uint32_t *random)
+{
+    const char *tokens[3 + N_RANDOM] = {"a", "b", "c"};
+    size_t n = 3;
+    tiny_init(v);
+    for (size_t i = 0; i < N_RANDOM; i++) {
+        const char *left = tokens[next_random(random) % n];
+        const char *right = tokens[next_random(random) % n];
+        snprintf(merges[i], sizeof merges[i], "%s %s", left, right);
+        if (strlen(merges[i]) > 13 || tiny_has_merge(v, merges[i]))
+            continue;
+        size_t before = v->n_tokens;
+        tiny_merge(v, merges[i]);
+        if (v->n_tokens > before)
+            tokens[n++] = v->tokens[before];
+    }
+    for (size_t i = v->n_merges; i > 1; i--) {
+        size_t other = next_random(random) % i;
+        const char *merge = v->merges[i - 1];
+        v->merges[i - 1] = v->merges[other];
+        v->merges[other] = merge;
+    }
+}
+
+/* No training makes such merges: some rank before those that make their halves, several make the
+ * same token. The definition still says what they mean. */
+static void random_merges_as_defined(void **state)
 {
     (void)state;
-    static const char *const merges[] = {"ab ab",   "abc a",   "b c", "a bc", "a b",
-                                         "ab c",    "abc abc", "c c", "cc c", "c cc",
-                                         "ccc ccc", "ba ba",   "b a"};
-    struct tiny_vocab v;
-    tiny_init(&v);
-    tiny_token(&v, "ab", 1);
-    tiny_token(&v, "abc", 1);
-    tiny_token(&v, "ba", 1);
-    for (size_t i = 0; i < sizeof merges / sizeof *merges; i++)
-        tiny_merge(&v, merges[i]);
-    assert_random_pieces(&v, "ab");
-    assert_random_pieces(&v, "abc");
-    assert_random_pieces(&v, "cccab");
+    uint32_t random = 1;
+    for (int round = 0; round < 300; round++) {
+        struct tiny_vocab v;
+        char merges[N_RANDOM][40];
+        random_vocab(&v, merges, &random);
+        assert_random_pieces(&v, round % 2 == 0 ? "ab" : "abc", 8);
+    }
 }
 
 static void every_byte_has_its_token(void **state)
@@ -171,7 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merges_as_defined),
-        cmocka_unit_test(merges_out_of_order_as_defined),
+        cmocka_unit_test(random_merges_as_defined),
         cmocka_unit_test(every_byte_has_its_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,12 +223,16 @@ static void added_tokens_are_found_in_special_spans_only(void **state)
     (void)state;
     struct tiny_vocab v;
     usual(&v);
+    tiny_token(&v, "<&|&>", 3);
     struct kl_tokenizer *t = tiny_open(&v);
     assert_text_ids(t, "hell<|im_end|>he<tool_call>", true, "258 260 256 262");
     assert_text_ids(t, "<|im_end|>2<|im_end|>", true, "261 260"); /* the longest */
     assert_text_ids(t, "<|im_end|", true, "60 124 105 109 95 101 110 100 124");
     assert_text_ids(t, "<|im_end|>", false, "60 124 105 109 95 101 110 100 124 62");
     assert_text_ids(t, "<tool_call>", false, "60 116 111 111 108 95 99 97 257 62");
+    /* An added token that stands as a whole piece in what a user wrote. */
+    assert_text_ids(t, "<&|&>", false, "60 38 124 38 62");
+    assert_text_ids(t, "<&|&>", true, "264");
     assert_text_ids(t, "[PAD263]", true, "91 80 65 68 50 54 51 93");
     kl_tokenizer_close(t);
 }
@@ -346,16 +350,19 @@ static void tokens_can_be_added(void **state)
     assert_false(kl_tokenizer_is_control(t, 265));
     assert_text_ids(t, "he<x>y<x>hell", true, "256 265 264 258");
     assert_text_ids(t, "<x>", false, "60 120 62");
+    assert_int_equal(kl_tokenizer_add(t, "&&", 2, false, &id, &err), KL_OK);
+    assert_text_ids(t, "&&", false, "38 38"); /* a whole piece of what a user wrote */
+    assert_text_ids(t, "&&", true, "266");
 
     /* Many: tables grow, what was there stays. */
     for (int i = 0; i < 1000; i++) {
         char text[16];
         snprintf(text, sizeof text, "<%d>", i);
         assert_int_equal(kl_tokenizer_add(t, text, strlen(text), true, &id, &err), KL_OK);
-        assert_int_equal(id, 266 + i);
+        assert_int_equal(id, 267 + i);
     }
-    assert_text_ids(t, "<0>hello<x>y<999>", true, "266 258 111 265 1265");
-    assert_int_equal(kl_tokenizer_find(t, "<500>", 5), 766);
+    assert_text_ids(t, "<0>hello<x>y<999>", true, "267 258 111 265 1266");
+    assert_int_equal(kl_tokenizer_find(t, "<500>", 5), 767);
     kl_tokenizer_close(t);
 }
 

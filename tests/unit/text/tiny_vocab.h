@@ -67,6 +67,14 @@ static inline void tiny_init(struct tiny_vocab *v)
     }
 }
 
+static inline bool tiny_has_merge(const struct tiny_vocab *v, const char *merge)
+{
+    size_t i = 0;
+    while (i < v->n_merges && strcmp(v->merges[i], merge) != 0)
+        i++;
+    return i < v->n_merges;
+}
+
 /* Adds a merge ("a b") and, if there is none yet, the token it makes. */
 static inline void tiny_merge(struct tiny_vocab *v, const char *merge)
 {
