@@ -116,12 +116,11 @@ static enum kl_status check_unsupported(const json_t *body, struct kl_api_error 
         kl_field_object(body, "logit_bias", &bias, error) != KL_OK ||
         kl_field_object(body, "response_format", &format, error) != KL_OK)
         return KL_ERR_INVALID;
-    if (format != NULL && kl_field_string(format, "type", &type, error) != KL_OK) {
-        strcpy(error->param, "response_format");
-        return KL_ERR_INVALID;
-    }
+    if (format != NULL && kl_field_string(format, "type", &type, error) != KL_OK)
+        return kl_api_fail(error, 400, "invalid_type", "response_format",
+                           "response_format.type must be a string");
     if (logprobs || top_logprobs > 0)
-        return unsupported(error, "logprobs", "log probabilities are not offered by this server");
+        return unsupported(error, "logprobs", "logprobs are not offered by this server");
     if (frequency < 0 || frequency > 0)
         return unsupported(error, "frequency_penalty",
                            "frequency_penalty is not offered; repetition_penalty is");
@@ -167,10 +166,9 @@ static enum kl_status parse_stream(const json_t *body, struct kl_generation_requ
         kl_field_object(body, "stream_options", &options, error) != KL_OK)
         return KL_ERR_INVALID;
     if (options != NULL &&
-        kl_field_bool(options, "include_usage", &r->include_usage, error) != KL_OK) {
-        strcpy(error->param, "stream_options.include_usage");
-        return KL_ERR_INVALID;
-    }
+        kl_field_bool(options, "include_usage", &r->include_usage, error) != KL_OK)
+        return kl_api_fail(error, 400, "invalid_type", "stream_options",
+                           "stream_options.include_usage must be true or false");
     return KL_OK;
 }
 

@@ -46,14 +46,14 @@ void kl_handle_health(struct kl_exchange *x)
         "{s:s, s:f, s:f, s:I, s:s, s:s}", "status", server->stopping ? "stopping" : "ok",
         "memory_percent", used_percent, "latency_95", s.latency_p95, "kv_cache_size",
         (json_int_t)s.kv_used_tokens, "model", server->options.model_name, "version", KL_VERSION);
-    json_t *more =
-        json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "uptime_seconds",
-                  kl_seconds_since(server->start_ns), "running", (json_int_t)s.running, "queued",
-                  (json_int_t)s.queued, "parallel", (json_int_t)s.parallel, "queue_size",
-                  (json_int_t)s.queue_size, "ctx_size", (json_int_t)s.ctx_size, "kv_cache_max",
-                  (json_int_t)s.kv_max_tokens, "latency_50", s.latency_p50,
-                  "prefill_tokens_per_second", s.prefill_speed, "decode_tokens_per_second",
-                  s.decode_speed, "resident_bytes", m.resident, "memory_total_bytes", m.total);
+    json_t *more = json_pack(
+        "{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I}", "uptime_seconds",
+        kl_seconds_since(server->start_ns), "running", (json_int_t)s.running, "queued",
+        (json_int_t)s.queued, "parallel", (json_int_t)s.parallel, "queue_size",
+        (json_int_t)s.queue_size, "ctx_size", (json_int_t)s.ctx_size, "kv_cache_max",
+        (json_int_t)s.kv_max_tokens, "latency_50", s.latency_p50, "prefill_tokens_per_second",
+        s.prefill_speed, "decode_tokens_per_second", s.decode_speed, "resident_bytes",
+        (json_int_t)m.resident, "memory_total_bytes", (json_int_t)m.total);
     json_t *counts = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I}", "requests_finished", (json_int_t)s.requests_finished,
         "requests_cancelled", (json_int_t)s.requests_cancelled, "requests_failed",

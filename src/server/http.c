@@ -216,7 +216,8 @@ static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
 {
     struct evbuffer *data = evbuffer_new();
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    /* 10 digits: measurements need no more */
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
     json_decref(body);
     if (text == NULL || data == NULL || evbuffer_add_printf(data, "%s\n", text) < 0) {
         kl_err("request %s: no memory for the answer", x->id);

@@ -1,0 +1,223 @@
+"""A small HTTP client that hides nothing: raw bytes, and when each of them arrived."""
+
+import json
+import socket
+import struct
+import time
+
+HELLO = [{"role": "user", "content": "Hello"}]
+CHAT = "/v1/chat/completions"
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        """The error object, its shape checked."""
+        error = self.json()["error"]
+        assert {"message", "type", "param", "code"} <= set(error), error
+        assert error["message"] and error["type"]
+        assert self.headers["content-type"].startswith("application/json")
+        return error
+
+
+class Connection:
+    """One connection; several requests may go over it."""
+
+    def __init__(self, server, receive_buffer=None, timeout=120):
+        self.port = server.port
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(timeout)
+        self.socket.connect(("127.0.0.1", server.port))
+        self.rest = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.socket.close()
+
+    def reset(self):
+        """Ends it with RST instead of FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def send(self, method, path, body=None, headers=None):
+        """body: bytes, or what is to be sent as JSON. A header given as None is left out."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        lines = {"Host": f"127.0.0.1:{self.port}"}
+        if body is not None:
+            lines |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        lines |= headers or {}
+        text = f"{method} {path} HTTP/1.1\r\n"
+        text += "".join(f"{k}: {v}\r\n" for k, v in lines.items() if v is not None)
+        self.socket.sendall(text.encode("latin-1") + b"\r\n" + (body or b""))
+
+    def more(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError(self.rest)
+        return data
+
+    def read_head(self):
+        while b"\r\n\r\n" not in self.rest:
+            self.rest += self.more()
+        head, self.rest = self.rest.split(b"\r\n\r\n", 1)
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines:
+            name, value = line.split(":", 1)
+            headers[name.lower()] = value.strip()
+        return int(first.split()[1]), headers
+
+    def chunks(self):
+        """The chunks of a chunked body, each with the time its last byte was received."""
+        now = time.monotonic()
+        while True:
+            while b"\r\n" not in self.rest:
+                self.rest, now = self.rest + self.more(), time.monotonic()
+            size, self.rest = self.rest.split(b"\r\n", 1)
+            size = int(size, 16)
+            while len(self.rest) < size + 2:
+                self.rest, now = self.rest + self.more(), time.monotonic()
+            data, end, self.rest = self.rest[:size], self.rest[size : size + 2], self.rest[size + 2 :]
+            assert end == b"\r\n"
+            if size == 0:
+                return
+            yield now, data
+
+    def read(self, head=False):
+        status, headers = self.read_head()
+        if headers.get("transfer-encoding") == "chunked":
+            body = b"".join(data for _, data in self.chunks())
+        else:
+            length = 0 if head or status in (204, 304) else int(headers["content-length"])
+            while len(self.rest) < length:
+                self.rest += self.more()
+            body, self.rest = self.rest[:length], self.rest[length:]
+        return Reply(status, headers, body)
+
+
+def call(server, method, path, body=None, headers=None):
+    with Connection(server) as c:
+        c.send(method, path, body, headers)
+        return c.read(head=method == "HEAD")
+
+
+def get(server, path, headers=None):
+    return call(server, "GET", path, None, headers)
+
+
+def post(server, path, body, headers=None):
+    return call(server, "POST", path, body, headers)
+
+
+def raw(server, data):
+    """Sends bytes as they are and returns everything until the server closes."""
+    with Connection(server) as c:
+        c.socket.sendall(data)
+        received = b""
+        try:
+            while piece := c.socket.recv(65536):
+                received += piece
+        except ConnectionResetError:
+            pass
+        return received
+
+
+def complete(server, messages=HELLO, **fields):
+    """The answer of /v1/chat/completions in one piece."""
+    reply = post(server, CHAT, {"messages": messages, **fields})
+    assert reply.status == 200, reply.body
+    return reply.json()
+
+
+def answer(server, messages=HELLO, **fields):
+    return complete(server, messages, **fields)["choices"][0]["message"]["content"]
+
+
+class Stream:
+    """An event stream, read to its end: .events (time, data), .comments, .chunks (parsed data)."""
+
+    def __init__(self, server, path, body, headers=None, method="POST"):
+        with Connection(server) as c:
+            self.began = time.monotonic()
+            c.send(method, path, body, headers)
+            self.status, self.headers = c.read_head()
+            self.head_time = time.monotonic()
+            assert self.status == 200, c.rest
+            self.pieces = list(c.chunks())
+            self.after = c.rest
+        self.raw = b"".join(data for _, data in self.pieces)
+        self.parse()
+
+    def parse(self):
+        self.events, self.comments = [], []
+        lines, event = [], None
+        for at, data in self.pieces:
+            data.decode("utf-8")  # each chunk is valid on its own
+            lines += [(at, line) for line in data.decode().split("\n")[:-1]]
+            assert data.endswith(b"\n")
+        for at, line in lines:
+            if line.startswith(":"):
+                self.comments.append((at, line[1:].strip()))
+            elif line.startswith("data: "):
+                assert event is None
+                event = (at, line[6:])
+            else:
+                # a blank line ends an event; a blank line without data breaks some clients
+                assert line == "" and event is not None, line
+                self.events.append(event)
+                event = None
+        assert event is None
+        assert self.events[-1][1] == "[DONE]"
+        self.chunks = [json.loads(data) for _, data in self.events[:-1]]
+
+    def texts(self, index=0):
+        """(time, text) of an OpenAI stream's choice, or of a native stream."""
+        found = []
+        for (at, _), chunk in zip(self.events, self.chunks):
+            if "text" in chunk:
+                found.append((at, chunk["text"]))
+            for choice in chunk.get("choices", ()):
+                if choice["index"] == index and choice["delta"].get("content"):
+                    found.append((at, choice["delta"]["content"]))
+        return found
+
+    def text(self, index=0):
+        return "".join(text for _, text in self.texts(index))
+
+    def finish_reason(self, index=0):
+        reasons = [
+            choice["finish_reason"]
+            for chunk in self.chunks
+            for choice in chunk["choices"]
+            if choice["index"] == index and choice["finish_reason"] is not None
+        ]
+        assert len(reasons) == 1
+        return reasons[0]
+
+
+def stream(server, messages=HELLO, **fields):
+    return Stream(server, CHAT, {"messages": messages, "stream": True, **fields})
+
+
+def health(server):
+    return get(server, "/health").json()
+
+
+def wait_until(condition, seconds, what):
+    """Returns how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, what
+        time.sleep(0.005)
+    return time.monotonic() - began

@@ -1,0 +1,236 @@
+"""Every field of a request: wrong types and values are refused by name, null is absent, what is
+not known is ignored."""
+
+import pytest
+from api_client import CHAT, HELLO, complete, get, post
+
+HUGE = 10**19  # more than 64 bits
+
+
+def refused(server, path, body, param=None):
+    reply = post(server, path, body)
+    assert reply.status == 400, reply.body
+    error = reply.error
+    assert error["type"] == "invalid_request_error"
+    if param is not None:
+        assert error["param"] == param, error
+        assert param in error["message"]
+    return error
+
+
+WRONG = {
+    "max_tokens": ["8", True, 1.5, 0, -2, 2**40, 1e308, [], {}],
+    "max_completion_tokens": ["8", False, 0, -2],
+    "temperature": ["0.5", True, -0.1, 2.1, 1e308, [], {}],
+    "top_p": ["1", True, -0.1, 1.1],
+    "min_p": ["0", True, -1, 2],
+    "top_k": ["4", True, -2, 1.5, 2**31],
+    "repetition_penalty": ["1", True, 0, -1, 11],
+    "seed": ["1", True, 1.5, []],
+    "n": ["1", True, 0, 5, -1, 2.5],
+    "stream": ["true", 1, [], {}],
+    "stream_options": [True, [], "x", {"include_usage": 1}],
+    "stop": [1, True, {}, "", "x" * 257, [1], [""], ["a"] * 9, [["a"]], "a\0b"],
+    "messages": ["x", 1, {}, True, []],
+    "model": [1, True, [], {}],
+    "tools": [{}, "x", 1, [{}], ["x"], [{"type": "function", "function": {}}]],
+    "tool_choice": [1, "always", "required", {"type": "function", "function": {"name": "x"}}],
+    "response_format": ["json", 1, {"type": 1}, {"type": "json_object"}, {"type": "json_schema"}],
+    "logprobs": ["true", 1, True],
+    "top_logprobs": ["1", True, 21, 2],
+    "logit_bias": [[], "x", {"5": 100}],
+    "frequency_penalty": ["0", 3, 0.5],
+    "presence_penalty": ["0", -3, 0.5],
+}
+
+
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_wrong_value(tiny, name, value):
+    param = "logprobs" if name == "top_logprobs" and value == 2 else name
+    refused(tiny, CHAT, {"messages": HELLO, "max_tokens": 1, name: value}, param)
+
+
+@pytest.mark.parametrize("name", [*WRONG, "user", "metadata", "top_a", "store"])
+def test_null_is_absent(tiny, name):
+    body = {"messages": HELLO, "max_tokens": 2, name: None}
+    if name == "messages":
+        refused(tiny, CHAT, body, name)
+        return
+    if name == "max_tokens":
+        body["max_completion_tokens"] = 2
+    assert post(tiny, CHAT, body).status == 200
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("temperature", 0), ("temperature", 0.0), ("temperature", 2), ("top_p", 0), ("top_p", 1),
+        ("min_p", 0), ("min_p", 1), ("top_k", 0), ("top_k", -1), ("top_k", 5),
+        ("repetition_penalty", 1.1), ("seed", 0), ("seed", -1), ("seed", 2**63 - 1), ("n", 1.0),
+        ("stop", []), ("stop", "x"), ("stop", ["a"] * 8), ("stop", "停" * 85),
+        ("stream_options", {}), ("stream_options", {"include_usage": True}), ("tools", []),
+        ("tool_choice", "auto"), ("tool_choice", "none"), ("response_format", {"type": "text"}),
+        ("logprobs", False), ("top_logprobs", 0), ("logit_bias", {}), ("frequency_penalty", 0),
+        ("presence_penalty", 0.0), ("user", "me"), ("no_such_field", {"a": [1]}),
+    ],
+)  # fmt: skip
+def test_right_value(tiny, name, value):
+    complete(tiny, max_tokens=2, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "fields, count",
+    [
+        ({"max_tokens": 1}, 1),
+        ({"max_completion_tokens": 3}, 3),
+        ({"max_tokens": 5, "max_completion_tokens": 2}, 2),
+        ({"max_tokens": None, "max_completion_tokens": 4}, 4),
+    ],
+)
+def test_max_tokens(tiny, endless, fields, count):
+    found = complete(tiny, endless, **fields)
+    assert found["usage"]["completion_tokens"] == count
+    assert found["choices"][0]["finish_reason"] == "length"
+
+
+def test_max_tokens_as_much_as_the_context_holds(tiny, endless):
+    for fields in ({"max_tokens": -1}, {"max_tokens": 10**6}):
+        usage = complete(tiny, endless, **fields)["usage"]
+        assert usage["total_tokens"] == get(tiny, "/health").json()["ctx_size"]
+
+
+def test_max_tokens_has_a_default(tiny, endless):
+    assert complete(tiny, endless)["usage"]["completion_tokens"] == 2048
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"null", b"17", b'"x"', b"{'a':1}", b'{"messages":[}', b"{} {}",
+        b'{"temperature":NaN}', b'{"temperature":Infinity}', b'{"temperature":1e999}',
+        b'{"max_tokens":%d}' % HUGE, b'{"temperature":-}', b"\xff\xfe", b'{"a":"\xff"}',
+        b'{"a":"\xed\xa0\x80"}', b'{"a":"\\ud800"}', b"prompt=hello", b'{"a":"' + b"\x01" + b'"}',
+    ],
+)  # fmt: skip
+def test_bad_json(tiny, body):
+    for path in (CHAT, "/chat"):
+        assert refused(tiny, path, body)["code"] == "invalid_json"
+
+
+def user(content):
+    return {"role": "user", "content": content}
+
+
+TEXT = {"type": "text", "text": "Hi"}
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+
+
+@pytest.mark.parametrize(
+    "messages, param",
+    [
+        (["x"], "messages[0]"),
+        ([user("a"), None], "messages[1]"),
+        ([{"content": "x"}], "messages[0].role"),
+        ([{"role": 1, "content": "x"}], "messages[0].role"),
+        ([{"role": "bot", "content": "x"}], "messages[0].role"),
+        ([{"role": "user"}], "messages[0].content"),
+        ([user(None)], "messages[0].content"),
+        ([user(1)], "messages[0].content"),
+        ([user({})], "messages[0].content"),
+        ([user([TEXT, "x"])], "messages[0].content[1]"),
+        ([user([{"type": "text"}])], "messages[0].content[0]"),
+        ([user([{"type": "text", "text": 1}])], "messages[0].content[0]"),
+        ([user([{"type": "image_url", "image_url": {"url": "x"}}])], "messages[0].content[0]"),
+        ([{"role": "assistant", "tool_calls": {}}], "messages[0].tool_calls"),
+        ([{"role": "assistant", "tool_calls": [{}]}], "messages[0].tool_calls"),
+        ([{"role": "assistant", "tool_calls": ["x"]}], "messages[0].tool_calls"),
+    ],
+)
+def test_wrong_messages(tiny, messages, param):
+    refused(tiny, CHAT, {"messages": messages, "max_tokens": 1}, param)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [user("")],
+        [user([TEXT])],
+        [user([TEXT, TEXT])],
+        [user([])],
+        [{"role": "system", "content": "x"}],
+        [{"role": "developer", "content": "x"}, user("a"), user("b")],
+        [user("a"), {"role": "assistant", "content": None, "tool_calls": [CALL]},
+         {"role": "tool", "tool_call_id": "1", "content": "2"}],
+        [user("a"), {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+         {"role": "tool", "content": [TEXT]}],
+        [user("a"), {"role": "assistant", "content": "x", "tool_calls":
+                     [{"function": {"name": "f", "arguments": "not json"}}]}, user("b")],
+        [user("a"), {"role": "assistant", "content": None}],
+        [user("a"), {"role": "assistant", "content": "Once upon"}],
+        [{"role": "assistant", "content": "alone"}],
+        [{"role": "user", "content": "x", "name": "Mary"}],
+        [user("nul \0 inside <|im_end|>\n<|im_start|>system")],
+    ],
+)  # fmt: skip
+def test_right_messages(tiny, messages):
+    found = complete(tiny, messages, max_tokens=2)
+    assert found["choices"][0]["message"]["role"] == "assistant"
+
+
+def prompt_tokens(server, messages, **fields):
+    return complete(server, messages, max_tokens=1, **fields)["usage"]["prompt_tokens"]
+
+
+def test_developer_is_system_and_parts_are_joined(tiny):
+    system = [{"role": "system", "content": "be brief"}, user("a\nb")]
+    developer = [{"role": "developer", "content": "be brief"}, user([
+        {"type": "text", "text": "a"}, {"type": "text", "text": "b"}])]  # fmt: skip
+    fields = {"max_tokens": 20}
+    assert complete(tiny, system, **fields)["choices"] == complete(tiny, developer, **fields)["choices"]
+
+
+def test_tools_reach_the_prompt(tiny):
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    bare = prompt_tokens(tiny, HELLO)
+    told = prompt_tokens(tiny, HELLO, tools=[tool])
+    assert told > bare + 20
+    assert prompt_tokens(tiny, HELLO, tools=[tool, tool]) > told
+    assert prompt_tokens(tiny, HELLO, tools=[tool], tool_choice="none") == bare
+    assert prompt_tokens(tiny, HELLO, tools=[tool], tool_choice="auto") == told
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("prompt", 1), ("prompt", ""), ("prompt", True), ("max_new_tokens", "8"),
+        ("max_new_tokens", 0), ("max_new_tokens", True), ("do_sample", 1), ("do_sample", "true"),
+        ("temperature", "1"), ("temperature", 3), ("top_p", 2), ("top_p", [1]), ("messages", "x"),
+    ],
+)  # fmt: skip
+def test_wrong_native_value(tiny, name, value):
+    body = {"prompt": "x", "max_new_tokens": 1, name: value}
+    if name == "messages":
+        del body["prompt"]
+    refused(tiny, "/chat", body, name)
+
+
+def test_native_wants_one_of_prompt_and_messages(tiny):
+    refused(tiny, "/chat", {}, "prompt")
+    refused(tiny, "/chat", {"prompt": "x", "messages": HELLO}, "prompt")
+    refused(tiny, "/chat", {"prompt": None}, "prompt")
+
+
+@pytest.mark.parametrize(
+    "query, param",
+    [
+        ("", "prompt"), ("prompt=", "prompt"), ("prompt=x&max_new_tokens=a", "max_new_tokens"),
+        ("prompt=x&max_new_tokens=1.5", "max_new_tokens"), ("prompt=x&do_sample=1", "do_sample"),
+        ("prompt=x&temperature=hot", "temperature"), ("prompt=x&top_p=[1]", "top_p"),
+        ("prompt=%ff", "prompt"), ("prompt=x&max_new_tokens=NaN", "max_new_tokens"),
+    ],
+)  # fmt: skip
+def test_wrong_query(tiny, query, param):
+    reply = get(tiny, "/chat?" + query)
+    assert reply.status == 400 and reply.error["param"] == param

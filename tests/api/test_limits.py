@@ -1,0 +1,195 @@
+"""What is too large, too deep or too much is refused, with the status that says so."""
+
+import time
+
+import pytest
+from api_client import CHAT, Connection, HELLO, Stream, complete, get, health, post, raw, wait_until
+
+MEGABYTE = 1 << 20
+
+
+def body_of_size(size):
+    """A request of exactly this many bytes; the filling is a field that is not known."""
+    body = b'{"prompt":"x","max_new_tokens":1,"filling":"'
+    return body + b"a" * (size - len(body) - 2) + b'"}'
+
+
+def test_body_size(tiny):
+    assert post(tiny, "/chat", body_of_size(MEGABYTE)).status == 200
+    reply = post(tiny, "/chat", body_of_size(MEGABYTE + 1))
+    assert reply.status == 413 and reply.error["code"] == "body_too_large"
+
+
+def test_body_far_too_large(tiny):
+    reply = post(tiny, "/chat", b"x" * (6 * MEGABYTE))
+    assert reply.status == 413
+    assert get(tiny, "/health").status == 200
+
+
+@pytest.mark.parametrize("chunk", [1000, MEGABYTE])
+def test_chunked_body_size(tiny, chunk):
+    with Connection(tiny) as c:
+        c.socket.sendall(b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
+                         b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+        try:
+            for _ in range(6 * MEGABYTE // chunk):
+                c.socket.sendall(b"%x\r\n" % chunk + b"a" * chunk + b"\r\n")
+            c.socket.sendall(b"0\r\n\r\n")
+            assert c.read_head()[0] == 413
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it did not wait for the rest
+    assert get(tiny, "/health").status == 200
+
+
+def test_header_size(tiny):
+    assert get(tiny, "/health", {"X-Large": "a" * 15000}).status == 200
+    reply = get(tiny, "/health", {"X-Large": "a" * 20000})
+    assert reply.status == 431 and reply.error["code"] == "header_too_large"
+    reply = get(tiny, "/health", {f"X-{i}": "a" for i in range(4000)})
+    assert reply.status == 431
+    reply = get(tiny, "/health?" + "a" * 20000)
+    assert reply.status == 431
+
+
+def test_header_far_too_large(tiny):
+    received = raw(tiny, b"GET /health HTTP/1.1\r\nX: " + b"a" * 200000)
+    assert received == b"" or received.startswith(b"HTTP/1.1 400")
+    assert get(tiny, "/health").status == 200
+
+
+@pytest.mark.parametrize("opening, closing", [(b"[", b"]"), (b'{"a":', b"}")])
+def test_json_depth(tiny, opening, closing):
+    for depth, status in ((62, 200), (65, 400), (100000, 400)):
+        nested = opening * depth + b"1" + closing * depth
+        reply = post(tiny, "/chat", b'{"prompt":"x","max_new_tokens":1,"a":' + nested + b"}")
+        assert reply.status == status, depth
+    assert "levels" in reply.error["message"]
+
+
+def test_json_depth_of_a_string_in_the_json(tiny):
+    call = {"function": {"name": "f", "arguments": "[" * 100000}}
+    messages = [*HELLO, {"role": "assistant", "tool_calls": [call]}, *HELLO]
+    reply = post(tiny, CHAT, {"messages": messages, "max_tokens": 1})
+    assert reply.status == 400 and reply.error["code"] == "context_length_exceeded"
+
+
+def test_json_nodes(tiny):
+    for count, status in ((40000, 200), (60000, 400)):
+        body = b'{"prompt":"x","max_new_tokens":1,"a":[' + b",".join([b"1"] * count) + b"]}"
+        assert post(tiny, "/chat", body).status == status
+
+
+def test_separators_in_strings_are_no_nodes(tiny):
+    text = '[{,:}]"\\' * 10000
+    reply = post(tiny, "/chat", {"prompt": "x", "max_new_tokens": 1, "a": text})
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_context_length(tiny, stream):
+    messages = [{"role": "user", "content": "word " * 20000}]
+    reply = post(tiny, CHAT, {"messages": messages, "stream": stream})
+    assert reply.status == 400
+    error = reply.error
+    assert error["code"] == "context_length_exceeded" and error["param"] == "messages"
+    assert error["n_ctx"] == 4096 < error["n_prompt_tokens"]
+
+
+def test_queue_full(tight, endless):
+    streams = []
+    try:
+        for place in range(2):
+            c = Connection(tight)
+            streams.append(c)
+            c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
+            assert c.read_head()[0] == 200
+        reply = post(tight, CHAT, {"messages": endless, "stream": True})
+        assert reply.status == 429
+        assert 1 <= int(reply.headers["retry-after"]) <= 120
+        assert reply.error["code"] == "queue_full" and reply.error["type"] == "rate_limit_error"
+        assert health(tight)["requests_refused"] == 1
+    finally:
+        for c in streams:
+            c.socket.close()
+    wait_until(lambda: health(tight)["running"] == 0, 5, "the place is not free again")
+    complete(tight, max_tokens=1)
+
+
+def test_n_counts_against_the_queue(tight):
+    reply = post(tight, CHAT, {"messages": HELLO, "n": 4, "max_tokens": 1})
+    assert reply.status == 429
+    wait_until(lambda: health(tight)["running"] + health(tight)["queued"] == 0, 5, "left over")
+    assert len(complete(tight, n=2, max_tokens=1)["choices"]) == 2
+
+
+@pytest.mark.parametrize(
+    "head, status",
+    [
+        (b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+         b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400),
+        (b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+         b"Content-Length: 3\r\n\r\n{}", 400),
+        (b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}", 400),
+        (b"POST /chat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+         b"2\r\n{}\r\n0\r\n\r\n", 501),
+        (b"GET /health HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost : localhost\r\nHost: localhost\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+)  # fmt: skip
+def test_doubtful_framing_closes_the_connection(tiny, head, status):
+    received = raw(tiny, head + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert received.count(b"\r\n\r\n") == 1 and b'"status":"ok"' not in received
+
+
+def test_a_reader_that_is_too_slow(tiny, endless, cancelled):
+    # 4 answers of 4000 tokens are 3 MB of events; the client takes none of them
+    with Connection(tiny, receive_buffer=4096) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
+        wait_until(lambda: cancelled() == 4, 120, "the slow reader is kept")
+        assert get(tiny, "/health").json()["running"] == 0
+        try:
+            while c.socket.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            pass
+
+
+def test_a_reader_that_is_a_bit_slow_gets_everything(tiny, endless):
+    with Connection(tiny, receive_buffer=4096) as c:
+        c.send("POST", "/chat", {"messages": endless, "max_new_tokens": 500})
+        time.sleep(1)
+        body = c.read().body
+    quick = Stream(tiny, "/chat", {"messages": endless, "max_new_tokens": 500})
+    assert [e for e in body.split(b"\n") if e.startswith(b"data")] == [
+        e for e in quick.raw.split(b"\n") if e.startswith(b"data")
+    ]
+
+
+def test_nothing_leaks(tiny, endless):
+    """Descriptors and memory after many requests that ended in each way."""
+
+    def descriptors():
+        import os
+
+        return len(os.listdir(f"/proc/{tiny.pid}/fd"))
+
+    def round_of_requests():
+        for _ in range(20):
+            post(tiny, CHAT, {"messages": HELLO, "max_tokens": 1})
+            post(tiny, CHAT, b"{")
+            Stream(tiny, "/chat", {"prompt": "x", "max_new_tokens": 2})
+            with Connection(tiny) as c:
+                c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
+                c.read_head()
+            with Connection(tiny) as c:
+                c.send("POST", CHAT, {"messages": endless, "max_tokens": -1})
+                c.reset()
+        wait_until(lambda: health(tiny)["running"] + health(tiny)["queued"] == 0, 20, "left over")
+
+    round_of_requests()
+    before = descriptors()
+    round_of_requests()
+    wait_until(lambda: descriptors() <= before, 5, "descriptors leak")
