@@ -41,8 +41,9 @@ enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer
                                  struct kl_error *err);
 void kl_tokenizer_close(struct kl_tokenizer *tokenizer);
 
-/* Adds one token to a loaded tokenizer; *id is its new id (the old size of the vocabulary), or the
- * old id if it is there already. special: only recognised in special spans, and not shown. */
+/* Adds one token (1..1024 bytes of UTF-8) to a loaded tokenizer; *id is its new id (the old size of
+ * the vocabulary), or the old id if it is there already. Like every added token it is recognised in
+ * special spans only; special: it is a control token and not shown. Pieces got before may move. */
 enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text, size_t len,
                                 bool special, int32_t *id, struct kl_error *err);
 
