@@ -10,6 +10,10 @@ static void format_text(struct kl_error *err, enum kl_status status, const char 
         return;
     err->status = status;
     vsnprintf(err->text, sizeof err->text, format, ap);
+    /* names in texts come from files and peers: they must not steer a terminal */
+    for (char *c = err->text; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
+            *c = '?';
 }
 
 enum kl_status kl_fail(struct kl_error *err, enum kl_status status, const char *format, ...)

@@ -579,21 +579,16 @@ bool kl_gguf_has(const struct kl_gguf *g, const char *key)
     return find_entry(g, key) != NULL;
 }
 
-/* The beginning of every text about a key: "model.gguf: key qwen2.block_count: ". */
-#define KEY_TEXT      "%.200s: key %.80s: "
-#define KEY_ARGUMENTS g->file.path, key
-
-static enum kl_status fail_missing(const struct kl_gguf *g, const char *key, const char *expected,
-                                   struct kl_error *err)
+static enum kl_status fail_missing(const char *key, const char *expected, struct kl_error *err)
 {
-    return kl_fail(err, KL_ERR_NOT_FOUND, KEY_TEXT "expected %s, but the file has no such key",
-                   KEY_ARGUMENTS, expected);
+    return kl_fail(err, KL_ERR_NOT_FOUND, "key %.80s: expected %s, but the file has no such key",
+                   key, expected);
 }
 
-static enum kl_status fail_type(const struct kl_gguf *g, const char *key, const char *expected,
-                                const struct entry *entry, struct kl_error *err)
+static enum kl_status fail_type(const char *key, const char *expected, const struct entry *entry,
+                                struct kl_error *err)
 {
-    return kl_fail(err, KL_ERR_FORMAT, KEY_TEXT "expected %s, found %s%s", KEY_ARGUMENTS, expected,
+    return kl_fail(err, KL_ERR_FORMAT, "key %.80s: expected %s, found %s%s", key, expected,
                    entry->is_array ? "an array of " : "a single ",
                    value_types[entry->values.type].name);
 }
@@ -657,13 +652,13 @@ enum kl_status kl_gguf_u64(const struct kl_gguf *g, const char *key, uint64_t lo
     bool negative;
     uint64_t value;
     if (entry == NULL)
-        return fail_missing(g, key, "an integer", err);
+        return fail_missing(key, "an integer", err);
     if (!integer_of(entry, &negative, &value))
-        return fail_type(g, key, "an integer", entry, err);
+        return fail_type(key, "an integer", entry, err);
     if (negative || value < low || value > high)
         return kl_fail(err, KL_ERR_FORMAT,
-                       KEY_TEXT "expected %" PRIu64 " to %" PRIu64 ", found %s%" PRIu64,
-                       KEY_ARGUMENTS, low, high, negative ? "-" : "", value);
+                       "key %.80s: expected %" PRIu64 " to %" PRIu64 ", found %s%" PRIu64, key, low,
+                       high, negative ? "-" : "", value);
     *out = value;
     return KL_OK;
 }
@@ -673,7 +668,7 @@ enum kl_status kl_gguf_f64(const struct kl_gguf *g, const char *key, double low,
 {
     const struct entry *entry = find_entry(g, key);
     if (entry == NULL)
-        return fail_missing(g, key, "a float", err);
+        return fail_missing(key, "a float", err);
     struct kl_reader r = {.data = entry->values.data, .size = entry->values.size};
     double value;
     float narrow;
@@ -683,11 +678,11 @@ enum kl_status kl_gguf_f64(const struct kl_gguf *g, const char *key, double low,
     } else if (!entry->is_array && entry->values.type == KL_GGUF_F64) {
         kl_read_f64(&r, &value);
     } else {
-        return fail_type(g, key, "a float", entry, err);
+        return fail_type(key, "a float", entry, err);
     }
     if (!isfinite(value) || value < low || value > high)
-        return kl_fail(err, KL_ERR_FORMAT, KEY_TEXT "expected %g to %g, found %g", KEY_ARGUMENTS,
-                       low, high, value);
+        return kl_fail(err, KL_ERR_FORMAT, "key %.80s: expected %g to %g, found %g", key, low, high,
+                       value);
     *out = value;
     return KL_OK;
 }
@@ -697,9 +692,9 @@ enum kl_status kl_gguf_bool(const struct kl_gguf *g, const char *key, bool *out,
 {
     const struct entry *entry = find_entry(g, key);
     if (entry == NULL)
-        return fail_missing(g, key, "a bool", err);
+        return fail_missing(key, "a bool", err);
     if (entry->is_array || entry->values.type != KL_GGUF_BOOL)
-        return fail_type(g, key, "a bool", entry, err);
+        return fail_type(key, "a bool", entry, err);
     *out = entry->values.data[0] != 0;
     return KL_OK;
 }
@@ -710,9 +705,9 @@ enum kl_status kl_gguf_string(const struct kl_gguf *g, const char *key, struct k
     const struct entry *entry = find_entry(g, key);
     size_t at = 0;
     if (entry == NULL)
-        return fail_missing(g, key, "a string", err);
+        return fail_missing(key, "a string", err);
     if (entry->is_array || entry->values.type != KL_GGUF_STRING)
-        return fail_type(g, key, "a string", entry, err);
+        return fail_type(key, "a string", entry, err);
     kl_gguf_array_next_string(&entry->values, &at, out);
     return KL_OK;
 }
@@ -724,9 +719,9 @@ enum kl_status kl_gguf_array(const struct kl_gguf *g, const char *key, enum kl_g
     char expected[32];
     snprintf(expected, sizeof expected, "an array of %s", value_types[type].name);
     if (entry == NULL)
-        return fail_missing(g, key, expected, err);
+        return fail_missing(key, expected, err);
     if (!entry->is_array || entry->values.type != type)
-        return fail_type(g, key, expected, entry, err);
+        return fail_type(key, expected, entry, err);
     *out = entry->values;
     return KL_OK;
 }

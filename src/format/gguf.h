@@ -54,6 +54,7 @@ struct kl_gguf_tensor {
 
 struct kl_gguf;
 
+/* The error text begins with the path. */
 enum kl_status kl_gguf_open(const char *path, struct kl_gguf **gguf, struct kl_error *err);
 void kl_gguf_close(struct kl_gguf *gguf);
 
@@ -68,7 +69,8 @@ const struct kl_gguf_tensor *kl_gguf_tensor(const struct kl_gguf *gguf, const ch
 
 /* Metadata. Each fails with KL_ERR_NOT_FOUND when the key is missing and KL_ERR_FORMAT when it has
  * another type or lies outside [low, high]; the text names the key, what was expected and what was
- * found. Integers of every GGUF integer type are accepted where they fit. */
+ * found (not the file: callers put its path before this and their own texts). Integers of every
+ * GGUF integer type are accepted where they fit. */
 bool kl_gguf_has(const struct kl_gguf *gguf, const char *key);
 enum kl_status kl_gguf_u64(const struct kl_gguf *gguf, const char *key, uint64_t low, uint64_t high,
                            uint64_t *out, struct kl_error *err);

@@ -48,7 +48,17 @@ static enum kl_status read_vocabulary(const struct kl_gguf *gguf, struct kl_conf
         return kl_fail(err, KL_ERR_FORMAT, "token_embd.weight: expected 1 to %d rows, found %llu",
                        MAX_VOCABULARY, (unsigned long long)t->dims[1]);
     c->n_vocab = (size_t)t->dims[1];
-    return KL_OK;
+    if (!kl_gguf_has(gguf, "tokenizer.ggml.tokens"))
+        return KL_OK;
+    struct kl_gguf_array tokens;
+    enum kl_status status =
+        kl_gguf_array(gguf, "tokenizer.ggml.tokens", KL_GGUF_STRING, &tokens, err);
+    if (status == KL_OK && tokens.len != c->n_vocab)
+        status = kl_fail(err, KL_ERR_FORMAT,
+                         "token_embd.weight: expected a row for each of the %llu tokens of "
+                         "tokenizer.ggml.tokens, found %zu rows",
+                         (unsigned long long)tokens.len, c->n_vocab);
+    return status;
 }
 
 /* What the kernels and steps rely on. */

@@ -66,6 +66,14 @@ static void puts_a_prefix_before(void **state)
     kl_error_prefix(NULL, "file %d", 7);
 }
 
+static void control_bytes_do_not_get_through(void **state)
+{
+    (void)state;
+    struct kl_error err = {0};
+    kl_fail(&err, KL_ERR_FORMAT, "%s", "a\x1b[2Jb\nc\x7f \xe4\xb8\xad");
+    assert_string_equal(err.text, "a?[2Jb?c? \xe4\xb8\xad");
+}
+
 static void names_what_could_not_be_allocated(void **state)
 {
     (void)state;
@@ -93,6 +101,7 @@ int main(void)
         cmocka_unit_test(maps_errno),
         cmocka_unit_test(cuts_what_is_too_long),
         cmocka_unit_test(puts_a_prefix_before),
+        cmocka_unit_test(control_bytes_do_not_get_through),
         cmocka_unit_test(names_what_could_not_be_allocated),
         cmocka_unit_test(every_status_has_its_own_name),
     };
