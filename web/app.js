@@ -8,7 +8,9 @@ import * as store from './store.js';
 import { ApiError, complete, fetchModel } from './stream.js';
 
 const MODEL_RETRY_MS = 3000;
-const TOP_P = 0.8; // what the makers of Qwen2.5 recommend beside a temperature of 0.7
+// What the makers of Qwen2.5 recommend beside the temperature. Without the penalty a model of this
+// size falls into repeating itself.
+const SAMPLING = { top_p: 0.8, top_k: 20, repetition_penalty: 1.1 };
 
 const byId = (id) => document.getElementById(id);
 const log = byId('log');
@@ -86,7 +88,7 @@ function completionRequest() {
         messages: [...system, ...turns],
         max_tokens: settings.maxTokens,
         temperature: settings.temperature,
-        top_p: TOP_P,
+        ...SAMPLING,
     };
 }
 
@@ -242,19 +244,20 @@ function listen() {
         send(text);
     });
     sendButton.addEventListener('click', (event) => {
-        if (event.detail > 1) event.preventDefault(); // a double click is to send, not to send and stop
+        // a double click is to send, not to send and stop
+        if (event.detail > 1) event.preventDefault();
     });
     input.addEventListener('input', fitInput);
     input.addEventListener('keydown', (event) => {
         // Enter that chooses a word in an input method belongs to that; Safari tells it by 229 only
-        if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+        const composing = event.isComposing || event.keyCode === 229;
+        if (event.key !== 'Enter' || event.shiftKey || composing) return;
         event.preventDefault();
         if (!running) byId('composer').requestSubmit();
     });
     document.addEventListener('keydown', (event) => {
-        if (event.key === 'Escape' && !event.isComposing && !document.querySelector('dialog[open]')) {
-            running?.abort();
-        }
+        const elsewhere = event.isComposing || document.querySelector('dialog[open]');
+        if (event.key === 'Escape' && !elsewhere) running?.abort();
     });
     byId('new-chat').addEventListener('click', newChat);
     byId('toggle-theme').addEventListener('click', () => {

@@ -55,8 +55,9 @@ export class Scroller {
 
     #scrolled() {
         // growing text never lowers scrollTop: if it is lower, that was the reader
-        if (this.#view.scrollTop < this.#top - 1) this.#following = false;
-        if (this.#distance() < NEAR_END_PX && this.#view.scrollTop >= this.#top) this.#following = true;
+        const up = this.#top - this.#view.scrollTop;
+        if (up > 1) this.#following = false;
+        else if (up <= 0 && this.#distance() < NEAR_END_PX) this.#following = true;
         this.#top = this.#view.scrollTop;
         this.#button.hidden = this.#following || this.#distance() < NEAR_END_PX;
     }
@@ -110,9 +111,9 @@ export class Answer {
 
     finish(text, { note = '', stats = '' } = {}) {
         this.#settle(text);
-        this.#foot.append(copyButton(() => text, { label: t('copyMessage') }), this.#again('again'));
+        const copy = copyButton(() => text, { label: t('copyMessage') });
         const facts = [note, stats].filter((fact) => fact !== '').join(' · ');
-        this.#foot.append(element('span', 'stats', facts));
+        this.#foot.append(copy, this.#again('again'), element('span', 'stats', facts));
         this.#foot.hidden = false;
         this.#onGrown();
     }
@@ -149,7 +150,8 @@ export class Answer {
     }
 
     #again(name) {
-        const button = element('button', name === 'again' ? 'again quiet' : 'retry', icon('again'), t(name));
+        const kind = name === 'again' ? 'again quiet' : 'retry';
+        const button = element('button', kind, icon('again'), t(name));
         button.type = 'button';
         button.addEventListener('click', this.#onAgain);
         return button;

@@ -5,7 +5,7 @@ import { defaults } from './store.js';
 
 const byId = (id) => document.getElementById(id);
 
-/** Opens a dialog; `accept` is called when its form is submitted, `close` in any case afterwards. */
+/** Opens a dialog; `accept` is called when its form is submitted, `close` always at its end. */
 function open(dialog, { accept, close = () => {} }) {
     const form = dialog.querySelector('form');
     const closing = new AbortController();

@@ -20,8 +20,8 @@ LANGUAGES = """bash cpp cs css diff dockerfile go ini java javascript json kotli
     yaml""".split()
 
 # Debian 12's security update of DOMPurify (2.4.1, deb12u1) looks at a variable of another function
-# before it starts, and so fails on all input. The look is a guess at tampering that no parsed string
-# can cause; with this variable it finds nothing. The guards on each node are untouched.
+# before it starts, and so fails on all input. The look is for tampering that no parsed string can
+# cause; with this variable it finds nothing. The guards on each node are untouched.
 DOMPURIFY_REPAIR = "const shadowNode = Object.freeze({});\n"
 
 

@@ -18,15 +18,16 @@ const HARMLESS_TAG = /^<\/?(?:br|kbd|mark|sub|sup|u)\s*\/?>/i;
 // ends before Chinese text and punctuation, which follow an address without a blank
 const ADDRESS = /^https?:\/\/[^\s<>"'`\u2018-\u201d\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]+/i;
 // CommonMark does not see the end of **注意：**请, because no blank follows the punctuation
-const CJK_STRONG = /^\*\*(?![\s*])([^*\n]*[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef][^*\n]*)\*\*(?!\*)/;
+const CJK = /[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]/;
+const STRONG = /^\*\*(?![\s*])([^*\n]+)(?<!\s)\*\*(?!\*)/;
 
 const cjkStrong = {
     name: 'cjkStrong',
     level: 'inline',
     start: (text) => text.indexOf('**'),
     tokenizer(text) {
-        const match = CJK_STRONG.exec(text);
-        if (!match || /\s$/.test(match[1])) return undefined;
+        const match = STRONG.exec(text);
+        if (!match || !CJK.test(match[1])) return undefined;
         return { type: 'cjkStrong', raw: match[0], tokens: this.lexer.inlineTokens(match[1], []) };
     },
     renderer(token) {
@@ -60,7 +61,9 @@ const renderer = {
         return `<pre><code class="language-${name}">${highlight(code, language)}\n</code></pre>\n`;
     },
     // an image would tell a foreign host who reads what: its address is shown instead
-    image: (href, title, text) => `<a href="${escapeHtml(href ?? '')}">${escapeHtml(text || href)}</a>`,
+    image(href, title, text) {
+        return `<a href="${escapeHtml(href ?? '')}">${escapeHtml(text || href)}</a>`;
+    },
     checkbox: (checked) => (checked ? '☑ ' : '☐ '),
 };
 
@@ -69,11 +72,12 @@ marked.use({ gfm: true, breaks: true, headerIds: false, mangle: false }, { token
 });
 hljs.configure({ hideUpgradeWarningAcceptNoSupportOrSecurityUpdates: true });
 
+const CODE_CLASS = /^(?:hljs|language)-[\w-]+$/;
 const purifier = createDOMPurify(window);
 const purifierOptions = {
     RETURN_DOM_FRAGMENT: true,
-    ALLOWED_TAGS: ['#text', 'a', 'blockquote', 'br', 'code', 'del', 'em', 'h1', 'h2', 'h3', 'h4', 'h5',
-        'h6', 'hr', 'kbd', 'li', 'mark', 'ol', 'p', 'pre', 'span', 'strong', 'sub', 'sup', 'table',
+    ALLOWED_TAGS: ['#text', 'a', 'blockquote', 'br', 'code', 'del', 'em', 'h1', 'h2', 'h3', 'h4',
+        'h5', 'h6', 'hr', 'kbd', 'li', 'mark', 'ol', 'p', 'pre', 'span', 'strong', 'sub', 'sup', 'table',
         'tbody', 'td', 'th', 'thead', 'tr', 'u', 'ul'],
     ALLOWED_ATTR: ['align', 'class', 'href', 'start'],
     ADD_URI_SAFE_ATTR: ['align', 'start'],
@@ -85,7 +89,7 @@ const purifierOptions = {
 purifier.addHook('afterSanitizeAttributes', (node) => {
     if (node.hasAttribute('class')) {
         // only the colours of code: other classes could dress text up as a part of the page
-        const names = node.className.split(/\s+/).filter((name) => /^(?:hljs|language)-[\w-]+$/.test(name));
+        const names = node.className.split(/\s+/).filter((name) => CODE_CLASS.test(name));
         if (names.length > 0) node.className = names.join(' ');
         else node.removeAttribute('class');
     }
@@ -107,8 +111,8 @@ function highlight(code, language) {
 }
 
 /**
- * Line ends and tabs as marked wants them, such that the text of its tokens is ours. With a line end
- * at the very end: without it, marked does not see that a code block has begun. `inCode` tells
+ * Line ends and tabs as marked wants them, such that the text of its tokens is ours. With a line
+ * end at the very end: without it, marked does not see that a code block has begun. `inCode` tells
  * whether the text ends inside of one.
  */
 function normalize(source) {
@@ -140,7 +144,8 @@ function decorate(fragment) {
         frame.className = 'code';
         head.className = 'code-head';
         name.textContent = /language-([\w-]+)/.exec(code.className)?.[1] ?? '';
-        head.append(name, copyButton(() => code.textContent.replace(/\n$/, ''), { label: t('copyCode') }));
+        const text = () => code.textContent.replace(/\n$/, '');
+        head.append(name, copyButton(text, { label: t('copyCode') }));
         pre.tabIndex = 0;
         pre.replaceWith(frame);
         frame.append(head, pre);
@@ -164,7 +169,7 @@ export function renderMarkdown(text) {
     return renderTokens(marked.lexer(normalize(text).text));
 }
 
-// A line that so far is only a marker ("-" may become a list, a rule, or a heading of the line above)
+// A line that so far is only a marker: "-" may become a list, a rule, a heading of the line above
 const UNDECIDED_LINE = /(?:^|\n)[ \t]*(?:[-=*+_#>`~|]+|\d{1,3}[.)]?)[ \t]*$/;
 
 /** What closes the emphasis or the code that the last line has opened; '' if nothing is open. */
@@ -175,9 +180,9 @@ function closing(text) {
 }
 
 /**
- * Markdown that grows. In Markdown only the last block can still change, so all blocks before it are
- * rendered once and stay: a long answer costs no more per piece than a short one, and text that the
- * reader has selected stays selected.
+ * Markdown that grows. In Markdown only the last block can still change, so all blocks before it
+ * are rendered once and stay: a long answer costs no more per piece than a short one, and text that
+ * the reader has selected stays selected.
  */
 export class GrowingMarkdown {
     #element;

@@ -24,10 +24,11 @@ export const defaults = Object.freeze({ temperature: 0.7, maxTokens: 1024, syste
 
 export function loadSettings() {
     const stored = load(lasting, 'settings') ?? {};
+    const { temperature, maxTokens, system } = stored;
     const settings = { ...defaults };
-    if (stored.temperature >= 0 && stored.temperature <= 2) settings.temperature = stored.temperature;
-    if (stored.maxTokens >= 1) settings.maxTokens = stored.maxTokens;
-    if (typeof stored.system === 'string') settings.system = stored.system;
+    if (temperature >= 0 && temperature <= 2) settings.temperature = temperature;
+    if (maxTokens >= 1) settings.maxTokens = maxTokens;
+    if (typeof system === 'string') settings.system = system;
     return settings;
 }
 

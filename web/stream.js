@@ -90,12 +90,13 @@ export async function fetchModel(key) {
  * AbortError.
  */
 export async function* complete(request, { key, signal }) {
+    const streamed = { ...request, stream: true, stream_options: { include_usage: true } };
     let response;
     try {
         response = await fetch('v1/chat/completions', {
             method: 'POST',
             headers: { 'Content-Type': 'application/json', ...headersWith(key) },
-            body: JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true } }),
+            body: JSON.stringify(streamed),
             signal,
         });
     } catch (error) {
@@ -113,12 +114,13 @@ export async function* complete(request, { key, signal }) {
                 continue;
             }
             if (data === '[DONE]') {
-                finished = true; // the body ends now; reading to its end lets the connection live on
+                finished = true; // the body ends now; read to its end, the connection lives on
                 continue;
             }
             const chunk = JSON.parse(data);
             if (chunk.error) {
-                throw new ApiError(chunk.error.message ?? '', { code: chunk.error.code ?? 'stream' });
+                const { message, code } = chunk.error;
+                throw new ApiError(message ?? '', { code: code ?? '' });
             }
             const choice = chunk.choices?.[0];
             if (choice?.delta?.content) yield { text: choice.delta.content };

@@ -22,8 +22,9 @@
 
     document.addEventListener('kinglet:toggle-theme', () => {
         const next = root.dataset.theme === 'dark' ? 'light' : 'dark';
+        const usual = system.matches ? 'dark' : 'light';
         try {
-            if (next === (system.matches ? 'dark' : 'light')) localStorage.removeItem('kinglet.theme');
+            if (next === usual) localStorage.removeItem('kinglet.theme');
             else localStorage.setItem('kinglet.theme', next);
             apply();
         } catch {

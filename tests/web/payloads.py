@@ -1,0 +1,120 @@
+"""Markup that tries to run a script, to load something, or to pass for a part of the page. Each sets
+window.ran where it succeeds."""
+
+PAYLOADS = r"""
+<script>window.ran=1</script>
+<ScRiPt>window.ran=1</sCrIpT>
+<script src=data:text/javascript,window.ran=1></script>
+<script/x>window.ran=1</script>
+<<script>window.ran=1;//<</script>
+<script>window.ran=1
+<script type=module>window.ran=1</script>
+<img src=x onerror=window.ran=1>
+<img src=x onerror="window.ran=1"//
+<img src="x` `<script>window.ran=1</script>"` `>
+<img/src=x/onerror=window.ran=1>
+<img src=x:x onerror&#61;window.ran=1 onerror=window.ran=1>
+<image src=x onerror=window.ran=1>
+<svg onload=window.ran=1>
+<svg><script>window.ran=1</script></svg>
+<svg><animate onbegin=window.ran=1 attributeName=x dur=1s>
+<svg><a><animate attributeName=href values=javascript:window.ran=1 /><text y=20>x</text></a>
+<svg><style><img src=x onerror=window.ran=1></style></svg>
+<svg><foreignObject><iframe srcdoc="<script>parent.ran=1</script>"></iframe></foreignObject></svg>
+<svg></p><style><a id="</style><img src=1 onerror=window.ran=1>">
+<svg><desc><table><thead><s></table></s><g title="</desc><img src=x onerror=window.ran=1>"></g>
+<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=window.ran=1&gt;">
+<math><mi//xlink:href="data:x,<script>window.ran=1</script>">
+<form><math><mtext></form><form><mglyph><style></math><img src onerror=window.ran=1>
+<math href="javascript:window.ran=1">x</math>
+<noscript><p title="</noscript><img src=x onerror=window.ran=1>">
+<template><script>window.ran=1</script></template>
+<template shadowrootmode=open><img src=x onerror=window.ran=1></template>
+<iframe src="javascript:parent.ran=1"></iframe>
+<iframe srcdoc="<script>parent.ran=1</script>"></iframe>
+<iframe/onload=window.ran=1></iframe>
+<embed src="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' onload='parent.ran=1'/>">
+<object data="javascript:window.ran=1"></object>
+<video><source onerror=window.ran=1></video>
+<video src=x onerror=window.ran=1></video>
+<audio src=x onerror=window.ran=1>
+<details open ontoggle=window.ran=1><summary>x</summary></details>
+<input autofocus onfocus=window.ran=1>
+<select autofocus onfocus=window.ran=1></select>
+<textarea autofocus onfocus=window.ran=1></textarea>
+<keygen autofocus onfocus=window.ran=1>
+<body onload=window.ran=1>
+<body onpageshow=window.ran=1>
+<marquee onstart=window.ran=1>x</marquee>
+<div style="animation-name:x" onanimationstart=window.ran=1>x</div>
+<style>@keyframes x{}</style><xss style="animation-name:x" onanimationstart=window.ran=1></xss>
+<style>@import 'data:text/css,*{display:none}';</style>
+<style>#composer{display:none}</style>
+<link rel=stylesheet href=data:text/css,*{display:none}>
+<link rel=import href="data:text/html,<script>window.ran=1</script>">
+<meta http-equiv=refresh content="0;url=javascript:window.ran=1">
+<base href="javascript:/window.ran=1//">
+<a href="javascript:window.ran=1" class=attack>x</a>
+<a href="JaVaScRiPt:window.ran=1" class=attack>x</a>
+<a href="java&#10;script:window.ran=1" class=attack>x</a>
+<a href="&#1;javascript:window.ran=1" class=attack>x</a>
+<a href="vbscript:window.ran=1" class=attack>x</a>
+<a href="data:text/html,<script>window.ran=1</script>" class=attack>x</a>
+<a href=x onclick=window.ran=1 class=attack>x</a>
+<a href="https://example.com" onmouseover=window.ran=1 style="position:fixed;inset:0">x</a>
+<form action="javascript:window.ran=1"><button class=attack>x</button></form>
+<button formaction="javascript:window.ran=1" form=composer class=attack>x</button>
+<input type=image src=x onerror=window.ran=1>
+<isindex type=image src=1 onerror=window.ran=1>
+<p id=log>taken over</p><p id=send name=message>taken over</p>
+<form id=composer><input name=attributes><input name=nodeName></form>
+<form><input name=parentNode><input name=textContent><img src=x onerror=window.ran=1></form>
+<dialog open class=failure>enter your key<input type=password></dialog>
+<div class="failure user bubble offscreen">dressed up</div>
+<u onclick=window.ran=1 class=attack>x</u>
+<kbd style="background:url(https://example.com/x)">x</kbd>
+<!--><img src=x onerror=window.ran=1>-->
+<![CDATA[<img src=x onerror=window.ran=1>]]>
+<?xml version="1.0"?><img src=x onerror=window.ran=1>
+</div></article></main><script>window.ran=1</script>
+[x](javascript:window.ran=1)
+[x](JAVASCRIPT:window.ran=1)
+[x](javascript&colon;window.ran=1)
+[x](javascript&#58;window.ran=1)
+[x](&#x6A&#x61&#x76&#x61&#x73&#x63&#x72&#x69&#x70&#x74&#x3A;window.ran=1)
+[x](<javascript:window.ran=1>)
+[x](java%0ascript:window.ran=1)
+[x](data:text/html;base64,PHNjcmlwdD53aW5kb3cucmFuPTE8L3NjcmlwdD4=)
+[x](vbscript:window.ran=1)
+[x](https://example.com"onmouseover="window.ran=1)
+[x](https://example.com "x" onmouseover="window.ran=1")
+[x]: javascript:window.ran=1
+[x][y] [y]: javascript:window.ran=1
+<javascript:window.ran=1>
+![x](javascript:window.ran=1)
+![x](x"onerror="window.ran=1)
+![x](https://example.com/seen.png)
+![x"onerror="window.ran=1](https://example.com/seen.png)
+[![x](x)](javascript:window.ran=1)
+`<img src=x onerror=window.ran=1>`
+**<img src=x onerror=window.ran=1>**
+**注意：<img src=x onerror=window.ran=1>**
+- <img src=x onerror=window.ran=1>
+> <script>window.ran=1</script>
+| <img src=x onerror=window.ran=1> | b |
+https://example.com/"><img/src=x/onerror=window.ran=1>
+""".strip().split("\n")
+
+PAYLOADS += [
+    "```html\n<img src=x onerror=window.ran=1>\n```",
+    '```"><img/src=x/onerror=window.ran=1>\ncode\n```',
+    "```python\" onmouseover=window.ran=1 x=\"\nprint()\n```",
+    "```xml\n</code></pre><script>window.ran=1</script>\n```",
+    "| a | b |\n|---|---|\n| <img src=x onerror=window.ran=1> | `</td><script>window.ran=1</script>` |",
+    "<div>\n\n<img src=x onerror=window.ran=1>\n\n</div>",
+    "<br onload=window.ran=1><br/onclick=window.ran=1><sub onclick=window.ran=1>x</sub>",
+    "[x][evil]\n\n[evil]: javascript:window.ran=1 'title'",
+    "x\n\n    <img src=x onerror=window.ran=1>",
+    "1. a\n\n   <script>window.ran=1</script>",
+    "<p title='\ue009<img src=x onerror=window.ran=1>'>\ue009<img src=x onerror=window.ran=1>",
+]
