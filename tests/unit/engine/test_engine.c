@@ -279,26 +279,27 @@ static void test_stop_string_ends_the_answer(void **state)
 static void test_full_context_ends_the_answer(void **state)
 {
     (void)state;
+    enum { N = 3 };
     struct kl_engine_options options = usual;
-    options.ctx_size = 50; /* not a whole number of pages, for each of the places */
+    options.ctx_size = 70;
     struct kl_engine *engine = open_engine(options);
-    static struct question q[3];
-    struct answer answers[3];
-    struct kl_request *requests[3];
-    for (size_t i = 0; i < 3; i++) {
-        make_long_question(&q[i], 20 + 10 * i, 30 - 10 * i);
-        if (i == 2) /* room for one */
-            make_question(&q[i], 49, 1, 5);
-        q[i].options.max_tokens = SIZE_MAX;
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats); /* each of them may use whole pages of 32 */
+    assert_int_equal(stats.kv_max_tokens, N * 96);
+    struct question q;
+    struct answer answers[N];
+    struct kl_request *requests[N];
+    make_long_question(&q, 40, 30);
+    q.options.max_tokens = SIZE_MAX;
+    for (size_t i = 0; i < N; i++) {
         answer_init(&answers[i]);
-        requests[i] = submit(engine, &q[i]);
+        requests[i] = submit(engine, &q);
     }
-    answers_wait(engine, requests, answers, 3, NULL);
-    for (size_t i = 0; i < 3; i++) {
-        if (i < 2 || answers[i].finish != KL_FINISH_STOP) {
-            assert_int_equal(answers[i].finish, KL_FINISH_LENGTH);
-            assert_int_equal(answers[i].prompt_tokens + answers[i].answer_tokens, 50);
-        }
+    answers_wait(engine, requests, answers, N, NULL);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(answers[i].finish, KL_FINISH_LENGTH);
+        assert_int_equal(answers[i].prompt_tokens, 40);
+        assert_int_equal(answers[i].answer_tokens, 30);
         kl_buffer_release(&answers[i].text);
         kl_request_release(requests[i]);
     }
@@ -559,6 +560,40 @@ static void test_queue_is_tended_inside_a_pass(void **state)
     kl_engine_close(engine);
 }
 
+static bool one_more_runs(const struct kl_engine_stats *s)
+{
+    return s->running == 2 && s->queued == 0;
+}
+
+/* Clients that come and go can not hold up who stays: after a pass was thrown away, the next one
+ * is completed before anybody new is let in. */
+static void test_pass_is_completed_after_one_was_thrown_away(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.prefill_chunk = 4000;
+    options.parallel = 2;
+    struct kl_engine *engine = open_engine(options);
+    static struct question long_one;
+    make_question(&long_one, 4000, 90, 1);
+    struct answer answer;
+    answer_init(&answer);
+    struct kl_request *stays = submit(engine, &endless);
+    answers_wait(engine, &stays, &answer, 1, has_text);
+    struct kl_request *goes = submit(engine, &long_one);
+    struct kl_engine_stats before = stats_when(engine, two_run), after;
+    struct kl_request *next = submit(engine, &long_one);
+    usleep(3000); /* into the pass */
+    kl_request_release(goes);
+    after = stats_when(engine, one_more_runs);
+    assert_int_equal(after.prompt_tokens, 10); /* it was thrown away */
+    assert_true(after.answer_tokens > before.answer_tokens);
+    kl_request_release(next);
+    kl_request_release(stays);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
 static void test_cancel_in_decode(void **state)
 {
     (void)state;
@@ -733,6 +768,23 @@ static void test_close_with_work_left(void **state)
     }
 }
 
+/* Submitted so late that the engine thread never saw it. */
+static void test_close_at_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct kl_engine *engine = open_engine(usual);
+        struct kl_request *request = submit(engine, &endless);
+        kl_engine_close(engine);
+        struct kl_event event = {.type = KL_EVENT_QUEUED};
+        while (kl_request_poll(request, &event))
+            continue;
+        assert_int_equal(event.type, KL_EVENT_DONE);
+        assert_int_equal(event.finish, KL_FINISH_CANCELLED);
+        kl_request_release(request);
+    }
+}
+
 static void test_idle_engine_uses_no_cpu(void **state)
 {
     (void)state;
@@ -776,12 +828,14 @@ int main(void)
         cmocka_unit_test(test_cancel_in_prefill),
         cmocka_unit_test(test_cancel_inside_a_pass),
         cmocka_unit_test(test_queue_is_tended_inside_a_pass),
+        cmocka_unit_test(test_pass_is_completed_after_one_was_thrown_away),
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_release_while_running),
         cmocka_unit_test(test_many_cancels),
         cmocka_unit_test(test_full_ring_pauses_only_its_request),
         cmocka_unit_test(test_cancel_while_paused),
         cmocka_unit_test(test_close_with_work_left),
+        cmocka_unit_test(test_close_at_once),
         cmocka_unit_test(test_idle_engine_uses_no_cpu),
         cmocka_unit_test(test_finish_names),
     };

@@ -65,6 +65,14 @@ void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_
     return fails() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
 }
 
+/* what mmap is called where files can be large */
+void *__real_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    return fails() ? MAP_FAILED : __real_mmap64(at, size, protection, flags, fd, offset);
+}
+
 static void fail_at(long number, bool from_there_on)
 {
     atomic_store(&n_allocations, 0);
