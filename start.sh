@@ -154,13 +154,13 @@ build() {
         }
     fi
     ninja -C "$BUILD" -n src/cli/kinglet 2>/dev/null | grep -q 'no work to do' && return
-    local line done=0 total
+    local line step total
     NINJA_STATUS='@%f %t ' ninja -C "$BUILD" src/cli/kinglet 2>&1 </dev/null | {
         while IFS= read -r line; do
             printf '%s\n' "$line" >>"$LOG"
             [[ $line == @* ]] || continue
-            read -r done total _ <<<"${line#@}"
-            show_percent "Building" $((done * 100 / total))
+            read -r step total _ <<<"${line#@}"
+            show_percent "Building" $((step * 100 / total))
         done
         end_line
     } || {
@@ -206,7 +206,7 @@ for ((i = 0; i < $#; i++)); do
     esac
 done
 
-mkdir -p build && : >"$LOG" || fail "cannot write to $PWD/build"
+{ mkdir -p build && : >"$LOG"; } || fail "cannot write to $PWD/build"
 need_packages
 build
 case $model in

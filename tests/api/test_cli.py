@@ -284,7 +284,7 @@ STATISTICS = rb"\[\d+ tokens.*?\]"
 PROMPT = rb"> "
 
 
-def test_conversation(terminal, tiny_model_path, tmp_path):
+def test_conversation(terminal, run, tiny_model_path, tmp_path):
     t = terminal("chat", "-m", tiny_model_path, "-n", "8", "-c", "1024")
     t.wait_for(rb"/help shows.*" + PROMPT)
     t.type("你好 wörld\n".encode())
