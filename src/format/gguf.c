@@ -395,14 +395,14 @@ static enum kl_status place_tensors(struct parser *p)
         return KL_OK;
 
     struct slot **sorted = g->by_name;
-    qsort(sorted, g->n_tensors, sizeof sorted[0], compare_offsets);
+    qsort(sorted, g->n_tensors, sizeof(struct slot *), compare_offsets);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (sorted[i]->offset - sorted[i - 1]->offset < sorted[i - 1]->tensor.size)
             return kl_fail(p->err, KL_ERR_FORMAT,
                            "tensors %.*s and %.*s: their data overlap at offset %" PRIu64,
                            SHOW(sorted[i - 1]->tensor.name), SHOW(sorted[i]->tensor.name),
                            sorted[i]->offset);
-    qsort(sorted, g->n_tensors, sizeof sorted[0], compare_names);
+    qsort(sorted, g->n_tensors, sizeof(struct slot *), compare_names);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (same(sorted[i - 1]->tensor.name, sorted[i]->tensor.name))
             return kl_fail(p->err, KL_ERR_FORMAT, "tensor %.*s: expected once, found a duplicate",
@@ -468,11 +468,11 @@ static enum kl_status allocate(struct kl_gguf *g, struct kl_error *err)
 {
     /* one more of each: no allocation of 0 bytes, whose NULL would not be a failure */
     g->slots = calloc(g->n_tensors + 1, sizeof g->slots[0]);
-    g->by_name = calloc(g->n_tensors + 1, sizeof g->by_name[0]);
+    g->by_name = calloc(g->n_tensors + 1, sizeof(struct slot *));
     g->entries = calloc(g->n_entries + 1, sizeof g->entries[0]);
     if (g->slots == NULL || g->by_name == NULL || g->entries == NULL)
         return kl_fail_memory(err, "the tensor directory",
-                              (g->n_tensors + 1) * (sizeof g->slots[0] + sizeof g->by_name[0]) +
+                              (g->n_tensors + 1) * (sizeof g->slots[0] + sizeof(struct slot *)) +
                                   (g->n_entries + 1) * sizeof g->entries[0]);
     return KL_OK;
 }
@@ -570,7 +570,7 @@ const struct kl_gguf_tensor *kl_gguf_tensor(const struct kl_gguf *g, const char 
     if (g->n_tensors == 0)
         return NULL;
     struct slot *const *found =
-        bsearch(&key, g->by_name, g->n_tensors, sizeof g->by_name[0], compare_names);
+        bsearch(&key, g->by_name, g->n_tensors, sizeof(struct slot *), compare_names);
     return found != NULL ? &(*found)->tensor : NULL;
 }
 
@@ -612,7 +612,7 @@ static bool integer_of(const struct entry *entry, bool *negative, uint64_t *magn
         break;
     case KL_GGUF_I8:
         kl_read_u8(&r, &u8);
-        value = (int8_t)u8;
+        value = u8 < 128 ? u8 : u8 - 256;
         break;
     case KL_GGUF_U16:
         kl_read_u16(&r, &u16);

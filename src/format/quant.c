@@ -214,7 +214,7 @@ static void dequantize_q4_k(const void *blocks, size_t n_blocks, float *out)
         uint8_t scale[8], minimum[8];
         unpack_scales(p + 4, scale, minimum);
         for (int sub = 0; sub < 8; sub++) {
-            const uint8_t *low = p + 16 + sub / 2 * 32;
+            const uint8_t *low = p + 16 + (size_t)(sub / 2) * 32;
             int shift = sub % 2 * 4;
             float d = load_f16(p) * (float)scale[sub];
             float m = load_f16(p + 2) * (float)minimum[sub];
@@ -234,7 +234,7 @@ static void dequantize_q5_k(const void *blocks, size_t n_blocks, float *out)
         unpack_scales(p + 4, scale, minimum);
         const uint8_t *high = p + 16;
         for (int sub = 0; sub < 8; sub++) {
-            const uint8_t *low = p + 48 + sub / 2 * 32;
+            const uint8_t *low = p + 48 + (size_t)(sub / 2) * 32;
             int shift = sub % 2 * 4;
             float d = load_f16(p) * (float)scale[sub];
             float m = load_f16(p + 2) * (float)minimum[sub];
