@@ -33,17 +33,20 @@ SANITIZER_REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "ru
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--tiny-only",
-        action="store_true",
-        help="only tests that do without the real model (for sanitizer builds, which are slow)",
+        "--without",
+        action="append",
+        default=[],
+        metavar="FIXTURE",
+        help="leave out the tests that need this fixture: `--without model_path` those of the real"
+        " model, which sanitizer builds are too slow for",
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--tiny-only"):
-        real = [i for i in items if {"model_path", "server"} & set(i.fixturenames)]
-        config.hook.pytest_deselected(items=real)
-        items[:] = [i for i in items if i not in real]
+    without = set(config.getoption("--without"))
+    left_out = [i for i in items if without & set(i.fixturenames)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [i for i in items if i not in left_out]
 
 
 def cache_dir():
