@@ -59,18 +59,6 @@ static void show_packing(void *context, uint64_t done, uint64_t total)
     kl_progress_update(context, done, total);
 }
 
-/* Where packed weights are kept; NULL (packed in memory at each start) where nothing can be
- * written. */
-static const char *packed_directory(char *path)
-{
-    struct kl_error err;
-    if (kl_cache_path("packed", path, PATH_MAX, &err) == KL_OK &&
-        kl_make_directories(path, &err) == KL_OK)
-        return path;
-    kl_warning("%s; the weights are prepared in memory at each start", err.text);
-    return NULL;
-}
-
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
                                  struct kl_error *err)
 {
@@ -84,8 +72,11 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     uint64_t start = kl_now_ns();
     char directory[PATH_MAX];
     struct kl_progress progress;
+    bool cache = kl_cache_path("packed", directory, sizeof directory, err) == KL_OK;
+    if (!cache)
+        kl_warning("%s; the weights are prepared in memory at each start", err->text);
     struct kl_model_options options = {.kernels = kernels,
-                                       .packed_dir = packed_directory(directory),
+                                       .packed_dir = cache ? directory : NULL,
                                        .progress = show_packing,
                                        .progress_context = &progress};
     kl_progress_begin(&progress, "Preparing the weights");
@@ -104,9 +95,9 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     }
     kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
             kl_seconds_since(start),
-            !packed_now                  ? "mapped"
-            : options.packed_dir == NULL ? "prepared in memory"
-                                         : "prepared, and kept for the next start",
+            !packed_now                    ? "mapped"
+            : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
+                                           : "prepared in memory",
             config->architecture, config->n_layers, config->n_embd,
             kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, size, sizeof size));
     return KL_OK;

@@ -103,6 +103,11 @@ const struct kl_config *kl_model_config(const struct kl_model *m)
     return &m->config;
 }
 
+bool kl_model_is_mapped(const struct kl_model *m)
+{
+    return m->weights.memory == NULL;
+}
+
 const struct kl_kernels *kl_model_kernels(const struct kl_model *m)
 {
     return m->kernels;

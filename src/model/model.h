@@ -51,6 +51,8 @@ enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_o
 void kl_model_close(struct kl_model *model);
 
 const struct kl_config *kl_model_config(const struct kl_model *model);
+/* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room). */
+bool kl_model_is_mapped(const struct kl_model *model);
 const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
 /* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token
  * (without the head) and of the head: for GB/s and GMAC/s. */

@@ -333,8 +333,8 @@ enum kl_status kl_weights_load(struct kl_weights *w, const struct kl_model_optio
         struct kl_error why = {0};
         if (load_from_file(w, options, &why) == KL_OK)
             return KL_OK;
-        kl_warning("packed weights can not be kept, so they are packed into memory at each start "
-                   "(%llu MB more of it): %s",
+        kl_warning("the prepared weights can not be kept, so they are prepared in memory at each "
+                   "start (%llu MB of it): %s",
                    (unsigned long long)(kl_weights_bytes(w) / 1000000), why.text);
     }
     return pack_to_memory(w, options, err);

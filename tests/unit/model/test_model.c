@@ -336,6 +336,7 @@ static void test_packed_in_memory(void **state)
     const char *const dirs[] = {NULL, "/proc/kinglet"};
     for (size_t i = 0; i < 2; i++) {
         model = open_model(kl_kernels_at(0), dirs[i]);
+        assert_false(kl_model_is_mapped(model));
         float *found = logits_of(model, 1, 25, 0);
         assert_memory_equal(found, expected, bytes);
         free(found);
