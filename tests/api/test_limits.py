@@ -1,5 +1,6 @@
 """What is too large, too deep or too much is refused, with the status that says so."""
 
+import os
 import time
 
 import pytest
@@ -172,8 +173,6 @@ def test_nothing_leaks(tiny, endless):
     """Descriptors and memory after many requests that ended in each way."""
 
     def descriptors():
-        import os
-
         return len(os.listdir(f"/proc/{tiny.pid}/fd"))
 
     def round_of_requests():

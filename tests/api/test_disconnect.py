@@ -1,0 +1,118 @@
+"""A client that leaves stops costing anything, wherever its request is."""
+
+import socket
+import time
+
+import pytest
+from api_client import CHAT, Connection, get, health, wait_until
+
+# 50 ms is the promise; the rest is for asking, and for a busy machine
+SOON = 0.5
+STORY = [{"role": "user", "content": "Tell me a very long story about a lighthouse."}]
+LONG_PROMPT = [{"role": "user", "content": "word and " * 1800}]
+
+
+def fin(c):
+    c.socket.close()
+
+
+def half_close(c):
+    c.socket.shutdown(socket.SHUT_WR)
+
+
+def pipelined_fin(c):
+    """Unread bytes in front of the end."""
+    c.send("GET", "/health")
+    time.sleep(0.05)
+    c.socket.close()
+
+
+WAYS = [fin, Connection.reset, half_close, pipelined_fin]
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_in_decode(tiny, endless, cancelled, streamed, leave):
+    with Connection(tiny) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": streamed, "max_tokens": -1, "n": 4})
+        if streamed:
+            c.read_head()
+            next(c.chunks())
+        wait_until(lambda: health(tiny)["running"] > 0, 5, "it does not begin")
+        leave(c)
+        wait_until(lambda: health(tiny)["running"] == 0, SOON + 1, "it still runs")
+        assert cancelled() == 4
+
+
+@pytest.fixture(scope="module")
+def one_place(server_factory, model_path):
+    server = server_factory("--offline", "--parallel", 1, "--queue", 2, model=model_path)
+    yield server
+    server.end()
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("stage", ["prefill", "decode"])
+def test_in_a_long_answer(one_place, stage, streamed, leave):
+    messages = LONG_PROMPT if stage == "prefill" else STORY
+    before = health(one_place)
+    with Connection(one_place) as c:
+        c.send("POST", CHAT, {"messages": messages, "stream": streamed, "max_tokens": -1})
+        wait_until(lambda: health(one_place)["running"] == 1, 5, "it does not begin")
+        time.sleep(0.3 if stage == "prefill" else 2)
+        leave(c)
+        wait_until(lambda: health(one_place)["running"] == 0, SOON, "it still runs")
+    after = health(one_place)
+    assert after["requests_cancelled"] == before["requests_cancelled"] + 1
+    assert after["kv_cache_size"] == before["kv_cache_size"]
+    if stage == "prefill":
+        assert after["answer_tokens"] == before["answer_tokens"]
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("streamed", [True, False])
+def test_in_the_queue(one_place, streamed, leave):
+    with Connection(one_place) as running, Connection(one_place) as waiting:
+        running.send("POST", CHAT, {"messages": LONG_PROMPT, "stream": True, "max_tokens": 1})
+        running.read_head()
+        waiting.send("POST", CHAT, {"messages": LONG_PROMPT, "stream": streamed, "max_tokens": 1})
+        wait_until(lambda: health(one_place)["queued"] == 1, 5, "it does not wait")
+        leave(waiting)
+        wait_until(lambda: health(one_place)["queued"] == 0, SOON, "it still waits")
+        assert health(one_place)["running"] == 1
+    wait_until(lambda: health(one_place)["running"] == 0, SOON, "it still runs")
+
+
+def test_pipelined_bytes_cost_nothing(one_place):
+    """While an answer is made, what the client sends for later lies still."""
+
+    def cpu_seconds():
+        with open(f"/proc/{one_place.pid}/task/{one_place.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    with Connection(one_place) as c:
+        c.send("POST", CHAT, {"messages": LONG_PROMPT, "max_tokens": 1})
+        c.send("GET", "/health")
+        time.sleep(0.2)
+        before = cpu_seconds()
+        time.sleep(2)
+        assert cpu_seconds() - before < 0.3  # of the network thread
+    wait_until(lambda: health(one_place)["running"] == 0, SOON, "it still runs")
+
+
+def test_many(tiny, endless, cancelled):
+    """Requests abandoned at every moment of their life; then the server is as before."""
+    for i in range(150):
+        with Connection(tiny) as c:
+            body = {"messages": endless, "stream": i % 3 > 0, "max_tokens": -1, "n": 1 + i % 4}
+            c.send("POST", CHAT, body)
+            time.sleep(0.0007 * (i % 7))
+            if i % 2:
+                c.reset()
+    wait_until(
+        lambda: health(tiny)["running"] + health(tiny)["queued"] == 0, 10, "some still run"
+    )  # fmt: skip
+    assert cancelled() > 50
+    assert get(tiny, "/health").json()["kv_cache_size"] == 0

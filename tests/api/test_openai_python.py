@@ -1,0 +1,124 @@
+"""The real openai package for Python."""
+
+import openai
+import pytest
+from api_client import Connection, HELLO, health, wait_until
+
+FACTS = [
+    {"role": "system", "content": "Answer briefly."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
+
+
+@pytest.fixture
+def client(server):
+    with openai.OpenAI(base_url=server.base_url + "/v1", api_key="none", max_retries=0) as c:
+        yield c
+
+
+def test_models(client):
+    (model,) = client.models.list().data
+    assert client.models.retrieve(model.id).id == model.id
+
+
+def test_completion(client):
+    model = client.models.list().data[0].id
+    found = client.chat.completions.create(model=model, messages=FACTS, max_tokens=24)
+    assert "Paris" in found.choices[0].message.content
+    assert found.choices[0].finish_reason in ("stop", "length")
+    assert found.usage.total_tokens == found.usage.prompt_tokens + found.usage.completion_tokens
+
+
+@pytest.mark.parametrize("base", ["", "/", "/v1/"])
+def test_other_base_urls(server, base):
+    with openai.OpenAI(base_url=server.base_url + base, api_key="none") as client:
+        found = client.chat.completions.create(model="default", messages=FACTS, max_tokens=2)
+        assert found.usage.completion_tokens == 2
+
+
+def test_stream(client):
+    fields = {"model": "default", "messages": FACTS, "max_tokens": 24}
+    whole = client.chat.completions.create(**fields)
+    chunks = list(
+        client.chat.completions.create(
+            **fields, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert len({c.id for c in chunks}) == 1 and len({c.created for c in chunks}) == 1
+    assert chunks[-1].usage == whole.usage and not chunks[-1].choices
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_stream_helper(client):
+    """It drops chunks whose object is not exactly right, and checks the events' order."""
+    with client.chat.completions.stream(model="default", messages=FACTS, max_tokens=24) as events:
+        deltas = [e.delta for e in events if e.type == "content.delta"]
+        final = events.get_final_completion()
+    assert len(deltas) > 2
+    assert "".join(deltas) == final.choices[0].message.content
+
+
+def test_a_stream_with_comments(server, client):
+    """A long prompt: comments come before the text, which some versions stumble over."""
+    messages = [{"role": "user", "content": "Repeat: " + "na " * 300}]
+    chunks = list(
+        client.chat.completions.create(
+            model="default", messages=messages, max_tokens=3, stream=True
+        )
+    )
+    assert sum(bool(c.choices[0].delta.content) for c in chunks) == 3
+
+
+def test_closing_a_stream_ends_the_work(server, client):
+    before = health(server)["requests_cancelled"]
+    events = client.chat.completions.create(
+        model="default", messages=HELLO, max_tokens=-1, stream=True, temperature=1.5, seed=1,
+        extra_body={"min_p": 0.01},
+    )  # fmt: skip
+    next(iter(events))
+    events.close()
+    wait_until(lambda: health(server)["running"] == 0, 2, "it still runs")
+    assert health(server)["requests_cancelled"] == before + 1
+
+
+def test_errors(client):
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(model="gpt-4o", messages=HELLO)
+    assert caught.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="default", messages=HELLO, temperature=9)
+    assert caught.value.param == "temperature"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model="default", messages=[{"role": "user", "content": "word " * 9000}], stream=True
+        )
+    assert caught.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(
+            model="default", messages=HELLO, response_format={"type": "json_object"}
+        )
+
+
+def test_keys(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("the-right-key\n")
+    keys.chmod(0o600)
+    url = start_server("--offline", "--api-key-file", keys).base_url + "/v1"
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=url, api_key="a-wrong-key").models.list()
+    assert openai.OpenAI(base_url=url, api_key="the-right-key").models.list().data
+
+
+def test_it_retries_a_full_queue(tight, endless):
+    """429 and its Retry-After: the client comes again by itself, and then there is room."""
+    client = openai.OpenAI(base_url=tight.base_url + "/v1", api_key="none", max_retries=8)
+    with Connection(tight) as one, Connection(tight) as two:
+        for c in (one, two):
+            body = {"messages": endless, "stream": True, "max_tokens": -1}
+            c.send("POST", "/v1/chat/completions", body)
+            c.read_head()
+        found = client.chat.completions.create(model="default", messages=HELLO, max_tokens=2)
+    assert found.usage.completion_tokens == 2
+    assert health(tight)["requests_refused"] > 0

@@ -1,0 +1,79 @@
+"""SIGTERM and SIGINT: no new requests, running answers may finish, then the program ends well."""
+
+import json
+import signal
+import socket
+import time
+
+import pytest
+from api_client import CHAT, Connection, HELLO, post
+
+STORY = [{"role": "user", "content": "Tell me a very long story about a lighthouse."}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle(start_server, number):
+    server = start_server("--offline")
+    with Connection(server) as kept_alive:
+        kept_alive.send("POST", CHAT, {"messages": HELLO, "max_tokens": 1})
+        assert kept_alive.read().status == 200
+        began = time.monotonic()
+        server.process.send_signal(number)
+        assert server.process.wait(5) == 0
+        assert time.monotonic() - began < 3
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+def test_a_short_answer_is_finished(start_server, model_path):
+    server = start_server("--offline", model=model_path)
+    with Connection(server) as running, Connection(server) as idle:
+        idle.send("GET", "/health")
+        assert idle.read().json()["status"] == "ok"
+        running.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": 24})
+        running.read_head()
+        next(running.chunks())
+        server.process.terminate()
+        time.sleep(0.1)
+        # a connection that is open hears that it is over; there are no new ones
+        idle.send("POST", CHAT, {"messages": HELLO})
+        refused = idle.read()
+        assert refused.status == 503 and refused.error["code"] == "stopping"
+        assert refused.headers["connection"] == "close"
+        with pytest.raises(OSError):
+            post(server, CHAT, {"messages": HELLO})
+        body = b"".join(data for _, data in running.chunks())
+    assert b'"finish_reason":"length"' in body and body.endswith(b"data: [DONE]\n\n")
+    assert b'"error"' not in body
+    assert server.process.wait(5) == 0
+
+
+def test_a_long_answer_is_cut(start_server, model_path):
+    server = start_server("--offline", model=model_path)
+    with Connection(server) as streamed, Connection(server) as whole:
+        streamed.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": -1})
+        streamed.read_head()
+        whole.send("POST", CHAT, {"messages": STORY, "max_tokens": -1})
+        next(streamed.chunks())
+        began = time.monotonic()
+        server.process.terminate()
+        body = b"".join(data for _, data in streamed.chunks())
+        events = [e for e in body.decode().split("\n\n") if e]
+        assert events[-1] == "data: [DONE]"
+        error = json.loads(events[-2].removeprefix("data: "))["error"]
+        assert error["code"] == "stopping"
+        assert whole.read().status == 503
+        assert server.process.wait(10) == 0
+        assert 4 < time.monotonic() - began < 15
+
+
+def test_a_second_signal_ends_at_once(start_server, model_path):
+    server = start_server("--offline", model=model_path)
+    with Connection(server) as c:
+        c.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": -1})
+        c.read_head()
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(3) == 0

@@ -1,0 +1,124 @@
+"""A stream is real: its pieces come when they are made, and nobody waits in silence."""
+
+import statistics
+import threading
+import time
+
+import pytest
+from api_client import CHAT, Connection, Stream, complete, stream
+
+STORY = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
+LONG_PROMPT = [{"role": "user", "content": "Summarise this: " + "the quick brown fox. " * 120}]
+
+
+def check_pieces(s, tokens):
+    times = [at for at, _ in s.texts()]
+    reads = len(set(times))  # texts that one recv() brought have one time
+    assert reads >= 0.7 * tokens, f"{tokens} tokens in {reads} reads"
+    # spread over the time of the generation: not all at its end, none kept back to the next
+    span = times[-1] - times[0]
+    middle = times[len(times) // 2] - times[0]
+    assert 0.2 * span < middle < 0.8 * span
+    gaps = [b - a for a, b in zip(times, times[1:])]
+    assert statistics.median(gaps) > 0.2 * span / tokens
+
+
+def test_pieces_come_one_by_one(server):
+    s = stream(server, STORY, max_tokens=48, stream_options={"include_usage": True})
+    check_pieces(s, s.chunks[-1]["usage"]["completion_tokens"])
+
+
+def test_pieces_come_one_by_one_from_the_native_route(server):
+    check_pieces(Stream(server, "/chat", {"messages": STORY, "max_new_tokens": 48}), 48)
+
+
+def test_each_piece_is_its_own_chunk(server):
+    s = Stream(server, "/chat", {"messages": STORY, "max_new_tokens": 20})
+    texts = [data for _, data in s.pieces if data.startswith(b'data: {"text"')]
+    assert len(texts) == 20
+    assert all(data.count(b"\n\n") == 1 and data.endswith(b"\n\n") for data in texts)
+
+
+def test_headers_come_before_the_prompt_is_read(server):
+    s = stream(server, LONG_PROMPT, max_tokens=2)
+    first_text = s.texts()[0][0]
+    assert s.head_time - s.began < 0.1 + 0.1 * (first_text - s.began)
+    # the role chunk comes with them
+    assert s.events[0][0] - s.began < 0.2 + 0.1 * (first_text - s.began)
+
+
+def test_a_sign_of_life_every_second(server):
+    s = stream(server, LONG_PROMPT, max_tokens=2)
+    first_text = s.texts()[0][0]
+    assert first_text - s.began > 2, "the prompt is too short to say anything"
+    progress = [c for _, c in s.comments if c.startswith("prefill ")]
+    percents = [float(c.split()[1].rstrip("%")) for c in progress]
+    assert len(percents) >= 2 and percents == sorted(percents)
+    assert 0 <= percents[0] and percents[-1] <= 100
+    times = [s.began] + [at for at, _ in s.pieces]
+    # a second by the contract, and what a busy machine may add
+    assert max(b - a for a, b in zip(times, times[1:])) < 2
+
+
+def test_the_place_in_the_queue(start_server, model_path):
+    server = start_server("--offline", "--parallel", 1, "--queue", 2, model=model_path)
+    with Connection(server) as first, Connection(server) as second, Connection(server) as third:
+        for c in (first, second, third):
+            began = time.monotonic()
+            c.send("POST", CHAT, {"messages": LONG_PROMPT, "stream": True, "max_tokens": 1})
+            assert c.read_head()[0] == 200
+            assert time.monotonic() - began < 0.5
+        comments, times = [], [time.monotonic()]
+        for at, data in third.chunks():
+            times.append(at)
+            if data.startswith(b": "):
+                comments.append(data.decode().split(",")[0].strip(": \n"))
+            if any(c.startswith("prefill") for c in comments):
+                break
+        assert comments[0] == "queue 2" and "queue 1" in comments
+        assert comments.index("queue 1") > 0 and comments[-1].startswith("prefill")
+        assert max(b - a for a, b in zip(times, times[1:])) < 2
+
+
+@pytest.mark.parametrize("path", [CHAT, "/chat"])
+def test_comments_end_no_event(server, path):
+    """A comment is one line, without a blank line after it; there are no id: or retry: lines."""
+    s = Stream(server, path, {"messages": LONG_PROMPT, "stream": True, "max_tokens": 2,
+                              "max_new_tokens": 2})  # fmt: skip
+    assert s.comments
+    for line in s.raw.split(b"\n"):
+        assert line == b"" or line.startswith((b": ", b"data: "))
+    assert b"\n\n\n" not in s.raw
+    for before, after in zip(s.raw.split(b"\n"), s.raw.split(b"\n")[1:]):
+        assert not (before.startswith(b":") and after == b"")
+
+
+def test_others_go_on_while_one_is_read(server):
+    """A long prompt does not stop a stream that runs."""
+    with Connection(server) as c:
+        c.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": 60})
+        c.read_head()
+        pieces = c.chunks()
+        for _ in range(5):
+            next(pieces)
+        with Connection(server) as other:
+            other.send("POST", CHAT, {"messages": LONG_PROMPT, "max_tokens": 1})
+            texts = sum(b'"content":"' in data for _, data in pieces)
+            assert texts > 40
+            assert other.read().status == 200
+
+
+def test_several_at_once_say_what_each_says_alone(server):
+    questions = [[{"role": "user", "content": f"What is {n} plus {n}?"}] for n in (2, 30, 400)]
+    alone = [complete(server, q, max_tokens=16)["choices"] for q in questions]
+    together = [None] * len(questions)
+
+    def run(i):
+        together[i] = complete(server, questions[i], max_tokens=16)["choices"]
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(questions))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert together == alone
