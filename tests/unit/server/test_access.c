@@ -1,0 +1,200 @@
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/access.h"
+
+static struct sockaddr_storage address(const char *text)
+{
+    struct sockaddr_storage out = {0};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&out;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out;
+    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
+        out.ss_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
+        out.ss_family = AF_INET6;
+    assert_int_not_equal(out.ss_family, 0);
+    return out;
+}
+
+static void test_split_authority(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text, *host, *port; /* host NULL: not an authority */
+    } cases[] = {
+        {"localhost", "localhost", ""},
+        {"LocalHost:80", "localhost", "80"},
+        {"box.lan.", "box.lan", ""},
+        {"1.2.3.4:65535", "1.2.3.4", "65535"},
+        {"[::1]", "::1", ""},
+        {"[FE80::1]:7860", "fe80::1", "7860"},
+        {"a:", "a", ""},
+        {"", NULL, NULL},
+        {":80", NULL, NULL},
+        {"[::1", NULL, NULL},
+        {"[::1]x", NULL, NULL},
+        {"[]", NULL, NULL},
+        {"a:b", NULL, NULL},
+        {"a:123456", NULL, NULL},
+        {"a b", NULL, NULL},
+        {"a@b", NULL, NULL},
+        {"a/b", NULL, NULL},
+        {"a\\b", NULL, NULL},
+        {"a?b", NULL, NULL},
+        {"a#b", NULL, NULL},
+        {"a\x7f", NULL, NULL},
+        {"\xe4\xbd\xa0", NULL, NULL},
+        {"a:1:2", NULL, NULL},
+        {"::1", NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char host[32], port[6];
+        bool ok = kl_split_authority(cases[i].text, host, sizeof host, port);
+        assert_int_equal(ok, cases[i].host != NULL);
+        if (ok) {
+            assert_string_equal(host, cases[i].host);
+            assert_string_equal(port, cases[i].port);
+        }
+    }
+    char small[4], port[6];
+    assert_true(kl_split_authority("abc", small, sizeof small, port));
+    assert_false(kl_split_authority("abcd", small, sizeof small, port));
+}
+
+static void test_hosts(void **state)
+{
+    (void)state;
+    const char *const names[] = {"Box.lan", "fd00::7"};
+    struct kl_access access;
+    struct kl_error err;
+    assert_int_equal(kl_access_init(&access, "192.168.1.5", names, 2, NULL, 0, &err), KL_OK);
+    struct sockaddr_storage local = address("10.0.0.7");
+    const struct sockaddr *own = (const struct sockaddr *)&local;
+    const char *const good[] = {"localhost",   "LOCALHOST:1",   "127.0.0.1",         "127.9.9.9",
+                                "[::1]:80",    "10.0.0.7:7860", "[::ffff:10.0.0.7]", "box.LAN.:80",
+                                "192.168.1.5", "[fd00::7]",     "[fd00:0::7]:1"};
+    const char *const bad[] = {"evil",           "box.lan.evil", "xbox.lan",  "10.0.0.8",
+                               "[::2]",          "0.0.0.0",      "[::]",      "",
+                               "localhost@evil", "8.8.8.8",      "2130706433"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        /* a literal that is written in another way than the configured one is not looked up */
+        bool other_form = strcmp(good[i], "[fd00:0::7]:1") == 0;
+        assert_int_equal(kl_host_allowed(&access, good[i], own), !other_form);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(kl_host_allowed(&access, bad[i], own));
+
+    /* the same IPv4 address, on a socket of both families */
+    local = address("::ffff:10.0.0.7");
+    assert_true(kl_host_allowed(&access, "10.0.0.7", own));
+    assert_false(kl_host_allowed(&access, "10.0.0.8", own));
+    kl_access_release(&access);
+}
+
+static void test_origins(void **state)
+{
+    (void)state;
+    assert_true(kl_origin_is_own("http://localhost:7860", "localhost:7860"));
+    assert_true(kl_origin_is_own("HTTP://LocalHost:7860", "localhost:7860"));
+    assert_true(kl_origin_is_own("http://box.lan", "box.lan"));
+    assert_true(kl_origin_is_own("http://box.lan", "box.lan:80"));
+    assert_true(kl_origin_is_own("https://box.lan", "box.lan"));
+    assert_true(kl_origin_is_own("https://box.lan:443", "box.lan"));
+    assert_true(kl_origin_is_own("http://[::1]:7860", "[::1]:7860"));
+    assert_false(kl_origin_is_own("http://localhost", "localhost:7860"));
+    assert_false(kl_origin_is_own("http://localhost:7861", "localhost:7860"));
+    assert_false(kl_origin_is_own("http://127.0.0.1:7860", "localhost:7860"));
+    assert_false(kl_origin_is_own("http://localhost.evil:7860", "localhost:7860"));
+    assert_false(kl_origin_is_own("http://localhost:7860.evil", "localhost:7860"));
+    assert_false(kl_origin_is_own("null", "null"));
+    assert_false(kl_origin_is_own("", ""));
+    assert_false(kl_origin_is_own("file://", "localhost"));
+    assert_false(kl_origin_is_own("localhost:7860", "localhost:7860"));
+}
+
+static void test_fetch_site(void **state)
+{
+    (void)state;
+    assert_true(kl_fetch_site_allowed(NULL));
+    assert_true(kl_fetch_site_allowed("same-origin"));
+    assert_true(kl_fetch_site_allowed("none"));
+    assert_false(kl_fetch_site_allowed("same-site"));
+    assert_false(kl_fetch_site_allowed("cross-site"));
+    assert_false(kl_fetch_site_allowed(""));
+}
+
+static void test_keys(void **state)
+{
+    (void)state;
+    const char *const keys[] = {"first", "second key", "third"};
+    struct kl_access access;
+    struct kl_error err;
+    assert_int_equal(kl_access_init(&access, "127.0.0.1", NULL, 0, keys, 3, &err), KL_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(kl_key_allowed(&access, keys[i]));
+    const char *const wrong[] = {NULL, "", "firs", "first ", "FIRST", "second", "firstsecond key"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_false(kl_key_allowed(&access, wrong[i]));
+    kl_access_release(&access);
+
+    /* no keys: everybody */
+    assert_int_equal(kl_access_init(&access, "::1", NULL, 0, NULL, 0, &err), KL_OK);
+    assert_true(kl_key_allowed(&access, NULL));
+    assert_true(kl_key_allowed(&access, "anything"));
+    kl_access_release(&access);
+
+    const char *const empty[] = {"good", ""};
+    assert_int_equal(kl_access_init(&access, "::1", NULL, 0, empty, 2, &err), KL_ERR_INVALID);
+    const char *const host[] = {"not a name"};
+    assert_int_equal(kl_access_init(&access, "::1", host, 1, NULL, 0, &err), KL_ERR_INVALID);
+    assert_non_null(strstr(err.text, "not a name"));
+}
+
+static void test_bearer(void **state)
+{
+    (void)state;
+    assert_string_equal(kl_bearer_key("Bearer abc"), "abc");
+    assert_string_equal(kl_bearer_key("bearer  abc"), "abc");
+    assert_string_equal(kl_bearer_key("Bearer "), "");
+    assert_null(kl_bearer_key("Basic abc"));
+    assert_null(kl_bearer_key("Bearerabc"));
+    assert_null(kl_bearer_key(""));
+    assert_null(kl_bearer_key(NULL));
+}
+
+static void test_loopback(void **state)
+{
+    (void)state;
+    const char *const loopback[] = {"127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"};
+    const char *const other[] = {"0.0.0.0",   "::",      "10.0.0.1",
+                                 "128.0.0.1", "fe80::1", "::ffff:10.0.0.1"};
+    for (size_t i = 0; i < sizeof loopback / sizeof loopback[0]; i++) {
+        struct sockaddr_storage a = address(loopback[i]);
+        assert_true(kl_is_loopback((const struct sockaddr *)&a));
+    }
+    for (size_t i = 0; i < sizeof other / sizeof other[0]; i++) {
+        struct sockaddr_storage a = address(other[i]);
+        assert_false(kl_is_loopback((const struct sockaddr *)&a));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_split_authority),
+        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_fetch_site),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_bearer),
+        cmocka_unit_test(test_loopback),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,72 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/routes.h"
+
+static void test_paths(void **state)
+{
+    (void)state;
+    const char *const cases[][2] = {
+        {"/", "/"},
+        {"//", "/"},
+        {"/a/b", "/a/b"},
+        {"/a/b/", "/a/b"},
+        {"//a///b//", "/a/b"},
+        {"/a?b/c", "/a"},
+        {"/a#b", "/a"},
+        {"/a%20b%2Fc", "/a b/c"},
+        {"/%e4%bd%a0", "/\xe4\xbd\xa0"},
+        {"/%", "/%"},
+    };
+    char out[64];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_true(kl_route_path(cases[i][0], out, sizeof out));
+        assert_string_equal(out, cases[i][1]);
+    }
+    const char *const bad[] = {"", "a", "*", "?a", "/a%00b"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(kl_route_path(bad[i], out, sizeof out));
+    assert_true(kl_route_path("/34567", out, 7));
+    assert_false(kl_route_path("/345678", out, 7));
+}
+
+static void test_find(void **state)
+{
+    (void)state;
+    const struct kl_route *chat = kl_route_find("/v1/chat/completions");
+    assert_non_null(chat);
+    assert_ptr_equal(chat, kl_route_find("/chat/completions"));
+    assert_int_equal(chat->methods, KL_POST);
+    const struct kl_route *native = kl_route_find("/chat");
+    assert_non_null(native);
+    assert_ptr_not_equal(chat, native);
+    const struct kl_route *models = kl_route_find("/v1/models");
+    assert_non_null(models);
+    assert_ptr_equal(models, kl_route_find("/models"));
+    assert_ptr_equal(models, kl_route_find("/v1/models/vendor/name"));
+    assert_non_null(kl_route_find("/health"));
+    assert_non_null(kl_route_find("/"));
+    const char *const none[] = {"/v1",           "/v1/chat",  "/v1/health", "/chat/x",
+                                "/modelsx",      "/health/x", "/nothing",   "/chat/completions/x",
+                                "/../etc/passwd"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_null(kl_route_find(none[i]));
+    /* what costs something or tells something wants a key, where there are keys */
+    assert_int_equal(chat->flags & KL_ROUTE_OPEN, 0);
+    assert_int_equal(native->flags & KL_ROUTE_OPEN, 0);
+    assert_int_equal(models->flags & KL_ROUTE_OPEN, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_find),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
