@@ -71,8 +71,8 @@ enum kl_event_type {
     KL_EVENT_DONE     /* always the last one, exactly once */
 };
 
-/* Text that is longer (a very long token, and what was held back for a stop string) comes in several
- * events. */
+/* Text that is longer (a very long token, and what was held back for a stop string) comes in
+ * several events. */
 #define KL_EVENT_TEXT_SIZE (1024 + 1)
 
 struct kl_event {

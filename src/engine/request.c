@@ -7,10 +7,10 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 
-#define RING_SIZE (64 * 1024)
+#define RING_SIZE ((size_t)64 * 1024)
 /* What may wait to be shown: a token of 1 KiB, each byte of it replaced by U+FFFD, what a stop
  * string and an open code point held back. */
-#define PENDING_SIZE (4 * 1024)
+#define PENDING_SIZE ((size_t)4 * 1024)
 #define PIECE_SIZE   (KL_EVENT_TEXT_SIZE - 1)
 #define HEAD_SIZE    offsetof(struct kl_event, text)
 #define RECORD(text) (sizeof(uint32_t) + HEAD_SIZE + (text))
@@ -264,7 +264,7 @@ enum kl_answer kl_request_accept(struct kl_request *r, int32_t token, bool *sent
     bool found;
     enum kl_status status = push_text(r, ended ? -1 : token, ended || full, &withheld, &found);
     if (status != KL_OK) {
-        kl_fail(err, status, "token %d: its text does not fit into %d bytes", (int)token,
+        kl_fail(err, status, "token %d: its text does not fit into %zu bytes", (int)token,
                 PENDING_SIZE);
         return KL_ANSWER_FAILED;
     }
