@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/listener.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -126,14 +128,27 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
     event_add(server->accept_again, &pause);
 }
 
-/* A connection's input is bounded even where evhttp sets no bound (the line that begins a chunk).
- */
+/* evhttp sets no bound to the line that begins a chunk, nor to what comes while it answers. Cut
+ * off, the connection ends as if the client had left; with a reset, for he may still be sending. */
+static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *context)
+{
+    (void)info;
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    int fd = bufferevent_getfd(context);
+    if (evbuffer_get_length(input) > KL_HTTP_HARD_MAX_BODY + KL_HTTP_HARD_MAX_HEADER) {
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        shutdown(fd, SHUT_RDWR);
+    }
+}
+
 static struct bufferevent *new_bufferevent(struct event_base *base, void *context)
 {
     (void)context;
     struct bufferevent *b = bufferevent_socket_new(base, -1, 0);
-    if (b != NULL)
-        bufferevent_setwatermark(b, EV_READ, 0, KL_HTTP_HARD_MAX_BODY + KL_HTTP_HARD_MAX_HEADER);
+    if (b != NULL && evbuffer_add_cb(bufferevent_get_input(b), on_input, b) == NULL) {
+        bufferevent_free(b);
+        b = NULL; /* evhttp then makes one itself */
+    }
     return b;
 }
 

@@ -42,6 +42,26 @@ def test_chunked_body_size(tiny, chunk):
     assert get(tiny, "/health").status == 200
 
 
+def test_a_chunk_size_without_end(tiny):
+    with Connection(tiny) as c:
+        c.socket.sendall(b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
+                         b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+        with pytest.raises(OSError):
+            for _ in range(64):
+                c.socket.sendall(b"0" * MEGABYTE)
+    assert get(tiny, "/health").json()["resident_bytes"] < 500e6
+
+
+def test_a_flood_while_an_answer_is_made(tiny, endless, cancelled):
+    with Connection(tiny) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
+        c.read_head()
+        with pytest.raises(OSError):
+            for _ in range(64):
+                c.socket.sendall(b"x" * MEGABYTE)
+    wait_until(lambda: cancelled() == 4, 10, "its answers are still made")
+
+
 def test_header_size(tiny):
     assert get(tiny, "/health", {"X-Large": "a" * 15000}).status == 200
     reply = get(tiny, "/health", {"X-Large": "a" * 20000})
@@ -156,6 +176,18 @@ def test_a_reader_that_is_too_slow(tiny, endless, cancelled):
                 pass
         except ConnectionResetError:
             pass
+
+
+def test_a_reader_that_takes_nothing_at_all(tiny, endless):
+    """What is small enough to wait for him waits 30 s, then the connection is closed."""
+    before = len(os.listdir(f"/proc/{tiny.pid}/fd"))
+    with Connection(tiny, receive_buffer=4096) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
+        wait_until(lambda: health(tiny)["running"] == 1, 5, "it does not begin")
+        assert len(os.listdir(f"/proc/{tiny.pid}/fd")) > before
+        wait_until(
+            lambda: len(os.listdir(f"/proc/{tiny.pid}/fd")) <= before, 60, "it is still connected"
+        )
 
 
 def test_a_reader_that_is_a_bit_slow_gets_everything(tiny, endless):
