@@ -11,9 +11,11 @@
  * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
  * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
  *
- * One token reads the packed weights once and unpacks in registers. Several tokens unpack a panel
- * of one group into L1 first and run over it in tiles of up to 4 tokens: 4 int16 sums, 4 int32
- * sums, 4 float sums, the weights and the constants fill the 16 registers.
+ * One token reads the packed weights once and unpacks in registers. Several tokens unpack panels of
+ * two groups into L1 first and run over them in tiles of 2 groups x 4 tokens: a step of 4 columns
+ * is then 2 loads of weights and 4 broadcasts for 8 products, below the 2 loads a cycle that Zen
+ * and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the int32
+ * and float sums to the stack, where they are touched once in 8 steps.
  */
 #include <immintrin.h>
 #include <math.h>
@@ -441,47 +443,105 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
     return s;
 }
 
-/* `width` tokens (1..4, a constant) over a panel; q, scale and sums are those of the first token
- * at the panel's first block, y its 8 outputs. */
-INLINE void panel_tile(enum kl_quant type, const struct panel_block *panel, size_t n_blocks,
-                       const struct kl_activations *x, size_t token, size_t first_block, float *y,
-                       size_t y_stride, const int width)
+/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
+ * chains of sums into trees and loads everything first, which spills half of the registers: 80
+ * instead of 120 GMAC/s (SPEED.md). */
+#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
+
+/* What a tile works on: a constant number of groups and tokens, from `block` of the row on. */
+struct tile {
+    const struct panel_block *panel; /* [groups][KL_PANEL_BLOCKS] */
+    size_t n_blocks;
+    const struct kl_activations *x;
+    size_t token, first_block;
+    float *y; /* outputs of the token, first group */
+    size_t y_stride;
+};
+
+/* 4 columns of the tile's groups and tokens: step g of the block. */
+INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q, int g,
+                      const int groups, const int width, __m256i sum16[2][4], __m256i dot[2][4])
+{
+    const int steps = steps_in_16_bits(type);
+    __m256i columns[2], size[2];
+#pragma GCC unroll 2
+    for (int j = 0; j < groups; j++) {
+        const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
+        columns[j] = _mm256_loadu_si256((const __m256i *)block->q[g]);
+        KEEP_ORDER(columns[j]);
+        size[j] = type == KL_Q8_0 ? _mm256_abs_epi8(columns[j]) : columns[j];
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++) {
+        __m256i x = broadcast4(q + (size_t)i * t->x->k + 4 * g);
+        KEEP_ORDER(x);
+#pragma GCC unroll 2
+        for (int j = 0; j < groups; j++) {
+            __m256i signed_x = type == KL_Q8_0 ? _mm256_sign_epi8(x, columns[j]) : x;
+            __m256i p = _mm256_maddubs_epi16(size[j], signed_x);
+            sum16[j][i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[j][i], p);
+            KEEP_ORDER(sum16[j][i]);
+            if (g % steps != steps - 1)
+                continue;
+            const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
+            __m256i wide = widen(type, panel_scales(type, kl_layout(type), block), sum16[j][i], g);
+            dot[j][i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[j][i], wide);
+        }
+    }
+}
+
+INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
 {
     struct kl_layout l = kl_layout(type);
-    const int steps = steps_in_16_bits(type);
-    size_t row_blocks = x->k / KL_BLOCK;
-    const int8_t *q = x->q + token * x->k + first_block * KL_BLOCK;
-    const float *scale = x->scale + token * row_blocks + first_block;
-    const int16_t *sums = x->sum + 2 * (token * row_blocks + first_block);
+    size_t row_blocks = t->x->k / KL_BLOCK;
+    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
+    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
+    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
 
-    __m256 sum[4];
-    for (int t = 0; t < width; t++)
-        sum[t] = first_block == 0 ? _mm256_setzero_ps() : _mm256_loadu_ps(y + (size_t)t * y_stride);
-    for (size_t b = 0; b < n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
-        struct block_scales s = panel_scales(type, l, panel + b);
-        __m256i dot[4], sum16[4];
-#pragma GCC unroll 4
-        for (int t = 0; t < width; t++)
-            dot[t] = offset_of(type, s, sums + 2 * (size_t)t * row_blocks);
+    __m256 sum[2][4];
+    for (int j = 0; j < groups; j++)
+        for (int i = 0; i < width; i++)
+            sum[j][i] = t->first_block == 0
+                            ? _mm256_setzero_ps()
+                            : _mm256_loadu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES);
+    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+        __m256i sum16[2][4], dot[2][4];
 #pragma GCC unroll 8
-        for (int g = 0; g < 8; g++) {
-            __m256i columns = _mm256_loadu_si256((const __m256i *)panel[b].q[g]);
-            __m256i size = type == KL_Q8_0 ? _mm256_abs_epi8(columns) : columns;
+        for (int g = 0; g < 8; g++)
+            tile_step(type, t, b, q, g, groups, width, sum16, dot);
+#pragma GCC unroll 2
+        for (int j = 0; j < groups; j++) {
+            struct block_scales s =
+                panel_scales(type, l, t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
 #pragma GCC unroll 4
-            for (int t = 0; t < width; t++) {
-                __m256i p = multiply(type, size, columns, q + (size_t)t * x->k + 4 * g);
-                sum16[t] = g % steps == 0 ? p : _mm256_add_epi16(sum16[t], p);
-                if (g % steps == steps - 1)
-                    dot[t] = _mm256_add_epi32(dot[t], widen(type, s, sum16[t], g));
+            for (int i = 0; i < width; i++) {
+                const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
+                __m256i exact = _mm256_add_epi32(dot[j][i], offset_of(type, s, token_sums));
+                sum[j][i] =
+                    add_block(l, s, exact, scale[(size_t)i * row_blocks], token_sums, sum[j][i]);
             }
         }
-#pragma GCC unroll 4
-        for (int t = 0; t < width; t++)
-            sum[t] = add_block(l, s, dot[t], scale[(size_t)t * row_blocks],
-                               sums + 2 * (size_t)t * row_blocks, sum[t]);
     }
-    for (int t = 0; t < width; t++)
-        _mm256_storeu_ps(y + (size_t)t * y_stride, sum[t]);
+    for (int j = 0; j < groups; j++)
+        for (int i = 0; i < width; i++)
+            _mm256_storeu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES, sum[j][i]);
+}
+
+/* All tokens over the panels of `groups` groups. */
+INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
+{
+    float *y = t.y;
+    for (; t.token + 4 <= t.x->n; t.token += 4) {
+        t.y = y + t.token * t.y_stride;
+        panel_tile(type, &t, groups, 4);
+    }
+    t.y = y + t.token * t.y_stride;
+    if (t.x->n - t.token == 3)
+        panel_tile(type, &t, groups, 3);
+    else if (t.x->n - t.token == 2)
+        panel_tile(type, &t, groups, 2);
+    else if (t.x->n - t.token == 1)
+        panel_tile(type, &t, groups, 1);
 }
 
 INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
@@ -490,26 +550,31 @@ INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size
     struct kl_layout l = kl_layout(type);
     struct panel_block *panel = scratch;
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    for (size_t group = begin; group < end; group++) {
+    /* Q8_0 widens at every step: its int32 sums must stay in registers */
+    const size_t most = type == KL_Q8_0 ? 1 : KL_PANEL_GROUPS;
+    for (size_t group = begin; group < end; group += most) {
+        size_t groups = end - group < most ? 1 : most;
         for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
             size_t left = n_blocks - first;
             size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
-            for (size_t b = 0; b < n; b++) {
-                const uint8_t *header;
-                const uint8_t *block =
-                    kl_layout_block(l, w + group * group_bytes, first + b, &header);
-                unpack_block(type, l, header, block, panel + b);
+            for (size_t j = 0; j < groups; j++) {
+                for (size_t b = 0; b < n; b++) {
+                    const uint8_t *header;
+                    const uint8_t *block =
+                        kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
+                    unpack_block(type, l, header, block, panel + j * KL_PANEL_BLOCKS + b);
+                }
             }
-            size_t t = 0;
-            float *out = y + (group - begin) * KL_LANES;
-            for (; t + 4 <= x->n; t += 4)
-                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 4);
-            if (x->n - t == 3)
-                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 3);
-            else if (x->n - t == 2)
-                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 2);
-            else if (x->n - t == 1)
-                panel_tile(type, panel, n, x, t, first, out + t * y_stride, y_stride, 1);
+            struct tile t = {.panel = panel,
+                             .n_blocks = n,
+                             .x = x,
+                             .first_block = first,
+                             .y = y + (group - begin) * KL_LANES,
+                             .y_stride = y_stride};
+            if (most == 2 && groups == 2)
+                panel_tokens(type, t, 2);
+            else
+                panel_tokens(type, t, 1);
         }
     }
 }

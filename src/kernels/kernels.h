@@ -75,13 +75,14 @@ struct kl_kernels {
 /* One page of K and one of V in f32. */
 #define KL_ATTEND_SCRATCH(dim) ((size_t)(dim)*KL_KV_PAGE_TOKENS * 2 * sizeof(float))
 
-/* Kernels for more than one token unpack a panel of one group, KL_PANEL_BLOCKS blocks wide, and
- * run all tokens over it. A block takes 8 x 32 bytes, its scales and minima as floats, and Q6_K's
- * 16-bit scales: 32 blocks are 13 KiB, which leaves room in a 32 KiB L1 for 4 rows of
- * activations. */
+/* Kernels for more than one token unpack panels of KL_PANEL_GROUPS groups, KL_PANEL_BLOCKS blocks
+ * wide, and run all tokens over them. A block takes 8 x 32 bytes, its scales and minima as floats,
+ * and Q6_K's 16-bit scales: 2 x 32 blocks are 26 KiB, which leaves room in a 32 KiB L1 for 4 rows
+ * of activations. */
+#define KL_PANEL_GROUPS   2
 #define KL_PANEL_BLOCKS   32
 #define KL_PANEL_BYTES    (256 + 2 * 32 + 3 * 32)
-#define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_BLOCKS * KL_PANEL_BYTES)
+#define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_GROUPS * KL_PANEL_BLOCKS * KL_PANEL_BYTES)
 
 /* The best tier this CPU has, or the one called `name` ("scalar", "avx2"); "auto" is the best.
  * KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */
