@@ -114,6 +114,12 @@ need_model() {
     export KINGLET_TEST_MODEL=$user_cache/kinglet/models/$TEST_MODEL-q4_k_m.gguf
 }
 
+need_tiny_model() {
+    need python || return 1
+    export KINGLET_TEST_TINY_MODEL=$BUILD/tiny.gguf
+    "$VENV/bin/python" tests/tools/make_tiny_model.py "$KINGLET_TEST_TINY_MODEL"
+}
+
 declare -A done_needs
 need() {
     local n began=$SECONDS
@@ -162,13 +168,13 @@ part_structure() {
 }
 
 part_unit() {
-    need release python model && meson_test release
+    need release tiny_model model && meson_test release
 }
 
 # The unit tests, and the tests of the program that do with the tiny model.
 part_sanitize() {
     local code=0
-    need sanitizers python node_client || return 1
+    need sanitizers tiny_model node_client || return 1
     meson_test sanitize || code=1
     python_test sanitize sanitize-api --without model_path tests/api || code=1
     return $code
@@ -177,7 +183,7 @@ part_sanitize() {
 # Everything that has threads; but for answers of thousands of tokens, which take minutes here.
 part_tsan() {
     local code=0 names
-    need thread_sanitizer python node_client || return 1
+    need thread_sanitizer tiny_model node_client || return 1
     names=$(meson test -C "$BUILD/tsan" --no-rebuild --list 2>/dev/null |
         grep -oE '(base/(pool|ring)|engine/.*)$')
     # shellcheck disable=SC2086 # names has one word per test
@@ -187,19 +193,19 @@ part_tsan() {
 }
 
 part_fidelity() {
-    need release python model && python_test release fidelity tests/fidelity
+    need release tiny_model model && python_test release fidelity tests/fidelity
 }
 
 part_api() {
-    need release python node_client model && python_test release api tests/api
+    need release tiny_model model node_client && python_test release api tests/api
 }
 
 part_web() {
-    need release python model && python_test release web tests/web
+    need release tiny_model model && python_test release web tests/web
 }
 
 part_fuzz() {
-    need sanitizers python model && python_test sanitize fuzz tests/fuzz
+    need sanitizers tiny_model model && python_test sanitize fuzz tests/fuzz
 }
 
 # ---- the run --------------------------------------------------------------------------------------
