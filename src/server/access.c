@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -51,7 +52,7 @@ bool kl_split_authority(const char *authority, char *host, size_t host_size, cha
         return true;
     if (*rest != ':' || strlen(rest + 1) > 5)
         return false;
-    strcpy(port, rest + 1);
+    memcpy(port, rest + 1, strlen(rest + 1) + 1);
     return strspn(port, "0123456789") == strlen(port);
 }
 
@@ -73,9 +74,7 @@ enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
         char host[MAX_HOST], port[6], bracketed[MAX_HOST + 2];
         if (strchr(name, ':') != strrchr(name, ':') && name[0] != '[' && strlen(name) < MAX_HOST) {
             /* a bare IPv6 address, as --host takes it */
-            bracketed[0] = '[';
-            strcpy(bracketed + 1, name);
-            strcat(bracketed, "]");
+            snprintf(bracketed, sizeof bracketed, "[%s]", name);
             name = bracketed;
         }
         if (!kl_split_authority(name, host, sizeof host, port)) {

@@ -19,11 +19,11 @@
 #include "server/listen.h"
 #include "server/server_state.h"
 
-#define TICK_MS 250
+#define TICK_US 250000L
 /* After answers were cut at the end of a stop: for their last bytes to leave. */
 #define FLUSH_NS 500000000u
 /* Out of descriptors: how long nothing is accepted. */
-#define ACCEPT_PAUSE_MS 100
+#define ACCEPT_PAUSE_US 100000L
 
 /* ---- stopping -------------------------------------------------------------------------------- */
 
@@ -35,7 +35,7 @@ void kl_server_check_stopped(struct kl_server *server)
 
 void kl_server_start_tick(struct kl_server *server)
 {
-    const struct timeval period = {.tv_usec = TICK_MS * 1000};
+    const struct timeval period = {.tv_usec = TICK_US};
     if (!event_pending(server->tick, EV_TIMEOUT, NULL))
         event_add(server->tick, &period);
 }
@@ -122,7 +122,7 @@ static void on_accept_again(evutil_socket_t fd, short what, void *context)
 static void on_accept_error(struct evconnlistener *listener, void *context)
 {
     struct kl_server *server = context;
-    const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_US};
     kl_warning("a connection can not be accepted: %m");
     evconnlistener_disable(listener);
     event_add(server->accept_again, &pause);
