@@ -15,8 +15,7 @@ Usage: ./start.sh [OPTIONS OF kinglet serve]
 Builds kinglet, gets a model, and serves a chat page on http://127.0.0.1:7860.
 
   -m, --model NAME|FILE  another model: qwen2.5-0.5b-instruct (the default),
-                         qwen2.5-coder-0.5b-instruct, smollm2-135m-instruct,
-                         or a GGUF file
+                         qwen2.5-coder-0.5b-instruct, or a GGUF file
       --host ADDRESS     where to listen (127.0.0.1); any other address needs
                          --api-key-file FILE or --no-auth
   -p, --port N           the port (7860)
