@@ -96,15 +96,16 @@ static void resident_memory(uint64_t *all, uint64_t *own)
 static void log_memory_plan(const struct kl_loaded *l, struct kl_engine *engine)
 {
     struct kl_engine_stats stats;
-    char weights[32], token[32], most[32], all_text[32], own_text[32];
+    char weights[32], buffers[32], token[32], most[32], all_text[32], own_text[32];
     uint64_t all, own;
     kl_engine_stats(engine, &stats);
     resident_memory(&all, &own);
     size_t per_token = kl_kv_bytes_per_token(l->model);
     kl_info(
-        "memory: %s of weights; KV cache %s a token, grows with use up to %s for %zu tokens; "
-        "resident now %s, of which %s are not mapped files",
+        "memory: %s of weights; %s of buffers; KV cache %s a token, grows with use up to %s for "
+        "%zu tokens; resident now %s, of which %s are not mapped files",
         kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, weights, sizeof weights),
+        kl_format_bytes((double)stats.buffer_bytes, buffers, sizeof buffers),
         kl_format_bytes((double)per_token, token, sizeof token),
         kl_format_bytes((double)per_token * (double)stats.kv_max_tokens, most, sizeof most),
         stats.kv_max_tokens, kl_format_bytes((double)all, all_text, sizeof all_text),

@@ -472,6 +472,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
         .kv_max_tokens = kl_kv_cache_max_tokens(engine->cache),
+        .buffer_bytes = kl_forward_bytes(engine->forward) +
+                        options->parallel * engine->n_logits * sizeof *engine->logits,
     };
     /* signals are the main thread's business */
     sigset_t all, old;

@@ -120,6 +120,7 @@ struct kl_engine_stats {
     size_t running, queued;
     size_t parallel, queue_size, ctx_size;
     size_t kv_used_tokens, kv_max_tokens;
+    size_t buffer_bytes; /* of the forward pass and the logits: allocated once */
     /* by how they ended: stop or length, cancelled, error; refused: submits that found it full */
     uint64_t requests_finished, requests_cancelled, requests_failed, requests_refused;
     uint64_t prompt_tokens, answer_tokens; /* computed since the start */
