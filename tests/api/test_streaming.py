@@ -42,22 +42,35 @@ def test_each_piece_is_its_own_chunk(server):
 def test_headers_come_before_the_prompt_is_read(server):
     s = stream(server, LONG_PROMPT, max_tokens=2)
     first_text = s.texts()[0][0]
-    assert s.head_time - s.began < 0.1 + 0.1 * (first_text - s.began)
+    assert s.head_time - s.began < 0.5 * (first_text - s.began)
     # the role chunk comes with them
-    assert s.events[0][0] - s.began < 0.2 + 0.1 * (first_text - s.began)
+    assert s.events[0][0] - s.began < 0.5 * (first_text - s.began)
 
 
-def test_a_sign_of_life_every_second(server):
+def test_progress_while_the_prompt_is_read(server):
     s = stream(server, LONG_PROMPT, max_tokens=2)
-    first_text = s.texts()[0][0]
-    assert first_text - s.began > 2, "the prompt is too short to say anything"
     progress = [c for _, c in s.comments if c.startswith("prefill ")]
     percents = [float(c.split()[1].rstrip("%")) for c in progress]
     assert len(percents) >= 2 and percents == sorted(percents)
     assert 0 <= percents[0] and percents[-1] <= 100
-    times = [s.began] + [at for at, _ in s.pieces]
-    # a second by the contract, and what a busy machine may add
-    assert max(b - a for a, b in zip(times, times[1:])) < 2
+
+
+def test_a_sign_of_life_every_second(start_server, model_path):
+    """However long it waits: the first answer is as long as the context, and is given up here."""
+    server = start_server("--offline", "--parallel", 1, model=model_path)
+    question = {"messages": [{"role": "user", "content": "Count from 1 to 9999."}], "stream": True}
+    with Connection(server) as first, Connection(server) as second:
+        for c in (first, second):
+            c.send("POST", CHAT, {**question, "max_tokens": -1})
+            assert c.read_head()[0] == 200
+        times, comments = [time.monotonic()], 0
+        for at, data in second.chunks():
+            times.append(at)
+            comments += data.startswith(b": queue 1")
+            if comments == 4:
+                break
+        # a second by the contract, and what a busy machine may add
+        assert max(b - a for a, b in zip(times, times[1:])) < 2
 
 
 def test_the_place_in_the_queue(start_server, model_path):
