@@ -123,9 +123,10 @@ need_tiny_model() {
 
 declare -A done_needs
 need() {
-    local n began=$SECONDS
+    local n began
     for n in "$@"; do
         if [[ -z ${done_needs[$n]:-} ]]; then
+            began=$SECONDS
             "need_$n"
             done_needs[$n]=$?
             [[ $((SECONDS - began)) -lt 2 ]] || echo "    $n: $((SECONDS - began)) s"
