@@ -332,6 +332,8 @@ def test_interrupted_single_answer_ends_the_program(kinglet, model_path):
     process = subprocess.Popen(
         [kinglet, "chat", "-m", model_path, "Count from one to five hundred in words."],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        # a shell's background job, as a test run may be, ignores Ctrl-C and hands that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.read(5)
     process.send_signal(signal.SIGINT)
