@@ -111,11 +111,6 @@ void kl_forward_close(struct kl_forward *f)
     free(f);
 }
 
-size_t kl_forward_max_rows(const struct kl_forward *f)
-{
-    return f->max_rows;
-}
-
 size_t kl_forward_bytes(const struct kl_forward *f)
 {
     return f->bytes;

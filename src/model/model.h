@@ -112,7 +112,6 @@ struct kl_row {
 enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows, size_t n_rows,
                               bool (*stop)(void *context), void *context, struct kl_error *err);
 
-size_t kl_forward_max_rows(const struct kl_forward *forward);
 size_t kl_forward_bytes(const struct kl_forward *forward); /* memory it holds */
 
 #endif
