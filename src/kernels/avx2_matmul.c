@@ -1,0 +1,418 @@
+/*
+ * Matrix products of the AVX2 tier.
+ *
+ * 8 rows are 8 lanes. For a group of 4 columns, 32 bytes hold 4 weights of each row; one 4-byte
+ * broadcast of activations meets them in vpmaddubsw (unsigned weight x signed activation, pairs
+ * added in int16), and sums stay in int16 as long as they can not overflow:
+ *   4-bit weights: 15 * 127 * 2 = 3810 a step, 8 steps = 30480
+ *   5-bit weights: 31 * 127 * 2 = 7874 a step, 4 steps = 31496
+ *   6-bit weights: 63 * 127 * 2 = 16002 a step, 2 steps = 32004      (all below 32767)
+ * then vpmaddwd widens to int32 (with Q6_K's 8-bit scales as its other operand). Weights are kept
+ * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
+ * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
+ *
+ * One token reads the packed weights once and unpacks in registers. Several tokens unpack panels of
+ * two groups into L1 first and run over them in tiles of 2 groups x 4 tokens: a step of 4 columns
+ * is then 2 loads of weights and 4 broadcasts for 8 products, below the 2 loads a cycle that Zen
+ * and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the int32
+ * and float sums to the stack, where they are touched once in 8 steps.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/avx2.h"
+
+/* Eight rows of one block: what the integer sums are multiplied with. */
+struct block_scales {
+    __m256 d;
+    __m256 m;      /* where the type has a minimum: times the sum of the activations */
+    __m256i half0; /* Q6_K: int16, each row's scale of columns 0..15 in both of its places */
+    __m256i half1; /* columns 16..31 */
+    __m256i both;  /* and one of each: what the two sums of the activations meet */
+};
+
+INLINE __m256 load_f16(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+INLINE __m256 load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
+                                       const uint8_t *header, const uint8_t *block)
+{
+    struct block_scales s = {0};
+    if (type == KL_Q4_K || type == KL_Q5_K) {
+        s.d = _mm256_mul_ps(load_f16(header), load_u8(block));
+        s.m = _mm256_mul_ps(load_f16(header + 16), load_u8(block + 8));
+        s.m = _mm256_xor_ps(s.m, _mm256_set1_ps(-0.0f));
+    } else if (type == KL_Q6_K) {
+        const __m256i low = _mm256_set1_epi32(0xFFFF);
+        __m256i a = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)block));
+        __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 8)));
+        s.d = load_f16(header);
+        s.half0 = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(a, 16));
+        s.half1 = _mm256_or_si256(_mm256_and_si256(b, low), _mm256_slli_epi32(b, 16));
+        s.both = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(b, 16));
+    } else {
+        s.d = load_f16(block);
+        if (l.has_min)
+            s.m = load_f16(block + 16);
+    }
+    return s;
+}
+
+/* 4 columns of 8 rows as bytes; g is a constant after unrolling. */
+INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
+{
+    const uint8_t *p = block + l.nibbles;
+    if (type == KL_Q8_0)
+        return _mm256_loadu_si256((const __m256i *)(p + 32 * g));
+    __m256i q = _mm256_loadu_si256((const __m256i *)(p + g / 2 * 32));
+    if (g % 2 == 1)
+        q = _mm256_srli_epi16(q, 4);
+    q = _mm256_and_si256(q, _mm256_set1_epi8(0x0F));
+    if (l.bits == 0)
+        return q;
+
+    /* bring the upper bits of this group to bits 4 and 5 */
+    const uint8_t *upper = block + l.bits + (type == KL_Q6_K ? g / 4 * 32 : 0);
+    __m256i bits = _mm256_loadu_si256((const __m256i *)upper);
+    int from = type == KL_Q6_K ? g % 4 * 2 : g;
+    bits = from < 4 ? _mm256_slli_epi16(bits, 4 - from) : _mm256_srli_epi16(bits, from - 4);
+    bits = _mm256_and_si256(bits, _mm256_set1_epi8(type == KL_Q6_K ? 0x30 : 0x10));
+    return _mm256_or_si256(q, bits);
+}
+
+INLINE __m256i broadcast4(const void *p)
+{
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+
+/* What is subtracted from every weight, negated, as the factor of the activations' sums. */
+INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
+{
+    if (type == KL_Q4_0)
+        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-8));
+    if (type == KL_Q5_0)
+        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-16));
+    if (type == KL_Q6_K) {
+        __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
+        return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
+    }
+    return _mm256_setzero_si256();
+}
+
+/* How many steps of 4 columns may be added up in int16 (the head of this file). */
+INLINE int steps_in_16_bits(enum kl_quant type)
+{
+    return type == KL_Q8_0                                           ? 1
+           : type == KL_Q6_K                                         ? 2
+           : (type == KL_Q5_0 || type == KL_Q5_1 || type == KL_Q5_K) ? 4
+                                                                     : 8;
+}
+
+/* 4 columns of one token. w_signed: only for Q8_0, whose |w| is w. */
+INLINE __m256i multiply(enum kl_quant type, __m256i w, __m256i w_signed, const int8_t *q)
+{
+    __m256i x = broadcast4(q);
+    if (type == KL_Q8_0)
+        x = _mm256_sign_epi8(x, w_signed);
+    return _mm256_maddubs_epi16(w, x);
+}
+
+INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, int g)
+{
+    if (type == KL_Q6_K)
+        return _mm256_madd_epi16(sum16, g < 4 ? s.half0 : s.half1);
+    return _mm256_madd_epi16(sum16, _mm256_set1_epi16(1));
+}
+
+/* The one place where a block's integers become part of an output: every path ends here. */
+INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, float scale,
+                        const int16_t *sums, __m256 sum)
+{
+    __m256 factor = _mm256_mul_ps(s.d, _mm256_set1_ps(scale));
+    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), factor, sum);
+    if (l.has_min) {
+        float scaled_sum = scale * (float)(sums[0] + sums[1]);
+        sum = _mm256_fmadd_ps(s.m, _mm256_set1_ps(scaled_sum), sum);
+    }
+    return sum;
+}
+
+/* One token: the weights go by once. */
+INLINE void one_token(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+                      const struct kl_activations *x, float *y)
+{
+    struct kl_layout l = kl_layout(type);
+    const int steps = steps_in_16_bits(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t group = begin; group < end; group++) {
+        __m256 sum = _mm256_setzero_ps();
+        for (size_t b = 0; b < n_blocks; b++) {
+            const uint8_t *header;
+            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            struct block_scales s = load_scales(type, l, header, block);
+            const int8_t *q = x->q + b * KL_BLOCK;
+            __m256i dot = offset_of(type, s, x->sum + 2 * b), sum16 = _mm256_setzero_si256();
+#pragma GCC unroll 8
+            for (int g = 0; g < 8; g++) {
+                __m256i columns = load_columns(type, l, block, g);
+                __m256i size = type == KL_Q8_0 ? _mm256_abs_epi8(columns) : columns;
+                __m256i product = multiply(type, size, columns, q + 4 * g);
+                sum16 = g % steps == 0 ? product : _mm256_add_epi16(sum16, product);
+                if (g % steps == steps - 1)
+                    dot = _mm256_add_epi32(dot, widen(type, s, sum16, g));
+            }
+            sum = add_block(l, s, dot, x->scale[b], x->sum + 2 * b, sum);
+        }
+        _mm256_storeu_ps(y + (group - begin) * KL_LANES, sum);
+    }
+}
+
+/* A block of a panel: KL_PANEL_BYTES in scratch. */
+struct panel_block {
+    uint8_t q[8][32]; /* Q8_0: signed */
+    float d[8], m[8];
+    int16_t half0[16], half1[16], both[16];
+};
+_Static_assert(sizeof(struct panel_block) == KL_PANEL_BYTES, "KL_PANEL_BYTES");
+
+INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                         const uint8_t *block, struct panel_block *out)
+{
+    struct block_scales s = load_scales(type, l, header, block);
+    _mm256_storeu_ps(out->d, s.d);
+    if (l.has_min)
+        _mm256_storeu_ps(out->m, s.m);
+    if (type == KL_Q6_K) {
+        _mm256_storeu_si256((__m256i *)out->half0, s.half0);
+        _mm256_storeu_si256((__m256i *)out->half1, s.half1);
+        _mm256_storeu_si256((__m256i *)out->both, s.both);
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++)
+        _mm256_storeu_si256((__m256i *)out->q[g], load_columns(type, l, block, g));
+}
+
+INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
+                                        const struct panel_block *in)
+{
+    struct block_scales s = {0};
+    s.d = _mm256_loadu_ps(in->d);
+    if (l.has_min)
+        s.m = _mm256_loadu_ps(in->m);
+    if (type == KL_Q6_K) {
+        s.half0 = _mm256_loadu_si256((const __m256i *)in->half0);
+        s.half1 = _mm256_loadu_si256((const __m256i *)in->half1);
+        s.both = _mm256_loadu_si256((const __m256i *)in->both);
+    }
+    return s;
+}
+
+/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
+ * chains of sums into trees and loads everything first, which spills half of the registers: 80
+ * instead of 120 GMAC/s (SPEED.md). */
+#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
+
+/* What a tile works on: a constant number of groups and tokens, from `block` of the row on. */
+struct tile {
+    const struct panel_block *panel; /* [groups][KL_PANEL_BLOCKS] */
+    size_t n_blocks;
+    const struct kl_activations *x;
+    size_t token, first_block;
+    float *y; /* outputs of the token, first group */
+    size_t y_stride;
+};
+
+/* 4 columns of the tile's groups and tokens: step g of the block. */
+INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q, int g,
+                      const int groups, const int width, __m256i sum16[2][4], __m256i dot[2][4])
+{
+    const int steps = steps_in_16_bits(type);
+    __m256i columns[2], size[2];
+#pragma GCC unroll 2
+    for (int j = 0; j < groups; j++) {
+        const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
+        columns[j] = _mm256_loadu_si256((const __m256i *)block->q[g]);
+        KEEP_ORDER(columns[j]);
+        size[j] = type == KL_Q8_0 ? _mm256_abs_epi8(columns[j]) : columns[j];
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++) {
+        __m256i x = broadcast4(q + (size_t)i * t->x->k + 4 * g);
+        KEEP_ORDER(x);
+#pragma GCC unroll 2
+        for (int j = 0; j < groups; j++) {
+            __m256i signed_x = type == KL_Q8_0 ? _mm256_sign_epi8(x, columns[j]) : x;
+            __m256i p = _mm256_maddubs_epi16(size[j], signed_x);
+            sum16[j][i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[j][i], p);
+            KEEP_ORDER(sum16[j][i]);
+            if (g % steps != steps - 1)
+                continue;
+            const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
+            __m256i wide = widen(type, panel_scales(type, kl_layout(type), block), sum16[j][i], g);
+            dot[j][i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[j][i], wide);
+        }
+    }
+}
+
+INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
+{
+    struct kl_layout l = kl_layout(type);
+    size_t row_blocks = t->x->k / KL_BLOCK;
+    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
+    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
+    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
+
+    __m256 sum[2][4];
+    for (int j = 0; j < groups; j++)
+        for (int i = 0; i < width; i++)
+            sum[j][i] = t->first_block == 0
+                            ? _mm256_setzero_ps()
+                            : _mm256_loadu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES);
+    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+        __m256i sum16[2][4], dot[2][4];
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++)
+            tile_step(type, t, b, q, g, groups, width, sum16, dot);
+#pragma GCC unroll 2
+        for (int j = 0; j < groups; j++) {
+            struct block_scales s =
+                panel_scales(type, l, t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
+#pragma GCC unroll 4
+            for (int i = 0; i < width; i++) {
+                const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
+                __m256i exact = _mm256_add_epi32(dot[j][i], offset_of(type, s, token_sums));
+                sum[j][i] =
+                    add_block(l, s, exact, scale[(size_t)i * row_blocks], token_sums, sum[j][i]);
+            }
+        }
+    }
+    for (int j = 0; j < groups; j++)
+        for (int i = 0; i < width; i++)
+            _mm256_storeu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES, sum[j][i]);
+}
+
+/* All tokens over the panels of `groups` groups. */
+INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
+{
+    float *y = t.y;
+    for (; t.token + 4 <= t.x->n; t.token += 4) {
+        t.y = y + t.token * t.y_stride;
+        panel_tile(type, &t, groups, 4);
+    }
+    t.y = y + t.token * t.y_stride;
+    if (t.x->n - t.token == 3)
+        panel_tile(type, &t, groups, 3);
+    else if (t.x->n - t.token == 2)
+        panel_tile(type, &t, groups, 2);
+    else if (t.x->n - t.token == 1)
+        panel_tile(type, &t, groups, 1);
+}
+
+INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    struct kl_layout l = kl_layout(type);
+    struct panel_block *panel = scratch;
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    /* Q8_0 widens at every step: its int32 sums must stay in registers */
+    const size_t most = type == KL_Q8_0 ? 1 : KL_PANEL_GROUPS;
+    for (size_t group = begin; group < end; group += most) {
+        size_t groups = end - group < most ? 1 : most;
+        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
+            size_t left = n_blocks - first;
+            size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
+            for (size_t j = 0; j < groups; j++) {
+                for (size_t b = 0; b < n; b++) {
+                    const uint8_t *header;
+                    const uint8_t *block =
+                        kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
+                    unpack_block(type, l, header, block, panel + j * KL_PANEL_BLOCKS + b);
+                }
+            }
+            struct tile t = {.panel = panel,
+                             .n_blocks = n,
+                             .x = x,
+                             .first_block = first,
+                             .y = y + (group - begin) * KL_LANES,
+                             .y_stride = y_stride};
+            if (most == 2 && groups == 2)
+                panel_tokens(type, t, 2);
+            else
+                panel_tokens(type, t, 1);
+        }
+    }
+}
+
+/* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.
+ */
+INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+                          const struct kl_activations *x, float *y, size_t y_stride)
+{
+    size_t n_blocks = x->k / KL_BLOCK;
+    size_t element = type == KL_F32 ? 4 : 2;
+    for (size_t group = begin; group < end; group++) {
+        for (size_t t = 0; t < x->n; t++) {
+            const uint8_t *p = w + group * x->k * KL_LANES * element;
+            __m256 total = _mm256_setzero_ps();
+            for (size_t b = 0; b < n_blocks; b++) {
+                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
+                __m256 sum = _mm256_setzero_ps();
+                for (size_t c = 0; c < KL_BLOCK; c++, p += KL_LANES * element) {
+                    __m256 column;
+                    if (type == KL_F32) {
+                        column = _mm256_loadu_ps((const float *)p);
+                    } else if (type == KL_F16) {
+                        column = load_f16(p);
+                    } else {
+                        __m128i half = _mm_loadu_si128((const __m128i *)p);
+                        __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+                        column = _mm256_castsi256_ps(bits);
+                    }
+                    sum = _mm256_fmadd_ps(column, _mm256_set1_ps((float)q[c]), sum);
+                }
+                __m256 scale = _mm256_set1_ps(x->scale[t * n_blocks + b]);
+                total = _mm256_fmadd_ps(sum, scale, total);
+            }
+            _mm256_storeu_ps(y + t * y_stride + (group - begin) * KL_LANES, total);
+        }
+    }
+}
+
+#define DEFINE_MATMUL(name, type)                                                                  \
+    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
+              float *y, size_t y_stride, void *scratch)                                            \
+    {                                                                                              \
+        if (x->n == 1)                                                                             \
+            one_token(type, w, begin, end, x, y);                                                  \
+        else                                                                                       \
+            many_tokens(type, w, begin, end, x, y, y_stride, scratch);                             \
+    }
+
+#define DEFINE_FLOAT_MATMUL(name, type)                                                            \
+    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
+              float *y, size_t y_stride, void *scratch)                                            \
+    {                                                                                              \
+        (void)scratch;                                                                             \
+        float_weights(type, w, begin, end, x, y, y_stride);                                        \
+    }
+
+DEFINE_MATMUL(kl_avx2_matmul_q4_0, KL_Q4_0)
+DEFINE_MATMUL(kl_avx2_matmul_q4_1, KL_Q4_1)
+DEFINE_MATMUL(kl_avx2_matmul_q5_0, KL_Q5_0)
+DEFINE_MATMUL(kl_avx2_matmul_q5_1, KL_Q5_1)
+DEFINE_MATMUL(kl_avx2_matmul_q8_0, KL_Q8_0)
+DEFINE_MATMUL(kl_avx2_matmul_q4_k, KL_Q4_K)
+DEFINE_MATMUL(kl_avx2_matmul_q5_k, KL_Q5_K)
+DEFINE_MATMUL(kl_avx2_matmul_q6_k, KL_Q6_K)
+DEFINE_FLOAT_MATMUL(kl_avx2_matmul_f32, KL_F32)
+DEFINE_FLOAT_MATMUL(kl_avx2_matmul_f16, KL_F16)
+DEFINE_FLOAT_MATMUL(kl_avx2_matmul_bf16, KL_BF16)

@@ -1,0 +1,60 @@
+/*
+ * The scalar tier's own header: what its files share, and what its table in scalar.c is made of.
+ */
+#ifndef KL_KERNELS_SCALAR_H
+#define KL_KERNELS_SCALAR_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/layout.h"
+#include "kernels/tiers.h"
+
+/* The sum of 8 lanes, as two halvings of a vector do it. */
+static inline float sum_lanes(const float v[8])
+{
+    float a0 = v[0] + v[4], a1 = v[1] + v[5], a2 = v[2] + v[6], a3 = v[3] + v[7];
+    return (a0 + a2) + (a1 + a3);
+}
+
+static inline float exp_spec(float x)
+{
+    x = x > KL_EXP_LOW ? x : KL_EXP_LOW;
+    x = x < KL_EXP_HIGH ? x : KL_EXP_HIGH;
+    float t = fmaf(x, KL_EXP_LOG2E, KL_EXP_MAGIC);
+    float n = t - KL_EXP_MAGIC;
+    float r = fmaf(n, -KL_EXP_LN2_HI, x);
+    r = fmaf(n, -KL_EXP_LN2_LO, r);
+    float p = fmaf(KL_EXP_C6, r, KL_EXP_C5);
+    p = fmaf(p, r, KL_EXP_C4);
+    p = fmaf(p, r, KL_EXP_C3);
+    p = fmaf(p, r, KL_EXP_C2);
+    p = fmaf(p, r, 1.0f);
+    p = fmaf(p, r, 1.0f);
+    uint32_t bits;
+    memcpy(&bits, &t, sizeof bits);
+    bits = (bits + 127u) << 23; /* the low bits of t are n; what stands above is shifted out */
+    float power;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+kl_matmul_fn kl_scalar_matmul_f32;
+kl_matmul_fn kl_scalar_matmul_f16;
+kl_matmul_fn kl_scalar_matmul_bf16;
+kl_matmul_fn kl_scalar_matmul_q4_0;
+kl_matmul_fn kl_scalar_matmul_q4_1;
+kl_matmul_fn kl_scalar_matmul_q5_0;
+kl_matmul_fn kl_scalar_matmul_q5_1;
+kl_matmul_fn kl_scalar_matmul_q8_0;
+kl_matmul_fn kl_scalar_matmul_q4_k;
+kl_matmul_fn kl_scalar_matmul_q5_k;
+kl_matmul_fn kl_scalar_matmul_q6_k;
+
+void kl_scalar_kv_store(const float *k, const float *v, size_t dim, uint16_t *k_page,
+                        uint16_t *v_page, size_t slot);
+void kl_scalar_attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
+                      size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
+                      void *scratch);
+
+#endif

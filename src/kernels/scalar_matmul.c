@@ -1,0 +1,156 @@
+/*
+ * Matrix products of the scalar tier.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/scalar.h"
+
+/* A block of 8 rows x 32 columns as the integers that meet the activations: the offset is taken
+ * off and Q6_K's 8-bit scales of the half blocks are multiplied in. */
+struct block_integers {
+    int16_t w[KL_LANES][KL_BLOCK];
+    float d[KL_LANES];
+    float m[KL_LANES]; /* what the sum of the activations is multiplied with */
+};
+
+static float load_f16(const uint8_t *p, size_t i)
+{
+    uint16_t half;
+    memcpy(&half, p + 2 * i, sizeof half);
+    return kl_f16_to_f32(half);
+}
+
+static void unpack_scales(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                          const uint8_t *block, struct block_integers *out)
+{
+    for (size_t r = 0; r < KL_LANES; r++) {
+        out->m[r] = 0.0f;
+        if (type == KL_Q4_K || type == KL_Q5_K) {
+            out->d[r] = load_f16(header, r) * (float)block[r];
+            out->m[r] = -(load_f16(header, 8 + r) * (float)block[8 + r]);
+        } else if (type == KL_Q6_K) {
+            out->d[r] = load_f16(header, r);
+        } else {
+            out->d[r] = load_f16(block, r);
+            if (l.has_min)
+                out->m[r] = load_f16(block, 8 + r);
+        }
+    }
+}
+
+static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *block, size_t r,
+                      size_t c)
+{
+    size_t g = c / 4, place = 4 * r + c % 4;
+    if (type == KL_Q8_0)
+        return (int8_t)block[l.nibbles + 32 * g + place];
+    int q = block[l.nibbles + g / 2 * 32 + place] >> (g % 2 * 4) & 0x0F;
+    if (type == KL_Q6_K) {
+        q |= (block[l.bits + g / 4 * 32 + place] >> (g % 4 * 2) & 3) << 4;
+        return (q - 32) * (int8_t)block[8 * (c / 16) + r];
+    }
+    if (l.bits != 0)
+        q |= (block[l.bits + place] >> g & 1) << 4;
+    if (type == KL_Q4_0)
+        q -= 8;
+    if (type == KL_Q5_0)
+        q -= 16;
+    return q;
+}
+
+static inline __attribute__((always_inline)) void matmul(enum kl_quant type, const uint8_t *w,
+                                                         size_t begin, size_t end,
+                                                         const struct kl_activations *x, float *y,
+                                                         size_t y_stride)
+{
+    struct kl_layout l = kl_layout(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t group = begin; group < end; group++) {
+        for (size_t t = 0; t < x->n; t++)
+            memset(y + t * y_stride + (group - begin) * KL_LANES, 0, KL_LANES * sizeof *y);
+        for (size_t b = 0; b < n_blocks; b++) {
+            struct block_integers in;
+            const uint8_t *header;
+            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            unpack_scales(type, l, header, block, &in);
+            for (size_t r = 0; r < KL_LANES; r++)
+                for (size_t c = 0; c < KL_BLOCK; c++)
+                    in.w[r][c] = (int16_t)unpack_one(type, l, block, r, c);
+
+            for (size_t t = 0; t < x->n; t++) {
+                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
+                const int16_t *sum = x->sum + t * n_blocks * 2 + 2 * b;
+                float scale = x->scale[t * n_blocks + b];
+                float scaled_sum = scale * (float)(sum[0] + sum[1]);
+                float *out = y + t * y_stride + (group - begin) * KL_LANES;
+                for (size_t r = 0; r < KL_LANES; r++) {
+                    int32_t dot = 0;
+                    for (size_t c = 0; c < KL_BLOCK; c++)
+                        dot += in.w[r][c] * q[c];
+                    out[r] = fmaf((float)dot, in.d[r] * scale, out[r]);
+                    if (l.has_min)
+                        out[r] = fmaf(in.m[r], scaled_sum, out[r]);
+                }
+            }
+        }
+    }
+}
+
+static float load_float(enum kl_quant type, const uint8_t *w, size_t i)
+{
+    float f;
+    uint16_t half;
+    if (type == KL_F32) {
+        memcpy(&f, w + 4 * i, sizeof f);
+        return f;
+    }
+    memcpy(&half, w + 2 * i, sizeof half);
+    return type == KL_F16 ? kl_f16_to_f32(half) : kl_bf16_to_f32(half);
+}
+
+/* Float weights meet the same int8 activations: the sum of a block in f32, column by column. */
+static inline __attribute__((always_inline)) void
+matmul_floats(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+              const struct kl_activations *x, float *y, size_t y_stride)
+{
+    size_t n_blocks = x->k / KL_BLOCK;
+    size_t block_bytes = kl_layout(type).block_bytes;
+    for (size_t group = begin; group < end; group++) {
+        for (size_t t = 0; t < x->n; t++) {
+            float *out = y + t * y_stride + (group - begin) * KL_LANES;
+            memset(out, 0, KL_LANES * sizeof *y);
+            for (size_t b = 0; b < n_blocks; b++) {
+                const uint8_t *block = w + (group * n_blocks + b) * block_bytes;
+                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
+                float scale = x->scale[t * n_blocks + b];
+                for (size_t r = 0; r < KL_LANES; r++) {
+                    float sum = 0.0f;
+                    for (size_t c = 0; c < KL_BLOCK; c++)
+                        sum = fmaf(load_float(type, block, c * KL_LANES + r), (float)q[c], sum);
+                    out[r] = fmaf(sum, scale, out[r]);
+                }
+            }
+        }
+    }
+}
+
+#define DEFINE_MATMUL(name, type, function)                                                        \
+    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
+              float *y, size_t y_stride, void *scratch)                                            \
+    {                                                                                              \
+        (void)scratch;                                                                             \
+        function(type, w, begin, end, x, y, y_stride);                                             \
+    }
+
+DEFINE_MATMUL(kl_scalar_matmul_q4_0, KL_Q4_0, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q4_1, KL_Q4_1, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q5_0, KL_Q5_0, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q5_1, KL_Q5_1, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q8_0, KL_Q8_0, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q4_k, KL_Q4_K, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q5_k, KL_Q5_K, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q6_k, KL_Q6_K, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_f32, KL_F32, matmul_floats)
+DEFINE_MATMUL(kl_scalar_matmul_f16, KL_F16, matmul_floats)
+DEFINE_MATMUL(kl_scalar_matmul_bf16, KL_BF16, matmul_floats)
