@@ -18,17 +18,23 @@
  * layer, and far below what a neighbour would notice. */
 enum { SPIN_LIMIT = 2000 };
 
-/* The ticket word says everything a thread must know to take an item, in one atomic value:
- *   generation (24 bits) | items in the job (20 bits) | next item (20 bits).
- * A fetch_add takes an item. A thread that comes late gets a ticket of the job that runs now, or
- * one past its end, but never an item of a finished job: so the caller does not have to wait for
- * every thread to notice that a job is over. The job's fn and context are only read by those that
- * hold a valid ticket, and cannot change while such an item is unfinished. */
-#define TICKET_ITEM_BITS  20
-#define TICKET_ITEM_MASK  (((uint64_t)1 << TICKET_ITEM_BITS) - 1)
-#define TICKET_ITEM(t)    ((size_t)((t)&TICKET_ITEM_MASK))
-#define TICKET_ITEMS(t)   ((size_t)(((t) >> TICKET_ITEM_BITS) & TICKET_ITEM_MASK))
-#define TICKET_GENERATION ((uint64_t)1 << (2 * TICKET_ITEM_BITS))
+/* Each thread begins with a share of the items, in order, so that what they read of memory is one
+ * stream per thread; whoever has finished its own share takes from the others' one by one. A share
+ * is one atomic word that says everything a thread must know to take an item of it:
+ *   generation (24 bits) | end of the share (20 bits) | next item (20 bits).
+ * A fetch_add takes an item. A thread that comes late gets an item of the job that runs now, or one
+ * past the end, but never an item of a finished job: so the caller does not have to wait for every
+ * thread to notice that a job is over. The job's fn and context are only read by those that hold
+ * an item, and cannot change before such an item is counted as done. */
+#define SHARE_ITEM_BITS  20
+#define SHARE_ITEM_MASK  (((uint64_t)1 << SHARE_ITEM_BITS) - 1)
+#define SHARE_NEXT(s)    ((size_t)((s)&SHARE_ITEM_MASK))
+#define SHARE_END(s)     ((size_t)(((s) >> SHARE_ITEM_BITS) & SHARE_ITEM_MASK))
+#define SHARE_GENERATION ((uint64_t)1 << (2 * SHARE_ITEM_BITS))
+
+struct share {
+    _Alignas(64) _Atomic(uint64_t) word; /* a cache line of its own */
+};
 
 struct worker {
     struct kl_pool *pool;
@@ -37,14 +43,17 @@ struct worker {
 };
 
 struct kl_pool {
-    _Alignas(64) _Atomic(uint64_t) ticket;
-    _Alignas(64) _Atomic(uint32_t) done;  /* finished items of the job */
+    struct share shares[KL_POOL_MAX_THREADS];
+    _Alignas(64) _Atomic(uint32_t) done;  /* items of the job that are finished and reported */
     _Alignas(64) _Atomic(uint32_t) epoch; /* futex of the sleeping workers; one step per job */
     _Atomic(uint32_t) sleepers;
     _Atomic(uint32_t) caller_sleeps;
+    _Atomic(uint32_t) active; /* threads that take part; futex of those that do not */
     _Atomic(uint32_t) stop;
     kl_pool_fn *fn;
     void *context;
+    uint64_t generation;
+    size_t n_items;
     size_t n_threads;
     struct worker workers[KL_POOL_MAX_THREADS];
 };
@@ -68,25 +77,39 @@ static void futex_wake(_Atomic(uint32_t) *word, int count)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
-static bool items_left(uint64_t ticket)
+static bool items_left(uint64_t share)
 {
-    return TICKET_ITEM(ticket) < TICKET_ITEMS(ticket);
+    return SHARE_NEXT(share) < SHARE_END(share);
 }
 
-/* Takes and runs items until the job has none left. */
+/* Runs what is left of one share; returns how many items that were. */
+static uint32_t run_share(struct kl_pool *pool, struct share *share, size_t worker)
+{
+    uint32_t n = 0;
+    /* look before taking: the item counter must not run over into the fields above it */
+    while (items_left(atomic_load_explicit(&share->word, memory_order_relaxed))) {
+        uint64_t taken = atomic_fetch_add_explicit(&share->word, 1, memory_order_acquire);
+        if (!items_left(taken))
+            break;
+        pool->fn(pool->context, SHARE_NEXT(taken), worker);
+        n++;
+    }
+    return n;
+}
+
+/* Takes and runs items until the job has none left. What was done is reported once: until then the
+ * job cannot end, and so no item counted here can belong to another. */
 static void work(struct kl_pool *pool, size_t worker)
 {
-    /* look before taking: the item counter must not run over into the fields above it */
-    while (items_left(atomic_load_explicit(&pool->ticket, memory_order_relaxed))) {
-        uint64_t ticket = atomic_fetch_add_explicit(&pool->ticket, 1, memory_order_acquire);
-        if (!items_left(ticket))
-            return;
-        size_t n_items = TICKET_ITEMS(ticket);
-        pool->fn(pool->context, TICKET_ITEM(ticket), worker);
-        uint32_t done = atomic_fetch_add(&pool->done, 1) + 1;
-        if (done == n_items && atomic_load(&pool->caller_sleeps) != 0)
-            futex_wake(&pool->done, 1);
-    }
+    uint32_t n = 0;
+    for (size_t i = 0; i < pool->n_threads; i++)
+        n += run_share(pool, &pool->shares[(worker + i) % pool->n_threads], worker);
+    if (n == 0)
+        return;
+    size_t n_items = pool->n_items;
+    uint32_t done = atomic_fetch_add(&pool->done, n) + n;
+    if (done == n_items && atomic_load(&pool->caller_sleeps) != 0)
+        futex_wake(&pool->done, 1);
 }
 
 static void *worker_main(void *argument)
@@ -95,6 +118,11 @@ static void *worker_main(void *argument)
     struct kl_pool *pool = self->pool;
     uint32_t seen = 0;
     for (;;) {
+        uint32_t active = atomic_load(&pool->active);
+        if (self->index >= active) {
+            futex_wait(&pool->active, active);
+            continue;
+        }
         uint32_t epoch = atomic_load_explicit(&pool->epoch, memory_order_acquire);
         for (int spin = 0; epoch == seen && spin < SPIN_LIMIT; spin++) {
             cpu_relax();
@@ -110,7 +138,8 @@ static void *worker_main(void *argument)
         seen = epoch;
         if (atomic_load(&pool->stop) != 0)
             return NULL;
-        work(pool, self->index);
+        if (self->index < atomic_load(&pool->active)) /* it may have changed while this one spun */
+            work(pool, self->index);
     }
 }
 
@@ -124,18 +153,23 @@ static void next_epoch(struct kl_pool *pool)
 void kl_pool_run(struct kl_pool *pool, size_t n_items, kl_pool_fn *fn, void *context)
 {
     assert(n_items <= KL_POOL_MAX_ITEMS);
-    if (pool->n_threads == 1 || n_items <= 1) {
+    size_t active = atomic_load_explicit(&pool->active, memory_order_relaxed);
+    if (active == 1 || n_items <= 1) {
         for (size_t i = 0; i < n_items; i++)
             fn(context, i, 0);
         return;
     }
     pool->fn = fn;
     pool->context = context;
+    pool->n_items = n_items;
+    pool->generation += SHARE_GENERATION;
     atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
-    uint64_t generation =
-        atomic_load_explicit(&pool->ticket, memory_order_relaxed) & ~(TICKET_GENERATION - 1);
-    uint64_t ticket = (generation + TICKET_GENERATION) | (uint64_t)n_items << TICKET_ITEM_BITS;
-    atomic_store_explicit(&pool->ticket, ticket, memory_order_release);
+    for (size_t i = 0; i < active; i++) {
+        uint64_t begin = n_items * i / active, end = n_items * (i + 1) / active;
+        atomic_store_explicit(&pool->shares[i].word,
+                              pool->generation | end << SHARE_ITEM_BITS | begin,
+                              memory_order_release);
+    }
     next_epoch(pool);
     work(pool, 0);
 
@@ -155,6 +189,13 @@ void kl_pool_run(struct kl_pool *pool, size_t n_items, kl_pool_fn *fn, void *con
     }
 }
 
+void kl_pool_set_active(struct kl_pool *pool, size_t n_threads)
+{
+    assert(n_threads > 0 && n_threads <= pool->n_threads);
+    if (atomic_exchange(&pool->active, (uint32_t)n_threads) != n_threads)
+        futex_wake(&pool->active, (int)pool->n_threads);
+}
+
 size_t kl_pool_threads(const struct kl_pool *pool)
 {
     return pool->n_threads;
@@ -169,7 +210,7 @@ enum kl_status kl_pool_open(size_t n_threads, struct kl_pool **out, struct kl_er
     struct kl_pool *pool = aligned_alloc(64, sizeof *pool);
     if (pool == NULL)
         return kl_fail_memory(err, "the thread pool", sizeof *pool);
-    *pool = (struct kl_pool){.n_threads = 1};
+    *pool = (struct kl_pool){.n_threads = 1, .active = 1};
 
     /* signals are the main thread's business */
     sigset_t all, old;
@@ -186,6 +227,7 @@ enum kl_status kl_pool_open(size_t n_threads, struct kl_pool **out, struct kl_er
         }
         pool->n_threads++;
     }
+    kl_pool_set_active(pool, pool->n_threads);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (status != KL_OK) {
         kl_pool_close(pool);
@@ -200,6 +242,7 @@ void kl_pool_close(struct kl_pool *pool)
     if (pool == NULL)
         return;
     atomic_store(&pool->stop, 1);
+    kl_pool_set_active(pool, pool->n_threads);
     next_epoch(pool);
     for (size_t i = 1; i < pool->n_threads; i++)
         pthread_join(pool->workers[i].thread, NULL);

@@ -1,9 +1,10 @@
 /*
  * A pool of threads that run one job at a time, split into items.
  *
- * Items are handed out from an atomic counter, so a thread whose core is taken by a neighbour
- * delays the job by the item it holds and not by a fixed share. The caller works too and returns
- * when every item is done. Waiting is a short spin, then a futex: an idle pool uses no CPU.
+ * Each thread works through a share of the items in order, and then takes what is left of the
+ * others': a thread whose core is taken by a neighbour delays the job by the item it holds and not
+ * by its share. The caller works too and returns when every item is done. Waiting is a short spin,
+ * then a futex: an idle pool uses no CPU.
  * Only one thread may call _run at a time (the engine thread, or the command line).
  */
 #ifndef KL_BASE_POOL_H
@@ -23,6 +24,10 @@ enum kl_status kl_pool_open(size_t n_threads, struct kl_pool **pool, struct kl_e
 void kl_pool_close(struct kl_pool *pool);
 
 size_t kl_pool_threads(const struct kl_pool *pool);
+
+/* How many of the threads take part from the next job on, 1..n; the others sleep. All at first.
+ * (Reading weights may be fastest with fewer threads than computing.) */
+void kl_pool_set_active(struct kl_pool *pool, size_t n_threads);
 
 /* worker: 0 for the caller, 1..n-1 for the others; for per-thread scratch memory. */
 typedef void kl_pool_fn(void *context, size_t item, size_t worker);

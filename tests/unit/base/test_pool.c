@@ -135,6 +135,62 @@ static void opens_and_closes_at_any_moment(void **state)
     kl_pool_close(NULL);
 }
 
+/* Threads that are told to rest take no items; those of a job before may still be on their way when
+ * it changes, so only a job that begins after a pause is looked at. */
+static void lets_threads_rest(void **state)
+{
+    (void)state;
+    static struct job job;
+    struct kl_pool *pool;
+    assert_int_equal(kl_pool_open(MOST_THREADS, &pool, NULL), KL_OK);
+    for (int round = 0; round < 60; round++) {
+        size_t active = 1 + (size_t)round % MOST_THREADS;
+        kl_pool_set_active(pool, active);
+        check_job(pool, &job, MOST_ITEMS, round);
+        usleep(3000);
+        check_job(pool, &job, MOST_ITEMS, round);
+        for (size_t w = active; w < MOST_THREADS; w++)
+            assert_int_equal(job.items_of_worker[w], 0);
+    }
+    kl_pool_set_active(pool, 1);
+    kl_pool_close(pool); /* with threads at rest */
+}
+
+struct in_order {
+    size_t previous[MOST_THREADS], n_steps[MOST_THREADS], in_sequence[MOST_THREADS];
+};
+
+static void note_order(void *context, size_t item, size_t worker)
+{
+    struct in_order *order = context;
+    order->in_sequence[worker] += item == order->previous[worker] + 1;
+    order->previous[worker] = item;
+    order->n_steps[worker]++;
+    for (volatile int i = 0; i < 2000; i++) {
+    }
+}
+
+/* Memory is read fastest as one stream per thread: whoever took part went through nearly all of its
+ * items one after the other. */
+static void gives_each_thread_a_stream(void **state)
+{
+    (void)state;
+    struct kl_pool *pool;
+    struct in_order order = {0};
+    assert_int_equal(kl_pool_open(2, &pool, NULL), KL_OK);
+    for (int round = 0; round < 20; round++)
+        kl_pool_run(pool, MOST_ITEMS, note_order, &order);
+    kl_pool_close(pool);
+    size_t steps = 0, in_sequence = 0;
+    for (size_t w = 0; w < 2; w++) {
+        steps += order.n_steps[w];
+        in_sequence += order.in_sequence[w];
+    }
+    assert_int_equal(steps, 20 * MOST_ITEMS);
+    /* a thread that was stopped leaves its share to the other, item by item, in order as well */
+    assert_true(in_sequence > steps * 8 / 10);
+}
+
 static double cpu_seconds(void)
 {
     struct rusage usage;
@@ -184,6 +240,8 @@ int main(void)
         cmocka_unit_test(survives_many_short_jobs),
         cmocka_unit_test(waits_for_the_slowest_item),
         cmocka_unit_test(opens_and_closes_at_any_moment),
+        cmocka_unit_test(lets_threads_rest),
+        cmocka_unit_test(gives_each_thread_a_stream),
         cmocka_unit_test(uses_no_cpu_while_idle),
         cmocka_unit_test(refuses_impossible_thread_counts),
         cmocka_unit_test(counts_at_least_one_cpu),
