@@ -53,6 +53,11 @@ struct kl_load_options {
 
 enum kl_load_depth { KL_LOAD_TOKENIZER, KL_LOAD_MODEL };
 
+/* Wall time of each stage, seconds. */
+struct kl_load_times {
+    double file, tokenizer, weights;
+};
+
 struct kl_loaded {
     struct kl_model_location location;
     struct kl_gguf *gguf;
@@ -61,6 +66,7 @@ struct kl_loaded {
     struct kl_model *model; /* NULL with KL_LOAD_TOKENIZER */
     size_t n_threads;
     size_t ctx_size; /* as asked for, but not more than the model was made for */
+    struct kl_load_times times;
 };
 
 /* KL_ERR_NOT_FOUND means the model: it is not here and could not be had. */

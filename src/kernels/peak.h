@@ -1,0 +1,31 @@
+/*
+ * What a CPU could do at best with the instructions of a tier: loops that only read, or only
+ * multiply. `kinglet bench` sets what the model reaches beside them.
+ */
+#ifndef KL_KERNELS_PEAK_H
+#define KL_KERNELS_PEAK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+/* Products of one step of `multiply`. */
+#define KL_PEAK_MACS 256
+
+struct kl_peak {
+    const char *name; /* of the tier */
+    /* The sum of all 64-bit words, modulo 2^64; size % 256 == 0. */
+    uint64_t (*read)(const void *data, size_t size);
+    /* The sum of KL_PEAK_MACS products of int8 a step, all of them 1, with nothing else in the way.
+     * Exact up to 16383 steps; it may wrap beyond. */
+    uint64_t (*multiply)(size_t steps);
+};
+
+/* The loops of a tier; the scalar ones for a tier that has none of its own. */
+const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels);
+
+extern const struct kl_peak kl_peak_scalar;
+extern const struct kl_peak kl_peak_avx2;
+
+#endif
