@@ -3,12 +3,10 @@
 #include <assert.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -247,41 +245,4 @@ void kl_pool_close(struct kl_pool *pool)
     for (size_t i = 1; i < pool->n_threads; i++)
         pthread_join(pool->workers[i].thread, NULL);
     free(pool);
-}
-
-/* Reads "max period" or two files; 0 when there is no limit. */
-static size_t quota_from(const char *quota_path, const char *period_path)
-{
-    double quota = 0, period = 0;
-    FILE *f = fopen(quota_path, "re");
-    if (f == NULL)
-        return 0;
-    int n = fscanf(f, "%lf %lf", &quota, &period); /* "max" reads as nothing: no limit */
-    fclose(f);
-    if (n == 1 && period_path != NULL) {
-        f = fopen(period_path, "re");
-        if (f == NULL)
-            return 0;
-        n = fscanf(f, "%lf", &period) == 1 ? 2 : 1;
-        fclose(f);
-    }
-    if (n != 2 || quota <= 0 || period <= 0)
-        return 0;
-    size_t cpus = (size_t)((quota + period - 1) / period);
-    return cpus > 0 ? cpus : 1;
-}
-
-size_t kl_usable_cpus(void)
-{
-    cpu_set_t set;
-    size_t cpus = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-        cpus = (size_t)CPU_COUNT(&set);
-    size_t quota = quota_from("/sys/fs/cgroup/cpu.max", NULL);
-    if (quota == 0)
-        quota = quota_from("/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
-                           "/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    if (quota > 0 && quota < cpus)
-        cpus = quota;
-    return cpus < KL_POOL_MAX_THREADS ? cpus : KL_POOL_MAX_THREADS;
 }

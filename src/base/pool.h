@@ -36,8 +36,4 @@ typedef void kl_pool_fn(void *context, size_t item, size_t worker);
  * What was written before the call is seen by every item, what items wrote is seen after it. */
 void kl_pool_run(struct kl_pool *pool, size_t n_items, kl_pool_fn *fn, void *context);
 
-/* How many threads this process may really use: the affinity mask, and the cgroup's CPU quota
- * rounded up (v2 cpu.max, v1 cpu.cfs_*). At least 1. */
-size_t kl_usable_cpus(void);
-
 #endif

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/cpus.h"
 #include "base/log.h"
 #include "base/paths.h"
-#include "base/pool.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/terminal.h"

@@ -1,0 +1,87 @@
+#include "base/cgroup.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "memory" in "cpu,memory"? */
+static bool lists(const char *controllers, const char *wanted)
+{
+    size_t len = strlen(wanted);
+    for (const char *c = controllers; *c != '\0'; c += strspn(c, ",")) {
+        size_t n = strcspn(c, ",");
+        if (n == len && memcmp(c, wanted, len) == 0)
+            return true;
+        c += n;
+    }
+    return false;
+}
+
+/* From mount/own/path up to mount. Inside a container the path may be the host's, which does not
+ * exist here; what is mounted is the container's own group then, and is reached at the end. */
+static void visit_levels(const char *mount, char *path,
+                         void (*visit)(void *context, const char *directory), void *context)
+{
+    char directory[PATH_MAX];
+    for (;;) {
+        size_t len = strlen(path);
+        while (len > 0 && path[len - 1] == '/')
+            path[--len] = '\0';
+        int n = snprintf(directory, sizeof directory, "%s%s", mount, path);
+        if (n > 0 && (size_t)n < sizeof directory)
+            visit(context, directory);
+        char *slash = strrchr(path, '/');
+        if (slash == NULL)
+            return;
+        *slash = '\0';
+    }
+}
+
+void kl_cgroup_visit(const char *root, const char *controller,
+                     void (*visit)(void *context, const char *directory), void *context)
+{
+    char name[PATH_MAX], line[PATH_MAX + 256];
+    snprintf(name, sizeof name, "%s/proc/self/cgroup", root);
+    FILE *f = fopen(name, "re");
+    if (f == NULL)
+        return;
+    while (fgets(line, sizeof line, f) != NULL) {
+        /* "4:memory:/path" in v1, "0::/path" in v2 */
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':');
+        char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+        if (path == NULL)
+            continue;
+        *path++ = '\0';
+        controllers++;
+        if (controllers[0] == '\0')
+            snprintf(name, sizeof name, "%s/sys/fs/cgroup", root);
+        else if (lists(controllers, controller))
+            snprintf(name, sizeof name, "%s/sys/fs/cgroup/%s", root, controller);
+        else
+            continue;
+        visit_levels(name, path, visit, context);
+    }
+    fclose(f);
+}
+
+size_t kl_cgroup_numbers(const char *directory, const char *name, double *out, size_t max)
+{
+    char path[PATH_MAX], line[128];
+    size_t n = 0;
+    int len = snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *f = len > 0 && (size_t)len < sizeof path ? fopen(path, "re") : NULL;
+    if (f == NULL)
+        return 0;
+    if (fgets(line, sizeof line, f) != NULL) {
+        char *at = line, *end;
+        for (; n < max; n++, at = end) {
+            out[n] = strtod(at, &end);
+            if (end == at)
+                break;
+        }
+    }
+    fclose(f);
+    return n;
+}

@@ -1,0 +1,64 @@
+#include "base/memory.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+#include "base/cgroup.h"
+
+/* v1 says "no limit" with the largest number of whole pages that fits into 63 bits. */
+#define NO_LIMIT 9.0e18
+
+static void see_limit(void *context, const char *directory)
+{
+    struct kl_memory *m = context;
+    double bytes;
+    if (kl_cgroup_numbers(directory, "memory.max", &bytes, 1) != 1 &&
+        kl_cgroup_numbers(directory, "memory.limit_in_bytes", &bytes, 1) != 1)
+        return;
+    if (bytes > 0 && bytes < NO_LIMIT && (m->limit == 0 || bytes < (double)m->limit))
+        m->limit = (uint64_t)bytes;
+}
+
+void kl_memory_read(const char *root, struct kl_memory *m)
+{
+    char path[PATH_MAX], line[128];
+    unsigned long long kib;
+    *m = (struct kl_memory){0};
+    snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
+            m->total = kib * 1024;
+        else if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            m->available = kib * 1024;
+    }
+    if (f != NULL)
+        fclose(f);
+    kl_cgroup_visit(root, "memory", see_limit, m);
+}
+
+uint64_t kl_memory_room(const struct kl_memory *m)
+{
+    if (m->limit != 0 && (m->available == 0 || m->limit < m->available))
+        return m->limit;
+    return m->available;
+}
+
+struct kl_resident kl_memory_resident(void)
+{
+    struct kl_resident r = {0};
+    char line[128];
+    unsigned long long kib;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
+            r.peak = kib * 1024;
+        else if (sscanf(line, "VmRSS: %llu kB", &kib) == 1)
+            r.all = kib * 1024;
+        else if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+            r.anonymous = kib * 1024;
+    }
+    if (f != NULL)
+        fclose(f);
+    return r;
+}

@@ -1,0 +1,27 @@
+/*
+ * How much memory there is, and how much of it is ours. Linux; 0 where something is not known.
+ */
+#ifndef KL_BASE_MEMORY_H
+#define KL_BASE_MEMORY_H
+
+#include <stdint.h>
+
+struct kl_memory {
+    uint64_t total;     /* of this computer */
+    uint64_t available; /* of it, without swapping: MemAvailable */
+    uint64_t limit;     /* the smallest of our control groups' limits (v1, v2) */
+};
+
+/* root: "" for this computer, or a directory with copies of proc/ and sys/. */
+void kl_memory_read(const char *root, struct kl_memory *memory);
+
+/* What a process may still take: the smaller of available and limit; 0: not known. */
+uint64_t kl_memory_room(const struct kl_memory *memory);
+
+/* Of this process, in memory now: all, and what is not a file's (anonymous). The peak of all. */
+struct kl_resident {
+    uint64_t all, anonymous, peak;
+};
+struct kl_resident kl_memory_resident(void);
+
+#endif

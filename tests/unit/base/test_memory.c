@@ -1,0 +1,92 @@
+/* src/base/memory.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "fake_root.h"
+
+static struct kl_memory read_fake(void)
+{
+    struct kl_memory m;
+    kl_memory_read(fake_root, &m);
+    return m;
+}
+
+static void nothing_known(void **state)
+{
+    (void)state;
+    struct kl_memory m = read_fake();
+    assert_true(m.total == 0 && m.available == 0 && m.limit == 0);
+    assert_true(kl_memory_room(&m) == 0);
+}
+
+static void available_memory(void **state)
+{
+    (void)state;
+    fake_file("proc/meminfo", "MemTotal:  2000 kB\nMemFree:  10 kB\nMemAvailable:  1500 kB\n");
+    struct kl_memory m = read_fake();
+    assert_true(m.total == 2000 * 1024 && m.available == 1500 * 1024 && m.limit == 0);
+    assert_true(kl_memory_room(&m) == 1500 * 1024);
+}
+
+static void the_smallest_limit_counts(void **state)
+{
+    (void)state;
+    fake_file("proc/meminfo", "MemAvailable:  1500 kB\n");
+    fake_file("proc/self/cgroup", "0::/a\n");
+    fake_file("sys/fs/cgroup/a/memory.max", "max\n");
+    assert_true(read_fake().limit == 0);
+    fake_file("sys/fs/cgroup/memory.max", "1000000\n");
+    assert_true(read_fake().limit == 1000000);
+    fake_file("sys/fs/cgroup/a/memory.max", "3000000\n");
+    struct kl_memory m = read_fake();
+    assert_true(m.limit == 1000000 && kl_memory_room(&m) == 1000000);
+    fake_file("sys/fs/cgroup/memory.max", "9000000\n");
+    m = read_fake();
+    assert_true(m.limit == 3000000 && kl_memory_room(&m) == 1500 * 1024);
+}
+
+static void limit_of_version_1(void **state)
+{
+    (void)state;
+    fake_file("proc/self/cgroup", "4:memory:/x\n");
+    fake_file("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_true(read_fake().limit == 0);
+    fake_file("sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n");
+    assert_true(read_fake().limit == 536870912);
+}
+
+static void what_is_resident(void **state)
+{
+    (void)state;
+    const size_t size = 32 << 20;
+    struct kl_resident before = kl_memory_resident();
+    assert_true(before.all > 0 && before.anonymous <= before.all && before.peak >= before.all);
+    char *block = malloc(size);
+    assert_non_null(block);
+    memset(block, 1, size);
+    struct kl_resident after = kl_memory_resident();
+    assert_true(after.anonymous >= before.anonymous + size - (1 << 20));
+    assert_true(after.peak >= before.all + size - (1 << 20));
+    free(block);
+}
+
+#define ROOTED(test) cmocka_unit_test_setup_teardown(test, fake_root_make, fake_root_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROOTED(nothing_known),
+        ROOTED(available_memory),
+        ROOTED(the_smallest_limit_counts),
+        ROOTED(limit_of_version_1),
+        cmocka_unit_test(what_is_resident),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
