@@ -54,9 +54,30 @@ static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
     return KL_OK;
 }
 
-static void show_packing(void *context, uint64_t done, uint64_t total)
+/* One bar for each stage; reading is only worth one when it is from a slow disk. */
+struct shown_stages {
+    struct kl_progress bar;
+    bool packed;
+    uint64_t reading_since;
+};
+
+static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, uint64_t total)
 {
-    kl_progress_update(context, done, total);
+    const double quick = 0.5; /* seconds */
+    struct shown_stages *s = context;
+    if (stage == KL_MODEL_PACKING) {
+        if (!s->packed) {
+            kl_progress_end(&s->bar); /* the file that was read is damaged */
+            kl_progress_begin(&s->bar, "Preparing the weights");
+        }
+        s->packed = true;
+    } else if (s->reading_since == 0) {
+        s->reading_since = kl_now_ns();
+        kl_progress_begin(&s->bar, "Reading the weights");
+    }
+    if (stage == KL_MODEL_PACKING || kl_seconds_since(s->reading_since) > quick)
+        kl_progress_update(&s->bar, done, total);
+    return true;
 }
 
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
@@ -71,18 +92,17 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
 
     uint64_t start = kl_now_ns();
     char directory[PATH_MAX];
-    struct kl_progress progress;
+    struct shown_stages shown = {0};
     bool cache = kl_cache_path("packed", directory, sizeof directory, err) == KL_OK;
     if (!cache)
         kl_warning("%s; the weights are prepared in memory at each start", err->text);
     struct kl_model_options options = {.kernels = kernels,
                                        .packed_dir = cache ? directory : NULL,
-                                       .progress = show_packing,
-                                       .progress_context = &progress};
-    kl_progress_begin(&progress, "Preparing the weights");
+                                       .n_threads = l->n_threads,
+                                       .progress = show_stage,
+                                       .progress_context = &shown};
     status = kl_model_open(l->gguf, &options, &l->model, err);
-    bool packed_now = progress.started_ns != 0;
-    kl_progress_end(&progress);
+    kl_progress_end(&shown.bar);
     if (status != KL_OK)
         return status;
 
@@ -95,7 +115,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     }
     kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
             kl_seconds_since(start),
-            !packed_now                    ? "mapped"
+            !shown.packed                  ? "mapped"
             : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
                                            : "prepared in memory",
             config->architecture, config->n_layers, config->n_embd,

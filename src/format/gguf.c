@@ -43,7 +43,8 @@ struct slot {
 
 struct kl_gguf {
     struct kl_mapped_file file;
-    size_t header_size; /* bytes before the tensor data */
+    size_t header_size;   /* bytes before the tensor data */
+    uint64_t header_hash; /* of them */
     size_t n_tensors;
     struct slot *slots;    /* in the order of the file */
     struct slot **by_name; /* the same, sorted */
@@ -500,6 +501,7 @@ static enum kl_status parse(struct parser *p)
         header_size = g->file.size;
     }
     g->header_size = (size_t)header_size;
+    g->header_hash = kl_hash64(g->file.data, g->header_size, 0);
     return place_tensors(p);
 }
 
@@ -549,7 +551,7 @@ const struct kl_mapped_file *kl_gguf_file(const struct kl_gguf *g)
 
 uint64_t kl_gguf_header_hash(const struct kl_gguf *g)
 {
-    return kl_hash64(g->file.data, g->header_size, 0);
+    return g->header_hash;
 }
 
 size_t kl_gguf_n_tensors(const struct kl_gguf *g)

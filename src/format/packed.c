@@ -8,14 +8,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/paths.h"
+#include "base/pool.h"
 
 static const char magic[8] = {'K', 'I', 'N', 'G', 'L', 'E', 'T', 'W'};
 
-enum { VERSION = 1, ALIGNMENT = 64 };
+enum { VERSION = 2, ALIGNMENT = 64 };
 
 struct header {
     char magic[8];
@@ -37,9 +41,45 @@ struct entry {
 };
 _Static_assert(sizeof(struct entry) == 128, "the entry's size is part of the format");
 
-/* The hash of a section is taken over chunks of this size, so that it can be written in pieces
- * of any size and read in one go. */
+/* The hash of a section is that of the checksums of its chunks, so that a section can be written in
+ * pieces of any size, and checked by several threads. */
 enum { HASH_CHUNK = 1 << 20 };
+
+/* Fletcher's checksum in 8 lanes of 64 bits, as ZFS protects its blocks (fletcher4): nothing but
+ * additions, so it is as fast as memory. A change inside of one word is always seen, as is an
+ * exchange of two. */
+static uint64_t chunk_checksum(const uint8_t *data, size_t size)
+{
+    enum { LANES = 8 };
+    uint64_t sums[LANES] = {0}, sums_of_sums[LANES] = {0};
+    size_t at = 0;
+    for (; size - at >= sizeof sums; at += sizeof sums) {
+        uint64_t words[LANES];
+        memcpy(words, data + at, sizeof words);
+        for (size_t i = 0; i < LANES; i++) {
+            sums[i] += words[i];
+            sums_of_sums[i] += sums[i];
+        }
+    }
+    uint64_t hash = kl_hash64(data + at, size - at, kl_hash64(sums, sizeof sums, 0));
+    return kl_hash64(sums_of_sums, sizeof sums_of_sums, hash);
+}
+
+static uint64_t add_chunk(uint64_t section_hash, uint64_t checksum)
+{
+    return kl_hash64(&checksum, sizeof checksum, section_hash);
+}
+
+char *kl_packed_path(const struct kl_gguf *gguf, const char *dir, const char *suffix)
+{
+    const struct kl_mapped_file *file = kl_gguf_file(gguf);
+    const char *slash = strrchr(file->path, '/');
+    const uint64_t facts[] = {kl_gguf_header_hash(gguf), file->size};
+    char *path = NULL;
+    int n = asprintf(&path, "%s/%s.%016llx.%s", dir, slash != NULL ? slash + 1 : file->path,
+                     (unsigned long long)kl_hash64(facts, sizeof facts, 0), suffix);
+    return n < 0 ? NULL : path;
+}
 
 struct kl_packed_writer {
     int fd;
@@ -86,6 +126,32 @@ void kl_packed_abandon(struct kl_packed_writer *w)
     writer_free(w);
 }
 
+static enum kl_status make_directory_of(const char *path, struct kl_error *err)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    return kl_make_directories(dirname(copy), err);
+}
+
+/* Opens the temporary file, empty and locked. Whoever had the lock before may have renamed or
+ * removed the file while we waited to open it: then it is not the one of that name any more. */
+static enum kl_status open_temporary(struct kl_packed_writer *w, struct kl_error *err)
+{
+    struct stat ours, there;
+    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (w->fd < 0)
+        return kl_fail_errno(err, "cannot create %s", w->temporary);
+    bool locked = flock(w->fd, LOCK_EX | LOCK_NB) == 0;
+    if (!locked && errno != EWOULDBLOCK)
+        return kl_fail_errno(err, "cannot lock %s", w->temporary);
+    if (!locked || fstat(w->fd, &ours) != 0 || stat(w->temporary, &there) != 0 ||
+        ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
+        return kl_fail(err, KL_ERR_BUSY, "another process is writing %s", w->temporary);
+    if (ftruncate(w->fd, 0) != 0)
+        return kl_fail_errno(err, "cannot write %s", w->temporary);
+    return KL_OK;
+}
+
 enum kl_status kl_packed_create(const char *path, uint64_t key, size_t n_sections,
                                 struct kl_packed_writer **writer, struct kl_error *err)
 {
@@ -97,31 +163,31 @@ enum kl_status kl_packed_create(const char *path, uint64_t key, size_t n_section
     w->entries = calloc(n_sections, sizeof *w->entries);
     w->buffer = malloc(HASH_CHUNK);
     int n = snprintf(w->path, sizeof w->path, "%s", path);
-    int m = snprintf(w->temporary, sizeof w->temporary, "%s.%ld.tmp", path, (long)getpid());
+    int m = snprintf(w->temporary, sizeof w->temporary, "%s.tmp", path);
     enum kl_status status = KL_OK;
-    if (w->entries == NULL || w->buffer == NULL) {
+    if (w->entries == NULL || w->buffer == NULL)
         status = kl_fail_memory(err, "the packed file's writer", HASH_CHUNK);
-    } else if (n >= (int)sizeof w->path || m >= (int)sizeof w->temporary) {
+    else if (n >= (int)sizeof w->path || m >= (int)sizeof w->temporary)
         status = kl_fail(err, KL_ERR_LIMIT, "the path %.200s... is too long", path);
-    } else {
-        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        if (w->fd < 0)
-            status = kl_fail_errno(err, "cannot create %s", w->temporary);
-    }
-    if (status == KL_OK) {
-        memcpy(w->header.magic, magic, sizeof magic);
-        w->header.version = VERSION;
-        w->header.n_sections = (uint32_t)n_sections;
-        w->header.key = key;
-        /* header and directory are written last; until then the file has no valid header */
-        w->offset = sizeof w->header + n_sections * sizeof *w->entries;
-        if (lseek(w->fd, (off_t)w->offset, SEEK_SET) < 0)
-            status = kl_fail_errno(err, "cannot write %s", w->temporary);
-    }
+    else
+        status = make_directory_of(path, err);
+    if (status == KL_OK)
+        status = open_temporary(w, err);
     if (status != KL_OK) {
-        if (w->fd >= 0)
-            unlink(w->temporary);
         writer_free(w);
+        return status;
+    }
+    /* what it replaces is of no use, and there may be no room for both */
+    unlink(path);
+    memcpy(w->header.magic, magic, sizeof magic);
+    w->header.version = VERSION;
+    w->header.n_sections = (uint32_t)n_sections;
+    w->header.key = key;
+    /* header and directory are written last; until then the file has no valid header */
+    w->offset = sizeof w->header + n_sections * sizeof *w->entries;
+    if (lseek(w->fd, (off_t)w->offset, SEEK_SET) < 0) {
+        status = kl_fail_errno(err, "cannot write %s", w->temporary);
+        kl_packed_abandon(w);
         return status;
     }
     *writer = w;
@@ -133,7 +199,7 @@ static enum kl_status flush_chunk(struct kl_packed_writer *w, struct kl_error *e
     if (w->buffered == 0)
         return KL_OK;
     struct entry *e = &w->entries[w->n_begun - 1];
-    e->hash = kl_hash64(w->buffer, w->buffered, e->hash);
+    e->hash = add_chunk(e->hash, chunk_checksum(w->buffer, w->buffered));
     enum kl_status status = write_all(w, w->buffer, w->buffered, err);
     w->offset += w->buffered;
     w->buffered = 0;
@@ -223,24 +289,14 @@ static struct entry entry_at(const struct kl_packed_file *file, size_t i)
     return e;
 }
 
-static uint64_t section_hash(const uint8_t *data, size_t size)
-{
-    uint64_t hash = 0;
-    for (size_t at = 0; at < size; at += HASH_CHUNK)
-        hash = kl_hash64(data + at, size - at < HASH_CHUNK ? size - at : HASH_CHUNK, hash);
-    return hash;
-}
-
-static enum kl_status check_sections(const struct kl_packed_file *file, struct kl_error *err)
+static enum kl_status check_directory(const struct kl_packed_file *file, struct kl_error *err)
 {
     for (size_t i = 0; i < file->n_sections; i++) {
         struct entry e = entry_at(file, i);
         uint64_t end;
-        if (e.name[sizeof e.name - 1] != '\0' || !kl_add(e.offset, e.size, &end) ||
-            end > file->map.size)
+        if (e.name[sizeof e.name - 1] != '\0' || e.offset % ALIGNMENT != 0 ||
+            !kl_add(e.offset, e.size, &end) || end > file->map.size)
             return kl_fail(err, KL_ERR_FORMAT, "section %zu does not lie inside the file", i);
-        if (section_hash(file->map.data + e.offset, (size_t)e.size) != e.hash)
-            return kl_fail(err, KL_ERR_FORMAT, "the checksum of section %s does not match", e.name);
     }
     return KL_OK;
 }
@@ -272,8 +328,7 @@ enum kl_status kl_packed_open(struct kl_packed_file *file, const char *path, uin
     if (status == KL_OK) {
         file->directory = file->map.data + sizeof h;
         file->n_sections = h.n_sections;
-        kl_mapped_file_will_need(&file->map, 0, size);
-        status = check_sections(file, err);
+        status = check_directory(file, err);
     }
     if (status != KL_OK) {
         kl_error_prefix(err, "%s", path);
@@ -286,6 +341,93 @@ void kl_packed_close(struct kl_packed_file *file)
 {
     kl_mapped_file_close(&file->map);
     *file = (struct kl_packed_file){0};
+}
+
+/* Chunks that the threads check between two calls of progress; so much is also read ahead. */
+enum { CHECK_CHUNKS = 32 };
+
+struct check {
+    const struct kl_packed_file *file;
+    size_t section, offset; /* of the next chunk; offset inside of the section */
+    uint64_t hash;          /* of the section's chunks before that */
+    struct chunk {
+        const uint8_t *data;
+        size_t size;
+        size_t section;
+        bool last; /* of its section */
+        uint64_t checksum;
+    } chunks[CHECK_CHUNKS];
+    size_t n_chunks;
+};
+
+/* The next chunks of the file, of any sections. */
+static void take_chunks(struct check *c)
+{
+    c->n_chunks = 0;
+    while (c->n_chunks < CHECK_CHUNKS && c->section < c->file->n_sections) {
+        struct entry e = entry_at(c->file, c->section);
+        size_t left = (size_t)e.size - c->offset;
+        struct chunk *chunk = &c->chunks[c->n_chunks++];
+        *chunk = (struct chunk){.data = c->file->map.data + e.offset + c->offset,
+                                .size = left < HASH_CHUNK ? left : HASH_CHUNK,
+                                .section = c->section,
+                                .last = left <= HASH_CHUNK};
+        c->offset += chunk->size;
+        if (chunk->last) {
+            c->section++;
+            c->offset = 0;
+        }
+    }
+}
+
+static void checksum_item(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    struct chunk *chunk = &((struct check *)context)->chunks[item];
+    chunk->checksum = chunk_checksum(chunk->data, chunk->size);
+}
+
+static enum kl_status compare_chunks(struct check *c, struct kl_error *err)
+{
+    for (size_t i = 0; i < c->n_chunks; i++) {
+        const struct chunk *chunk = &c->chunks[i];
+        if (chunk->size > 0)
+            c->hash = add_chunk(c->hash, chunk->checksum);
+        if (!chunk->last)
+            continue;
+        struct entry e = entry_at(c->file, chunk->section);
+        if (c->hash != e.hash)
+            return kl_fail(err, KL_ERR_FORMAT, "%s: the checksum of section %s does not match",
+                           c->file->map.path, e.name);
+        c->hash = 0;
+    }
+    return KL_OK;
+}
+
+enum kl_status kl_packed_check(const struct kl_packed_file *file, size_t n_threads,
+                               bool (*progress)(void *context, uint64_t done, uint64_t total),
+                               void *context, struct kl_error *err)
+{
+    const size_t ahead = (size_t)CHECK_CHUNKS * HASH_CHUNK;
+    struct check c = {.file = file};
+    struct kl_pool *pool = NULL;
+    enum kl_status status = kl_pool_open(n_threads, &pool, err);
+    if (status == KL_OK)
+        kl_mapped_file_will_need(&file->map, 0, ahead);
+    while (status == KL_OK && c.section < file->n_sections) {
+        take_chunks(&c);
+        const struct chunk *last = &c.chunks[c.n_chunks - 1];
+        size_t done = (size_t)(last->data - file->map.data) + last->size;
+        kl_mapped_file_will_need(&file->map, done, ahead);
+        kl_pool_run(pool, c.n_chunks, checksum_item, &c);
+        status = compare_chunks(&c, err);
+        if (status == KL_OK && progress != NULL && !progress(context, done, file->map.size))
+            status =
+                kl_fail(err, KL_ERR_CANCELLED, "%s: given up while it was read", file->map.path);
+    }
+    if (pool != NULL)
+        kl_pool_close(pool);
+    return status;
 }
 
 enum kl_status kl_packed_section(const struct kl_packed_file *file, size_t i, const char *name,

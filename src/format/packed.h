@@ -8,24 +8,34 @@
  *
  * What the sections mean is the model layer's business. The key says what the file was made from;
  * a file with another key is another file. Integers are little-endian. Written under a temporary
- * name in the same directory, synced, then renamed: readers see a whole file or none, and two
- * writers may race.
+ * name in the same directory, synced, then renamed: readers see a whole file or none. A writer
+ * holds a lock on the temporary file, so of two only one writes, and what a killed one left is
+ * taken over.
  */
 #ifndef KL_FORMAT_PACKED_H
 #define KL_FORMAT_PACKED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "format/gguf.h"
 
 #define KL_PACKED_NAME_SIZE 96 /* with the NUL */
+
+/* The path in directory `dir` of what is made from a model file: "<its name>.<hash>.<suffix>", so
+ * that files of one name and another content do not take each other's place. The caller frees it;
+ * NULL without memory. */
+char *kl_packed_path(const struct kl_gguf *gguf, const char *dir, const char *suffix);
 
 /* ---- writing ---- */
 
 struct kl_packed_writer;
 
+/* Makes the directory of path, too. KL_ERR_BUSY: another process is writing this file, or has just
+ * done so. */
 enum kl_status kl_packed_create(const char *path, uint64_t key, size_t n_sections,
                                 struct kl_packed_writer **writer, struct kl_error *err);
 /* Begins the next section; bytes follow by _write. */
@@ -51,11 +61,18 @@ struct kl_packed_file {
     size_t n_sections;
 };
 
-/* Maps and checks the file, every section's hash included. KL_ERR_NOT_FOUND: there is none, or it
- * has another key; KL_ERR_FORMAT: it is damaged (the text says where). */
+/* Maps the file and checks its header and directory, not yet the sections. KL_ERR_NOT_FOUND: there
+ * is none, or it has another key; KL_ERR_FORMAT: it is damaged (the text says where). */
 enum kl_status kl_packed_open(struct kl_packed_file *file, const char *path, uint64_t key,
                               struct kl_error *err);
 void kl_packed_close(struct kl_packed_file *file);
+
+/* Reads all sections in their order with n_threads threads, the system reading ahead, and compares
+ * them with their checksums: KL_ERR_FORMAT names the first that does not match. progress (may be
+ * NULL) is called with bytes; when it returns false the call ends with KL_ERR_CANCELLED. */
+enum kl_status kl_packed_check(const struct kl_packed_file *file, size_t n_threads,
+                               bool (*progress)(void *context, uint64_t done, uint64_t total),
+                               void *context, struct kl_error *err);
 
 /* KL_ERR_FORMAT when section i is not called `name` or has not `size` bytes. */
 enum kl_status kl_packed_section(const struct kl_packed_file *file, size_t i, const char *name,

@@ -21,6 +21,7 @@ struct kl_model {
     const struct kl_kernels *kernels;
     struct kl_config config;
     struct kl_weights weights;
+    size_t n_threads;                       /* that read and check the weights */
     const struct kl_gguf_tensor *embedding; /* [n_vocab, n_embd], read a row at a time */
     const float *output_norm;               /* [n_embd] */
     struct kl_matrix output;  /* [n_vocab, n_embd]; the embedding's where it is tied */

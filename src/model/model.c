@@ -75,11 +75,14 @@ enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_o
     m->architecture = architecture;
     m->kernels = options->kernels;
     m->config = config;
+    m->n_threads = options->n_threads > 0 ? options->n_threads : 1;
     status = kl_weights_init(&m->weights, gguf, err);
     if (status == KL_OK)
         status = declare(m, gguf, err);
     if (status == KL_OK)
-        status = kl_weights_load(&m->weights, options, err);
+        status = kl_weights_open(&m->weights, options->packed_dir, err);
+    if (status == KL_OK && !options->warm_later)
+        status = kl_model_warm(m, options->progress, options->progress_context, err);
     if (status == KL_OK) {
         *out = m;
         return KL_OK;
@@ -88,6 +91,12 @@ fail:
     kl_error_prefix(err, "%s", kl_gguf_file(gguf)->path);
     kl_model_close(m);
     return status;
+}
+
+enum kl_status kl_model_warm(struct kl_model *m, kl_model_progress_fn *progress, void *context,
+                             struct kl_error *err)
+{
+    return kl_weights_warm(&m->weights, m->n_threads, progress, context, err);
 }
 
 void kl_model_close(struct kl_model *m)

@@ -36,22 +36,42 @@ struct kl_config {
 
 struct kl_model;
 
+/* What takes long until a model can be run. */
+enum kl_model_stage {
+    KL_MODEL_PACKING, /* the weights are brought into our layout: at the first start only */
+    KL_MODEL_READING  /* they are read in the order of the layers, and their checksums compared */
+};
+
+/* Told how far a stage is, in bytes. When it returns false the stage ends with KL_ERR_CANCELLED. */
+typedef bool kl_model_progress_fn(void *context, enum kl_model_stage stage, uint64_t done,
+                                  uint64_t total);
+
 struct kl_model_options {
     const struct kl_kernels *kernels; /* from kl_kernels_select */
     /* Where packed weights are kept; NULL: packed into memory at each start. */
     const char *packed_dir;
-    /* Called while weights are packed (first start only), done and total in bytes; may be NULL. */
-    void (*progress)(void *context, uint64_t done, uint64_t total);
+    size_t n_threads;               /* that read and check the weights; 0 is 1 */
+    kl_model_progress_fn *progress; /* may be NULL */
     void *progress_context;
+    bool warm_later; /* leave both stages to kl_model_warm: opening takes some milliseconds */
 };
 
 /* gguf must stay open as long as the model (the embedding table is read from it). */
 enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_options *options,
                              struct kl_model **model, struct kl_error *err);
+
+/* For a model that was opened with warm_later: once, before the first kl_forward_run with it
+ * (kl_forward_open and kl_kv_cache_open may come earlier). From any thread, as long as it is the
+ * only one that uses the model. Packs the weights if that was not done yet; otherwise reads them
+ * ahead in the order in which they will be needed and checks them, and packs them again where they
+ * are damaged. With all of it in the page cache that takes about as long as one token. */
+enum kl_status kl_model_warm(struct kl_model *model, kl_model_progress_fn *progress, void *context,
+                             struct kl_error *err);
 void kl_model_close(struct kl_model *model);
 
 const struct kl_config *kl_model_config(const struct kl_model *model);
-/* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room). */
+/* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room).
+ * Known when the model is warm. */
 bool kl_model_is_mapped(const struct kl_model *model);
 const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
 /* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "base/paths.h"
 
 struct declared {
     const struct kl_gguf_tensor *tensor;
@@ -40,6 +41,7 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
 void kl_weights_release(struct kl_weights *w)
 {
     kl_packed_close(&w->packed);
+    free(w->packed_path);
     if (w->memory != NULL)
         munmap(w->memory, w->memory_size);
     free(w->declared);
@@ -156,10 +158,22 @@ uint64_t kl_weights_bytes(const struct kl_weights *w)
 /* Takes the packed bytes of a matrix, group by group. */
 typedef enum kl_status sink_fn(void *context, const void *data, size_t len, struct kl_error *err);
 
+/* Said how far packing is after so many bytes: some milliseconds of work. */
+#define REPORT_BYTES ((uint64_t)4 << 20)
+
 struct progress {
-    const struct kl_model_options *options;
-    uint64_t done, total;
+    kl_model_progress_fn *report; /* may be NULL */
+    void *context;
+    uint64_t done, reported, total;
 };
+
+static enum kl_status report(struct progress *p, struct kl_error *err)
+{
+    p->reported = p->done;
+    if (p->report != NULL && !p->report(p->context, KL_MODEL_PACKING, p->done, p->total))
+        return kl_fail(err, KL_ERR_CANCELLED, "given up while the weights were prepared");
+    return KL_OK;
+}
 
 static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d, sink_fn *sink,
                                   void *context, struct progress *progress, struct kl_error *err)
@@ -171,19 +185,20 @@ static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d
     uint8_t *group = malloc(group_bytes);
     if (group == NULL)
         return kl_fail_memory(err, "packing weights", group_bytes);
+    kl_mapped_file_will_need(file, (size_t)(d->tensor->data - file->data), d->tensor->size);
     enum kl_status status = KL_OK;
     for (size_t g = 0; g < m->n_groups && status == KL_OK; g++) {
         size_t left = m->n_rows - g * KL_LANES;
         kl_pack_group(m->type, d->tensor->data + g * KL_LANES * row_bytes,
                       left < KL_LANES ? left : KL_LANES, m->k, group);
         status = sink(context, group, group_bytes, err);
+        progress->done += group_bytes;
+        if (status == KL_OK && (progress->done - progress->reported >= REPORT_BYTES ||
+                                progress->done == progress->total))
+            status = report(progress, err);
     }
     free(group);
     kl_mapped_file_dont_need(file, (size_t)(d->tensor->data - file->data), d->tensor->size);
-    progress->done += matrix_bytes(m);
-    if (progress->options->progress != NULL)
-        progress->options->progress(progress->options->progress_context, progress->done,
-                                    progress->total);
     return status;
 }
 
@@ -197,20 +212,20 @@ static void section_name(const struct declared *d, char name[KL_PACKED_NAME_SIZE
     snprintf(name, KL_PACKED_NAME_SIZE, "%.*s", (int)d->tensor->name.len, d->tensor->name.data);
 }
 
-static enum kl_status pack_to_file(struct kl_weights *w, const char *path, uint64_t key,
-                                   const struct kl_model_options *options, struct kl_error *err)
+static enum kl_status pack_to_file(struct kl_weights *w, struct progress *progress,
+                                   struct kl_error *err)
 {
     struct kl_packed_writer *writer = NULL;
-    enum kl_status status = kl_packed_create(path, key, w->n_declared, &writer, err);
+    enum kl_status status =
+        kl_packed_create(w->packed_path, w->packed_key, w->n_declared, &writer, err);
     if (status != KL_OK)
         return status;
-    struct progress progress = {options, 0, kl_weights_bytes(w)};
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
         char name[KL_PACKED_NAME_SIZE];
         section_name(&w->declared[i], name);
         status = kl_packed_begin(writer, name, err);
         if (status == KL_OK)
-            status = pack_matrix(w, &w->declared[i], file_sink, writer, &progress, err);
+            status = pack_matrix(w, &w->declared[i], file_sink, writer, progress, err);
     }
     if (status != KL_OK) {
         kl_packed_abandon(writer);
@@ -228,11 +243,10 @@ static enum kl_status memory_sink(void *context, const void *data, size_t len, s
     return KL_OK;
 }
 
-static enum kl_status pack_to_memory(struct kl_weights *w, const struct kl_model_options *options,
+static enum kl_status pack_to_memory(struct kl_weights *w, struct progress *progress,
                                      struct kl_error *err)
 {
-    struct progress progress = {options, 0, kl_weights_bytes(w)};
-    w->memory_size = (size_t)progress.total;
+    w->memory_size = (size_t)progress->total;
     void *memory =
         mmap(NULL, w->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -241,8 +255,7 @@ static enum kl_status pack_to_memory(struct kl_weights *w, const struct kl_model
     uint8_t *place = memory;
     for (size_t i = 0; i < w->n_declared; i++) {
         w->declared[i].matrix->data = place;
-        enum kl_status status =
-            pack_matrix(w, &w->declared[i], memory_sink, &place, &progress, err);
+        enum kl_status status = pack_matrix(w, &w->declared[i], memory_sink, &place, progress, err);
         if (status != KL_OK)
             return status;
     }
@@ -268,25 +281,10 @@ static uint64_t packed_key(const struct kl_gguf *gguf)
     return key;
 }
 
-static enum kl_status packed_path(const struct kl_gguf *gguf, const char *dir, char path[PATH_MAX],
-                                  struct kl_error *err)
+/* Maps the packed file; its sections are not checked yet. */
+static enum kl_status map_file(struct kl_weights *w, struct kl_error *err)
 {
-    const struct kl_mapped_file *file = kl_gguf_file(gguf);
-    const char *slash = strrchr(file->path, '/');
-    const char *base = slash != NULL ? slash + 1 : file->path;
-    /* files of one name and another content do not take each other's place */
-    const uint64_t facts[] = {kl_gguf_header_hash(gguf), file->size};
-    int n = snprintf(path, PATH_MAX, "%s/%s.%016llx.packed", dir, base,
-                     (unsigned long long)kl_hash64(facts, sizeof facts, 0));
-    if (n >= PATH_MAX)
-        return kl_fail(err, KL_ERR_LIMIT, "the path %.200s... is too long", dir);
-    return KL_OK;
-}
-
-static enum kl_status use_file(struct kl_weights *w, const char *path, uint64_t key,
-                               struct kl_error *err)
-{
-    enum kl_status status = kl_packed_open(&w->packed, path, key, err);
+    enum kl_status status = kl_packed_open(&w->packed, w->packed_path, w->packed_key, err);
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
         char name[KL_PACKED_NAME_SIZE];
         struct kl_packed_section section = {0};
@@ -300,42 +298,97 @@ static enum kl_status use_file(struct kl_weights *w, const char *path, uint64_t 
     return status;
 }
 
-/* Finds the packed file or makes it. */
-static enum kl_status load_from_file(struct kl_weights *w, const struct kl_model_options *options,
-                                     struct kl_error *err)
+static bool is_mapped(const struct kl_weights *w)
 {
-    char path[PATH_MAX];
-    enum kl_status status = packed_path(w->gguf, options->packed_dir, path, err);
-    if (status != KL_OK)
-        return status;
-    uint64_t key = packed_key(w->gguf);
-    struct kl_error why = {0};
-    status = use_file(w, path, key, &why);
-    if (status == KL_OK)
-        return KL_OK;
-    if (status == KL_ERR_FORMAT)
-        kl_warning("the packed weights are damaged and are made again: %s", why.text);
-    status = kl_make_directories(options->packed_dir, err);
-    if (status == KL_OK)
-        status = pack_to_file(w, path, key, options, err);
-    if (status == KL_OK)
-        status = use_file(w, path, key, err);
-    return status;
+    return w->packed.map.data != NULL;
 }
 
-enum kl_status kl_weights_load(struct kl_weights *w, const struct kl_model_options *options,
-                               struct kl_error *err)
+static void warn_of_damage(const struct kl_error *why)
+{
+    kl_warning("the packed weights are damaged and are made again: %s", why->text);
+}
+
+/* As map_file, but that there is no file is no failure: it will be made when warming. */
+static void try_file(struct kl_weights *w)
+{
+    struct kl_error why = {0};
+    if (map_file(w, &why) == KL_ERR_FORMAT)
+        warn_of_damage(&why);
+}
+
+enum kl_status kl_weights_open(struct kl_weights *w, const char *packed_dir, struct kl_error *err)
 {
     enum kl_status status = refuse_superfluous(w, err);
-    if (status != KL_OK)
+    if (status != KL_OK || packed_dir == NULL)
         return status;
-    if (options->packed_dir != NULL) {
+    w->packed_path = kl_packed_path(w->gguf, packed_dir, "packed");
+    if (w->packed_path == NULL)
+        return kl_fail_memory(err, "a file name", PATH_MAX);
+    w->packed_key = packed_key(w->gguf);
+    try_file(w);
+    return KL_OK;
+}
+
+static bool report_reading(void *context, uint64_t done, uint64_t total)
+{
+    const struct progress *p = context;
+    return p->report == NULL || p->report(p->context, KL_MODEL_READING, done, total);
+}
+
+/* Another process is packing the same weights: a moment's wait for it. */
+static enum kl_status wait_for_other(struct progress *progress, struct kl_error *err)
+{
+    const struct timespec moment = {.tv_nsec = 50 * 1000 * 1000};
+    nanosleep(&moment, NULL);
+    return report(progress, err);
+}
+
+/* Checks the packed file that is mapped, or makes one. */
+static enum kl_status warm_file(struct kl_weights *w, size_t n_threads, struct progress *progress,
+                                struct kl_error *err)
+{
+    /* many times what packing takes; the other one may have been stopped */
+    const double patience = 120; /* seconds */
+    uint64_t start = kl_now_ns();
+    while (true) {
+        enum kl_status status;
+        if (is_mapped(w)) {
+            status = kl_packed_check(&w->packed, n_threads, report_reading, progress, err);
+            if (status != KL_ERR_FORMAT)
+                return status;
+            warn_of_damage(err);
+            kl_packed_close(&w->packed);
+        }
+        progress->done = progress->reported = 0;
+        status = pack_to_file(w, progress, err);
+        if (status == KL_OK)
+            return map_file(w, err);
+        if (status != KL_ERR_BUSY || kl_seconds_since(start) > patience)
+            return status;
+        status = wait_for_other(progress, err);
+        if (status != KL_OK)
+            return status;
+        try_file(w);
+    }
+}
+
+enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
+                               kl_model_progress_fn *report_fn, void *context, struct kl_error *err)
+{
+    struct progress progress = {
+        .report = report_fn, .context = context, .total = kl_weights_bytes(w)};
+    if (w->packed_path != NULL) {
         struct kl_error why = {0};
-        if (load_from_file(w, options, &why) == KL_OK)
+        enum kl_status status = warm_file(w, n_threads, &progress, &why);
+        if (status == KL_OK)
             return KL_OK;
+        if (status == KL_ERR_CANCELLED)
+            return kl_fail(err, status, "%s", why.text);
+        kl_packed_close(&w->packed);
         kl_warning("the prepared weights can not be kept, so they are prepared in memory at each "
                    "start (%llu MB of it): %s",
-                   (unsigned long long)(kl_weights_bytes(w) / 1000000), why.text);
+                   (unsigned long long)(progress.total / 1000000), why.text);
     }
-    return pack_to_memory(w, options, err);
+    progress.done = progress.reported = 0;
+    return pack_to_memory(w, &progress, err);
 }

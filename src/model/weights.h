@@ -31,6 +31,8 @@ struct kl_weights {
     size_t n_used;
     float *vectors;
     size_t vectors_used, vectors_size; /* floats */
+    char *packed_path;                 /* NULL: pack into memory */
+    uint64_t packed_key;
     struct kl_packed_file packed;
     void *memory; /* packed in memory: the mapping, or NULL */
     size_t memory_size;
@@ -40,7 +42,7 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
                                struct kl_error *err);
 void kl_weights_release(struct kl_weights *w);
 
-/* A matrix of n_rows rows of k. *out is filled by kl_weights_load. name: a printf format. */
+/* A matrix of n_rows rows of k. *out is filled by kl_weights_warm. name: a printf format. */
 enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
                                  struct kl_matrix *out, struct kl_error *err, const char *name, ...)
     __attribute__((format(printf, 6, 7)));
@@ -55,10 +57,13 @@ enum kl_status kl_weights_vector(struct kl_weights *w, size_t n, const float **o
                                  struct kl_error *err, const char *name, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* After everything was declared: refuses tensors nobody asked for, then finds or makes the packed
- * matrices. */
-enum kl_status kl_weights_load(struct kl_weights *w, const struct kl_model_options *options,
-                               struct kl_error *err);
+/* After everything was declared: refuses tensors nobody asked for, and maps the packed file of
+ * packed_dir (may be NULL) if it is there. */
+enum kl_status kl_weights_open(struct kl_weights *w, const char *packed_dir, struct kl_error *err);
+
+/* Reads and checks the packed file, or makes it: see kl_model_warm. */
+enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
+                               kl_model_progress_fn *progress, void *context, struct kl_error *err);
 
 /* Bytes of all matrices, packed. */
 uint64_t kl_weights_bytes(const struct kl_weights *w);

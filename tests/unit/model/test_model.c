@@ -345,6 +345,66 @@ static void test_packed_in_memory(void **state)
     free(expected);
 }
 
+struct stages {
+    uint64_t done[2]; /* by enum kl_model_stage */
+    size_t stop_at;   /* the call that says no; 0: none does */
+    size_t calls;
+};
+
+static bool note_stage(void *context, enum kl_model_stage stage, uint64_t done, uint64_t total)
+{
+    struct stages *s = context;
+    assert_true(done <= total);
+    s->done[stage] = done;
+    return ++s->calls != s->stop_at;
+}
+
+static void test_warming_later(void **state)
+{
+    (void)state;
+    struct kl_model *model = open_model(kl_kernels_at(0), NULL);
+    float *expected = logits_of(model, 1, 25, 0);
+    size_t bytes = N_TOKENS * kl_model_config(model)->n_vocab * sizeof(float);
+    kl_model_close(model);
+
+    /* without a file, with one, with a damaged one, without a directory */
+    for (int round = 0; round < 4; round++) {
+        struct kl_model_options options = {.kernels = kl_kernels_at(0),
+                                           .packed_dir = round < 3 ? packed_dir : NULL,
+                                           .n_threads = 2,
+                                           .warm_later = true};
+        struct kl_error err = {0};
+        struct stages stages = {.stop_at = 1};
+        char path[512];
+        if (round == 0)
+            empty_packed_dir();
+        else
+            packed_path(path, sizeof path);
+        if (round == 2) {
+            int fd = open(path, O_RDWR);
+            assert_true(fd >= 0);
+            assert_int_equal(pwrite(fd, "damage", 6, 30000), 6);
+            close(fd);
+        }
+        assert_int_equal(kl_model_open(gguf, &options, &model, &err), KL_OK);
+        assert_int_equal(kl_model_warm(model, note_stage, &stages, &err), KL_ERR_CANCELLED);
+        kl_model_close(model);
+
+        assert_int_equal(kl_model_open(gguf, &options, &model, &err), KL_OK);
+        stages = (struct stages){0};
+        if (kl_model_warm(model, note_stage, &stages, &err) != KL_OK)
+            fail_msg("%s", err.text);
+        assert_int_equal(stages.done[KL_MODEL_PACKING] > 0, round != 1);
+        assert_int_equal(stages.done[KL_MODEL_READING] > 0, round == 1);
+        assert_int_equal(kl_model_is_mapped(model), round < 3);
+        float *found = logits_of(model, 1, 25, 0);
+        assert_memory_equal(found, expected, bytes);
+        free(found);
+        kl_model_close(model);
+    }
+    free(expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_token_out_of_range),
         cmocka_unit_test(test_packed_file_is_kept_and_mended),
         cmocka_unit_test(test_packed_in_memory),
+        cmocka_unit_test(test_warming_later),
     };
     return cmocka_run_group_tests(tests, open_file, close_file);
 }
