@@ -154,19 +154,36 @@ class Server:
     def log_text(self):
         return self.log.read_text(errors="replace")
 
-    def wait_until_listening(self):
+    def wait_until(self, condition, what):
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             code = self.process.poll()
             if code is not None:
                 pytest.fail(f"the server ended with {code} at its start:\n{self.log_text()[-4000:]}")
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
+                if condition():
+                    return
             except OSError:
-                time.sleep(0.02)
+                pass
+            time.sleep(0.02)
         self.stop()
-        pytest.fail(f"the server did not listen in {START_SECONDS} s:\n{self.log_text()[-4000:]}")
+        pytest.fail(f"the server did not {what} in {START_SECONDS} s:\n{self.log_text()[-4000:]}")
+
+    def is_listening(self):
+        socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        return True
+
+    def is_ready(self):
+        """Whether the model is loaded: /health says 200."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as s:
+            s.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return s.recv(64).split(b" ", 2)[1] == b"200"
+
+    def wait_until_listening(self):
+        self.wait_until(self.is_listening, "listen")
+
+    def wait_until_ready(self):
+        self.wait_until(self.is_ready, "load the model")
 
     def stop(self):
         """Ends it (SIGTERM, and SIGKILL if that is not heard) and returns its exit status."""
@@ -191,15 +208,19 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server_factory(kinglet, tmp_path_factory):
-    """start(*args, model, env=None) -> Server; the caller ends it."""
+    """start(*args, model, env=None, ready=True) -> Server; the caller ends it. It is ready to
+    answer, or with ready=False it listens and may still be loading the model."""
 
-    def start(*args, model, env=None):
+    def start(*args, model, env=None, ready=True):
         port = free_port()
         log = tmp_path_factory.mktemp("server") / "server.log"
         command = [str(kinglet), "serve", "--model", str(model), "--port", str(port)]
         command += [str(a) for a in args]
         server = Server(command, port, log, {**os.environ, **(env or {})})
-        server.wait_until_listening()
+        if ready:
+            server.wait_until_ready()
+        else:
+            server.wait_until_listening()
         return server
 
     return start
@@ -207,15 +228,15 @@ def server_factory(kinglet, tmp_path_factory):
 
 @pytest.fixture
 def start_server(server_factory, request):
-    """start_server(*args, model=None, env=None) -> Server on a free port of 127.0.0.1, listening,
-    with .base_url .port .pid .log .log_text() .stop(). model: the tiny one unless given. Every
-    server is ended when the test is."""
+    """start_server(*args, model=None, env=None, ready=True) -> Server on a free port of 127.0.0.1
+    that can answer, with .base_url .port .pid .log .log_text() .stop(). model: the tiny one unless
+    given. Every server is ended when the test is."""
     started = []
 
-    def start(*args, model=None, env=None):
+    def start(*args, model=None, env=None, ready=True):
         if model is None:
             model = request.getfixturevalue("tiny_model_path")
-        started.append(server_factory(*args, model=model, env=env))
+        started.append(server_factory(*args, model=model, env=env, ready=ready))
         return started[-1]
 
     yield start

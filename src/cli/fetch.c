@@ -34,6 +34,7 @@ struct fetch {
     bool *unreachable; /* [MAX_SOURCES] servers that did not answer are not asked again; or NULL */
     struct kl_download download;
     struct kl_progress progress;
+    const struct kl_progress_observer *observer; /* or NULL */
 };
 
 /* ---- the unfinished file --------------------------------------------------------------------- */
@@ -228,6 +229,7 @@ static enum kl_status try_source(struct fetch *f, const struct source *source, s
 {
     for (;;) {
         kl_progress_begin(&f->progress, source->label);
+        f->progress.observer = f->observer;
         enum kl_status status =
             source->url[0] != '\0' ? try_url(f, source, err) : try_wheels(f, err);
         kl_progress_end(&f->progress);
@@ -315,13 +317,15 @@ out:
 /* ---- what the commands call ------------------------------------------------------------------ */
 
 static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t stall_seconds,
-                                  bool *unreachable, struct kl_error *err)
+                                  const struct kl_progress_observer *observer, bool *unreachable,
+                                  struct kl_error *err)
 {
     struct source sources[MAX_SOURCES];
     struct fetch f = {.name = entry->name,
                       .sha256 = entry->sha256,
                       .entry = entry,
                       .unreachable = unreachable,
+                      .observer = observer,
                       .download = {.bytes = entry->bytes, .stall_seconds = stall_seconds}};
     struct kl_model_location location;
     enum kl_status status = kl_model_locate(entry->name, &location, err);
@@ -335,24 +339,24 @@ static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t sta
 }
 
 enum kl_status kl_fetch_model(const struct kl_model_entry *entry, size_t stall_seconds,
-                              struct kl_error *err)
+                              const struct kl_progress_observer *observer, struct kl_error *err)
 {
-    return fetch_entry(entry, stall_seconds, NULL, err);
+    return fetch_entry(entry, stall_seconds, observer, NULL, err);
 }
 
-enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_model_entry **entry,
-                                struct kl_error *err)
+enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_progress_observer *observer,
+                                const struct kl_model_entry **entry, struct kl_error *err)
 {
     /* both models have the same sources in the same order */
     bool unreachable[MAX_SOURCES] = {false};
     *entry = kl_catalogue_at(0);
-    enum kl_status status = fetch_entry(*entry, stall_seconds, unreachable, err);
+    enum kl_status status = fetch_entry(*entry, stall_seconds, observer, unreachable, err);
     if (status != KL_ERR_NOT_FOUND)
         return status;
     const char *wanted = (*entry)->name;
     *entry = kl_catalogue_substitute();
     fprintf(stderr, "%s cannot be had from here. Taking %s instead.\n", wanted, (*entry)->name);
-    return fetch_entry(*entry, stall_seconds, unreachable, err);
+    return fetch_entry(*entry, stall_seconds, observer, unreachable, err);
 }
 
 enum kl_status kl_fetch_url(const char *name, const char *url, const char *sha256,

@@ -11,6 +11,18 @@
 #include "cli/fetch.h"
 #include "cli/terminal.h"
 
+static void tell(const struct kl_load_options *o, enum kl_loading_stage stage, uint64_t done,
+                 uint64_t total)
+{
+    if (o->observer != NULL)
+        o->observer->see(o->observer->context, stage, done, total);
+}
+
+static void see_download(void *options, uint64_t done, uint64_t total)
+{
+    tell(options, KL_LOADING_DOWNLOADING, done, total);
+}
+
 /* Finds the model or gets it. Without a name, the substitute does where the default is not here:
  * a start must not need the network once some model is there. */
 static enum kl_status find_model(struct kl_model_location *location,
@@ -33,8 +45,10 @@ static enum kl_status find_model(struct kl_model_location *location,
     }
     if (!o->pull)
         return status;
-    status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, err)
-                   : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &entry, err);
+    const struct kl_progress_observer observer = {see_download, (void *)(uintptr_t)o};
+    tell(o, KL_LOADING_DOWNLOADING, 0, 0);
+    status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, &observer, err)
+                   : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &observer, &entry, err);
     return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
 }
 
@@ -56,6 +70,7 @@ static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
 
 /* One bar for each stage; reading is only worth one when it is from a slow disk. */
 struct shown_stages {
+    const struct kl_load_options *options;
     struct kl_progress bar;
     bool packed;
     uint64_t reading_since;
@@ -65,6 +80,8 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
 {
     const double quick = 0.5; /* seconds */
     struct shown_stages *s = context;
+    tell(s->options, stage == KL_MODEL_PACKING ? KL_LOADING_PACKING : KL_LOADING_READING, done,
+         total);
     if (stage == KL_MODEL_PACKING) {
         if (!s->packed) {
             kl_progress_end(&s->bar); /* the file that was read is damaged */
@@ -92,7 +109,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
 
     uint64_t start = kl_now_ns();
     char directory[PATH_MAX];
-    struct shown_stages shown = {0};
+    struct shown_stages shown = {.options = o};
     bool cache = kl_cache_path("packed", directory, sizeof directory, err) == KL_OK;
     if (!cache)
         kl_warning("%s; the weights are prepared in memory at each start", err->text);
@@ -128,6 +145,7 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
 {
     uint64_t start = kl_now_ns();
     char size[32];
+    tell(o, KL_LOADING_OPENING, 0, 0);
     enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
     if (status != KL_OK)
         return status;

@@ -14,10 +14,18 @@
 #include "format/gguf.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
+#include "server/server.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
+/* Somebody who wants to know how far it is; see kl_server_loading. */
+struct kl_load_observer {
+    void (*see)(void *context, enum kl_loading_stage stage, uint64_t done, uint64_t total);
+    void *context;
+};
+
 struct kl_load_options {
+    const struct kl_load_observer *observer; /* or NULL */
     const char *model; /* NULL: $KINGLET_MODEL, else the default */
     const char *cpu;
     size_t threads; /* 0: every usable CPU */

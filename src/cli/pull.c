@@ -94,9 +94,9 @@ static enum kl_status pull(const char *name, const struct pull_options *o,
         return status;
     const struct kl_model_entry *entry = location->entry;
     if (name == NULL && kl_model_from_environment() == NULL)
-        status = kl_fetch_default(o->timeout, &entry, err);
+        status = kl_fetch_default(o->timeout, NULL, &entry, err);
     else
-        status = kl_fetch_model(entry, o->timeout, err);
+        status = kl_fetch_model(entry, o->timeout, NULL, err);
     return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
 }
 

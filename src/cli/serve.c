@@ -1,5 +1,9 @@
 /* kinglet serve: the chat page and the HTTP API. */
+#include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
@@ -78,28 +83,26 @@ static enum kl_status read_keys(const char *path, struct api_keys *keys, struct 
     return KL_OK;
 }
 
-/* Bytes of this process that are in memory now, and those of them that are not a file's. */
-static void resident_memory(uint64_t *all, uint64_t *own)
-{
-    unsigned long long resident = 0, shared = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file != NULL) {
-        if (fscanf(file, "%*u %llu %llu", &resident, &shared) != 2)
-            resident = shared = 0;
-        fclose(file);
-    }
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    *all = resident * page;
-    *own = (resident - shared) * page;
-}
+/* ---- the thread that loads ------------------------------------------------------------------- */
+
+struct loading {
+    const struct serve_options *options;
+    struct kl_server *server;
+    uint64_t start;
+    pthread_t thread;
+    _Atomic(bool) over; /* nothing takes long any more: the thread may be joined */
+    enum kl_status status;
+    struct kl_error err;
+    struct kl_loaded loaded;
+    struct kl_engine *engine;
+};
 
 static void log_memory_plan(const struct kl_loaded *l, struct kl_engine *engine)
 {
     struct kl_engine_stats stats;
     char weights[32], buffers[32], token[32], most[32], all_text[32], own_text[32];
-    uint64_t all, own;
     kl_engine_stats(engine, &stats);
-    resident_memory(&all, &own);
+    struct kl_resident resident = kl_memory_resident();
     size_t per_token = kl_kv_bytes_per_token(l->model);
     kl_info(
         "memory: %s of weights; %s of buffers; KV cache %s a token, grows with use up to %s for "
@@ -108,18 +111,94 @@ static void log_memory_plan(const struct kl_loaded *l, struct kl_engine *engine)
         kl_format_bytes((double)stats.buffer_bytes, buffers, sizeof buffers),
         kl_format_bytes((double)per_token, token, sizeof token),
         kl_format_bytes((double)per_token * (double)stats.kv_max_tokens, most, sizeof most),
-        stats.kv_max_tokens, kl_format_bytes((double)all, all_text, sizeof all_text),
-        kl_format_bytes((double)own, own_text, sizeof own_text));
+        stats.kv_max_tokens, kl_format_bytes((double)resident.all, all_text, sizeof all_text),
+        kl_format_bytes((double)resident.anonymous, own_text, sizeof own_text));
 }
 
-static enum kl_status run_server(const struct serve_options *o, const struct api_keys *keys,
-                                 const struct kl_loaded *l, struct kl_engine *engine,
-                                 uint64_t start, struct kl_error *err)
+static void see_loading(void *context, enum kl_loading_stage stage, uint64_t done, uint64_t total)
 {
-    struct stat st;
-    const struct kl_mapped_file *file = kl_gguf_file(l->gguf);
-    const char *slash = strrchr(l->location.path, '/');
-    struct kl_server_options options = {
+    struct loading *l = context;
+    kl_server_loading(l->server, stage, done, total);
+}
+
+static enum kl_status load(struct loading *l, struct kl_error *err)
+{
+    const struct serve_options *o = l->options;
+    const struct kl_load_observer observer = {see_loading, l};
+    struct kl_load_options options = o->load;
+    options.observer = &observer;
+    enum kl_status status = kl_load(&l->loaded, &options, KL_LOAD_MODEL, err);
+    if (status != KL_OK)
+        return status;
+    const struct kl_engine_options engine_options = {.ctx_size = l->loaded.ctx_size,
+                                                     .parallel = o->parallel,
+                                                     .queue_size = o->queue,
+                                                     .prefill_chunk = KL_PREFILL_CHUNK,
+                                                     .n_threads = l->loaded.n_threads};
+    status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
+    if (status != KL_OK)
+        return status;
+    kl_info("engine: %zu answers at once, %zu may wait, %zu tokens each", o->parallel, o->queue,
+            l->loaded.ctx_size);
+    log_memory_plan(&l->loaded, l->engine);
+    return KL_OK;
+}
+
+static void *load_main(void *argument)
+{
+    struct loading *l = argument;
+    l->status = load(l, &l->err);
+    atomic_store(&l->over, true); /* before the server hears of it and perhaps ends */
+    if (l->status == KL_OK) {
+        struct stat st;
+        const struct kl_model_location *where = &l->loaded.location;
+        const char *slash = strrchr(where->path, '/');
+        const struct kl_served served = {
+            .engine = l->engine,
+            .tokenizer = l->loaded.tokenizer,
+            .chat_template = l->loaded.chat_template,
+            .model_name = where->name,
+            .model_file = slash != NULL ? slash + 1 : where->path,
+            .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,
+            .model_bytes = kl_gguf_file(l->loaded.gguf)->size,
+        };
+        kl_server_ready(l->server, &served);
+    } else {
+        kl_server_failed(l->server, &l->err);
+    }
+    return NULL;
+}
+
+static enum kl_status start_loading(struct loading *l, struct kl_error *err)
+{
+    /* signals are the main thread's business */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    errno = pthread_create(&l->thread, NULL, load_main, l);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return errno == 0 ? KL_OK : kl_fail_errno(err, "the thread that loads could not be started");
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+/* A download or the packing of weights is not waited for. Both may be cut off anywhere and go on,
+ * or begin anew, at the next start. */
+static _Noreturn void leave_loading(enum kl_status status, const struct kl_error *err)
+{
+    int code = KL_EXIT_OK;
+    if (status != KL_OK)
+        code = kl_report("serve", err);
+    else
+        kl_info("stopped while the model was being loaded");
+    fflush(NULL);
+    _exit(code);
+}
+
+static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
+{
+    struct loading l = {.options = o, .start = kl_now_ns()};
+    const struct kl_server_options options = {
         .host = o->host,
         .port = (uint16_t)o->port,
         .api_keys = keys->keys,
@@ -127,49 +206,26 @@ static enum kl_status run_server(const struct serve_options *o, const struct api
         .no_auth = o->no_auth,
         .allowed_hosts = o->allowed_hosts.values,
         .n_allowed_hosts = o->allowed_hosts.len,
-        .engine = engine,
-        .tokenizer = l->tokenizer,
-        .chat_template = l->chat_template,
-        .model_name = l->location.name,
-        .model_file = slash != NULL ? slash + 1 : l->location.path,
-        .model_created = stat(l->location.path, &st) == 0 ? st.st_mtim.tv_sec : 0,
-        .model_bytes = file->size,
+        .max_waiting = o->parallel + o->queue,
     };
-    struct kl_server *server;
-    enum kl_status status = kl_server_open(&options, &server, err);
-    if (status != KL_OK)
-        return status;
-    kl_info("listening on %s (%.2f s after the start); Ctrl-C stops", kl_server_url(server),
-            kl_seconds_since(start));
-    status = kl_server_run(server, err);
-    kl_server_close(server);
-    return status;
-}
-
-static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
-{
-    uint64_t start = kl_now_ns();
-    struct kl_loaded loaded;
     kl_info("kinglet %s starts", KL_VERSION);
-    if (kl_load(&loaded, &o->load, KL_LOAD_MODEL, err) != KL_OK)
-        return kl_load_report("serve", err);
-
-    struct kl_engine *engine = NULL;
-    const struct kl_engine_options options = {.ctx_size = loaded.ctx_size,
-                                              .parallel = o->parallel,
-                                              .queue_size = o->queue,
-                                              .prefill_chunk = KL_PREFILL_CHUNK,
-                                              .n_threads = loaded.n_threads};
-    uint64_t engine_start = kl_now_ns();
-    enum kl_status status = kl_engine_open(loaded.model, loaded.tokenizer, &options, &engine, err);
+    enum kl_status status = kl_server_open(&options, &l.server, err);
+    if (status != KL_OK)
+        return kl_report("serve", err);
+    kl_info("listening on %s (%.2f s after the start); Ctrl-C stops", kl_server_url(l.server),
+            kl_seconds_since(l.start));
+    status = start_loading(&l, err);
     if (status == KL_OK) {
-        kl_info("engine ready (%.2f s): %zu answers at once, %zu may wait, %zu tokens each",
-                kl_seconds_since(engine_start), o->parallel, o->queue, loaded.ctx_size);
-        log_memory_plan(&loaded, engine);
-        status = run_server(o, keys, &loaded, engine, start, err);
-        kl_engine_close(engine);
+        status = kl_server_run(l.server, err);
+        if (!atomic_load(&l.over))
+            leave_loading(status, err);
+        pthread_join(l.thread, NULL);
     }
-    kl_unload(&loaded);
+    kl_server_close(l.server);
+    kl_engine_close(l.engine);
+    kl_unload(&l.loaded);
+    if (l.status != KL_OK)
+        return kl_load_report("serve", &l.err);
     if (status != KL_OK)
         return kl_report("serve", err);
     kl_info("stopped");

@@ -99,6 +99,8 @@ void kl_progress_update(struct kl_progress *p, uint64_t done, uint64_t total)
 {
     uint64_t now = kl_now_ns();
     bool first = p->started_ns == 0;
+    if (p->observer != NULL)
+        p->observer->see(p->observer->context, done, total);
     if (first) {
         p->started_ns = now;
         p->started_done = done;

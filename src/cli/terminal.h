@@ -14,7 +14,14 @@ const char *kl_format_bytes(double bytes, char *out, size_t size);
 /* "0:07", "12:34", "1:02:03". */
 const char *kl_format_duration(double seconds, char *out, size_t size);
 
+/* Somebody else who wants to know; called as often as kl_progress_update is. */
+struct kl_progress_observer {
+    void (*see)(void *context, uint64_t done, uint64_t total);
+    void *context;
+};
+
 struct kl_progress {
+    const struct kl_progress_observer *observer; /* NULL; to be set after _begin */
     const char *label; /* the caller's; lives as long as this */
     bool terminal;
     bool shown;            /* something stands on the terminal's current line */

@@ -141,11 +141,14 @@ void kl_handle_native_chat(struct kl_exchange *x)
     }
     if (body != NULL)
         messages = conversation(body, &error);
-    if (messages == NULL || parse(body, messages, &r, &error) != KL_OK)
-        kl_reply_error(x, &error);
-    else
+    if (messages != NULL && (r.json = json_pack("[O, O]", body, messages)) == NULL)
+        kl_api_fail(&error, 500, "internal_error", NULL, "no memory for the conversation");
+    if (r.json != NULL && parse(body, messages, &r, &error) == KL_OK) {
         kl_generation_start(x, &native_format, &r);
-    kl_chat_input_release(&r.input);
+    } else {
+        kl_generation_request_release(&r);
+        kl_reply_error(x, &error);
+    }
     json_decref(messages);
     json_decref(body);
 }

@@ -7,7 +7,6 @@
 
 #include "server/fields.h"
 #include "server/generation.h"
-#include "server/models.h"
 #include "server/routes.h"
 #include "server/sampling_fields.h"
 #include "server/server_state.h"
@@ -23,7 +22,7 @@ static json_t *envelope(const struct kl_generation *g, const char *object, json_
 {
     return json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id, "object",
                      object, "created", (json_int_t)g->created, "model",
-                     g->exchange->server->options.model_name, "choices", choices);
+                     g->exchange->server->served.model_name, "choices", choices);
 }
 
 static json_t *usage(const struct kl_generation *g)
@@ -172,16 +171,14 @@ static enum kl_status parse_stream(const json_t *body, struct kl_generation_requ
     return KL_OK;
 }
 
-static enum kl_status parse(const struct kl_server *server, const json_t *body,
-                            struct kl_generation_request *r, struct kl_api_error *error)
+static enum kl_status parse(const json_t *body, struct kl_generation_request *r,
+                            struct kl_api_error *error)
 {
     const json_t *messages = NULL, *tools = NULL;
-    const char *model = NULL;
     int64_t n = 1;
     r->max_tokens = DEFAULT_MAX_TOKENS;
     kl_sampling_defaults(&r->sampling);
-    if (kl_field_string(body, "model", &model, error) != KL_OK ||
-        kl_model_check(server, model, error) != KL_OK ||
+    if (kl_field_string(body, "model", &r->model, error) != KL_OK ||
         kl_field_array(body, "messages", &messages, error) != KL_OK ||
         kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
         kl_max_tokens_field(body, "max_tokens", &r->max_tokens, error) != KL_OK ||
@@ -201,14 +198,13 @@ void kl_handle_chat_completions(struct kl_exchange *x)
 {
     struct kl_api_error error;
     struct kl_generation_request r = {0};
-    json_t *body = NULL;
     size_t len;
     const char *data = kl_request_body(x, &len);
-    if (kl_parse_object(data, len, &body, &error) != KL_OK ||
-        parse(x->server, body, &r, &error) != KL_OK)
-        kl_reply_error(x, &error);
-    else
+    if (kl_parse_object(data, len, &r.json, &error) == KL_OK &&
+        parse(r.json, &r, &error) == KL_OK) {
         kl_generation_start(x, r.stream ? &stream_format : &document_format, &r);
-    kl_chat_input_release(&r.input);
-    json_decref(body);
+    } else {
+        kl_generation_request_release(&r);
+        kl_reply_error(x, &error);
+    }
 }

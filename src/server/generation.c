@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/models.h"
 #include "server/routes.h"
 #include "server/server_state.h"
 
@@ -37,17 +38,27 @@ static unsigned retry_after(const struct kl_engine_stats *stats)
     return seconds > MAX_RETRY_AFTER ? MAX_RETRY_AFTER : (unsigned)seconds;
 }
 
+static bool is_waiting(const struct kl_generation *g)
+{
+    return g->n_choices == 0;
+}
+
 static void send_progress(struct kl_generation *g)
 {
     char text[64];
     struct kl_engine_stats stats;
-    if (g->has_text) {
+    if (is_waiting(g)) {
+        struct kl_startup_state state;
+        char stage[48];
+        kl_startup_read(&g->exchange->server->startup, &state);
+        snprintf(text, sizeof text, "loading, %s", kl_startup_text(&state, stage, sizeof stage));
+    } else if (g->has_text) {
         snprintf(text, sizeof text, "generating");
     } else if (g->prefill_total > 0) {
         snprintf(text, sizeof text, "prefill %.0f%%",
                  100.0 * (double)g->prefill_done / (double)g->prefill_total);
     } else {
-        kl_engine_stats(g->exchange->server->options.engine, &stats);
+        kl_engine_stats(g->exchange->server->served.engine, &stats);
         double seconds = expected_wait(&stats, g->position + 1u);
         int used = snprintf(text, sizeof text, "queue %u", g->position + 1);
         if (seconds > 0)
@@ -66,6 +77,7 @@ static void free_generation(struct kl_generation *g)
             kl_request_release(g->choices[i].request);
         kl_buffer_release(&g->choices[i].text);
     }
+    kl_generation_request_release(&g->waiting);
     if (g->previous != NULL)
         g->previous->next = g->next;
     else if (server->generations == g)
@@ -251,7 +263,7 @@ static enum kl_status refuse(struct kl_server *server, const struct kl_error *er
                              struct kl_api_error *error)
 {
     struct kl_engine_stats stats;
-    kl_engine_stats(server->options.engine, &stats);
+    kl_engine_stats(server->served.engine, &stats);
     switch (err->status) {
     case KL_ERR_BUSY:
         kl_api_fail(error, 429, "queue_full", NULL,
@@ -275,13 +287,22 @@ static enum kl_status refuse(struct kl_server *server, const struct kl_error *er
     return KL_ERR_INVALID;
 }
 
+void kl_generation_request_release(struct kl_generation_request *r)
+{
+    kl_chat_input_release(&r->input);
+    json_decref(r->json);
+    *r = (struct kl_generation_request){0};
+}
+
 static enum kl_status submit(struct kl_generation *g, const struct kl_generation_request *r,
                              struct kl_api_error *error)
 {
     struct kl_server *server = g->exchange->server;
     struct kl_tokens tokens = {0};
-    enum kl_status status = kl_chat_input_encode(&r->input, server->options.chat_template,
-                                                 server->options.tokenizer, &tokens, error);
+    if (kl_model_check(server, r->model, error) != KL_OK)
+        return KL_ERR_INVALID;
+    enum kl_status status = kl_chat_input_encode(&r->input, server->served.chat_template,
+                                                 server->served.tokenizer, &tokens, error);
     for (size_t i = 0; i < r->n_choices && status == KL_OK; i++) {
         struct kl_choice *c = &g->choices[i];
         struct kl_error err;
@@ -297,7 +318,7 @@ static enum kl_status submit(struct kl_generation *g, const struct kl_generation
         kl_buffer_init(&c->text, MAX_ANSWER_SIZE);
         c->prompt_tokens = (uint32_t)tokens.len;
         g->n_choices = i + 1;
-        if (kl_engine_submit(server->options.engine, &options, &c->request, &err) != KL_OK) {
+        if (kl_engine_submit(server->served.engine, &options, &c->request, &err) != KL_OK) {
             c->request = NULL;
             status = refuse(server, &err, tokens.len, error);
         }
@@ -307,8 +328,30 @@ static enum kl_status submit(struct kl_generation *g, const struct kl_generation
     return status;
 }
 
+/* Takes the request over if there is still room to wait. */
+static enum kl_status wait_for_model(struct kl_generation *g, struct kl_generation_request *r,
+                                     struct kl_api_error *error)
+{
+    const struct kl_server *server = g->exchange->server;
+    size_t n = 0;
+    for (const struct kl_generation *other = server->generations; other != NULL;
+         other = other->next)
+        n++;
+    if (n >= server->options.max_waiting) {
+        kl_api_fail(error, 429, "queue_full", NULL,
+                    "%zu requests wait for the model to be loaded, which is all this server takes; "
+                    "try again later",
+                    n);
+        error->retry_after = UNKNOWN_WAIT;
+        return KL_ERR_BUSY;
+    }
+    g->waiting = *r;
+    *r = (struct kl_generation_request){0};
+    return KL_OK;
+}
+
 void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *format,
-                         const struct kl_generation_request *request)
+                         struct kl_generation_request *request)
 {
     struct kl_server *server = x->server;
     struct kl_api_error error;
@@ -327,7 +370,8 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     g->stream = request->stream;
     g->include_usage = request->include_usage;
     g->created = (int64_t)time(NULL);
-    if (submit(g, request, &error) != KL_OK)
+    bool waits = kl_server_is_loading(server);
+    if ((waits ? wait_for_model(g, request, &error) : submit(g, request, &error)) != KL_OK)
         goto fail;
 
     g->next = server->generations;
@@ -339,12 +383,34 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     kl_server_start_tick(server);
     if (g->stream) {
         kl_stream_begin(x);
-        format->begin(g);
+        if (waits)
+            send_progress(g);
+        else
+            format->begin(g);
     }
+    kl_generation_request_release(request);
     return;
 
 fail:
     if (g != NULL)
         free_generation(g);
+    kl_generation_request_release(request);
     kl_reply_error(x, &error);
+}
+
+void kl_generations_begin(struct kl_server *server)
+{
+    struct kl_generation *g = server->generations, *newer;
+    while (g != NULL && g->next != NULL)
+        g = g->next;
+    for (; g != NULL; g = newer) {
+        struct kl_api_error error;
+        newer = g->previous;
+        enum kl_status status = submit(g, &g->waiting, &error);
+        kl_generation_request_release(&g->waiting);
+        if (status != KL_OK)
+            fail(g, &error);
+        else if (g->stream)
+            g->format->begin(g);
+    }
 }

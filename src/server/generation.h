@@ -2,7 +2,9 @@
  * Answering: from a parsed request to the engine, and from the engine's events to the client.
  *
  * A generation is one exchange and its 1 to KL_MAX_CHOICES engine requests. It is submitted before
- * anything is sent, so that whatever can be refused is refused with its own status. Then a format
+ * anything is sent, so that whatever can be refused is refused with its own status. Only while the
+ * model is being loaded it waits here, a stream with its headers sent; what is refused afterwards
+ * is an error in the stream. Then a format
  * (native, OpenAI) turns what comes into events or one document. When the client is gone, the
  * engine's work is cancelled at once, wherever it is: in the queue, in prefill, in decode.
  */
@@ -22,6 +24,8 @@
 
 /* What a route made of its fields. */
 struct kl_generation_request {
+    json_t *json;      /* the strings here belong to it */
+    const char *model; /* as the client named it, or NULL */
     struct kl_chat_input input;
     struct kl_sampling sampling; /* choice i draws with seed + i */
     size_t max_tokens;           /* SIZE_MAX: as much as the context holds */
@@ -31,6 +35,8 @@ struct kl_generation_request {
     bool stream;
     bool include_usage;
 };
+
+void kl_generation_request_release(struct kl_generation_request *request);
 
 struct kl_choice {
     struct kl_request *request; /* NULL when it is done */
@@ -43,6 +49,7 @@ struct kl_choice {
 struct kl_generation {
     struct kl_exchange *exchange;
     const struct kl_answer_format *format;
+    struct kl_generation_request waiting; /* while the model is being loaded */
     bool stream, include_usage;
     int64_t created; /* seconds since 1970 */
     struct kl_choice choices[KL_MAX_CHOICES];
@@ -61,9 +68,13 @@ struct kl_answer_format {
     void (*end)(struct kl_generation *g); /* the last bytes, or the whole document */
 };
 
-/* Submits and begins to answer, or refuses; the exchange is taken care of in any case. */
+/* Submits and begins to answer, or waits for the model, or refuses; the exchange is taken care of
+ * in any case, and the request is taken over and released. */
 void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *format,
-                         const struct kl_generation_request *request);
+                         struct kl_generation_request *request);
+
+/* The model is loaded: submits those that waited, in the order they came. */
+void kl_generations_begin(struct kl_server *server);
 
 /* The engine has events: moves all of them on. */
 void kl_generations_poll(struct kl_server *server);

@@ -1,51 +1,41 @@
 /* GET /health: for a person, a load balancer, a script. Needs no key and tells no secrets. */
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/clock.h"
+#include "base/memory.h"
 #include "server/routes.h"
 #include "server/server_state.h"
 
-struct memory {
-    double total, available, resident; /* bytes; 0: not known */
-};
-
-static struct memory read_memory(void)
+/* A 503, so that who balances load or waits for a 200 waits. */
+static void reply_loading(struct kl_exchange *x)
 {
-    struct memory m = {0};
-    char line[128];
-    unsigned long long value;
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (sscanf(line, "MemTotal: %llu kB", &value) == 1)
-            m.total = (double)value * 1024;
-        else if (sscanf(line, "MemAvailable: %llu kB", &value) == 1)
-            m.available = (double)value * 1024;
-    }
-    if (f != NULL)
-        fclose(f);
-
-    f = fopen("/proc/self/statm", "re");
-    if (f != NULL && fscanf(f, "%*u %llu", &value) == 1)
-        m.resident = (double)value * (double)sysconf(_SC_PAGESIZE);
-    if (f != NULL)
-        fclose(f);
-    return m;
+    struct kl_server *server = x->server;
+    struct kl_startup_state state;
+    kl_startup_read(&server->startup, &state);
+    json_t *body = json_pack(
+        "{s:s, s:s, s:I, s:I, s:s, s:f}", "status", server->stopping ? "stopping" : "loading",
+        "stage", kl_loading_stage_name(state.stage), "stage_done", (json_int_t)state.done,
+        "stage_total", (json_int_t)state.total, "version", KL_VERSION, "uptime_seconds",
+        kl_seconds_since(server->start_ns));
+    kl_reply_json(x, 503, body);
 }
 
 void kl_handle_health(struct kl_exchange *x)
 {
     const struct kl_server *server = x->server;
+    if (kl_server_is_loading(server)) {
+        reply_loading(x);
+        return;
+    }
     struct kl_engine_stats s;
-    kl_engine_stats(server->options.engine, &s);
-    struct memory m = read_memory();
-    double used_percent = m.total > 0 ? 100.0 * (m.total - m.available) / m.total : 0;
+    struct kl_memory m;
+    kl_engine_stats(server->served.engine, &s);
+    kl_memory_read("", &m);
+    double total = (double)m.total;
+    double used_percent = m.total > 0 ? 100.0 * (total - (double)m.available) / total : 0;
 
     json_t *body = json_pack(
         "{s:s, s:f, s:f, s:I, s:s, s:s}", "status", server->stopping ? "stopping" : "ok",
         "memory_percent", used_percent, "latency_95", s.latency_p95, "kv_cache_size",
-        (json_int_t)s.kv_used_tokens, "model", server->options.model_name, "version", KL_VERSION);
+        (json_int_t)s.kv_used_tokens, "model", server->served.model_name, "version", KL_VERSION);
     json_t *more = json_pack(
         "{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I}", "uptime_seconds",
         kl_seconds_since(server->start_ns), "running", (json_int_t)s.running, "queued",
@@ -53,7 +43,7 @@ void kl_handle_health(struct kl_exchange *x)
         (json_int_t)s.queue_size, "ctx_size", (json_int_t)s.ctx_size, "kv_cache_max",
         (json_int_t)s.kv_max_tokens, "latency_50", s.latency_p50, "prefill_tokens_per_second",
         s.prefill_speed, "decode_tokens_per_second", s.decode_speed, "resident_bytes",
-        (json_int_t)m.resident, "memory_total_bytes", (json_int_t)m.total);
+        (json_int_t)kl_memory_resident().all, "memory_total_bytes", (json_int_t)m.total);
     json_t *counts = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I}", "requests_finished", (json_int_t)s.requests_finished,
         "requests_cancelled", (json_int_t)s.requests_cancelled, "requests_failed",

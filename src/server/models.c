@@ -9,7 +9,7 @@
 enum kl_status kl_model_check(const struct kl_server *server, const char *name,
                               struct kl_api_error *error)
 {
-    const struct kl_server_options *o = &server->options;
+    const struct kl_served *o = &server->served;
     if (name == NULL || name[0] == '\0' || strcmp(name, "default") == 0 ||
         strcmp(name, o->model_name) == 0 ||
         (o->model_file != NULL && strcmp(name, o->model_file) == 0))
@@ -21,7 +21,7 @@ enum kl_status kl_model_check(const struct kl_server *server, const char *name,
 
 static json_t *model_json(const struct kl_server *server)
 {
-    const struct kl_server_options *o = &server->options;
+    const struct kl_served *o = &server->served;
     struct kl_engine_stats stats;
     kl_engine_stats(o->engine, &stats);
     return json_pack("{s:s, s:s, s:I, s:s, s:{s:s?, s:I, s:I, s:I}}", "id", o->model_name, "object",
@@ -34,12 +34,19 @@ static json_t *model_json(const struct kl_server *server)
 void kl_handle_models(struct kl_exchange *x)
 {
     const char *name = strstr(x->path, "/models") + strlen("/models");
+    struct kl_api_error error;
+    if (kl_server_is_loading(x->server)) {
+        kl_api_fail(&error, 503, "loading", NULL,
+                    "the model is being loaded; /health says how far");
+        error.retry_after = 1;
+        kl_reply_error(x, &error);
+        return;
+    }
     if (name[0] == '\0') {
         kl_reply_json(x, 200,
                       json_pack("{s:s, s:[o]}", "object", "list", "data", model_json(x->server)));
         return;
     }
-    struct kl_api_error error;
     if (kl_model_check(x->server, name + 1, &error) != KL_OK)
         kl_reply_error(x, &error);
     else

@@ -40,17 +40,35 @@ void kl_server_start_tick(struct kl_server *server)
         event_add(server->tick, &period);
 }
 
+/* Ends what still runs when the time to finish is over, and all of it a little later. */
+static void stop_in_time(struct kl_server *server)
+{
+    uint64_t passed = kl_now_ns() - server->stop_ns;
+    if (passed >= server->patience_ns && !server->cut) {
+        struct kl_api_error error;
+        kl_api_fail(&error, 503, "stopping", NULL, "the server is being stopped");
+        server->cut = true;
+        kl_generations_cut(server, &error);
+    }
+    if (passed >= server->patience_ns + FLUSH_NS)
+        event_base_loopbreak(server->base);
+}
+
 static void begin_stop(struct kl_server *server)
 {
     if (server->stopping)
         return;
     server->stopping = true;
     server->stop_ns = kl_now_ns();
+    /* what waits for the model would not finish */
+    if (!kl_server_is_loading(server))
+        server->patience_ns = (uint64_t)server->options.stop_seconds * 1000000000u;
     for (size_t i = 0; i < server->n_listeners; i++)
         evhttp_del_accept_socket(server->http, server->listeners[i]);
     server->n_listeners = 0;
-    if (server->exchanges != NULL)
+    if (server->exchanges != NULL && server->patience_ns > 0)
         kl_info("stopping; running answers have %u s to finish", server->options.stop_seconds);
+    stop_in_time(server);
     kl_server_start_tick(server);
     kl_server_check_stopped(server);
 }
@@ -82,18 +100,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     (void)what;
     struct kl_server *server = context;
     kl_generations_tick(server);
-    if (server->stopping) {
-        uint64_t patience = (uint64_t)server->options.stop_seconds * 1000000000u;
-        uint64_t passed = kl_now_ns() - server->stop_ns;
-        if (passed >= patience && !server->cut) {
-            struct kl_api_error error;
-            kl_api_fail(&error, 503, "stopping", NULL, "the server is being stopped");
-            server->cut = true;
-            kl_generations_cut(server, &error);
-        }
-        if (passed >= patience + FLUSH_NS)
-            event_base_loopbreak(server->base);
-    }
+    if (server->stopping)
+        stop_in_time(server);
     if (server->generations != NULL || server->stopping)
         kl_server_start_tick(server);
 }
@@ -105,8 +113,47 @@ static void on_engine(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     struct kl_server *server = context;
-    kl_engine_wake_clear(server->options.engine);
+    kl_engine_wake_clear(server->served.engine);
     kl_generations_poll(server);
+}
+
+static void stop_for_error(struct kl_server *server, const struct kl_error *err)
+{
+    struct kl_api_error error;
+    kl_api_fail(&error, 503, "loading_failed", NULL, "the model can not be loaded: %.400s",
+                err->text);
+    kl_generations_cut(server, &error);
+    begin_stop(server);
+}
+
+/* The start is over. From here on only this thread knows of it. */
+static void on_startup(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct kl_server *server = context;
+    struct kl_startup_state state;
+    struct kl_error err;
+    event_del(server->startup_event);
+    kl_startup_read(&server->startup, &state);
+    if (server->stopping)
+        return;
+    if (state.phase == KL_STARTUP_FAILED) {
+        stop_for_error(server, &state.error);
+        return;
+    }
+    server->engine_event = event_new(server->base, kl_engine_wake_fd(state.served.engine),
+                                     EV_READ | EV_PERSIST, on_engine, server);
+    if (server->engine_event == NULL || event_add(server->engine_event, NULL) != 0) {
+        kl_fail_memory(&err, "the event loop", 0);
+        kl_err("%s", err.text);
+        stop_for_error(server, &err);
+        return;
+    }
+    server->served = state.served;
+    kl_info("ready (%.2f s after the start): %s", kl_seconds_since(server->start_ns),
+            server->served.model_name);
+    kl_generations_begin(server);
 }
 
 static void on_accept_again(evutil_socket_t fd, short what, void *context)
@@ -159,14 +206,6 @@ static void on_libevent_log(int severity, const char *text)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static enum kl_status copy_string(const char *text, char **copy, struct kl_error *err)
-{
-    *copy = text != NULL ? strdup(text) : NULL;
-    if (text != NULL && *copy == NULL)
-        return kl_fail_memory(err, "the server's options", strlen(text));
-    return KL_OK;
-}
-
 static enum kl_status copy_options(struct kl_server *server,
                                    const struct kl_server_options *options, struct kl_error *err)
 {
@@ -178,17 +217,11 @@ static enum kl_status copy_options(struct kl_server *server,
         return kl_fail(err, KL_ERR_INVALID,
                        "API keys and --no-auth exclude each other: give one of them");
 
-    enum kl_status status = copy_string(options->model_name, &server->model_name, err);
-    if (status == KL_OK)
-        status = copy_string(options->model_file, &server->model_file, err);
-    if (status == KL_OK)
-        status =
-            kl_access_init(&server->access, host, options->allowed_hosts, options->n_allowed_hosts,
-                           options->api_keys, options->n_api_keys, err);
+    enum kl_status status =
+        kl_access_init(&server->access, host, options->allowed_hosts, options->n_allowed_hosts,
+                       options->api_keys, options->n_api_keys, err);
     if (status != KL_OK)
         return status;
-    server->options.model_name = server->model_name;
-    server->options.model_file = server->model_file;
     /* kept in access, as they are needed */
     server->options.host = NULL;
     server->options.api_keys = NULL;
@@ -236,15 +269,15 @@ static enum kl_status open_events(struct kl_server *server, struct kl_error *err
     if (server->base == NULL)
         return kl_fail(err, KL_ERR_IO, "libevent can not start");
     server->http = evhttp_new(server->base);
-    server->engine_event = event_new(server->base, kl_engine_wake_fd(server->options.engine),
-                                     EV_READ | EV_PERSIST, on_engine, server);
+    server->startup_event =
+        event_new(server->base, server->startup.fd, EV_READ | EV_PERSIST, on_startup, server);
     server->stop_event =
         event_new(server->base, server->stop_fd, EV_READ | EV_PERSIST, on_stop, server);
     server->tick = evtimer_new(server->base, on_tick, server);
     server->accept_again = evtimer_new(server->base, on_accept_again, server);
-    if (server->http == NULL || server->engine_event == NULL || server->stop_event == NULL ||
+    if (server->http == NULL || server->startup_event == NULL || server->stop_event == NULL ||
         server->tick == NULL || server->accept_again == NULL ||
-        event_add(server->engine_event, NULL) != 0 || event_add(server->stop_event, NULL) != 0)
+        event_add(server->startup_event, NULL) != 0 || event_add(server->stop_event, NULL) != 0)
         return kl_fail_memory(err, "the event loop", 0);
 
     evhttp_set_bevcb(server->http, new_bufferevent, NULL);
@@ -268,11 +301,14 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
     if (s == NULL)
         return kl_fail_memory(err, "the server", sizeof *s);
     s->stop_fd = -1;
+    s->startup.fd = -1;
     s->start_ns = kl_now_ns();
     if (getrandom(&s->id_prefix, sizeof s->id_prefix, GRND_NONBLOCK) < 0)
         s->id_prefix = s->start_ns;
 
-    enum kl_status status = copy_options(s, options, err);
+    enum kl_status status = kl_startup_init(&s->startup, err);
+    if (status == KL_OK)
+        status = copy_options(s, options, err);
     if (status == KL_OK)
         status = open_events(s, err);
     if (status == KL_OK)
@@ -293,6 +329,22 @@ uint16_t kl_server_port(const struct kl_server *server)
 const char *kl_server_url(const struct kl_server *server)
 {
     return server->url;
+}
+
+void kl_server_loading(struct kl_server *server, enum kl_loading_stage stage, uint64_t done,
+                       uint64_t total)
+{
+    kl_startup_tell(&server->startup, stage, done, total);
+}
+
+void kl_server_ready(struct kl_server *server, const struct kl_served *served)
+{
+    kl_startup_ready(&server->startup, served);
+}
+
+void kl_server_failed(struct kl_server *server, const struct kl_error *error)
+{
+    kl_startup_fail(&server->startup, error);
 }
 
 enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err)
@@ -336,8 +388,8 @@ void kl_server_close(struct kl_server *server)
     kl_exchanges_forget(server);
     if (server->http != NULL)
         evhttp_free(server->http);
-    struct event *const events[] = {server->engine_event, server->stop_event, server->tick,
-                                    server->accept_again};
+    struct event *const events[] = {server->startup_event, server->engine_event, server->stop_event,
+                                    server->tick, server->accept_again};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i] != NULL)
             event_free(events[i]);
@@ -347,7 +399,6 @@ void kl_server_close(struct kl_server *server)
     if (server->stop_fd >= 0)
         close(server->stop_fd);
     kl_access_release(&server->access);
-    free(server->model_name);
-    free(server->model_file);
+    kl_startup_release(&server->startup);
     free(server);
 }

@@ -2,7 +2,8 @@
  * HTTP in front of an engine: the native and the OpenAI-compatible routes, the page, health.
  *
  * One libevent loop on the thread that calls kl_server_run owns every connection; nothing here
- * computes. The engine, tokenizer and template belong to the caller and must outlive the server.
+ * computes. It listens from kl_server_open on; the model may come later, from another thread
+ * (kl_server_ready), and until then the page and /health are answered and requests wait.
  * This layer does not read files, parse options or print: it logs, and errors are values.
  *
  * All strings of the options are copied by kl_server_open.
@@ -39,6 +40,17 @@ struct kl_server_options {
     const char *const *allowed_hosts;
     size_t n_allowed_hosts;
 
+    /* How many requests may wait for the model; more are refused with a 429. */
+    size_t max_waiting;
+
+    /* On SIGTERM or SIGINT: how long running answers may go on; 0: KL_SERVER_STOP_SECONDS. */
+    unsigned stop_seconds;
+};
+
+#define KL_SERVER_STOP_SECONDS 5
+
+/* What requests are answered with. All of it belongs to the caller and outlives the server. */
+struct kl_served {
     struct kl_engine *engine;
     const struct kl_tokenizer *tokenizer;
     const struct kl_chat_template *chat_template;
@@ -48,12 +60,7 @@ struct kl_server_options {
     const char *model_file; /* base name of the file, or NULL */
     int64_t model_created;  /* seconds since 1970, or 0 */
     uint64_t model_bytes;   /* size of the file, or 0 */
-
-    /* On SIGTERM or SIGINT: how long running answers may go on; 0: KL_SERVER_STOP_SECONDS. */
-    unsigned stop_seconds;
 };
-
-#define KL_SERVER_STOP_SECONDS 5
 
 /* Checks the options, binds and listens. An address in use or not ours is KL_ERR_IO with a text
  * that names it and says what to do; an unsafe combination of options is KL_ERR_INVALID. */
@@ -64,8 +71,27 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
 uint16_t kl_server_port(const struct kl_server *server);
 const char *kl_server_url(const struct kl_server *server);
 
+enum kl_loading_stage {
+    KL_LOADING_FINDING,     /* which model, and where it is */
+    KL_LOADING_DOWNLOADING, /* bytes */
+    KL_LOADING_OPENING,     /* the file, the tokenizer */
+    KL_LOADING_PACKING,     /* the weights, at the first start; bytes */
+    KL_LOADING_READING,     /* the weights; bytes */
+    KL_LOADING_MEASURING    /* how many threads are best, at the first start */
+};
+
+/* From the one thread that loads the model, which may be another than the server's: how far it is
+ * (total 0: not known), and in the end either of the last two, once. Requests that waited are then
+ * submitted in the order they came; or they are answered with the error, and kl_server_run ends as
+ * after kl_server_stop. */
+void kl_server_loading(struct kl_server *server, enum kl_loading_stage stage, uint64_t done,
+                       uint64_t total);
+void kl_server_ready(struct kl_server *server, const struct kl_served *served);
+void kl_server_failed(struct kl_server *server, const struct kl_error *error);
+
 /* Serves until it is told to stop; KL_OK then. While it runs it takes SIGINT and SIGTERM: the
- * first stops accepting and lets running answers finish for stop_seconds, a second ends at once. */
+ * first stops accepting and lets running answers finish for stop_seconds (none while the model is
+ * being loaded), a second ends at once. */
 enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err);
 
 /* As the first signal does; for another thread or a signal handler. May be called again. */

@@ -8,14 +8,16 @@
 #include "server/access.h"
 #include "server/http.h"
 #include "server/server.h"
+#include "server/startup.h"
 
 #define KL_MAX_LISTENERS 8
 
 struct kl_generation;
 
 struct kl_server {
-    struct kl_server_options options; /* strings point to the copies below */
-    char *model_name, *model_file;
+    struct kl_server_options options; /* without its strings: see access */
+    struct kl_startup startup;
+    struct kl_served served; /* engine NULL: the model is being loaded */
     struct kl_access access;
     char url[300];
     uint16_t port;
@@ -25,8 +27,9 @@ struct kl_server {
     struct evhttp *http;
     struct evhttp_bound_socket *listeners[KL_MAX_LISTENERS];
     size_t n_listeners;
-    struct event *engine_event; /* the engine has events for us */
-    struct event *stop_event;   /* kl_server_stop was called */
+    struct event *startup_event; /* the model is there, or can not be had */
+    struct event *engine_event;  /* the engine has events for us; once there is one */
+    struct event *stop_event;    /* kl_server_stop was called */
     struct event *signals[2];
     struct event *tick; /* while something is being answered */
     struct event *accept_again;
@@ -39,8 +42,13 @@ struct kl_server {
 
     bool stopping;
     bool cut; /* the time to finish is over, what ran was ended */
-    uint64_t stop_ns;
+    uint64_t stop_ns, patience_ns;
 };
+
+static inline bool kl_server_is_loading(const struct kl_server *server)
+{
+    return server->served.engine == NULL;
+}
 
 /* Something began that needs the tick, or ended that a stop waits for. */
 void kl_server_start_tick(struct kl_server *server);

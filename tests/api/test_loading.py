@@ -1,0 +1,174 @@
+"""While the model is being loaded: the page opens, /health tells how far it is, requests wait.
+
+The server is held in the middle of its start by a lock: it wants a model of the catalogue, and
+another process (the test) seems to be getting it.
+"""
+
+import fcntl
+import json
+import signal
+
+import pytest
+from api_client import CHAT, Connection, HELLO, get, post
+
+NAME = "qwen2.5-coder-0.5b-instruct"
+NO_MODEL = 3
+
+
+class Held:
+    """A server that waits for a model file, and the means to let it go on."""
+
+    def __init__(self, start_server, directory, name, *options):
+        models = directory / "kinglet" / "models"
+        models.mkdir(parents=True)
+        self.path = models / f"{name}-q4_k_m.gguf"
+        self.lock = open(f"{self.path}.part", "wb")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        nowhere = "http://127.0.0.1:9"
+        env = {"XDG_CACHE_HOME": str(directory), "PATH": "/nowhere"}
+        env |= {"HF_ENDPOINT": nowhere, "MODELSCOPE_ENDPOINT": nowhere}
+        self.server = start_server(*options, model=name, env=env, ready=False)
+
+    def give(self, model):
+        """The model is there."""
+        self.path.symlink_to(model)
+        self.lock.close()
+
+    def give_up(self):
+        """The model can not be had."""
+        self.lock.close()
+
+
+@pytest.fixture
+def hold(start_server, tmp_path):
+    held = []
+
+    def start(*options, name=NAME):
+        held.append(Held(start_server, tmp_path, name, *options))
+        return held[-1]
+
+    yield start
+    for h in held:
+        h.lock.close()
+
+
+def begin_stream(server, connection, **fields):
+    """Sends a chat, reads its head and its first comment; returns the iterator of its chunks."""
+    connection.send("POST", CHAT, {"messages": HELLO, "stream": True, "max_tokens": 4, **fields})
+    status, headers = connection.read_head()
+    assert status == 200 and headers["content-type"].startswith("text/event-stream")
+    chunks = connection.chunks()
+    assert next(chunks)[1].startswith(b": loading, downloading")
+    return chunks
+
+
+def events(chunks):
+    text = b"".join(data for _, data in chunks).decode()
+    return [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
+
+
+def test_health_page_and_models(hold):
+    server = hold().server
+    health = get(server, "/health")
+    assert health.status == 503
+    body = health.json()
+    assert body["status"] == "loading" and body["stage"] == "downloading"
+    assert body["stage_done"] == 0 and body["uptime_seconds"] >= 0
+    page = get(server, "/")
+    assert page.status == 200 and b"<html" in page.body
+    models = get(server, "/v1/models")
+    assert models.status == 503 and models.error["code"] == "loading"
+    assert models.headers["retry-after"] == "1"
+
+
+def test_what_is_wrong_is_refused_at_once(hold):
+    server = hold().server
+    reply = post(server, CHAT, {"messages": HELLO, "temperature": "hot"})
+    assert reply.status == 400 and reply.error["param"] == "temperature"
+    assert post(server, "/chat", {"prompt": ""}).status == 400
+
+
+def test_requests_wait_and_are_answered(hold, model_path):
+    held = hold(name=model_path.stem.removesuffix("-q4_k_m"))
+    server = held.server
+    with (
+        Connection(server) as streamed,
+        Connection(server) as whole,
+        Connection(server) as native,
+        Connection(server) as wrong,
+        Connection(server) as wrong_stream,
+    ):
+        chunks = begin_stream(server, streamed)
+        whole.send("POST", CHAT, {"messages": HELLO, "max_tokens": 4})
+        native.send("POST", "/chat", {"prompt": "Hello", "max_new_tokens": 4})
+        wrong.send("POST", CHAT, {"messages": HELLO, "model": "gpt-5"})
+        refused = begin_stream(server, wrong_stream, model="gpt-5")
+        assert get(server, "/health").status == 503
+        held.give(model_path)
+
+        received = events(chunks)
+        assert received[-1] == "[DONE]"
+        first, *_, last = (json.loads(e) for e in received[:-1])
+        assert first["choices"][0]["delta"]["role"] == "assistant"
+        assert last["choices"][0]["finish_reason"] in ("stop", "length")
+        text = "".join(
+            json.loads(e)["choices"][0]["delta"].get("content", "") for e in received[:-1]
+        )
+        assert text == whole.read().json()["choices"][0]["message"]["content"] != ""
+        assert native.read_head()[0] == 200
+        assert text == "".join(json.loads(e)["text"] for e in events(native.chunks())[:-1])
+        reply = wrong.read()
+        assert reply.status == 404 and reply.error["code"] == "model_not_found"
+        error, done = events(refused)
+        assert json.loads(error)["error"]["code"] == "model_not_found" and done == "[DONE]"
+    assert get(server, "/health").json()["status"] == "ok"
+    assert get(server, "/v1/models").status == 200
+
+
+def test_not_more_wait_than_are_allowed(hold):
+    server = hold("--parallel", 1, "--queue", 1).server
+    question = {"messages": HELLO, "stream": True}
+    with Connection(server) as first, Connection(server) as second:
+        begin_stream(server, first)
+        begin_stream(server, second)
+        refused = post(server, CHAT, question)
+        assert refused.status == 429 and refused.error["code"] == "queue_full"
+        assert int(refused.headers["retry-after"]) >= 1
+        first.reset()
+        status = 429
+        while status == 429:  # until the server has seen that the first one left
+            with Connection(server) as third:
+                third.send("POST", CHAT, question)
+                status, _ = third.read_head()
+        assert status == 200
+
+
+def test_a_model_that_can_not_be_had(hold):
+    held = hold()
+    server = held.server
+    with Connection(server) as streamed, Connection(server) as whole:
+        chunks = begin_stream(server, streamed)
+        whole.send("POST", CHAT, {"messages": HELLO})
+        held.give_up()
+        error, done = events(chunks)
+        error = json.loads(error)["error"]
+        assert error["code"] == "loading_failed" and NAME in error["message"]
+        assert done == "[DONE]"
+        reply = whole.read()
+        assert reply.status == 503 and reply.error["code"] == "loading_failed"
+    assert server.process.wait(30) == NO_MODEL
+    assert f"no source has {NAME}" in server.log_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_at_once(hold, number):
+    server = hold().server
+    with Connection(server) as streamed, Connection(server) as whole:
+        chunks = begin_stream(server, streamed)
+        whole.send("POST", CHAT, {"messages": HELLO})
+        get(server, "/health")  # the request before it has been seen
+        server.process.send_signal(number)
+        error, done = events(chunks)
+        assert json.loads(error)["error"]["code"] == "stopping" and done == "[DONE]"
+        assert whole.read().status == 503
+    assert server.process.wait(30) == 0
