@@ -1,254 +1,273 @@
-/* kinglet bench: how fast the model runs on this computer, through the forward pass alone. */
-#include <inttypes.h>
+/* kinglet bench: how fast the model runs on this computer, and how fast it could. */
+#include "cli/bench.h"
+
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "base/clock.h"
 #include "cli/commands.h"
-#include "cli/load.h"
-#include "cli/options.h"
+#include "cli/interrupt.h"
+#include "cli/terminal.h"
 
-#define MAX_REPEAT 100
+/* ---- what is printed ------------------------------------------------------------------------- */
 
-struct bench_options {
-    struct kl_load_options load;
-    struct kl_size_list prompts;
-    size_t generate, repeat, chunk;
-    bool json;
-};
-
-struct result {
-    const char *test; /* "prefill" or "decode" */
-    size_t n;
-    double tokens_per_second; /* medians over the runs */
-    double gb_per_second;     /* weights read, once for each batch */
-    double gmac_per_second;
-    double samples[MAX_REPEAT]; /* tokens/s of each run, sorted */
-    size_t n_samples;
-};
-
-struct bench {
-    const struct kl_loaded *loaded;
-    const struct bench_options *options;
-    struct kl_forward *forward;
-    struct kl_kv_cache *cache;
-    struct kl_row *rows; /* [chunk] */
-    float *logits;       /* [n_vocab] */
-    uint64_t random;
-};
-
-/* Any token costs the same; a fixed sequence (Knuth's MMIX generator) makes runs comparable. */
-static int32_t next_token(struct bench *b)
+static void print_machine(const struct kl_bench *b)
 {
-    b->random = b->random * 6364136223846793005u + 1442695040888963407u;
-    return (int32_t)((b->random >> 33) % kl_model_config(b->loaded->model)->n_vocab);
-}
-
-/* n tokens of a fresh sequence in batches of up to `batch` rows. Prefill needs the logits of the
- * last token only, decoding (batch 1) those of each. */
-static enum kl_status run_once(struct bench *b, size_t n, size_t batch, double *seconds,
-                               struct kl_error *err)
-{
-    struct kl_sequence *sequence;
-    enum kl_status status = kl_sequence_new(b->cache, &sequence, err);
-    if (status != KL_OK)
-        return status;
-    status = kl_sequence_reserve(sequence, n, err);
-    uint64_t start = kl_now_ns();
-    for (size_t done = 0; done < n && status == KL_OK;) {
-        size_t rows = n - done < batch ? n - done : batch;
-        for (size_t i = 0; i < rows; i++)
-            b->rows[i] = (struct kl_row){.sequence = sequence, .token = next_token(b)};
-        done += rows;
-        if (done == n || batch == 1)
-            b->rows[rows - 1].logits = b->logits;
-        status = kl_forward_run(b->forward, b->rows, rows, NULL, NULL, err);
-    }
-    *seconds = kl_seconds_since(start);
-    kl_sequence_free(sequence);
-    return status;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static enum kl_status measure(struct bench *b, const char *test, size_t n, size_t batch,
-                              struct result *r, struct kl_error *err)
-{
-    *r = (struct result){.test = test, .n = n, .n_samples = b->options->repeat};
-    double seconds;
-    enum kl_status status = run_once(b, n, batch, &seconds, err); /* a run to warm up */
-    for (size_t i = 0; i < r->n_samples && status == KL_OK; i++) {
-        status = run_once(b, n, batch, &seconds, err);
-        r->samples[i] = (double)n / seconds;
-    }
-    if (status != KL_OK)
-        return status;
-    qsort(r->samples, r->n_samples, sizeof r->samples[0], compare);
-    size_t middle = r->n_samples / 2;
-    r->tokens_per_second = r->n_samples % 2 == 1
-                               ? r->samples[middle]
-                               : (r->samples[middle - 1] + r->samples[middle]) / 2;
-
-    struct kl_model_work work = kl_model_work(b->loaded->model);
-    double median_seconds = (double)n / r->tokens_per_second;
-    double batches = (double)((n + batch - 1) / batch);
-    double heads = batch == 1 ? (double)n : 1;
-    double macs = (double)work.macs_per_token * (double)n + (double)work.head_macs * heads;
-    r->gb_per_second = (double)work.bytes_per_token * batches / median_seconds * 1e-9;
-    r->gmac_per_second = macs / median_seconds * 1e-9;
-    return KL_OK;
-}
-
-/* ---- output ---------------------------------------------------------------------------------- */
-
-static void print_row(const struct result *r)
-{
-    printf("%-8s %6zu %12.2f %10.2f %10.2f\n", r->test, r->n, r->tokens_per_second,
-           r->gb_per_second, r->gmac_per_second);
+    const struct kl_bench_machine *m = &b->machine;
+    printf("%s, %zu CPUs, %s%s\n", m->cpu[0] != '\0' ? m->cpu : "unknown processor", m->cpus,
+           m->governor[0] != '\0' ? "governor " : "frequency governor not known", m->governor);
+    for (size_t i = 0; i < m->n_points; i++)
+        printf("%s%zu thread%s: reads %.1f GB/s, int8 %.1f GMAC/s", i == 0 ? "" : "; ",
+               m->points[i].threads, m->points[i].threads == 1 ? "" : "s", m->points[i].read_gb,
+               m->points[i].int8_gmac);
+    if (m->n_points > 0)
+        printf("\n");
     fflush(stdout);
 }
 
-static void print_string(const char *text)
+static void print_start(const struct kl_bench_start *s)
 {
-    putchar('"');
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\')
-            printf("\\%c", *text);
-        else if ((unsigned char)*text < 0x20)
-            printf("\\u%04x", (unsigned char)*text);
-        else
-            putchar(*text);
-    }
-    putchar('"');
+    printf("start    %.3f s (%.3f..%.3f): file %.3f, tokenizer %.3f, weights %.3f, engine %.3f\n",
+           s->all.median, s->all.p10, s->all.p90, s->file.median, s->tokenizer.median,
+           s->weights.median, s->engine.median);
+    fflush(stdout);
 }
 
-static void print_json(const struct bench *b, const struct result *results, size_t n)
+static void print_head(const struct kl_bench *b)
 {
-    printf("{\"results\":[");
-    for (size_t i = 0; i < n; i++) {
-        const struct result *r = &results[i];
-        printf("%s{\"test\":\"%s\",\"n\":%zu,\"tokens_per_second\":%.4f,\"gb_per_second\":%.4f,"
-               "\"gmac_per_second\":%.4f,\"samples\":[",
-               i > 0 ? "," : "", r->test, r->n, r->tokens_per_second, r->gb_per_second,
-               r->gmac_per_second);
-        for (size_t j = 0; j < r->n_samples; j++)
-            printf("%s%.4f", j > 0 ? "," : "", r->samples[j]);
-        printf("]}");
+    printf("%-8s %6s %10s %17s %8s %6s %8s %6s", "test", "n", "tokens/s", "(p10..p90)", "GB/s",
+           "read", "GMAC/s", "int8");
+    printf("%s\n", b->machine.no_counters[0] == '\0' ? "  instr/token  per cycle" : "");
+}
+
+static void print_share(double share)
+{
+    if (share > 0)
+        printf(" %5.0f%%", 100 * share);
+    else
+        printf(" %6s", "");
+}
+
+static void print_row(const struct kl_bench *b, const struct kl_bench_result *r)
+{
+    char range[40];
+    if (b->options->json)
+        return;
+    if (b->n_results == 1)
+        print_head(b);
+    snprintf(range, sizeof range, "(%.1f..%.1f)", r->speed.p10, r->speed.p90);
+    printf("%-8s %6zu %10.2f %17s %8.2f", r->test, r->n, r->speed.median, range, r->gb_per_second);
+    print_share(r->read_share);
+    printf(" %8.2f", r->gmac_per_second);
+    print_share(r->int8_share);
+    if (r->per_token.instructions > 0)
+        printf(" %12.4g", r->per_token.instructions);
+    if (r->per_token.instructions > 0 && r->per_token.cycles > 0)
+        printf(" %10.2f", r->per_token.instructions / r->per_token.cycles);
+    printf("\n");
+    fflush(stdout);
+}
+
+static void print_steps(const struct kl_bench *b)
+{
+    for (size_t i = 0; i < b->n_results; i++) {
+        const struct kl_bench_result *r = &b->results[i];
+        if (strcmp(r->test, "decode") == 0)
+            printf("decoding from token to token: %.2f ms (%.2f..%.2f, %zu of them)\n",
+                   1e3 * r->step.median, 1e3 * r->step.p10, 1e3 * r->step.p90, r->step.n);
     }
-    printf("],\"model\":");
-    print_string(b->loaded->location.name);
-    printf(",\"file\":");
-    print_string(b->loaded->location.path);
-    printf(",\"kernels\":");
-    print_string(kl_model_kernels(b->loaded->model)->name);
-    printf(",\"cpu_features\":");
-    print_string(kl_cpu_features());
-    printf(",\"threads\":%zu,\"repeat\":%zu,\"chunk\":%zu,\"version\":\"%s\"}\n",
-           b->loaded->n_threads, b->options->repeat, b->options->chunk, KL_VERSION);
+    if (b->n_results > 0 && b->machine.no_counters[0] != '\0')
+        printf("instructions and cycles were not counted: %s\n", b->machine.no_counters);
+}
+
+static void print_first_token(const struct kl_bench *b)
+{
+    const struct kl_bench_first *f = &b->first;
+    const struct kl_bench_memory *m = &b->memory;
+    char size[5][32];
+    printf("first    %.3f s (%.3f..%.3f): a token after %zu Chinese characters, %zu tokens\n",
+           f->seconds.median, f->seconds.p10, f->seconds.p90, f->characters, f->prompt_tokens);
+    printf("memory   resident %s (peak %s): files %s, anonymous %s, %s of it buffers\n",
+           kl_format_bytes((double)m->resident, size[0], sizeof size[0]),
+           kl_format_bytes((double)m->peak, size[1], sizeof size[1]),
+           kl_format_bytes((double)m->file, size[2], sizeof size[2]),
+           kl_format_bytes((double)m->anonymous, size[3], sizeof size[3]),
+           kl_format_bytes((double)m->forward, size[4], sizeof size[4]));
+}
+
+static enum kl_status print_json(const struct kl_bench *b, struct kl_error *err)
+{
+    struct kl_buffer text;
+    kl_buffer_init(&text, (size_t)16 << 20); /* a hundred runs of everything are 100 KB */
+    enum kl_status status = kl_bench_json(b, &text);
+    if (status == KL_OK)
+        fwrite(text.data, 1, text.len, stdout); /* main looks whether it could be written */
+    else
+        kl_fail(err, status, "the results do not fit into memory");
+    kl_buffer_release(&text);
+    return status;
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static enum kl_status measure_all(struct bench *b, struct kl_error *err)
+static enum kl_status bench(struct kl_bench *b, struct kl_error *err)
 {
-    const struct bench_options *o = b->options;
-    struct result results[KL_MAX_LIST + 1];
-    size_t n = 0;
+    const struct kl_bench_options *o = b->options;
+    const struct kl_loaded *l = b->loaded;
     enum kl_status status = KL_OK;
-    if (!o->json) {
-        printf("%s, %s kernels, %zu threads, medians of %zu\n", b->loaded->location.name,
-               kl_model_kernels(b->loaded->model)->name, b->loaded->n_threads, o->repeat);
-        printf("%-8s %6s %12s %10s %10s\n", "test", "n", "tokens/s", "GB/s", "GMAC/s");
-    }
-    for (size_t i = 0; i < o->prompts.len + 1 && status == KL_OK; i++) {
-        bool decode = i == o->prompts.len;
-        if (decode && o->generate == 0)
-            break;
-        status = decode ? measure(b, "decode", o->generate, 1, &results[n], err)
-                        : measure(b, "prefill", o->prompts.values[i], o->chunk, &results[n], err);
+    kl_bench_describe(&b->machine);
+    if (!o->json)
+        printf("%s, %s kernels, %zu threads; medians of %zu\n", l->location.name,
+               kl_model_kernels(l->model)->name, l->n_threads, o->repeat);
+    if ((o->parts & KL_BENCH_MACHINE) != 0)
+        status =
+            kl_bench_measure_machine(&b->machine, kl_model_kernels(l->model), l->n_threads, err);
+    if (status == KL_OK && !o->json)
+        print_machine(b);
+    if (status == KL_OK && (o->parts & KL_BENCH_START) != 0) {
+        status = kl_bench_measure_start(b, err);
         if (status == KL_OK && !o->json)
-            print_row(&results[n]);
-        n++;
+            print_start(&b->start);
     }
+    /* early: the random tokens of what follows map most of the embedding table */
+    if (status == KL_OK && (o->parts & KL_BENCH_FIRST_TOKEN) != 0) {
+        status = kl_bench_measure_first_token(b, err);
+        if (status == KL_OK && !o->json)
+            print_first_token(b);
+    }
+    if (status == KL_OK)
+        status = kl_bench_measure_model(b, print_row, err);
+    if (status == KL_OK && !o->json)
+        print_steps(b);
+    if (status == KL_OK && o->report != NULL)
+        status = kl_bench_write_report(b, o->report, err);
     if (status == KL_OK && o->json)
-        print_json(b, results, n);
+        status = print_json(b, err);
     return status;
 }
 
-static enum kl_status bench(const struct kl_loaded *loaded, const struct bench_options *o,
-                            struct kl_error *err)
+static enum kl_status read_parts(const char *only, unsigned *parts, struct kl_error *err)
 {
-    struct bench b = {.loaded = loaded, .options = o, .random = 1};
-    size_t longest = o->generate;
-    for (size_t i = 0; i < o->prompts.len; i++)
-        longest = o->prompts.values[i] > longest ? o->prompts.values[i] : longest;
-    if (longest > loaded->ctx_size)
-        return kl_fail(err, KL_ERR_INVALID,
-                       "%zu tokens do not fit into a context of %zu (--ctx-size)", longest,
-                       loaded->ctx_size);
+    static const struct {
+        const char *name;
+        unsigned part;
+    } names[] = {
+        {"machine", KL_BENCH_MACHINE}, {"start", KL_BENCH_START},
+        {"prefill", KL_BENCH_PREFILL}, {"decode", KL_BENCH_DECODE},
+        {"batches", KL_BENCH_BATCHES}, {"first-token", KL_BENCH_FIRST_TOKEN},
+    };
+    enum { N_NAMES = sizeof names / sizeof names[0] };
+    *parts = only == NULL ? KL_BENCH_ALL : 0;
+    while (only != NULL) {
+        size_t len = strcspn(only, ","), i = 0;
+        while (i < N_NAMES &&
+               (strlen(names[i].name) != len || strncmp(names[i].name, only, len) != 0))
+            i++;
+        if (i == N_NAMES)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "--only takes machine, start, prefill, decode, batches and first-token, "
+                           "with commas between them, not \"%.*s\"",
+                           (int)(len < 40 ? len : 40), only);
+        *parts |= names[i].part;
+        only = only[len] == ',' ? only + len + 1 : NULL;
+    }
+    return KL_OK;
+}
 
-    size_t n_vocab = kl_model_config(loaded->model)->n_vocab;
-    enum kl_status status = KL_OK;
-    b.rows = calloc(o->chunk, sizeof b.rows[0]);
-    b.logits = malloc(n_vocab * sizeof b.logits[0]);
-    if (b.rows == NULL || b.logits == NULL)
-        status = kl_fail_memory(err, "a batch", n_vocab * sizeof b.logits[0]);
-    if (status == KL_OK)
-        status = kl_forward_open(loaded->model, o->chunk, loaded->n_threads, &b.forward, err);
-    if (status == KL_OK)
-        status = kl_kv_cache_open(loaded->model, longest, &b.cache, err);
-    if (status == KL_OK)
-        status = measure_all(&b, err);
+/* The command as it was typed, for the report. */
+static void join(int argc, char **argv, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "kinglet");
+    for (int i = 0; i < argc && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, " %s", argv[i]);
+}
 
-    if (b.cache != NULL)
-        kl_kv_cache_close(b.cache);
-    if (b.forward != NULL)
-        kl_forward_close(b.forward);
-    free(b.rows);
-    free(b.logits);
-    return status;
+static int run(struct kl_bench_options *o, const char *command)
+{
+    static struct kl_bench b; /* 200 KB, most of it samples */
+    struct kl_error err = {0};
+    struct kl_loaded loaded;
+    b = (struct kl_bench){.options = o, .loaded = &loaded, .command = command};
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(b.date, sizeof b.date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &utc));
+    if (read_parts(o->only, &o->parts, &err) != KL_OK)
+        return kl_report("bench", &err);
+    if (kl_load(&loaded, &o->load, KL_LOAD_MODEL, &err) != KL_OK)
+        return kl_load_report("bench", &err);
+    kl_interrupt_block();
+    enum kl_status status = bench(&b, &err);
+    kl_unload(&loaded);
+    if (status == KL_ERR_CANCELLED) {
+        fputs("kinglet bench: stopped\n", stderr);
+        kl_interrupt_die();
+    }
+    return status == KL_OK ? KL_EXIT_OK : kl_report("bench", &err);
+}
+
+/* Known before the table of options is made, because it changes what that shows as defaults. */
+static bool is_quick(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--quick") == 0)
+            return true;
+    return false;
 }
 
 int kl_run_bench(int argc, char **argv)
 {
-    struct bench_options o = {.load = {.cpu = "auto", .ctx_size = 4096},
-                              .prompts = {.values = {32, 128, 512}, .len = 3},
-                              .generate = 64,
-                              .repeat = 5,
-                              .chunk = KL_PREFILL_CHUNK};
+    static const struct kl_bench_options thorough = {
+        .prompts = {.values = {32, 128, 512}, .len = 3},
+        .batches = {.values = {1, 2, 4, 8, 16}, .len = 5},
+        .generate = 64,
+        .repeat = 5,
+    };
+    static const struct kl_bench_options quick = {
+        .prompts = {.values = {32, 128}, .len = 2},
+        .batches = {.values = {1, 4, 16}, .len = 3},
+        .generate = 32,
+        .repeat = 3,
+    };
+    struct kl_bench_options o = is_quick(argc, argv) ? quick : thorough;
+    o.load = (struct kl_load_options){.cpu = "auto", .ctx_size = 4096};
+    o.chunk = KL_PREFILL_CHUNK;
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
+        {"quick", 0, KL_OPTION_FLAG, NULL, "less of everything: some ten seconds", &o.quick, 0, 0},
+        {"only", 0, KL_OPTION_STRING, "PART,PART,...",
+         "not all of machine, start, prefill, decode, batches, first-token", &o.only, 0, 0},
         {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill so many tokens", &o.prompts, 1,
          KL_MAX_CTX_SIZE},
         {"generate", 0, KL_OPTION_SIZE, "N",
-         "decode so many tokens, from an empty context; 0: none", &o.generate, 0, KL_MAX_CTX_SIZE},
+         "decode so many tokens, from an empty context, and a quarter of it in batches; 0: no "
+         "decoding",
+         &o.generate, 0, KL_MAX_CTX_SIZE},
+        {"batches", 0, KL_OPTION_LIST, "N,N,...", "so many sequences decode together", &o.batches,
+         1, KL_BENCH_MAX_BATCH},
         {"repeat", 0, KL_OPTION_SIZE, "R", "runs of each test, after one to warm up", &o.repeat, 1,
-         MAX_REPEAT},
+         KL_BENCH_MAX_REPEAT},
         {"chunk", 0, KL_OPTION_SIZE, "N", "prompt tokens in one batch, as serve does it", &o.chunk,
          1, 4096},
-        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o.json, 0, 0},
+        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object instead of the table", &o.json, 0,
+         0},
+        {"report", 0, KL_OPTION_STRING, "FILE.html",
+         "write a page with plots, too: one file that needs no other", &o.report, 0, 0},
     };
     const struct kl_command_line line = {
         .command = "bench",
-        .about = "Measures prefill and decoding. GB/s counts the weights read, once for each "
-                 "batch; GMAC/s the multiply-adds of the matrices.",
+        .about = "Measures this computer (reading memory, multiplying int8) and the model on it: "
+                 "start, prefill, decoding, several sequences at once, the first token of an "
+                 "answer, memory. GB/s counts the weights read, once for each forward pass; GMAC/s "
+                 "the multiply-adds of the matrices; the percentages are of what the computer "
+                 "reached with as many threads in this run. Takes a minute.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
     };
     size_t n;
     int code;
-    struct kl_error err = {0};
-    struct kl_loaded loaded;
+    char command[1024];
+    join(argc, argv, command, sizeof command); /* parsing moves the words */
     if (!kl_command_line_read(&line, argc, argv, "warning", &n, &code))
         return code;
-    if (kl_load(&loaded, &o.load, KL_LOAD_MODEL, &err) != KL_OK)
-        return kl_load_report("bench", &err);
-    enum kl_status status = bench(&loaded, &o, &err);
-    kl_unload(&loaded);
-    return status == KL_OK ? KL_EXIT_OK : kl_report("bench", &err);
+    return run(&o, command);
 }

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 
 static volatile sig_atomic_t interrupted;
 static sigset_t while_waiting;
@@ -38,4 +39,21 @@ bool kl_interrupt_wait(int fd)
         if (n > 0 || (n < 0 && errno != EINTR))
             return true;
     }
+}
+
+bool kl_interrupt_pending(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGINT) == 1;
+}
+
+void kl_interrupt_die(void)
+{
+    sigset_t interrupt;
+    fflush(stdout);
+    signal(SIGINT, SIG_DFL);
+    raise(SIGINT);
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL); /* and does not come back */
 }

@@ -13,4 +13,10 @@ void kl_interrupt_block(void);
 /* Waits until fd can be read (true) or Ctrl-C was pressed (false). */
 bool kl_interrupt_wait(int fd);
 
+/* Whether Ctrl-C was pressed and no kl_interrupt_wait has taken it. A system call. */
+bool kl_interrupt_pending(void);
+
+/* Ends the program as Ctrl-C does if nobody cares for it; for after the cleaning up. */
+void kl_interrupt_die(void);
+
 #endif

@@ -63,7 +63,8 @@ static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
     if (!known)
         kl_warning("the chat template of this model is unknown, taking %s",
                    kl_chat_template_name(l->chat_template));
-    kl_info("tokenizer ready (%.2f s): %zu tokens, chat template %s", kl_seconds_since(start),
+    l->times.tokenizer = kl_seconds_since(start);
+    kl_info("tokenizer ready (%.2f s): %zu tokens, chat template %s", l->times.tokenizer,
             kl_tokenizer_size(l->tokenizer), kl_chat_template_name(l->chat_template));
     return KL_OK;
 }
@@ -122,6 +123,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     kl_progress_end(&shown.bar);
     if (status != KL_OK)
         return status;
+    l->times.weights = kl_seconds_since(start);
 
     char size[32];
     const struct kl_config *config = kl_model_config(l->model);
@@ -131,7 +133,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
         l->ctx_size = config->n_ctx_train;
     }
     kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
-            kl_seconds_since(start),
+            l->times.weights,
             !shown.packed                  ? "mapped"
             : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
                                            : "prepared in memory",
@@ -149,7 +151,8 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
     enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
     if (status != KL_OK)
         return status;
-    kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, kl_seconds_since(start),
+    l->times.file = kl_seconds_since(start);
+    kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, l->times.file,
             l->location.path,
             kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
             kl_gguf_n_tensors(l->gguf));

@@ -1,0 +1,193 @@
+"""kinglet bench: what it measures adds up, its report stands alone, and it stops when told to."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def bench(run_kinglet, tiny_model_path, tmp_path):
+    """bench(*args) -> CompletedProcess, on the tiny model."""
+
+    def run(*args, model=tiny_model_path, check=True):
+        env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "LOG_LEVEL": ""}
+        return run_kinglet("bench", "-m", model, *args, env=env, check=check)
+
+    return run
+
+
+def test_json_adds_up(bench, tiny_model_path):
+    done = bench("--prompt", "8,40", "--generate", "5", "--batches", "3,1", "--repeat", "3",
+                 "--threads", "2", "--cpu", "scalar", "--json")
+    report = json.loads(done.stdout)
+    tests = [(r["test"], r["n"]) for r in report["results"]]
+    assert tests == [("prefill", 8), ("prefill", 40), ("decode", 5), ("batch", 3), ("batch", 1)]
+    limits = report["machine"]["limits"]
+    assert [point["threads"] for point in limits] == [1, 2]
+    for r in report["results"]:
+        assert len(r["samples"]) == 3
+        assert [r["p10"], r["tokens_per_second"], r["p90"]] == pytest.approx(
+            np.percentile(r["samples"], [10, 50, 90])
+        )
+        assert r["p10"] > 0 and r["gb_per_second"] > 0 and r["gmac_per_second"] > 0
+        assert r["read_share"] == pytest.approx(
+            r["gb_per_second"] / limits[-1]["read_gb_per_second"]
+        )
+        assert r["int8_share"] == pytest.approx(
+            r["gmac_per_second"] / limits[-1]["int8_gmac_per_second"]
+        )
+    # the work follows from the model: a forward pass reads the same, whatever rides in it
+    decode, three, one = report["results"][2:]
+    for r, rows in ((decode, 1), (three, 3), (one, 1)):
+        assert r["gb_per_second"] / r["tokens_per_second"] * rows == pytest.approx(
+            report["memory_bytes"]["weights"] * 1e-9
+        )
+    assert decode["step_seconds"]["n"] == 3 * 5
+    assert three["step_seconds"]["n"] == one["step_seconds"]["n"] == 3 * 2  # a quarter of 5
+    assert report["threads"] == 2 and report["repeat"] == 3
+    assert report["kernels"] == "scalar"
+    assert report["file"] == str(tiny_model_path)
+
+
+def test_json_of_start_first_token_and_memory(bench):
+    report = json.loads(bench("--only", "start,first-token", "--repeat", "4", "--json").stdout)
+    assert report["results"] == [] and report["machine"]["limits"] == []
+    start = report["start_seconds"]
+    assert all(start[stage]["n"] == 4 for stage in ("file", "tokenizer", "weights", "engine"))
+    assert all(s["p10"] <= s["median"] <= s["p90"] for s in start.values())
+    assert start["all"]["p90"] >= start["tokenizer"]["p10"] + start["weights"]["p10"] > 0
+    first = report["first_token"]
+    assert first["characters"] == 200
+    # the tiny vocabulary has no Chinese: 600 bytes and the template, merged now and then
+    assert 200 < first["prompt_tokens"] < 700
+    assert first["seconds"]["n"] == len(first["samples"]) == 4 and first["seconds"]["p10"] > 0
+    memory = report["memory_bytes"]
+    assert memory["resident"] == memory["anonymous"] + memory["file"]
+    assert memory["peak"] >= 0.9 * memory["resident"]
+    assert memory["kv_cache"] > 0 and memory["buffers"] > 0
+
+
+def test_the_table_and_its_parts(bench):
+    quick = ["--quick", "--repeat", "1", "--prompt", "8", "--generate", "4", "--batches", "2"]
+    said = bench(*quick).stdout
+    for line in (
+        rb"1 thread: reads [\d.]+ GB/s, int8 [\d.]+ GMAC/s.*",
+        rb"start +[\d.]+ s .*: file [\d.]+, tokenizer [\d.]+, weights [\d.]+, engine [\d.]+",
+        rb"first +[\d.]+ s .*: a token after 200 Chinese characters, \d+ tokens",
+        rb"memory +resident .* \(peak .*\): files .*, anonymous .*",
+        rb"prefill +8 +[\d.]+ +\(.*\) +[\d.]+ +\d+% +[\d.]+ +\d+%.*",
+        rb"decode +4 +[\d.]+ +\(.*\) +[\d.]+ +\d+% +[\d.]+ +\d+%.*",
+        rb"batch +2 +[\d.]+ +\(.*\) +[\d.]+ +\d+% +[\d.]+ +\d+%.*",
+        rb"decoding from token to token: [\d.]+ ms \(.*, 4 of them\)",
+    ):
+        assert re.search(rb"^" + line + rb"$", said, re.M), line
+    only = bench(*quick, "--only", "prefill").stdout
+    assert re.search(rb"^prefill +8 ", only, re.M)
+    for other in (b": reads", b"start ", b"first ", b"memory ", b"decode ", b"batch ", b"%"):
+        assert other not in only, other
+    none = bench(*quick, "--only", "prefill,decode,batches", "--generate", "0").stdout
+    assert b"prefill " in none and b"decode " not in none and b"batch " not in none
+
+
+def test_quick_is_another_set_of_defaults(bench):
+    thorough, quick = bench("--help").stdout, bench("--quick", "--help").stdout
+    assert b"(default 32,128,512)" in thorough and b"(default 32,128)" in quick
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["--only", "prefil"], "first-token, with commas between them, not \"prefil\""),
+        (["--only", "decode,"], "not \"\""),
+        (["--batches", "65"], "--batches takes whole numbers from 1 to 64"),
+        (["--prompt", "5000", "--only", "prefill"], "5000 tokens do not fit into a context of"),
+    ],
+)
+def test_wrong_usage(bench, args, said):
+    done = bench(*args, check=False)
+    assert done.returncode == 2 and said in done.stderr.decode()
+
+
+class Page(HTMLParser):
+    """Which tags a page has, what it would load, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.open, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [v for k, v in attributes if k in ("src", "href", "srcset", "action")]
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_report_is_one_page_that_needs_no_other(bench, tiny_model_path, tmp_path):
+    model = tmp_path / 'a<b>&"c.gguf'
+    shutil.copy(tiny_model_path, model)
+    path = tmp_path / "report.html"
+    path.write_text("an older one")
+    bench("--quick", "--repeat", "2", "--report", path, model=model)
+    text = path.read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.links == [] and "url(" not in text and "@import" not in text
+    assert "script" not in page.tags and page.tags.count("b") == 5  # the figures at the top only
+    # prefill, batches, shares, reading, multiplying, start, memory
+    assert page.tags.count("svg") == page.tags.count("figure") == 7
+    assert page.tags.count("table") == 2
+    assert 'a<b>&"c' in page.text and str(model) in page.text
+    assert "kinglet bench -m" in page.text and "--quick --repeat 2" in page.text
+    assert "{{" not in text and "nan" not in text and "inf" not in text.replace("info", "")
+    assert sorted(p.name for p in tmp_path.glob("report*")) == ["report.html"]
+
+
+def test_report_of_little(bench, tmp_path):
+    path = tmp_path / "report.html"
+    bench("--only", "decode", "--generate", "3", "--repeat", "1", "--report", path)
+    page = Page(path.read_text())
+    assert page.open == [] and "svg" not in page.tags
+    assert "decode" in page.text and "prefill" not in page.text
+
+
+def test_report_that_cannot_be_written(bench, tmp_path):
+    path = tmp_path / "no" / "report.html"
+    done = bench("--only", "decode", "--generate", "1", "--report", path, check=False)
+    assert done.returncode == 1 and str(path).encode() in done.stderr
+
+
+@pytest.mark.parametrize("part", ["prefill", "start", "first-token"])
+def test_ctrl_c_stops_it(kinglet, tiny_model_path, tmp_path, part):
+    path = tmp_path / "report.html"
+    process = subprocess.Popen(
+        [kinglet, "bench", "-m", tiny_model_path, "--cpu", "scalar", "--prompt", "4000",
+         "--repeat", "100", "--only", part, "--report", path],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={"XDG_CACHE_HOME": str(tmp_path / "cache")},
+        # a shell's background job, as a test run may be, ignores Ctrl-C and hands that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout.readline()
+    assert process.stdout.readline()  # the machine; then the measuring begins
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT, said
+    assert said.endswith(b"kinglet bench: stopped\n")
+    assert list(tmp_path.glob("report*")) == []
