@@ -8,6 +8,7 @@ Environment (test.sh sets all of it; each has a default for a run by hand):
 A thing that is missing fails the tests that need it; nothing is skipped in silence.
 """
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -247,6 +248,46 @@ def start_server(server_factory, request):
         except AssertionError as e:  # the others are ended all the same
             errors.append(str(e))
     assert not errors, "\n".join(errors)
+
+
+class HeldServer:
+    """A server in the middle of its start, and the means to let it go on: it wants a model of the
+    catalogue, and another process (the test, by its lock) seems to be getting it."""
+
+    def __init__(self, start_server, directory, model, options):
+        self.model = model
+        self.name = model.stem.removesuffix("-q4_k_m")
+        self.path = directory / "kinglet" / "models" / model.name
+        self.path.parent.mkdir(parents=True)
+        self.lock = open(f"{self.path}.part", "wb")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        nowhere = "http://127.0.0.1:9"
+        env = {"XDG_CACHE_HOME": str(directory), "PATH": "/nowhere"}
+        env |= {"HF_ENDPOINT": nowhere, "MODELSCOPE_ENDPOINT": nowhere}
+        self.server = start_server(*options, model=self.name, env=env, ready=False)
+
+    def give(self):
+        """The model is there."""
+        self.path.symlink_to(self.model)
+        self.lock.close()
+
+    def give_up(self):
+        """The model can not be had."""
+        self.lock.close()
+
+
+@pytest.fixture
+def hold_server(start_server, tmp_path):
+    """hold_server(*args, model=None) -> HeldServer. Without a model it can not go on."""
+    held = []
+
+    def hold(*args, model=None):
+        held.append(HeldServer(start_server, tmp_path, model or Path(MODELS[1]), args))
+        return held[-1]
+
+    yield hold
+    for h in held:
+        h.lock.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ import { askForKey, editSettings } from './dialogs.js';
 import { examples, t, translatePage } from './i18n.js';
 import { icon } from './icons.js';
 import * as store from './store.js';
-import { ApiError, complete, fetchModel } from './stream.js';
+import { ApiError, complete, fetchLoading, fetchModel } from './stream.js';
 
 const MODEL_RETRY_MS = 3000;
+const LOADING_RETRY_MS = 500;
+const STAGES = ['downloading', 'packing', 'reading', 'measuring']; // the others are short
 // What the makers of Qwen2.5 recommend beside the temperature. Without the penalty a model of this
 // size falls into repeating itself.
 const SAMPLING = { top_p: 0.8, top_k: 20, repetition_penalty: 1.1 };
@@ -63,7 +65,13 @@ function describe(error) {
     return t('errorStatus', { status: error.status });
 }
 
-function describeProgress({ place, seconds, percent }) {
+function describeLoading({ stage, percent }) {
+    const text = t(STAGES.includes(stage) ? stage : 'loading');
+    return percent === undefined ? text : t('loadingShare', { stage: text, percent });
+}
+
+function describeProgress({ stage, place, seconds, percent }) {
+    if (stage !== undefined) return describeLoading({ stage, percent });
     if (percent !== undefined) return t('prefill', { percent });
     return seconds > 0 ? t('queueSeconds', { place, seconds }) : t('queue', { place });
 }
@@ -225,8 +233,10 @@ async function showModel() {
             if (await obtainKey()) showModel();
             return;
         }
-        label.textContent = t(error.status === 503 ? 'loading' : 'offline');
-        setTimeout(showModel, MODEL_RETRY_MS);
+        const loading = error.status === 503 ? await fetchLoading().catch(() => null) : null;
+        label.textContent = loading ? describeLoading(loading) : t('offline');
+        label.title = label.textContent;
+        setTimeout(showModel, loading ? LOADING_RETRY_MS : MODEL_RETRY_MS);
     }
 }
 

@@ -55,7 +55,17 @@ export function progressOf(comment) {
     if (queue) return { place: Number(queue[1]), seconds: Number(queue[2] ?? 0) };
     const prefill = /^prefill (\d+(?:\.\d+)?) ?%/.exec(comment);
     if (prefill) return { percent: Math.round(Number(prefill[1])) };
+    const loading = /^loading, (\w+)(?: (\d+)%)?/.exec(comment);
+    if (loading) return { stage: loading[1], percent: loading[2] && Number(loading[2]) };
     return null;
+}
+
+/** While the server loads its model: {stage, percent} as above; null when it does not. */
+export async function fetchLoading() {
+    const response = await fetch('health');
+    const { status, stage, stage_done: done, stage_total: total } = await response.json();
+    if (status !== 'loading') return null;
+    return { stage, percent: total > 0 ? Math.round(100 * done / total) : undefined };
 }
 
 function headersWith(key) {
@@ -85,7 +95,8 @@ export async function fetchModel(key) {
 }
 
 /**
- * Asks for a chat completion and yields, in the order of the stream: {place, seconds} in the queue,
+ * Asks for a chat completion and yields, in the order of the stream: {stage, percent} while the
+ * model is being loaded, {place, seconds} in the queue,
  * {percent} of the prompt read, {text}, {finish: reason}, {usage}. Throws ApiError, or the signal's
  * AbortError.
  */

@@ -22,7 +22,7 @@ struct kl_progress_observer {
 
 struct kl_progress {
     const struct kl_progress_observer *observer; /* NULL; to be set after _begin */
-    const char *label; /* the caller's; lives as long as this */
+    const char *label;                           /* the caller's; lives as long as this */
     bool terminal;
     bool shown;            /* something stands on the terminal's current line */
     uint64_t started_ns;   /* of the first update */

@@ -1,55 +1,12 @@
-"""While the model is being loaded: the page opens, /health tells how far it is, requests wait.
+"""While the model is being loaded: the page opens, /health tells how far it is, requests wait."""
 
-The server is held in the middle of its start by a lock: it wants a model of the catalogue, and
-another process (the test) seems to be getting it.
-"""
-
-import fcntl
 import json
 import signal
 
 import pytest
 from api_client import CHAT, Connection, HELLO, get, post
 
-NAME = "qwen2.5-coder-0.5b-instruct"
 NO_MODEL = 3
-
-
-class Held:
-    """A server that waits for a model file, and the means to let it go on."""
-
-    def __init__(self, start_server, directory, name, *options):
-        models = directory / "kinglet" / "models"
-        models.mkdir(parents=True)
-        self.path = models / f"{name}-q4_k_m.gguf"
-        self.lock = open(f"{self.path}.part", "wb")
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
-        nowhere = "http://127.0.0.1:9"
-        env = {"XDG_CACHE_HOME": str(directory), "PATH": "/nowhere"}
-        env |= {"HF_ENDPOINT": nowhere, "MODELSCOPE_ENDPOINT": nowhere}
-        self.server = start_server(*options, model=name, env=env, ready=False)
-
-    def give(self, model):
-        """The model is there."""
-        self.path.symlink_to(model)
-        self.lock.close()
-
-    def give_up(self):
-        """The model can not be had."""
-        self.lock.close()
-
-
-@pytest.fixture
-def hold(start_server, tmp_path):
-    held = []
-
-    def start(*options, name=NAME):
-        held.append(Held(start_server, tmp_path, name, *options))
-        return held[-1]
-
-    yield start
-    for h in held:
-        h.lock.close()
 
 
 def begin_stream(server, connection, **fields):
@@ -67,8 +24,8 @@ def events(chunks):
     return [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
 
 
-def test_health_page_and_models(hold):
-    server = hold().server
+def test_health_page_and_models(hold_server):
+    server = hold_server().server
     health = get(server, "/health")
     assert health.status == 503
     body = health.json()
@@ -81,15 +38,15 @@ def test_health_page_and_models(hold):
     assert models.headers["retry-after"] == "1"
 
 
-def test_what_is_wrong_is_refused_at_once(hold):
-    server = hold().server
+def test_what_is_wrong_is_refused_at_once(hold_server):
+    server = hold_server().server
     reply = post(server, CHAT, {"messages": HELLO, "temperature": "hot"})
     assert reply.status == 400 and reply.error["param"] == "temperature"
     assert post(server, "/chat", {"prompt": ""}).status == 400
 
 
-def test_requests_wait_and_are_answered(hold, model_path):
-    held = hold(name=model_path.stem.removesuffix("-q4_k_m"))
+def test_requests_wait_and_are_answered(hold_server, model_path):
+    held = hold_server(model=model_path)
     server = held.server
     with (
         Connection(server) as streamed,
@@ -104,7 +61,7 @@ def test_requests_wait_and_are_answered(hold, model_path):
         wrong.send("POST", CHAT, {"messages": HELLO, "model": "gpt-5"})
         refused = begin_stream(server, wrong_stream, model="gpt-5")
         assert get(server, "/health").status == 503
-        held.give(model_path)
+        held.give()
 
         received = events(chunks)
         assert received[-1] == "[DONE]"
@@ -125,8 +82,8 @@ def test_requests_wait_and_are_answered(hold, model_path):
     assert get(server, "/v1/models").status == 200
 
 
-def test_not_more_wait_than_are_allowed(hold):
-    server = hold("--parallel", 1, "--queue", 1).server
+def test_not_more_wait_than_are_allowed(hold_server):
+    server = hold_server("--parallel", 1, "--queue", 1).server
     question = {"messages": HELLO, "stream": True}
     with Connection(server) as first, Connection(server) as second:
         begin_stream(server, first)
@@ -143,8 +100,8 @@ def test_not_more_wait_than_are_allowed(hold):
         assert status == 200
 
 
-def test_a_model_that_can_not_be_had(hold):
-    held = hold()
+def test_a_model_that_can_not_be_had(hold_server):
+    held = hold_server()
     server = held.server
     with Connection(server) as streamed, Connection(server) as whole:
         chunks = begin_stream(server, streamed)
@@ -152,17 +109,17 @@ def test_a_model_that_can_not_be_had(hold):
         held.give_up()
         error, done = events(chunks)
         error = json.loads(error)["error"]
-        assert error["code"] == "loading_failed" and NAME in error["message"]
+        assert error["code"] == "loading_failed" and held.name in error["message"]
         assert done == "[DONE]"
         reply = whole.read()
         assert reply.status == 503 and reply.error["code"] == "loading_failed"
     assert server.process.wait(30) == NO_MODEL
-    assert f"no source has {NAME}" in server.log_text()
+    assert f"no source has {held.name}" in server.log_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_at_once(hold, number):
-    server = hold().server
+def test_a_signal_ends_at_once(hold_server, number):
+    server = hold_server().server
     with Connection(server) as streamed, Connection(server) as whole:
         chunks = begin_stream(server, streamed)
         whole.send("POST", CHAT, {"messages": HELLO})

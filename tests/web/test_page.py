@@ -511,3 +511,15 @@ def test_assets_and_their_headers(server):
         assert unchanged.value.code == 304, path
     assert "<style" not in index and " style=" not in index
     assert not re.search(r"<script(?![^>]*\bsrc=)", index) and not re.search(r"\son\w+=", index)
+
+
+def test_the_page_opens_while_the_model_is_loaded(hold_server, open_page, model_path):
+    held = hold_server(model=model_path)
+    page = open_page(held.server.base_url, {**GREEDY, "maxTokens": 8})
+    page.wait_for_selector("#model:text-is('正在下载模型')")
+    ask(page, "你好")
+    page.wait_for_selector(".answer:has-text('正在下载模型')")
+    held.give()
+    wait_for_answer(page)
+    assert page.text_content(".message:last-child .prose") != ""
+    page.wait_for_selector(f"#model:text-is('{held.name}')")
