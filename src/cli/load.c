@@ -98,6 +98,34 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
     return true;
 }
 
+/* One of two words; NULL is the first. */
+static enum kl_status read_choice(const char *option, const char *text, const char *const words[2],
+                                  unsigned *choice, struct kl_error *err)
+{
+    *choice = 0;
+    if (text == NULL || strcmp(text, words[0]) == 0)
+        return KL_OK;
+    *choice = 1;
+    if (strcmp(text, words[1]) == 0)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_INVALID, "--%s: expected %s or %s, found '%s'", option, words[0],
+                   words[1], text);
+}
+
+static enum kl_status read_attention(const struct kl_load_options *o,
+                                     struct kl_model_options *options, struct kl_error *err)
+{
+    static const char *const types[] = {[KL_KV_F16] = "f16", [KL_KV_INT8] = "int8"};
+    static const char *const switches[] = {"on", "off"};
+    unsigned type = 0, off = 0;
+    enum kl_status status = read_choice("kv-type", o->kv_type, types, &type, err);
+    if (status == KL_OK)
+        status = read_choice("flash-attn", o->flash_attn, switches, &off, err);
+    options->kv_type = (enum kl_kv_type)type;
+    options->plain_attention = off == 1;
+    return status;
+}
+
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
                                  struct kl_error *err)
 {
@@ -119,7 +147,9 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
                                        .n_threads = l->n_threads,
                                        .progress = show_stage,
                                        .progress_context = &shown};
-    status = kl_model_open(l->gguf, &options, &l->model, err);
+    status = read_attention(o, &options, err);
+    if (status == KL_OK)
+        status = kl_model_open(l->gguf, &options, &l->model, err);
     kl_progress_end(&shown.bar);
     if (status != KL_OK)
         return status;

@@ -80,8 +80,8 @@ const struct kl_kernels kl_kernels_avx2 = {
     .rmsnorm = rmsnorm,
     .rope = rope,
     .swiglu = swiglu,
-    .kv_store = kl_avx2_kv_store,
-    .attend = kl_avx2_attend,
+    .kv_store = {[KL_KV_F16] = kl_avx2_kv_store_f16, [KL_KV_INT8] = kl_avx2_kv_store_int8},
+    .attend = {[KL_KV_F16] = kl_avx2_attend_f16, [KL_KV_INT8] = kl_avx2_attend_int8},
     .matmul =
         {
             [KL_F32] = kl_avx2_matmul_f32,

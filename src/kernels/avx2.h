@@ -57,10 +57,7 @@ kl_matmul_fn kl_avx2_matmul_q4_k;
 kl_matmul_fn kl_avx2_matmul_q5_k;
 kl_matmul_fn kl_avx2_matmul_q6_k;
 
-void kl_avx2_kv_store(const float *k, const float *v, size_t dim, uint16_t *k_page,
-                      uint16_t *v_page, size_t slot);
-void kl_avx2_attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
-                    size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
-                    void *scratch);
+kl_kv_store_fn kl_avx2_kv_store_f16, kl_avx2_kv_store_int8;
+kl_attend_fn kl_avx2_attend_f16, kl_avx2_attend_int8;
 
 #endif

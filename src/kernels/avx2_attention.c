@@ -1,120 +1,401 @@
 /*
  * Attention of the AVX2 tier, and the store into the KV pages.
+ *
+ * Scores (queries x keys) and values (weights x values) are the same product of two small matrices
+ * in f32: c[x, i] += sum over t of a[x, t] * b[t, i], where b is a page, widened once for all
+ * queries of all rows. A tile of the product is 3 queries x 4 vectors: 12 sums in registers hide
+ * the latency of the multiply-add (4 cycles, 2 a cycle), 3 broadcasts and 1 vector of b fill the
+ * other 4, and 12 multiply-adds need 7 loads, where the core can do 12.
  */
 #include <math.h>
 
 #include "kernels/avx2.h"
 
-void kl_avx2_kv_store(const float *k, const float *v, size_t dim, uint16_t *k_page,
-                      uint16_t *v_page, size_t slot)
+enum { TOKENS = KL_KV_PAGE_TOKENS, TILE_QUERIES = 3, TILE_VECTORS = 4 };
+
+/* ---- storing -----------------------------------------------------------------------------------
+ */
+
+void kl_avx2_kv_store_f16(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
 {
+    uint16_t *keys = (uint16_t *)(void *)tile, *values = keys + dim * TOKENS;
     for (size_t d = 0; d < dim; d += 8) {
         __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(v + d), _MM_FROUND_TO_NEAREST_INT);
-        _mm_storeu_si128((__m128i *)(v_page + slot * dim + d), half);
+        _mm_storeu_si128((__m128i *)(values + slot * dim + d), half);
         uint16_t column[8];
         half = _mm256_cvtps_ph(_mm256_loadu_ps(k + d), _MM_FROUND_TO_NEAREST_INT);
         _mm_storeu_si128((__m128i *)column, half);
         for (size_t i = 0; i < 8; i++)
-            k_page[(d + i) * KL_KV_PAGE_TOKENS + slot] = column[i];
+            keys[(d + i) * TOKENS + slot] = column[i];
     }
 }
 
-INLINE void widen_page(const uint16_t *from, size_t n, float *to)
+/* One block of n_vectors * 8 numbers. */
+INLINE uint16_t store_block(const float *x, size_t n_vectors, int8_t *q, size_t stride)
 {
-    for (size_t i = 0; i < n; i += 8) {
-        __m128i half = _mm_loadu_si128((const __m128i *)(from + i));
-        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(half));
+    const __m256 sign = _mm256_set1_ps(-0.0f), most = _mm256_set1_ps(127.0f);
+    __m256 largest = _mm256_setzero_ps();
+    for (size_t i = 0; i < n_vectors; i++)
+        largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, _mm256_loadu_ps(x + 8 * i)));
+    uint16_t half = kl_f32_to_f16(max_lanes(largest) / 127.0f);
+    float scale = kl_f16_to_f32(half);
+    __m256 inverse = _mm256_set1_ps(scale > 0.0f ? 1.0f / scale : 0.0f);
+    for (size_t i = 0; i < n_vectors; i++) {
+        __m256 y = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse);
+        y = _mm256_max_ps(_mm256_min_ps(y, most), _mm256_xor_ps(most, sign));
+        int32_t n[8];
+        _mm256_storeu_si256((__m256i *)n, _mm256_cvtps_epi32(y));
+        for (size_t j = 0; j < 8; j++)
+            q[(8 * i + j) * stride] = (int8_t)n[j];
+    }
+    return half;
+}
+
+void kl_avx2_kv_store_int8(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
+{
+    size_t n_blocks = kl_kv_blocks(dim);
+    uint8_t *half = tile + kl_kv_half_bytes(KL_KV_INT8, dim);
+    uint16_t *k_scales = (uint16_t *)(void *)(tile + dim * TOKENS);
+    uint16_t *v_scales = (uint16_t *)(void *)(half + dim * TOKENS);
+    for (size_t b = 0, d = 0; b < n_blocks; b++, d += KL_BLOCK) {
+        size_t n_vectors = (dim - d < KL_BLOCK ? dim - d : KL_BLOCK) / 8;
+        k_scales[b * TOKENS + slot] =
+            store_block(k + d, n_vectors, (int8_t *)tile + d * TOKENS + slot, TOKENS);
+        v_scales[slot * n_blocks + b] =
+            store_block(v + d, n_vectors, (int8_t *)half + slot * dim + d, 1);
     }
 }
 
-/* sum over the page's positions of p[j] * v[j], WIDTH * 8 dims at a time: 8 sums hide the latency
- * of the multiply-add */
-INLINE void add_values(const float *p, const float *v, size_t dim, size_t valid, float correction,
-                       bool first, float *out, const int width)
+/* ---- a tile as floats --------------------------------------------------------------------------
+ */
+
+INLINE __m256 load_f16(const uint16_t *p)
 {
-    __m256 sum[8];
-    for (int i = 0; i < width; i++) {
-        __m256 old = _mm256_loadu_ps(out + 8 * i);
-        sum[i] = first ? _mm256_setzero_ps() : _mm256_mul_ps(old, _mm256_set1_ps(correction));
-    }
-    for (size_t j = 0; j < valid; j++) {
-        __m256 weight = _mm256_broadcast_ss(p + j);
-        for (int i = 0; i < width; i++)
-            sum[i] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(v + j * dim + 8 * (size_t)i), sum[i]);
-    }
-    for (int i = 0; i < width; i++)
-        _mm256_storeu_ps(out + 8 * i, sum[i]);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
 
-/* One page for one head; out holds the unnormalised sum so far. */
-INLINE void attend_page(const float *q, size_t dim, const float *k, const float *v, size_t valid,
-                        float score_scale, bool first, float *maximum, float *denominator,
-                        float *out)
+INLINE __m256 load_int8(const int8_t *p)
 {
-    __m256 s[4];
-    for (int i = 0; i < 4; i++)
-        s[i] = _mm256_setzero_ps();
-    for (size_t d = 0; d < dim; d++) {
-        __m256 factor = _mm256_broadcast_ss(q + d);
-        for (int i = 0; i < 4; i++)
-            s[i] =
-                _mm256_fmadd_ps(factor, _mm256_loadu_ps(k + d * KL_KV_PAGE_TOKENS + 8 * i), s[i]);
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+INLINE void widen(const uint16_t *from, size_t n, float *to)
+{
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_storeu_ps(to + i, load_f16(from + i));
+}
+
+/* The bias of the keys, rotated to the first position of the page. */
+INLINE void rotate_bias(const struct kl_attend_rows *a, size_t page, float *bias)
+{
+    size_t half = a->dim / 2;
+    for (size_t d = 0; d < half; d += 8) {
+        __m256 x = _mm256_loadu_ps(a->k_bias + d), y = _mm256_loadu_ps(a->k_bias + half + d);
+        __m256 c = _mm256_loadu_ps(a->page_cosine + page * half + d);
+        __m256 s = _mm256_loadu_ps(a->page_sine + page * half + d);
+        _mm256_storeu_ps(bias + d, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, s)));
+        _mm256_storeu_ps(bias + half + d, _mm256_fmadd_ps(x, s, _mm256_mul_ps(y, c)));
     }
-    /* positions past the end take no part: -infinity in the maximum, 0 in the sums */
-    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
+}
+
+/* k[d, token] with the bias, rotated to each token's position. Scales are the same for 8 d. */
+INLINE void read_keys_int8(const struct kl_attend_rows *a, size_t page, float *k)
+{
+    size_t half = a->dim / 2;
+    const int8_t *keys = (const int8_t *)(a->pages[page] + a->at);
+    const uint16_t *scales = (const uint16_t *)(const void *)(keys + a->dim * TOKENS);
+    float bias[KL_MAX_HEAD_DIM];
+    rotate_bias(a, page, bias);
+    for (size_t at = 0; at < half; at += 8) {
+        for (size_t j = 0; j < TOKENS; j += 8) {
+            __m256 scale1 = load_f16(scales + at / KL_BLOCK * TOKENS + j);
+            __m256 scale2 = load_f16(scales + (at + half) / KL_BLOCK * TOKENS + j);
+            for (size_t d = at; d < at + 8; d++) {
+                size_t i1 = d * TOKENS + j, i2 = (d + half) * TOKENS + j;
+                __m256 b1 = _mm256_broadcast_ss(bias + d);
+                __m256 b2 = _mm256_broadcast_ss(bias + half + d);
+                __m256 cosine = _mm256_loadu_ps(a->slot_cosine + i1);
+                __m256 sine = _mm256_loadu_ps(a->slot_sine + i1);
+                __m256 x1 = _mm256_mul_ps(load_int8(keys + i1), scale1);
+                __m256 x2 = _mm256_mul_ps(load_int8(keys + i2), scale2);
+                x1 = _mm256_fnmadd_ps(b2, sine, _mm256_fmadd_ps(b1, cosine, x1));
+                x2 = _mm256_fmadd_ps(b2, cosine, _mm256_fmadd_ps(b1, sine, x2));
+                _mm256_storeu_ps(k + i1, x1);
+                _mm256_storeu_ps(k + i2, x2);
+            }
+        }
+    }
+}
+
+INLINE void read_keys(const struct kl_attend_rows *a, const enum kl_kv_type type, size_t page,
+                      float *k)
+{
+    if (type == KL_KV_INT8)
+        read_keys_int8(a, page, k);
+    else
+        widen((const uint16_t *)(const void *)(a->pages[page] + a->at), a->dim * TOKENS, k);
+}
+
+/* v[token, d], without the bias */
+INLINE void read_values(const struct kl_attend_rows *a, const enum kl_kv_type type, size_t page,
+                        size_t n_tokens, float *v)
+{
+    size_t dim = a->dim, n_blocks = kl_kv_blocks(dim);
+    const uint8_t *half = a->pages[page] + a->at + kl_kv_half_bytes(type, dim);
+    if (type == KL_KV_F16) {
+        widen((const uint16_t *)(const void *)half, dim * n_tokens, v);
+        return;
+    }
+    const uint16_t *scales = (const uint16_t *)(const void *)(half + dim * TOKENS);
+    for (size_t j = 0; j < n_tokens; j++) {
+        for (size_t b = 0; b < n_blocks; b++) {
+            __m256 scale = _mm256_set1_ps(_cvtsh_ss(scales[j * n_blocks + b]));
+            for (size_t d = b * KL_BLOCK; d < dim && d < (b + 1) * KL_BLOCK; d += 8) {
+                __m256 x = load_int8((const int8_t *)half + j * dim + d);
+                _mm256_storeu_ps(v + j * dim + d, _mm256_mul_ps(x, scale));
+            }
+        }
+    }
+}
+
+/* ---- products ----------------------------------------------------------------------------------
+ */
+
+INLINE void clear_vector(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_setzero_ps());
+}
+
+INLINE void tile(const float *a, size_t a_stride, const float *b, size_t b_stride, size_t n_t,
+                 float *c, size_t c_stride, const int n_x, const int n_v)
+{
+    __m256 sum[TILE_QUERIES][TILE_VECTORS];
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < n_v; i++)
+            sum[x][i] = _mm256_loadu_ps(c + (size_t)x * c_stride + 8 * i);
+    for (size_t t = 0; t < n_t; t++) {
+        __m256 factor[TILE_QUERIES];
+        for (int x = 0; x < n_x; x++)
+            factor[x] = _mm256_broadcast_ss(a + (size_t)x * a_stride + t);
+        for (int i = 0; i < n_v; i++) {
+            __m256 from = _mm256_loadu_ps(b + t * b_stride + 8 * i);
+            __asm__("" : "+x"(from)); /* or GCC loads it again for each query */
+            for (int x = 0; x < n_x; x++)
+                sum[x][i] = _mm256_fmadd_ps(factor[x], from, sum[x][i]);
+        }
+    }
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < n_v; i++)
+            _mm256_storeu_ps(c + (size_t)x * c_stride + 8 * i, sum[x][i]);
+}
+
+INLINE void tiles(const float *a, size_t a_stride, const float *b, size_t width, size_t n_t,
+                  float *c, size_t c_stride, const int n_x)
+{
+    size_t i = 0;
+    for (; i + 8 * TILE_VECTORS <= width; i += 8 * TILE_VECTORS)
+        tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, TILE_VECTORS);
+    for (; i < width; i += 8)
+        tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, 1);
+}
+
+/* c[x, i] += sum over t of a[x, t] * b[t, i] for n <= TILE_QUERIES queries; b: [n_t, width] */
+static void multiply(const float *a, size_t a_stride, size_t n, const float *b, size_t width,
+                     size_t n_t, float *c, size_t c_stride)
+{
+    if (n == 3)
+        tiles(a, a_stride, b, width, n_t, c, c_stride, 3);
+    else if (n == 2)
+        tiles(a, a_stride, b, width, n_t, c, c_stride, 2);
+    else
+        tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
+}
+
+static size_t at_most(size_t n, size_t limit)
+{
+    return n < limit ? n : limit;
+}
+
+/* Positions that query x sees of those from `at` on, in this page. */
+static size_t valid_in_page(const struct kl_attend_rows *a, size_t x, size_t at)
+{
+    return at_most(a->n_positions + x / a->n_heads - at, TOKENS);
+}
+
+/* The first query that sees position `at`: rows see one more each. */
+static size_t first_query(const struct kl_attend_rows *a, size_t at)
+{
+    return at < a->n_positions ? 0 : (at + 1 - a->n_positions) * a->n_heads;
+}
+
+/* s[x, token] = q[x] . k[token] for the queries from x on; s: [queries, s_stride] */
+static void add_scores(const struct kl_attend_rows *a, size_t x, const float *k, float *s,
+                       size_t s_stride)
+{
+    for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
+        size_t n = at_most(n_queries - x, TILE_QUERIES);
+        for (size_t i = 0; i < n; i++)
+            clear_vector(s + (x + i) * s_stride, TOKENS);
+        multiply(a->q + x * a->dim, a->dim, n, k, TOKENS, a->dim, s + x * s_stride, s_stride);
+    }
+}
+
+/* out[x] += sum over the tokens it sees of p[x, token] * v[token] for the queries from x on */
+static void add_values(const struct kl_attend_rows *a, size_t x, size_t at, const float *p,
+                       size_t p_stride, const float *v)
+{
+    for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
+        size_t n = at_most(n_queries - x, TILE_QUERIES), common = valid_in_page(a, x, at);
+        multiply(p + x * p_stride, p_stride, n, v, a->dim, common, a->out + x * a->dim, a->dim);
+        for (size_t i = x; i < x + n; i++) { /* a later row sees more */
+            size_t valid = valid_in_page(a, i, at);
+            if (valid > common)
+                multiply(p + i * p_stride + common, p_stride, 1, v + common * a->dim, a->dim,
+                         valid - common, a->out + i * a->dim, a->dim);
+        }
+    }
+}
+
+/* ---- softmax -----------------------------------------------------------------------------------
+ */
+
+INLINE void scale_vector(float *x, size_t n, float factor)
+{
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor)));
+}
+
+INLINE __m256 mask_of(size_t valid, int vector)
+{
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256 mask[4], top = _mm256_set1_ps(*maximum);
+    __m256i place = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * vector));
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)valid), place));
+}
+
+/* One query's scores of a page become weights. Positions past the end take no part: -infinity in
+ * the maximum, 0 in the sums. */
+INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, bool first,
+                       float *maximum, float *denominator, float *out)
+{
+    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
+    __m256 s[4], top = _mm256_set1_ps(*maximum);
     for (int i = 0; i < 4; i++) {
-        __m256i place = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * i));
-        mask[i] = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)valid), place));
-        s[i] = _mm256_mul_ps(s[i], _mm256_set1_ps(score_scale));
-        top = _mm256_max_ps(_mm256_blendv_ps(minus_infinity, s[i], mask[i]), top);
+        s[i] = _mm256_mul_ps(_mm256_loadu_ps(p + 8 * i), _mm256_set1_ps(a->score_scale));
+        s[i] = _mm256_blendv_ps(minus_infinity, s[i], mask_of(valid, i));
+        top = _mm256_max_ps(s[i], top);
     }
     float new_maximum = max_lanes(top);
-    float p[KL_KV_PAGE_TOKENS];
     for (int i = 0; i < 4; i++) {
         s[i] = exp_lanes(_mm256_sub_ps(s[i], _mm256_set1_ps(new_maximum)));
-        s[i] = _mm256_and_ps(s[i], mask[i]);
+        s[i] = _mm256_and_ps(s[i], mask_of(valid, i));
         _mm256_storeu_ps(p + 8 * i, s[i]);
+    }
+    float sum = sum_lanes(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
+    if (*maximum == new_maximum) { /* the correction is exp(0), exactly 1 */
+        *denominator += sum;
+        return;
     }
     __m256 change = exp_lanes(_mm256_set1_ps(*maximum - new_maximum));
     float correction = first ? 0.0f : _mm256_cvtss_f32(change);
-    float sum = sum_lanes(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
     *denominator = fmaf(*denominator, correction, sum);
     *maximum = new_maximum;
-
-    size_t d = 0;
-    for (; d + 64 <= dim; d += 64)
-        add_values(p, v + d, dim, valid, correction, first, out + d, 8);
-    for (; d < dim; d += 8)
-        add_values(p, v + d, dim, valid, correction, first, out + d, 1);
+    scale_vector(out, a->dim, correction);
 }
 
-void kl_avx2_attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
-                    size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
-                    void *scratch)
+/* All scores of a query become weights; the sum of them. */
+INLINE float weigh_all(const struct kl_attend_rows *a, float *s, size_t n)
 {
-    float *k = scratch, *v = k + dim * KL_KV_PAGE_TOKENS;
-    float maximum[KL_MAX_GROUP_HEADS], denominator[KL_MAX_GROUP_HEADS];
-    for (size_t h = 0; h < n_heads; h++) {
-        maximum[h] = -INFINITY;
-        denominator[h] = 0.0f;
+    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
+    __m256 top = minus_infinity, sum = _mm256_setzero_ps();
+    scale_vector(s, (n + 7) & ~(size_t)7, a->score_scale);
+    for (size_t j = 0; j < n; j += 8) {
+        __m256 x = _mm256_loadu_ps(s + j);
+        top =
+            _mm256_max_ps(_mm256_blendv_ps(minus_infinity, x, mask_of(at_most(n - j, 8), 0)), top);
     }
-    for (size_t at = 0; at < n_positions; at += KL_KV_PAGE_TOKENS) {
-        size_t page = at / KL_KV_PAGE_TOKENS;
-        size_t left = n_positions - at;
-        size_t valid = left < KL_KV_PAGE_TOKENS ? left : KL_KV_PAGE_TOKENS;
-        widen_page(pages[page] + k_at, dim * KL_KV_PAGE_TOKENS, k);
-        widen_page(pages[page] + v_at, dim * valid, v);
-        for (size_t h = 0; h < n_heads; h++)
-            attend_page(q + h * dim, dim, k, v, valid, score_scale, at == 0, &maximum[h],
-                        &denominator[h], out + h * dim);
+    __m256 maximum = _mm256_set1_ps(max_lanes(top));
+    for (size_t j = 0; j < n; j += 8) {
+        __m256 x = exp_lanes(_mm256_sub_ps(_mm256_loadu_ps(s + j), maximum));
+        x = _mm256_and_ps(x, mask_of(at_most(n - j, 8), 0));
+        _mm256_storeu_ps(s + j, x);
+        sum = _mm256_add_ps(sum, x);
     }
-    for (size_t h = 0; h < n_heads; h++) {
-        __m256 inverse = _mm256_set1_ps(1.0f / denominator[h]);
-        for (size_t d = 0; d < dim; d += 8) {
-            __m256 v8 = _mm256_loadu_ps(out + h * dim + d);
-            _mm256_storeu_ps(out + h * dim + d, _mm256_mul_ps(v8, inverse));
-        }
+    return sum_lanes(sum);
+}
+
+INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, float denominator,
+                   float *out)
+{
+    __m256 inverse = _mm256_set1_ps(1.0f / denominator);
+    for (size_t d = 0; d < a->dim; d += 8) {
+        __m256 x = _mm256_loadu_ps(out + d);
+        x = type == KL_KV_INT8 ? _mm256_fmadd_ps(x, inverse, _mm256_loadu_ps(a->v_bias + d))
+                               : _mm256_mul_ps(x, inverse);
+        _mm256_storeu_ps(out + d, x);
     }
+}
+
+/* ---- the walks ---------------------------------------------------------------------------------
+ */
+
+INLINE void attend_online(const struct kl_attend_rows *a, const enum kl_kv_type type)
+{
+    size_t n_queries = a->n_rows * a->n_heads, longest = a->n_positions + a->n_rows - 1;
+    float *k = a->scratch, *v = k + a->dim * TOKENS, *p = v + a->dim * TOKENS;
+    float *maximum = p + n_queries * TOKENS, *denominator = maximum + n_queries;
+    for (size_t x = 0; x < n_queries; x++) {
+        maximum[x] = -INFINITY;
+        denominator[x] = 0.0f;
+        clear_vector(a->out + x * a->dim, a->dim);
+    }
+    for (size_t at = 0; at < longest; at += TOKENS) {
+        size_t first = first_query(a, at);
+        read_keys(a, type, at / TOKENS, k);
+        add_scores(a, first, k, p, TOKENS);
+        for (size_t x = first; x < n_queries; x++)
+            weigh_page(a, p + x * TOKENS, valid_in_page(a, x, at), at == 0, &maximum[x],
+                       &denominator[x], a->out + x * a->dim);
+        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), v);
+        add_values(a, first, at, p, TOKENS, v);
+    }
+    for (size_t x = 0; x < n_queries; x++)
+        finish(a, type, denominator[x], a->out + x * a->dim);
+}
+
+INLINE void attend_plainly(const struct kl_attend_rows *a, const enum kl_kv_type type)
+{
+    size_t n_queries = a->n_rows * a->n_heads, longest = a->n_positions + a->n_rows - 1;
+    float *page = a->scratch, *denominator = page + a->dim * TOKENS;
+    for (size_t at = 0; at < longest; at += TOKENS) {
+        read_keys(a, type, at / TOKENS, page);
+        add_scores(a, first_query(a, at), page, a->scores + at, a->score_stride);
+    }
+    for (size_t x = 0; x < n_queries; x++) {
+        denominator[x] =
+            weigh_all(a, a->scores + x * a->score_stride, a->n_positions + x / a->n_heads);
+        clear_vector(a->out + x * a->dim, a->dim);
+    }
+    for (size_t at = 0; at < longest; at += TOKENS) {
+        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), page);
+        add_values(a, first_query(a, at), at, a->scores + at, a->score_stride, page);
+    }
+    for (size_t x = 0; x < n_queries; x++)
+        finish(a, type, denominator[x], a->out + x * a->dim);
+}
+
+void kl_avx2_attend_f16(const struct kl_attend_rows *a)
+{
+    if (a->scores == NULL)
+        attend_online(a, KL_KV_F16);
+    else
+        attend_plainly(a, KL_KV_F16);
+}
+
+void kl_avx2_attend_int8(const struct kl_attend_rows *a)
+{
+    if (a->scores == NULL)
+        attend_online(a, KL_KV_INT8);
+    else
+        attend_plainly(a, KL_KV_INT8);
 }

@@ -34,6 +34,62 @@ struct kl_activations {
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
 
+/* How the KV cache holds keys and values. A tile is what a page holds of one KV head in one layer:
+ *   f16   keys [dim, KL_KV_PAGE_TOKENS], then values [KL_KV_PAGE_TOKENS, dim]
+ *   int8  keys [dim, KL_KV_PAGE_TOKENS] int8, their scales [blocks, KL_KV_PAGE_TOKENS] f16; values
+ *         [KL_KV_PAGE_TOKENS, dim] int8, their scales [KL_KV_PAGE_TOKENS, blocks] f16; a block is
+ *         KL_BLOCK numbers of one token, the last one of a row may be shorter.
+ * int8 holds them without the biases of the projections, which are far larger than what varies (in
+ * Qwen2.5): attend() adds RoPE(bias) to the keys when it reads them, and the bias to the result. */
+enum kl_kv_type { KL_KV_F16, KL_KV_INT8 };
+#define KL_KV_TYPES 2
+
+static inline size_t kl_kv_blocks(size_t dim)
+{
+    return (dim + KL_BLOCK - 1) / KL_BLOCK;
+}
+
+/* Bytes of the keys of a tile; the values take as many behind them. */
+static inline size_t kl_kv_half_bytes(enum kl_kv_type type, size_t dim)
+{
+    size_t one =
+        type == KL_KV_F16 ? dim * sizeof(uint16_t) : dim + kl_kv_blocks(dim) * sizeof(uint16_t);
+    return one * KL_KV_PAGE_TOKENS;
+}
+
+/* One token's k and v ([dim] f32) to place `slot` of a tile. int8: scale = max|x| / 127 of a block,
+ * rounded to f16; x / scale to nearest even, at most 127 in size. */
+typedef void kl_kv_store_fn(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot);
+
+/* Rows that follow each other in one sequence, over one KV head and the query heads that share it.
+ * dim % 16 == 0, at most KL_MAX_HEAD_DIM; n_heads at most KL_MAX_GROUP_HEADS; n_rows at most
+ * KL_ATTEND_ROWS. */
+struct kl_attend_rows {
+    size_t dim, n_heads, n_rows;
+    size_t n_positions; /* that the first row sees, itself included; each next row sees one more */
+    float score_scale;
+    const float *q;              /* [n_rows, n_heads, dim] */
+    float *out;                  /* [n_rows, n_heads, dim] */
+    const uint8_t *const *pages; /* [enough for all positions] */
+    size_t at;                   /* the tile of page i is at pages[i] + at */
+    void *scratch; /* KL_ATTEND_SCRATCH(dim, n_rows * n_heads) bytes, 64-byte aligned */
+
+    /* NULL: one walk over the pages with a running maximum ("flash attention", Dao 2022; Milakov
+     * and Gimelshein 2018). Else room for [n_rows * n_heads, score_stride] scores, score_stride at
+     * least the positions rounded up to pages: all scores, then the softmax, then the values. */
+    float *scores;
+    size_t score_stride;
+
+    /* for KL_KV_INT8; slot_: RoPE at the positions of a page, [dim / 2, KL_KV_PAGE_TOKENS]; page_:
+     * at the first position of each page, [pages, dim / 2]. */
+    const float *k_bias, *v_bias; /* [dim] */
+    const float *slot_cosine, *slot_sine;
+    const float *page_cosine, *page_sine;
+};
+
+/* Softmax attention, page by page from position 0: a row's bits do not depend on its company. */
+typedef void kl_attend_fn(const struct kl_attend_rows *a);
+
 struct kl_kernels {
     const char *name;
 
@@ -50,20 +106,8 @@ struct kl_kernels {
     /* out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; n % 8 == 0. */
     void (*swiglu)(const float *gate, const float *up, size_t n, float *out);
 
-    /* One token's k and v ([dim] f32) to place `slot` of a page, rounded to f16. */
-    void (*kv_store)(const float *k, const float *v, size_t dim, uint16_t *k_page, uint16_t *v_page,
-                     size_t slot);
-
-    /* Softmax attention of n_heads query heads over one KV head.
-     * q, out: [n_heads, dim] f32. Page i holds this head's keys at pages[i] + k_at, [dim,
-     * KL_KV_PAGE_TOKENS] f16, and its values at pages[i] + v_at, [KL_KV_PAGE_TOKENS, dim] f16; the
-     * first n_positions positions count. dim % 8 == 0, at most KL_MAX_HEAD_DIM; n_heads at most
-     * KL_MAX_GROUP_HEADS. One walk over the pages with a running maximum ("flash attention", Dao
-     * 2022; Milakov and Gimelshein 2018), page by page from position 0.
-     * scratch: KL_ATTEND_SCRATCH(dim) bytes, 64-byte aligned. */
-    void (*attend)(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
-                   size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
-                   void *scratch);
+    kl_kv_store_fn *kv_store[KL_KV_TYPES];
+    kl_attend_fn *attend[KL_KV_TYPES];
 
     /* Indexed by enum kl_quant; NULL where the type cannot be a matrix. */
     kl_matmul_fn *matmul[KL_PACKING_TYPES];
@@ -72,8 +116,13 @@ struct kl_kernels {
 #define KL_MAX_HEAD_DIM    256
 #define KL_MAX_GROUP_HEADS 64 /* query heads that share a KV head */
 
-/* One page of K and one of V in f32. */
-#define KL_ATTEND_SCRATCH(dim) ((size_t)(dim)*KL_KV_PAGE_TOKENS * 2 * sizeof(float))
+/* Rows that attend() takes at most: a page is read and widened once for all of them. */
+#define KL_ATTEND_ROWS 8
+
+/* One page of K and one of V in f32; for each query a page of weights, a maximum and a sum. */
+#define KL_ATTEND_SCRATCH(dim, n_queries)                                                          \
+    (((size_t)(dim)*KL_KV_PAGE_TOKENS * 2 + (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + 2)) *       \
+     sizeof(float))
 
 /* Kernels for more than one token unpack panels of KL_PANEL_GROUPS groups, KL_PANEL_BLOCKS blocks
  * wide, and run all tokens over them. A block takes 8 x 32 bytes, its scales and minima as floats,

@@ -61,8 +61,8 @@ const struct kl_kernels kl_kernels_scalar = {
     .rmsnorm = rmsnorm,
     .rope = rope,
     .swiglu = swiglu,
-    .kv_store = kl_scalar_kv_store,
-    .attend = kl_scalar_attend,
+    .kv_store = {[KL_KV_F16] = kl_scalar_kv_store_f16, [KL_KV_INT8] = kl_scalar_kv_store_int8},
+    .attend = {[KL_KV_F16] = kl_scalar_attend_f16, [KL_KV_INT8] = kl_scalar_attend_int8},
     .matmul =
         {
             [KL_F32] = kl_scalar_matmul_f32,

@@ -5,71 +5,205 @@
 
 #include "kernels/scalar.h"
 
-void kl_scalar_kv_store(const float *k, const float *v, size_t dim, uint16_t *k_page,
-                        uint16_t *v_page, size_t slot)
+enum { TOKENS = KL_KV_PAGE_TOKENS };
+
+/* ---- storing -----------------------------------------------------------------------------------
+ */
+
+void kl_scalar_kv_store_f16(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
 {
+    uint16_t *keys = (uint16_t *)(void *)tile, *values = keys + dim * TOKENS;
     for (size_t d = 0; d < dim; d++) {
-        k_page[d * KL_KV_PAGE_TOKENS + slot] = kl_f32_to_f16(k[d]);
-        v_page[slot * dim + d] = kl_f32_to_f16(v[d]);
+        keys[d * TOKENS + slot] = kl_f32_to_f16(k[d]);
+        values[slot * dim + d] = kl_f32_to_f16(v[d]);
     }
 }
 
-/* One page for one head; out holds the unnormalised sum so far. `first`: out is undefined yet. */
-static void attend_page(const float *q, size_t dim, const float *k, const float *v, size_t valid,
-                        float score_scale, bool first, float *maximum, float *denominator,
-                        float *out)
+/* One block of n numbers; q[i * stride]. */
+static uint16_t store_block(const float *x, size_t n, int8_t *q, size_t stride)
 {
-    float p[KL_KV_PAGE_TOKENS];
-    float new_maximum = *maximum;
+    float largest = 0.0f;
+    for (size_t i = 0; i < n; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    uint16_t half = kl_f32_to_f16(largest / 127.0f);
+    float scale = kl_f16_to_f32(half);
+    float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        /* over 127 where f16 has few digits left for the scale */
+        float y = x[i] * inverse;
+        y = y < 127.0f ? y : 127.0f;
+        y = y > -127.0f ? y : -127.0f;
+        q[i * stride] = (int8_t)lrintf(y);
+    }
+    return half;
+}
+
+void kl_scalar_kv_store_int8(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
+{
+    size_t n_blocks = kl_kv_blocks(dim);
+    uint8_t *half = tile + kl_kv_half_bytes(KL_KV_INT8, dim);
+    uint16_t *k_scales = (uint16_t *)(void *)(tile + dim * TOKENS);
+    uint16_t *v_scales = (uint16_t *)(void *)(half + dim * TOKENS);
+    for (size_t b = 0, d = 0; b < n_blocks; b++, d += KL_BLOCK) {
+        size_t n = dim - d < KL_BLOCK ? dim - d : KL_BLOCK;
+        k_scales[b * TOKENS + slot] =
+            store_block(k + d, n, (int8_t *)tile + d * TOKENS + slot, TOKENS);
+        v_scales[slot * n_blocks + b] = store_block(v + d, n, (int8_t *)half + slot * dim + d, 1);
+    }
+}
+
+/* ---- a tile as floats --------------------------------------------------------------------------
+ */
+
+/* k[d, token] with the bias, rotated to each token's position. The angle of a position is that of
+ * its page's first one plus that of its slot, so the bias is rotated twice. */
+static void read_keys(const struct kl_attend_rows *a, enum kl_kv_type type, size_t page, float *k)
+{
+    size_t dim = a->dim, half = dim / 2;
+    const uint8_t *tile = a->pages[page] + a->at;
+    if (type == KL_KV_F16) {
+        const uint16_t *keys = (const uint16_t *)(const void *)tile;
+        for (size_t i = 0; i < dim * TOKENS; i++)
+            k[i] = kl_f16_to_f32(keys[i]);
+        return;
+    }
+    const int8_t *keys = (const int8_t *)tile;
+    const uint16_t *scales = (const uint16_t *)(const void *)(tile + dim * TOKENS);
+    for (size_t d = 0; d < half; d++) {
+        float c = a->page_cosine[page * half + d], s = a->page_sine[page * half + d];
+        float b1 = fmaf(a->k_bias[d], c, -(a->k_bias[d + half] * s));
+        float b2 = fmaf(a->k_bias[d], s, a->k_bias[d + half] * c);
+        for (size_t j = 0; j < TOKENS; j++) {
+            size_t i1 = d * TOKENS + j, i2 = (d + half) * TOKENS + j;
+            float x1 = (float)keys[i1] * kl_f16_to_f32(scales[d / KL_BLOCK * TOKENS + j]);
+            float x2 = (float)keys[i2] * kl_f16_to_f32(scales[(d + half) / KL_BLOCK * TOKENS + j]);
+            float cosine = a->slot_cosine[i1], sine = a->slot_sine[i1];
+            k[i1] = fmaf(-b2, sine, fmaf(b1, cosine, x1));
+            k[i2] = fmaf(b2, cosine, fmaf(b1, sine, x2));
+        }
+    }
+}
+
+/* v[token, d], without the bias */
+static void read_values(const struct kl_attend_rows *a, enum kl_kv_type type, size_t page,
+                        size_t n_tokens, float *v)
+{
+    size_t dim = a->dim, n_blocks = kl_kv_blocks(dim);
+    const uint8_t *half = a->pages[page] + a->at + kl_kv_half_bytes(type, dim);
+    const uint16_t *values = (const uint16_t *)(const void *)half;
+    const uint16_t *scales = (const uint16_t *)(const void *)(half + dim * TOKENS);
+    for (size_t j = 0; j < n_tokens; j++)
+        for (size_t d = 0; d < dim; d++)
+            v[j * dim + d] = type == KL_KV_F16
+                                 ? kl_f16_to_f32(values[j * dim + d])
+                                 : (float)((const int8_t *)half)[j * dim + d] *
+                                       kl_f16_to_f32(scales[j * n_blocks + d / KL_BLOCK]);
+}
+
+/* ---- one query ---------------------------------------------------------------------------------
+ */
+
+static void scores_of_page(const struct kl_attend_rows *a, const float *q, const float *k,
+                           size_t valid, float *s)
+{
     for (size_t j = 0; j < valid; j++) {
         float score = 0.0f;
-        for (size_t d = 0; d < dim; d++)
-            score = fmaf(q[d], k[d * KL_KV_PAGE_TOKENS + j], score);
-        p[j] = score * score_scale;
-        new_maximum = p[j] > new_maximum ? p[j] : new_maximum;
-    }
-    for (size_t j = 0; j < KL_KV_PAGE_TOKENS; j++)
-        p[j] = j < valid ? exp_spec(p[j] - new_maximum) : 0.0f;
-    float correction = first ? 0.0f : exp_spec(*maximum - new_maximum);
-
-    float lanes[8];
-    for (size_t i = 0; i < 8; i++)
-        lanes[i] = (p[i] + p[i + 8]) + (p[i + 16] + p[i + 24]);
-    *denominator = fmaf(*denominator, correction, sum_lanes(lanes));
-    *maximum = new_maximum;
-    for (size_t d = 0; d < dim; d++) {
-        float sum = first ? 0.0f : out[d] * correction;
-        for (size_t j = 0; j < valid; j++)
-            sum = fmaf(p[j], v[j * dim + d], sum);
-        out[d] = sum;
+        for (size_t d = 0; d < a->dim; d++)
+            score = fmaf(q[d], k[d * TOKENS + j], score);
+        s[j] = score * a->score_scale;
     }
 }
 
-void kl_scalar_attend(const float *q, size_t n_heads, size_t dim, const uint16_t *const *pages,
-                      size_t k_at, size_t v_at, size_t n_positions, float score_scale, float *out,
-                      void *scratch)
+static void add_values(const float *p, const float *v, size_t dim, size_t valid, float *out)
 {
-    float *k = scratch, *v = k + dim * KL_KV_PAGE_TOKENS;
-    float maximum[KL_MAX_GROUP_HEADS], denominator[KL_MAX_GROUP_HEADS];
-    for (size_t h = 0; h < n_heads; h++) {
-        maximum[h] = -INFINITY;
-        denominator[h] = 0.0f;
+    for (size_t d = 0; d < dim; d++)
+        for (size_t j = 0; j < valid; j++)
+            out[d] = fmaf(p[j], v[j * dim + d], out[d]);
+}
+
+static void finish(const struct kl_attend_rows *a, enum kl_kv_type type, float denominator,
+                   float *out)
+{
+    float inverse = 1.0f / denominator;
+    for (size_t d = 0; d < a->dim; d++)
+        out[d] = type == KL_KV_INT8 ? fmaf(out[d], inverse, a->v_bias[d]) : out[d] * inverse;
+}
+
+/* The running maximum goes up: what was summed so far shrinks by the correction. */
+static void attend_online(const struct kl_attend_rows *a, enum kl_kv_type type, const float *q,
+                          size_t n_positions, float *out)
+{
+    float *k = a->scratch, *v = k + a->dim * TOKENS;
+    float maximum = -INFINITY, denominator = 0.0f;
+    for (size_t d = 0; d < a->dim; d++)
+        out[d] = 0.0f;
+    for (size_t at = 0; at < n_positions; at += TOKENS) {
+        size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
+        float p[TOKENS], new_maximum = maximum;
+        read_keys(a, type, at / TOKENS, k);
+        read_values(a, type, at / TOKENS, valid, v);
+        scores_of_page(a, q, k, valid, p);
+        for (size_t j = 0; j < valid; j++)
+            new_maximum = p[j] > new_maximum ? p[j] : new_maximum;
+        for (size_t j = 0; j < TOKENS; j++)
+            p[j] = j < valid ? exp_spec(p[j] - new_maximum) : 0.0f;
+        float correction = at == 0 ? 0.0f : exp_spec(maximum - new_maximum);
+        float lanes[8];
+        for (size_t i = 0; i < 8; i++)
+            lanes[i] = (p[i] + p[i + 8]) + (p[i + 16] + p[i + 24]);
+        denominator = fmaf(denominator, correction, sum_lanes(lanes));
+        maximum = new_maximum;
+        for (size_t d = 0; d < a->dim; d++)
+            out[d] *= correction;
+        add_values(p, v, a->dim, valid, out);
     }
-    for (size_t at = 0; at < n_positions; at += KL_KV_PAGE_TOKENS) {
-        size_t page = at / KL_KV_PAGE_TOKENS;
-        size_t left = n_positions - at;
-        size_t valid = left < KL_KV_PAGE_TOKENS ? left : KL_KV_PAGE_TOKENS;
-        for (size_t i = 0; i < dim * KL_KV_PAGE_TOKENS; i++)
-            k[i] = kl_f16_to_f32(pages[page][k_at + i]);
-        for (size_t i = 0; i < dim * valid; i++)
-            v[i] = kl_f16_to_f32(pages[page][v_at + i]);
-        for (size_t h = 0; h < n_heads; h++)
-            attend_page(q + h * dim, dim, k, v, valid, score_scale, at == 0, &maximum[h],
-                        &denominator[h], out + h * dim);
+    finish(a, type, denominator, out);
+}
+
+static void attend_plainly(const struct kl_attend_rows *a, enum kl_kv_type type, const float *q,
+                           size_t n_positions, float *s, float *out)
+{
+    float *k = a->scratch, *v = k + a->dim * TOKENS;
+    float maximum = -INFINITY, lanes[8] = {0};
+    for (size_t at = 0; at < n_positions; at += TOKENS) {
+        size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
+        read_keys(a, type, at / TOKENS, k);
+        scores_of_page(a, q, k, valid, s + at);
     }
-    for (size_t h = 0; h < n_heads; h++) {
-        float inverse = 1.0f / denominator[h];
-        for (size_t d = 0; d < dim; d++)
-            out[h * dim + d] *= inverse;
+    for (size_t j = 0; j < n_positions; j++)
+        maximum = s[j] > maximum ? s[j] : maximum;
+    for (size_t j = 0; j < n_positions; j++) {
+        s[j] = exp_spec(s[j] - maximum);
+        lanes[j % 8] += s[j];
     }
+    for (size_t d = 0; d < a->dim; d++)
+        out[d] = 0.0f;
+    for (size_t at = 0; at < n_positions; at += TOKENS) {
+        size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
+        read_values(a, type, at / TOKENS, valid, v);
+        add_values(s + at, v, a->dim, valid, out);
+    }
+    finish(a, type, sum_lanes(lanes), out);
+}
+
+static void attend(const struct kl_attend_rows *a, enum kl_kv_type type)
+{
+    for (size_t x = 0; x < a->n_rows * a->n_heads; x++) {
+        size_t n_positions = a->n_positions + x / a->n_heads;
+        if (a->scores == NULL)
+            attend_online(a, type, a->q + x * a->dim, n_positions, a->out + x * a->dim);
+        else
+            attend_plainly(a, type, a->q + x * a->dim, n_positions, a->scores + x * a->score_stride,
+                           a->out + x * a->dim);
+    }
+}
+
+void kl_scalar_attend_f16(const struct kl_attend_rows *a)
+{
+    attend(a, KL_KV_F16);
+}
+
+void kl_scalar_attend_int8(const struct kl_attend_rows *a)
+{
+    attend(a, KL_KV_INT8);
 }

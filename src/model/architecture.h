@@ -19,6 +19,8 @@ struct kl_layer {
 struct kl_model {
     const struct kl_architecture *architecture;
     const struct kl_kernels *kernels;
+    enum kl_kv_type kv_type;
+    bool plain_attention;
     struct kl_config config;
     struct kl_weights weights;
     size_t n_threads;                       /* that read and check the weights */

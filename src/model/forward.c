@@ -40,14 +40,39 @@ static size_t max_of(size_t a, size_t b)
 }
 
 /* What one worker needs at most: two products of an item side by side, or the K and V of a KV head
- * for all rows, or one row's normed or attended vector with its attention tile. */
+ * for all rows, or one row's normed vector, or what attention makes of a run of rows. */
 static size_t worker_scratch(const struct kl_config *c, size_t rows)
 {
     size_t item = 2 * rows * max_of(ITEM_ROWS, c->head_dim) * sizeof(float);
-    size_t row = max_of(c->n_embd, c->n_heads / c->n_kv_heads * c->head_dim) * sizeof(float) +
-                 KL_ATTEND_SCRATCH(c->head_dim);
-    size_t bytes = KL_MATMUL_SCRATCH + max_of(item, row);
+    size_t queries = KL_ATTEND_ROWS * (c->n_heads / c->n_kv_heads);
+    size_t run = queries * c->head_dim * sizeof(float) + KL_ATTEND_SCRATCH(c->head_dim, queries);
+    size_t row = c->n_embd * sizeof(float);
+    size_t bytes = KL_MATMUL_SCRATCH + max_of(item, max_of(row, run));
     return (bytes + 63) & ~(size_t)63;
+}
+
+static size_t n_context_pages(const struct kl_config *c)
+{
+    return (c->n_ctx_train + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+}
+
+/* Sized for the longest context, but touched only as far as a conversation goes. */
+static void place_attention(struct kl_forward *f, struct layout *l, size_t n_threads)
+{
+    const struct kl_config *c = &f->model->config;
+    size_t half = c->head_dim / 2, pages = n_context_pages(c);
+    if (f->model->kv_type == KL_KV_INT8) {
+        f->page_cosine = place(l, pages * half * sizeof *f->page_cosine);
+        f->page_sine = place(l, pages * half * sizeof *f->page_sine);
+        f->slot_cosine = place(l, half * KL_KV_PAGE_TOKENS * sizeof *f->slot_cosine);
+        f->slot_sine = place(l, half * KL_KV_PAGE_TOKENS * sizeof *f->slot_sine);
+        f->no_bias = place(l, c->head_dim * sizeof *f->no_bias);
+    }
+    if (f->model->plain_attention) {
+        size_t queries = KL_ATTEND_ROWS * (c->n_heads / c->n_kv_heads);
+        f->scores_size = queries * pages * KL_KV_PAGE_TOKENS;
+        f->scores = place(l, n_threads * f->scores_size * sizeof *f->scores);
+    }
 }
 
 static void place_all(struct kl_forward *f, struct layout *l, size_t n_threads)
@@ -63,8 +88,19 @@ static void place_all(struct kl_forward *f, struct layout *l, size_t n_threads)
     f->sine = place(l, rows * c->head_dim / 2 * sizeof *f->sine);
     f->frequencies = place(l, c->head_dim / 2 * sizeof *f->frequencies);
     f->positions = place(l, rows * sizeof *f->positions);
+    f->runs = place(l, rows * sizeof *f->runs);
+    place_attention(f, l, n_threads);
     f->scratch_size = worker_scratch(c, rows);
     f->scratch = place(l, n_threads * f->scratch_size);
+}
+
+/* Angles in double: a float's product of position and frequency is off by 1e-3 at 16k tokens. */
+static void set_angle(const struct kl_forward *f, size_t position, size_t i, float *cosine,
+                      float *sine)
+{
+    double angle = (double)position * f->frequencies[i];
+    *cosine = (float)cos(angle);
+    *sine = (float)sin(angle);
 }
 
 enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, size_t n_threads,
@@ -98,6 +134,12 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     const struct kl_config *c = &model->config;
     for (size_t i = 0; i < c->head_dim / 2; i++)
         f->frequencies[i] = pow(c->rope_base, -2.0 * (double)i / (double)c->head_dim);
+    if (model->kv_type == KL_KV_INT8) {
+        for (size_t i = 0; i < c->head_dim / 2 * KL_KV_PAGE_TOKENS; i++)
+            set_angle(f, i % KL_KV_PAGE_TOKENS, i / KL_KV_PAGE_TOKENS, &f->slot_cosine[i],
+                      &f->slot_sine[i]);
+        memset(f->no_bias, 0, c->head_dim * sizeof *f->no_bias);
+    }
     *out = f;
     return KL_OK;
 }
@@ -189,7 +231,7 @@ struct qkv_job {
     size_t layer;
 };
 
-/* Rows of one head of a matrix, for all tokens; bias added. */
+/* Rows of one head of a matrix, for all tokens; bias added, where there is one. */
 static void head_product(struct kl_forward *f, const struct kl_matrix *m, const float *bias,
                          size_t head, float *y, size_t y_stride, size_t worker)
 {
@@ -209,31 +251,39 @@ static void rotate(const struct kl_forward *f, float *y, size_t row)
     f->model->kernels->rope(y, f->cosine + row * dim / 2, f->sine + row * dim / 2, dim);
 }
 
+/* Where the queries of (row, KV head) are: those of rows that follow each other are, too. */
+static float *queries_of(const struct kl_forward *f, size_t row, size_t kv_head)
+{
+    const struct kl_config *c = &f->model->config;
+    return f->q + (kv_head * f->max_rows + row) * (c->n_heads / c->n_kv_heads) * c->head_dim;
+}
+
 /* An item is one query head, or one KV head with both its k and its v. */
 static void qkv_item(void *context, size_t item, size_t worker)
 {
     struct qkv_job *job = context;
     struct kl_forward *f = job->f;
     const struct kl_config *c = &f->model->config;
-    size_t dim = c->head_dim, q_width = c->n_heads * dim;
+    const struct kl_layer *l = job->l;
+    size_t dim = c->head_dim, group = c->n_heads / c->n_kv_heads;
     if (item < c->n_heads) {
-        float *y = f->q + item * dim;
-        head_product(f, &job->l->q, job->l->q_bias, item, y, q_width, worker);
+        float *y = queries_of(f, 0, item / group) + item % group * dim;
+        head_product(f, &l->q, l->q_bias, item, y, group * dim, worker);
         for (size_t t = 0; t < f->n_rows; t++)
-            rotate(f, y + t * q_width, t);
+            rotate(f, y + t * group * dim, t);
         return;
     }
-    size_t head = item - c->n_heads;
+    size_t head = item - c->n_heads, at = kl_kv_offset(f->model, job->layer, head);
+    bool with_bias = f->model->kv_type != KL_KV_INT8; /* which wants them apart */
     float *k = result_scratch(f, worker), *v = k + f->n_rows * dim;
-    head_product(f, &job->l->k, job->l->k_bias, head, k, dim, worker);
-    head_product(f, &job->l->v, job->l->v_bias, head, v, dim, worker);
-    size_t k_at = kl_kv_offset(c, job->layer, head), v_at = k_at + dim * KL_KV_PAGE_TOKENS;
+    head_product(f, &l->k, with_bias ? l->k_bias : NULL, head, k, dim, worker);
+    head_product(f, &l->v, with_bias ? l->v_bias : NULL, head, v, dim, worker);
     for (size_t t = 0; t < f->n_rows; t++) {
         size_t position = f->positions[t];
-        uint16_t *page = f->rows[t].sequence->pages[position / KL_KV_PAGE_TOKENS];
+        uint8_t *page = f->rows[t].sequence->pages[position / KL_KV_PAGE_TOKENS];
         rotate(f, k + t * dim, t);
-        f->model->kernels->kv_store(k + t * dim, v + t * dim, dim, page + k_at, page + v_at,
-                                    position % KL_KV_PAGE_TOKENS);
+        f->model->kernels->kv_store[f->model->kv_type](k + t * dim, v + t * dim, dim, page + at,
+                                                       position % KL_KV_PAGE_TOKENS);
     }
 }
 
@@ -246,34 +296,57 @@ void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 
 struct attention_job {
     struct kl_forward *f;
+    const struct kl_layer *l;
     size_t layer;
 };
 
-/* An item is one KV head of one row with all its query heads. The last rows of a prompt have the
- * most to do, so they go first. */
+static const float *bias_of(const struct kl_forward *f, const float *bias, size_t head)
+{
+    return bias != NULL ? bias + head * f->model->config.head_dim : f->no_bias;
+}
+
+/* An item is one KV head of a run of rows, with all its query heads. The last rows of a prompt have
+ * the most to do, so they go first. */
 static void attention_item(void *context, size_t item, size_t worker)
 {
     struct attention_job *job = context;
     struct kl_forward *f = job->f;
     const struct kl_config *c = &f->model->config;
-    size_t row = f->n_rows - 1 - item / c->n_kv_heads, head = item % c->n_kv_heads;
-    size_t group = c->n_heads / c->n_kv_heads, width = group * c->head_dim;
-    size_t k_at = kl_kv_offset(c, job->layer, head);
-    size_t v_at = k_at + c->head_dim * KL_KV_PAGE_TOKENS;
+    const struct kl_row_run *run = &f->runs[f->n_runs - 1 - item / c->n_kv_heads];
+    size_t head = item % c->n_kv_heads, group = c->n_heads / c->n_kv_heads;
+    size_t width = group * c->head_dim;
     float *out = result_scratch(f, worker);
-    void *tile = (uint8_t *)out + ((width * sizeof(float) + 63) & ~(size_t)63);
-    const uint16_t *const *pages = (const uint16_t *const *)f->rows[row].sequence->pages;
-    f->model->kernels->attend(f->q + (row * c->n_kv_heads + head) * width, group, c->head_dim,
-                              pages, k_at, v_at, f->positions[row] + 1,
-                              1.0f / sqrtf((float)c->head_dim), out, tile);
-    quantize_part(f->model->kernels, out, width, &f->attended, row, head * width);
+    const struct kl_attend_rows attention = {
+        .dim = c->head_dim,
+        .n_heads = group,
+        .n_rows = run->n,
+        .n_positions = f->positions[run->first] + 1,
+        .score_scale = 1.0f / sqrtf((float)c->head_dim),
+        .q = queries_of(f, run->first, head),
+        .out = out,
+        .pages = (const uint8_t *const *)f->rows[run->first].sequence->pages,
+        .at = kl_kv_offset(f->model, job->layer, head),
+        .scratch = out + KL_ATTEND_ROWS * width,
+        .scores = f->scores != NULL ? f->scores + worker * f->scores_size : NULL,
+        .score_stride = n_context_pages(c) * KL_KV_PAGE_TOKENS,
+        .k_bias = bias_of(f, job->l->k_bias, head),
+        .v_bias = bias_of(f, job->l->v_bias, head),
+        .slot_cosine = f->slot_cosine,
+        .slot_sine = f->slot_sine,
+        .page_cosine = f->page_cosine,
+        .page_sine = f->page_sine,
+    };
+    f->model->kernels->attend[f->model->kv_type](&attention);
+    for (size_t i = 0; i < run->n; i++)
+        quantize_part(f->model->kernels, out + i * width, width, &f->attended, run->first + i,
+                      head * width);
 }
 
-void kl_step_attention(struct kl_forward *f, size_t layer)
+void kl_step_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
-    struct attention_job job = {f, layer};
+    struct attention_job job = {f, l, layer};
     f->attended.n = f->n_rows;
-    run_step(f, f->n_rows * f->model->config.n_kv_heads, attention_item, &job);
+    run_step(f, f->n_runs * f->model->config.n_kv_heads, attention_item, &job);
 }
 
 struct product_job {
@@ -340,17 +413,13 @@ static void embed_item(void *context, size_t row, size_t worker)
                         f->x + row * n_embd);
 }
 
-/* Angles in double: a float's product of position and frequency is off by 1e-3 at 16k tokens. */
 static void rope_item(void *context, size_t row, size_t worker)
 {
     (void)worker;
     struct kl_forward *f = context;
     size_t half = f->model->config.head_dim / 2;
-    for (size_t i = 0; i < half; i++) {
-        double angle = (double)f->positions[row] * f->frequencies[i];
-        f->cosine[row * half + i] = (float)cos(angle);
-        f->sine[row * half + i] = (float)sin(angle);
-    }
+    for (size_t i = 0; i < half; i++)
+        set_angle(f, f->positions[row], i, &f->cosine[row * half + i], &f->sine[row * half + i]);
 }
 
 /* The head, for the rows that want logits; their normed rows stand first in `normed`. */
@@ -394,8 +463,38 @@ static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
                            c->n_vocab - 1);
         f->positions[i] = s->length + s->pending++;
         assert(f->positions[i] < s->n_pages * KL_KV_PAGE_TOKENS);
+        if (f->positions[i] >= c->n_ctx_train)
+            return kl_fail(err, KL_ERR_LIMIT,
+                           "position %zu: this model was made for %zu tokens, expected less",
+                           f->positions[i], c->n_ctx_train);
     }
     return KL_OK;
+}
+
+/* Cuts the batch into runs of rows. */
+static void find_runs(struct kl_forward *f)
+{
+    f->n_runs = 0;
+    for (size_t i = 0; i < f->n_rows; i++) {
+        if (i == 0 || f->rows[i].sequence != f->rows[i - 1].sequence ||
+            f->runs[f->n_runs - 1].n == KL_ATTEND_ROWS)
+            f->runs[f->n_runs++] = (struct kl_row_run){i, 0};
+        f->runs[f->n_runs - 1].n++;
+    }
+}
+
+/* The angles of the pages that the batch reaches, if they were never needed before. */
+static void extend_page_angles(struct kl_forward *f)
+{
+    size_t half = f->model->config.head_dim / 2;
+    for (size_t row = 0; row < f->n_rows; row++) {
+        for (; f->n_pages <= f->positions[row] / KL_KV_PAGE_TOKENS; f->n_pages++) {
+            for (size_t i = 0; i < half; i++)
+                set_angle(f, f->n_pages * KL_KV_PAGE_TOKENS, i,
+                          &f->page_cosine[f->n_pages * half + i],
+                          &f->page_sine[f->n_pages * half + i]);
+        }
+    }
 }
 
 enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, size_t n_rows,
@@ -412,6 +511,9 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     if (status != KL_OK)
         return status;
 
+    find_runs(f);
+    if (model->kv_type == KL_KV_INT8)
+        extend_page_angles(f);
     run_step(f, n_rows, embed_item, f);
     run_step(f, n_rows, rope_item, f);
     for (size_t i = 0; i < model->config.n_layers; i++)

@@ -11,6 +11,11 @@
 #include "model/architecture.h"
 #include "model/kv_cache.h"
 
+/* Rows of the batch that continue each other in one sequence, at most KL_ATTEND_ROWS. */
+struct kl_row_run {
+    size_t first, n;
+};
+
 struct kl_forward {
     const struct kl_model *model;
     struct kl_pool *pool;
@@ -20,13 +25,25 @@ struct kl_forward {
 
     float *x;                       /* [max_rows, n_embd] the residual stream */
     struct kl_activations normed;   /* [max_rows, n_embd] */
-    float *q;                       /* [max_rows, n_heads * head_dim] */
+    float *q;                       /* [n_kv_heads, max_rows, n_heads / n_kv_heads * head_dim] */
     struct kl_activations attended; /* [max_rows, n_heads * head_dim] */
     struct kl_activations gated;    /* [max_rows, n_ff] */
     float *cosine, *sine;           /* [max_rows, head_dim / 2] of each row's position */
     double *frequencies;            /* [head_dim / 2] */
     size_t *positions;              /* [max_rows] */
-    uint8_t *scratch;               /* [threads, scratch_size] */
+    struct kl_row_run *runs;        /* [max_rows] what one item of attention does */
+    size_t n_runs;
+
+    /* Of an int8 KV cache, which adds rotated biases when it is read: the angles of the first
+     * positions of pages (n_pages of them known so far) and those of the positions in a page. */
+    float *page_cosine, *page_sine; /* [pages, head_dim / 2] */
+    float *slot_cosine, *slot_sine; /* [head_dim / 2, KL_KV_PAGE_TOKENS] */
+    float *no_bias;                 /* [head_dim] zeros, where a model has none */
+    size_t n_pages;
+
+    float *scores; /* plain attention: [threads, scores of an item] */
+    size_t scores_size;
+    uint8_t *scratch; /* [threads, scratch_size] */
     size_t scratch_size;
 
     /* the batch that runs now */
@@ -44,7 +61,7 @@ void kl_step_norm(struct kl_forward *f, const float *weight);
 void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* attended = quantise(softmax(q k / sqrt(head_dim)) v) over each row's sequence so far */
-void kl_step_attention(struct kl_forward *f, size_t layer);
+void kl_step_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* x += matrix * in */
 void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,

@@ -5,15 +5,13 @@
 #include <sys/mman.h>
 
 struct kl_kv_cache {
-    const struct kl_config *config;
     size_t page_bytes;
     size_t used_pages, max_pages;
 };
 
 size_t kl_kv_bytes_per_token(const struct kl_model *model)
 {
-    const struct kl_config *c = kl_model_config(model);
-    return c->n_layers * c->n_kv_heads * 2 * c->head_dim * sizeof(uint16_t);
+    return kl_kv_offset(model, model->config.n_layers, 0) / KL_KV_PAGE_TOKENS;
 }
 
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
@@ -23,8 +21,7 @@ enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
     *out = cache;
     if (cache == NULL)
         return kl_fail_memory(err, "the KV cache", sizeof *cache);
-    cache->config = kl_model_config(model);
-    cache->page_bytes = kl_kv_bytes_per_token(model) * KL_KV_PAGE_TOKENS;
+    cache->page_bytes = kl_kv_offset(model, model->config.n_layers, 0);
     cache->max_pages = (max_tokens + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
     return KL_OK;
 }
@@ -93,7 +90,7 @@ enum kl_status kl_sequence_reserve(struct kl_sequence *s, size_t length, struct 
                        (need - had) * KL_KV_PAGE_TOKENS);
     if (need > s->pages_allocated) {
         size_t count = need + need / 2;
-        uint16_t **pages = realloc(s->pages, count * sizeof *pages);
+        uint8_t **pages = realloc(s->pages, count * sizeof *pages);
         if (pages == NULL)
             return kl_fail_memory(err, "a sequence's page table", count * sizeof *pages);
         s->pages = pages;

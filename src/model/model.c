@@ -74,6 +74,8 @@ enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_o
     }
     m->architecture = architecture;
     m->kernels = options->kernels;
+    m->kv_type = options->kv_type;
+    m->plain_attention = options->plain_attention;
     m->config = config;
     m->n_threads = options->n_threads > 0 ? options->n_threads : 1;
     status = kl_weights_init(&m->weights, gguf, err);

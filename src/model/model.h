@@ -48,6 +48,8 @@ typedef bool kl_model_progress_fn(void *context, enum kl_model_stage stage, uint
 
 struct kl_model_options {
     const struct kl_kernels *kernels; /* from kl_kernels_select */
+    enum kl_kv_type kv_type;          /* of every KV cache of this model */
+    bool plain_attention; /* all scores before the softmax, in a buffer for n_ctx_train positions */
     /* Where packed weights are kept; NULL: packed into memory at each start. */
     const char *packed_dir;
     size_t n_threads;               /* that read and check the weights; 0 is 1 */

@@ -52,7 +52,7 @@ static void run_layer(struct kl_forward *f, const struct kl_layer *l, size_t ind
 {
     kl_step_norm(f, l->attn_norm);
     kl_step_qkv(f, l, index);
-    kl_step_attention(f, index);
+    kl_step_attention(f, l, index);
     kl_step_add_product(f, &l->attn_out, &f->attended);
     kl_step_norm(f, l->ffn_norm);
     kl_step_gate_up(f, l);

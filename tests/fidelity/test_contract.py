@@ -12,6 +12,12 @@ CHUNKS = (1, 7, 64, 512)
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 # The tiers that this machine can run; scalar is the specification of all others.
 TIERS = ("scalar", "avx2") if " avx2 " in Path("/proc/cpuinfo").read_text() else ("scalar",)
+# Kinds of KV cache and of attention: each keeps the contract, they do not give each other's bits.
+ATTENTION = tuple(
+    ("--kv-type", kv_type, "--flash-attn", flash)
+    for kv_type in ("f16", "int8")
+    for flash in ("on", "off")
+)
 
 
 def assert_same_bits(expected, got, what):
@@ -32,21 +38,18 @@ def tiny_sequences():
     return [rng.integers(0, 600, n).tolist() for n in (600, 70, 33, 1)]
 
 
-@pytest.fixture
-def tiny_alone(evaluate, tiny_model_path, tiny_sequences):
-    """Each sequence in a run of its own: scalar, one thread, token by token."""
-    options = ("--cpu", "scalar", "--threads", 1, "--chunk", 1)
-    return np.concatenate([evaluate(tiny_model_path, [s], *options) for s in tiny_sequences])
-
-
+@pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("tier", TIERS)
-def test_tiny_model(tier, evaluate, tiny_model_path, tiny_sequences, tiny_alone):
+def test_tiny_model(tier, attention, evaluate, tiny_model_path, tiny_sequences):
+    # each sequence in a run of its own: scalar, one thread, token by token
+    options = (*attention, "--cpu", "scalar", "--threads", 1, "--chunk", 1)
+    alone = np.concatenate([evaluate(tiny_model_path, [s], *options) for s in tiny_sequences])
     for threads in THREADS:
         for chunk in CHUNKS:
             for company in ((), ("--together",)):
-                options = ("--cpu", tier, "--threads", threads, "--chunk", chunk, *company)
-                got = evaluate(tiny_model_path, tiny_sequences, *options)
-                assert_same_bits(tiny_alone, got, f"options {options}")
+                how = ("--cpu", tier, "--threads", threads, "--chunk", chunk, *company)
+                got = evaluate(tiny_model_path, tiny_sequences, *attention, *how)
+                assert_same_bits(alone, got, f"options {attention} {how}")
 
 
 @pytest.mark.parametrize("tier", TIERS)
@@ -76,15 +79,18 @@ def chats(tokenize, model_path):
     return [long, *(tokenize(model_path, text)[:n] for text, n in zip(pieces.values(), (40, 9, 1)))]
 
 
-def test_real_model(evaluate, model_path, chats):
-    expected = np.concatenate([evaluate(model_path, [s]) for s in chats])
+@pytest.mark.parametrize("kv_type", ("f16", "int8"))
+def test_real_model(kv_type, evaluate, model_path, chats):
+    kind = ("--kv-type", kv_type)
+    expected = np.concatenate([evaluate(model_path, [s], *kind) for s in chats])
     for options in (
         *(("--threads", n) for n in THREADS),
         *(("--chunk", n) for n in CHUNKS),
         ("--together",),
         ("--together", "--threads", 3, "--chunk", 7),
     ):
-        assert_same_bits(expected, evaluate(model_path, chats, *options), f"options {options}")
+        got = evaluate(model_path, chats, *kind, *options)
+        assert_same_bits(expected, got, f"options {kind} {options}")
 
 
 def test_real_model_on_every_tier(evaluate, model_path, chats):

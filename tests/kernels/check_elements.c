@@ -1,0 +1,186 @@
+/* Checks of the kernels that go over rows of floats. */
+#include <math.h>
+#include <string.h>
+
+#include "harness.h"
+
+#define SCALAR kl_kernels_at(0)
+
+/* One to two vectors and a tail, and the model's own widths. */
+static const size_t widths[] = {8, 16, 24, 32, 40, 64, 896, 4864};
+enum { N_WIDTHS = sizeof widths / sizeof widths[0], ROUNDS = 12 };
+
+struct quantized {
+    struct guarded q, scale, sum;
+};
+
+static struct quantized quantized_new(size_t k)
+{
+    return (struct quantized){guarded_new(k, 32), guarded_new(k / 32 * sizeof(float), 4),
+                              guarded_new(k / 16 * sizeof(int16_t), 4)};
+}
+
+static void quantized_free(struct quantized *a)
+{
+    guarded_free(&a->q);
+    guarded_free(&a->scale);
+    guarded_free(&a->sum);
+}
+
+/* Each number is met within half a step, and the sums are those of the integers. */
+static void check_steps(const float *x, size_t k, const struct quantized *a)
+{
+    const int8_t *q = a->q.data;
+    const float *scales = a->scale.data;
+    for (size_t i = 0; i < k; i++)
+        /* a scale that is not normal has lost digits itself: at most 127 of its last ones */
+        expect(fabsf((float)q[i] * scales[i / 32] - x[i]) <=
+                   0.5001f * scales[i / 32] + 127 * 1e-45f,
+               "%g became %d * %g", (double)x[i], q[i], (double)scales[i / 32]);
+    for (size_t i = 0; i < k / 16; i++) {
+        int sum = 0;
+        for (size_t j = 0; j < 16; j++)
+            sum += q[16 * i + j];
+        expect(sum == ((const int16_t *)a->sum.data)[i], "sum %zu is not %d", i, sum);
+    }
+}
+
+void check_quantize(const struct kl_kernels *tier)
+{
+    for (size_t round = 0; round < 64; round++) {
+        static const size_t sizes[] = {32, 64, 96, 896, 4864};
+        size_t k = sizes[round % 5];
+        struct guarded x = guarded_new(k * sizeof(float), 4);
+        struct quantized expected = quantized_new(k), found = quantized_new(k);
+        /* below 1e-36, 127 / max is infinite: the result is only the same in all tiers */
+        bool normal = round >= 16;
+        if (normal)
+            for (size_t i = 0; i < k; i++)
+                ((float *)x.data)[i] = random_float(round % 2 == 0 ? 3.0f : 1e-20f);
+        else
+            random_floats(x.data, k, 3.0f);
+        if (round % 3 == 0)
+            memset(x.data, 0, 32 * sizeof(float));
+        attempt("quantize", SCALAR, "k %zu", k);
+        SCALAR->quantize(x.data, k, expected.q.data, expected.scale.data, expected.sum.data);
+        if (normal)
+            check_steps(x.data, k, &expected);
+        attempt("quantize", tier, "k %zu", k);
+        tier->quantize(x.data, k, found.q.data, found.scale.data, found.sum.data);
+        expect_same(found.q.data, expected.q.data, k);
+        expect_same(found.scale.data, expected.scale.data, k / 32 * sizeof(float));
+        expect_same(found.sum.data, expected.sum.data, k / 16 * sizeof(int16_t));
+        quantized_free(&expected);
+        quantized_free(&found);
+        guarded_free(&x);
+    }
+}
+
+/* Weights of a damaged file can make numbers that are none: nothing may crash. */
+void check_quantize_not_finite(const struct kl_kernels *tier)
+{
+    float x[32];
+    struct quantized a = quantized_new(32);
+    for (size_t i = 0; i < 32; i++)
+        x[i] = random_float(1.0f);
+    x[3] = INFINITY;
+    x[7] = -INFINITY;
+    x[9] = NAN;
+    attempt("quantize", tier, "not finite");
+    tier->quantize(x, 32, a.q.data, a.scale.data, a.sum.data);
+    expect(!isfinite(((const float *)a.scale.data)[0]), "the scale hides that x is not finite");
+    quantized_free(&a);
+}
+
+void check_rmsnorm(const struct kl_kernels *tier)
+{
+    for (size_t round = 0; round < N_WIDTHS * ROUNDS; round++) {
+        size_t n = widths[round % N_WIDTHS], bytes = n * sizeof(float);
+        struct guarded x = guarded_new(bytes, 4), w = guarded_new(bytes, 4);
+        struct guarded expected = guarded_new(bytes, 4), found = guarded_new(bytes, 4);
+        const float *from = x.data, *weight = w.data, *y = expected.data;
+        random_floats(x.data, n, 20.0f);
+        random_floats(w.data, n, 2.0f);
+        attempt("rmsnorm", SCALAR, "n %zu", n);
+        SCALAR->rmsnorm(from, weight, n, 1e-6f, expected.data);
+        double squares = 0;
+        for (size_t i = 0; i < n; i++)
+            squares += (double)from[i] * from[i];
+        double factor = 1 / sqrt(squares / (double)n + 1e-6);
+        for (size_t i = 0; i < n && squares < 1e38; i++) {
+            double exact = from[i] * factor * weight[i];
+            expect(fabs(y[i] - exact) <= 1e-5 * fabs(exact) + 1e-37, "%g and not %g", (double)y[i],
+                   exact);
+        }
+        attempt("rmsnorm", tier, "n %zu", n);
+        tier->rmsnorm(from, weight, n, 1e-6f, found.data);
+        expect_same(found.data, expected.data, bytes);
+        guarded_free(&x);
+        guarded_free(&w);
+        guarded_free(&expected);
+        guarded_free(&found);
+    }
+}
+
+void check_rope(const struct kl_kernels *tier)
+{
+    for (size_t round = 0; round < 16 * 4; round++) {
+        size_t dim = 16 * (1 + round % 16), half = dim / 2, bytes = dim * sizeof(float);
+        struct guarded x = guarded_new(bytes, 4), y = guarded_new(bytes, 4);
+        struct guarded cosine = guarded_new(bytes / 2, 4), sine = guarded_new(bytes / 2, 4);
+        float start[KL_MAX_HEAD_DIM], *c = cosine.data, *s = sine.data, *rotated = x.data;
+        random_floats(start, dim, 10.0f);
+        for (size_t i = 0; i < half; i++) {
+            double angle = random_float(1000.0f);
+            c[i] = (float)cos(angle);
+            s[i] = (float)sin(angle);
+        }
+        memcpy(x.data, start, bytes);
+        memcpy(y.data, start, bytes);
+        attempt("rope", SCALAR, "dim %zu", dim);
+        SCALAR->rope(x.data, c, s, dim);
+        for (size_t i = 0; i < half; i++) {
+            double a = start[i], b = start[i + half], size = (fabs(a) + fabs(b)) * 1e-6 + 1e-44;
+            expect(fabs(rotated[i] - (a * c[i] - b * s[i])) <= size, "first of pair %zu", i);
+            expect(fabs(rotated[i + half] - (a * s[i] + b * c[i])) <= size, "second of pair %zu",
+                   i);
+        }
+        attempt("rope", tier, "dim %zu", dim);
+        tier->rope(y.data, c, s, dim);
+        expect_same(y.data, x.data, bytes);
+        guarded_free(&x);
+        guarded_free(&y);
+        guarded_free(&cosine);
+        guarded_free(&sine);
+    }
+}
+
+void check_swiglu(const struct kl_kernels *tier)
+{
+    for (size_t round = 0; round < N_WIDTHS * ROUNDS; round++) {
+        size_t n = widths[round % N_WIDTHS], bytes = n * sizeof(float);
+        struct guarded gate = guarded_new(bytes, 4), up = guarded_new(bytes, 4);
+        struct guarded expected = guarded_new(bytes, 4), found = guarded_new(bytes, 4);
+        const float *g = gate.data, *u = up.data, *y = expected.data;
+        random_floats(gate.data, n, 12.0f);
+        random_floats(up.data, n, 3.0f);
+        ((float *)gate.data)[0] = 200.0f; /* past both ends of exp */
+        ((float *)gate.data)[1] = -200.0f;
+        attempt("swiglu", SCALAR, "n %zu", n);
+        SCALAR->swiglu(g, u, n, expected.data);
+        for (size_t i = 0; i < n; i++) {
+            double exact = g[i] / (1 + exp(-(double)g[i])) * u[i];
+            /* exp is held between exp(-87) and exp(88): absolute where the factor is below that */
+            double slack = 1e-6 * fabs(exact) + 1e-37 * fabs((double)g[i] * u[i]) + 1e-37;
+            expect(fabs(y[i] - exact) <= slack || fabs(exact) > 3e38, "%g and not %g", (double)y[i],
+                   exact);
+        }
+        attempt("swiglu", tier, "n %zu", n);
+        tier->swiglu(g, u, n, found.data);
+        expect_same(found.data, expected.data, bytes);
+        guarded_free(&gate);
+        guarded_free(&up);
+        guarded_free(&expected);
+        guarded_free(&found);
+    }
+}

@@ -1,0 +1,271 @@
+/* Checks and speed of the products with packed matrices. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "harness.h"
+
+#define SCALAR kl_kernels_at(0)
+
+/* A new packed type is one row here. */
+static const struct product {
+    const char *name;
+    enum kl_quant packed, file; /* the layout, and what kl_pack_group takes for it */
+    bool exact;                 /* the product of the file's own numbers, up to rounding */
+} products[] = {
+    {"F32", KL_F32, KL_F32, true},    {"F16", KL_F16, KL_F16, true},
+    {"BF16", KL_BF16, KL_BF16, true}, {"Q4_0", KL_Q4_0, KL_Q4_0, true},
+    {"Q4_1", KL_Q4_1, KL_Q4_1, true}, {"Q5_0", KL_Q5_0, KL_Q5_0, true},
+    {"Q5_1", KL_Q5_1, KL_Q5_1, true}, {"Q8_0", KL_Q8_0, KL_Q8_0, true},
+    {"Q4_K", KL_Q4_K, KL_Q4_K, true}, {"Q5_K", KL_Q5_K, KL_Q5_K, true},
+    {"Q6_K", KL_Q6_K, KL_Q6_K, true},
+};
+enum { N_PRODUCTS = sizeof products / sizeof products[0] };
+
+/* ---- random weights as a file holds them ----------------------------------------------------- */
+
+static void put_f16(uint8_t *p, float value)
+{
+    uint16_t half = kl_f32_to_f16(value);
+    memcpy(p, &half, 2);
+}
+
+static void random_rows(enum kl_quant type, uint8_t *rows, size_t n_rows, size_t k)
+{
+    const struct kl_quant_type *info = kl_quant_type(type);
+    size_t n_blocks = n_rows * k / info->block_elements;
+    /* one in four blocks is extreme: all bits set, all clear, or the most negative integers */
+    static const uint8_t extremes[] = {0xFF, 0, 0x80, 0x7F};
+    for (size_t b = 0; b < n_blocks; b++) {
+        uint8_t *block = rows + b * info->block_bytes;
+        unsigned kind = (unsigned)(random_bits() >> 60);
+        for (size_t i = 0; i < info->block_bytes; i++)
+            block[i] = kind < 4 ? extremes[kind] : (uint8_t)(random_bits() >> 32);
+        float d = random_float(0.01f), m = random_float(0.1f);
+        if (type == KL_F32)
+            memcpy(block, &d, 4);
+        else if (type == KL_BF16)
+            memcpy(block, (const uint8_t *)&d + 2, 2);
+        else
+            put_f16(type == KL_Q6_K ? block + 208 : block, d);
+        if (type == KL_Q4_1 || type == KL_Q5_1 || type == KL_Q4_K || type == KL_Q5_K)
+            put_f16(block + 2, m);
+    }
+}
+
+struct matrix {
+    const struct product *product;
+    size_t n_rows, k, n_groups;
+    uint8_t *rows; /* as a file holds them */
+    struct guarded packed;
+};
+
+static struct matrix matrix_new(const struct product *product, size_t n_rows, size_t k)
+{
+    struct matrix m = {.product = product, .n_rows = n_rows, .k = k};
+    const struct kl_quant_type *info = kl_quant_type(product->file);
+    size_t row_bytes = k / info->block_elements * info->block_bytes;
+    size_t group_bytes = kl_packed_group_bytes(product->packed, k);
+    m.n_groups = (n_rows + KL_LANES - 1) / KL_LANES;
+    m.rows = malloc(n_rows * row_bytes);
+    expect(m.rows != NULL && group_bytes > 0, "no room for %zu rows of %zu", n_rows, k);
+    random_rows(product->file, m.rows, n_rows, k);
+    m.packed = guarded_new(m.n_groups * group_bytes, 16);
+    for (size_t g = 0; g < m.n_groups; g++) {
+        size_t left = n_rows - g * KL_LANES;
+        kl_pack_group(product->packed, m.rows + g * KL_LANES * row_bytes,
+                      left < KL_LANES ? left : KL_LANES, k,
+                      (uint8_t *)m.packed.data + g * group_bytes);
+    }
+    return m;
+}
+
+static void matrix_free(struct matrix *m)
+{
+    free(m->rows);
+    guarded_free(&m->packed);
+}
+
+/* ---- activations ----------------------------------------------------------------------------- */
+
+struct rows {
+    struct kl_activations a;
+    struct guarded q, scale, sum;
+};
+
+static struct rows rows_new(size_t n, size_t k)
+{
+    struct rows r = {.a = {.n = n, .k = k}};
+    r.q = guarded_new(n * k, 32);
+    r.scale = guarded_new(n * k / 32 * sizeof(float), 4);
+    r.sum = guarded_new(n * k / 16 * sizeof(int16_t), 2);
+    r.a.q = r.q.data;
+    r.a.scale = r.scale.data;
+    r.a.sum = r.sum.data;
+    for (size_t b = 0; b < n * k / 32; b++) {
+        unsigned kind = (unsigned)(random_bits() >> 61); /* 0 and 1: all at one end */
+        int sums[2] = {0, 0};
+        for (size_t i = 0; i < 32; i++) {
+            int v = kind == 0 ? 127 : kind == 1 ? -127 : (int)(random_bits() >> 33) % 255 - 127;
+            r.a.q[b * 32 + i] = (int8_t)v;
+            sums[i / 16] += v;
+        }
+        r.a.scale[b] = fabsf(random_float(0.05f));
+        r.a.sum[2 * b] = (int16_t)sums[0];
+        r.a.sum[2 * b + 1] = (int16_t)sums[1];
+    }
+    return r;
+}
+
+static void rows_free(struct rows *r)
+{
+    guarded_free(&r->q);
+    guarded_free(&r->scale);
+    guarded_free(&r->sum);
+}
+
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static void attempt_product(const struct kl_kernels *tier, const struct matrix *m, size_t n)
+{
+    attempt("matmul", tier, "%s, %zu x %zu, %zu tokens", m->product->name, m->n_rows, m->k, n);
+}
+
+static void multiply(const struct kl_kernels *tier, const struct matrix *m, const struct rows *x,
+                     float *y)
+{
+    static _Alignas(64) uint8_t scratch[KL_MATMUL_SCRATCH];
+    kl_matmul_fn *matmul = tier->matmul[m->product->packed];
+    attempt_product(tier, m, x->a.n);
+    expect(matmul != NULL, "the slot is empty");
+    /* in two parts, as threads do it */
+    size_t half = m->n_groups / 2, stride = m->n_groups * KL_LANES;
+    matmul(m->packed.data, 0, half, &x->a, y, stride, scratch);
+    matmul(m->packed.data, half, m->n_groups, &x->a, y + half * KL_LANES, stride, scratch);
+}
+
+/* The float32 result is near the float64 one: each of its at most 3 operations per block rounds
+ * with 2^-24 of what is added up so far, which the sum of absolute values bounds. */
+static void check_against_float64(const struct matrix *m, const struct rows *x, const float *y)
+{
+    const struct kl_quant_type *info = kl_quant_type(m->product->file);
+    size_t row_bytes = m->k / info->block_elements * info->block_bytes;
+    struct guarded memory = guarded_new(m->k * sizeof(float), 4);
+    float *w = memory.data;
+    for (size_t r = 0; r < m->n_rows; r++) {
+        info->dequantize(m->rows + r * row_bytes, m->k / info->block_elements, w);
+        for (size_t t = 0; t < x->a.n; t++) {
+            double sum = 0, size = 0;
+            for (size_t i = 0; i < m->k; i++) {
+                double scale = x->a.scale[(t * m->k + i) / 32];
+                double product = (double)w[i] * x->a.q[t * m->k + i] * scale;
+                sum += product;
+                /* the integer and the minimum part may cancel: bound each by what it can be */
+                size += fabs(product) + 64 * fabs(scale * 0.1 * x->a.q[t * m->k + i]);
+            }
+            double found = y[t * m->n_groups * KL_LANES + r];
+            expect(fabs(sum - found) <= size * (double)(m->k / 32 * 3 + 32) * 0x1p-24,
+                   "row %zu of token %zu is %g and not %g", r, t, found, sum);
+        }
+    }
+    guarded_free(&memory);
+}
+
+/* Rows: below, at and past one and two groups. Columns: one block, a tail behind whole panels of
+ * 1024, the model's own 896 and 4864; K types have blocks of 256. */
+static const struct shape {
+    size_t n_rows, k;
+} shapes[] = {{1, 32},    {7, 64},    {8, 96},    {9, 256},   {15, 512}, {16, 896},
+              {17, 1056}, {24, 1280}, {31, 1024}, {40, 2304}, {8, 4864}};
+
+void check_matmul(const struct kl_kernels *tier)
+{
+    static const size_t widths[] = {1, 2, 3, 4, 5, 7, 8, 9, 13};
+    for (size_t i = 0; i < N_PRODUCTS; i++) {
+        for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+            if (kl_packed_group_bytes(products[i].packed, shapes[s].k) == 0)
+                continue;
+            struct matrix m = matrix_new(&products[i], shapes[s].n_rows, shapes[s].k);
+            for (size_t n = 0; n < sizeof widths / sizeof widths[0]; n++) {
+                struct rows x = rows_new(widths[n], m.k);
+                size_t count = widths[n] * m.n_groups * KL_LANES;
+                struct guarded expected = guarded_new(count * sizeof(float), 4);
+                struct guarded found = guarded_new(count * sizeof(float), 4);
+                multiply(SCALAR, &m, &x, expected.data);
+                if (n == 2 && products[i].exact)
+                    check_against_float64(&m, &x, expected.data);
+                multiply(tier, &m, &x, found.data);
+                expect_same(found.data, expected.data, count * sizeof(float));
+                guarded_free(&expected);
+                guarded_free(&found);
+                rows_free(&x);
+            }
+            matrix_free(&m);
+        }
+    }
+}
+
+/* A token's outputs do not depend on the tokens beside it. */
+void check_matmul_company(const struct kl_kernels *tier)
+{
+    for (size_t i = 0; i < N_PRODUCTS; i++) {
+        struct matrix m = matrix_new(&products[i], 16, 2048 + 256);
+        struct rows x = rows_new(11, m.k);
+        float together[11 * 16], alone[16];
+        multiply(tier, &m, &x, together);
+        for (size_t t = 0; t < 11; t++) {
+            struct rows one = x;
+            one.a.n = 1;
+            one.a.q += t * m.k;
+            one.a.scale += t * m.k / 32;
+            one.a.sum += t * m.k / 16;
+            multiply(tier, &m, &one, alone);
+            expect_same(alone, together + t * 16, sizeof alone);
+        }
+        rows_free(&x);
+        matrix_free(&m);
+    }
+}
+
+/* ---- speed ----------------------------------------------------------------------------------- */
+
+static double best_seconds(const struct kl_kernels *tier, const struct matrix *m,
+                           const struct rows *x, float *y)
+{
+    double best = INFINITY;
+    multiply(tier, m, x, y);
+    for (int i = 0; i < 7; i++) {
+        uint64_t start = kl_now_ns();
+        multiply(tier, m, x, y);
+        double seconds = kl_seconds_since(start);
+        best = seconds < best ? seconds : best;
+    }
+    return best;
+}
+
+void bench_matmul(const struct kl_kernels *tier, double gb_per_second, double gmac_per_second)
+{
+    /* 32768 x 4864: 90 MB of Q5_0, far over any cache for one token; the tiles run on 896 rows */
+    enum { WIDTH = 4864, MANY = 32768, FEW = 896, TOKENS = 64 };
+    bool slow = tier == SCALAR;
+    size_t n_rows = slow ? 512 : MANY, few = slow ? 64 : FEW;
+    printf("products, rows of %d     1 token, GB/s        %d tokens, GMAC/s\n", WIDTH, TOKENS);
+    for (size_t i = 0; i < N_PRODUCTS; i++) {
+        struct matrix m = matrix_new(&products[i], n_rows, WIDTH);
+        struct rows one = rows_new(1, WIDTH), many = rows_new(TOKENS, WIDTH);
+        struct guarded y = guarded_new(n_rows * TOKENS * sizeof(float), 4);
+        double bytes = (double)(m.n_groups * kl_packed_group_bytes(products[i].packed, WIDTH));
+        double read = bytes / best_seconds(tier, &m, &one, y.data) * 1e-9;
+        m.n_groups = few / KL_LANES;
+        double macs = (double)(few * WIDTH * TOKENS);
+        double work = macs / best_seconds(tier, &m, &many, y.data) * 1e-9;
+        printf("  %-18s %9.2f  %3.0f %%      %12.1f  %3.0f %%\n", products[i].name, read,
+               100 * read / gb_per_second, work, 100 * work / gmac_per_second);
+        guarded_free(&y);
+        rows_free(&one);
+        rows_free(&many);
+        matrix_free(&m);
+    }
+}
