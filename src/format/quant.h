@@ -11,7 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The values are the ids that GGUF files hold (enum ggml_type). */
+/* The values are the ids that GGUF files hold (enum ggml_type); the last two are halves of a Q8_0
+ * matrix in our own packed layout (kernels/packing.h), have no row and are in no GGUF file. */
 enum kl_quant {
     KL_F32 = 0,
     KL_F16 = 1,
@@ -23,7 +24,9 @@ enum kl_quant {
     KL_Q4_K = 12,
     KL_Q5_K = 13,
     KL_Q6_K = 14,
-    KL_BF16 = 30
+    KL_BF16 = 30,
+    KL_Q8_HIGH = 31,
+    KL_Q8_LOW = 32
 };
 
 struct kl_quant_type {

@@ -59,14 +59,16 @@ INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
         s.both = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(b, 16));
     } else {
         s.d = load_f16(block);
+        if (type == KL_Q8_HIGH)
+            s.d = _mm256_mul_ps(s.d, _mm256_set1_ps(0.5f)); /* its integers are doubled */
         if (l.has_min)
             s.m = load_f16(block + 16);
     }
     return s;
 }
 
-/* 4 columns of 8 rows as bytes; g is a constant after unrolling. */
-INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
+/* 4 columns of 8 rows as bytes, of one part. */
+INLINE __m256i load_columns_of(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
 {
     const uint8_t *p = block + l.nibbles;
     if (type == KL_Q8_0)
@@ -87,6 +89,24 @@ INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_
     return _mm256_or_si256(q, bits);
 }
 
+/* The same; g is a constant after unrolling. low: only for KL_Q8_LOW, which here
+ * stands for both parts together. */
+INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block,
+                            const uint8_t *low, int g)
+{
+    if (type == KL_Q8_LOW) {
+        __m256i high = load_columns_of(KL_Q8_HIGH, l, block, g);
+        __m256i two = _mm256_loadu_si256((const __m256i *)(low + g / 4 * 32));
+        __m256i third = _mm256_loadu_si256((const __m256i *)(low + 64));
+        two = _mm256_and_si256(_mm256_srli_epi16(two, g % 4 * 2), _mm256_set1_epi8(3));
+        third = g < 2 ? _mm256_slli_epi16(third, 2 - g) : _mm256_srli_epi16(third, g - 2);
+        third = _mm256_and_si256(third, _mm256_set1_epi8(4));
+        __m256i all = _mm256_or_si256(_mm256_or_si256(two, third), _mm256_slli_epi16(high, 3));
+        return _mm256_xor_si256(all, _mm256_set1_epi8(-128)); /* w + 128 to w */
+    }
+    return load_columns_of(type, l, block, g);
+}
+
 INLINE __m256i broadcast4(const void *p)
 {
     int32_t word;
@@ -101,6 +121,8 @@ INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_
         return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-8));
     if (type == KL_Q5_0)
         return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-16));
+    if (type == KL_Q8_HIGH) /* twice 8 * (u - 16) + 3.5 = 16 u - 249 */
+        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-249));
     if (type == KL_Q6_K) {
         __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
         return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
@@ -108,20 +130,27 @@ INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_
     return _mm256_setzero_si256();
 }
 
+/* 8-bit weights: the others are unsigned, their offset is taken off afterwards. */
+INLINE bool is_signed(enum kl_quant type)
+{
+    return type == KL_Q8_0 || type == KL_Q8_LOW;
+}
+
 /* How many steps of 4 columns may be added up in int16 (the head of this file). */
 INLINE int steps_in_16_bits(enum kl_quant type)
 {
-    return type == KL_Q8_0                                           ? 1
-           : type == KL_Q6_K                                         ? 2
-           : (type == KL_Q5_0 || type == KL_Q5_1 || type == KL_Q5_K) ? 4
-                                                                     : 8;
+    if (is_signed(type))
+        return 1;
+    if (type == KL_Q6_K)
+        return 2;
+    return type == KL_Q4_0 || type == KL_Q4_1 || type == KL_Q4_K ? 8 : 4;
 }
 
-/* 4 columns of one token. w_signed: only for Q8_0, whose |w| is w. */
+/* 4 columns of one token. w_signed: only for 8-bit weights, whose |w| is w. */
 INLINE __m256i multiply(enum kl_quant type, __m256i w, __m256i w_signed, const int8_t *q)
 {
     __m256i x = broadcast4(q);
-    if (type == KL_Q8_0)
+    if (is_signed(type))
         x = _mm256_sign_epi8(x, w_signed);
     return _mm256_maddubs_epi16(w, x);
 }
@@ -130,7 +159,7 @@ INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, i
 {
     if (type == KL_Q6_K)
         return _mm256_madd_epi16(sum16, g < 4 ? s.half0 : s.half1);
-    return _mm256_madd_epi16(sum16, _mm256_set1_epi16(1));
+    return _mm256_madd_epi16(sum16, _mm256_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
 }
 
 /* The one place where a block's integers become part of an output: every path ends here. */
@@ -146,11 +175,25 @@ INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, 
     return sum;
 }
 
-/* One token: the weights go by once. */
-INLINE void one_token(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
-                      const struct kl_activations *x, float *y)
+/* Of w in the products below: of both parts, the high one, which holds the scales. */
+INLINE struct kl_layout layout_of(enum kl_quant type)
 {
-    struct kl_layout l = kl_layout(type);
+    return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
+}
+
+/* Block b of a group of the low part; NULL where there is none. */
+INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n_blocks,
+                                size_t group, size_t b)
+{
+    return type == KL_Q8_LOW ? low + (group * n_blocks + b) * kl_layout(KL_Q8_LOW).block_bytes
+                             : NULL;
+}
+
+/* One token: the weights go by once. */
+INLINE void one_token(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                      size_t end, const struct kl_activations *x, float *y)
+{
+    struct kl_layout l = layout_of(type);
     const int steps = steps_in_16_bits(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     for (size_t group = begin; group < end; group++) {
@@ -158,13 +201,14 @@ INLINE void one_token(enum kl_quant type, const uint8_t *w, size_t begin, size_t
         for (size_t b = 0; b < n_blocks; b++) {
             const uint8_t *header;
             const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            const uint8_t *lower = low_block(type, low, n_blocks, group, b);
             struct block_scales s = load_scales(type, l, header, block);
             const int8_t *q = x->q + b * KL_BLOCK;
             __m256i dot = offset_of(type, s, x->sum + 2 * b), sum16 = _mm256_setzero_si256();
 #pragma GCC unroll 8
             for (int g = 0; g < 8; g++) {
-                __m256i columns = load_columns(type, l, block, g);
-                __m256i size = type == KL_Q8_0 ? _mm256_abs_epi8(columns) : columns;
+                __m256i columns = load_columns(type, l, block, lower, g);
+                __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
                 __m256i product = multiply(type, size, columns, q + 4 * g);
                 sum16 = g % steps == 0 ? product : _mm256_add_epi16(sum16, product);
                 if (g % steps == steps - 1)
@@ -185,7 +229,7 @@ struct panel_block {
 _Static_assert(sizeof(struct panel_block) == KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
 INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
-                         const uint8_t *block, struct panel_block *out)
+                         const uint8_t *block, const uint8_t *low, struct panel_block *out)
 {
     struct block_scales s = load_scales(type, l, header, block);
     _mm256_storeu_ps(out->d, s.d);
@@ -198,7 +242,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     }
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++)
-        _mm256_storeu_si256((__m256i *)out->q[g], load_columns(type, l, block, g));
+        _mm256_storeu_si256((__m256i *)out->q[g], load_columns(type, l, block, low, g));
 }
 
 INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
@@ -242,7 +286,7 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
         const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
         columns[j] = _mm256_loadu_si256((const __m256i *)block->q[g]);
         KEEP_ORDER(columns[j]);
-        size[j] = type == KL_Q8_0 ? _mm256_abs_epi8(columns[j]) : columns[j];
+        size[j] = is_signed(type) ? _mm256_abs_epi8(columns[j]) : columns[j];
     }
 #pragma GCC unroll 4
     for (int i = 0; i < width; i++) {
@@ -250,14 +294,14 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
         KEEP_ORDER(x);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
-            __m256i signed_x = type == KL_Q8_0 ? _mm256_sign_epi8(x, columns[j]) : x;
+            __m256i signed_x = is_signed(type) ? _mm256_sign_epi8(x, columns[j]) : x;
             __m256i p = _mm256_maddubs_epi16(size[j], signed_x);
             sum16[j][i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[j][i], p);
             KEEP_ORDER(sum16[j][i]);
             if (g % steps != steps - 1)
                 continue;
             const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
-            __m256i wide = widen(type, panel_scales(type, kl_layout(type), block), sum16[j][i], g);
+            __m256i wide = widen(type, panel_scales(type, layout_of(type), block), sum16[j][i], g);
             dot[j][i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[j][i], wide);
         }
     }
@@ -265,7 +309,7 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
 
 INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
 {
-    struct kl_layout l = kl_layout(type);
+    struct kl_layout l = layout_of(type);
     size_t row_blocks = t->x->k / KL_BLOCK;
     const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
     const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
@@ -317,14 +361,15 @@ INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
         panel_tile(type, &t, groups, 1);
 }
 
-INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
-                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+INLINE void many_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                        size_t end, const struct kl_activations *x, float *y, size_t y_stride,
+                        void *scratch)
 {
-    struct kl_layout l = kl_layout(type);
+    struct kl_layout l = layout_of(type);
     struct panel_block *panel = scratch;
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    /* Q8_0 widens at every step: its int32 sums must stay in registers */
-    const size_t most = type == KL_Q8_0 ? 1 : KL_PANEL_GROUPS;
+    /* 8-bit weights widen at every step: its int32 sums must stay in registers */
+    const size_t most = is_signed(type) ? 1 : KL_PANEL_GROUPS;
     for (size_t group = begin; group < end; group += most) {
         size_t groups = end - group < most ? 1 : most;
         for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
@@ -335,7 +380,9 @@ INLINE void many_tokens(enum kl_quant type, const uint8_t *w, size_t begin, size
                     const uint8_t *header;
                     const uint8_t *block =
                         kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
-                    unpack_block(type, l, header, block, panel + j * KL_PANEL_BLOCKS + b);
+                    unpack_block(type, l, header, block,
+                                 low_block(type, low, n_blocks, group + j, first + b),
+                                 panel + j * KL_PANEL_BLOCKS + b);
                 }
             }
             struct tile t = {.panel = panel,
@@ -392,10 +439,19 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
               float *y, size_t y_stride, void *scratch)                                            \
     {                                                                                              \
         if (x->n == 1)                                                                             \
-            one_token(type, w, begin, end, x, y);                                                  \
+            one_token(type, w, NULL, begin, end, x, y);                                            \
         else                                                                                       \
-            many_tokens(type, w, begin, end, x, y, y_stride, scratch);                             \
+            many_tokens(type, w, NULL, begin, end, x, y, y_stride, scratch);                       \
     }
+
+void kl_avx2_matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    if (x->n == 1)
+        one_token(KL_Q8_LOW, high, low, begin, end, x, y);
+    else
+        many_tokens(KL_Q8_LOW, high, low, begin, end, x, y, y_stride, scratch);
+}
 
 #define DEFINE_FLOAT_MATMUL(name, type)                                                            \
     void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
@@ -410,6 +466,7 @@ DEFINE_MATMUL(kl_avx2_matmul_q4_1, KL_Q4_1)
 DEFINE_MATMUL(kl_avx2_matmul_q5_0, KL_Q5_0)
 DEFINE_MATMUL(kl_avx2_matmul_q5_1, KL_Q5_1)
 DEFINE_MATMUL(kl_avx2_matmul_q8_0, KL_Q8_0)
+DEFINE_MATMUL(kl_avx2_matmul_q8_high, KL_Q8_HIGH)
 DEFINE_MATMUL(kl_avx2_matmul_q4_k, KL_Q4_K)
 DEFINE_MATMUL(kl_avx2_matmul_q5_k, KL_Q5_K)
 DEFINE_MATMUL(kl_avx2_matmul_q6_k, KL_Q6_K)

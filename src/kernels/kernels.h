@@ -16,7 +16,7 @@
 #include "kernels/packing.h"
 
 /* Tokens in a KV page; also the tile of attention. Four vectors of 8 floats; 8 KiB for a head of
- * 64, so the two halves of a tile in f32 (16 KiB) stay in any L1. */
+ * 64 in f32, so that the keys or the values of a tile stay in any L1. */
 #define KL_KV_PAGE_TOKENS 32
 
 /* Rows of numbers quantised to int8, one scale per KL_BLOCK: x[i] ~ q[i] * scale[i / KL_BLOCK]. */
@@ -33,6 +33,11 @@ struct kl_activations {
  * scratch: KL_MATMUL_SCRATCH bytes, 64-byte aligned, one per thread. */
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
+
+/* The same for a matrix in two parts. */
+typedef void kl_matmul_halves_fn(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                                 const struct kl_activations *x, float *y, size_t y_stride,
+                                 void *scratch);
 
 /* How the KV cache holds keys and values. A tile is what a page holds of one KV head in one layer:
  *   f16   keys [dim, KL_KV_PAGE_TOKENS], then values [KL_KV_PAGE_TOKENS, dim]
@@ -109,8 +114,12 @@ struct kl_kernels {
     kl_kv_store_fn *kv_store[KL_KV_TYPES];
     kl_attend_fn *attend[KL_KV_TYPES];
 
-    /* Indexed by enum kl_quant; NULL where the type cannot be a matrix. */
+    /* Indexed by enum kl_quant; NULL where the type cannot be a matrix. KL_Q8_HIGH: the product by
+     * the upper bits (the lower ones count as their mean). */
     kl_matmul_fn *matmul[KL_PACKING_TYPES];
+    /* The product by all bits of a matrix packed as KL_Q8_HIGH and KL_Q8_LOW: the bits that
+     * matmul[KL_Q8_0] would give. */
+    kl_matmul_halves_fn *matmul_halves;
 };
 
 #define KL_MAX_HEAD_DIM    256

@@ -1,6 +1,7 @@
 #include "kernels/packing.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/layout.h"
@@ -114,14 +115,52 @@ static void read_block(enum kl_quant type, const uint8_t *row, size_t b, struct 
     }
 }
 
+static float f16_at(const uint8_t *p)
+{
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return kl_f16_to_f32(half);
+}
+
+/* What kl_packed_residuals promises, for one row of Q8_0. With d the scales, w the weights and l
+ * the low bits less their mean 3.5 (which the product by the upper bits includes), the exact
+ * difference is sum_b d_b scale_b (l_b . q_b); twice the inequality of Cauchy and Schwarz: at most
+ * sqrt(sum_b |d_b l_b|^2) times the norm of x. Both products are sums of n rounded products, each
+ * off by at most (n + 2) / 2^24 of sqrt(sum_b |d_b w_b|^2) + sqrt(sum_b |d_b l_b|^2) times that
+ * norm; doubled for what is rounded after them. */
+static float residual(const uint8_t *row, size_t n_blocks)
+{
+    double low_squares = 0.0, squares = 0.0;
+    for (size_t b = 0; b < n_blocks; b++, row += 34) {
+        int low = 0, all = 0; /* squares of twice the numbers, which are whole */
+        for (size_t i = 0; i < KL_BLOCK; i++) {
+            int w = (int8_t)row[2 + i], l = 2 * (w & 7) - 7;
+            low += l * l;
+            all += 4 * w * w;
+        }
+        double d = (double)f16_at(row);
+        low_squares += d * d / 4 * low;
+        squares += d * d / 4 * all;
+    }
+    double rounding = 2.0 * 2.0 * ((double)n_blocks + 2.0) * 0x1p-24;
+    double bound = sqrt(low_squares) * 1.00001 + rounding * (sqrt(squares) + sqrt(low_squares));
+    return nextafterf((float)bound, INFINITY);
+}
+
+const float *kl_packed_residuals(const uint8_t *group, size_t k)
+{
+    const uint8_t *tail = group + kl_packed_group_bytes(KL_Q8_HIGH, k) - KL_LANES * sizeof(float);
+    return (const float *)(const void *)tail;
+}
+
 static void write_block(enum kl_quant type, struct kl_layout l, const struct row_block *in,
                         size_t r, uint8_t *out)
 {
-    if (l.super_blocks == 1) {
+    if (l.super_blocks == 1 && type != KL_Q8_LOW) {
         memcpy(out + 2 * r, in->scale, 2);
         if (l.has_min)
             memcpy(out + 16 + 2 * r, in->scale + 2, 2);
-    } else {
+    } else if (l.super_blocks > 1) {
         out[r] = in->sub[0];
         out[8 + r] = in->sub[1];
     }
@@ -130,9 +169,18 @@ static void write_block(enum kl_quant type, struct kl_layout l, const struct row
             memcpy(out + l.nibbles + 32 * g + 4 * r, in->q + 4 * g, 4);
         return;
     }
+    if (type == KL_Q8_LOW) {
+        for (size_t c = 0; c < KL_BLOCK; c++) {
+            size_t g = c / 4, place = 4 * r + c % 4;
+            out[g / 4 * 32 + place] |= (uint8_t)((in->q[c] & 3u) << (g % 4 * 2));
+            out[64 + place] |= (uint8_t)((in->q[c] >> 2 & 1u) << g);
+        }
+        return;
+    }
     for (size_t c = 0; c < KL_BLOCK; c++) {
         size_t g = c / 4, place = 4 * r + c % 4;
-        unsigned low = in->q[c] & 0x0Fu, upper = in->q[c] >> 4;
+        unsigned q = type == KL_Q8_HIGH ? (in->q[c] ^ 0x80u) >> 3 : in->q[c];
+        unsigned low = q & 0x0Fu, upper = q >> 4;
         out[l.nibbles + g / 2 * 32 + place] |= (uint8_t)(low << (g % 2 * 4));
         if (type == KL_Q6_K)
             out[l.bits + g / 4 * 32 + place] |= (uint8_t)(upper << (g % 4 * 2));
@@ -155,7 +203,9 @@ void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_
     size_t bytes = kl_packed_group_bytes(type, k);
     assert(bytes > 0 && n_rows >= 1 && n_rows <= KL_LANES);
     memset(out, 0, bytes);
-    const struct kl_quant_type *info = kl_quant_type(type);
+    bool half = type == KL_Q8_HIGH || type == KL_Q8_LOW;
+    enum kl_quant file_type = half ? KL_Q8_0 : type;
+    const struct kl_quant_type *info = kl_quant_type(file_type);
     if (info->block_elements == 1) {
         pack_floats(type, rows, n_rows, k, out);
         return;
@@ -170,10 +220,14 @@ void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_
         for (size_t r = 0; r < n_rows; r++) {
             struct row_block in;
             const uint8_t *in_header;
-            read_block(type, rows + r * row_bytes, b, &in, &in_header);
+            read_block(file_type, rows + r * row_bytes, b, &in, &in_header);
             write_block(type, l, &in, r, block);
             for (unsigned i = 0; i < l.header_bytes / 16; i++)
                 memcpy(header + 16 * i + 2 * r, in_header + 2 * i, 2);
         }
+    }
+    for (size_t r = 0; r < n_rows && type == KL_Q8_HIGH; r++) {
+        float bound = residual(rows + r * row_bytes, k / KL_BLOCK);
+        memcpy(out + bytes - KL_LANES * sizeof bound + r * sizeof bound, &bound, sizeof bound);
     }
 }

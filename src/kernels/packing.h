@@ -12,6 +12,14 @@
  *   Q8_0     8 x 32 bytes instead: byte 4r+j of vector g holds row r, column 4g+j
  *   floats   [32][8]: column by column, 8 rows each, in the file's own float type
  * Rows past the end of the matrix are zero (scale 0).
+ *
+ * A Q8_0 matrix of which only the largest products matter (the output head) may be packed as two:
+ * KL_Q8_HIGH with the upper 5 bits of w + 128 = 8 * high + low, laid out as Q5_0 is, and KL_Q8_LOW
+ * with the lower 3:
+ *   bits     2 x 32 bytes: the lower two, columns 16h+4i+j at bits 2i of vector h
+ *   bits     32 bytes: bit g of byte 4r+j is the third bit of row r, column 4g+j
+ * The upper bits alone give a product with an error of at most residual * |x|, see
+ * kl_packed_residuals, so most rows need not be looked at a second time.
  */
 #ifndef KL_KERNELS_PACKING_H
 #define KL_KERNELS_PACKING_H
@@ -24,16 +32,22 @@
 
 #define KL_LANES         8
 #define KL_BLOCK         32
-#define KL_PACKING_TYPES 31 /* one more than the largest enum kl_quant */
+#define KL_PACKING_TYPES 33 /* one more than the largest enum kl_quant */
 
 /* Changes whenever a layout does: part of the packed file's key. */
-#define KL_PACKING_VERSION 1
+#define KL_PACKING_VERSION 2
 
 /* Bytes of one packed group of k columns; 0 if the type cannot be packed or k does not divide into
  * its blocks (32, or 256 for K types). */
 size_t kl_packed_group_bytes(enum kl_quant type, size_t k);
 
-/* Packs n_rows (1..8) consecutive rows of k numbers, as the file holds them, into one group. */
+/* Packs n_rows (1..8) consecutive rows of k numbers, as the file holds them (Q8_0 for KL_Q8_HIGH
+ * and KL_Q8_LOW), into one group. */
 void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_t k, uint8_t *out);
+
+/* Of a group of KL_Q8_HIGH: [KL_LANES] f32 that stand behind its blocks, one for each row r. With
+ * y the product by all bits (kl_kernels.whole) and h the one by the upper bits (matmul),
+ * |y[r] - h[r]| <= residual[r] * sqrt(sum_b (scale_b * |q_b|)^2), all rounding included. */
+const float *kl_packed_residuals(const uint8_t *group, size_t k);
 
 #endif

@@ -63,6 +63,7 @@ const struct kl_kernels kl_kernels_scalar = {
     .swiglu = swiglu,
     .kv_store = {[KL_KV_F16] = kl_scalar_kv_store_f16, [KL_KV_INT8] = kl_scalar_kv_store_int8},
     .attend = {[KL_KV_F16] = kl_scalar_attend_f16, [KL_KV_INT8] = kl_scalar_attend_int8},
+    .matmul_halves = kl_scalar_matmul_halves,
     .matmul =
         {
             [KL_F32] = kl_scalar_matmul_f32,
@@ -73,6 +74,7 @@ const struct kl_kernels kl_kernels_scalar = {
             [KL_Q5_0] = kl_scalar_matmul_q5_0,
             [KL_Q5_1] = kl_scalar_matmul_q5_1,
             [KL_Q8_0] = kl_scalar_matmul_q8_0,
+            [KL_Q8_HIGH] = kl_scalar_matmul_q8_high,
             [KL_Q4_K] = kl_scalar_matmul_q4_k,
             [KL_Q5_K] = kl_scalar_matmul_q5_k,
             [KL_Q6_K] = kl_scalar_matmul_q6_k,

@@ -47,6 +47,8 @@ kl_matmul_fn kl_scalar_matmul_q4_1;
 kl_matmul_fn kl_scalar_matmul_q5_0;
 kl_matmul_fn kl_scalar_matmul_q5_1;
 kl_matmul_fn kl_scalar_matmul_q8_0;
+kl_matmul_fn kl_scalar_matmul_q8_high;
+kl_matmul_halves_fn kl_scalar_matmul_halves;
 kl_matmul_fn kl_scalar_matmul_q4_k;
 kl_matmul_fn kl_scalar_matmul_q5_k;
 kl_matmul_fn kl_scalar_matmul_q6_k;

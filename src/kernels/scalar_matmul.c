@@ -33,16 +33,24 @@ static void unpack_scales(enum kl_quant type, struct kl_layout l, const uint8_t 
             out->d[r] = load_f16(header, r);
         } else {
             out->d[r] = load_f16(block, r);
+            if (type == KL_Q8_HIGH)
+                out->d[r] *= 0.5f; /* its integers are doubled */
             if (l.has_min)
                 out->m[r] = load_f16(block, 8 + r);
         }
     }
 }
 
-static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *block, size_t r,
-                      size_t c)
+/* low: only for KL_Q8_LOW, which stands for both parts together */
+static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *block,
+                      const uint8_t *low, size_t r, size_t c)
 {
     size_t g = c / 4, place = 4 * r + c % 4;
+    if (type == KL_Q8_LOW) {
+        int lower = low[g / 4 * 32 + place] >> (g % 4 * 2) & 3;
+        lower |= (low[64 + place] >> g & 1) << 2;
+        return 8 * unpack_one(KL_Q5_0, kl_layout(KL_Q5_0), block, NULL, r, c) + lower;
+    }
     if (type == KL_Q8_0)
         return (int8_t)block[l.nibbles + 32 * g + place];
     int q = block[l.nibbles + g / 2 * 32 + place] >> (g % 2 * 4) & 0x0F;
@@ -56,15 +64,18 @@ static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *blo
         q -= 8;
     if (type == KL_Q5_0)
         q -= 16;
+    if (type == KL_Q8_HIGH)
+        q = 16 * q - 249; /* twice 8 * (q - 16) + 3.5 */
     return q;
 }
 
 static inline __attribute__((always_inline)) void matmul(enum kl_quant type, const uint8_t *w,
-                                                         size_t begin, size_t end,
-                                                         const struct kl_activations *x, float *y,
-                                                         size_t y_stride)
+                                                         const uint8_t *low, size_t begin,
+                                                         size_t end, const struct kl_activations *x,
+                                                         float *y, size_t y_stride)
 {
-    struct kl_layout l = kl_layout(type);
+    struct kl_layout l = kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
+    struct kl_layout low_layout = kl_layout(KL_Q8_LOW);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     for (size_t group = begin; group < end; group++) {
         for (size_t t = 0; t < x->n; t++)
@@ -73,10 +84,12 @@ static inline __attribute__((always_inline)) void matmul(enum kl_quant type, con
             struct block_integers in;
             const uint8_t *header;
             const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            const uint8_t *low_block =
+                type == KL_Q8_LOW ? low + (group * n_blocks + b) * low_layout.block_bytes : NULL;
             unpack_scales(type, l, header, block, &in);
             for (size_t r = 0; r < KL_LANES; r++)
                 for (size_t c = 0; c < KL_BLOCK; c++)
-                    in.w[r][c] = (int16_t)unpack_one(type, l, block, r, c);
+                    in.w[r][c] = (int16_t)unpack_one(type, l, block, low_block, r, c);
 
             for (size_t t = 0; t < x->n; t++) {
                 const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
@@ -111,9 +124,10 @@ static float load_float(enum kl_quant type, const uint8_t *w, size_t i)
 
 /* Float weights meet the same int8 activations: the sum of a block in f32, column by column. */
 static inline __attribute__((always_inline)) void
-matmul_floats(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
+matmul_floats(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
               const struct kl_activations *x, float *y, size_t y_stride)
 {
+    (void)low;
     size_t n_blocks = x->k / KL_BLOCK;
     size_t block_bytes = kl_layout(type).block_bytes;
     for (size_t group = begin; group < end; group++) {
@@ -140,14 +154,23 @@ matmul_floats(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
               float *y, size_t y_stride, void *scratch)                                            \
     {                                                                                              \
         (void)scratch;                                                                             \
-        function(type, w, begin, end, x, y, y_stride);                                             \
+        function(type, w, NULL, begin, end, x, y, y_stride);                                       \
     }
+
+void kl_scalar_matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                             const struct kl_activations *x, float *y, size_t y_stride,
+                             void *scratch)
+{
+    (void)scratch;
+    matmul(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
+}
 
 DEFINE_MATMUL(kl_scalar_matmul_q4_0, KL_Q4_0, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q4_1, KL_Q4_1, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q5_0, KL_Q5_0, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q5_1, KL_Q5_1, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q8_0, KL_Q8_0, matmul)
+DEFINE_MATMUL(kl_scalar_matmul_q8_high, KL_Q8_HIGH, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q4_k, KL_Q4_K, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q5_k, KL_Q5_K, matmul)
 DEFINE_MATMUL(kl_scalar_matmul_q6_k, KL_Q6_K, matmul)
