@@ -26,7 +26,9 @@ struct kl_model {
     size_t n_threads;                       /* that read and check the weights */
     const struct kl_gguf_tensor *embedding; /* [n_vocab, n_embd], read a row at a time */
     const float *output_norm;               /* [n_embd] */
-    struct kl_matrix output;  /* [n_vocab, n_embd]; the embedding's where it is tied */
+    /* [n_vocab, n_embd]; the embedding's where it is tied. Q8_0 is packed in two halves: output is
+     * KL_Q8_HIGH and output_low KL_Q8_LOW; otherwise output_low is empty. */
+    struct kl_matrix output, output_low;
     struct kl_layer layers[]; /* [n_layers] */
 };
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/head.h"
+
 /* Groups of rows (8 each) in one item of a product: 32 rows are one block of activations, so a
  * part of the feed-forward can be quantised by whoever computed it. Of the 0.5B model an item
  * reads 20 KB (width 896) or 107 KB (4864): 2 to 8 microseconds for one token. */
@@ -127,6 +129,8 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     l = (struct layout){.base = f->memory};
     place_all(f, &l, n_threads);
     enum kl_status status = kl_pool_open(n_threads, &f->pool, err);
+    if (status == KL_OK)
+        status = kl_head_open(model, &f->head, err);
     if (status != KL_OK) {
         kl_forward_close(f);
         return status;
@@ -149,22 +153,22 @@ void kl_forward_close(struct kl_forward *f)
     if (f == NULL)
         return;
     kl_pool_close(f->pool);
+    kl_head_release(&f->head);
     free(f->memory);
     free(f);
 }
 
 size_t kl_forward_bytes(const struct kl_forward *f)
 {
-    return f->bytes;
+    return f->bytes + f->head.bytes;
 }
 
-/* A worker's memory: first the product's own scratch, then room for results. */
-static void *matmul_scratch(struct kl_forward *f, size_t worker)
+void *kl_forward_scratch(struct kl_forward *f, size_t worker)
 {
     return f->scratch + worker * f->scratch_size;
 }
 
-static float *result_scratch(struct kl_forward *f, size_t worker)
+float *kl_forward_result(struct kl_forward *f, size_t worker)
 {
     return (float *)(void *)(f->scratch + worker * f->scratch_size + KL_MATMUL_SCRATCH);
 }
@@ -172,7 +176,7 @@ static float *result_scratch(struct kl_forward *f, size_t worker)
 /* ---- steps -------------------------------------------------------------------------------------
  */
 
-static void run_step(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context)
+void kl_forward_step(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context)
 {
     if (!f->stopped && f->stop != NULL && f->stop(f->stop_context))
         f->stopped = true;
@@ -193,7 +197,7 @@ static void item_product(struct kl_forward *f, const struct kl_matrix *m, size_t
     if (end > m->n_groups)
         end = m->n_groups;
     f->model->kernels->matmul[m->type](m->data, begin, end, in, y, ITEM_ROWS,
-                                       matmul_scratch(f, worker));
+                                       kl_forward_scratch(f, worker));
 }
 
 static void quantize_part(const struct kl_kernels *kernels, const float *from, size_t n,
@@ -213,7 +217,7 @@ static void norm_item(void *context, size_t row, size_t worker)
     struct norm_job *job = context;
     struct kl_forward *f = job->f;
     const struct kl_config *c = &f->model->config;
-    float *normed = result_scratch(f, worker);
+    float *normed = kl_forward_result(f, worker);
     f->model->kernels->rmsnorm(f->x + row * c->n_embd, job->weight, c->n_embd, c->rms_eps, normed);
     quantize_part(f->model->kernels, normed, c->n_embd, &f->normed, row, 0);
 }
@@ -222,7 +226,7 @@ void kl_step_norm(struct kl_forward *f, const float *weight)
 {
     struct norm_job job = {f, weight};
     f->normed.n = f->n_rows;
-    run_step(f, f->n_rows, norm_item, &job);
+    kl_forward_step(f, f->n_rows, norm_item, &job);
 }
 
 struct qkv_job {
@@ -237,7 +241,7 @@ static void head_product(struct kl_forward *f, const struct kl_matrix *m, const 
 {
     size_t dim = f->model->config.head_dim, groups = dim / KL_LANES;
     f->model->kernels->matmul[m->type](m->data, head * groups, (head + 1) * groups, &f->normed, y,
-                                       y_stride, matmul_scratch(f, worker));
+                                       y_stride, kl_forward_scratch(f, worker));
     if (bias == NULL)
         return;
     for (size_t t = 0; t < f->n_rows; t++)
@@ -275,7 +279,7 @@ static void qkv_item(void *context, size_t item, size_t worker)
     }
     size_t head = item - c->n_heads, at = kl_kv_offset(f->model, job->layer, head);
     bool with_bias = f->model->kv_type != KL_KV_INT8; /* which wants them apart */
-    float *k = result_scratch(f, worker), *v = k + f->n_rows * dim;
+    float *k = kl_forward_result(f, worker), *v = k + f->n_rows * dim;
     head_product(f, &l->k, with_bias ? l->k_bias : NULL, head, k, dim, worker);
     head_product(f, &l->v, with_bias ? l->v_bias : NULL, head, v, dim, worker);
     for (size_t t = 0; t < f->n_rows; t++) {
@@ -291,7 +295,7 @@ void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
     const struct kl_config *c = &f->model->config;
     struct qkv_job job = {f, l, layer};
-    run_step(f, c->n_heads + c->n_kv_heads, qkv_item, &job);
+    kl_forward_step(f, c->n_heads + c->n_kv_heads, qkv_item, &job);
 }
 
 struct attention_job {
@@ -315,7 +319,7 @@ static void attention_item(void *context, size_t item, size_t worker)
     const struct kl_row_run *run = &f->runs[f->n_runs - 1 - item / c->n_kv_heads];
     size_t head = item % c->n_kv_heads, group = c->n_heads / c->n_kv_heads;
     size_t width = group * c->head_dim;
-    float *out = result_scratch(f, worker);
+    float *out = kl_forward_result(f, worker);
     const struct kl_attend_rows attention = {
         .dim = c->head_dim,
         .n_heads = group,
@@ -346,7 +350,7 @@ void kl_step_attention(struct kl_forward *f, const struct kl_layer *l, size_t la
 {
     struct attention_job job = {f, l, layer};
     f->attended.n = f->n_rows;
-    run_step(f, f->n_runs * f->model->config.n_kv_heads, attention_item, &job);
+    kl_forward_step(f, f->n_runs * f->model->config.n_kv_heads, attention_item, &job);
 }
 
 struct product_job {
@@ -359,7 +363,7 @@ static void add_product_item(void *context, size_t item, size_t worker)
 {
     struct product_job *job = context;
     struct kl_forward *f = job->f;
-    float *y = result_scratch(f, worker);
+    float *y = kl_forward_result(f, worker);
     item_product(f, job->matrix, item, job->in, y, worker);
     size_t first = item * ITEM_ROWS, n_embd = f->model->config.n_embd;
     for (size_t t = 0; t < f->n_rows; t++)
@@ -371,7 +375,7 @@ void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
                          const struct kl_activations *in)
 {
     struct product_job job = {f, matrix, in};
-    run_step(f, n_items_of(matrix), add_product_item, &job);
+    kl_forward_step(f, n_items_of(matrix), add_product_item, &job);
 }
 
 struct gate_up_job {
@@ -383,7 +387,7 @@ static void gate_up_item(void *context, size_t item, size_t worker)
 {
     struct gate_up_job *job = context;
     struct kl_forward *f = job->f;
-    float *gate = result_scratch(f, worker), *up = gate + f->n_rows * ITEM_ROWS;
+    float *gate = kl_forward_result(f, worker), *up = gate + f->n_rows * ITEM_ROWS;
     item_product(f, &job->l->gate, item, &f->normed, gate, worker);
     item_product(f, &job->l->up, item, &f->normed, up, worker);
     f->model->kernels->swiglu(gate, up, f->n_rows * ITEM_ROWS, gate);
@@ -396,7 +400,7 @@ void kl_step_gate_up(struct kl_forward *f, const struct kl_layer *l)
 {
     struct gate_up_job job = {f, l};
     f->gated.n = f->n_rows;
-    run_step(f, n_items_of(&l->gate), gate_up_item, &job);
+    kl_forward_step(f, n_items_of(&l->gate), gate_up_item, &job);
 }
 
 /* ---- the pass ----------------------------------------------------------------------------------
@@ -422,32 +426,39 @@ static void rope_item(void *context, size_t row, size_t worker)
         set_angle(f, f->positions[row], i, &f->cosine[row * half + i], &f->sine[row * half + i]);
 }
 
-/* The head, for the rows that want logits; their normed rows stand first in `normed`. */
-static void output_item(void *context, size_t item, size_t worker)
-{
-    struct kl_forward *f = context;
-    const struct kl_matrix *m = &f->model->output;
-    float *y = result_scratch(f, worker);
-    item_product(f, m, item, &f->normed, y, worker);
-    size_t first = item * ITEM_ROWS, left = m->n_rows - first;
-    size_t n = left < ITEM_ROWS ? left : ITEM_ROWS;
-    for (size_t row = 0, t = 0; row < f->n_rows; row++)
-        if (f->rows[row].logits != NULL)
-            memcpy(f->rows[row].logits + first, y + t++ * ITEM_ROWS, n * sizeof *y);
-}
-
 /* Moves the residual rows that want logits to the front; the others are not needed any more. */
 static size_t gather_output_rows(struct kl_forward *f)
 {
     size_t n = 0, n_embd = f->model->config.n_embd;
     for (size_t row = 0; row < f->n_rows; row++) {
-        if (f->rows[row].logits == NULL)
+        if (f->rows[row].logits == NULL && f->rows[row].choice == NULL)
             continue;
         if (n != row)
             memcpy(f->x + n * n_embd, f->x + row * n_embd, n_embd * sizeof *f->x);
         n++;
     }
     return n;
+}
+
+/* The system maps TABLE_BYTES around a row that is looked up, so a long conversation would make all
+ * of the table resident. Given back, what is needed again costs a fault of a microsecond. */
+enum { TABLE_ROWS = 32, TABLE_BYTES = 64 << 10 };
+
+static void give_table_back(struct kl_forward *f)
+{
+    const struct kl_model *model = f->model;
+    const struct kl_mapped_file *file = kl_gguf_file(model->weights.gguf);
+    f->n_looked_up += f->n_rows;
+    if (f->n_looked_up < TABLE_ROWS)
+        return;
+    f->n_looked_up = 0;
+    kl_mapped_file_dont_need(file, (size_t)(model->embedding->data - file->data),
+                             model->embedding->size);
+}
+
+size_t kl_forward_table_bytes(const struct kl_forward *f)
+{
+    return (f->max_rows + TABLE_ROWS) * TABLE_BYTES;
 }
 
 static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
@@ -514,8 +525,9 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     find_runs(f);
     if (model->kv_type == KL_KV_INT8)
         extend_page_angles(f);
-    run_step(f, n_rows, embed_item, f);
-    run_step(f, n_rows, rope_item, f);
+    kl_forward_step(f, n_rows, embed_item, f);
+    kl_forward_step(f, n_rows, rope_item, f);
+    give_table_back(f);
     for (size_t i = 0; i < model->config.n_layers; i++)
         model->architecture->run_layer(f, &model->layers[i], i);
     if (f->stopped)
@@ -526,7 +538,7 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
         f->n_rows = n_output;
         kl_step_norm(f, model->output_norm);
         f->n_rows = n_rows;
-        run_step(f, n_items_of(&model->output), output_item, f);
+        kl_head_run(f);
         if (f->stopped)
             return kl_fail(err, KL_ERR_CANCELLED, "the forward pass was given up");
     }

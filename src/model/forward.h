@@ -16,6 +16,16 @@ struct kl_row_run {
     size_t first, n;
 };
 
+/* Of an output head that can be screened (head.h). */
+struct kl_head {
+    float *bounds;    /* [KL_HEAD_ROWS, n_groups] no logit of the group is above it */
+    uint32_t *groups; /* [KL_HEAD_ROWS, n_groups] those to be computed */
+    size_t bytes;
+};
+
+/* Rows that are screened in one go over the upper bits. */
+enum { KL_HEAD_ROWS = 8 };
+
 struct kl_forward {
     const struct kl_model *model;
     struct kl_pool *pool;
@@ -45,14 +55,23 @@ struct kl_forward {
     size_t scores_size;
     uint8_t *scratch; /* [threads, scratch_size] */
     size_t scratch_size;
+    struct kl_head head; /* has memory of its own */
 
     /* the batch that runs now */
     const struct kl_row *rows;
     size_t n_rows;
+    size_t n_looked_up; /* rows of the embedding table since its pages were given back */
     bool (*stop)(void *context);
     void *stop_context;
     bool stopped; /* the steps that follow do nothing */
 };
+
+/* One job of the pool, unless the pass was stopped. */
+void kl_forward_step(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context);
+/* A worker's own memory: for a product, and for the results of an item (32 columns of all rows, or
+ * more). */
+void *kl_forward_scratch(struct kl_forward *f, size_t worker);
+float *kl_forward_result(struct kl_forward *f, size_t worker);
 
 /* normed = quantise(RMSNorm(x) * weight) */
 void kl_step_norm(struct kl_forward *f, const float *weight);

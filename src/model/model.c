@@ -52,7 +52,14 @@ static enum kl_status declare(struct kl_model *m, const struct kl_gguf *gguf, st
     const char *head = "output.weight";
     if (kl_gguf_tensor(gguf, head) == NULL)
         head = "token_embd.weight";
-    return kl_weights_matrix(w, c->n_vocab, c->n_embd, &m->output, err, "%s", head);
+    const struct kl_gguf_tensor *t = kl_gguf_tensor(gguf, head);
+    if (t == NULL || t->type->id != KL_Q8_0)
+        return kl_weights_matrix(w, c->n_vocab, c->n_embd, &m->output, err, "%s", head);
+    status = kl_weights_matrix_as(w, KL_Q8_HIGH, c->n_vocab, c->n_embd, &m->output, err, head);
+    if (status == KL_OK)
+        status =
+            kl_weights_matrix_as(w, KL_Q8_LOW, c->n_vocab, c->n_embd, &m->output_low, err, head);
+    return status;
 }
 
 enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_options *options,
@@ -119,6 +126,11 @@ bool kl_model_is_mapped(const struct kl_model *m)
     return m->weights.memory == NULL;
 }
 
+uint64_t kl_model_weight_bytes(const struct kl_model *m)
+{
+    return kl_weights_bytes(&m->weights);
+}
+
 const struct kl_kernels *kl_model_kernels(const struct kl_model *m)
 {
     return m->kernels;
@@ -126,7 +138,9 @@ const struct kl_kernels *kl_model_kernels(const struct kl_model *m)
 
 struct kl_model_work kl_model_work(const struct kl_model *m)
 {
-    struct kl_model_work work = {.bytes_per_token = kl_weights_bytes(&m->weights),
+    uint64_t low = kl_matrix_bytes(&m->output_low);
+    struct kl_model_work work = {.bytes_per_token = kl_weights_bytes(&m->weights) - low,
+                                 .bytes_for_logits = low,
                                  .head_macs = (uint64_t)m->output.n_rows * m->output.k};
     for (size_t i = 0; i < m->config.n_layers; i++) {
         const struct kl_layer *l = &m->layers[i];

@@ -39,7 +39,7 @@ struct kl_model;
 /* What takes long until a model can be run. */
 enum kl_model_stage {
     KL_MODEL_PACKING, /* the weights are brought into our layout: at the first start only */
-    KL_MODEL_READING  /* they are read in the order of the layers, and their checksums compared */
+    KL_MODEL_READING  /* they are read in the order of the layers and their checksums compared */
 };
 
 /* Told how far a stage is, in bytes. When it returns false the stage ends with KL_ERR_CANCELLED. */
@@ -75,12 +75,14 @@ const struct kl_config *kl_model_config(const struct kl_model *model);
 /* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room).
  * Known when the model is warm. */
 bool kl_model_is_mapped(const struct kl_model *model);
+uint64_t kl_model_weight_bytes(const struct kl_model *model); /* mapped, or in memory */
 const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
 /* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token
  * (without the head) and of the head: for GB/s and GMAC/s. */
 struct kl_model_work {
-    uint64_t bytes_per_token; /* all layers and the output head */
-    uint64_t macs_per_token;  /* all layers */
+    uint64_t bytes_per_token;  /* all layers, and of the output head what a choice always reads */
+    uint64_t bytes_for_logits; /* the rest of the head, which all logits need as well */
+    uint64_t macs_per_token;   /* all layers */
     uint64_t head_macs;
 };
 struct kl_model_work kl_model_work(const struct kl_model *model);
@@ -120,12 +122,33 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
                                struct kl_forward **forward, struct kl_error *err);
 void kl_forward_close(struct kl_forward *forward);
 
+struct kl_logit {
+    float value;
+    int32_t id;
+};
+
+/* The tokens that can be chosen, where not all logits are needed: those among the top_k best, and
+ * not further than `reach` below the best. Tokens that are `lowered` (by a penalty that takes
+ * effect afterwards) are left out of account when that is counted, but found like the others. So
+ * whoever lowers them and then takes the top_k finds the same as in all logits. */
+struct kl_choice {
+    size_t n_vocab;          /* ids from here on are left out */
+    size_t top_k;            /* 0: no limit */
+    float reach;             /* 0 or more; INFINITY: no limit */
+    const uint64_t *lowered; /* [n_vocab / 64 + 1] a bit for each token; NULL: none */
+    /* Filled: n tokens in the order of their ids, possibly more than asked for; those that are no
+     * number may be missing. Room for n_vocab rounded up to KL_LANES. */
+    struct kl_logit *found;
+    size_t n;
+};
+
 /* One token of one sequence. The rows of a sequence stand in order and continue it without a gap;
  * sequences may be mixed in any way. */
 struct kl_row {
     struct kl_sequence *sequence;
     int32_t token;
-    float *logits; /* [n_vocab] f32 to be filled, or NULL when nobody needs them */
+    float *logits;            /* [n_vocab] f32 to be filled, or NULL when nobody needs them */
+    struct kl_choice *choice; /* to be filled, or NULL */
 };
 
 /* Runs the rows and makes them part of their sequences. Room must have been reserved.
@@ -135,5 +158,7 @@ enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *r
                               bool (*stop)(void *context), void *context, struct kl_error *err);
 
 size_t kl_forward_bytes(const struct kl_forward *forward); /* memory it holds */
+/* Most of the model file that it keeps resident: pages of the embedding table. */
+size_t kl_forward_table_bytes(const struct kl_forward *forward);
 
 #endif

@@ -28,9 +28,10 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
         if (t->n_dims == 1)
             w->vectors_size += ((size_t)t->dims[0] + 7) & ~(size_t)7;
     }
-    w->declared = calloc(n + 1, sizeof *w->declared);
+    /* the output head may be the embedding table, and packed in two parts */
+    w->declared = calloc(n + 2, sizeof *w->declared);
     w->vectors = aligned_alloc(32, (w->vectors_size + 8) * sizeof(float));
-    w->used = calloc(n + 1, sizeof *w->used);
+    w->used = calloc(n + 2, sizeof *w->used);
     if (w->declared == NULL || w->used == NULL || w->vectors == NULL) {
         kl_weights_release(w);
         return kl_fail_memory(err, "norms and biases", w->vectors_size * sizeof(float));
@@ -85,17 +86,23 @@ enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
     vsnprintf(name, sizeof name, format, ap);
     va_end(ap);
 
+    const struct kl_gguf_tensor *t = kl_gguf_tensor(w->gguf, name);
+    return kl_weights_matrix_as(w, t != NULL ? t->type->id : KL_F32, n_rows, k, out, err, name);
+}
+
+enum kl_status kl_weights_matrix_as(struct kl_weights *w, enum kl_quant type, size_t n_rows,
+                                    size_t k, struct kl_matrix *out, struct kl_error *err,
+                                    const char *name)
+{
     const struct kl_gguf_tensor *t = NULL;
     enum kl_status status = find_tensor(w, name, n_rows, k, &t, err);
     if (status != KL_OK)
         return status;
-    if (kl_packed_group_bytes(t->type->id, k) == 0)
+    if (kl_packed_group_bytes(type, k) == 0)
         return kl_fail(err, KL_ERR_UNSUPPORTED, "tensor %s: rows of %zu in %s can not be packed",
                        name, k, t->type->name);
-    *out = (struct kl_matrix){.type = t->type->id,
-                              .n_rows = n_rows,
-                              .k = k,
-                              .n_groups = (n_rows + KL_LANES - 1) / KL_LANES};
+    *out = (struct kl_matrix){
+        .type = type, .n_rows = n_rows, .k = k, .n_groups = (n_rows + KL_LANES - 1) / KL_LANES};
     w->declared[w->n_declared++] = (struct declared){t, out};
     return KL_OK;
 }
@@ -139,7 +146,7 @@ static enum kl_status refuse_superfluous(const struct kl_weights *w, struct kl_e
     return KL_OK;
 }
 
-static size_t matrix_bytes(const struct kl_matrix *m)
+uint64_t kl_matrix_bytes(const struct kl_matrix *m)
 {
     return m->n_groups * kl_packed_group_bytes(m->type, m->k);
 }
@@ -148,7 +155,7 @@ uint64_t kl_weights_bytes(const struct kl_weights *w)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < w->n_declared; i++)
-        bytes += matrix_bytes(w->declared[i].matrix);
+        bytes += kl_matrix_bytes(w->declared[i].matrix);
     return bytes;
 }
 
@@ -289,7 +296,7 @@ static enum kl_status map_file(struct kl_weights *w, struct kl_error *err)
         char name[KL_PACKED_NAME_SIZE];
         struct kl_packed_section section = {0};
         section_name(&w->declared[i], name);
-        status = kl_packed_section(&w->packed, i, name, matrix_bytes(w->declared[i].matrix),
+        status = kl_packed_section(&w->packed, i, name, kl_matrix_bytes(w->declared[i].matrix),
                                    &section, err);
         w->declared[i].matrix->data = section.data;
     }

@@ -47,6 +47,11 @@ enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
                                  struct kl_matrix *out, struct kl_error *err, const char *name, ...)
     __attribute__((format(printf, 6, 7)));
 
+/* The same, to be packed as `type` whatever the tensor is (kl_pack_group says what can be). */
+enum kl_status kl_weights_matrix_as(struct kl_weights *w, enum kl_quant type, size_t n_rows,
+                                    size_t k, struct kl_matrix *out, struct kl_error *err,
+                                    const char *name);
+
 /* A table of n_rows rows of k that is read from the file itself, a row at a time. */
 enum kl_status kl_weights_table(struct kl_weights *w, size_t n_rows, size_t k,
                                 const struct kl_gguf_tensor **out, const char *name,
@@ -65,6 +70,8 @@ enum kl_status kl_weights_open(struct kl_weights *w, const char *packed_dir, str
 enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
                                kl_model_progress_fn *progress, void *context, struct kl_error *err);
 
+/* Bytes of a matrix, packed; 0 for an empty one. */
+uint64_t kl_matrix_bytes(const struct kl_matrix *matrix);
 /* Bytes of all matrices, packed. */
 uint64_t kl_weights_bytes(const struct kl_weights *w);
 

@@ -1,0 +1,331 @@
+#include "model/head.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Groups that are computed first, beyond one for each of the top k: their logits are the threshold
+ * for all others. The best group by its bound nearly always holds the best token. */
+enum { EXTRA_GROUPS = 8 };
+
+/* Above these limits screening would let so many groups through that reading all is faster. */
+enum { MOST_TOP_K = 256 };
+#define MOST_REACH 10.0f
+
+enum { ITEM_GROUPS = KL_BLOCK / KL_LANES, ITEM_ROWS = KL_BLOCK };
+
+enum kl_status kl_head_open(const struct kl_model *model, struct kl_head *head,
+                            struct kl_error *err)
+{
+    *head = (struct kl_head){0};
+    if (model->output_low.n_groups == 0)
+        return KL_OK;
+    size_t n = KL_HEAD_ROWS * model->output.n_groups;
+    head->bounds = malloc(n * sizeof *head->bounds);
+    head->groups = malloc(n * sizeof *head->groups);
+    head->bytes = n * (sizeof *head->bounds + sizeof *head->groups);
+    if (head->bounds != NULL && head->groups != NULL)
+        return KL_OK;
+    kl_head_release(head);
+    return kl_fail_memory(err, "the screening of the output head", n * sizeof *head->bounds);
+}
+
+void kl_head_release(struct kl_head *head)
+{
+    free(head->bounds);
+    free(head->groups);
+    *head = (struct kl_head){0};
+}
+
+/* The product by all bits: y[t * y_stride + row]. */
+static void product(const struct kl_model *m, size_t begin, size_t end,
+                    const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    if (m->output_low.n_groups > 0)
+        m->kernels->matmul_halves(m->output.data, m->output_low.data, begin, end, x, y, y_stride,
+                                  scratch);
+    else
+        m->kernels->matmul[m->output.type](m->output.data, begin, end, x, y, y_stride, scratch);
+}
+
+static size_t n_items(const struct kl_matrix *m)
+{
+    return (m->n_groups + ITEM_GROUPS - 1) / ITEM_GROUPS;
+}
+
+static size_t item_end(const struct kl_matrix *m, size_t item)
+{
+    size_t end = (item + 1) * ITEM_GROUPS;
+    return end < m->n_groups ? end : m->n_groups;
+}
+
+/* ---- all logits ------------------------------------------------------------------------------ */
+
+static void all_item(void *context, size_t item, size_t worker)
+{
+    struct kl_forward *f = context;
+    const struct kl_matrix *m = &f->model->output;
+    float *y = kl_forward_result(f, worker);
+    product(f->model, item * ITEM_GROUPS, item_end(m, item), &f->normed, y, ITEM_ROWS,
+            kl_forward_scratch(f, worker));
+    size_t first = item * ITEM_ROWS, left = m->n_rows - first;
+    size_t n = left < ITEM_ROWS ? left : ITEM_ROWS;
+    for (size_t row = 0; row < f->n_rows; row++) {
+        const struct kl_row *r = &f->rows[row];
+        if (r->logits == NULL && r->choice == NULL)
+            continue;
+        if (r->logits != NULL)
+            memcpy(r->logits + first, y, n * sizeof *y);
+        for (size_t i = 0; r->choice != NULL && i < n && first + i < r->choice->n_vocab; i++)
+            r->choice->found[first + i] =
+                (struct kl_logit){.value = y[i], .id = (int32_t)(first + i)};
+        y += ITEM_ROWS;
+    }
+}
+
+static size_t n_tokens(const struct kl_forward *f, const struct kl_choice *c)
+{
+    size_t n_rows = f->model->output.n_rows;
+    return c->n_vocab < n_rows ? c->n_vocab : n_rows;
+}
+
+static void run_all(struct kl_forward *f)
+{
+    kl_forward_step(f, n_items(&f->model->output), all_item, f);
+    for (size_t row = 0; row < f->n_rows; row++) {
+        struct kl_choice *c = f->rows[row].choice;
+        if (c != NULL)
+            c->n = n_tokens(f, c);
+    }
+}
+
+/* ---- only what can be chosen ----------------------------------------------------------------- */
+
+struct screened_row {
+    struct kl_choice *choice;
+    struct kl_activations x; /* the row alone */
+    float size;              /* sqrt(sum_b (scale_b * |q_b|)^2), not less */
+    float *bounds;           /* [n_groups] */
+    uint32_t *groups;
+    size_t n_groups;
+    float threshold; /* no token below it matters */
+};
+
+struct screen {
+    struct kl_forward *f;
+    struct screened_row rows[KL_HEAD_ROWS];
+    size_t n;
+    struct kl_activations x; /* all of them */
+};
+
+static struct kl_activations activation_row(const struct kl_activations *x, size_t row, size_t n)
+{
+    return (struct kl_activations){.q = x->q + row * x->k,
+                                   .scale = x->scale + row * (x->k / KL_BLOCK),
+                                   .sum = x->sum + row * (x->k / 16),
+                                   .n = n,
+                                   .k = x->k};
+}
+
+static float size_of(const struct kl_activations *x)
+{
+    double total = 0.0;
+    for (size_t b = 0; b < x->k / KL_BLOCK; b++) {
+        int32_t squares = 0;
+        for (size_t i = 0; i < KL_BLOCK; i++)
+            squares += x->q[b * KL_BLOCK + i] * x->q[b * KL_BLOCK + i];
+        total += (double)x->scale[b] * (double)x->scale[b] * squares;
+    }
+    return nextafterf((float)sqrt(total), INFINITY);
+}
+
+/* A bound that is no number (a damaged model) counts as infinite, so the group is computed. */
+static void bound_item(void *context, size_t item, size_t worker)
+{
+    struct screen *s = context;
+    struct kl_forward *f = s->f;
+    const struct kl_matrix *m = &f->model->output;
+    size_t begin = item * ITEM_GROUPS, end = item_end(m, item);
+    size_t group_bytes = kl_packed_group_bytes(m->type, m->k);
+    float *y = kl_forward_result(f, worker);
+    f->model->kernels->matmul[m->type](m->data, begin, end, &s->x, y, ITEM_ROWS,
+                                       kl_forward_scratch(f, worker));
+    for (size_t g = begin; g < end; g++) {
+        const float *residuals = kl_packed_residuals(m->data + g * group_bytes, m->k);
+        for (size_t t = 0; t < s->n; t++) {
+            const float *h = y + t * ITEM_ROWS + (g - begin) * KL_LANES;
+            float bound = -INFINITY;
+            for (size_t r = 0; r < KL_LANES; r++) {
+                float b = h[r] + residuals[r] * s->rows[t].size;
+                if (!(b <= bound)) /* a NaN, too */
+                    bound = b <= FLT_MAX ? b : INFINITY;
+            }
+            s->rows[t].bounds[g] = bound;
+        }
+    }
+}
+
+/* Groups in items of so many: each is some microseconds, and they lie anywhere. */
+enum { EXACT_GROUPS = 4 };
+
+static size_t exact_items(const struct screened_row *row)
+{
+    return (row->n_groups + EXACT_GROUPS - 1) / EXACT_GROUPS;
+}
+
+static void exact_item(void *context, size_t item, size_t worker)
+{
+    struct screen *s = context;
+    struct kl_forward *f = s->f;
+    struct screened_row *row = s->rows;
+    for (; item >= exact_items(row); row++)
+        item -= exact_items(row);
+    float *y = kl_forward_result(f, worker);
+    size_t end = (item + 1) * EXACT_GROUPS;
+    for (size_t i = item * EXACT_GROUPS; i < end && i < row->n_groups; i++) {
+        size_t g = row->groups[i];
+        product(f->model, g, g + 1, &row->x, y, KL_LANES, kl_forward_scratch(f, worker));
+        struct kl_logit *found = row->choice->found + i * KL_LANES;
+        for (size_t r = 0; r < KL_LANES; r++)
+            found[r] = (struct kl_logit){.value = y[r], .id = (int32_t)(g * KL_LANES + r)};
+    }
+}
+
+static void compute_groups(struct screen *s)
+{
+    size_t items = 0;
+    for (size_t i = 0; i < s->n; i++)
+        items += exact_items(&s->rows[i]);
+    kl_forward_step(s->f, items, exact_item, s);
+}
+
+/* The n groups with the highest bounds: a heap, the lowest of them on top. */
+static void take_best_groups(struct screened_row *row, size_t n_groups, size_t n)
+{
+    const float *bounds = row->bounds;
+    uint32_t *heap = row->groups;
+    size_t used = 0;
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t at;
+        if (used < n) {
+            for (at = used++; at > 0 && bounds[g] < bounds[heap[(at - 1) / 2]]; at = (at - 1) / 2)
+                heap[at] = heap[(at - 1) / 2];
+        } else if (bounds[g] > bounds[heap[0]]) {
+            for (at = 0; 2 * at + 1 < n;) {
+                size_t child = 2 * at + 1;
+                if (child + 1 < n && bounds[heap[child + 1]] < bounds[heap[child]])
+                    child++;
+                if (bounds[g] <= bounds[heap[child]])
+                    break;
+                heap[at] = heap[child];
+                at = child;
+            }
+        } else {
+            continue;
+        }
+        heap[at] = (uint32_t)g;
+    }
+    row->n_groups = used;
+}
+
+static bool is_lowered(const struct kl_choice *c, int32_t id)
+{
+    return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
+}
+
+/* From the logits of the first groups: what a token must reach to matter. */
+static float threshold_of(const struct kl_choice *c, size_t n_computed, size_t n_vocab)
+{
+    float best[MOST_TOP_K]; /* in descending order */
+    size_t most = c->top_k > 0 ? c->top_k : 1, n = 0;
+    for (size_t i = 0; i < n_computed; i++) {
+        struct kl_logit l = c->found[i];
+        if ((size_t)l.id >= n_vocab || !(l.value >= -FLT_MAX) || is_lowered(c, l.id))
+            continue;
+        if (n == most && l.value <= best[n - 1])
+            continue;
+        size_t at = n < most ? n++ : n - 1;
+        for (; at > 0 && best[at - 1] < l.value; at--)
+            best[at] = best[at - 1];
+        best[at] = l.value;
+    }
+    float threshold = c->top_k > 0 && n == c->top_k ? best[n - 1] : -INFINITY;
+    if (n > 0 && best[0] - c->reach > threshold)
+        threshold = best[0] - c->reach;
+    return threshold;
+}
+
+/* Drops what does not matter, and what only fills the last group up. */
+static void keep_found(const struct screened_row *row, size_t n_vocab)
+{
+    struct kl_choice *c = row->choice;
+    c->n = 0;
+    for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
+        struct kl_logit l = c->found[i];
+        if ((size_t)l.id < n_vocab && l.value >= row->threshold)
+            c->found[c->n++] = l;
+    }
+}
+
+static void run_screen(struct screen *s)
+{
+    const struct kl_matrix *m = &s->f->model->output;
+    kl_forward_step(s->f, n_items(m), bound_item, s);
+    for (size_t i = 0; i < s->n; i++)
+        take_best_groups(&s->rows[i], m->n_groups, s->rows[i].choice->top_k + EXTRA_GROUPS);
+    compute_groups(s);
+    if (s->f->stopped)
+        return;
+    for (size_t i = 0; i < s->n; i++) {
+        struct screened_row *row = &s->rows[i];
+        row->threshold =
+            threshold_of(row->choice, row->n_groups * KL_LANES, n_tokens(s->f, row->choice));
+        row->n_groups = 0;
+        for (size_t g = 0; g < m->n_groups; g++)
+            if (row->bounds[g] >= row->threshold)
+                row->groups[row->n_groups++] = (uint32_t)g;
+    }
+    compute_groups(s);
+    for (size_t i = 0; i < s->n && !s->f->stopped; i++)
+        keep_found(&s->rows[i], n_tokens(s->f, s->rows[i].choice));
+}
+
+/* Whether a row can be screened: it wants a choice with a limit, and nothing else. */
+static bool is_limited(const struct kl_row *row)
+{
+    const struct kl_choice *c = row->choice;
+    if (row->logits != NULL || c == NULL || c->top_k > MOST_TOP_K)
+        return false;
+    return c->top_k > 0 || c->reach <= MOST_REACH;
+}
+
+void kl_head_run(struct kl_forward *f)
+{
+    bool screened = f->model->output_low.n_groups > 0;
+    for (size_t row = 0; row < f->n_rows && screened; row++) {
+        if (f->rows[row].logits != NULL || f->rows[row].choice != NULL)
+            screened = is_limited(&f->rows[row]);
+    }
+    if (!screened) {
+        run_all(f);
+        return;
+    }
+    size_t row = 0;
+    for (size_t first = 0; first < f->normed.n; first += KL_HEAD_ROWS) {
+        size_t left = f->normed.n - first, groups = f->model->output.n_groups;
+        struct screen s = {.f = f, .n = left < KL_HEAD_ROWS ? left : KL_HEAD_ROWS};
+        s.x = activation_row(&f->normed, first, s.n);
+        for (size_t i = 0; i < s.n; i++, row++) {
+            while (f->rows[row].choice == NULL)
+                row++;
+            struct screened_row *r = &s.rows[i];
+            *r = (struct screened_row){.choice = f->rows[row].choice,
+                                       .x = activation_row(&s.x, i, 1),
+                                       .bounds = f->head.bounds + i * groups,
+                                       .groups = f->head.groups + i * groups};
+            r->size = size_of(&r->x);
+        }
+        run_screen(&s);
+    }
+}

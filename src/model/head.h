@@ -1,0 +1,21 @@
+/*
+ * The output head: normed rows to logits, or to the few of them that can be chosen.
+ *
+ * For the forward pass only. A head in two halves (kernels/packing.h) is screened when every row
+ * asks for a choice with a limit: the product by the upper bits and its error bound say which
+ * groups of rows may hold a token that matters, and only those are computed with all bits. In
+ * decoding that saves a third of what the head reads, and the result is exact.
+ */
+#ifndef KL_MODEL_HEAD_H
+#define KL_MODEL_HEAD_H
+
+#include "model/forward.h"
+
+enum kl_status kl_head_open(const struct kl_model *model, struct kl_head *head,
+                            struct kl_error *err);
+void kl_head_release(struct kl_head *head);
+
+/* Fills logits and choices of the rows that want them. normed holds those rows, in their order. */
+void kl_head_run(struct kl_forward *f);
+
+#endif

@@ -1,0 +1,275 @@
+/* src/model/head.c: a choice holds the same bits as all logits, for every token that matters. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "format/gguf.h"
+#include "model/architecture.h"
+#include "model/model.h"
+
+/* Not a multiple of KL_LANES, nor of an item; enough groups that most are not looked at. */
+enum { N_VOCAB = 6003, WIDTH = 96, BLOCKS = WIDTH / 32, ROW_BYTES = BLOCKS * 34, MOST_ROWS = 11 };
+
+static void do_nothing(struct kl_forward *f, const struct kl_layer *layer, size_t index)
+{
+    (void)f;
+    (void)layer;
+    (void)index;
+}
+
+static const struct kl_architecture nothing = {.name = "nothing", .run_layer = do_nothing};
+
+/* A model whose layers do nothing: what comes out is the head's product with a normed embedding. */
+struct head_model {
+    struct kl_gguf_tensor embedding;
+    float *table;
+    uint8_t *rows; /* Q8_0 */
+    float norm[WIDTH];
+    struct kl_model model;
+};
+
+static uint32_t random_state = 12345;
+
+static uint32_t random_below(uint32_t n)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (uint32_t)(((uint64_t)random_state * n) >> 32);
+}
+
+static void pack(struct kl_matrix *m, enum kl_quant type, const uint8_t *rows)
+{
+    size_t bytes = kl_packed_group_bytes(type, WIDTH), n_groups = (N_VOCAB + 7) / 8;
+    uint8_t *data = aligned_alloc(64, (n_groups * bytes + 63) / 64 * 64);
+    assert_non_null(data);
+    for (size_t g = 0; g < n_groups; g++) {
+        size_t left = N_VOCAB - 8 * g;
+        kl_pack_group(type, rows + 8 * g * ROW_BYTES, left < 8 ? left : 8, WIDTH, data + g * bytes);
+    }
+    *m = (struct kl_matrix){
+        .type = type, .n_rows = N_VOCAB, .k = WIDTH, .n_groups = n_groups, .data = data};
+}
+
+/* scale: f16 bits of all blocks' scale, or 0: a different one for each */
+static void make_model(struct head_model *h, const struct kl_kernels *kernels, uint16_t scale)
+{
+    memset(h, 0, sizeof *h);
+    h->table = malloc(sizeof(float) * N_VOCAB * WIDTH);
+    h->rows = malloc((size_t)N_VOCAB * ROW_BYTES);
+    assert_non_null(h->table);
+    assert_non_null(h->rows);
+    for (size_t i = 0; i < (size_t)N_VOCAB * WIDTH; i++)
+        h->table[i] =
+            ((float)random_below(2001) - 1000.0f) * (random_below(50) == 0 ? 0.05f : 1e-3f);
+    for (size_t b = 0; b < (size_t)N_VOCAB * BLOCKS; b++) {
+        uint8_t *block = h->rows + 34 * b;
+        uint16_t d = scale != 0 ? scale : (uint16_t)(0x1C00 + random_below(0x0800));
+        memcpy(block, &d, 2);
+        for (size_t i = 0; i < 32; i++)
+            block[2 + i] = (uint8_t)random_below(256);
+    }
+    memcpy(h->rows + 77 * ROW_BYTES, h->rows + 4100 * ROW_BYTES, ROW_BYTES); /* equal logits */
+    for (size_t i = 0; i < WIDTH; i++)
+        h->norm[i] = 1.0f;
+    h->embedding = (struct kl_gguf_tensor){
+        .type = kl_quant_type(KL_F32), .n_dims = 2, .data = (const uint8_t *)h->table};
+    h->model.kernels = kernels;
+    h->model.config = (struct kl_config){.n_layers = 1,
+                                         .n_embd = WIDTH,
+                                         .n_ff = WIDTH,
+                                         .n_heads = 2,
+                                         .n_kv_heads = 1,
+                                         .head_dim = 32,
+                                         .n_vocab = N_VOCAB,
+                                         .n_ctx_train = 4096,
+                                         .rope_base = 10000.0,
+                                         .rms_eps = 1e-6f};
+    h->model.architecture = &nothing;
+    h->model.embedding = &h->embedding;
+    h->model.output_norm = h->norm;
+    pack(&h->model.output, KL_Q8_HIGH, h->rows);
+    pack(&h->model.output_low, KL_Q8_LOW, h->rows);
+}
+
+static void free_model(struct head_model *h)
+{
+    free((void *)h->model.output.data);
+    free((void *)h->model.output_low.data);
+    free(h->table);
+    free(h->rows);
+}
+
+static bool is_lowered(const struct kl_choice *c, size_t id)
+{
+    return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
+}
+
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* What a token must reach to matter, by sorting everything. */
+static float threshold_of(const struct kl_choice *c, const float *logits)
+{
+    static float sorted[N_VOCAB];
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_vocab; i++)
+        if (!is_lowered(c, i) && !isnan(logits[i]))
+            sorted[n++] = logits[i];
+    qsort(sorted, n, sizeof *sorted, descending);
+    float threshold = c->top_k > 0 && c->top_k <= n ? sorted[c->top_k - 1] : -INFINITY;
+    return n > 0 && sorted[0] - c->reach > threshold ? sorted[0] - c->reach : threshold;
+}
+
+static void check_choice(const struct kl_choice *c, const float *logits)
+{
+    float threshold = threshold_of(c, logits);
+    size_t at = 0;
+    for (size_t id = 0; id < c->n_vocab; id++) {
+        while (at < c->n && (size_t)c->found[at].id < id)
+            at++;
+        bool found = at < c->n && (size_t)c->found[at].id == id;
+        if (logits[id] >= threshold)
+            assert_true(found);
+        if (found)
+            assert_memory_equal(&c->found[at].value, &logits[id], sizeof(float));
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        assert_in_range(c->found[i].id, 0, c->n_vocab - 1);
+        assert_true(i == 0 || c->found[i].id > c->found[i - 1].id);
+    }
+}
+
+struct rows {
+    struct kl_sequence *sequence;
+    float *logits[MOST_ROWS];
+    struct kl_choice choices[MOST_ROWS];
+    uint64_t lowered[MOST_ROWS][N_VOCAB / 64 + 1];
+};
+
+static void make_choice(struct rows *r, size_t i, int round)
+{
+    static const struct {
+        size_t top_k;
+        float reach;
+    } limits[] = {{1, INFINITY}, {20, INFINITY}, {0, 2.0f}, {40, 1.0f}, {256, INFINITY}, {3, 0.0f}};
+    struct kl_choice *c = &r->choices[i];
+    size_t kind = (i + (size_t)round) % 6;
+    c->top_k = limits[kind].top_k;
+    c->reach = limits[kind].reach;
+    c->n_vocab = round % 4 == 3 ? N_VOCAB - 1000 : N_VOCAB;
+    c->lowered = NULL;
+    if ((i + (size_t)round) % 3 == 0)
+        return;
+    memset(r->lowered[i], 0, sizeof r->lowered[i]);
+    for (int n = 0; n < 500; n++) {
+        size_t id = random_below(N_VOCAB);
+        r->lowered[i][id / 64] |= (uint64_t)1 << (id % 64);
+    }
+    c->lowered = r->lowered[i];
+}
+
+/* Rows of the same tokens, once for all logits and once for choices; returns how many were found.
+ */
+static size_t compare(struct kl_forward *f, struct rows *r, size_t n_rows, int round)
+{
+    struct kl_row rows[MOST_ROWS] = {0};
+    for (size_t i = 0; i < n_rows; i++) {
+        make_choice(r, i, round);
+        rows[i] = (struct kl_row){.sequence = r->sequence,
+                                  .token = (int32_t)random_below(N_VOCAB),
+                                  .logits = r->logits[i]};
+    }
+    kl_sequence_truncate(r->sequence, 0);
+    assert_int_equal(kl_sequence_reserve(r->sequence, MOST_ROWS, NULL), KL_OK);
+    assert_int_equal(kl_forward_run(f, rows, n_rows, NULL, NULL, NULL), KL_OK);
+    /* every other round with a row that wants nothing, and one that wants all */
+    size_t silent = round % 2 == 0 ? n_rows : n_rows / 2, all = round % 5 == 4 ? 0 : n_rows;
+    for (size_t i = 0; i < n_rows; i++) {
+        rows[i].logits = i == all ? r->logits[i] : NULL;
+        rows[i].choice = i == silent || i == all ? NULL : &r->choices[i];
+    }
+    kl_sequence_truncate(r->sequence, 0);
+    assert_int_equal(kl_sequence_reserve(r->sequence, MOST_ROWS, NULL), KL_OK);
+    assert_int_equal(kl_forward_run(f, rows, n_rows, NULL, NULL, NULL), KL_OK);
+    size_t found = 0;
+    for (size_t i = 0; i < n_rows; i++) {
+        if (rows[i].choice == NULL)
+            continue;
+        check_choice(&r->choices[i], r->logits[i]);
+        found += r->choices[i].n;
+    }
+    return found;
+}
+
+static void check_model(const struct kl_kernels *kernels, uint16_t scale, size_t n_threads,
+                        size_t most_found)
+{
+    struct head_model h;
+    make_model(&h, kernels, scale);
+    struct kl_forward *f;
+    struct kl_kv_cache *cache;
+    static struct rows r;
+    assert_int_equal(kl_forward_open(&h.model, MOST_ROWS, n_threads, &f, NULL), KL_OK);
+    assert_int_equal(kl_kv_cache_open(&h.model, 64, &cache, NULL), KL_OK);
+    assert_int_equal(kl_sequence_new(cache, &r.sequence, NULL), KL_OK);
+    for (size_t i = 0; i < MOST_ROWS; i++) {
+        r.logits[i] = malloc(N_VOCAB * sizeof(float));
+        r.choices[i].found = malloc((N_VOCAB + KL_LANES) * sizeof(struct kl_logit));
+        assert_non_null(r.logits[i]);
+        assert_non_null(r.choices[i].found);
+    }
+    for (int round = 0; round < 36; round++) {
+        size_t n_rows = 1 + (size_t)round % MOST_ROWS;
+        size_t found = compare(f, &r, n_rows, round);
+        /* it was screened, and did not simply find everything */
+        if (round % 5 != 4)
+            assert_true(found <= n_rows * most_found);
+    }
+    for (size_t i = 0; i < MOST_ROWS; i++) {
+        free(r.logits[i]);
+        free(r.choices[i].found);
+    }
+    kl_sequence_free(r.sequence);
+    kl_kv_cache_close(cache);
+    kl_forward_close(f);
+    free_model(&h);
+}
+
+static void choices_are_exact(void **state)
+{
+    (void)state;
+    for (size_t tier = 0; kl_kernels_at(tier) != NULL; tier++) {
+        const struct kl_kernels *kernels;
+        if (kl_kernels_select(kl_kernels_at(tier)->name, &kernels, NULL) != KL_OK)
+            continue;
+        for (size_t threads = 1; threads <= 3; threads += 2)
+            check_model(kernels, 0, threads, 1500);
+    }
+}
+
+/* Scales that are infinite or no number, from a damaged model: nothing is lost, nothing crashes. */
+static void survives_what_is_no_number(void **state)
+{
+    (void)state;
+    const struct kl_kernels *kernels;
+    assert_int_equal(kl_kernels_select("auto", &kernels, NULL), KL_OK);
+    check_model(kernels, 0x7C00, 2, N_VOCAB + KL_LANES);
+    check_model(kernels, 0x7E00, 2, N_VOCAB + KL_LANES);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(choices_are_exact),
+        cmocka_unit_test(survives_what_is_no_number),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
