@@ -233,6 +233,7 @@ int kl_run_bench(int argc, char **argv)
     o.chunk = KL_PREFILL_CHUNK;
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
+        KL_MEMORY_ROW(o.load),
         {"quick", 0, KL_OPTION_FLAG, NULL, "less of everything: some ten seconds", &o.quick, 0, 0},
         {"only", 0, KL_OPTION_STRING, "PART,PART,...",
          "not all of machine, start, prefill, decode, batches, first-token", &o.only, 0, 0},

@@ -184,6 +184,23 @@ static enum kl_status measure(struct run *r, const char *test, size_t n, const s
     return KL_OK;
 }
 
+/* Whether the tests fit into --memory. */
+static enum kl_status check_memory(struct run *r, size_t max_tokens, struct kl_error *err)
+{
+    const struct kl_model *model = r->b->loaded->model;
+    struct kl_plan plan = r->b->loaded->plan;
+    size_t pages = (max_tokens + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    const struct kl_plan_kv kv = {.conversation = pages * KL_KV_PAGE_TOKENS,
+                                  .parallel = 1,
+                                  .page_tokens = KL_KV_PAGE_TOKENS,
+                                  .token_bytes = kl_kv_bytes_per_token(model)};
+    kl_plan_add(&plan, "buffers of the forward pass", kl_forward_bytes(r->forward), NULL);
+    kl_plan_add(&plan, "rows of the embedding table", kl_forward_table_bytes(r->forward), NULL);
+    enum kl_status status = kl_plan_kv(&plan, &kv, err);
+    kl_load_log_plan(&plan, status != KL_OK);
+    return status;
+}
+
 static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batch,
                                struct kl_error *err)
 {
@@ -198,6 +215,8 @@ static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batc
     if (r->rows == NULL || r->logits == NULL || r->steps == NULL)
         return kl_fail_memory(err, "a batch", logits_bytes + steps_bytes);
     enum kl_status status = kl_forward_open(l->model, max_rows, l->n_threads, &r->forward, err);
+    if (status == KL_OK)
+        status = check_memory(r, max_tokens, err);
     if (status == KL_OK)
         status = kl_kv_cache_open(l->model, max_tokens, &r->cache, err);
     return status;
@@ -286,11 +305,13 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct 
 static enum kl_status open_engine(const struct kl_bench *b, struct kl_engine **engine,
                                   struct kl_error *err)
 {
+    struct kl_plan plan = b->loaded->plan;
     const struct kl_engine_options options = {.ctx_size = b->loaded->ctx_size,
                                               .parallel = 1,
                                               .queue_size = 1,
                                               .prefill_chunk = b->options->chunk,
-                                              .n_threads = b->loaded->n_threads};
+                                              .n_threads = b->loaded->n_threads,
+                                              .plan = &plan};
     return kl_engine_open(b->loaded->model, b->loaded->tokenizer, &options, engine, err);
 }
 

@@ -287,9 +287,11 @@ static int chat(const struct chat_options *o, const char *prompt, struct kl_erro
                                               .parallel = 1,
                                               .queue_size = 1,
                                               .prefill_chunk = KL_PREFILL_CHUNK,
-                                              .n_threads = c->loaded.n_threads};
+                                              .n_threads = c->loaded.n_threads,
+                                              .plan = &c->loaded.plan};
     enum kl_status status =
         kl_engine_open(c->loaded.model, c->loaded.tokenizer, &options, &c->engine, err);
+    kl_load_log_plan(&c->loaded.plan, status != KL_OK);
     if (status == KL_OK)
         status = begin_conversation(c, err);
     if (status == KL_OK && prompt != NULL)
@@ -342,6 +344,7 @@ int kl_run_chat(int argc, char **argv)
                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
+        KL_MEMORY_ROW(o.load),
         {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &o.offline,
          0, 0},
         {"system", 's', KL_OPTION_STRING, "TEXT", "a system message instead of the model's own",

@@ -14,6 +14,7 @@
 #include "format/gguf.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
+#include "model/plan.h"
 #include "server/server.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -26,12 +27,13 @@ struct kl_load_observer {
 
 struct kl_load_options {
     const struct kl_load_observer *observer; /* or NULL */
-    const char *model; /* NULL: $KINGLET_MODEL, else the default */
+    const char *model;                       /* NULL: $KINGLET_MODEL, else the default */
     const char *cpu;
     const char *kv_type, *flash_attn; /* NULL: the default */
-    size_t threads; /* 0: every usable CPU */
+    size_t threads;                   /* 0: every usable CPU */
     size_t ctx_size;
-    bool pull; /* get the model if it is not here */
+    uint64_t memory; /* a hard budget in bytes; 0: none */
+    bool pull;       /* get the model if it is not here */
 };
 
 #define KL_MAX_CTX_SIZE 131072
@@ -43,6 +45,14 @@ struct kl_load_options {
             "a name from 'kinglet pull --list' or a GGUF file; if not given, $KINGLET_MODEL or "   \
             "qwen2.5-0.5b-instruct",                                                               \
             &(o).model, 0, 0                                                                       \
+    }
+/* For the commands that keep to it: serve, chat and bench. */
+#define KL_MEMORY_ROW(o)                                                                           \
+    {                                                                                              \
+        "memory", 0, KL_OPTION_BYTES, "SIZE",                                                      \
+            "never hold more memory than this (512M, 2G: MiB and GiB), mapped weights included; "  \
+            "what does not fit is refused at the start",                                           \
+            &(o).memory, 1, (double)((uint64_t)1 << 50)                                            \
     }
 #define KL_LOAD_ROWS(o)                                                                            \
     KL_MODEL_ROW(o),                                                                               \
@@ -93,6 +103,7 @@ struct kl_loaded {
     size_t n_threads;
     size_t ctx_size; /* as asked for, but not more than the model was made for */
     struct kl_load_times times;
+    struct kl_plan plan; /* what is held now, and the budget; not with KL_LOAD_TOKENIZER */
 };
 
 /* KL_ERR_NOT_FOUND means the model: it is not here and could not be had. */
@@ -102,6 +113,10 @@ void kl_unload(struct kl_loaded *loaded);
 
 /* As kl_report, for an error of kl_load: KL_ERR_NOT_FOUND becomes KL_EXIT_NO_MODEL. */
 int kl_load_report(const char *command, const struct kl_error *err);
+
+/* Logs a plan line by line, as info, or as a warning where it does not fit: into its budget or,
+ * without one, into the memory that there is. failed: it was refused. */
+void kl_load_log_plan(const struct kl_plan *plan, bool failed);
 
 /* Most prompt tokens of one step. While a long prompt is read, the answers of others wait one step
  * for each token: 128 are about a third of a second on the slowest machines we care for, and enough

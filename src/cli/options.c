@@ -80,6 +80,23 @@ static bool parse_u64(const char *text, const char **end, uint64_t *out)
     return errno == 0;
 }
 
+/* "K", "M", "G", also as "MB" and "MiB", all of them powers of 1024; or nothing. */
+static bool scale_bytes(const char *unit, uint64_t *n)
+{
+    static const char letters[] = "KMG";
+    const char *letter = *unit != '\0' ? strchr(letters, *unit & ~0x20) : letters + 3;
+    if (letter == NULL)
+        return false;
+    const char *rest = *unit != '\0' ? unit + 1 : unit;
+    if (*rest != '\0' && strcmp(rest, "B") != 0 && strcmp(rest, "iB") != 0)
+        return false;
+    unsigned shift = *unit != '\0' ? 10 * (unsigned)(letter - letters + 1) : 0;
+    if (*n > UINT64_MAX >> shift)
+        return false;
+    *n <<= shift;
+    return true;
+}
+
 static enum kl_status set_list(const struct kl_option *o, const char *text, struct kl_error *err)
 {
     struct kl_size_list list = {0};
@@ -125,6 +142,14 @@ static enum kl_status set_value(const struct kl_option *o, const char *text, str
             return kl_fail(err, KL_ERR_INVALID,
                            "--%s takes a whole number from 0 to %" PRIu64 ", not \"%s\"", o->name,
                            UINT64_MAX, text);
+        *(uint64_t *)o->value = n;
+        return KL_OK;
+    case KL_OPTION_BYTES:
+        if (!parse_u64(text, &end, &n) || !scale_bytes(end, &n) || (double)n < o->low ||
+            (double)n > o->high)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "--%s takes a number of bytes such as 512M or 2G, not \"%s\"", o->name,
+                           text);
         *(uint64_t *)o->value = n;
         return KL_OK;
     case KL_OPTION_FLOAT: {

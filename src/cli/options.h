@@ -31,6 +31,7 @@ enum kl_option_type {
     KL_OPTION_STRING,  /* const char **: points into argv */
     KL_OPTION_SIZE,    /* size_t *, low..high */
     KL_OPTION_U64,     /* uint64_t *, any */
+    KL_OPTION_BYTES,   /* uint64_t *, low..high bytes: "512M", "2G"; K, M, G are powers of 1024 */
     KL_OPTION_FLOAT,   /* float *, low..high */
     KL_OPTION_STRINGS, /* struct kl_string_list *: may be given again */
     KL_OPTION_LIST     /* struct kl_size_list *: "32,128", each low..high */

@@ -13,7 +13,6 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
@@ -97,24 +96,6 @@ struct loading {
     struct kl_engine *engine;
 };
 
-static void log_memory_plan(const struct kl_loaded *l, struct kl_engine *engine)
-{
-    struct kl_engine_stats stats;
-    char weights[32], buffers[32], token[32], most[32], all_text[32], own_text[32];
-    kl_engine_stats(engine, &stats);
-    struct kl_resident resident = kl_memory_resident();
-    size_t per_token = kl_kv_bytes_per_token(l->model);
-    kl_info(
-        "memory: %s of weights; %s of buffers; KV cache %s a token, grows with use up to %s for "
-        "%zu tokens; resident now %s, of which %s are not mapped files",
-        kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, weights, sizeof weights),
-        kl_format_bytes((double)stats.buffer_bytes, buffers, sizeof buffers),
-        kl_format_bytes((double)per_token, token, sizeof token),
-        kl_format_bytes((double)per_token * (double)stats.kv_max_tokens, most, sizeof most),
-        stats.kv_max_tokens, kl_format_bytes((double)resident.all, all_text, sizeof all_text),
-        kl_format_bytes((double)resident.anonymous, own_text, sizeof own_text));
-}
-
 static void see_loading(void *context, enum kl_loading_stage stage, uint64_t done, uint64_t total)
 {
     struct loading *l = context;
@@ -134,13 +115,17 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .parallel = o->parallel,
                                                      .queue_size = o->queue,
                                                      .prefill_chunk = KL_PREFILL_CHUNK,
-                                                     .n_threads = l->loaded.n_threads};
+                                                     .n_threads = l->loaded.n_threads,
+                                                     .plan = &l->loaded.plan};
+    kl_plan_add(&l->loaded.plan, "answers that are not read yet",
+                o->parallel * KL_SERVER_OUTPUT_BYTES, "--parallel");
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
+    kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
         return status;
-    kl_info("engine: %zu answers at once, %zu may wait, %zu tokens each", o->parallel, o->queue,
-            l->loaded.ctx_size);
-    log_memory_plan(&l->loaded, l->engine);
+    kl_info(
+        "engine: %zu answers at once, %zu may wait, %zu tokens each; room for %zu tokens in all",
+        o->parallel, o->queue, l->loaded.ctx_size, l->loaded.plan.kv_tokens);
     return KL_OK;
 }
 
@@ -241,6 +226,7 @@ int kl_run_serve(int argc, char **argv)
                               .queue = DEFAULT_WAITING};
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
+        KL_MEMORY_ROW(o.load),
         {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &o.offline,
          0, 0},
         {"host", 0, KL_OPTION_STRING, "ADDRESS",

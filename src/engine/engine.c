@@ -43,6 +43,7 @@ struct kl_engine {
     struct kl_place places[KL_MAX_PARALLEL];
     struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free place */
     uint64_t n_admitted;
+    size_t max_pages; /* of the KV cache */
     bool has_events;  /* the client is to be woken */
     bool was_aborted; /* the last pass; nobody is admitted until one is completed */
 };
@@ -165,7 +166,8 @@ static void admit(struct kl_engine *engine)
         engine->was_aborted = false;
     }
     while (engine->waiting.head != NULL) {
-        size_t place = kl_schedule_place(engine->places, parallel);
+        size_t pages = kl_request_pages(engine->waiting.head);
+        size_t place = kl_schedule_place(engine->places, parallel, pages, engine->max_pages);
         if (place == parallel)
             return;
         struct kl_request *request = queue_take(&engine->waiting);
@@ -176,8 +178,8 @@ static void admit(struct kl_engine *engine)
             continue;
         }
         engine->running[place] = request;
-        engine->places[place] =
-            (struct kl_place){.state = KL_PLACE_PREFILL, .order = engine->n_admitted++};
+        engine->places[place] = (struct kl_place){
+            .state = KL_PLACE_PREFILL, .order = engine->n_admitted++, .pages = pages};
         pthread_mutex_lock(&engine->attention.lock);
         engine->n_running++;
         pthread_mutex_unlock(&engine->attention.lock);
@@ -406,12 +408,7 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
 {
     const struct kl_engine_options *o = &engine->options;
     size_t max_rows = o->parallel + o->prefill_chunk;
-    /* pages are not shared by sequences, so each one may end with a part of a page */
-    size_t pages = (o->ctx_size + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
     enum kl_status status = kl_forward_open(model, max_rows, o->n_threads, &engine->forward, err);
-    if (status == KL_OK)
-        status =
-            kl_kv_cache_open(model, o->parallel * pages * KL_KV_PAGE_TOKENS, &engine->cache, err);
     if (status == KL_OK)
         status = kl_sampler_open(engine->n_vocab, &engine->sampler, err);
     if (status != KL_OK)
@@ -424,6 +421,35 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
     engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (engine->wake_fd < 0)
         return kl_fail_errno(err, "the engine's event descriptor could not be made");
+    return KL_OK;
+}
+
+/* Gives the KV cache what the plan has left for it. */
+static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model *model,
+                                 struct kl_error *err)
+{
+    const struct kl_engine_options *o = &engine->options;
+    struct kl_plan no_budget = {0}, *plan = o->plan != NULL ? o->plan : &no_budget;
+    /* pages are not shared by sequences, so each one may end with a part of a page */
+    size_t pages = (o->ctx_size + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    const struct kl_plan_kv kv = {.conversation = pages * KL_KV_PAGE_TOKENS,
+                                  .parallel = o->parallel,
+                                  .page_tokens = KL_KV_PAGE_TOKENS,
+                                  .token_bytes = kl_kv_bytes_per_token(model)};
+    kl_plan_add(plan, "buffers of the forward pass and of sampling", engine->totals.buffer_bytes,
+                "--parallel");
+    kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(engine->forward), NULL);
+    kl_plan_add(plan, "requests that run", o->parallel * kl_request_bytes(o->ctx_size),
+                "--parallel");
+    kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),
+                "--queue");
+    enum kl_status status = kl_plan_kv(plan, &kv, err);
+    if (status == KL_OK)
+        status = kl_kv_cache_open(model, plan->kv_tokens, &engine->cache, err);
+    if (status != KL_OK)
+        return status;
+    engine->totals.kv_max_tokens = kl_kv_cache_max_tokens(engine->cache);
+    engine->max_pages = engine->totals.kv_max_tokens / KL_KV_PAGE_TOKENS;
     return KL_OK;
 }
 
@@ -471,10 +497,12 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
-        .kv_max_tokens = kl_kv_cache_max_tokens(engine->cache),
         .buffer_bytes = kl_forward_bytes(engine->forward) +
                         options->parallel * engine->n_logits * sizeof *engine->logits,
     };
+    status = open_cache(engine, model, err);
+    if (status != KL_OK)
+        goto fail;
     /* signals are the main thread's business */
     sigset_t all, old;
     sigfillset(&all);

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "model/model.h"
+#include "model/plan.h"
 #include "text/tokenizer.h"
 
 struct kl_engine;
@@ -28,6 +29,9 @@ struct kl_engine_options {
     size_t queue_size;    /* requests that may wait for a place */
     size_t prefill_chunk; /* most prompt tokens in one step; decode goes on between steps */
     size_t n_threads;
+    /* With the budget and what others hold; the engine adds its own lines and the KV cache, whose
+     * size is what the budget leaves. Looked at by _open only; NULL: no budget. */
+    struct kl_plan *plan;
 };
 
 #define KL_MAX_STOPS     8
@@ -88,7 +92,8 @@ struct kl_event {
     char text[KL_EVENT_TEXT_SIZE]; /* TEXT: the piece; DONE with KL_FINISH_ERROR: why. NUL-ended */
 };
 
-/* Starts the engine thread. model and tokenizer must outlive it. */
+/* Starts the engine thread. model and tokenizer must outlive it. KL_ERR_MEMORY also when the plan
+ * does not fit into its budget; the plan is complete then, too. */
 enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_tokenizer *tokenizer,
                               const struct kl_engine_options *options, struct kl_engine **engine,
                               struct kl_error *err);
@@ -119,8 +124,8 @@ void kl_engine_wake_clear(struct kl_engine *engine);
 struct kl_engine_stats {
     size_t running, queued;
     size_t parallel, queue_size, ctx_size;
-    size_t kv_used_tokens, kv_max_tokens;
-    size_t buffer_bytes; /* of the forward pass and the logits: allocated once */
+    size_t kv_used_tokens, kv_max_tokens; /* requests run only when all they may need fits */
+    size_t buffer_bytes;                  /* of the forward pass and the logits: allocated once */
     /* by how they ended: stop or length, cancelled, error; refused: submits that found it full */
     uint64_t requests_finished, requests_cancelled, requests_failed, requests_refused;
     uint64_t prompt_tokens, answer_tokens; /* computed since the start */

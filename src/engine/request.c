@@ -160,6 +160,11 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
     return KL_OK;
 }
 
+size_t kl_request_bytes(size_t ctx_size)
+{
+    return sizeof(struct kl_request) + ctx_size * sizeof(int32_t) + PENDING_SIZE + RING_SIZE;
+}
+
 void kl_request_disown(struct kl_request *r)
 {
     if (atomic_fetch_sub(&r->owners, 1) == 1)

@@ -82,6 +82,15 @@ enum kl_answer kl_request_accept(struct kl_request *request, int32_t token, bool
 void kl_request_finish(struct kl_request *request, enum kl_finish finish, const char *why,
                        uint64_t now_ns);
 
+/* Pages of the KV cache for the prompt and the longest answer. */
+static inline size_t kl_request_pages(const struct kl_request *request)
+{
+    return (request->n_prompt + request->max_answer + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+}
+
+/* Memory of one at most, for the plan. */
+size_t kl_request_bytes(size_t ctx_size);
+
 static inline size_t kl_request_answer_tokens(const struct kl_request *request)
 {
     return request->n_tokens - request->n_prompt;

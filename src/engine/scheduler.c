@@ -2,12 +2,17 @@
 
 #include <assert.h>
 
-size_t kl_schedule_place(const struct kl_place *places, size_t n_places)
+size_t kl_schedule_place(const struct kl_place *places, size_t n_places, size_t pages,
+                         size_t max_pages)
 {
-    size_t i = 0;
-    while (i < n_places && places[i].state != KL_PLACE_FREE)
-        i++;
-    return i;
+    size_t found = n_places, promised = 0;
+    for (size_t i = 0; i < n_places; i++) {
+        if (places[i].state != KL_PLACE_FREE)
+            promised += places[i].pages;
+        else if (found == n_places)
+            found = i;
+    }
+    return promised + pages <= max_pages ? found : n_places;
 }
 
 /* Collects the places that read their prompt, the first admitted first. */

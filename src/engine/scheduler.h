@@ -21,13 +21,16 @@ struct kl_place {
     enum kl_place_state state;
     bool paused;
     uint64_t order;   /* admission: the lower came first; unique among the places in use */
+    size_t pages;     /* most pages of the KV cache that it may come to hold */
     size_t remaining; /* PREFILL: prompt tokens not computed yet, at least 1 */
     size_t rows;      /* the answer of kl_schedule_rows */
 };
 
-/* The free place the head of the queue goes to, so that requests start in the order they came;
- * n_places when there is none. */
-size_t kl_schedule_place(const struct kl_place *places, size_t n_places);
+/* The free place the head of the queue goes to; n_places when there is none, or when its `pages`
+ * do not fit beside what those who run may still come to hold (so nobody who was begun runs out of
+ * them). Nobody overtakes: requests start in the order they came. */
+size_t kl_schedule_place(const struct kl_place *places, size_t n_places, size_t pages,
+                         size_t max_pages);
 
 /* Fills rows of every place; returns their sum (0: nothing can run). n_places is at most
  * KL_MAX_PARALLEL, prefill_chunk at least 1. */

@@ -77,7 +77,7 @@ static void document_end(struct kl_generation *g)
 {
     json_t *choices = json_array();
     for (size_t i = 0; i < g->n_choices; i++) {
-        const struct kl_choice *c = &g->choices[i];
+        const struct kl_answer_choice *c = &g->choices[i];
         json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
                                     kl_json_text(c->text.len > 0 ? c->text.data : "", c->text.len));
         json_array_append_new(choices,

@@ -93,7 +93,7 @@ static void log_end(const struct kl_generation *g, const char *cause)
     uint32_t answer_tokens = 0;
     double queue = 0, prefill = 0, decode = 0;
     for (size_t i = 0; i < g->n_choices; i++) {
-        const struct kl_choice *c = &g->choices[i];
+        const struct kl_answer_choice *c = &g->choices[i];
         answer_tokens += c->answer_tokens;
         queue = fmax(queue, c->queue_seconds);
         prefill = fmax(prefill, c->prefill_seconds);
@@ -156,7 +156,7 @@ static void on_waiting(struct kl_generation *g, const struct kl_event *event)
 static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *event,
                     struct kl_api_error *error)
 {
-    struct kl_choice *c = &g->choices[i];
+    struct kl_answer_choice *c = &g->choices[i];
     g->has_text = true;
     c->answer_tokens = event->n_tokens;
     if (event->text_len == 0)
@@ -173,7 +173,7 @@ static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *ev
 static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *event,
                     struct kl_api_error *error)
 {
-    struct kl_choice *c = &g->choices[i];
+    struct kl_answer_choice *c = &g->choices[i];
     kl_request_release(c->request);
     c->request = NULL;
     c->finish = event->finish;
@@ -203,7 +203,7 @@ static void poll_generation(struct kl_generation *g)
     struct kl_event event;
     struct kl_api_error error;
     for (size_t i = 0; i < g->n_choices; i++) {
-        struct kl_choice *c = &g->choices[i];
+        struct kl_answer_choice *c = &g->choices[i];
         while (c->request != NULL && kl_request_poll(c->request, &event)) {
             bool ok = true;
             if (event.type == KL_EVENT_TEXT)
@@ -304,7 +304,7 @@ static enum kl_status submit(struct kl_generation *g, const struct kl_generation
     enum kl_status status = kl_chat_input_encode(&r->input, server->served.chat_template,
                                                  server->served.tokenizer, &tokens, error);
     for (size_t i = 0; i < r->n_choices && status == KL_OK; i++) {
-        struct kl_choice *c = &g->choices[i];
+        struct kl_answer_choice *c = &g->choices[i];
         struct kl_error err;
         struct kl_request_options options = {
             .tokens = tokens.ids,

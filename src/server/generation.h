@@ -38,7 +38,7 @@ struct kl_generation_request {
 
 void kl_generation_request_release(struct kl_generation_request *request);
 
-struct kl_choice {
+struct kl_answer_choice {
     struct kl_request *request; /* NULL when it is done */
     struct kl_buffer text;      /* of an answer in one piece */
     enum kl_finish finish;
@@ -52,7 +52,7 @@ struct kl_generation {
     struct kl_generation_request waiting; /* while the model is being loaded */
     bool stream, include_usage;
     int64_t created; /* seconds since 1970 */
-    struct kl_choice choices[KL_MAX_CHOICES];
+    struct kl_answer_choice choices[KL_MAX_CHOICES];
     size_t n_choices, n_open;
     /* before the first text: how far it is, for the comments in the stream */
     uint32_t position, prefill_done, prefill_total;

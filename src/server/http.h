@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "server/api_error.h"
+#include "server/server.h"
 
 struct kl_server;
 struct kl_route;
@@ -29,8 +30,8 @@ struct kl_route;
  * bounded by them. Between ours and these the answer is our JSON. */
 #define KL_HTTP_HARD_MAX_BODY   (4 * KL_HTTP_MAX_BODY)
 #define KL_HTTP_HARD_MAX_HEADER (4 * KL_HTTP_MAX_HEADER)
-/* Output waiting for a client that does not read: some 5000 tokens; then it is cut off. */
-#define KL_HTTP_MAX_PENDING ((size_t)1 << 20)
+/* Output waiting for a client that does not read. */
+#define KL_HTTP_MAX_PENDING KL_SERVER_OUTPUT_BYTES
 /* A connection without a request, and a request that does not get on. */
 #define KL_HTTP_IDLE_SECONDS 60
 /* A client that reads nothing at all while there is something to read. */

@@ -49,6 +49,9 @@ struct kl_server_options {
 
 #define KL_SERVER_STOP_SECONDS 5
 
+/* Output that waits for a client, per answer: some 5000 tokens; then it is cut off. */
+#define KL_SERVER_OUTPUT_BYTES ((size_t)1 << 20)
+
 /* What requests are answered with. All of it belongs to the caller and outlives the server. */
 struct kl_served {
     struct kl_engine *engine;

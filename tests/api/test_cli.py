@@ -435,8 +435,10 @@ def test_serve_logs_each_stage_with_its_time(start_server):
         r"info +tokenizer ready \(\d+\.\d\d s\): \d+ tokens",
         r"info +kernels: \w+ \(this CPU has .*\), \d+ threads",
         r"info +weights ready \(\d+\.\d\d s, .*\): qwen2, \d+ layers",
-        r"info +engine: 2 answers at once, 3 may wait, 256 tokens each",
-        r"info +memory: .* of weights; .* of buffers; KV cache .* a token, grows with use up to .*",
+        r"info +memory: +[\d.]+ MB  weights",
+        r"info +memory: +[\d.]+ MB  KV cache \(--ctx-size, --parallel\)",
+        r"info +memory: +[\d.]+ MB  in all",
+        r"info +engine: 2 answers at once, 3 may wait, 256 tokens each; room for 512 tokens in all",
         r"info +ready \(\d+\.\d\d s after the start\): ",
     ]
     at = 0

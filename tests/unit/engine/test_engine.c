@@ -785,6 +785,71 @@ static void test_close_at_once(void **state)
     }
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* The plan of an engine whose budget holds `tokens` tokens beside all the rest. */
+static struct kl_plan plan_for(struct kl_engine_options options, size_t tokens)
+{
+    struct kl_plan plan = {0};
+    options.plan = &plan;
+    kl_engine_close(open_engine(options));
+    uint64_t others = kl_plan_total(&plan) - (uint64_t)plan.kv_tokens * plan.kv_token_bytes;
+    return (struct kl_plan){.budget = others + (uint64_t)tokens * plan.kv_token_bytes};
+}
+
+static void test_requests_wait_for_memory(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.ctx_size = 512;
+    struct kl_plan plan = plan_for(options, 512 + 256);
+    options.plan = &plan;
+    struct kl_engine *engine = open_engine(options);
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.kv_max_tokens, 512 + 256);
+
+    /* together they could need 512 + 288 tokens; the small one behind them does not overtake */
+    struct question long_one, short_one, small_one;
+    make_question(&long_one, 300, SIZE_MAX, 1);
+    make_question(&short_one, 200, 88, 2);
+    make_question(&small_one, 10, 10, 3);
+    struct kl_request *requests[] = {submit(engine, &long_one), submit(engine, &short_one),
+                                     submit(engine, &small_one)};
+    struct answer answers[3];
+    for (size_t i = 0; i < 3; i++)
+        answer_init(&answers[i]);
+    answers_wait(engine, &requests[2], &answers[2], 1, has_prefill);
+    /* all that the first one had to say was said before the others began */
+    struct kl_event event;
+    while (kl_request_poll(requests[0], &event))
+        answer_add(&answers[0], &event);
+    assert_true(answers[0].done);
+    answers_wait(engine, requests, answers, 3, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(answers[i].finish == KL_FINISH_STOP || answers[i].finish == KL_FINISH_LENGTH);
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answers[i].text);
+    }
+    kl_engine_close(engine);
+}
+
+static void test_budget_too_small(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.ctx_size = 512;
+    struct kl_plan plan = plan_for(options, 512 - 1);
+    options.plan = &plan;
+    struct kl_engine *engine;
+    struct kl_error err;
+    assert_int_equal(kl_engine_open(tiny.model, tiny.tokenizer, &options, &engine, &err),
+                     KL_ERR_MEMORY);
+    assert_null(engine);
+    assert_non_null(strstr(err.text, "lower --ctx-size to 480"));
+    assert_true(kl_plan_total(&plan) > plan.budget);
+}
+
 static void test_idle_engine_uses_no_cpu(void **state)
 {
     (void)state;
@@ -836,6 +901,8 @@ int main(void)
         cmocka_unit_test(test_cancel_while_paused),
         cmocka_unit_test(test_close_with_work_left),
         cmocka_unit_test(test_close_at_once),
+        cmocka_unit_test(test_requests_wait_for_memory),
+        cmocka_unit_test(test_budget_too_small),
         cmocka_unit_test(test_idle_engine_uses_no_cpu),
         cmocka_unit_test(test_finish_names),
     };

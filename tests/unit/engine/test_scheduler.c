@@ -87,11 +87,27 @@ static void test_free_places_in_order(void **state)
 {
     (void)state;
     struct kl_place places[] = {decode(0), {0}, prefill(1, 5), {0}};
-    assert_int_equal(kl_schedule_place(places, 4), 1);
+    assert_int_equal(kl_schedule_place(places, 4, 0, 0), 1);
     places[1] = prefill(2, 5);
-    assert_int_equal(kl_schedule_place(places, 4), 3);
+    assert_int_equal(kl_schedule_place(places, 4, 0, 0), 3);
     places[3] = prefill(3, 5);
-    assert_int_equal(kl_schedule_place(places, 4), 4);
+    assert_int_equal(kl_schedule_place(places, 4, 0, 0), 4);
+}
+
+/* What those who run may still take is promised to them. */
+static void test_pages_are_promised(void **state)
+{
+    (void)state;
+    struct kl_place places[] = {decode(0), {0}, prefill(1, 5), {0}};
+    places[0].pages = 6;
+    places[2].pages = 3;
+    assert_int_equal(kl_schedule_place(places, 4, 1, 10), 1);
+    assert_int_equal(kl_schedule_place(places, 4, 2, 10), 4);
+    places[1].pages = 5; /* left there by who had the place before */
+    assert_int_equal(kl_schedule_place(places, 4, 1, 10), 1);
+    places[2] = (struct kl_place){0};
+    assert_int_equal(kl_schedule_place(places, 4, 4, 10), 1);
+    assert_int_equal(kl_schedule_place(places, 4, 5, 10), 4);
 }
 
 static uint64_t random_state = 1;
@@ -158,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_chunk_smaller_than_the_number_of_prompts),
         cmocka_unit_test(test_paused_gets_nothing_and_leaves_its_share),
         cmocka_unit_test(test_free_places_in_order),
+        cmocka_unit_test(test_pages_are_promised),
         cmocka_unit_test(test_random_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

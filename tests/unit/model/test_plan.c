@@ -1,0 +1,104 @@
+/* src/model/plan.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "model/plan.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+static struct kl_plan with(uint64_t budget, uint64_t others)
+{
+    struct kl_plan plan = {.budget = budget};
+    kl_plan_add(&plan, "weights", others, NULL);
+    return plan;
+}
+
+/* 4 conversations of 1024 tokens, 1 KiB a token: a MiB each */
+static const struct kl_plan_kv kv = {
+    .conversation = 1024, .parallel = 4, .page_tokens = 32, .token_bytes = 1024};
+
+static void without_a_budget(void **state)
+{
+    (void)state;
+    struct kl_plan plan = with(0, 100 * MIB);
+    struct kl_error err;
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_OK);
+    assert_int_equal(plan.kv_tokens, 4096);
+    assert_true(kl_plan_total(&plan) == 104 * MIB);
+}
+
+static void the_cache_gets_what_is_left(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t budget;
+        size_t tokens;
+    } cases[] = {
+        {200 * MIB, 4096},
+        {104 * MIB, 4096},
+        {104 * MIB - 1, 4096 - 32}, /* whole pages */
+        {102 * MIB + 40 * 1024, 2048 + 32},
+        {101 * MIB, 1024},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kl_plan plan = with(cases[i].budget, 100 * MIB);
+        struct kl_error err;
+        assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_OK);
+        assert_int_equal(plan.kv_tokens, cases[i].tokens);
+        assert_true(kl_plan_total(&plan) <= cases[i].budget);
+    }
+}
+
+static void one_conversation_must_fit(void **state)
+{
+    (void)state;
+    struct kl_plan plan = with(101 * MIB - 1, 100 * MIB);
+    struct kl_error err;
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_ERR_MEMORY);
+    assert_non_null(strstr(err.text, "a conversation of 992 tokens, not 1024"));
+    assert_non_null(strstr(err.text, "lower --ctx-size to 992, or raise --memory to 101M"));
+    assert_int_equal(plan.n_lines, 2); /* the plan is shown as it would have to be */
+    assert_true(kl_plan_total(&plan) == 101 * MIB);
+}
+
+static void everything_else_must_fit(void **state)
+{
+    (void)state;
+    struct kl_plan plan = with(50 * MIB, 100 * MIB);
+    struct kl_error err;
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_ERR_MEMORY);
+    assert_non_null(strstr(err.text, "the memory budget of 52.4 MB is too small: 104.9 MB"));
+    assert_non_null(strstr(err.text, "Raise --memory to 101M"));
+}
+
+static void as_text(void **state)
+{
+    (void)state;
+    struct kl_plan plan = with(150000000, 100000000);
+    struct kl_error err;
+    struct kl_buffer text;
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_OK);
+    kl_buffer_init(&text, 1000);
+    assert_int_equal(kl_plan_text(&plan, &text), KL_OK);
+    assert_string_equal(text.data, "   100.0 MB  weights\n"
+                                   "     4.2 MB  KV cache (--ctx-size, --parallel)\n"
+                                   "   104.2 MB  in all, of 150.0 MB\n");
+    kl_buffer_release(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_budget),
+        cmocka_unit_test(the_cache_gets_what_is_left),
+        cmocka_unit_test(one_conversation_must_fit),
+        cmocka_unit_test(everything_else_must_fit),
+        cmocka_unit_test(as_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
