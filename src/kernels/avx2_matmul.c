@@ -11,11 +11,11 @@
  * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
  * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
  *
- * One token reads the packed weights once and unpacks in registers. Several tokens unpack panels of
- * two groups into L1 first and run over them in tiles of 2 groups x 4 tokens: a step of 4 columns
- * is then 2 loads of weights and 4 broadcasts for 8 products, below the 2 loads a cycle that Zen
- * and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the int32
- * and float sums to the stack, where they are touched once in 8 steps.
+ * Up to four tokens read the packed weights once and unpack in registers. More of them unpack
+ * panels of two groups into L1 first and run over them in tiles of 2 groups x 4 tokens: a step of 4
+ * columns is then 2 loads of weights and 4 broadcasts for 8 products, below the 2 loads a cycle
+ * that Zen and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the
+ * int32 and float sums to the stack, where they are touched once in 8 steps.
  */
 #include <math.h>
 #include <string.h>
@@ -189,34 +189,58 @@ INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n
                              : NULL;
 }
 
-/* One token: the weights go by once. */
-INLINE void one_token(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                      size_t end, const struct kl_activations *x, float *y)
+enum { MOST_FEW = 4 };
+
+/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
+ * chains of sums into trees and loads everything first, which spills half of the registers: 80
+ * instead of 120 GMAC/s (SPEED.md). */
+#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
+
+/* One to four tokens: the weights go by once, unpacked in registers. */
+INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
+                       const int width)
 {
     struct kl_layout l = layout_of(type);
     const int steps = steps_in_16_bits(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     for (size_t group = begin; group < end; group++) {
-        __m256 sum = _mm256_setzero_ps();
+        __m256 sum[MOST_FEW];
+        for (int i = 0; i < width; i++)
+            sum[i] = _mm256_setzero_ps();
         for (size_t b = 0; b < n_blocks; b++) {
             const uint8_t *header;
             const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
             const uint8_t *lower = low_block(type, low, n_blocks, group, b);
             struct block_scales s = load_scales(type, l, header, block);
             const int8_t *q = x->q + b * KL_BLOCK;
-            __m256i dot = offset_of(type, s, x->sum + 2 * b), sum16 = _mm256_setzero_si256();
+            const int16_t *sums = x->sum + 2 * b;
+            __m256i dot[MOST_FEW], sum16[MOST_FEW];
 #pragma GCC unroll 8
             for (int g = 0; g < 8; g++) {
                 __m256i columns = load_columns(type, l, block, lower, g);
                 __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
-                __m256i product = multiply(type, size, columns, q + 4 * g);
-                sum16 = g % steps == 0 ? product : _mm256_add_epi16(sum16, product);
-                if (g % steps == steps - 1)
-                    dot = _mm256_add_epi32(dot, widen(type, s, sum16, g));
+#pragma GCC unroll 4
+                for (int i = 0; i < width; i++) {
+                    __m256i p = multiply(type, size, columns, q + (size_t)i * x->k + 4 * g);
+                    sum16[i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[i], p);
+                    KEEP_ORDER(sum16[i]);
+                    if (g % steps != steps - 1)
+                        continue;
+                    __m256i wide = widen(type, s, sum16[i], g);
+                    dot[i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[i], wide);
+                }
             }
-            sum = add_block(l, s, dot, x->scale[b], x->sum + 2 * b, sum);
+#pragma GCC unroll 4
+            for (int i = 0; i < width; i++) {
+                const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
+                __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, token_sums));
+                float scale = x->scale[(size_t)i * n_blocks + b];
+                sum[i] = add_block(l, s, exact, scale, token_sums, sum[i]);
+            }
         }
-        _mm256_storeu_ps(y + (group - begin) * KL_LANES, sum);
+        for (int i = 0; i < width; i++)
+            _mm256_storeu_ps(y + (size_t)i * y_stride + (group - begin) * KL_LANES, sum[i]);
     }
 }
 
@@ -259,11 +283,6 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
     }
     return s;
 }
-
-/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
- * chains of sums into trees and loads everything first, which spills half of the registers: 80
- * instead of 120 GMAC/s (SPEED.md). */
-#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
 
 /* What a tile works on: a constant number of groups and tokens, from `block` of the row on. */
 struct tile {
@@ -399,6 +418,28 @@ INLINE void many_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low
     }
 }
 
+INLINE void any_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
+                       void *scratch)
+{
+    switch (x->n) {
+    case 1:
+        few_tokens(type, w, low, begin, end, x, y, y_stride, 1);
+        break;
+    case 2:
+        few_tokens(type, w, low, begin, end, x, y, y_stride, 2);
+        break;
+    case 3:
+        few_tokens(type, w, low, begin, end, x, y, y_stride, 3);
+        break;
+    case MOST_FEW:
+        few_tokens(type, w, low, begin, end, x, y, y_stride, 4);
+        break;
+    default:
+        many_tokens(type, w, low, begin, end, x, y, y_stride, scratch);
+    }
+}
+
 /* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.
  */
 INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, size_t end,
@@ -438,19 +479,13 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
     void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
               float *y, size_t y_stride, void *scratch)                                            \
     {                                                                                              \
-        if (x->n == 1)                                                                             \
-            one_token(type, w, NULL, begin, end, x, y);                                            \
-        else                                                                                       \
-            many_tokens(type, w, NULL, begin, end, x, y, y_stride, scratch);                       \
+        any_tokens(type, w, NULL, begin, end, x, y, y_stride, scratch);                            \
     }
 
 void kl_avx2_matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                            const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
 {
-    if (x->n == 1)
-        one_token(KL_Q8_LOW, high, low, begin, end, x, y);
-    else
-        many_tokens(KL_Q8_LOW, high, low, begin, end, x, y, y_stride, scratch);
+    any_tokens(KL_Q8_LOW, high, low, begin, end, x, y, y_stride, scratch);
 }
 
 #define DEFINE_FLOAT_MATMUL(name, type)                                                            \

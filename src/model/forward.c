@@ -366,9 +366,13 @@ static void add_product_item(void *context, size_t item, size_t worker)
     float *y = kl_forward_result(f, worker);
     item_product(f, job->matrix, item, job->in, y, worker);
     size_t first = item * ITEM_ROWS, n_embd = f->model->config.n_embd;
-    for (size_t t = 0; t < f->n_rows; t++)
-        for (size_t r = 0; r < ITEM_ROWS && first + r < n_embd; r++)
-            f->x[t * n_embd + first + r] += y[t * ITEM_ROWS + r];
+    size_t n = n_embd - first < ITEM_ROWS ? n_embd - first : ITEM_ROWS;
+    for (size_t t = 0; t < f->n_rows; t++) {
+        float *restrict x = f->x + t * n_embd + first;
+        const float *restrict add = y + t * ITEM_ROWS;
+        for (size_t r = 0; r < n; r++)
+            x[r] += add[r];
+    }
 }
 
 void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
