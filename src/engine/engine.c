@@ -21,7 +21,6 @@ struct kl_engine {
     const struct kl_tokenizer *tokenizer;
     struct kl_engine_options options;
     size_t n_vocab; /* ids that both the model and the tokenizer know */
-    size_t n_logits;
     int wake_fd;
     pthread_t thread;
     _Atomic(bool) closing;
@@ -37,8 +36,12 @@ struct kl_engine {
     struct kl_forward *forward;
     struct kl_kv_cache *cache;
     struct kl_sampler *sampler;
-    struct kl_row *rows;          /* [parallel + prefill_chunk] */
-    float *logits;                /* [parallel][n_logits] */
+    struct kl_row *rows;       /* [parallel + prefill_chunk] */
+    struct kl_choice *choices; /* [parallel] */
+    struct kl_logit *found;    /* [parallel][n_found] what the choices hold */
+    size_t n_found;
+    uint64_t *seen; /* [parallel][seen_words] */
+    size_t seen_words;
     struct request_queue waiting; /* in the order they came */
     struct kl_place places[KL_MAX_PARALLEL];
     struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free place */
@@ -247,12 +250,15 @@ static size_t fill_rows(struct kl_engine *engine)
             continue;
         struct kl_request *request = engine->running[i];
         size_t at = kl_sequence_length(request->sequence);
+        if (at + count == request->n_tokens)
+            kl_sampler_wants(&request->sampling, request->tokens, request->n_tokens,
+                             engine->n_vocab, engine->seen + i * engine->seen_words,
+                             &engine->choices[i]);
         for (size_t row = 0; row < count; row++, at++) {
             bool last = at + 1 == request->n_tokens;
-            engine->rows[n++] =
-                (struct kl_row){.sequence = request->sequence,
-                                .token = request->tokens[at],
-                                .logits = last ? engine->logits + i * engine->n_logits : NULL};
+            engine->rows[n++] = (struct kl_row){.sequence = request->sequence,
+                                                .token = request->tokens[at],
+                                                .choice = last ? &engine->choices[i] : NULL};
         }
     }
     return n;
@@ -265,9 +271,8 @@ static void answer_place(struct kl_engine *engine, size_t place)
     engine->places[place].state = KL_PLACE_DECODE;
     if (request->answering_ns == 0)
         request->answering_ns = kl_now_ns();
-    int32_t token = kl_sampler_choose(engine->sampler, &request->sampling,
-                                      engine->logits + place * engine->n_logits, request->tokens,
-                                      request->n_tokens, &request->random);
+    int32_t token = kl_sampler_choose(engine->sampler, &request->sampling, &engine->choices[place],
+                                      &request->random);
     if (token < 0) {
         finish_place(engine, place, KL_FINISH_ERROR,
                      "the model computed no usable number for the next token: its file may be "
@@ -402,6 +407,12 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
     return status;
 }
 
+static size_t choice_bytes(const struct kl_engine *engine)
+{
+    return engine->options.parallel *
+           (engine->n_found * sizeof *engine->found + engine->seen_words * sizeof *engine->seen);
+}
+
 /* All the memory of the engine but the KV pages. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
@@ -414,10 +425,14 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
     if (status != KL_OK)
         return status;
     engine->rows = calloc(max_rows, sizeof *engine->rows);
-    engine->logits = calloc(o->parallel * engine->n_logits, sizeof *engine->logits);
-    if (engine->rows == NULL || engine->logits == NULL)
-        return kl_fail_memory(err, "the engine's logits",
-                              o->parallel * engine->n_logits * sizeof(float));
+    engine->choices = calloc(o->parallel, sizeof *engine->choices);
+    engine->found = calloc(o->parallel * engine->n_found, sizeof *engine->found);
+    engine->seen = calloc(o->parallel * engine->seen_words, sizeof *engine->seen);
+    if (engine->rows == NULL || engine->choices == NULL || engine->found == NULL ||
+        engine->seen == NULL)
+        return kl_fail_memory(err, "the engine's logits", choice_bytes(engine));
+    for (size_t i = 0; i < o->parallel; i++)
+        engine->choices[i].found = engine->found + i * engine->n_found;
     engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (engine->wake_fd < 0)
         return kl_fail_errno(err, "the engine's event descriptor could not be made");
@@ -457,7 +472,9 @@ static void destroy(struct kl_engine *engine)
 {
     if (engine->wake_fd >= 0)
         close(engine->wake_fd);
-    free(engine->logits);
+    free(engine->choices);
+    free(engine->found);
+    free(engine->seen);
     free(engine->rows);
     kl_sampler_close(engine->sampler);
     if (engine->cache != NULL)
@@ -485,8 +502,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     engine->wake_fd = -1;
     pthread_mutex_init(&engine->attention.lock, NULL);
     pthread_cond_init(&engine->attention.called, NULL);
-    engine->n_logits = kl_model_config(model)->n_vocab;
-    engine->n_vocab = engine->n_logits;
+    engine->n_vocab = kl_model_config(model)->n_vocab;
+    engine->n_found = (engine->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
     if (kl_tokenizer_size(tokenizer) < engine->n_vocab)
         engine->n_vocab = kl_tokenizer_size(tokenizer);
 
@@ -494,11 +511,11 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     if (status != KL_OK)
         goto fail;
     engine->totals = (struct kl_engine_stats){
+    engine->seen_words = engine->n_vocab / 64 + 1;
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
-        .buffer_bytes = kl_forward_bytes(engine->forward) +
-                        options->parallel * engine->n_logits * sizeof *engine->logits,
+        .buffer_bytes = kl_forward_bytes(engine->forward) + choice_bytes(engine),
     };
     status = open_cache(engine, model, err);
     if (status != KL_OK)

@@ -4,21 +4,15 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A weight below e^-40 of the best one's can not be drawn in practice (all 151,936 of them together
  * have a chance of 6e-13), so it is not worth an expf. */
 #define SMALLEST_EXPONENT (-40.0f)
 
-struct candidate {
-    float value; /* a logit, later its weight: e^((logit - best) / temperature) */
-    int32_t id;
-};
-
 struct kl_sampler {
     size_t n_vocab;
-    uint64_t *seen;               /* a bit per token, all 0 between calls */
-    struct candidate *candidates; /* [n_vocab], what may be drawn, by id */
-    struct candidate *selection;  /* [n_vocab], reordered by select_best */
+    struct kl_logit *selection; /* [n_vocab], reordered by select_best */
 };
 
 static uint64_t rotate_left(uint64_t x, int k)
@@ -63,13 +57,10 @@ enum kl_status kl_sampler_open(size_t n_vocab, struct kl_sampler **out, struct k
     if (sampler == NULL)
         return kl_fail_memory(err, "the sampler", sizeof *sampler);
     sampler->n_vocab = n_vocab;
-    sampler->seen = calloc(n_vocab / 64 + 1, sizeof *sampler->seen);
-    sampler->candidates = calloc(n_vocab, sizeof *sampler->candidates);
     sampler->selection = calloc(n_vocab, sizeof *sampler->selection);
-    if (sampler->seen == NULL || sampler->candidates == NULL || sampler->selection == NULL) {
+    if (sampler->selection == NULL) {
         kl_sampler_close(sampler);
-        return kl_fail_memory(err, "the sampler's candidates",
-                              2 * n_vocab * sizeof(struct candidate));
+        return kl_fail_memory(err, "the sampler's candidates", n_vocab * sizeof(struct kl_logit));
     }
     *out = sampler;
     return KL_OK;
@@ -79,8 +70,6 @@ void kl_sampler_close(struct kl_sampler *sampler)
 {
     if (sampler == NULL)
         return;
-    free(sampler->seen);
-    free(sampler->candidates);
     free(sampler->selection);
     free(sampler);
 }
@@ -103,20 +92,36 @@ enum kl_status kl_sampling_check(const struct kl_sampling *s, struct kl_error *e
     return KL_OK;
 }
 
-/* Once per token that occurs, however often: a positive logit is divided, a negative multiplied. */
-static void penalize(struct kl_sampler *sampler, float penalty, float *logits,
-                     const int32_t *history, size_t n_history)
+void kl_sampler_wants(const struct kl_sampling *s, const int32_t *history, size_t n_history,
+                      size_t n_vocab, uint64_t *seen, struct kl_choice *choice)
 {
-    for (size_t i = 0; i < n_history; i++) {
-        size_t id = (size_t)history[i];
-        uint64_t bit = (uint64_t)1 << (id % 64);
-        if ((sampler->seen[id / 64] & bit) != 0)
-            continue;
-        sampler->seen[id / 64] |= bit;
-        logits[id] = logits[id] > 0.0f ? logits[id] / penalty : logits[id] * penalty;
+    choice->n_vocab = n_vocab;
+    choice->lowered = NULL;
+    if (s->repetition_penalty != 1.0f) {
+        memset(seen, 0, (n_vocab / 64 + 1) * sizeof *seen);
+        for (size_t i = 0; i < n_history; i++)
+            seen[(size_t)history[i] / 64] |= (uint64_t)1 << (history[i] % 64);
+        choice->lowered = seen;
     }
-    for (size_t i = 0; i < n_history; i++)
-        sampler->seen[(size_t)history[i] / 64] = 0;
+    choice->top_k = s->temperature == 0.0f ? 1 : s->top_k;
+    choice->reach = -SMALLEST_EXPONENT * s->temperature * 1.001f; /* more than what gather keeps */
+    if (s->temperature == 0.0f)
+        choice->reach = INFINITY;
+    if (s->repetition_penalty < 1.0f) { /* what was seen may rise from anywhere */
+        choice->top_k = 0;
+        choice->reach = INFINITY;
+    }
+}
+
+/* Once per token that occurred, however often: a positive logit is divided, a negative multiplied.
+ */
+static void penalize(float penalty, struct kl_choice *c)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        struct kl_logit *l = &c->found[i];
+        if ((c->lowered[l->id / 64] >> (l->id % 64) & 1) != 0)
+            l->value = l->value > 0.0f ? l->value / penalty : l->value * penalty;
+    }
 }
 
 /* The largest float stands in for infinity: infinity - infinity is no number. */
@@ -125,38 +130,39 @@ static float finite_top(float logit)
     return logit > FLT_MAX ? FLT_MAX : logit;
 }
 
-static int32_t most_likely(const float *logits, size_t n)
+/* NULL when nothing is above minus infinity. */
+static const struct kl_logit *most_likely(const struct kl_choice *c)
 {
     float best = -INFINITY;
-    int32_t id = -1;
-    for (size_t i = 0; i < n; i++) {
-        if (logits[i] > best) {
-            best = logits[i];
-            id = (int32_t)i;
+    const struct kl_logit *found = NULL;
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->found[i].value > best) {
+            best = c->found[i].value;
+            found = &c->found[i];
         }
     }
-    return id;
+    return found;
 }
 
 /* The order of choice: the higher value first, the lower id among equals. */
-static bool better(struct candidate a, struct candidate b)
+static bool better(struct kl_logit a, struct kl_logit b)
 {
     return a.value > b.value || (a.value == b.value && a.id < b.id);
 }
 
-static void swap(struct candidate *a, struct candidate *b)
+static void swap(struct kl_logit *a, struct kl_logit *b)
 {
-    struct candidate t = *a;
+    struct kl_logit t = *a;
     *a = *b;
     *b = t;
 }
 
 /* Puts the candidates of c[low..high) that are better than one of them before it, the others behind
  * it; returns its place and adds the values before it to *sum. */
-static size_t partition(struct candidate *c, size_t low, size_t high, double *sum)
+static size_t partition(struct kl_logit *c, size_t low, size_t high, double *sum)
 {
     swap(&c[low + (high - low) / 2], &c[high - 1]);
-    struct candidate pivot = c[high - 1];
+    struct kl_logit pivot = c[high - 1];
     size_t place = low;
     for (size_t i = low; i < high - 1; i++) {
         if (better(c[i], pivot)) {
@@ -171,7 +177,7 @@ static size_t partition(struct candidate *c, size_t low, size_t high, double *su
 /* Reorders c so that its best come first, as few as make up `count` candidates or values of `mass`
  * in sum, whichever is reached first; returns how many. The last of them is the worst of them.
  * Hoare's selection: no order inside. */
-static size_t select_best(struct candidate *c, size_t n, size_t count, double mass)
+static size_t select_best(struct kl_logit *c, size_t n, size_t count, double mass)
 {
     size_t low = 0, high = n;
     double before = 0.0; /* sum of c[0..low) */
@@ -193,13 +199,15 @@ static size_t select_best(struct candidate *c, size_t n, size_t count, double ma
 
 /* The worst of the top_k: nothing behind it is kept. Keeps at most two times top_k at once, so the
  * usual small top_k costs a comparison per token. */
-static struct candidate top_k_cut(struct kl_sampler *sampler, const float *logits, size_t top_k)
+static struct kl_logit top_k_cut(struct kl_sampler *sampler, const struct kl_choice *choice,
+                                 size_t top_k)
 {
-    struct candidate *kept = sampler->selection;
+    struct kl_logit *kept = sampler->selection;
     size_t n = 0, room = top_k < sampler->n_vocab / 2 ? 2 * top_k : sampler->n_vocab;
-    struct candidate cut = {.value = -INFINITY, .id = INT32_MAX};
-    for (size_t i = 0; i < sampler->n_vocab; i++) {
-        struct candidate c = {.value = finite_top(logits[i]), .id = (int32_t)i};
+    struct kl_logit cut = {.value = -INFINITY, .id = INT32_MAX};
+    for (size_t i = 0; i < choice->n; i++) {
+        struct kl_logit c = choice->found[i];
+        c.value = finite_top(c.value);
         if (!better(c, cut))
             continue;
         if (n == room) {
@@ -214,47 +222,49 @@ static struct candidate top_k_cut(struct kl_sampler *sampler, const float *logit
     return n < top_k ? cut : kept[n - 1];
 }
 
-/* Gathers what has a weight and is not behind the cut, by id; returns the sum of the weights. */
-static double gather(struct kl_sampler *sampler, const float *logits, float best, float temperature,
-                     struct candidate cut, size_t *n)
+/* Keeps what has a weight and is not behind the cut, e^((logit - best) / temperature) instead of
+ * its logit; returns the sum of the weights. */
+static double gather(struct kl_choice *choice, float best, float temperature, struct kl_logit cut)
 {
-    struct candidate *out = sampler->candidates;
     double total = 0.0;
-    *n = 0;
-    for (size_t i = 0; i < sampler->n_vocab; i++) {
-        struct candidate c = {.value = finite_top(logits[i]), .id = (int32_t)i};
+    size_t n = 0;
+    for (size_t i = 0; i < choice->n; i++) {
+        struct kl_logit c = choice->found[i];
+        c.value = finite_top(c.value);
         float exponent = (c.value - best) / temperature;
         if (!(exponent >= SMALLEST_EXPONENT) || better(cut, c)) /* a NaN is not >= */
             continue;
-        out[(*n)++] = (struct candidate){.value = expf(exponent), .id = (int32_t)i};
-        total += (double)out[*n - 1].value;
+        choice->found[n] = (struct kl_logit){.value = expf(exponent), .id = c.id};
+        total += (double)choice->found[n++].value;
     }
+    choice->n = n;
     return total;
 }
 
 /* Keeps the most likely candidates that together have at least top_p of the mass. One of weight w
  * that is among them has, with all that are not better, at most n * w, and that is more than what
  * top_p leaves out: the many small ones need not be looked at. */
-static size_t keep_top_p(struct kl_sampler *sampler, size_t n, double total, double top_p)
+static void keep_top_p(struct kl_sampler *sampler, struct kl_choice *choice, double total,
+                       double top_p)
 {
-    struct candidate *all = sampler->candidates, *few = sampler->selection;
-    double smallest = 0.99 * (1.0 - top_p) * total / (double)n; /* 0.99: room for rounding */
+    struct kl_logit *all = choice->found, *few = sampler->selection;
+    double smallest = 0.99 * (1.0 - top_p) * total / (double)choice->n; /* 0.99: for rounding */
     size_t n_few = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < choice->n; i++) {
         if ((double)all[i].value >= smallest)
             few[n_few++] = all[i];
     }
     n_few = select_best(few, n_few, n_few, top_p * total);
-    struct candidate cut = few[n_few - 1];
+    struct kl_logit cut = few[n_few - 1];
     size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < choice->n; i++) {
         if (!better(cut, all[i]))
             all[kept++] = all[i];
     }
-    return kept;
+    choice->n = kept;
 }
 
-static int32_t draw(const struct candidate *c, size_t n, float min_weight, struct kl_random *random)
+static int32_t draw(const struct kl_logit *c, size_t n, float min_weight, struct kl_random *random)
 {
     double total = 0.0;
     for (size_t i = 0; i < n; i++)
@@ -273,22 +283,23 @@ static int32_t draw(const struct candidate *c, size_t n, float min_weight, struc
     return last;
 }
 
-int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *s, float *logits,
-                          const int32_t *history, size_t n_history, struct kl_random *random)
+int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *s,
+                          struct kl_choice *choice, struct kl_random *random)
 {
-    if (s->repetition_penalty != 1.0f)
-        penalize(sampler, s->repetition_penalty, logits, history, n_history);
-    int32_t first = most_likely(logits, sampler->n_vocab);
-    if (first < 0 || s->temperature == 0.0f)
-        return first;
+    if (choice->lowered != NULL)
+        penalize(s->repetition_penalty, choice);
+    const struct kl_logit *first = most_likely(choice);
+    if (first == NULL)
+        return -1;
+    if (s->temperature == 0.0f)
+        return first->id;
 
-    float best = finite_top(logits[first]);
-    struct candidate cut = {.value = -INFINITY, .id = INT32_MAX};
+    float best = finite_top(first->value);
+    struct kl_logit cut = {.value = -INFINITY, .id = INT32_MAX};
     if (s->top_k > 0 && s->top_k < sampler->n_vocab)
-        cut = top_k_cut(sampler, logits, s->top_k);
-    size_t n;
-    double total = gather(sampler, logits, best, s->temperature, cut, &n);
+        cut = top_k_cut(sampler, choice, s->top_k);
+    double total = gather(choice, best, s->temperature, cut);
     if (s->top_p < 1.0f)
-        n = keep_top_p(sampler, n, total, (double)s->top_p);
-    return draw(sampler->candidates, n, s->min_p, random);
+        keep_top_p(sampler, choice, total, (double)s->top_p);
+    return draw(choice->found, choice->n, s->min_p, random);
 }

@@ -1,9 +1,10 @@
 /*
  * Logits to the next token.
  *
- * Deterministic: the same logits, history and seed give the same token. The vocabulary is never
- * sorted: what top-k and top-p keep is found by partial selection, and the draw goes through it in
- * the order of the ids. Nothing is allocated after _open.
+ * Deterministic: the same logits, history and seed give the same token. Only the logits that can
+ * matter are asked for, and never all of them when the choice is limited (greedy, top-k). The
+ * vocabulary is never sorted: what top-k and top-p keep is found by partial selection, and the draw
+ * goes through it in the order of the ids. Nothing is allocated after _open.
  *
  * Numbers that are not: a NaN counts as minus infinity, plus infinity as the largest float. A token
  * at minus infinity is never chosen.
@@ -35,11 +36,15 @@ void kl_sampler_close(struct kl_sampler *sampler);
 /* KL_ERR_INVALID with a text that names the field. */
 enum kl_status kl_sampling_check(const struct kl_sampling *sampling, struct kl_error *err);
 
-/* Chooses the next token; -1 when no logit is above minus infinity. logits [n_vocab] are changed
- * where the repetition penalty says so. history: prompt and answer so far, ids below n_vocab.
- * random is only used (once) when temperature is not 0. */
+/* Says which logits this sampling can use: sets all of choice but found. history: prompt and answer
+ * so far, ids below n_vocab. seen: [n_vocab / 64 + 1], to be kept until the token is chosen. */
+void kl_sampler_wants(const struct kl_sampling *sampling, const int32_t *history, size_t n_history,
+                      size_t n_vocab, uint64_t *seen, struct kl_choice *choice);
+
+/* Chooses the next token; -1 when no logit is above minus infinity. choice: as kl_sampler_wants set
+ * it and the forward pass filled it; what it found is used up. random is only used (once) when
+ * temperature is not 0. */
 int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *sampling,
-                          float *logits, const int32_t *history, size_t n_history,
-                          struct kl_random *random);
+                          struct kl_choice *choice, struct kl_random *random);
 
 #endif

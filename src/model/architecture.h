@@ -23,9 +23,10 @@ struct kl_model {
     bool plain_attention;
     struct kl_config config;
     struct kl_weights weights;
-    size_t n_threads;                       /* that read and check the weights */
-    const struct kl_gguf_tensor *embedding; /* [n_vocab, n_embd], read a row at a time */
-    const float *output_norm;               /* [n_embd] */
+    size_t n_threads;                            /* that read and check the weights */
+    const struct kl_gguf_tensor *embedding;      /* [n_vocab, n_embd], read a row at a time */
+    const struct kl_mapped_file *embedding_file; /* it lies in; NULL: in memory */
+    const float *output_norm;                    /* [n_embd] */
     /* [n_vocab, n_embd]; the embedding's where it is tied. Q8_0 is packed in two halves: output is
      * KL_Q8_HIGH and output_low KL_Q8_LOW; otherwise output_low is empty. */
     struct kl_matrix output, output_low;

@@ -451,9 +451,9 @@ enum { TABLE_ROWS = 32, TABLE_BYTES = 64 << 10 };
 static void give_table_back(struct kl_forward *f)
 {
     const struct kl_model *model = f->model;
-    const struct kl_mapped_file *file = kl_gguf_file(model->weights.gguf);
+    const struct kl_mapped_file *file = model->embedding_file;
     f->n_looked_up += f->n_rows;
-    if (f->n_looked_up < TABLE_ROWS)
+    if (f->n_looked_up < TABLE_ROWS || file == NULL)
         return;
     f->n_looked_up = 0;
     kl_mapped_file_dont_need(file, (size_t)(model->embedding->data - file->data),

@@ -40,6 +40,7 @@ static enum kl_status declare(struct kl_model *m, const struct kl_gguf *gguf, st
 {
     const struct kl_config *c = &m->config;
     struct kl_weights *w = &m->weights;
+    m->embedding_file = kl_gguf_file(gguf);
     enum kl_status status =
         kl_weights_table(w, c->n_vocab, c->n_embd, &m->embedding, "token_embd.weight", err);
     for (size_t i = 0; i < c->n_layers && status == KL_OK; i++)

@@ -16,14 +16,26 @@
 static const struct kl_sampling plain = {
     .temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 1.0f};
 
+/* All logits as a choice that the model filled; the caller frees found. */
+static struct kl_choice fill(struct kl_sampling s, const float *logits, size_t n,
+                             const int32_t *history, size_t n_history, uint64_t *seen)
+{
+    struct kl_choice c = {0};
+    kl_sampler_wants(&s, history, n_history, n, seen, &c);
+    c.found = malloc(n * sizeof *c.found);
+    assert_non_null(c.found);
+    for (size_t i = 0; i < n; i++)
+        c.found[i] = (struct kl_logit){.value = logits[i], .id = (int32_t)i};
+    c.n = n;
+    return c;
+}
+
 static int32_t choose(struct kl_sampler *sampler, struct kl_sampling s, const float *logits,
                       size_t n, struct kl_random *random)
 {
-    float *copy = malloc(n * sizeof *copy);
-    assert_non_null(copy);
-    memcpy(copy, logits, n * sizeof *copy);
-    int32_t id = kl_sampler_choose(sampler, &s, copy, NULL, 0, random);
-    free(copy);
+    struct kl_choice c = fill(s, logits, n, NULL, 0, NULL);
+    int32_t id = kl_sampler_choose(sampler, &s, &c, random);
+    free(c.found);
     return id;
 }
 
@@ -115,20 +127,23 @@ static void test_penalty_counts_each_token_once(void **state)
     logits[130] = 5;
     logits[131] = -4;
     const int32_t history[] = {3, 131, 3, 3, 7, 131};
-    for (int round = 0; round < 2; round++) { /* nothing is left over from the first */
-        float copy[200];
-        memcpy(copy, logits, sizeof copy);
-        assert_int_equal(kl_sampler_choose(sampler, &s, copy, history, 6, NULL), 130);
-        assert_true(copy[3] == 4.0f);
-        assert_true(copy[131] == -8.0f);
-        assert_true(copy[7] == 0.0f);
-        assert_true(copy[130] == 5.0f);
-    }
+    uint64_t seen[200 / 64 + 1];
+    memset(seen, 0xFF, sizeof seen); /* nothing of another request is left over */
+    struct kl_choice c = fill(s, logits, 200, history, 6, seen);
+    assert_int_equal(c.top_k, 1);
+    assert_int_equal(kl_sampler_choose(sampler, &s, &c, NULL), 130);
+    assert_true(c.found[3].value == 4.0f);
+    assert_true(c.found[131].value == -8.0f);
+    assert_true(c.found[7].value == 0.0f);
+    assert_true(c.found[130].value == 5.0f);
+    free(c.found);
     s.repetition_penalty = 0.5f; /* below 1: repeats are wanted */
-    float copy[200];
-    memcpy(copy, logits, sizeof copy);
-    assert_int_equal(kl_sampler_choose(sampler, &s, copy, history, 6, NULL), 3);
-    assert_true(copy[3] == 16.0f);
+    c = fill(s, logits, 200, history, 6, seen);
+    assert_int_equal(c.top_k, 0); /* they may come from anywhere */
+    assert_true(c.reach == INFINITY);
+    assert_int_equal(kl_sampler_choose(sampler, &s, &c, NULL), 3);
+    assert_true(c.found[3].value == 16.0f);
+    free(c.found);
     kl_sampler_close(sampler);
 }
 

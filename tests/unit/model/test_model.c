@@ -122,8 +122,9 @@ static float *logits_of(const struct kl_model *model, size_t threads, size_t chu
             /* the others stand between ours, one token each, and want logits of their own now
              * and then */
             for (size_t o = 1; o <= n_others && n < MAX_ROWS - chunk; o++)
-                rows[n++] = (struct kl_row){s[o], token_of(o, i, n_vocab), NULL};
-            rows[n++] = (struct kl_row){s[0], token_of(0, i, n_vocab), logits + i * n_vocab};
+                rows[n++] = (struct kl_row){.sequence = s[o], .token = token_of(o, i, n_vocab)};
+            rows[n++] = (struct kl_row){
+                .sequence = s[0], .token = token_of(0, i, n_vocab), .logits = logits + i * n_vocab};
         }
         struct kl_error err = {0};
         assert_int_equal(kl_forward_run(forward, rows, n, NULL, NULL, &err), KL_OK);
@@ -186,7 +187,9 @@ static void test_giving_up_changes_nothing(void **state)
     struct kl_error err = {0};
     for (size_t at = 0; at < N_TOKENS; at += 25) {
         for (size_t i = 0; i < 25; i++)
-            rows[i] = (struct kl_row){s, token_of(0, at + i, n_vocab), i == 24 ? found : NULL};
+            rows[i] = (struct kl_row){.sequence = s,
+                                      .token = token_of(0, at + i, n_vocab),
+                                      .logits = i == 24 ? found : NULL};
         for (int steps = 0; steps < 20; steps += 3) {
             struct countdown countdown = {steps};
             assert_int_equal(kl_forward_run(forward, rows, 25, stop_after, &countdown, &err),
@@ -222,7 +225,7 @@ static void test_pages_come_and_go(void **state)
     struct kl_forward *forward = open_forward(model, 1);
     struct kl_row rows[40];
     for (size_t i = 0; i < 40; i++)
-        rows[i] = (struct kl_row){b, (int32_t)i, NULL};
+        rows[i] = (struct kl_row){.sequence = b, .token = (int32_t)i};
     assert_int_equal(kl_forward_run(forward, rows, 40, NULL, NULL, &err), KL_OK);
     assert_int_equal(kl_sequence_length(b), 40);
     kl_sequence_truncate(b, 32);
