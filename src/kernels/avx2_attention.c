@@ -167,8 +167,8 @@ INLINE void clear_vector(float *x, size_t n)
         _mm256_storeu_ps(x + i, _mm256_setzero_ps());
 }
 
-INLINE void tile(const float *a, size_t a_stride, const float *b, size_t b_stride, size_t n_t,
-                 float *c, size_t c_stride, const int n_x, const int n_v)
+INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t b_stride,
+                         size_t n_t, float *c, size_t c_stride, const int n_x, const int n_v)
 {
     __m256 sum[TILE_QUERIES][TILE_VECTORS];
     for (int x = 0; x < n_x; x++)
@@ -190,14 +190,14 @@ INLINE void tile(const float *a, size_t a_stride, const float *b, size_t b_strid
             _mm256_storeu_ps(c + (size_t)x * c_stride + 8 * i, sum[x][i]);
 }
 
-INLINE void tiles(const float *a, size_t a_stride, const float *b, size_t width, size_t n_t,
-                  float *c, size_t c_stride, const int n_x)
+INLINE void product_tiles(const float *a, size_t a_stride, const float *b, size_t width, size_t n_t,
+                          float *c, size_t c_stride, const int n_x)
 {
     size_t i = 0;
     for (; i + 8 * TILE_VECTORS <= width; i += 8 * TILE_VECTORS)
-        tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, TILE_VECTORS);
+        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, TILE_VECTORS);
     for (; i < width; i += 8)
-        tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, 1);
+        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, 1);
 }
 
 /* c[x, i] += sum over t of a[x, t] * b[t, i] for n <= TILE_QUERIES queries; b: [n_t, width] */
@@ -205,11 +205,11 @@ static void multiply(const float *a, size_t a_stride, size_t n, const float *b, 
                      size_t n_t, float *c, size_t c_stride)
 {
     if (n == 3)
-        tiles(a, a_stride, b, width, n_t, c, c_stride, 3);
+        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 3);
     else if (n == 2)
-        tiles(a, a_stride, b, width, n_t, c, c_stride, 2);
+        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 2);
     else
-        tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
+        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
 }
 
 static size_t at_most(size_t n, size_t limit)
@@ -342,7 +342,7 @@ INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, f
 INLINE void attend_online(const struct kl_attend_rows *a, const enum kl_kv_type type)
 {
     size_t n_queries = a->n_rows * a->n_heads, longest = a->n_positions + a->n_rows - 1;
-    float *k = a->scratch, *v = k + a->dim * TOKENS, *p = v + a->dim * TOKENS;
+    float *tile = a->scratch, *p = tile + a->dim * TOKENS;
     float *maximum = p + n_queries * TOKENS, *denominator = maximum + n_queries;
     for (size_t x = 0; x < n_queries; x++) {
         maximum[x] = -INFINITY;
@@ -351,13 +351,13 @@ INLINE void attend_online(const struct kl_attend_rows *a, const enum kl_kv_type 
     }
     for (size_t at = 0; at < longest; at += TOKENS) {
         size_t first = first_query(a, at);
-        read_keys(a, type, at / TOKENS, k);
-        add_scores(a, first, k, p, TOKENS);
+        read_keys(a, type, at / TOKENS, tile);
+        add_scores(a, first, tile, p, TOKENS);
         for (size_t x = first; x < n_queries; x++)
             weigh_page(a, p + x * TOKENS, valid_in_page(a, x, at), at == 0, &maximum[x],
                        &denominator[x], a->out + x * a->dim);
-        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), v);
-        add_values(a, first, at, p, TOKENS, v);
+        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), tile);
+        add_values(a, first, at, p, TOKENS, tile);
     }
     for (size_t x = 0; x < n_queries; x++)
         finish(a, type, denominator[x], a->out + x * a->dim);
@@ -366,10 +366,10 @@ INLINE void attend_online(const struct kl_attend_rows *a, const enum kl_kv_type 
 INLINE void attend_plainly(const struct kl_attend_rows *a, const enum kl_kv_type type)
 {
     size_t n_queries = a->n_rows * a->n_heads, longest = a->n_positions + a->n_rows - 1;
-    float *page = a->scratch, *denominator = page + a->dim * TOKENS;
+    float *tile = a->scratch, *denominator = tile + a->dim * TOKENS;
     for (size_t at = 0; at < longest; at += TOKENS) {
-        read_keys(a, type, at / TOKENS, page);
-        add_scores(a, first_query(a, at), page, a->scores + at, a->score_stride);
+        read_keys(a, type, at / TOKENS, tile);
+        add_scores(a, first_query(a, at), tile, a->scores + at, a->score_stride);
     }
     for (size_t x = 0; x < n_queries; x++) {
         denominator[x] =
@@ -377,8 +377,8 @@ INLINE void attend_plainly(const struct kl_attend_rows *a, const enum kl_kv_type
         clear_vector(a->out + x * a->dim, a->dim);
     }
     for (size_t at = 0; at < longest; at += TOKENS) {
-        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), page);
-        add_values(a, first_query(a, at), at, a->scores + at, a->score_stride, page);
+        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), tile);
+        add_values(a, first_query(a, at), at, a->scores + at, a->score_stride, tile);
     }
     for (size_t x = 0; x < n_queries; x++)
         finish(a, type, denominator[x], a->out + x * a->dim);

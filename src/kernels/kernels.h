@@ -128,9 +128,10 @@ struct kl_kernels {
 /* Rows that attend() takes at most: a page is read and widened once for all of them. */
 #define KL_ATTEND_ROWS 8
 
-/* One page of K and one of V in f32; for each query a page of weights, a maximum and a sum. */
+/* The keys of a page in f32, and then its values; for each query a page of weights, a maximum and a
+ * sum. */
 #define KL_ATTEND_SCRATCH(dim, n_queries)                                                          \
-    (((size_t)(dim)*KL_KV_PAGE_TOKENS * 2 + (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + 2)) *       \
+    (((size_t)(dim)*KL_KV_PAGE_TOKENS + (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + 2)) *           \
      sizeof(float))
 
 /* Kernels for more than one token unpack panels of KL_PANEL_GROUPS groups, KL_PANEL_BLOCKS blocks

@@ -133,16 +133,14 @@ static void finish(const struct kl_attend_rows *a, enum kl_kv_type type, float d
 static void attend_online(const struct kl_attend_rows *a, enum kl_kv_type type, const float *q,
                           size_t n_positions, float *out)
 {
-    float *k = a->scratch, *v = k + a->dim * TOKENS;
-    float maximum = -INFINITY, denominator = 0.0f;
+    float *tile = a->scratch, maximum = -INFINITY, denominator = 0.0f;
     for (size_t d = 0; d < a->dim; d++)
         out[d] = 0.0f;
     for (size_t at = 0; at < n_positions; at += TOKENS) {
         size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
         float p[TOKENS], new_maximum = maximum;
-        read_keys(a, type, at / TOKENS, k);
-        read_values(a, type, at / TOKENS, valid, v);
-        scores_of_page(a, q, k, valid, p);
+        read_keys(a, type, at / TOKENS, tile);
+        scores_of_page(a, q, tile, valid, p);
         for (size_t j = 0; j < valid; j++)
             new_maximum = p[j] > new_maximum ? p[j] : new_maximum;
         for (size_t j = 0; j < TOKENS; j++)
@@ -155,7 +153,8 @@ static void attend_online(const struct kl_attend_rows *a, enum kl_kv_type type, 
         maximum = new_maximum;
         for (size_t d = 0; d < a->dim; d++)
             out[d] *= correction;
-        add_values(p, v, a->dim, valid, out);
+        read_values(a, type, at / TOKENS, valid, tile);
+        add_values(p, tile, a->dim, valid, out);
     }
     finish(a, type, denominator, out);
 }
@@ -163,12 +162,11 @@ static void attend_online(const struct kl_attend_rows *a, enum kl_kv_type type, 
 static void attend_plainly(const struct kl_attend_rows *a, enum kl_kv_type type, const float *q,
                            size_t n_positions, float *s, float *out)
 {
-    float *k = a->scratch, *v = k + a->dim * TOKENS;
-    float maximum = -INFINITY, lanes[8] = {0};
+    float *tile = a->scratch, maximum = -INFINITY, lanes[8] = {0};
     for (size_t at = 0; at < n_positions; at += TOKENS) {
         size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
-        read_keys(a, type, at / TOKENS, k);
-        scores_of_page(a, q, k, valid, s + at);
+        read_keys(a, type, at / TOKENS, tile);
+        scores_of_page(a, q, tile, valid, s + at);
     }
     for (size_t j = 0; j < n_positions; j++)
         maximum = s[j] > maximum ? s[j] : maximum;
@@ -180,8 +178,8 @@ static void attend_plainly(const struct kl_attend_rows *a, enum kl_kv_type type,
         out[d] = 0.0f;
     for (size_t at = 0; at < n_positions; at += TOKENS) {
         size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
-        read_values(a, type, at / TOKENS, valid, v);
-        add_values(s + at, v, a->dim, valid, out);
+        read_values(a, type, at / TOKENS, valid, tile);
+        add_values(s + at, tile, a->dim, valid, out);
     }
     finish(a, type, sum_lanes(lanes), out);
 }

@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,14 +61,18 @@ static int close_file(void **state)
     return 0;
 }
 
-static struct kl_model *open_model(const struct kl_kernels *kernels, const char *dir)
+static struct kl_model *open_with(const struct kl_model_options *options)
 {
     struct kl_model *model = NULL;
     struct kl_error err = {0};
-    const struct kl_model_options options = {.kernels = kernels, .packed_dir = dir};
-    if (kl_model_open(gguf, &options, &model, &err) != KL_OK)
+    if (kl_model_open(gguf, options, &model, &err) != KL_OK)
         fail_msg("%s", err.text);
     return model;
+}
+
+static struct kl_model *open_model(const struct kl_kernels *kernels, const char *dir)
+{
+    return open_with(&(struct kl_model_options){.kernels = kernels, .packed_dir = dir});
 }
 
 static struct kl_sequence *new_sequence(struct kl_kv_cache *cache, size_t reserve)
@@ -137,20 +142,23 @@ static float *logits_of(const struct kl_model *model, size_t threads, size_t chu
     return logits;
 }
 
-static void test_bits_do_not_depend_on_how(void **state)
+/* Compares the bits of every tier, in every way, and returns them. */
+static float *check_bits(enum kl_kv_type kv_type, bool plain_attention)
 {
-    (void)state;
-    static const size_t ways[][3] = {{1, 75, 0}, {1, 1, 0},  {2, 1, 0},  {3, 1, 3}, {2, 7, 0},
-                                     {3, 75, 0}, {2, 32, 1}, {2, 33, 3}, {1, 5, 3}, {2, 75, 0}};
+    /* threads, tokens at a time, other sequences; the scalar tier is slow and takes three */
+    static const size_t ways[][3] = {{1, 75, 0}, {1, 1, 0},  {2, 33, 3}, {3, 1, 3}, {2, 7, 0},
+                                     {3, 75, 0}, {2, 32, 1}, {2, 1, 0},  {1, 5, 3}, {2, 75, 0}};
+    const size_t n_ways = sizeof ways / sizeof ways[0];
     float *expected = NULL;
     for (size_t tier = 0; kl_kernels_at(tier) != NULL; tier++) {
-        const struct kl_kernels *kernels = NULL;
+        struct kl_model_options options = {
+            .kv_type = kv_type, .plain_attention = plain_attention, .packed_dir = packed_dir};
         struct kl_error err = {0};
-        if (kl_kernels_select(kl_kernels_at(tier)->name, &kernels, &err) != KL_OK)
+        if (kl_kernels_select(kl_kernels_at(tier)->name, &options.kernels, &err) != KL_OK)
             continue; /* not on this CPU */
-        struct kl_model *model = open_model(kernels, packed_dir);
+        struct kl_model *model = open_with(&options);
         size_t bytes = N_TOKENS * kl_model_config(model)->n_vocab * sizeof(float);
-        for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        for (size_t i = 0; i < (tier == 0 ? 3 : n_ways); i++) {
             float *found = logits_of(model, ways[i][0], ways[i][1], ways[i][2]);
             if (expected == NULL)
                 expected = found; /* and every tier gives the bits of the scalar one */
@@ -160,7 +168,70 @@ static void test_bits_do_not_depend_on_how(void **state)
         }
         kl_model_close(model);
     }
-    free(expected);
+    return expected;
+}
+
+static void test_bits_do_not_depend_on_how(void **state)
+{
+    (void)state;
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    size_t count = N_TOKENS * kl_model_config(model)->n_vocab;
+    kl_model_close(model);
+    float *all[4];
+    for (unsigned i = 0; i < 4; i++) {
+        all[i] = check_bits(i % 2 == 0 ? KL_KV_F16 : KL_KV_INT8, i / 2 == 1);
+        /* each its own bits, and nearly the same numbers */
+        double difference = 0, size = 0;
+        for (size_t j = 0; j < count; j++) {
+            difference += fabs((double)all[i][j] - (double)all[0][j]);
+            size += fabs((double)all[0][j]);
+        }
+        assert_true(i == 0 || difference > 0);
+        if (difference >= 0.05 * size)
+            fail_msg("kind %u: %g of %g", i, difference, size);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        free(all[i]);
+}
+
+/* The tiny model: 3 layers, 2 KV heads of 32, keys and values. */
+static void test_bytes_per_token(void **state)
+{
+    (void)state;
+    struct kl_model_options options = {.kernels = kl_kernels_at(0), .packed_dir = packed_dir};
+    struct kl_model *model = open_with(&options);
+    assert_int_equal(kl_kv_bytes_per_token(model), 3 * 2 * 2 * 32 * 2);
+    kl_model_close(model);
+    options.kv_type = KL_KV_INT8;
+    model = open_with(&options);
+    assert_int_equal(kl_kv_bytes_per_token(model), 3 * 2 * 2 * (32 + 2));
+    kl_model_close(model);
+}
+
+/* Past what the model was made for there are no angles and no room for scores. */
+static void test_no_position_past_the_context(void **state)
+{
+    (void)state;
+    struct kl_model_options options = {.kv_type = KL_KV_INT8, .packed_dir = packed_dir};
+    assert_int_equal(kl_kernels_select("auto", &options.kernels, NULL), KL_OK);
+    struct kl_model *model = open_with(&options);
+    size_t n_ctx = kl_model_config(model)->n_ctx_train;
+    struct kl_kv_cache *cache = open_cache(model, n_ctx + MAX_ROWS);
+    struct kl_forward *forward = open_forward(model, 2);
+    struct kl_sequence *s = new_sequence(cache, n_ctx + 1);
+    struct kl_row rows[MAX_ROWS];
+    struct kl_error err = {0};
+    for (size_t i = 0; i < MAX_ROWS; i++)
+        rows[i] = (struct kl_row){.sequence = s, .token = (int32_t)i};
+    while (kl_sequence_length(s) < n_ctx)
+        assert_int_equal(kl_forward_run(forward, rows, MAX_ROWS, NULL, NULL, &err), KL_OK);
+    assert_int_equal(kl_forward_run(forward, rows, 1, NULL, NULL, &err), KL_ERR_LIMIT);
+    assert_non_null(strstr(err.text, "4096"));
+    assert_int_equal(kl_sequence_length(s), n_ctx);
+    kl_sequence_free(s);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    kl_model_close(model);
 }
 
 struct countdown {
@@ -250,7 +321,7 @@ static void test_token_out_of_range(void **state)
     int32_t n_vocab = (int32_t)kl_model_config(model)->n_vocab;
     const int32_t bad[] = {-1, n_vocab, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < 4; i++) {
-        struct kl_row row = {s, bad[i], NULL};
+        struct kl_row row = {.sequence = s, .token = bad[i]};
         struct kl_error err = {0};
         assert_int_equal(kl_forward_run(forward, &row, 1, NULL, NULL, &err), KL_ERR_INVALID);
         assert_int_equal(kl_sequence_length(s), 0);
@@ -412,6 +483,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits_do_not_depend_on_how),
+        cmocka_unit_test(test_bytes_per_token),
+        cmocka_unit_test(test_no_position_past_the_context),
         cmocka_unit_test(test_giving_up_changes_nothing),
         cmocka_unit_test(test_pages_come_and_go),
         cmocka_unit_test(test_token_out_of_range),
