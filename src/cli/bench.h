@@ -34,7 +34,7 @@ enum kl_bench_part {
 struct kl_bench_options {
     struct kl_load_options load;
     struct kl_size_list prompts, batches;
-    size_t generate, repeat, chunk;
+    size_t generate, depth, repeat, chunk;
     const char *only, *report;
     unsigned parts; /* of enum kl_bench_part, from `only` */
     bool quick, json;

@@ -179,6 +179,7 @@ enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
     string(j, "cpu_features", b->machine.features);
     number(j, "threads", (double)b->loaded->n_threads);
     number(j, "repeat", (double)b->options->repeat);
+    number(j, "depth", (double)b->options->depth);
     number(j, "chunk", (double)b->options->chunk);
     string(j, "command", b->command);
     string(j, "date", b->date);

@@ -112,10 +112,11 @@ static enum kl_status decode(struct run *r, size_t n_sequences, size_t n_steps,
 struct shape {
     bool decode;
     size_t n_sequences;
+    size_t depth;  /* tokens that the one sequence has before */
     size_t length; /* tokens of each sequence: those of the prompt, or steps */
 };
 
-/* From empty contexts. */
+/* From fresh sequences. */
 static enum kl_status run_once(struct run *r, const struct shape *s, double *seconds,
                                struct kl_error *err)
 {
@@ -124,8 +125,10 @@ static enum kl_status run_once(struct run *r, const struct shape *s, double *sec
     while (n < s->n_sequences && status == KL_OK) {
         status = kl_sequence_new(r->cache, &r->sequences[n], err);
         if (status == KL_OK)
-            status = kl_sequence_reserve(r->sequences[n++], s->length, err);
+            status = kl_sequence_reserve(r->sequences[n++], s->depth + s->length, err);
     }
+    if (s->depth > 0 && status == KL_OK)
+        status = prefill(r, s->depth, err);
     uint64_t start = kl_now_ns();
     if (status == KL_OK)
         status = s->decode ? decode(r, n, s->length, err) : prefill(r, s->length, err);
@@ -259,7 +262,8 @@ static enum kl_status measure_all(struct run *r, size_t batch_steps, show_fn *sh
             show(r->b, &r->b->results[r->b->n_results - 1]);
     }
     if (decodes && status == KL_OK) {
-        const struct shape s = {.decode = true, .n_sequences = 1, .length = o->generate};
+        const struct shape s = {
+            .decode = true, .n_sequences = 1, .depth = o->depth, .length = o->generate};
         status = measure(r, "decode", s.length, &s, err);
         if (status == KL_OK)
             show(r->b, &r->b->results[r->b->n_results - 1]);
@@ -277,7 +281,7 @@ static enum kl_status measure_all(struct run *r, size_t batch_steps, show_fn *sh
 enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct kl_error *err)
 {
     const struct kl_bench_options *o = b->options;
-    size_t longest = o->generate;
+    size_t longest = o->depth + o->generate;
     if ((o->parts & KL_BENCH_PREFILL) != 0)
         longest = largest(&o->prompts, longest);
     if (longest > b->loaded->ctx_size)

@@ -114,6 +114,29 @@ def test_wrong_usage(bench, args, said):
     assert done.returncode == 2 and said in done.stderr.decode()
 
 
+@pytest.mark.parametrize("kind", (("f16", "on"), ("int8", "on"), ("f16", "off")))
+def test_decoding_in_a_long_context(bench, kind):
+    kv_type, flash = kind
+    done = bench("--only", "decode", "--depth", "70", "--generate", "3", "--repeat", "1", "--json",
+                 "--kv-type", kv_type, "--flash-attn", flash)  # fmt: skip
+    report = json.loads(done.stdout)
+    assert report["depth"] == 70
+    assert [(r["test"], r["n"], r["step_seconds"]["n"]) for r in report["results"]] == [
+        ("decode", 3, 3)
+    ]
+    too_long = bench("--only", "decode", "--depth", "4090", "--generate", "7", check=False)
+    assert too_long.returncode == 2 and b"4097 tokens do not fit" in too_long.stderr
+
+
+@pytest.mark.parametrize(
+    "option, value, said",
+    [("--kv-type", "q4", "f16 or int8, found 'q4'"), ("--flash-attn", "1", "on or off, found '1'")],
+)
+def test_kinds_of_attention_there_are(bench, option, value, said):
+    done = bench(option, value, check=False)
+    assert done.returncode == 2 and f"{option}: expected {said}" in done.stderr.decode()
+
+
 class Page(HTMLParser):
     """Which tags a page has, what it would load, and its text."""
 
