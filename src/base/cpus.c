@@ -148,10 +148,3 @@ const char *kl_cpus_text(const struct kl_cpus *cpus, char *out, size_t size)
         snprintf(out + at, size - at, ", CPU time for %zu", cpus->quota);
     return out;
 }
-
-size_t kl_usable_cpus(void)
-{
-    struct kl_cpus cpus;
-    kl_cpus_read("", NULL, &cpus);
-    return cpus.threads;
-}

@@ -24,7 +24,4 @@ void kl_cpus_read(const char *root, const cpu_set_t *allowed, struct kl_cpus *cp
 /* In words, for the log: "4 of 8 CPUs, the fast ones; ...". */
 const char *kl_cpus_text(const struct kl_cpus *cpus, char *out, size_t size);
 
-/* threads of this computer. */
-size_t kl_usable_cpus(void);
-
 #endif

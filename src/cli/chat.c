@@ -287,7 +287,8 @@ static int chat(const struct chat_options *o, const char *prompt, struct kl_erro
                                               .parallel = 1,
                                               .queue_size = 1,
                                               .prefill_chunk = KL_PREFILL_CHUNK,
-                                              .n_threads = c->loaded.n_threads,
+                                              .n_threads = c->loaded.threads.decode,
+                                              .n_threads_prefill = c->loaded.threads.prefill,
                                               .plan = &c->loaded.plan};
     enum kl_status status =
         kl_engine_open(c->loaded.model, c->loaded.tokenizer, &options, &c->engine, err);
@@ -384,6 +385,7 @@ int kl_run_chat(int argc, char **argv)
         return code;
     set_locale();
     o.load.pull = !o.offline;
+    o.load.measure_threads = true;
     o.sampling.top_k = (uint32_t)o.top_k;
     struct kl_buffer prompt;
     bool conversation;

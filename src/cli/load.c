@@ -171,6 +171,24 @@ void kl_load_log_plan(const struct kl_plan *plan, bool failed)
                    (double)room / 1e6);
 }
 
+static void see_measuring(void *options, size_t done, size_t total)
+{
+    tell(options, KL_LOADING_MEASURING, done, total);
+}
+
+static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_options *o,
+                                     const struct kl_cpus *cpus, struct kl_error *err)
+{
+    const struct kl_threads_options options = {.decode = o->threads,
+                                               .prefill = o->threads_prefill,
+                                               .measure = o->measure_threads,
+                                               .see = see_measuring,
+                                               .context = (void *)(uintptr_t)o};
+    enum kl_status status = kl_threads_choose(l->model, cpus, &options, &l->threads, err);
+    l->n_threads = l->threads.decode > l->threads.prefill ? l->threads.decode : l->threads.prefill;
+    return status;
+}
+
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
                                  struct kl_error *err)
 {
@@ -178,11 +196,12 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     enum kl_status status = kl_kernels_select(o->cpu, &kernels, err);
     if (status != KL_OK)
         return status;
-    kl_info("kernels: %s (this CPU has %s), %zu threads", kernels->name, kl_cpu_features(),
-            l->n_threads);
+    kl_info("kernels: %s (this CPU has %s)", kernels->name, kl_cpu_features());
 
     uint64_t start = kl_now_ns();
     struct kl_resident before = kl_memory_resident();
+    struct kl_cpus cpus;
+    kl_cpus_read("", NULL, &cpus);
     char directory[PATH_MAX];
     struct shown_stages shown = {.options = o};
     bool cache = kl_cache_path("packed", directory, sizeof directory, err) == KL_OK;
@@ -190,7 +209,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
         kl_warning("%s; the weights are prepared in memory at each start", err->text);
     struct kl_model_options options = {.kernels = kernels,
                                        .packed_dir = cache ? directory : NULL,
-                                       .n_threads = l->n_threads,
+                                       .n_threads = o->threads != 0 ? o->threads : cpus.threads,
                                        .progress = show_stage,
                                        .progress_context = &shown};
     status = read_attention(o, &options, err);
@@ -217,7 +236,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
                                            : "prepared in memory",
             config->architecture, config->n_layers, config->n_embd,
             kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, size, sizeof size));
-    return KL_OK;
+    return choose_threads(l, o, &cpus, err);
 }
 
 static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_options *o,
@@ -245,9 +264,7 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
 enum kl_status kl_load(struct kl_loaded *loaded, const struct kl_load_options *options,
                        enum kl_load_depth depth, struct kl_error *err)
 {
-    *loaded = (struct kl_loaded){.n_threads = options->threads, .ctx_size = options->ctx_size};
-    if (loaded->n_threads == 0)
-        loaded->n_threads = kl_usable_cpus();
+    *loaded = (struct kl_loaded){.ctx_size = options->ctx_size};
     enum kl_status status = find_model(&loaded->location, options, err);
     if (status != KL_OK)
         return status;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cli/catalogue.h"
 #include "cli/options.h"
+#include "cli/threads.h"
 #include "format/gguf.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
@@ -30,7 +31,8 @@ struct kl_load_options {
     const char *model;                       /* NULL: $KINGLET_MODEL, else the default */
     const char *cpu;
     const char *kv_type, *flash_attn; /* NULL: the default */
-    size_t threads;                   /* 0: every usable CPU */
+    size_t threads, threads_prefill;  /* 0: as remembered, or all that may be used */
+    bool measure_threads;             /* where nothing is remembered */
     size_t ctx_size;
     uint64_t memory; /* a hard budget in bytes; 0: none */
     bool pull;       /* get the model if it is not here */
@@ -60,8 +62,17 @@ struct kl_load_options {
          't',                                                                                      \
          KL_OPTION_SIZE,                                                                           \
          "N",                                                                                      \
-         "how many threads compute; if not given, one for every usable CPU",                       \
+         "how many threads compute; if not given, what serve and chat measure at their first "     \
+         "start, or one for every fast CPU that may be used",                                      \
          &(o).threads,                                                                             \
+         1,                                                                                        \
+         KL_POOL_MAX_THREADS},                                                                     \
+        {"threads-prefill",                                                                        \
+         0,                                                                                        \
+         KL_OPTION_SIZE,                                                                           \
+         "N",                                                                                      \
+         "the same for prompts; if not given, as many",                                            \
+         &(o).threads_prefill,                                                                     \
          1,                                                                                        \
          KL_POOL_MAX_THREADS},                                                                     \
         {"ctx-size",    'c', KL_OPTION_SIZE, "N", "longest conversation, in tokens",               \
@@ -99,9 +110,10 @@ struct kl_loaded {
     struct kl_gguf *gguf;
     struct kl_tokenizer *tokenizer;
     const struct kl_chat_template *chat_template;
-    struct kl_model *model; /* NULL with KL_LOAD_TOKENIZER */
-    size_t n_threads;
-    size_t ctx_size; /* as asked for, but not more than the model was made for */
+    struct kl_model *model;    /* NULL with KL_LOAD_TOKENIZER */
+    size_t n_threads;          /* the larger one of the next two */
+    struct kl_threads threads; /* not with KL_LOAD_TOKENIZER */
+    size_t ctx_size;           /* as asked for, but not more than the model was made for */
     struct kl_load_times times;
     struct kl_plan plan; /* what is held now, and the budget; not with KL_LOAD_TOKENIZER */
 };

@@ -115,7 +115,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .parallel = o->parallel,
                                                      .queue_size = o->queue,
                                                      .prefill_chunk = KL_PREFILL_CHUNK,
-                                                     .n_threads = l->loaded.n_threads,
+                                                     .n_threads = l->loaded.threads.decode,
+                                                     .n_threads_prefill = l->loaded.threads.prefill,
                                                      .plan = &l->loaded.plan};
     kl_plan_add(&l->loaded.plan, "answers that are not read yet",
                 o->parallel * KL_SERVER_OUTPUT_BYTES, "--parallel");
@@ -258,6 +259,7 @@ int kl_run_serve(int argc, char **argv)
     if (!kl_command_line_read(&line, argc, argv, "info", &n, &code))
         return code;
     o.load.pull = !o.offline;
+    o.load.measure_threads = true;
     struct api_keys keys;
     if (read_keys(o.api_key_file, &keys, &err) == KL_OK)
         code = serve(&o, &keys, &err);

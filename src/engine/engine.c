@@ -419,7 +419,12 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
 {
     const struct kl_engine_options *o = &engine->options;
     size_t max_rows = o->parallel + o->prefill_chunk;
-    enum kl_status status = kl_forward_open(model, max_rows, o->n_threads, &engine->forward, err);
+    const struct kl_threads threads = {
+        o->n_threads, o->n_threads_prefill != 0 ? o->n_threads_prefill : o->n_threads};
+    size_t n_threads = threads.decode > threads.prefill ? threads.decode : threads.prefill;
+    enum kl_status status = kl_forward_open(model, max_rows, n_threads, &engine->forward, err);
+    if (status == KL_OK)
+        kl_forward_set_threads(engine->forward, threads);
     if (status == KL_OK)
         status = kl_sampler_open(engine->n_vocab, &engine->sampler, err);
     if (status != KL_OK)
@@ -506,12 +511,12 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     engine->n_found = (engine->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
     if (kl_tokenizer_size(tokenizer) < engine->n_vocab)
         engine->n_vocab = kl_tokenizer_size(tokenizer);
+    engine->seen_words = engine->n_vocab / 64 + 1;
 
     status = open_parts(engine, model, err);
     if (status != KL_OK)
         goto fail;
     engine->totals = (struct kl_engine_stats){
-    engine->seen_words = engine->n_vocab / 64 + 1;
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,

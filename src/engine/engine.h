@@ -29,6 +29,7 @@ struct kl_engine_options {
     size_t queue_size;    /* requests that may wait for a place */
     size_t prefill_chunk; /* most prompt tokens in one step; decode goes on between steps */
     size_t n_threads;
+    size_t n_threads_prefill; /* in steps of more than one row; 0: as many */
     /* With the budget and what others hold; the engine adds its own lines and the KV cache, whose
      * size is what the budget leaves. Looked at by _open only; NULL: no budget. */
     struct kl_plan *plan;

@@ -116,6 +116,7 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     if (f == NULL)
         return kl_fail_memory(err, "a forward pass", sizeof *f);
     f->model = model;
+    f->threads = (struct kl_threads){n_threads, n_threads};
     f->max_rows = max_rows;
     struct layout l = {0};
     place_all(f, &l, n_threads);
@@ -156,6 +157,13 @@ void kl_forward_close(struct kl_forward *f)
     kl_head_release(&f->head);
     free(f->memory);
     free(f);
+}
+
+void kl_forward_set_threads(struct kl_forward *f, struct kl_threads threads)
+{
+    assert(threads.decode <= kl_pool_threads(f->pool) &&
+           threads.prefill <= kl_pool_threads(f->pool));
+    f->threads = threads;
 }
 
 size_t kl_forward_bytes(const struct kl_forward *f)
@@ -525,6 +533,7 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     enum kl_status status = begin_rows(f, err);
     if (status != KL_OK)
         return status;
+    kl_pool_set_active(f->pool, n_rows == 1 ? f->threads.decode : f->threads.prefill);
 
     find_runs(f);
     if (model->kv_type == KL_KV_INT8)

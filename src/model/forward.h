@@ -29,6 +29,7 @@ enum { KL_HEAD_ROWS = 8 };
 struct kl_forward {
     const struct kl_model *model;
     struct kl_pool *pool;
+    struct kl_threads threads;
     size_t max_rows;
     size_t bytes;
     void *memory; /* everything below lies in it */

@@ -122,6 +122,13 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
                                struct kl_forward **forward, struct kl_error *err);
 void kl_forward_close(struct kl_forward *forward);
 
+/* How many of the pool's threads take part in a pass of one row, and of more; 1 to n_threads. All,
+ * unless said otherwise. Between two passes. */
+struct kl_threads {
+    size_t decode, prefill;
+};
+void kl_forward_set_threads(struct kl_forward *forward, struct kl_threads threads);
+
 struct kl_logit {
     float value;
     int32_t id;

@@ -433,8 +433,9 @@ def test_serve_logs_each_stage_with_its_time(start_server):
         rf"info +listening on http://127\.0\.0\.1:{server.port} \(\d+\.\d\d s after the start\)",
         r"info +model \S+ \(\d+\.\d\d s\): \S+, [\d.]+ MB, \d+ tensors",
         r"info +tokenizer ready \(\d+\.\d\d s\): \d+ tokens",
-        r"info +kernels: \w+ \(this CPU has .*\), \d+ threads",
+        r"info +kernels: \w+ \(this CPU has .*\)",
         r"info +weights ready \(\d+\.\d\d s, .*\): qwen2, \d+ layers",
+        r"info +threads: \d+ for decoding, \d+ for prompts \(.*\)",
         r"info +memory: +[\d.]+ MB  weights",
         r"info +memory: +[\d.]+ MB  KV cache \(--ctx-size, --parallel\)",
         r"info +memory: +[\d.]+ MB  in all",
@@ -447,6 +448,20 @@ def test_serve_logs_each_stage_with_its_time(start_server):
         assert found, f"no {stage!r} after {log[:at][-200:]!r} in:\n{log}"
         at = found.end()
     assert server.stop() == 0
+
+
+def test_threads_are_measured_once(start_server, tmp_path):
+    def threads_line(*options):
+        server = start_server("--offline", *options, env={"XDG_CACHE_HOME": str(tmp_path)})
+        assert server.stop() == 0
+        return re.search(r"threads: (.*)", server.log_text())[1]
+
+    several = len(os.sched_getaffinity(0)) > 1
+    assert "as --threads says" in threads_line("--threads", 1)
+    assert not several or "measured in" in threads_line()
+    assert not several or "as was measured before" in threads_line()
+    line = threads_line("--threads", 1, "--threads-prefill", 2)
+    assert line.startswith("1 for decoding, 2 for prompts")
 
 
 def test_serve_refuses_an_open_door(run, tiny_model_path):
