@@ -37,7 +37,7 @@ struct kl_bench_options {
     size_t generate, depth, repeat, chunk;
     const char *only, *report;
     unsigned parts; /* of enum kl_bench_part, from `only` */
-    bool quick, json;
+    bool logits, quick, json;
 };
 
 /* Of several measurements; percentiles are interpolated. n == 0: was not measured. */
@@ -69,7 +69,7 @@ struct kl_bench_result {
 
 struct kl_bench_point {
     size_t threads;
-    double read_gb, int8_gmac; /* a second, the best of several runs */
+    double read_gb, int8_gmac; /* a second: the median, and the best tenth */
 };
 
 struct kl_bench_machine {
@@ -143,6 +143,9 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b,
                                       void (*show)(const struct kl_bench *b,
                                                    const struct kl_bench_result *r),
                                       struct kl_error *err);
+
+/* What a forward pass of one token reads of the weights. */
+uint64_t kl_bench_bytes_per_token(const struct kl_bench *b);
 
 /* Through an engine, with template and tokenizer; and the memory that takes. */
 enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error *err);

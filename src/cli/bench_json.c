@@ -173,6 +173,7 @@ enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
     if (b->first.seconds.n > 0)
         write_first_token(j, b);
     write_machine(j, b);
+    number(j, "bytes_per_token", (double)kl_bench_bytes_per_token(b));
     string(j, "model", b->loaded->location.name);
     string(j, "file", b->loaded->location.path);
     string(j, "kernels", kl_model_kernels(b->loaded->model)->name);

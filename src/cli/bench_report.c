@@ -316,7 +316,7 @@ static void write_facts(struct page *p)
     write_fact(p, "Instructions and cycles",
                b->machine.no_counters[0] != '\0' ? b->machine.no_counters : "counted");
     write_fact(p, "Model file", b->loaded->location.path);
-    kl_format_bytes((double)kl_model_work(b->loaded->model).bytes_per_token, text, sizeof text);
+    kl_format_bytes((double)kl_bench_bytes_per_token(b), text, sizeof text);
     write_fact(p, "Read for each token", text);
     write_fact(p, "Command", b->command);
     WRITE(p, "</table>\n");

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,22 +55,48 @@ struct run {
     struct kl_forward *forward;
     struct kl_kv_cache *cache;
     struct kl_sequence *sequences[KL_BENCH_MAX_BATCH];
-    struct kl_row *rows; /* [chunk or largest batch] */
-    float *logits;       /* [largest batch, n_vocab] */
+    struct kl_row *rows;       /* [chunk or largest batch] */
+    struct kl_choice *choices; /* [largest batch]: the greedy ones, as serve asks for them */
+    float *logits;             /* with --logits: [largest batch, n_vocab] */
+    void *output;              /* the one or the other */
+    int32_t tokens[KL_BENCH_MAX_BATCH]; /* what each sequence goes on with */
     size_t n_vocab;
     uint64_t random;
     double *steps; /* seconds of each step of a test */
     size_t n_steps;
 };
 
-/* Any token costs the same; a fixed sequence (Knuth's MMIX generator) makes runs comparable. */
-static int32_t next_token(struct run *r)
+/* A fixed sequence (Knuth's MMIX generator), so that runs are comparable. */
+static int32_t random_token(struct run *r)
 {
     r->random = r->random * 6364136223846793005u + 1442695040888963407u;
     return (int32_t)((r->random >> 33) % r->n_vocab);
 }
 
-/* n tokens of one sequence in batches of up to `chunk`; the logits of the last one. */
+/* What is wanted of row i: the most likely token, or all logits. */
+static void want(struct run *r, size_t row, size_t i)
+{
+    if (r->b->options->logits)
+        r->rows[row].logits = r->logits + i * r->n_vocab;
+    else
+        r->rows[row].choice = &r->choices[i];
+}
+
+/* The most likely token: what screening costs depends on the text, so the text must be one that
+ * the model writes. With all logits any token costs the same. */
+static int32_t chosen_token(struct run *r, size_t i)
+{
+    const struct kl_choice *choice = &r->choices[i];
+    if (r->b->options->logits || choice->n == 0)
+        return random_token(r);
+    const struct kl_logit *best = &choice->found[0];
+    for (size_t k = 1; k < choice->n; k++)
+        if (choice->found[k].value > best->value)
+            best = &choice->found[k];
+    return best->id;
+}
+
+/* n tokens of one sequence in batches of up to `chunk`; then the choice of what follows. */
 static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
 {
     size_t chunk = r->b->options->chunk;
@@ -77,29 +104,34 @@ static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
     for (size_t done = 0; done < n && status == KL_OK;) {
         size_t rows = n - done < chunk ? n - done : chunk;
         for (size_t i = 0; i < rows; i++)
-            r->rows[i] = (struct kl_row){.sequence = r->sequences[0], .token = next_token(r)};
+            r->rows[i] = (struct kl_row){.sequence = r->sequences[0], .token = random_token(r)};
         done += rows;
         if (done == n)
-            r->rows[rows - 1].logits = r->logits;
+            want(r, rows - 1, 0);
         status = kl_forward_run(r->forward, r->rows, rows, stop, NULL, err);
     }
     return status;
 }
 
-/* The next token of each of n sequences: one forward pass, the logits of all rows. */
+/* The next token of each of n sequences, in one forward pass. */
 static enum kl_status decode_step(struct run *r, size_t n, struct kl_error *err)
 {
-    for (size_t i = 0; i < n; i++)
-        r->rows[i] = (struct kl_row){.sequence = r->sequences[i],
-                                     .token = next_token(r),
-                                     .logits = r->logits + i * r->n_vocab};
-    return kl_forward_run(r->forward, r->rows, n, stop, NULL, err);
+    for (size_t i = 0; i < n; i++) {
+        r->rows[i] = (struct kl_row){.sequence = r->sequences[i], .token = r->tokens[i]};
+        want(r, i, i);
+    }
+    enum kl_status status = kl_forward_run(r->forward, r->rows, n, stop, NULL, err);
+    for (size_t i = 0; i < n && status == KL_OK; i++)
+        r->tokens[i] = chosen_token(r, i);
+    return status;
 }
 
 static enum kl_status decode(struct run *r, size_t n_sequences, size_t n_steps,
                              struct kl_error *err)
 {
     enum kl_status status = KL_OK;
+    for (size_t i = 0; i < n_sequences; i++)
+        r->tokens[i] = random_token(r);
     for (size_t i = 0; i < n_steps && status == KL_OK; i++) {
         uint64_t start = kl_now_ns();
         status = decode_step(r, n_sequences, err);
@@ -138,6 +170,12 @@ static enum kl_status run_once(struct run *r, const struct shape *s, double *sec
     return status;
 }
 
+uint64_t kl_bench_bytes_per_token(const struct kl_bench *b)
+{
+    struct kl_model_work work = kl_model_work(b->loaded->model);
+    return work.bytes_per_token + (b->options->logits ? work.bytes_for_logits : 0);
+}
+
 /* GB/s, GMAC/s and what share of the machine they are. */
 static void rate(const struct run *r, const struct shape *s, struct kl_bench_result *result)
 {
@@ -149,7 +187,8 @@ static void rate(const struct run *r, const struct shape *s, struct kl_bench_res
     double passes = (double)(s->decode ? s->length : (s->length + chunk - 1) / chunk);
     double heads = s->decode ? tokens : 1;
     double macs = (double)work.macs_per_token * tokens + (double)work.head_macs * heads;
-    result->gb_per_second = (double)work.bytes_per_token * passes / seconds * 1e-9;
+    double bytes = (double)kl_bench_bytes_per_token(b);
+    result->gb_per_second = bytes * passes / seconds * 1e-9;
     result->gmac_per_second = macs / seconds * 1e-9;
     if (b->machine.n_points > 0) {
         const struct kl_bench_point *most = &b->machine.points[b->machine.n_points - 1];
@@ -210,16 +249,26 @@ static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batc
     const struct kl_bench_options *o = r->b->options;
     const struct kl_loaded *l = r->b->loaded;
     size_t max_rows = o->chunk > max_batch ? o->chunk : max_batch;
-    size_t logits_bytes = max_batch * r->n_vocab * sizeof r->logits[0];
+    size_t n_found = (r->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
+    size_t row_bytes = o->logits ? r->n_vocab * sizeof(float) : n_found * sizeof(struct kl_logit);
     size_t steps_bytes = o->generate * o->repeat * sizeof r->steps[0] + 1;
     r->rows = calloc(max_rows, sizeof r->rows[0]);
-    r->logits = malloc(logits_bytes);
+    r->choices = calloc(max_batch, sizeof r->choices[0]);
+    r->output = malloc(max_batch * row_bytes);
     r->steps = malloc(steps_bytes);
-    if (r->rows == NULL || r->logits == NULL || r->steps == NULL)
-        return kl_fail_memory(err, "a batch", logits_bytes + steps_bytes);
+    if (r->rows == NULL || r->choices == NULL || r->output == NULL || r->steps == NULL)
+        return kl_fail_memory(err, "a batch", max_batch * row_bytes + steps_bytes);
+    r->logits = r->output;
+    for (size_t i = 0; i < max_batch; i++)
+        r->choices[i] = (struct kl_choice){.n_vocab = r->n_vocab,
+                                           .top_k = 1,
+                                           .reach = INFINITY,
+                                           .found = (struct kl_logit *)r->output + i * n_found};
     enum kl_status status = kl_forward_open(l->model, max_rows, l->n_threads, &r->forward, err);
-    if (status == KL_OK)
+    if (status == KL_OK) {
+        kl_forward_set_threads(r->forward, l->threads);
         status = check_memory(r, max_tokens, err);
+    }
     if (status == KL_OK)
         status = kl_kv_cache_open(l->model, max_tokens, &r->cache, err);
     return status;
@@ -233,7 +282,8 @@ static void close_run(struct run *r)
         kl_forward_close(r->forward);
     kl_bench_counters_close(&r->counters);
     free(r->rows);
-    free(r->logits);
+    free(r->choices);
+    free(r->output);
     free(r->steps);
 }
 
@@ -314,7 +364,8 @@ static enum kl_status open_engine(const struct kl_bench *b, struct kl_engine **e
                                               .parallel = 1,
                                               .queue_size = 1,
                                               .prefill_chunk = b->options->chunk,
-                                              .n_threads = b->loaded->n_threads,
+                                              .n_threads = b->loaded->threads.decode,
+                                              .n_threads_prefill = b->loaded->threads.prefill,
                                               .plan = &plan};
     return kl_engine_open(b->loaded->model, b->loaded->tokenizer, &options, engine, err);
 }
@@ -464,12 +515,13 @@ static void read_memory(struct kl_bench *b, struct kl_engine *engine)
     struct kl_resident resident = kl_memory_resident();
     struct kl_engine_stats stats;
     kl_engine_stats(engine, &stats);
+    struct kl_model_work work = kl_model_work(b->loaded->model);
     b->memory = (struct kl_bench_memory){
         .resident = resident.all,
         .anonymous = resident.anonymous,
         .file = resident.all - resident.anonymous,
         .peak = resident.peak,
-        .weights = kl_model_work(b->loaded->model).bytes_per_token,
+        .weights = work.bytes_per_token + work.bytes_for_logits,
         .forward = stats.buffer_bytes,
         .kv = b->first.prompt_tokens * kl_kv_bytes_per_token(b->loaded->model),
     };

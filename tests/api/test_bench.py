@@ -46,13 +46,24 @@ def test_json_adds_up(bench, tiny_model_path):
     decode, three, one = report["results"][2:]
     for r, rows in ((decode, 1), (three, 3), (one, 1)):
         assert r["gb_per_second"] / r["tokens_per_second"] * rows == pytest.approx(
-            report["memory_bytes"]["weights"] * 1e-9
+            report["bytes_per_token"] * 1e-9
         )
+    assert 0 < report["bytes_per_token"] <= report["memory_bytes"]["weights"]
     assert decode["step_seconds"]["n"] == 3 * 5
     assert three["step_seconds"]["n"] == one["step_seconds"]["n"] == 3 * 2  # a quarter of 5
     assert report["threads"] == 2 and report["repeat"] == 3
     assert report["kernels"] == "scalar"
     assert report["file"] == str(tiny_model_path)
+
+
+def test_all_logits_read_all_weights(bench):
+    done = bench("--only", "decode,first-token", "--generate", "4", "--logits", "--json")
+    report = json.loads(done.stdout)
+    assert report["bytes_per_token"] == report["memory_bytes"]["weights"]
+    decode = report["results"][0]
+    assert decode["gb_per_second"] / decode["tokens_per_second"] == pytest.approx(
+        report["bytes_per_token"] * 1e-9
+    )
 
 
 def test_json_of_start_first_token_and_memory(bench):
