@@ -117,8 +117,9 @@ static enum kl_status bench(struct kl_bench *b, struct kl_error *err)
     enum kl_status status = KL_OK;
     kl_bench_describe(&b->machine);
     if (!o->json)
-        printf("%s, %s kernels, %zu threads; medians of %zu\n", l->location.name,
-               kl_model_kernels(l->model)->name, l->n_threads, o->repeat);
+        printf("%s, %s kernels, threads: %zu for decoding, %zu for prompts; medians of %zu\n",
+               l->location.name, kl_model_kernels(l->model)->name, l->threads.decode,
+               l->threads.prefill, o->repeat);
     if ((o->parts & KL_BENCH_MACHINE) != 0)
         status =
             kl_bench_measure_machine(&b->machine, kl_model_kernels(l->model), l->n_threads, err);

@@ -178,7 +178,8 @@ enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
     string(j, "file", b->loaded->location.path);
     string(j, "kernels", kl_model_kernels(b->loaded->model)->name);
     string(j, "cpu_features", b->machine.features);
-    number(j, "threads", (double)b->loaded->n_threads);
+    number(j, "threads", (double)b->loaded->threads.decode);
+    number(j, "threads_prefill", (double)b->loaded->threads.prefill);
     number(j, "repeat", (double)b->options->repeat);
     number(j, "depth", (double)b->options->depth);
     number(j, "chunk", (double)b->options->chunk);

@@ -339,8 +339,10 @@ static void write_cpu(struct page *p)
 
 static void write_threads(struct page *p)
 {
-    size_t n = p->b->loaded->n_threads;
-    WRITE(p, "%zu thread%s", n, n == 1 ? "" : "s");
+    const struct kl_threads *t = &p->b->loaded->threads;
+    WRITE(p, "%zu thread%s", t->decode, t->decode == 1 ? "" : "s");
+    if (t->prefill != t->decode)
+        WRITE(p, " (%zu for prompts)", t->prefill);
 }
 
 static void write_kernels(struct page *p)

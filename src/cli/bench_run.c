@@ -269,9 +269,10 @@ static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batc
         kl_forward_set_threads(r->forward, l->threads);
         status = check_memory(r, max_tokens, err);
     }
-    if (status == KL_OK)
-        status = kl_kv_cache_open(l->model, max_tokens, &r->cache, err);
-    return status;
+    if (status != KL_OK)
+        return status;
+    kl_forward_set_threads(r->forward, l->threads);
+    return kl_kv_cache_open(l->model, max_tokens, &r->cache, err);
 }
 
 static void close_run(struct run *r)

@@ -51,9 +51,16 @@ def test_json_adds_up(bench, tiny_model_path):
     assert 0 < report["bytes_per_token"] <= report["memory_bytes"]["weights"]
     assert decode["step_seconds"]["n"] == 3 * 5
     assert three["step_seconds"]["n"] == one["step_seconds"]["n"] == 3 * 2  # a quarter of 5
-    assert report["threads"] == 2 and report["repeat"] == 3
+    assert report["threads"] == report["threads_prefill"] == 2 and report["repeat"] == 3
     assert report["kernels"] == "scalar"
     assert report["file"] == str(tiny_model_path)
+
+
+def test_threads_of_prompts_are_their_own(bench):
+    done = bench("--only", "prefill", "--prompt", "9", "--threads", "1", "--threads-prefill", "2",
+                 "--json")
+    report = json.loads(done.stdout)
+    assert (report["threads"], report["threads_prefill"]) == (1, 2)
 
 
 def test_all_logits_read_all_weights(bench):
