@@ -171,6 +171,13 @@ void kl_load_log_plan(const struct kl_plan *plan, bool failed)
                    (double)room / 1e6);
 }
 
+/* What was read of the model file (its header, the norms) does not stay resident. */
+static void forget_file(const struct kl_loaded *l)
+{
+    const struct kl_mapped_file *file = kl_gguf_file(l->gguf);
+    kl_mapped_file_dont_need(file, 0, file->size);
+}
+
 static void see_measuring(void *options, size_t done, size_t total)
 {
     tell(options, KL_LOADING_MEASURING, done, total);
@@ -199,6 +206,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     kl_info("kernels: %s (this CPU has %s)", kernels->name, kl_cpu_features());
 
     uint64_t start = kl_now_ns();
+    forget_file(l);
     struct kl_resident before = kl_memory_resident();
     struct kl_cpus cpus;
     kl_cpus_read("", NULL, &cpus);
@@ -254,10 +262,9 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
             kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
             kl_gguf_n_tensors(l->gguf));
     status = open_text(l, err);
-    /* its header was read from end to end, and is not needed as it was */
-    kl_mapped_file_dont_need(kl_gguf_file(l->gguf), 0, kl_gguf_file(l->gguf)->size);
     if (status == KL_OK && depth == KL_LOAD_MODEL)
         status = open_model(l, o, err);
+    forget_file(l);
     return status;
 }
 

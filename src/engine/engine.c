@@ -458,7 +458,7 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
                                   .token_bytes = kl_kv_bytes_per_token(model)};
     kl_plan_add(plan, "buffers of the forward pass and of sampling", engine->totals.buffer_bytes,
                 "--parallel");
-    kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(engine->forward), NULL);
+    kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
     kl_plan_add(plan, "requests that run", o->parallel * kl_request_bytes(o->ctx_size),
                 "--parallel");
     kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),

@@ -418,15 +418,42 @@ void kl_step_gate_up(struct kl_forward *f, const struct kl_layer *l)
 /* ---- the pass ----------------------------------------------------------------------------------
  */
 
-static void embed_item(void *context, size_t row, size_t worker)
+/* The system maps TABLE_BYTES around a row of the table that is looked up, so a long conversation
+ * would make all of the table resident. Given back, what is needed again costs a fault of a
+ * microsecond. */
+enum { TABLE_ROWS = 16, TABLE_BYTES = 64 << 10 };
+
+struct embed_job {
+    struct kl_forward *f;
+    size_t first;
+};
+
+static void embed_item(void *context, size_t item, size_t worker)
 {
     (void)worker;
-    struct kl_forward *f = context;
+    struct embed_job *job = context;
+    struct kl_forward *f = job->f;
     const struct kl_gguf_tensor *t = f->model->embedding;
     size_t n_embd = f->model->config.n_embd, n_blocks = n_embd / t->type->block_elements;
-    size_t token = (size_t)f->rows[row].token;
+    size_t row = job->first + item, token = (size_t)f->rows[row].token;
     t->type->dequantize(t->data + token * n_blocks * t->type->block_bytes, n_blocks,
                         f->x + row * n_embd);
+}
+
+static void embed(struct kl_forward *f)
+{
+    const struct kl_mapped_file *file = f->model->embedding_file;
+    const struct kl_gguf_tensor *t = f->model->embedding;
+    for (size_t first = 0; first < f->n_rows; first += TABLE_ROWS) {
+        struct embed_job job = {f, first};
+        size_t n = f->n_rows - first < TABLE_ROWS ? f->n_rows - first : TABLE_ROWS;
+        kl_forward_step(f, n, embed_item, &job);
+        f->n_looked_up += n;
+        if (f->n_looked_up < TABLE_ROWS || file == NULL)
+            continue;
+        f->n_looked_up = 0;
+        kl_mapped_file_dont_need(file, (size_t)(t->data - file->data), t->size);
+    }
 }
 
 static void rope_item(void *context, size_t row, size_t worker)
@@ -436,6 +463,11 @@ static void rope_item(void *context, size_t row, size_t worker)
     size_t half = f->model->config.head_dim / 2;
     for (size_t i = 0; i < half; i++)
         set_angle(f, f->positions[row], i, &f->cosine[row * half + i], &f->sine[row * half + i]);
+}
+
+size_t kl_forward_table_bytes(void)
+{
+    return (size_t)2 * TABLE_ROWS * TABLE_BYTES;
 }
 
 /* Moves the residual rows that want logits to the front; the others are not needed any more. */
@@ -450,27 +482,6 @@ static size_t gather_output_rows(struct kl_forward *f)
         n++;
     }
     return n;
-}
-
-/* The system maps TABLE_BYTES around a row that is looked up, so a long conversation would make all
- * of the table resident. Given back, what is needed again costs a fault of a microsecond. */
-enum { TABLE_ROWS = 32, TABLE_BYTES = 64 << 10 };
-
-static void give_table_back(struct kl_forward *f)
-{
-    const struct kl_model *model = f->model;
-    const struct kl_mapped_file *file = model->embedding_file;
-    f->n_looked_up += f->n_rows;
-    if (f->n_looked_up < TABLE_ROWS || file == NULL)
-        return;
-    f->n_looked_up = 0;
-    kl_mapped_file_dont_need(file, (size_t)(model->embedding->data - file->data),
-                             model->embedding->size);
-}
-
-size_t kl_forward_table_bytes(const struct kl_forward *f)
-{
-    return (f->max_rows + TABLE_ROWS) * TABLE_BYTES;
 }
 
 static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
@@ -538,9 +549,8 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     find_runs(f);
     if (model->kv_type == KL_KV_INT8)
         extend_page_angles(f);
-    kl_forward_step(f, n_rows, embed_item, f);
+    embed(f);
     kl_forward_step(f, n_rows, rope_item, f);
-    give_table_back(f);
     for (size_t i = 0; i < model->config.n_layers; i++)
         model->architecture->run_layer(f, &model->layers[i], i);
     if (f->stopped)

@@ -165,7 +165,7 @@ enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *r
                               bool (*stop)(void *context), void *context, struct kl_error *err);
 
 size_t kl_forward_bytes(const struct kl_forward *forward); /* memory it holds */
-/* Most of the model file that it keeps resident: pages of the embedding table. */
-size_t kl_forward_table_bytes(const struct kl_forward *forward);
+/* Most of the model file that any keeps resident: pages of the embedding table. */
+size_t kl_forward_table_bytes(void);
 
 #endif
