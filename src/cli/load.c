@@ -59,7 +59,10 @@ static enum kl_status find_model(struct kl_model_location *location,
 static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
 {
     uint64_t start = kl_now_ns();
-    enum kl_status status = kl_tokenizer_open(l->gguf, &l->tokenizer, err);
+    char directory[PATH_MAX];
+    bool cache = kl_cache_path("packed", directory, sizeof directory, NULL) == KL_OK;
+    enum kl_status status =
+        kl_tokenizer_open_kept(l->gguf, cache ? directory : NULL, &l->tokenizer, err);
     if (status != KL_OK)
         return status;
     bool known;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/input.h"
@@ -15,6 +16,7 @@
 struct tokenize_options {
     struct kl_load_options load;
     bool ids, decode, special;
+    size_t time; /* how often; 0: the tokens are wanted, not the time */
 };
 
 /* So that each piece stays on one line and every byte can be seen. */
@@ -73,6 +75,25 @@ static enum kl_status encode(const struct kl_tokenizer *tokenizer, const struct 
     return status;
 }
 
+/* Prints the seconds that each of several runs took, and nothing else: for bench/tokenizer. */
+static enum kl_status time_encoding(const struct kl_tokenizer *tokenizer,
+                                    const struct tokenize_options *o, const struct kl_buffer *input,
+                                    struct kl_error *err)
+{
+    struct kl_tokens tokens = {0};
+    const struct kl_span span = {.text = input->data, .len = input->len, .special = o->special};
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < o->time && status == KL_OK; i++) {
+        tokens.len = 0;
+        uint64_t start = kl_now_ns();
+        status = kl_tokenizer_encode(tokenizer, &span, 1, &tokens, err);
+        if (status == KL_OK)
+            printf("%.6f\n", kl_seconds_since(start));
+    }
+    kl_tokens_release(&tokens);
+    return status;
+}
+
 /* The bytes of the tokens as they are, control tokens too: what encode --special took apart. */
 static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct kl_buffer *input,
                              struct kl_error *err)
@@ -101,6 +122,8 @@ int kl_run_tokenize(int argc, char **argv)
          &o.decode, 0, 0},
         {"special", 0, KL_OPTION_FLAG, NULL,
          "take \"<|im_start|>\" and the like in the text for the special tokens", &o.special, 0, 0},
+        {"time", 0, KL_OPTION_SIZE, "N",
+         "tokenize N times and print only how many seconds each took", &o.time, 1, 1000},
     };
     const struct kl_command_line line = {
         .command = "tokenize",
@@ -124,8 +147,9 @@ int kl_run_tokenize(int argc, char **argv)
     } else if (kl_load(&loaded, &o.load, KL_LOAD_TOKENIZER, &err) != KL_OK) {
         code = kl_load_report("tokenize", &err);
     } else {
-        status = o.decode ? decode(loaded.tokenizer, &input, &err)
-                          : encode(loaded.tokenizer, &o, &input, &err);
+        status = o.decode     ? decode(loaded.tokenizer, &input, &err)
+                 : o.time > 0 ? time_encoding(loaded.tokenizer, &o, &input, &err)
+                              : encode(loaded.tokenizer, &o, &input, &err);
         code = status == KL_OK ? KL_EXIT_OK : kl_report("tokenize", &err);
         kl_unload(&loaded);
     }

@@ -3,27 +3,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/char_tokens.h"
+
 #define MERGES_KEY "tokenizer.ggml.merges"
 #define ID_BITS    21
-#define NO_RANK    UINT32_MAX
+#define NO_RANK    KL_BPE_NO_RANK
 #define NONE       0u
 #define EMPTY      UINT64_MAX
 
-/* Up to about here a scan for the lowest rank is faster than lists and a heap. */
-#define SHORT_PIECE 128
+/* Up to here minima of blocks are faster than lists and a heap; places fit PLACE_BITS. */
+#define SHORT_PIECE (1 << PLACE_BITS)
+#define PLACE_BITS  7
+/* Ranks that are compared together: 4 vectors of 16 bytes. */
+#define BLOCK 16
+/* No merge at this place. */
+#define NO_KEY INT32_MAX
 
 _Static_assert(KL_VOCAB_MAX < 1u << ID_BITS, "ids fit a slot, and no slot can look empty");
+_Static_assert(KL_VOCAB_MAX < (1u << 31) >> PLACE_BITS, "a rank and a place fit an int32_t");
 
 static uint64_t pair_of(int32_t left, int32_t right)
 {
     return (uint64_t)left << ID_BITS | (uint64_t)right;
 }
 
-/* Where the pair is, or the empty slot where it would be. The multiplier is 2^64 divided by the
- * golden ratio (Knuth, TAOCP 6.4). */
+/* The multiplier is 2^64 divided by the golden ratio (Knuth, TAOCP 6.4). */
+static uint64_t hash_of(uint64_t pair)
+{
+    return (pair * 0x9E3779B97F4A7C15u) >> 32;
+}
+
+/* Where the pair is, or the empty slot where it would be. */
 static uint64_t *slot_of(const struct kl_bpe *bpe, uint64_t pair)
 {
-    uint64_t i = (pair * 0x9E3779B97F4A7C15u) >> 32;
+    uint64_t i = hash_of(pair);
     while (true) {
         uint64_t *slot = &bpe->slots[i & bpe->mask];
         if (*slot == EMPTY || *slot >> ID_BITS == pair)
@@ -36,6 +49,26 @@ static uint32_t rank_of(const struct kl_bpe *bpe, int32_t left, int32_t right)
 {
     uint64_t slot = *slot_of(bpe, pair_of(left, right));
     return slot == EMPTY ? NO_RANK : (uint32_t)(slot & ((1u << ID_BITS) - 1));
+}
+
+static void prefetch_rank(const struct kl_bpe *bpe, int32_t left, int32_t right)
+{
+    __builtin_prefetch(&bpe->slots[hash_of(pair_of(left, right)) & bpe->mask]);
+}
+
+uint32_t kl_bpe_rank(const struct kl_bpe *bpe, int32_t left, int32_t right)
+{
+    return rank_of(bpe, left, right);
+}
+
+bool kl_bpe_merge_at(const struct kl_bpe *bpe, uint64_t i, struct kl_merge *merge)
+{
+    const uint64_t field = (1u << ID_BITS) - 1;
+    uint64_t slot = bpe->slots[i];
+    *merge = (struct kl_merge){.left = (int32_t)(slot >> (2 * ID_BITS) & field),
+                               .right = (int32_t)(slot >> ID_BITS & field),
+                               .rank = (uint32_t)(slot & field)};
+    return slot != EMPTY;
 }
 
 static int32_t find_normal(const struct kl_vocab *v, const char *bytes, size_t len)
@@ -103,7 +136,8 @@ static enum kl_status allocate(struct kl_bpe *bpe, size_t n_merges, struct kl_er
     bpe->mask = n_slots - 1;
     bpe->slots = malloc(n_slots * sizeof *bpe->slots);
     bpe->results = malloc((n_merges + 1) * sizeof *bpe->results);
-    if (bpe->slots == NULL || bpe->results == NULL)
+    bpe->chars = malloc(KL_CHAR_TOKENS * sizeof *bpe->chars);
+    if (bpe->slots == NULL || bpe->results == NULL || bpe->chars == NULL)
         return kl_fail_memory(err, "the table of merges",
                               n_slots * sizeof *bpe->slots + n_merges * sizeof *bpe->results);
     memset(bpe->slots, 0xFF, n_slots * sizeof *bpe->slots);
@@ -136,6 +170,8 @@ enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const
     size_t at = 0;
     for (size_t i = 0; status == KL_OK && kl_gguf_array_next_string(&merges, &at, &text); i++)
         status = load_merge(bpe, v, i, text, err);
+    if (status == KL_OK)
+        status = kl_char_tokens_make(bpe->chars, bpe, v, err);
     if (status != KL_OK)
         kl_bpe_release(bpe);
     return status;
@@ -143,40 +179,115 @@ enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const
 
 void kl_bpe_release(struct kl_bpe *bpe)
 {
-    free(bpe->slots);
-    free(bpe->results);
+    if (!bpe->borrowed) {
+        free(bpe->slots);
+        free(bpe->results);
+        free(bpe->chars);
+    }
     *bpe = (struct kl_bpe){0};
 }
 
-static enum kl_status encode_short(const struct kl_bpe *bpe, const char *piece, size_t n,
-                                   struct kl_tokens *out)
-{
+/* A short piece while it is merged. Tokens stay at the place of their first part; a key is the rank
+ * of the merge with the next token and, below it, the place: the least key is the merge to do, the
+ * leftmost of equals. */
+struct short_piece {
+    int32_t keys[SHORT_PIECE];
+    int32_t least[SHORT_PIECE / BLOCK]; /* of each block of keys */
     int32_t ids[SHORT_PIECE];
-    uint32_t ranks[SHORT_PIECE]; /* of the pair (i, i + 1) */
+    uint8_t previous[SHORT_PIECE + 1], next[SHORT_PIECE + 1];
+};
+
+static int32_t key_of(uint32_t rank, size_t place)
+{
+    return rank == NO_RANK ? NO_KEY : (int32_t)(rank << PLACE_BITS | (uint32_t)place);
+}
+
+static int32_t least_of(const int32_t *keys, size_t n)
+{
+    int32_t least = NO_KEY;
     for (size_t i = 0; i < n; i++)
-        ids[i] = bpe->byte_ids[(unsigned char)piece[i]];
-    for (size_t i = 0; i + 1 < n; i++)
-        ranks[i] = rank_of(bpe, ids[i], ids[i + 1]);
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++) {
-            if (ranks[i] < ranks[best])
-                best = i;
+        least = keys[i] < least ? keys[i] : least;
+    return least;
+}
+
+static void update_least(struct short_piece *s, size_t place)
+{
+    size_t block = place / BLOCK;
+    s->least[block] = least_of(s->keys + block * BLOCK, BLOCK);
+}
+
+/* Joins the token at `at` with the next one. */
+static void merge_short(const struct kl_bpe *bpe, struct short_piece *s, size_t n, size_t at,
+                        uint32_t rank)
+{
+    size_t gone = s->next[at], next = s->next[gone];
+    int32_t id = bpe->results[rank];
+    if (at > 0)
+        prefetch_rank(bpe, s->ids[s->previous[at]], id);
+    s->ids[at] = id;
+    s->next[at] = (uint8_t)next;
+    s->previous[next] = (uint8_t)at;
+    s->keys[gone] = NO_KEY;
+    s->keys[at] = next < n ? key_of(rank_of(bpe, id, s->ids[next]), at) : NO_KEY;
+    if (at > 0) {
+        size_t previous = s->previous[at];
+        s->keys[previous] = key_of(rank_of(bpe, s->ids[previous], id), previous);
+        if (previous / BLOCK != at / BLOCK)
+            update_least(s, previous);
+    }
+    if (gone / BLOCK != at / BLOCK)
+        update_least(s, gone);
+    update_least(s, at);
+}
+
+/* The tokens to begin with: characters that are one, else bytes. Their number, or 0: too many. */
+static size_t begin_short(const struct kl_bpe *bpe, struct short_piece *s,
+                          const unsigned char *bytes, size_t len)
+{
+    size_t n = 0;
+    for (size_t at = 0, step; at < len; at += step, n++) {
+        if (n == SHORT_PIECE)
+            return 0;
+        int32_t id = bytes[at] < 0x80 ? -1 : kl_char_token(bpe->chars, bytes, at, len, &step);
+        if (id < 0) {
+            id = bpe->byte_ids[bytes[at]];
+            step = 1;
         }
-        if (ranks[best] == NO_RANK)
+        s->ids[n] = id;
+        if (n > 0)
+            prefetch_rank(bpe, s->ids[n - 1], id);
+        s->previous[n] = (uint8_t)(n - 1);
+        s->next[n] = (uint8_t)(n + 1);
+    }
+    for (size_t i = 0; i + 1 < n; i++)
+        s->keys[i] = key_of(rank_of(bpe, s->ids[i], s->ids[i + 1]), i);
+    return n;
+}
+
+/* *done: false when the piece is too long for this. */
+static enum kl_status encode_short(const struct kl_bpe *bpe, const char *piece, size_t len,
+                                   struct kl_tokens *out, bool *done)
+{
+    struct short_piece s;
+    size_t n = begin_short(bpe, &s, (const unsigned char *)piece, len);
+    *done = n > 0;
+    if (n == 0)
+        return KL_OK;
+    size_t n_blocks = (n + BLOCK - 1) / BLOCK;
+    for (size_t i = n - 1; i < n_blocks * BLOCK; i++)
+        s.keys[i] = NO_KEY;
+    for (size_t i = 0; i < n_blocks; i++)
+        update_least(&s, i * BLOCK);
+
+    while (true) {
+        int32_t key = least_of(s.least, n_blocks);
+        if (key == NO_KEY)
             break;
-        ids[best] = bpe->results[ranks[best]];
-        memmove(ids + best + 1, ids + best + 2, (n - best - 2) * sizeof *ids);
-        memmove(ranks + best, ranks + best + 1, (n - best - 2) * sizeof *ranks);
-        n--;
-        if (best > 0)
-            ranks[best - 1] = rank_of(bpe, ids[best - 1], ids[best]);
-        if (best + 1 < n)
-            ranks[best] = rank_of(bpe, ids[best], ids[best + 1]);
+        merge_short(bpe, &s, n, (size_t)key % SHORT_PIECE, (uint32_t)key >> PLACE_BITS);
     }
     enum kl_status status = KL_OK;
-    for (size_t i = 0; i < n && status == KL_OK; i++)
-        status = kl_tokens_push(out, ids[i]);
+    for (size_t i = 0; i < n && status == KL_OK; i = s.next[i])
+        status = kl_tokens_push(out, s.ids[i]);
     return status;
 }
 
@@ -343,7 +454,9 @@ static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, u
 enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
                              struct kl_bpe_scratch *scratch, struct kl_tokens *out)
 {
-    if (len <= SHORT_PIECE)
-        return encode_short(bpe, piece, len, out);
-    return encode_long(bpe, piece, (uint32_t)len, scratch, out);
+    bool done = false;
+    enum kl_status status = KL_OK;
+    if (len <= 3 * SHORT_PIECE) /* of characters of three bytes */
+        status = encode_short(bpe, piece, len, out, &done);
+    return done ? status : encode_long(bpe, piece, (uint32_t)len, scratch, out);
 }

@@ -2,10 +2,10 @@
  * Byte-pair encoding of one piece. Internal to text/.
  *
  * The pair of neighbours with the lowest rank is merged, the leftmost of equals first, until none
- * has a rank (Sennrich et al. 2016, as the `tokenizers` library does it). Short pieces by scanning;
- * long ones with a list of places for each rank and a heap of the ranks that have one: O(n) changes
- * to lists, and a heap operation, O(log of the number of ranks), only when a list gets its first
- * place or runs out. Linear memory, no recursion.
+ * has a rank (Sennrich et al. 2016, as the `tokenizers` library does it). Short pieces by the
+ * minima of blocks of ranks; long ones with a list of places for each rank and a heap of the ranks
+ * that have one: O(n) changes to lists, and a heap operation, O(log of the number of ranks), only
+ * when a list gets its first place or runs out. Linear memory, no recursion.
  */
 #ifndef KL_TEXT_BPE_H
 #define KL_TEXT_BPE_H
@@ -20,7 +20,22 @@ struct kl_bpe {
     uint64_t mask;
     int32_t *results; /* [n_merges]: the token that the merge of this rank makes */
     size_t n_merges;
+    uint32_t *chars; /* [KL_CHAR_TOKENS]: see char_tokens.h */
+    bool borrowed;   /* the arrays belong to somebody else: a mapped file */
 };
+
+#define KL_BPE_NO_RANK UINT32_MAX
+
+/* The rank of the merge of two tokens, or KL_BPE_NO_RANK. */
+uint32_t kl_bpe_rank(const struct kl_bpe *bpe, int32_t left, int32_t right);
+
+struct kl_merge {
+    int32_t left, right;
+    uint32_t rank;
+};
+
+/* The merge in slot i <= mask, in no set order; false: the slot is empty. */
+bool kl_bpe_merge_at(const struct kl_bpe *bpe, uint64_t i, struct kl_merge *merge);
 
 /* Reads tokenizer.ggml.merges; both halves and the result of each must be normal tokens of v. */
 enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const struct kl_vocab *v,

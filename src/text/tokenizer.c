@@ -1,16 +1,14 @@
 #include "text/tokenizer.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
 #include "base/utf8.h"
-#include "text/bpe.h"
 #include "text/char_class.h"
 #include "text/normalizer.h"
 #include "text/pretokenizer.h"
-#include "text/vocab.h"
+#include "text/tables.h"
 
 /* Many times the longest context. Positions in a piece have 32 bits and a piece takes up to 36
  * bytes of memory for each byte. NFC makes text at most 3 times longer (UAX #15). */
@@ -19,17 +17,14 @@
 /* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
 #define MAX_ADDED 8192
 
-/* Is a piece that is a token also what merges make of it? The library that the model was trained
- * with always merges, so a token that its own merges do not lead to must not be taken. Found out
- * when a token is first met; threads that find out at the same time find the same. */
-enum whole { WHOLE_UNKNOWN, WHOLE_YES, WHOLE_NO };
+/* A longer piece is hardly ever a token, and merging finds those few. */
+#define MAX_SOUGHT 32
+/* Pieces that are looked for together, so that their ways to memory overlap. */
+#define PIECES 16
 
 struct kl_tokenizer {
-    struct kl_vocab vocab;
-    struct kl_bpe bpe;
+    struct kl_tables tables;
     struct kl_char_classes classes;
-    _Atomic uint8_t *whole; /* [n_whole] enum whole, of the tokens that came with the file */
-    size_t n_whole;
     int32_t *added; /* [n_added] control and user-defined tokens, the longest first */
     size_t n_added;
     bool begins_added[256]; /* bytes that one of them begins with */
@@ -90,9 +85,9 @@ static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_e
         return kl_fail_memory(err, "the added tokens", (t->n_added + 1) * sizeof *added);
     t->added = added;
     size_t len, other;
-    const char *bytes = kl_vocab_bytes(&t->vocab, id, &len);
+    const char *bytes = kl_vocab_bytes(&t->tables.vocab, id, &len);
     size_t at = t->n_added;
-    while (at > 0 && (kl_vocab_bytes(&t->vocab, added[at - 1], &other), other < len)) {
+    while (at > 0 && (kl_vocab_bytes(&t->tables.vocab, added[at - 1], &other), other < len)) {
         added[at] = added[at - 1];
         at--;
     }
@@ -119,42 +114,34 @@ static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gg
         uint64_t id;
         if (!kl_gguf_has(gguf, id_keys[i]))
             continue;
-        enum kl_status status = kl_gguf_u64(gguf, id_keys[i], 0, t->vocab.n - 1, &id, err);
+        enum kl_status status = kl_gguf_u64(gguf, id_keys[i], 0, t->tables.vocab.n - 1, &id, err);
         if (status != KL_OK)
             return status;
         if (i == 0)
             add_end(t, (int32_t)id);
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        int32_t id = kl_vocab_find(&t->vocab, names[i], strlen(names[i]));
-        if (id >= 0 && t->vocab.types[id] == KL_TOKEN_CONTROL)
+        int32_t id = kl_vocab_find(&t->tables.vocab, names[i], strlen(names[i]));
+        if (id >= 0 && t->tables.vocab.types[id] == KL_TOKEN_CONTROL)
             add_end(t, id);
     }
     return KL_OK;
 }
 
-static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, struct kl_error *err)
+static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, const char *dir,
+                           struct kl_error *err)
 {
     enum kl_status status = require_string(gguf, "tokenizer.ggml.model", "gpt2", err);
     if (status == KL_OK)
         status = require_string(gguf, "tokenizer.ggml.pre", "qwen2", err);
     if (status == KL_OK)
-        status = kl_vocab_load(&t->vocab, gguf, err);
-    if (status == KL_OK)
-        status = kl_bpe_load(&t->bpe, gguf, &t->vocab, err);
+        status = kl_tables_open(&t->tables, gguf, dir, err);
     if (status == KL_OK)
         status = kl_char_classes_init(&t->classes, err);
     if (status == KL_OK)
         status = load_ends(t, gguf, err);
-    if (status != KL_OK)
-        return status;
-
-    t->n_whole = t->vocab.n;
-    t->whole = calloc(t->n_whole, sizeof *t->whole);
-    if (t->whole == NULL)
-        return kl_fail_memory(err, "the tokenizer", t->n_whole);
-    for (size_t id = 0; id < t->vocab.n && status == KL_OK; id++) {
-        if (is_added(&t->vocab, (int32_t)id))
+    for (size_t id = 0; id < t->tables.vocab.n && status == KL_OK; id++) {
+        if (is_added(&t->tables.vocab, (int32_t)id))
             status = list_added(t, (int32_t)id, err);
     }
     return status;
@@ -163,10 +150,16 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, s
 enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer **tokenizer,
                                  struct kl_error *err)
 {
+    return kl_tokenizer_open_kept(gguf, NULL, tokenizer, err);
+}
+
+enum kl_status kl_tokenizer_open_kept(const struct kl_gguf *gguf, const char *dir,
+                                      struct kl_tokenizer **tokenizer, struct kl_error *err)
+{
     struct kl_tokenizer *t = calloc(1, sizeof *t);
     if (t == NULL)
         return kl_fail_memory(err, "the tokenizer", sizeof *t);
-    enum kl_status status = load(t, gguf, err);
+    enum kl_status status = load(t, gguf, dir, err);
     if (status != KL_OK) {
         kl_error_prefix(err, "%.200s", kl_gguf_file(gguf)->path);
         kl_tokenizer_close(t);
@@ -180,10 +173,8 @@ void kl_tokenizer_close(struct kl_tokenizer *tokenizer)
 {
     if (tokenizer == NULL)
         return;
-    kl_vocab_release(&tokenizer->vocab);
-    kl_bpe_release(&tokenizer->bpe);
+    kl_tables_close(&tokenizer->tables);
     kl_char_classes_release(&tokenizer->classes);
-    free(tokenizer->whole);
     free(tokenizer->added);
     free(tokenizer);
 }
@@ -196,10 +187,10 @@ enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text
                        KL_TOKEN_MAX_BYTES);
     if (!kl_utf8_valid(text, len))
         return kl_fail(err, KL_ERR_INVALID, "a token to add must be valid UTF-8");
-    size_t before = tokenizer->vocab.n;
+    size_t before = tokenizer->tables.vocab.n;
     enum kl_token_type type = special ? KL_TOKEN_CONTROL : KL_TOKEN_ADDED;
-    enum kl_status status = kl_vocab_append(&tokenizer->vocab, text, len, type, id, err);
-    if (status == KL_OK && tokenizer->vocab.n > before)
+    enum kl_status status = kl_vocab_append(&tokenizer->tables.vocab, text, len, type, id, err);
+    if (status == KL_OK && tokenizer->tables.vocab.n > before)
         status = list_added(tokenizer, *id, err);
     return status;
 }
@@ -213,21 +204,47 @@ struct encoder {
     struct kl_tokens *out;
 };
 
+/* A piece that is not in the table of words. */
 static enum kl_status encode_piece(struct encoder *e, const char *piece, size_t len)
 {
     const struct kl_tokenizer *t = e->tokenizer;
-    int32_t id = len <= KL_TOKEN_MAX_BYTES ? kl_vocab_find(&t->vocab, piece, len) : -1;
-    if (id < 0 || t->vocab.types[id] != KL_TOKEN_NORMAL)
-        return kl_bpe_encode(&t->bpe, piece, len, &e->scratch, e->out);
+    if (len > KL_WORD_MAX_BYTES && len <= MAX_SOUGHT) {
+        int32_t id = kl_vocab_find(&t->tables.vocab, piece, len);
+        if (id >= 0 && t->tables.vocab.types[id] == KL_TOKEN_NORMAL)
+            return kl_tokens_push(e->out, id);
+    }
+    return kl_bpe_encode(&t->tables.bpe, piece, len, &e->scratch, e->out);
+}
 
-    uint8_t known = atomic_load_explicit(&t->whole[id], memory_order_relaxed);
-    if (known == WHOLE_YES)
-        return kl_tokens_push(e->out, id);
-    size_t before = e->out->len;
-    enum kl_status status = kl_bpe_encode(&t->bpe, piece, len, &e->scratch, e->out);
-    if (status == KL_OK && known == WHOLE_UNKNOWN) {
-        bool whole = e->out->len == before + 1 && e->out->ids[before] == id;
-        atomic_store_explicit(&t->whole[id], whole ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+/* Up to PIECES pieces from the beginning of text; *done: bytes of them. */
+static enum kl_status encode_pieces(struct encoder *e, const char *text, size_t len, size_t *done)
+{
+    const struct kl_tokenizer *t = e->tokenizer;
+    struct {
+        const char *text;
+        size_t len;
+        struct kl_word_key key;
+        uint64_t hash;
+    } pieces[PIECES];
+    size_t n = 0, at = 0;
+    for (; n < PIECES && at < len; n++) {
+        pieces[n].text = text + at;
+        pieces[n].len = kl_pretokenize(&t->classes, text + at, len - at);
+        if (pieces[n].len <= KL_WORD_MAX_BYTES) {
+            pieces[n].key = kl_word_key(text + at, pieces[n].len, len - at);
+            pieces[n].hash = kl_word_hash(pieces[n].key);
+            kl_words_prefetch(&t->tables.words, pieces[n].hash);
+        }
+        at += pieces[n].len;
+    }
+    *done = at;
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < n && status == KL_OK; i++) {
+        int32_t id = -1;
+        if (pieces[i].len <= KL_WORD_MAX_BYTES)
+            id = kl_words_find(&t->tables.words, pieces[i].key, pieces[i].hash);
+        status =
+            id >= 0 ? kl_tokens_push(e->out, id) : encode_piece(e, pieces[i].text, pieces[i].len);
     }
     return status;
 }
@@ -237,11 +254,8 @@ static enum kl_status flush(struct encoder *e)
 {
     kl_buffer_clear(&e->nfc);
     enum kl_status status = kl_normalize(&e->tokenizer->classes, e->raw.data, e->raw.len, &e->nfc);
-    for (size_t at = 0; at < e->nfc.len && status == KL_OK;) {
-        size_t n = kl_pretokenize(&e->tokenizer->classes, e->nfc.data + at, e->nfc.len - at);
-        status = encode_piece(e, e->nfc.data + at, n);
-        at += n;
-    }
+    for (size_t at = 0, n; at < e->nfc.len && status == KL_OK; at += n)
+        status = encode_pieces(e, e->nfc.data + at, e->nfc.len - at, &n);
     kl_buffer_clear(&e->raw);
     return status;
 }
@@ -252,7 +266,7 @@ static int32_t match_added(const struct kl_tokenizer *t, const char *text, size_
     if (!t->begins_added[(unsigned char)text[0]])
         return -1;
     for (size_t i = 0; i < t->n_added; i++) {
-        const char *token = kl_vocab_bytes(&t->vocab, t->added[i], len);
+        const char *token = kl_vocab_bytes(&t->tables.vocab, t->added[i], len);
         if (*len <= left && memcmp(token, text, *len) == 0)
             return t->added[i];
     }
@@ -314,18 +328,18 @@ enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
 
 static bool in_range(const struct kl_tokenizer *t, int32_t id)
 {
-    return id >= 0 && (size_t)id < t->vocab.n;
+    return id >= 0 && (size_t)id < t->tables.vocab.n;
 }
 
 const char *kl_tokenizer_piece(const struct kl_tokenizer *tokenizer, int32_t id, size_t *len)
 {
     *len = 0;
-    return in_range(tokenizer, id) ? kl_vocab_bytes(&tokenizer->vocab, id, len) : NULL;
+    return in_range(tokenizer, id) ? kl_vocab_bytes(&tokenizer->tables.vocab, id, len) : NULL;
 }
 
 bool kl_tokenizer_is_control(const struct kl_tokenizer *tokenizer, int32_t id)
 {
-    return in_range(tokenizer, id) && tokenizer->vocab.types[id] == KL_TOKEN_CONTROL;
+    return in_range(tokenizer, id) && tokenizer->tables.vocab.types[id] == KL_TOKEN_CONTROL;
 }
 
 bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id)
@@ -339,10 +353,10 @@ bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id)
 
 size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer)
 {
-    return tokenizer->vocab.n;
+    return tokenizer->tables.vocab.n;
 }
 
 int32_t kl_tokenizer_find(const struct kl_tokenizer *tokenizer, const char *text, size_t len)
 {
-    return kl_vocab_find(&tokenizer->vocab, text, len);
+    return kl_vocab_find(&tokenizer->tables.vocab, text, len);
 }

@@ -39,6 +39,11 @@ enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id);
 
 enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer **tokenizer,
                                  struct kl_error *err);
+/* The same, with its tables kept in a file in directory dir (may be NULL) from the first time on
+ * and mapped from there: opening takes milliseconds. Damaged or made of another file: made again.
+ */
+enum kl_status kl_tokenizer_open_kept(const struct kl_gguf *gguf, const char *dir,
+                                      struct kl_tokenizer **tokenizer, struct kl_error *err);
 void kl_tokenizer_close(struct kl_tokenizer *tokenizer);
 
 /* Adds one token (1..1024 bytes of UTF-8) to a loaded tokenizer; *id is its new id (the old size of

@@ -130,12 +130,43 @@ static enum kl_status reserve_tokens(struct kl_vocab *v, size_t n, size_t bytes,
     return reserve_slots(v, n, err);
 }
 
+static void *copy_of(const void *data, size_t size)
+{
+    void *copy = malloc(size + 1); /* never of 0 bytes */
+    if (copy != NULL && size > 0)
+        memcpy(copy, data, size);
+    return copy;
+}
+
+/* Copies borrowed arrays, so that they can be changed. */
+static enum kl_status own(struct kl_vocab *v, struct kl_error *err)
+{
+    if (!v->borrowed)
+        return KL_OK;
+    struct kl_vocab copy = *v;
+    copy.borrowed = false;
+    copy.bytes_allocated = v->bytes_len;
+    copy.allocated = v->n;
+    copy.bytes = copy_of(v->bytes, v->bytes_len);
+    copy.offsets = copy_of(v->offsets, (v->n + 1) * sizeof *v->offsets);
+    copy.types = copy_of(v->types, v->n);
+    copy.slots = copy_of(v->slots, v->n_slots * sizeof *v->slots);
+    if (copy.bytes == NULL || copy.offsets == NULL || copy.types == NULL || copy.slots == NULL) {
+        kl_vocab_release(&copy);
+        return kl_fail_memory(err, "the vocabulary", v->bytes_len);
+    }
+    *v = copy;
+    return KL_OK;
+}
+
 enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len,
                                enum kl_token_type type, int32_t *id, struct kl_error *err)
 {
     if (v->n >= KL_VOCAB_MAX)
         return kl_fail(err, KL_ERR_LIMIT, "a vocabulary can have at most %u tokens", KL_VOCAB_MAX);
-    enum kl_status status = reserve_tokens(v, v->n + 1, v->bytes_len + len, err);
+    enum kl_status status = own(v, err);
+    if (status == KL_OK)
+        status = reserve_tokens(v, v->n + 1, v->bytes_len + len, err);
     if (status != KL_OK)
         return status;
     if (v->n == 0)
@@ -247,9 +278,11 @@ enum kl_status kl_vocab_load(struct kl_vocab *v, const struct kl_gguf *gguf, str
 
 void kl_vocab_release(struct kl_vocab *v)
 {
-    free(v->bytes);
-    free(v->offsets);
-    free(v->types);
-    free(v->slots);
+    if (!v->borrowed) {
+        free(v->bytes);
+        free(v->offsets);
+        free(v->types);
+        free(v->slots);
+    }
     *v = (struct kl_vocab){0};
 }

@@ -24,7 +24,10 @@ enum kl_token_type {
     KL_TOKEN_NORMAL = 1,  /* made by merges */
     KL_TOKEN_CONTROL = 3, /* "<|im_end|>": steers, is not shown */
     KL_TOKEN_ADDED = 4,   /* "<tool_call>": found before merges like a control token, but shown */
-    KL_TOKEN_UNUSED = 5   /* a row of the embedding table without a token; has no bytes */
+    KL_TOKEN_UNUSED = 5,  /* a row of the embedding table without a token; has no bytes */
+    /* Not in a file: a normal token of whose own bytes merges make something else. The library that
+     * the model was trained with always merges, so it must not be taken for a piece. */
+    KL_TOKEN_UNREACHED = 7
 };
 
 struct kl_vocab_slot {
@@ -42,6 +45,7 @@ struct kl_vocab {
     size_t allocated;
     struct kl_vocab_slot *slots; /* open addressing; [n_slots], a power of two */
     size_t n_slots;
+    bool borrowed; /* the arrays belong to somebody else and are not to be written: a mapped file */
 };
 
 /* Reads tokenizer.ggml.tokens and .token_type. */

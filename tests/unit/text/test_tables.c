@@ -1,0 +1,287 @@
+/* src/text/tables.c: the tables of a tokenizer, kept in a file and mapped from there, in all states
+ * of that file; and src/text/words.c. What the tables mean is tested where they are made. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "text/tables.h"
+#include "tiny_vocab.h"
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    kl_log_set_level(KL_LOG_ERROR);
+    snprintf(dir, sizeof dir, "/tmp/kinglet-test-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    return 0;
+}
+
+/* The only file in dir, or "": none. */
+static void kept_file(char *path, size_t size)
+{
+    path[0] = '\0';
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        if (e->d_name[0] == '.')
+            continue;
+        assert_string_equal(path, "");
+        snprintf(path, size, "%s/%s", dir, e->d_name);
+    }
+    closedir(d);
+}
+
+static void empty_dir(void)
+{
+    char path[400];
+    kept_file(path, sizeof path);
+    unlink(path);
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    empty_dir();
+    return rmdir(dir);
+}
+
+static void usual(struct tiny_vocab *v)
+{
+    tiny_init(v);
+    tiny_merge(v, "h e");
+    tiny_merge(v, "l l");
+    tiny_merge(v, "he ll");
+    tiny_merge(v, "hell hell");
+    tiny_merge(v, "hellhell hell"); /* longer than a word of words.h */
+    tiny_merge(v, "b c");
+    tiny_merge(v, "a b");
+    tiny_merge(v, "ab c"); /* never reached */
+    tiny_token(v, "<|im_end|>", 3);
+}
+
+/* Tokenizes with tables from `from` (NULL: nowhere). */
+static void assert_ids_from(const struct kl_gguf *gguf, const char *from)
+{
+    static const char text[] = "hell hellhellhell hellhell abc<|im_end|>\n\xE4\xB8\xAD";
+    static const int32_t expected[] = {258, 32, 260, 32, 259, 32, 97, 261, 264, 10, 228, 184, 173};
+    struct kl_tokenizer *t = NULL;
+    struct kl_error err = {0};
+    struct kl_tokens ids = {0};
+    const struct kl_span span = {.text = text, .len = sizeof text - 1, .special = true};
+    if (kl_tokenizer_open_kept(gguf, from, &t, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(kl_tokenizer_encode(t, &span, 1, &ids, &err), KL_OK);
+    assert_int_equal(ids.len, sizeof expected / sizeof *expected);
+    assert_memory_equal(ids.ids, expected, sizeof expected);
+    assert_int_equal(kl_tokenizer_size(t), 265);
+    assert_int_equal(kl_tokenizer_find(t, "abc", 3), 263);
+    kl_tokens_release(&ids);
+    kl_tokenizer_close(t);
+}
+
+static void tables_are_kept_and_used(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    char path[400];
+    struct stat first, again;
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, NULL);
+    kept_file(path, sizeof path);
+    assert_string_equal(path, "");
+    assert_ids_from(gguf, dir);
+    kept_file(path, sizeof path);
+    assert_non_null(strstr(path, ".tokenizer"));
+    assert_int_equal(stat(path, &first), 0);
+
+    struct kl_tables t;
+    struct kl_error err = {0};
+    assert_int_equal(kl_tables_open(&t, gguf, dir, &err), KL_OK);
+    assert_non_null(t.kept.map.data);
+    assert_true((uint8_t *)t.vocab.bytes > t.kept.map.data &&
+                (uint8_t *)t.vocab.bytes < t.kept.map.data + t.kept.map.size);
+    kl_tables_close(&t);
+    assert_ids_from(gguf, dir);
+    assert_int_equal(stat(path, &again), 0);
+    assert_true(first.st_ino == again.st_ino); /* used as it is */
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+static void damaged_tables_are_made_again(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    char path[400];
+    struct stat st, before;
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, dir);
+    kept_file(path, sizeof path);
+    assert_int_equal(stat(path, &st), 0);
+    /* Of every part one byte, its top bit: as large an index as can be. Between sections stands
+     * padding, and what is damaged there is no damage. */
+    size_t n = 0, n_made = 0;
+    for (off_t at = 3; at < st.st_size; at += at < 5000 ? 501 : 9973) {
+        uint8_t byte;
+        int fd = open(path, O_RDWR);
+        assert_true(fd >= 0);
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 0x80;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        close(fd);
+        assert_int_equal(stat(path, &before), 0);
+        assert_ids_from(gguf, dir);
+        struct stat after;
+        assert_int_equal(stat(path, &after), 0);
+        n++;
+        n_made += before.st_ino != after.st_ino;
+    }
+    assert_true(n > 30 && n_made >= n - 2);
+    for (off_t len = 0; len < st.st_size; len += st.st_size / 5) {
+        assert_int_equal(truncate(path, len), 0);
+        assert_ids_from(gguf, dir);
+    }
+    assert_ids_from(gguf, dir);
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+/* A file whose checksums are right and whose sizes are not: written by somebody else. */
+static void impossible_sizes_are_refused(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    char path[400];
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, dir);
+    kept_file(path, sizeof path);
+    struct kl_packed_writer *w = NULL;
+    struct kl_packed_file file;
+    struct kl_error err = {0};
+    uint64_t key;
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(pread(fd, &key, sizeof key, 16), sizeof key);
+    close(fd);
+    for (size_t i = 0; i < 7; i++) {
+        /* the numbers of tokens, bytes, slots, merges, slots, slots; and one section only */
+        uint64_t facts[6 + 128] = {265, 1000, 512, 8, 64, 512};
+        if (i < 6)
+            facts[i] = i == 0 || i == 2 ? 0 : UINT64_MAX / 8;
+        assert_int_equal(kl_packed_create(path, key, 1, &w, &err), KL_OK);
+        assert_int_equal(kl_packed_begin(w, "facts", &err), KL_OK);
+        assert_int_equal(kl_packed_write(w, facts, sizeof facts, &err), KL_OK);
+        assert_int_equal(kl_packed_finish(w, &err), KL_OK);
+        assert_int_equal(kl_packed_open(&file, path, key, &err), KL_OK);
+        kl_packed_close(&file);
+        assert_ids_from(gguf, dir);
+    }
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+static void nowhere_to_keep_them_is_no_failure(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, "/proc/kinglet");
+    /* somebody else is writing them */
+    char *path = kl_packed_path(gguf, dir, "tokenizer");
+    struct kl_packed_writer *w = NULL;
+    struct kl_error err = {0};
+    assert_int_equal(kl_packed_create(path, 1, 1, &w, &err), KL_OK);
+    assert_ids_from(gguf, dir);
+    kl_packed_abandon(w);
+    free(path);
+    kl_gguf_close(gguf);
+}
+
+static void kept_tables_can_be_added_to(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    for (int round = 0; round < 2; round++) {
+        struct kl_tokenizer *t = NULL;
+        struct kl_error err = {0};
+        int32_t id;
+        size_t len;
+        assert_int_equal(kl_tokenizer_open_kept(gguf, dir, &t, &err), KL_OK);
+        for (int32_t i = 0; i < 300; i++) {
+            char text[16];
+            snprintf(text, sizeof text, "<%d>", (int)i);
+            assert_int_equal(kl_tokenizer_add(t, text, strlen(text), true, &id, &err), KL_OK);
+            assert_int_equal(id, 265 + i);
+        }
+        assert_memory_equal(kl_tokenizer_piece(t, 564, &len), "<299>", 5);
+        assert_memory_equal(kl_tokenizer_piece(t, 260, &len), "hellhellhell", 12);
+        kl_tokenizer_close(t);
+        assert_ids_from(gguf, dir); /* the file is as it was */
+    }
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+/* Words of all lengths, at the end of what may be read and before more. */
+static void words_are_found(void **state)
+{
+    (void)state;
+    enum { N = 26 };
+    struct kl_words words;
+    struct kl_error err = {0};
+    assert_int_equal(kl_words_init(&words, N * KL_WORD_MAX_BYTES, &err), KL_OK);
+    char text[KL_WORD_MAX_BYTES + 20];
+    for (int32_t i = 0; i < N; i++) {
+        memset(text, 'a' + i, sizeof text);
+        for (size_t len = 1; len <= KL_WORD_MAX_BYTES; len++)
+            kl_words_add(&words, text, len, i * 100 + (int32_t)len);
+    }
+    for (int32_t i = 0; i < N; i++) {
+        for (size_t len = 1; len <= KL_WORD_MAX_BYTES; len++) {
+            char *exact = malloc(len); /* AddressSanitizer sees a byte too many */
+            assert_non_null(exact);
+            memset(exact, 'a' + i, len);
+            memset(text, 'z' - i, sizeof text);
+            memcpy(text, exact, len);
+            struct kl_word_key key = kl_word_key(exact, len, len);
+            assert_int_equal(kl_words_find(&words, key, kl_word_hash(key)), i * 100 + (int32_t)len);
+            key = kl_word_key(text, len, sizeof text);
+            assert_int_equal(kl_words_find(&words, key, kl_word_hash(key)), i * 100 + (int32_t)len);
+            text[len - 1] = '?';
+            key = kl_word_key(text, len, sizeof text);
+            assert_int_equal(kl_words_find(&words, key, kl_word_hash(key)), -1);
+            free(exact);
+        }
+    }
+    /* a zero byte is a byte: not the same as a shorter word */
+    struct kl_word_key zero = kl_word_key("a\0\0\0\0\0\0\0\0\0\0", 2, 12);
+    assert_int_equal(kl_words_find(&words, zero, kl_word_hash(zero)), -1);
+    kl_words_release(&words);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables_are_kept_and_used),
+        cmocka_unit_test(damaged_tables_are_made_again),
+        cmocka_unit_test(impossible_sizes_are_refused),
+        cmocka_unit_test(nowhere_to_keep_them_is_no_failure),
+        cmocka_unit_test(kept_tables_can_be_added_to),
+        cmocka_unit_test(words_are_found),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
