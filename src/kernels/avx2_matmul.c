@@ -380,6 +380,29 @@ INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
         panel_tile(type, &t, groups, 1);
 }
 
+/* Blocks [first, first + n) of `groups` groups into the panel. Unpacking comes in bursts, which
+ * would wait for memory, so each block asks for the one at its place in the next panel, `ahead`
+ * bytes on: the tiles between leave time enough. (Past the end of the weights it asks in vain.) */
+INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
+                         size_t group, size_t groups, size_t first, size_t n, size_t ahead,
+                         struct panel_block *panel)
+{
+    struct kl_layout l = layout_of(type);
+    size_t group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t j = 0; j < groups; j++) {
+        for (size_t b = 0; b < n; b++) {
+            const uint8_t *header;
+            const uint8_t *block =
+                kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
+            for (unsigned line = 0; line < l.block_bytes; line += 64)
+                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T1);
+            unpack_block(type, l, header, block,
+                         low_block(type, low, n_blocks, group + j, first + b),
+                         panel + j * KL_PANEL_BLOCKS + b);
+        }
+    }
+}
+
 INLINE void many_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
                         size_t end, const struct kl_activations *x, float *y, size_t y_stride,
                         void *scratch)
@@ -387,23 +410,16 @@ INLINE void many_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low
     struct kl_layout l = layout_of(type);
     struct panel_block *panel = scratch;
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    /* 8-bit weights widen at every step: its int32 sums must stay in registers */
+    size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
+    /* 8-bit weights widen at every step: their int32 sums must stay in registers */
     const size_t most = is_signed(type) ? 1 : KL_PANEL_GROUPS;
     for (size_t group = begin; group < end; group += most) {
         size_t groups = end - group < most ? 1 : most;
         for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
-            size_t left = n_blocks - first;
+            size_t left = n_blocks - first, before = first / KL_PANEL_BLOCKS * panel_bytes;
             size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
-            for (size_t j = 0; j < groups; j++) {
-                for (size_t b = 0; b < n; b++) {
-                    const uint8_t *header;
-                    const uint8_t *block =
-                        kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
-                    unpack_block(type, l, header, block,
-                                 low_block(type, low, n_blocks, group + j, first + b),
-                                 panel + j * KL_PANEL_BLOCKS + b);
-                }
-            }
+            size_t ahead = left > n ? panel_bytes : most * group_bytes - before;
+            unpack_panel(type, w, low, n_blocks, group, groups, first, n, ahead, panel);
             struct tile t = {.panel = panel,
                              .n_blocks = n,
                              .x = x,
