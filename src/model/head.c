@@ -140,7 +140,22 @@ static float size_of(const struct kl_activations *x)
     return nextafterf((float)sqrt(total), INFINITY);
 }
 
-/* A bound that is no number (a damaged model) counts as infinite, so the group is computed. */
+/* The highest that a logit of the group can be. Where one is no number (a damaged model) it is
+ * infinite, so the group is computed. By halves, so that the compiler can use vectors. */
+static float group_bound(const float *high, const float *residuals, float size)
+{
+    float top[KL_LANES], sum[KL_LANES];
+    for (size_t r = 0; r < KL_LANES; r++)
+        top[r] = sum[r] = high[r] + residuals[r] * size;
+    for (size_t r = 0; r < 4; r++) {
+        top[r] = top[r] > top[r + 4] ? top[r] : top[r + 4];
+        sum[r] += sum[r + 4];
+    }
+    float left = top[0] > top[1] ? top[0] : top[1], right = top[2] > top[3] ? top[2] : top[3];
+    bool finite = fabsf((sum[0] + sum[1]) + (sum[2] + sum[3])) <= FLT_MAX;
+    return !finite ? INFINITY : left > right ? left : right;
+}
+
 static void bound_item(void *context, size_t item, size_t worker)
 {
     struct screen *s = context;
@@ -154,14 +169,8 @@ static void bound_item(void *context, size_t item, size_t worker)
     for (size_t g = begin; g < end; g++) {
         const float *residuals = kl_packed_residuals(m->data + g * group_bytes, m->k);
         for (size_t t = 0; t < s->n; t++) {
-            const float *h = y + t * ITEM_ROWS + (g - begin) * KL_LANES;
-            float bound = -INFINITY;
-            for (size_t r = 0; r < KL_LANES; r++) {
-                float b = h[r] + residuals[r] * s->rows[t].size;
-                if (!(b <= bound)) /* a NaN, too */
-                    bound = b <= FLT_MAX ? b : INFINITY;
-            }
-            s->rows[t].bounds[g] = bound;
+            s->rows[t].bounds[g] =
+                group_bound(y + t * ITEM_ROWS + (g - begin) * KL_LANES, residuals, s->rows[t].size);
         }
     }
 }
