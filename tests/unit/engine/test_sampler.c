@@ -313,6 +313,71 @@ static void test_orders_that_selection_dislikes(void **state)
 
 /* ---- distribution ---------------------------------------------------------------------------- */
 
+static bool is_seen(const struct kl_choice *c, size_t id)
+{
+    return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
+}
+
+static int descending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* Leaves as few tokens as the model may find: exactly what the choice asks for. */
+static void keep_what_is_asked_for(struct kl_choice *c)
+{
+    float sorted[100];
+    size_t n = 0, kept = 0;
+    for (size_t i = 0; i < c->n; i++)
+        if (!is_seen(c, i))
+            sorted[n++] = c->found[i].value;
+    qsort(sorted, n, sizeof *sorted, descending);
+    float threshold = c->top_k > 0 && c->top_k <= n ? sorted[c->top_k - 1] : -INFINITY;
+    if (n > 0 && sorted[0] - c->reach > threshold)
+        threshold = sorted[0] - c->reach;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->found[i].value >= threshold)
+            c->found[kept++] = c->found[i];
+    c->n = kept;
+}
+
+static void test_what_is_asked_for_is_enough(void **state)
+{
+    (void)state;
+    enum { N = 100, ROUNDS = 20000 };
+    static const float penalties[] = {1.0f, 1.1f, 2.0f, 0.7f};
+    struct kl_sampler *sampler = open_sampler(N);
+    struct kl_random r;
+    kl_random_init(&r, 77);
+    size_t left_out = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        float logits[N];
+        for (size_t i = 0; i < N; i++)
+            logits[i] =
+                round % 2 == 0 ? roundf((float)(4.0 * gauss(&r))) : (float)(9.0 * gauss(&r));
+        struct kl_sampling s = random_sampling(&r, N);
+        s.temperature = round % 3 == 0 ? 0.0f : s.temperature;
+        s.repetition_penalty = penalties[round % 4];
+        int32_t history[12];
+        uint64_t seen[N / 64 + 1];
+        for (size_t i = 0; i < 12; i++)
+            history[i] = (int32_t)(kl_random_next(&r) % N);
+        struct kl_choice all = fill(s, logits, N, history, 12, seen);
+        struct kl_choice few = fill(s, logits, N, history, 12, seen);
+        keep_what_is_asked_for(&few);
+        left_out += N - few.n;
+        struct kl_random ours = r, theirs = r;
+        assert_int_equal(kl_sampler_choose(sampler, &s, &few, &ours),
+                         kl_sampler_choose(sampler, &s, &all, &theirs));
+        r = theirs;
+        free(all.found);
+        free(few.found);
+    }
+    assert_true(left_out > (size_t)ROUNDS * N / 4);
+    kl_sampler_close(sampler);
+}
+
 static void expect_shares(struct kl_sampling s, const float *logits, size_t n, const double *shares)
 {
     enum { DRAWS = 100000 };
@@ -448,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_equals_reference_small),
         cmocka_unit_test(test_equals_reference_whole_vocabulary),
         cmocka_unit_test(test_orders_that_selection_dislikes),
+        cmocka_unit_test(test_what_is_asked_for_is_enough),
         cmocka_unit_test(test_distribution),
         cmocka_unit_test(test_extremes_are_greedy),
         cmocka_unit_test(test_same_seed_same_draw),
