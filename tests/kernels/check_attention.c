@@ -1,7 +1,6 @@
 /* Checks and speed of attention and of the store into the KV pages. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"

@@ -17,11 +17,17 @@
 #include "kernels/peak.h"
 
 static const struct check checks[] = {
-    {"matmul", check_matmul},     {"matmul_company", check_matmul_company},
-    {"quantize", check_quantize}, {"quantize_not_finite", check_quantize_not_finite},
-    {"rmsnorm", check_rmsnorm},   {"rope", check_rope},
-    {"swiglu", check_swiglu},     {"kv_store", check_kv_store},
-    {"attend", check_attend},     {"attend_company", check_attend_company},
+    {"matmul", check_matmul},
+    {"matmul_company", check_matmul_company},
+    {"matmul_halves", check_matmul_halves},
+    {"quantize", check_quantize},
+    {"quantize_not_finite", check_quantize_not_finite},
+    {"rmsnorm", check_rmsnorm},
+    {"rope", check_rope},
+    {"swiglu", check_swiglu},
+    {"kv_store", check_kv_store},
+    {"attend", check_attend},
+    {"attend_company", check_attend_company},
 };
 enum { N_CHECKS = sizeof checks / sizeof checks[0] };
 

@@ -1,7 +1,6 @@
 /* Checks and speed of the products with packed matrices. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -20,7 +19,7 @@ static const struct product {
     {"Q4_1", KL_Q4_1, KL_Q4_1, true}, {"Q5_0", KL_Q5_0, KL_Q5_0, true},
     {"Q5_1", KL_Q5_1, KL_Q5_1, true}, {"Q8_0", KL_Q8_0, KL_Q8_0, true},
     {"Q4_K", KL_Q4_K, KL_Q4_K, true}, {"Q5_K", KL_Q5_K, KL_Q5_K, true},
-    {"Q6_K", KL_Q6_K, KL_Q6_K, true},
+    {"Q6_K", KL_Q6_K, KL_Q6_K, true}, {"Q8_HIGH", KL_Q8_HIGH, KL_Q8_0, false},
 };
 enum { N_PRODUCTS = sizeof products / sizeof products[0] };
 
@@ -58,7 +57,7 @@ static void random_rows(enum kl_quant type, uint8_t *rows, size_t n_rows, size_t
 struct matrix {
     const struct product *product;
     size_t n_rows, k, n_groups;
-    uint8_t *rows; /* as a file holds them */
+    struct guarded rows; /* as a file holds them */
     struct guarded packed;
 };
 
@@ -69,13 +68,13 @@ static struct matrix matrix_new(const struct product *product, size_t n_rows, si
     size_t row_bytes = k / info->block_elements * info->block_bytes;
     size_t group_bytes = kl_packed_group_bytes(product->packed, k);
     m.n_groups = (n_rows + KL_LANES - 1) / KL_LANES;
-    m.rows = malloc(n_rows * row_bytes);
-    expect(m.rows != NULL && group_bytes > 0, "no room for %zu rows of %zu", n_rows, k);
-    random_rows(product->file, m.rows, n_rows, k);
+    expect(group_bytes > 0, "rows of %zu cannot be packed", k);
+    m.rows = guarded_new(n_rows * row_bytes, 1);
+    random_rows(product->file, m.rows.data, n_rows, k);
     m.packed = guarded_new(m.n_groups * group_bytes, 16);
     for (size_t g = 0; g < m.n_groups; g++) {
         size_t left = n_rows - g * KL_LANES;
-        kl_pack_group(product->packed, m.rows + g * KL_LANES * row_bytes,
+        kl_pack_group(product->packed, (const uint8_t *)m.rows.data + g * KL_LANES * row_bytes,
                       left < KL_LANES ? left : KL_LANES, k,
                       (uint8_t *)m.packed.data + g * group_bytes);
     }
@@ -84,7 +83,7 @@ static struct matrix matrix_new(const struct product *product, size_t n_rows, si
 
 static void matrix_free(struct matrix *m)
 {
-    free(m->rows);
+    guarded_free(&m->rows);
     guarded_free(&m->packed);
 }
 
@@ -155,7 +154,8 @@ static void check_against_float64(const struct matrix *m, const struct rows *x, 
     struct guarded memory = guarded_new(m->k * sizeof(float), 4);
     float *w = memory.data;
     for (size_t r = 0; r < m->n_rows; r++) {
-        info->dequantize(m->rows + r * row_bytes, m->k / info->block_elements, w);
+        info->dequantize((const uint8_t *)m->rows.data + r * row_bytes, m->k / info->block_elements,
+                         w);
         for (size_t t = 0; t < x->a.n; t++) {
             double sum = 0, size = 0;
             for (size_t i = 0; i < m->k; i++) {
@@ -204,6 +204,46 @@ void check_matmul(const struct kl_kernels *tier)
             }
             matrix_free(&m);
         }
+    }
+}
+
+/* A matrix in two parts gives the bits of the whole one. */
+void check_matmul_halves(const struct kl_kernels *tier)
+{
+    static const struct product whole = {"Q8_0", KL_Q8_0, KL_Q8_0, true};
+    static _Alignas(64) uint8_t scratch[KL_MATMUL_SCRATCH];
+    static const enum kl_quant parts[] = {KL_Q8_HIGH, KL_Q8_LOW};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        struct matrix m = matrix_new(&whole, shapes[s].n_rows, shapes[s].k);
+        struct guarded halves[2];
+        const uint8_t *rows = m.rows.data;
+        size_t row_bytes = m.k / 32 * kl_quant_type(KL_Q8_0)->block_bytes;
+        for (size_t i = 0; i < 2; i++) {
+            size_t bytes = kl_packed_group_bytes(parts[i], m.k);
+            halves[i] = guarded_new(m.n_groups * bytes, 16);
+            for (size_t g = 0; g < m.n_groups; g++) {
+                size_t left = m.n_rows - g * KL_LANES;
+                kl_pack_group(parts[i], rows + g * KL_LANES * row_bytes,
+                              left < KL_LANES ? left : KL_LANES, m.k,
+                              (uint8_t *)halves[i].data + g * bytes);
+            }
+        }
+        for (size_t n = 1; n < 10; n++) {
+            struct rows x = rows_new(n, m.k);
+            size_t stride = m.n_groups * KL_LANES, bytes = n * stride * sizeof(float);
+            struct guarded expected = guarded_new(bytes, 4), found = guarded_new(bytes, 4);
+            multiply(SCALAR, &m, &x, expected.data);
+            attempt("matmul_halves", tier, "%zu x %zu, %zu tokens", m.n_rows, m.k, n);
+            tier->matmul_halves(halves[0].data, halves[1].data, 0, m.n_groups, &x.a, found.data,
+                                stride, scratch);
+            expect_same(found.data, expected.data, bytes);
+            guarded_free(&expected);
+            guarded_free(&found);
+            rows_free(&x);
+        }
+        guarded_free(&halves[0]);
+        guarded_free(&halves[1]);
+        matrix_free(&m);
     }
 }
 

@@ -48,6 +48,7 @@ const char *last_failure(void);
 /* The checks and benches, by file. */
 void check_matmul(const struct kl_kernels *tier);
 void check_matmul_company(const struct kl_kernels *tier);
+void check_matmul_halves(const struct kl_kernels *tier);
 void check_quantize(const struct kl_kernels *tier);
 void check_quantize_not_finite(const struct kl_kernels *tier);
 void check_rmsnorm(const struct kl_kernels *tier);
