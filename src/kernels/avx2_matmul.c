@@ -244,6 +244,32 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     }
 }
 
+/* All tokens, four at a time: each type's own function, compiled once. */
+typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
+                      const struct kl_activations *x, float *y, size_t y_stride);
+
+INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                  size_t end, const struct kl_activations *x, float *y, size_t y_stride)
+{
+    struct kl_activations rest = *x;
+    while (rest.n > 0) {
+        size_t n = rest.n < MOST_FEW ? rest.n : MOST_FEW;
+        if (n == 1)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 1);
+        else if (n == 2)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 2);
+        else if (n == 3)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 3);
+        else
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 4);
+        rest.n -= n;
+        rest.q += n * rest.k;
+        rest.scale += n * (rest.k / KL_BLOCK);
+        rest.sum += n * (rest.k / 16);
+        y += n * y_stride;
+    }
+}
+
 /* A block of a panel: KL_PANEL_BYTES in scratch. */
 struct panel_block {
     uint8_t q[8][32]; /* Q8_0: signed */
@@ -403,22 +429,23 @@ INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *lo
     }
 }
 
-INLINE void many_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                        size_t end, const struct kl_activations *x, float *y, size_t y_stride,
-                        void *scratch)
+INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w,
+                        const uint8_t *low, size_t begin, size_t end,
+                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
 {
     struct kl_layout l = layout_of(type);
     struct panel_block *panel = scratch;
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
     /* 8-bit weights widen at every step: their int32 sums must stay in registers */
-    const size_t most = is_signed(type) ? 1 : KL_PANEL_GROUPS;
-    for (size_t group = begin; group < end; group += most) {
-        size_t groups = end - group < most ? 1 : most;
+    const int tile_groups = is_signed(type) ? 1 : KL_PANEL_GROUPS;
+    const size_t groups = (size_t)tile_groups;
+    size_t group = begin;
+    for (; group + groups <= end && x->n > MOST_FEW; group += groups) {
         for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
             size_t left = n_blocks - first, before = first / KL_PANEL_BLOCKS * panel_bytes;
             size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
-            size_t ahead = left > n ? panel_bytes : most * group_bytes - before;
+            size_t ahead = left > n ? panel_bytes : groups * group_bytes - before;
             unpack_panel(type, w, low, n_blocks, group, groups, first, n, ahead, panel);
             struct tile t = {.panel = panel,
                              .n_blocks = n,
@@ -426,34 +453,11 @@ INLINE void many_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low
                              .first_block = first,
                              .y = y + (group - begin) * KL_LANES,
                              .y_stride = y_stride};
-            if (most == 2 && groups == 2)
-                panel_tokens(type, t, 2);
-            else
-                panel_tokens(type, t, 1);
+            panel_tokens(type, t, tile_groups);
         }
     }
-}
-
-INLINE void any_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
-                       void *scratch)
-{
-    switch (x->n) {
-    case 1:
-        few_tokens(type, w, low, begin, end, x, y, y_stride, 1);
-        break;
-    case 2:
-        few_tokens(type, w, low, begin, end, x, y, y_stride, 2);
-        break;
-    case 3:
-        few_tokens(type, w, low, begin, end, x, y, y_stride, 3);
-        break;
-    case MOST_FEW:
-        few_tokens(type, w, low, begin, end, x, y, y_stride, 4);
-        break;
-    default:
-        many_tokens(type, w, low, begin, end, x, y, y_stride, scratch);
-    }
+    if (group < end)
+        in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
 }
 
 /* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.
@@ -492,16 +496,27 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
 }
 
 #define DEFINE_MATMUL(name, type)                                                                  \
+    static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
+                             const struct kl_activations *x, float *y, size_t y_stride)            \
+    {                                                                                              \
+        fours(type, w, low, begin, end, x, y, y_stride);                                           \
+    }                                                                                              \
     void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
               float *y, size_t y_stride, void *scratch)                                            \
     {                                                                                              \
-        any_tokens(type, w, NULL, begin, end, x, y, y_stride, scratch);                            \
+        many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
     }
+
+static void halves_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                         const struct kl_activations *x, float *y, size_t y_stride)
+{
+    fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
+}
 
 void kl_avx2_matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                            const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
 {
-    any_tokens(KL_Q8_LOW, high, low, begin, end, x, y, y_stride, scratch);
+    many_tokens(KL_Q8_LOW, halves_fours, high, low, begin, end, x, y, y_stride, scratch);
 }
 
 #define DEFINE_FLOAT_MATMUL(name, type)                                                            \
