@@ -83,7 +83,7 @@ static void summary(struct json *j, const char *name, const struct kl_bench_summ
 
 /* ---- the parts ------------------------------------------------------------------------------- */
 
-static void write_result(struct json *j, const struct kl_bench *b, const struct kl_bench_result *r)
+static void write_result(struct json *j, const struct kl_bench_result *r)
 {
     open_thing(j, NULL, '{');
     string(j, "test", r->test);
@@ -94,7 +94,8 @@ static void write_result(struct json *j, const struct kl_bench *b, const struct 
     numbers(j, "samples", r->samples, r->speed.n);
     number(j, "gb_per_second", r->gb_per_second);
     number(j, "gmac_per_second", r->gmac_per_second);
-    if (b->machine.n_points > 0) {
+    if (r->read_limit > 0) {
+        number(j, "read_limit_gb_per_second", r->read_limit);
         number(j, "read_share", r->read_share);
         number(j, "int8_share", r->int8_share);
     }
@@ -166,7 +167,7 @@ enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
     open_thing(j, NULL, '{');
     open_thing(j, "results", '[');
     for (size_t i = 0; i < b->n_results; i++)
-        write_result(j, b, &b->results[i]);
+        write_result(j, &b->results[i]);
     close_thing(j, ']');
     if (b->start.all.n > 0)
         write_start(j, &b->start);

@@ -52,6 +52,7 @@ static enum kl_status fail_interrupted(struct kl_error *err)
 struct run {
     struct kl_bench *b;
     struct kl_bench_counters counters;
+    struct kl_bench_reader *reader; /* NULL: the machine is not measured */
     struct kl_forward *forward;
     struct kl_kv_cache *cache;
     struct kl_sequence *sequences[KL_BENCH_MAX_BATCH];
@@ -190,10 +191,10 @@ static void rate(const struct run *r, const struct shape *s, struct kl_bench_res
     double bytes = (double)kl_bench_bytes_per_token(b);
     result->gb_per_second = bytes * passes / seconds * 1e-9;
     result->gmac_per_second = macs / seconds * 1e-9;
-    if (b->machine.n_points > 0) {
-        const struct kl_bench_point *most = &b->machine.points[b->machine.n_points - 1];
-        result->read_share = result->gb_per_second / most->read_gb;
-        result->int8_share = result->gmac_per_second / most->int8_gmac;
+    if (result->read_limit > 0) {
+        result->read_share = result->gb_per_second / result->read_limit;
+        result->int8_share =
+            result->gmac_per_second / b->machine.points[b->machine.n_points - 1].int8_gmac;
     }
 }
 
@@ -208,17 +209,21 @@ static enum kl_status measure(struct run *r, const char *test, size_t n, const s
     r->n_steps = 0;
     enum kl_status status = run_once(r, s, &seconds, err); /* to warm up */
     r->n_steps = 0;
-    struct kl_bench_counts before = kl_bench_counters_read(&r->counters);
+    double reads[KL_BENCH_MAX_REPEAT] = {0};
+    double counted = (double)(repeat * result->n_tokens);
     for (size_t i = 0; i < repeat && status == KL_OK; i++) {
+        struct kl_bench_counts before = kl_bench_counters_read(&r->counters);
         status = run_once(r, s, &seconds, err);
+        struct kl_bench_counts after = kl_bench_counters_read(&r->counters);
         result->samples[i] = (double)result->n_tokens / seconds;
+        result->per_token.instructions += (after.instructions - before.instructions) / counted;
+        result->per_token.cycles += (after.cycles - before.cycles) / counted;
+        if (r->reader != NULL)
+            reads[i] = kl_bench_read_once(r->reader);
     }
     if (status != KL_OK)
         return status;
-    struct kl_bench_counts after = kl_bench_counters_read(&r->counters);
-    double counted = (double)(repeat * result->n_tokens);
-    result->per_token.instructions = (after.instructions - before.instructions) / counted;
-    result->per_token.cycles = (after.cycles - before.cycles) / counted;
+    result->read_limit = kl_bench_summarise(reads, repeat).median;
     result->speed = kl_bench_summarise(result->samples, repeat);
     result->step = kl_bench_summarise(r->steps, r->n_steps);
     rate(r, s, result);
@@ -272,6 +277,10 @@ static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batc
     if (status != KL_OK)
         return status;
     kl_forward_set_threads(r->forward, l->threads);
+    if ((o->parts & KL_BENCH_MACHINE) != 0)
+        status = kl_bench_reader_open(kl_model_kernels(l->model), l->n_threads, &r->reader, err);
+    if (status != KL_OK)
+        return status;
     return kl_kv_cache_open(l->model, max_tokens, &r->cache, err);
 }
 
@@ -281,6 +290,7 @@ static void close_run(struct run *r)
         kl_kv_cache_close(r->cache);
     if (r->forward != NULL)
         kl_forward_close(r->forward);
+    kl_bench_reader_close(r->reader);
     kl_bench_counters_close(&r->counters);
     free(r->rows);
     free(r->choices);
