@@ -64,6 +64,7 @@ struct kl_bench_result {
     double gb_per_second;                /* weights read, once for each forward pass */
     double gmac_per_second;
     double read_limit; /* GB/s that only reading had between the runs; 0: not measured */
+    double int8_limit; /* GMAC/s, likewise */
     double read_share, int8_share; /* of that, and of the machine's int8 speed */
     struct kl_bench_counts per_token;
 };
@@ -123,12 +124,14 @@ enum kl_status kl_bench_measure_machine(struct kl_bench_machine *machine,
                                         const struct kl_kernels *kernels, size_t n_threads,
                                         struct kl_error *err);
 
-/* Reading a buffer now and then: the speed of memory changes while the model is measured. */
+/* Reading and multiplying now and then: on a virtual machine both change while the model is
+ * measured, the latter by half when its processors become two threads of one core. */
 struct kl_bench_reader;
 enum kl_status kl_bench_reader_open(const struct kl_kernels *kernels, size_t n_threads,
                                     struct kl_bench_reader **reader, struct kl_error *err);
-void kl_bench_reader_close(struct kl_bench_reader *reader); /* NULL is allowed */
-double kl_bench_read_once(struct kl_bench_reader *reader);  /* GB/s */
+void kl_bench_reader_close(struct kl_bench_reader *reader);    /* NULL is allowed */
+double kl_bench_read_once(struct kl_bench_reader *reader);     /* GB/s */
+double kl_bench_multiply_once(struct kl_bench_reader *reader); /* GMAC/s */
 
 /* The kernel's peak of resident memory begins anew: what was measured with is not the model's. */
 void kl_bench_forget_peak(void);

@@ -96,6 +96,7 @@ static void write_result(struct json *j, const struct kl_bench_result *r)
     number(j, "gmac_per_second", r->gmac_per_second);
     if (r->read_limit > 0) {
         number(j, "read_limit_gb_per_second", r->read_limit);
+        number(j, "int8_limit_gmac_per_second", r->int8_limit);
         number(j, "read_share", r->read_share);
         number(j, "int8_share", r->int8_share);
     }

@@ -225,6 +225,14 @@ double kl_bench_read_once(struct kl_bench_reader *reader)
     return (double)BUFFER_BYTES / kl_seconds_since(start) * 1e-9;
 }
 
+double kl_bench_multiply_once(struct kl_bench_reader *reader)
+{
+    size_t n = MULTIPLY_PER * kl_pool_threads(reader->pool);
+    uint64_t start = kl_now_ns();
+    kl_pool_run(reader->pool, n, multiply_chunk, &reader->job);
+    return (double)(n * MULTIPLY_STEPS * KL_PEAK_MACS) / kl_seconds_since(start) * 1e-9;
+}
+
 /* ---- instructions and cycles ----------------------------------------------------------------- */
 
 /* perf_event_open(2). inherit: threads that are started later count too. Without the kernel's own

@@ -193,8 +193,7 @@ static void rate(const struct run *r, const struct shape *s, struct kl_bench_res
     result->gmac_per_second = macs / seconds * 1e-9;
     if (result->read_limit > 0) {
         result->read_share = result->gb_per_second / result->read_limit;
-        result->int8_share =
-            result->gmac_per_second / b->machine.points[b->machine.n_points - 1].int8_gmac;
+        result->int8_share = result->gmac_per_second / result->int8_limit;
     }
 }
 
@@ -209,7 +208,7 @@ static enum kl_status measure(struct run *r, const char *test, size_t n, const s
     r->n_steps = 0;
     enum kl_status status = run_once(r, s, &seconds, err); /* to warm up */
     r->n_steps = 0;
-    double reads[KL_BENCH_MAX_REPEAT] = {0};
+    double reads[KL_BENCH_MAX_REPEAT] = {0}, multiplies[KL_BENCH_MAX_REPEAT] = {0};
     double counted = (double)(repeat * result->n_tokens);
     for (size_t i = 0; i < repeat && status == KL_OK; i++) {
         struct kl_bench_counts before = kl_bench_counters_read(&r->counters);
@@ -220,10 +219,13 @@ static enum kl_status measure(struct run *r, const char *test, size_t n, const s
         result->per_token.cycles += (after.cycles - before.cycles) / counted;
         if (r->reader != NULL)
             reads[i] = kl_bench_read_once(r->reader);
+        if (r->reader != NULL)
+            multiplies[i] = kl_bench_multiply_once(r->reader);
     }
     if (status != KL_OK)
         return status;
     result->read_limit = kl_bench_summarise(reads, repeat).median;
+    result->int8_limit = kl_bench_summarise(multiplies, repeat).median;
     result->speed = kl_bench_summarise(result->samples, repeat);
     result->step = kl_bench_summarise(r->steps, r->n_steps);
     rate(r, s, result);
