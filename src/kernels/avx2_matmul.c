@@ -204,6 +204,9 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     struct kl_layout l = layout_of(type);
     const int steps = steps_in_16_bits(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    /* Long rows of several tokens do not stay in L1 beside the weights, and reading them holds the
+     * weights up: 4 tokens x 4864 columns are half as fast again when asked for (SPEED.md). */
+    const size_t ahead = width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
     for (size_t group = begin; group < end; group++) {
         __m256 sum[MOST_FEW];
         for (int i = 0; i < width; i++)
@@ -215,6 +218,8 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
             struct block_scales s = load_scales(type, l, header, block);
             const int8_t *q = x->q + b * KL_BLOCK;
             const int16_t *sums = x->sum + 2 * b;
+            for (unsigned line = 0; ahead > 0 && line < l.block_bytes; line += 64)
+                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T0);
             __m256i dot[MOST_FEW], sum16[MOST_FEW];
 #pragma GCC unroll 8
             for (int g = 0; g < 8; g++) {
