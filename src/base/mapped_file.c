@@ -1,5 +1,6 @@
 #include "base/mapped_file.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,8 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
         }
         file->data = data;
         file->size = (size_t)st.st_size;
+        file->fd = fd;
+        fd = -1;
     }
     file->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     file->path = strdup(path);
@@ -42,14 +45,17 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
         status = kl_fail_memory(err, "a file name", strlen(path) + 1);
     }
 out:
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return status;
 }
 
 void kl_mapped_file_close(struct kl_mapped_file *file)
 {
-    if (file->data != NULL)
+    if (file->data != NULL) {
         munmap((void *)(uintptr_t)file->data, file->size);
+        close(file->fd);
+    }
     free(file->path);
     *file = (struct kl_mapped_file){0};
 }
@@ -73,4 +79,17 @@ void kl_mapped_file_will_need(const struct kl_mapped_file *file, size_t offset, 
 void kl_mapped_file_dont_need(const struct kl_mapped_file *file, size_t offset, size_t len)
 {
     advise(file, offset, len, MADV_DONTNEED);
+}
+
+bool kl_mapped_file_read(const struct kl_mapped_file *file, size_t offset, size_t len, void *out)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pread(file->fd, (uint8_t *)out + done, len - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
 }

@@ -5,6 +5,7 @@
 #ifndef KL_BASE_MAPPED_FILE_H
 #define KL_BASE_MAPPED_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,7 @@ struct kl_mapped_file {
     size_t size;
     int64_t mtime_ns; /* modification time when it was opened */
     char *path;
+    int fd; /* of the open file; only while data is not NULL */
 };
 
 /* Fails with KL_ERR_NOT_FOUND or KL_ERR_IO; a directory or a device is refused. */
@@ -26,5 +28,9 @@ void kl_mapped_file_close(struct kl_mapped_file *file);
  * soon (read ahead), and that it is not needed any more (leaves our resident memory). */
 void kl_mapped_file_will_need(const struct kl_mapped_file *file, size_t offset, size_t len);
 void kl_mapped_file_dont_need(const struct kl_mapped_file *file, size_t offset, size_t len);
+
+/* Copies a part of the file without making it resident; false if that fails. offset + len must lie
+ * within the file. */
+bool kl_mapped_file_read(const struct kl_mapped_file *file, size_t offset, size_t len, void *out);
 
 #endif

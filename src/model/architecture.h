@@ -30,7 +30,8 @@ struct kl_model {
     /* [n_vocab, n_embd]; the embedding's where it is tied. Q8_0 is packed in two halves: output is
      * KL_Q8_HIGH and output_low KL_Q8_LOW; otherwise output_low is empty. */
     struct kl_matrix output, output_low;
-    struct kl_layer layers[]; /* [n_layers] */
+    const struct kl_mapped_file *low_file; /* output_low lies in; NULL: in memory */
+    struct kl_layer layers[];              /* [n_layers] */
 };
 
 struct kl_forward;

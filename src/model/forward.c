@@ -131,7 +131,7 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     place_all(f, &l, n_threads);
     enum kl_status status = kl_pool_open(n_threads, &f->pool, err);
     if (status == KL_OK)
-        status = kl_head_open(model, &f->head, err);
+        status = kl_head_open(model, n_threads, &f->head, err);
     if (status != KL_OK) {
         kl_forward_close(f);
         return status;

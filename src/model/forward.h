@@ -18,8 +18,10 @@ struct kl_row_run {
 
 /* Of an output head that can be screened (head.h). */
 struct kl_head {
-    float *bounds;    /* [KL_HEAD_ROWS, n_groups] no logit of the group is above it */
-    uint32_t *groups; /* [KL_HEAD_ROWS, n_groups] those to be computed */
+    float *bounds;     /* [KL_HEAD_ROWS, n_groups] no logit of the group is above it */
+    uint32_t *groups;  /* [KL_HEAD_ROWS, n_groups] those to be computed */
+    uint8_t *low;      /* [threads, bytes of a group of the lower bits] */
+    bool low_resident; /* since all logits were computed */
     size_t bytes;
 };
 

@@ -15,7 +15,7 @@ enum { MOST_TOP_K = 256 };
 
 enum { ITEM_GROUPS = KL_BLOCK / KL_LANES, ITEM_ROWS = KL_BLOCK };
 
-enum kl_status kl_head_open(const struct kl_model *model, struct kl_head *head,
+enum kl_status kl_head_open(const struct kl_model *model, size_t n_threads, struct kl_head *head,
                             struct kl_error *err)
 {
     *head = (struct kl_head){0};
@@ -24,8 +24,10 @@ enum kl_status kl_head_open(const struct kl_model *model, struct kl_head *head,
     size_t n = KL_HEAD_ROWS * model->output.n_groups;
     head->bounds = malloc(n * sizeof *head->bounds);
     head->groups = malloc(n * sizeof *head->groups);
-    head->bytes = n * (sizeof *head->bounds + sizeof *head->groups);
-    if (head->bounds != NULL && head->groups != NULL)
+    size_t low_bytes = n_threads * kl_packed_group_bytes(KL_Q8_LOW, model->output_low.k);
+    head->low = malloc(low_bytes);
+    head->bytes = n * (sizeof *head->bounds + sizeof *head->groups) + low_bytes;
+    if (head->bounds != NULL && head->groups != NULL && head->low != NULL)
         return KL_OK;
     kl_head_release(head);
     return kl_fail_memory(err, "the screening of the output head", n * sizeof *head->bounds);
@@ -35,7 +37,15 @@ void kl_head_release(struct kl_head *head)
 {
     free(head->bounds);
     free(head->groups);
+    free(head->low);
     *head = (struct kl_head){0};
+}
+
+void kl_head_give_back(const struct kl_model *m)
+{
+    if (m->low_file != NULL)
+        kl_mapped_file_dont_need(m->low_file, (size_t)(m->output_low.data - m->low_file->data),
+                                 kl_matrix_bytes(&m->output_low));
 }
 
 /* The product by all bits: y[t * y_stride + row]. */
@@ -183,6 +193,20 @@ static size_t exact_items(const struct screened_row *row)
     return (row->n_groups + EXACT_GROUPS - 1) / EXACT_GROUPS;
 }
 
+/* The lower bits of one group: read, or where they are if they are in memory (or cannot be read).
+ */
+static const uint8_t *low_group(const struct kl_forward *f, size_t g, size_t worker)
+{
+    const struct kl_model *m = f->model;
+    size_t bytes = kl_packed_group_bytes(KL_Q8_LOW, m->output_low.k);
+    const uint8_t *mapped = m->output_low.data + g * bytes;
+    uint8_t *copy = f->head.low + worker * bytes;
+    if (m->low_file != NULL &&
+        kl_mapped_file_read(m->low_file, (size_t)(mapped - m->low_file->data), bytes, copy))
+        return copy;
+    return mapped;
+}
+
 static void exact_item(void *context, size_t item, size_t worker)
 {
     struct screen *s = context;
@@ -191,10 +215,13 @@ static void exact_item(void *context, size_t item, size_t worker)
     for (; item >= exact_items(row); row++)
         item -= exact_items(row);
     float *y = kl_forward_result(f, worker);
+    const struct kl_matrix *high = &f->model->output;
+    size_t high_bytes = kl_packed_group_bytes(high->type, high->k);
     size_t end = (item + 1) * EXACT_GROUPS;
     for (size_t i = item * EXACT_GROUPS; i < end && i < row->n_groups; i++) {
         size_t g = row->groups[i];
-        product(f->model, g, g + 1, &row->x, y, KL_LANES, kl_forward_scratch(f, worker));
+        f->model->kernels->matmul_halves(high->data + g * high_bytes, low_group(f, g, worker), 0, 1,
+                                         &row->x, y, KL_LANES, kl_forward_scratch(f, worker));
         struct kl_logit *found = row->choice->found + i * KL_LANES;
         for (size_t r = 0; r < KL_LANES; r++)
             found[r] = (struct kl_logit){.value = y[r], .id = (int32_t)(g * KL_LANES + r)};
@@ -318,8 +345,12 @@ void kl_head_run(struct kl_forward *f)
     }
     if (!screened) {
         run_all(f);
+        f->head.low_resident = true;
         return;
     }
+    if (f->head.low_resident)
+        kl_head_give_back(f->model);
+    f->head.low_resident = false;
     size_t row = 0;
     for (size_t first = 0; first < f->normed.n; first += KL_HEAD_ROWS) {
         size_t left = f->normed.n - first, groups = f->model->output.n_groups;

@@ -11,9 +11,14 @@
 
 #include "model/forward.h"
 
-enum kl_status kl_head_open(const struct kl_model *model, struct kl_head *head,
+enum kl_status kl_head_open(const struct kl_model *model, size_t n_threads, struct kl_head *head,
                             struct kl_error *err);
 void kl_head_release(struct kl_head *head);
+
+/* The lower bits of a mapped head are read a group at a time and not mapped in (the system would
+ * map 64 KB around each, and soon all of it); this gives back what all logits have made resident.
+ */
+void kl_head_give_back(const struct kl_model *model);
 
 /* Fills logits and choices of the rows that want them. normed holds those rows, in their order. */
 void kl_head_run(struct kl_forward *f);

@@ -6,6 +6,7 @@
 
 #include "model/architecture.h"
 #include "model/config.h"
+#include "model/head.h"
 
 /* One row per model family. */
 static const struct kl_architecture *const architectures[] = {
@@ -106,7 +107,12 @@ fail:
 enum kl_status kl_model_warm(struct kl_model *m, kl_model_progress_fn *progress, void *context,
                              struct kl_error *err)
 {
-    return kl_weights_warm(&m->weights, m->n_threads, progress, context, err);
+    enum kl_status status = kl_weights_warm(&m->weights, m->n_threads, progress, context, err);
+    if (status == KL_OK && m->weights.memory == NULL && m->output_low.n_groups > 0) {
+        m->low_file = &m->weights.packed.map;
+        kl_head_give_back(m); /* it was read to be checked */
+    }
+    return status;
 }
 
 void kl_model_close(struct kl_model *m)

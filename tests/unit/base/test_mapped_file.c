@@ -57,6 +57,22 @@ static void shows_what_is_in_the_file(void **state)
     unlink(path);
 }
 
+static void copies_a_part_without_the_mapping(void **state)
+{
+    (void)state;
+    struct kl_mapped_file file;
+    char copy[6] = "......";
+    write_file("0123456789", 10);
+    assert_int_equal(kl_mapped_file_open(&file, path, NULL), KL_OK);
+    assert_true(kl_mapped_file_read(&file, 3, 5, copy));
+    assert_memory_equal(copy, "34567.", 6);
+    assert_true(kl_mapped_file_read(&file, 10, 0, copy));
+    assert_int_equal(truncate(path, 4), 0); /* by somebody else, meanwhile */
+    assert_false(kl_mapped_file_read(&file, 3, 5, copy));
+    kl_mapped_file_close(&file);
+    unlink(path);
+}
+
 static void an_empty_file_has_no_data(void **state)
 {
     (void)state;
@@ -113,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shows_what_is_in_the_file),
+        cmocka_unit_test(copies_a_part_without_the_mapping),
         cmocka_unit_test(an_empty_file_has_no_data),
         cmocka_unit_test(hints_leave_the_content_alone),
         cmocka_unit_test(refuses_what_is_no_file),
