@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -19,6 +20,9 @@
  * 1 thread decoded 5 % faster than 2), and a thread too many costs
  * less than one too few. */
 #define CLEARLY 1.10
+
+/* Threads that wait for memory or for each other spin; they lose a CPU only to others. */
+#define UNDISTURBED 0.9
 
 /* Each number of threads in turn, and again, the best time counts: a neighbour's short burst of
  * work does not decide. A turn is so long, or one batch of prefill and MIN_TOKENS of decoding. */
@@ -52,6 +56,14 @@ struct kl_threads kl_threads_best(const struct kl_threads_speed *speeds, size_t 
             prefill = &speeds[i];
     }
     return (struct kl_threads){decode->threads, prefill->threads};
+}
+
+bool kl_threads_were_disturbed(const struct kl_threads_speed *speeds, size_t n,
+                               struct kl_threads best)
+{
+    const struct kl_threads_speed *all = &speeds[n - 1];
+    bool fewer = best.decode < all->threads || best.prefill < all->threads;
+    return fewer && all->share < UNDISTURBED;
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
@@ -98,6 +110,13 @@ static enum kl_status run(struct measurement *m, size_t n, float *logits, struct
     return kl_forward_run(m->forward, m->rows, n, NULL, NULL, err);
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 /* One turn of one number of threads; *s keeps the best. */
 static enum kl_status take_turn(struct measurement *m, struct kl_threads_speed *s,
                                 struct kl_error *err)
@@ -105,7 +124,8 @@ static enum kl_status take_turn(struct measurement *m, struct kl_threads_speed *
     kl_forward_set_threads(m->forward, (struct kl_threads){s->threads, s->threads});
     size_t tokens = 0;
     enum kl_status status = KL_OK;
-    uint64_t start = kl_now_ns();
+    uint64_t begin = kl_now_ns(), start = begin;
+    double cpu = cpu_seconds();
     do {
         kl_sequence_truncate(m->sequence, 0);
         status = kl_sequence_reserve(m->sequence, PREFILL_ROWS + MAX_TOKENS, err);
@@ -123,6 +143,8 @@ static enum kl_status take_turn(struct measurement *m, struct kl_threads_speed *
         status = run(m, 1, m->logits, err);
     speed = (double)tokens / kl_seconds_since(start);
     s->decode = speed > s->decode ? speed : s->decode;
+    double share = (cpu_seconds() - cpu) / (kl_seconds_since(begin) * (double)s->threads);
+    s->share = share > s->share ? share : s->share;
     return status;
 }
 
@@ -224,6 +246,13 @@ static enum kl_status measure_and_keep(const struct kl_model *model, const struc
     format_speeds(speeds, n, false, prefill, sizeof prefill);
     snprintf(why, size, "measured in %.1f s, tokens/s by threads: decoding %s; prompts %s",
              kl_seconds_since(start), decode, prefill);
+    if (kl_threads_were_disturbed(speeds, n, *threads)) {
+        *threads = (struct kl_threads){cpus->threads, cpus->threads};
+        snprintf(why, size,
+                 "all of them: other programs use the CPUs, so measuring was put off to the next "
+                 "start");
+        return KL_OK;
+    }
     if (path[0] != '\0')
         keep(path, *threads, why);
     return KL_OK;

@@ -31,6 +31,7 @@ enum kl_status kl_threads_choose(const struct kl_model *model, const struct kl_c
 struct kl_threads_speed {
     size_t threads;
     double decode, prefill; /* 0: not measured */
+    double share;           /* of that many CPUs, what this process had of them, at best; 1: all */
 };
 
 /* The numbers worth measuring, ascending; returns how many. A power of two each, the physical
@@ -40,5 +41,10 @@ size_t kl_threads_candidates(const struct kl_cpus *cpus, size_t out[KL_THREADS_M
 
 /* Of measured speeds, ascending by threads: the most threads, unless fewer are clearly faster. */
 struct kl_threads kl_threads_best(const struct kl_threads_speed *speeds, size_t n);
+
+/* Whether fewer threads may have won only because others used the CPUs meanwhile. Then it is better
+ * to take all, and to measure at another start. */
+bool kl_threads_were_disturbed(const struct kl_threads_speed *speeds, size_t n,
+                               struct kl_threads best);
 
 #endif
