@@ -44,7 +44,7 @@ const en = {
     loading: 'The model is loading',
     loadingShare: '{stage} {percent} %',
     downloading: 'Downloading the model',
-    packing: 'Preparing the model for this computer, once',
+    packing: 'Preparing the model for this computer (only once)',
     reading: 'Reading the model',
     measuring: 'Measuring how fast this computer is, once',
     offline: 'Not connected',
