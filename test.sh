@@ -182,7 +182,8 @@ part_sanitize() {
     return $code
 }
 
-# Everything that has threads; but for answers of thousands of tokens, which take minutes here.
+# Everything that has threads; but for answers of thousands of tokens and for bench, which reads
+# gigabytes: minutes here.
 part_tsan() {
     local code=0 names
     need thread_sanitizer tiny_model node_client || return 1
@@ -190,7 +191,7 @@ part_tsan() {
         grep -oE '(base/(pool|ring)|engine/.*)$')
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && meson_test tsan $names; } || code=1
-    python_test tsan tsan-api --without model_path --without endless tests/api || code=1
+    python_test tsan tsan-api --without model_path --without endless --without bench tests/api || code=1
     return $code
 }
 
