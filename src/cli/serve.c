@@ -203,8 +203,10 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     status = start_loading(&l, err);
     if (status == KL_OK) {
         status = kl_server_run(l.server, err);
-        if (!atomic_load(&l.over))
+        if (!atomic_load(&l.over)) {
+            pthread_detach(l.thread);
             leave_loading(status, err);
+        }
         pthread_join(l.thread, NULL);
     }
     kl_server_close(l.server);
