@@ -265,6 +265,8 @@ class HeldServer:
         env = {"XDG_CACHE_HOME": str(directory), "PATH": "/nowhere"}
         env |= {"HF_ENDPOINT": nowhere, "MODELSCOPE_ENDPOINT": nowhere}
         self.server = start_server(*options, model=self.name, env=env, ready=False)
+        said = f"Another process is getting {self.name}"
+        self.server.wait_until(lambda: said in self.server.log_text(), "wait for the model")
 
     def give(self):
         """The model is there."""
@@ -287,7 +289,10 @@ def hold_server(start_server, tmp_path):
 
     yield hold
     for h in held:
-        h.lock.close()
+        try:
+            h.server.end()  # while it is held: let go, it might fail before it is told to end
+        finally:
+            h.lock.close()
 
 
 @pytest.fixture(scope="session")
