@@ -8,14 +8,15 @@
 # 0 only if nothing failed and nothing was missing. Everything that is made lies in build/, but for
 # the model, which `kinglet pull` keeps in the cache directory.
 #
-# Environment: KINGLET_TEST_BUILD (instead of build/), KINGLET_TEST_MODEL (a model file that is there
-# already: nothing is downloaded).
+# Environment: KINGLET_TEST_BUILD (instead of build/), KINGLET_TEST_MODEL and KINGLET_TEST_SMOLLM
+# (model files that are there already: nothing is downloaded).
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
 PARTS=(format structure unit sanitize tsan fidelity api web fuzz)
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
+TEST_SMOLLM=smollm2-135m-instruct
 NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
 
 BUILD=$(realpath -m "${KINGLET_TEST_BUILD:-build}")
@@ -115,6 +116,13 @@ need_model() {
     export KINGLET_TEST_MODEL=$user_cache/kinglet/models/$TEST_MODEL-q4_k_m.gguf
 }
 
+need_smollm() {
+    [[ -n ${KINGLET_TEST_SMOLLM:-} ]] && return 0
+    need release python || return 1
+    PATH=$VENV/bin:$PATH XDG_CACHE_HOME=$user_cache "$BUILD/release/src/cli/kinglet" pull "$TEST_SMOLLM" || return 1
+    export KINGLET_TEST_SMOLLM=$user_cache/kinglet/models/SmolLM2-135M-Instruct.Q4_1.gguf
+}
+
 need_tiny_model() {
     need python || return 1
     export KINGLET_TEST_TINY_MODEL=$BUILD/tiny.gguf
@@ -178,7 +186,8 @@ part_sanitize() {
     local code=0
     need sanitizers tiny_model node_client || return 1
     meson_test sanitize || code=1
-    python_test sanitize sanitize-api --without model_path tests/api || code=1
+    python_test sanitize sanitize-api --without model_path --without smollm_path tests/api ||
+        code=1
     return $code
 }
 
@@ -191,16 +200,17 @@ part_tsan() {
         grep -oE '(base/(pool|ring)|engine/.*)$')
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && meson_test tsan $names; } || code=1
-    python_test tsan tsan-api --without model_path --without endless --without bench tests/api || code=1
+    python_test tsan tsan-api --without model_path --without smollm_path --without endless \
+        --without bench tests/api || code=1
     return $code
 }
 
 part_fidelity() {
-    need release tiny_model model && python_test release fidelity tests/fidelity
+    need release tiny_model model smollm && python_test release fidelity tests/fidelity
 }
 
 part_api() {
-    need release tiny_model model node_client && python_test release api tests/api
+    need release tiny_model model smollm node_client && python_test release api tests/api
 }
 
 part_web() {

@@ -4,6 +4,7 @@ Environment (test.sh sets all of it; each has a default for a run by hand):
   KINGLET_BUILD_DIR        the Meson build directory (build/release)
   KINGLET_BIN              the program (found in the build directory)
   KINGLET_TEST_MODEL       the real model (the first that `kinglet pull` left in the cache)
+  KINGLET_TEST_SMOLLM      SmolLM2 135M, a real model of the architecture llama (in the cache)
   KINGLET_TEST_TINY_MODEL  a tiny random model (made once a session)
 A thing that is missing fails the tests that need it; nothing is skipped in silence.
 """
@@ -27,6 +28,7 @@ MODELS = (
     "qwen2.5-0.5b-instruct-q4_k_m.gguf",
     "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
 )
+SMOLLM = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # What the sanitizers print; a server that wrote one of these has failed, whatever it answered.
 SANITIZER_REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")
@@ -83,6 +85,19 @@ def model_path():
         models = cache_dir() / "models"
         found = next((models / m for m in MODELS if (models / m).is_file()), models / MODELS[1])
     return existing(found, "the real model", "KINGLET_TEST_MODEL")
+
+
+@pytest.fixture(scope="session")
+def smollm_path():
+    """SmolLM2 135M Instruct in Q4_1."""
+    found = os.environ.get("KINGLET_TEST_SMOLLM") or cache_dir() / "models" / SMOLLM
+    return existing(found, "SmolLM2", "KINGLET_TEST_SMOLLM")
+
+
+@pytest.fixture(scope="session", params=("model_path", "smollm_path"), ids=("qwen2", "llama"))
+def each_model_path(request):
+    """The real models of all architectures, one after the other."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

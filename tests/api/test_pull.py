@@ -359,7 +359,7 @@ def test_wrong_usage(pull, args, said):
 
 def test_list_and_unknown_name(pull):
     listed = pull("--list", check=True).stdout.decode()
-    for name in ("qwen2.5-0.5b-instruct", "qwen2.5-coder-0.5b-instruct"):
+    for name in ("qwen2.5-0.5b-instruct", "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"):
         assert name in listed
     done = pull("qwen2.5-codr-0.5b-instruct")
     assert done.returncode == NO_MODEL

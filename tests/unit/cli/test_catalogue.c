@@ -32,7 +32,7 @@ static void test_rows(void **state)
         if (e->n_parts > 0)
             assert_true(sum == e->bytes);
     }
-    assert_int_equal(n, 2);
+    assert_int_equal(n, 3);
     assert_string_equal(kl_catalogue_at(0)->name, "qwen2.5-0.5b-instruct");
     assert_string_equal(kl_catalogue_substitute()->name, "qwen2.5-coder-0.5b-instruct");
     assert_null(kl_catalogue_find("qwen2.5"));
