@@ -144,6 +144,13 @@ static enum kl_status allocate(struct kl_bpe *bpe, size_t n_merges, struct kl_er
     return KL_OK;
 }
 
+void kl_bpe_note_lacking(struct kl_bpe *bpe)
+{
+    bpe->lacks_bytes = false;
+    for (int i = 0; i < 256; i++)
+        bpe->lacks_bytes = bpe->lacks_bytes || bpe->byte_ids[i] < 0;
+}
+
 enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const struct kl_vocab *v,
                            struct kl_error *err)
 {
@@ -151,12 +158,8 @@ enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const
     for (int i = 0; i < 256; i++) {
         char byte = (char)i;
         bpe->byte_ids[i] = find_normal(v, &byte, 1);
-        if (bpe->byte_ids[i] < 0)
-            return kl_fail(err, KL_ERR_FORMAT,
-                           "tokenizer.ggml.tokens has no token for the byte 0x%02X; a byte-level "
-                           "vocabulary has one for each of the 256 bytes",
-                           (unsigned)i);
     }
+    kl_bpe_note_lacking(bpe);
     struct kl_gguf_array merges;
     enum kl_status status = kl_gguf_array(gguf, MERGES_KEY, KL_GGUF_STRING, &merges, err);
     if (status != KL_OK)
@@ -423,18 +426,24 @@ void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch)
 }
 
 /* Leaves all lists and the heap empty, for the next piece. */
-static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, uint32_t n,
+static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t len,
                                   struct kl_bpe_scratch *s, struct kl_tokens *out)
 {
-    enum kl_status status = reserve(bpe, s, n);
+    enum kl_status status = reserve(bpe, s, len);
     if (status != KL_OK)
         return status;
-    for (uint32_t i = 1; i <= n; i++) {
-        s->nodes[i] = (struct kl_bpe_node){.id = bpe->byte_ids[(unsigned char)piece[i - 1]],
-                                           .rank = NO_RANK,
-                                           .previous = i - 1,
-                                           .next = i < n ? i + 1 : NONE};
+    uint32_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        int32_t id = bpe->byte_ids[(unsigned char)piece[i]];
+        if (id < 0)
+            continue;
+        n++;
+        s->nodes[n] =
+            (struct kl_bpe_node){.id = id, .rank = NO_RANK, .previous = n - 1, .next = n + 1};
     }
+    if (n == 0)
+        return KL_OK;
+    s->nodes[n].next = NONE;
     for (uint32_t i = 1; i <= n; i++)
         enlist(bpe, s, i);
     while (s->n_heap > 0) {
@@ -451,12 +460,22 @@ static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, u
     return status;
 }
 
+/* Whether the piece has a byte without a token. */
+static bool lacks_one_of(const struct kl_bpe *bpe, const char *piece, size_t len)
+{
+    for (size_t i = 0; bpe->lacks_bytes && i < len; i++) {
+        if (bpe->byte_ids[(unsigned char)piece[i]] < 0)
+            return true;
+    }
+    return false;
+}
+
 enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
                              struct kl_bpe_scratch *scratch, struct kl_tokens *out)
 {
     bool done = false;
     enum kl_status status = KL_OK;
-    if (len <= 3 * SHORT_PIECE) /* of characters of three bytes */
+    if (len <= 3 * SHORT_PIECE && !lacks_one_of(bpe, piece, len)) /* of characters of three bytes */
         status = encode_short(bpe, piece, len, out, &done);
-    return done ? status : encode_long(bpe, piece, (uint32_t)len, scratch, out);
+    return done ? status : encode_long(bpe, piece, len, scratch, out);
 }

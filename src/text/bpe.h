@@ -15,7 +15,8 @@
 
 /* A slot of the table of merges is left id, right id, rank in 21 bits each; UINT64_MAX is empty. */
 struct kl_bpe {
-    int32_t byte_ids[256]; /* the tokens of the single bytes */
+    int32_t byte_ids[256]; /* the tokens of the single bytes; -1: there is none */
+    bool lacks_bytes;      /* some are -1 */
     uint64_t *slots;       /* open addressing; [mask + 1] */
     uint64_t mask;
     int32_t *results; /* [n_merges]: the token that the merge of this rank makes */
@@ -37,6 +38,9 @@ struct kl_merge {
 /* The merge in slot i <= mask, in no set order; false: the slot is empty. */
 bool kl_bpe_merge_at(const struct kl_bpe *bpe, uint64_t i, struct kl_merge *merge);
 
+/* Notes which bytes have no token, when byte_ids are filled. */
+void kl_bpe_note_lacking(struct kl_bpe *bpe);
+
 /* Reads tokenizer.ggml.merges; both halves and the result of each must be normal tokens of v. */
 enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const struct kl_vocab *v,
                            struct kl_error *err);
@@ -54,7 +58,8 @@ struct kl_bpe_scratch {
 
 void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch);
 
-/* Appends the ids of piece[0..len), 0 < len < 2^31. KL_OK or KL_ERR_MEMORY. */
+/* Appends the ids of piece[0..len), 0 < len < 2^31; bytes that have no token are left out first, as
+ * `tokenizers` does it where there is no unk_token. KL_OK or KL_ERR_MEMORY. */
 enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
                              struct kl_bpe_scratch *scratch, struct kl_tokens *out);
 

@@ -52,8 +52,11 @@ static uint32_t entry_of(const struct neighbours *all, const struct kl_bpe *bpe,
     int32_t begins[4], ends[4];
     size_t n_steps = 0;
     uint32_t highest = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         ids[i] = bpe->byte_ids[(unsigned char)bytes[i]];
+        if (ids[i] < 0)
+            return 0;
+    }
     while (true) {
         begins[n_steps] = ids[0];
         ends[n_steps++] = ids[n - 1];

@@ -132,7 +132,7 @@ enum kl_status kl_normalize(const struct kl_char_classes *classes, const char *t
         uint32_t c;
         bool valid;
         n = kl_utf8_decode(text + at, len - at, &c, &valid);
-        if (valid && !(classes->flags[c] & KL_CHAR_COMBINES)) {
+        if (valid && (classes == NULL || !(classes->flags[c] & KL_CHAR_COMBINES))) {
             at += n;
             base = n;
             continue;

@@ -16,7 +16,8 @@
 #include "text/char_class.h"
 
 /* Appends NFC(text[0..len)) to out. Bytes that are not UTF-8 become U+FFFD first, by the rule of
- * base/utf8.h. Fails when out's cap is reached (KL_ERR_LIMIT) or with KL_ERR_MEMORY. */
+ * base/utf8.h; without classes (NULL) that is all. Fails when out's cap is reached (KL_ERR_LIMIT)
+ * or with KL_ERR_MEMORY. */
 enum kl_status kl_normalize(const struct kl_char_classes *classes, const char *text, size_t len,
                             struct kl_buffer *out);
 

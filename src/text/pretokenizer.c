@@ -2,6 +2,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #define WORD (KL_CHAR_LETTER | KL_CHAR_NUMBER | KL_CHAR_SPACE)
 
@@ -45,6 +47,14 @@ static inline bool is_newline(char c)
     return c == '\r' || c == '\n';
 }
 
+/* ---- qwen2 -------------------------------------------------------------------------------------
+ *
+ *   (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]*
+ *   | \s*[\r\n]+ | \s+(?!\S) | \s+
+ *
+ * (the fourth alternative begins with an optional space)
+ */
+
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d): its length or 0. The long s (U+017F) is an s to the reference. */
 static size_t contraction(const char *text, size_t len)
 {
@@ -63,6 +73,16 @@ static size_t contraction(const char *text, size_t len)
     return 0;
 }
 
+/* White space before something else: its last character goes with that, unless it is the only one.
+ */
+static size_t without_last(const char *text, size_t end)
+{
+    size_t last = end - 1;
+    while (((unsigned char)text[last] & 0xC0) == 0x80)
+        last--;
+    return last > 0 ? last : end;
+}
+
 /* \s*[\r\n]+ | \s+(?!\S) | \s+ at the beginning of white space. */
 static size_t white_space(const uint8_t *flags, const char *text, size_t len)
 {
@@ -71,16 +91,10 @@ static size_t white_space(const uint8_t *flags, const char *text, size_t len)
         if (is_newline(text[i - 1]))
             return i;
     }
-    if (end == len)
-        return end;
-    /* The last one goes with what follows, unless it is the only one. */
-    size_t last = end - 1;
-    while (((unsigned char)text[last] & 0xC0) == 0x80)
-        last--;
-    return last > 0 ? last : end;
+    return end == len ? end : without_last(text, end);
 }
 
-size_t kl_pretokenize(const struct kl_char_classes *classes, const char *text, size_t len)
+static size_t qwen2_piece(const struct kl_char_classes *classes, const char *text, size_t len)
 {
     const uint8_t *flags = classes->flags;
     size_t n = contraction(text, len);
@@ -108,4 +122,79 @@ size_t kl_pretokenize(const struct kl_char_classes *classes, const char *text, s
         }
     }
     return white_space(flags, text, len);
+}
+
+/* ---- smollm ------------------------------------------------------------------------------------
+ *
+ * Every \p{N} is a piece; of the text between them, each stretch for itself, GPT-2's rule:
+ *
+ *   's|'t|'re|'ve|'m|'ll|'d | ?\p{L}+ | ?\p{N}+ | ?[^\s\p{L}\p{N}]+ | \s+(?!\S) | \s+
+ *
+ * (the alternatives from the second to the fourth begin with an optional space)
+ */
+
+/* 's|'t|'re|'ve|'m|'ll|'d: its length or 0. */
+static size_t small_contraction(const char *text, size_t len)
+{
+    if (len < 2 || text[0] != '\'')
+        return 0;
+    if (memchr("stmd", text[1], 4) != NULL)
+        return 2;
+    if (len < 3)
+        return 0;
+    return memcmp(text + 1, "re", 2) == 0 || memcmp(text + 1, "ve", 2) == 0 ||
+                   memcmp(text + 1, "ll", 2) == 0
+               ? 3
+               : 0;
+}
+
+static size_t smollm_piece(const struct kl_char_classes *classes, const char *text, size_t len)
+{
+    const uint8_t *flags = classes->flags;
+    size_t n = small_contraction(text, len);
+    if (n > 0)
+        return n;
+
+    uint32_t c;
+    n = decode_valid(text, &c);
+    unsigned kind = flags[c] & WORD;
+    if (kind & KL_CHAR_NUMBER)
+        return n;
+    if (c == ' ' && n < len) {
+        decode_valid(text + n, &c);
+        unsigned next = flags[c] & WORD;
+        if (next == KL_CHAR_LETTER || next == 0)
+            return run_end(flags, text, len, n, WORD, next);
+    } else if (kind == KL_CHAR_LETTER || kind == 0) {
+        return run_end(flags, text, len, n, WORD, kind);
+    }
+    size_t end = run_end(flags, text, len, n, KL_CHAR_SPACE, KL_CHAR_SPACE);
+    if (end == len)
+        return end;
+    decode_valid(text + end, &c);
+    return flags[c] & KL_CHAR_NUMBER ? end : without_last(text, end); /* a number ends a stretch */
+}
+
+/* One row for each rule. */
+static const struct kl_pretokenizer pretokenizers[] = {
+    {.name = "qwen2", .nfc = true, .all_bytes = true, .piece = qwen2_piece},
+    {.name = "smollm", .piece = smollm_piece},
+};
+
+enum kl_status kl_pretokenizer_find(const char *name, size_t len,
+                                    const struct kl_pretokenizer **out, struct kl_error *err)
+{
+    char names[256] = "";
+    for (size_t i = 0; i < sizeof pretokenizers / sizeof pretokenizers[0]; i++) {
+        const char *known = pretokenizers[i].name;
+        if (len == strlen(known) && memcmp(name, known, len) == 0) {
+            *out = &pretokenizers[i];
+            return KL_OK;
+        }
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "", known);
+    }
+    return kl_fail(err, KL_ERR_UNSUPPORTED,
+                   "tokenizer.ggml.pre is \"%.*s\", which is not supported; these are: %s",
+                   (int)(len < 64 ? len : 64), name, names);
 }

@@ -1,21 +1,29 @@
 /*
- * Text to the pieces that BPE works on: a hand-written scanner for the split rule of Qwen2,
+ * Text to the pieces that BPE works on: hand-written scanners for the split rules of the models.
  *
- *   (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]*
- *   | \s*[\r\n]+ | \s+(?!\S) | \s+
- *
- * (the fourth alternative begins with an optional space). Each byte belongs to exactly one piece.
- * Every call is linear in the piece it finds, and a whole text in its length.
+ * Each byte belongs to exactly one piece. Every call is linear in the piece it finds, and a whole
+ * text in its length. A new rule is one function and one row in kl_pretokenizers.
  */
 #ifndef KL_TEXT_PRETOKENIZER_H
 #define KL_TEXT_PRETOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
+#include "base/error.h"
 #include "text/char_class.h"
 
-/* The length in bytes of the first piece of text[0..len): valid UTF-8, len > 0, beginning where a
- * piece begins. */
-size_t kl_pretokenize(const struct kl_char_classes *classes, const char *text, size_t len);
+struct kl_pretokenizer {
+    const char *name; /* tokenizer.ggml.pre */
+    bool nfc;         /* text is brought to NFC first */
+    bool all_bytes;   /* the vocabulary has a token for each byte; else those without are dropped */
+    /* The length in bytes of the first piece of text[0..len): valid UTF-8, len > 0, beginning where
+     * a piece begins. */
+    size_t (*piece)(const struct kl_char_classes *classes, const char *text, size_t len);
+};
+
+/* The one called name[0..len); KL_ERR_UNSUPPORTED, with a list of those there are, for another. */
+enum kl_status kl_pretokenizer_find(const char *name, size_t len,
+                                    const struct kl_pretokenizer **out, struct kl_error *err);
 
 #endif

@@ -156,6 +156,7 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
                              .chars = arrays[CHARS],
                              .borrowed = true};
     memcpy(t->bpe.byte_ids, f.byte_ids, sizeof f.byte_ids);
+    kl_bpe_note_lacking(&t->bpe);
     t->words = (struct kl_words){
         .slots = arrays[WORD_SLOTS], .mask = f.n_word_slots - 1, .borrowed = true};
     return KL_OK;

@@ -23,6 +23,7 @@
 #define PIECES 16
 
 struct kl_tokenizer {
+    const struct kl_pretokenizer *pretokenizer;
     struct kl_tables tables;
     struct kl_char_classes classes;
     int32_t *added; /* [n_added] control and user-defined tokens, the longest first */
@@ -66,6 +67,27 @@ static enum kl_status require_string(const struct kl_gguf *gguf, const char *key
         status = kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only \"%s\" is supported", key,
                          (int)(found.len < 64 ? found.len : 64), found.data, expected);
     return status;
+}
+
+static enum kl_status find_pretokenizer(struct kl_tokenizer *t, const struct kl_gguf *gguf,
+                                        struct kl_error *err)
+{
+    struct kl_gguf_string name;
+    enum kl_status status = kl_gguf_string(gguf, "tokenizer.ggml.pre", &name, err);
+    return status == KL_OK ? kl_pretokenizer_find(name.data, name.len, &t->pretokenizer, err)
+                           : status;
+}
+
+static enum kl_status require_all_bytes(const struct kl_bpe *bpe, struct kl_error *err)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (bpe->byte_ids[byte] < 0)
+            return kl_fail(err, KL_ERR_FORMAT,
+                           "tokenizer.ggml.tokens has no token for the byte 0x%02X; a byte-level "
+                           "vocabulary has one for each of the 256 bytes",
+                           byte);
+    }
+    return KL_OK;
 }
 
 static bool is_added(const struct kl_vocab *v, int32_t id)
@@ -133,9 +155,11 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, c
 {
     enum kl_status status = require_string(gguf, "tokenizer.ggml.model", "gpt2", err);
     if (status == KL_OK)
-        status = require_string(gguf, "tokenizer.ggml.pre", "qwen2", err);
+        status = find_pretokenizer(t, gguf, err);
     if (status == KL_OK)
         status = kl_tables_open(&t->tables, gguf, dir, err);
+    if (status == KL_OK && t->pretokenizer->all_bytes)
+        status = require_all_bytes(&t->tables.bpe, err);
     if (status == KL_OK)
         status = kl_char_classes_init(&t->classes, err);
     if (status == KL_OK)
@@ -195,7 +219,8 @@ enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text
     return status;
 }
 
-/* One call of _encode. raw is the text since the last added token, nfc its normalized form. */
+/* One call of _encode. raw is the text since the last added token, nfc its normalized form (or only
+ * repaired, where the model wants text as it is). */
 struct encoder {
     const struct kl_tokenizer *tokenizer;
     struct kl_buffer raw;
@@ -229,7 +254,7 @@ static enum kl_status encode_pieces(struct encoder *e, const char *text, size_t 
     size_t n = 0, at = 0;
     for (; n < PIECES && at < len; n++) {
         pieces[n].text = text + at;
-        pieces[n].len = kl_pretokenize(&t->classes, text + at, len - at);
+        pieces[n].len = t->pretokenizer->piece(&t->classes, text + at, len - at);
         if (pieces[n].len <= KL_WORD_MAX_BYTES) {
             pieces[n].key = kl_word_key(text + at, pieces[n].len, len - at);
             pieces[n].hash = kl_word_hash(pieces[n].key);
@@ -252,8 +277,10 @@ static enum kl_status encode_pieces(struct encoder *e, const char *text, size_t 
 /* Tokenizes and empties e->raw. */
 static enum kl_status flush(struct encoder *e)
 {
+    const struct kl_tokenizer *t = e->tokenizer;
     kl_buffer_clear(&e->nfc);
-    enum kl_status status = kl_normalize(&e->tokenizer->classes, e->raw.data, e->raw.len, &e->nfc);
+    enum kl_status status =
+        kl_normalize(t->pretokenizer->nfc ? &t->classes : NULL, e->raw.data, e->raw.len, &e->nfc);
     for (size_t at = 0, n; at < e->nfc.len && status == KL_OK; at += n)
         status = encode_pieces(e, e->nfc.data + at, e->nfc.len - at, &n);
     kl_buffer_clear(&e->raw);

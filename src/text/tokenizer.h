@@ -1,7 +1,8 @@
 /*
- * Bytes to tokens and back: byte-level BPE as Qwen2 has it.
+ * Bytes to tokens and back: byte-level BPE as Qwen2 and SmolLM2 have it.
  *
- * text -> NFC (utf8proc) -> pre-tokenizer (a hand-written scanner) -> BPE in O(n log n) per piece.
+ * text -> NFC (utf8proc), where the model wants it -> pre-tokenizer (a hand-written scanner chosen
+ * by tokenizer.ggml.pre) -> BPE in O(n log n) per piece.
  * The vocabulary is read from a GGUF file's tokenizer.ggml.* keys and checked; the file may be
  * closed afterwards. One tokenizer serves many threads, except while _add runs.
  *

@@ -15,29 +15,48 @@ SPLIT = (
 class Vocabulary:
     def __init__(self, path):
         fields = GGUFReader(path).fields
+        self.pre = fields["tokenizer.ggml.pre"].contents()
         self.template = fields["tokenizer.chat_template"].contents()
         self.tokens = fields["tokenizer.ggml.tokens"].contents()
         self.types = fields["tokenizer.ggml.token_type"].contents()
         self.merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
         self.added = [t for t, k in zip(self.tokens, self.types) if k in (CONTROL, USER_DEFINED)]
+        self.byte_tokens = {t for t, k in zip(self.tokens, self.types) if k == NORMAL and len(t) == 1}
         self.control = {t for t, kind in zip(self.tokens, self.types) if kind == CONTROL}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def load_vocabulary(path):
     """Reading it takes seconds, so all tests share one."""
     return Vocabulary(path)
 
 
-@lru_cache(maxsize=2)
-def make_reference(vocabulary, with_added):
-    ids = {t: i for i, t in enumerate(vocabulary.tokens) if vocabulary.types[i] == NORMAL}
-    reference = Tokenizer(models.BPE(ids, vocabulary.merges))
+def set_qwen2(reference):
+    """tokenizer.json of Qwen2.5."""
     reference.normalizer = normalizers.NFC()
     reference.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(SPLIT), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ])  # fmt: skip
+
+
+def set_smollm(reference):
+    """tokenizer.json of SmolLM2: no normalizer, digits apart, then GPT-2's rule."""
+    reference.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+    ])  # fmt: skip
+
+
+SETTINGS = {"qwen2": set_qwen2, "smollm": set_smollm}
+
+
+@lru_cache(maxsize=4)
+def make_reference(vocabulary, with_added):
+    known = (NORMAL, CONTROL, USER_DEFINED)
+    ids = {t: i for i, t in enumerate(vocabulary.tokens) if vocabulary.types[i] in known}
+    reference = Tokenizer(models.BPE(ids, vocabulary.merges))
+    SETTINGS[vocabulary.pre](reference)
     if with_added:
         for i, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types)):
             if kind in (CONTROL, USER_DEFINED):

@@ -12,13 +12,22 @@
 
 static struct kl_char_classes classes;
 
-/* The pieces of text with "|" between them. */
-static void assert_pieces(const char *text, const char *expected)
+static const struct kl_pretokenizer *rule(const char *name)
 {
+    const struct kl_pretokenizer *found = NULL;
+    struct kl_error err;
+    assert_int_equal(kl_pretokenizer_find(name, strlen(name), &found, &err), KL_OK);
+    return found;
+}
+
+/* The pieces of text with "|" between them. */
+static void assert_pieces_of(const char *name, const char *text, const char *expected)
+{
+    const struct kl_pretokenizer *pretokenizer = rule(name);
     char found[256] = "";
     size_t len = strlen(text);
     for (size_t at = 0; at < len;) {
-        size_t n = kl_pretokenize(&classes, text + at, len - at);
+        size_t n = pretokenizer->piece(&classes, text + at, len - at);
         assert_in_range(n, 1, len - at);
         if (at > 0)
             strcat(found, "|");
@@ -26,6 +35,11 @@ static void assert_pieces(const char *text, const char *expected)
         at += n;
     }
     assert_string_equal(found, expected);
+}
+
+static void assert_pieces(const char *text, const char *expected)
+{
+    assert_pieces_of("qwen2", text, expected);
 }
 
 static void words_take_one_sign_before_them(void **state)
@@ -93,12 +107,39 @@ static int finish(void **state)
     return 0;
 }
 
+static void smollm_cuts_as_gpt2_between_numbers(void **state)
+{
+    (void)state;
+    assert_pieces_of("smollm", "Hello world (foo) [bar", "Hello| world| (|foo|)| [|bar");
+    assert_pieces_of("smollm", "it's don't we'LL", "it|'s| don|'t| we|'|LL");
+    assert_pieces_of("smollm", "'r'l've're'll", "'|r|'|l|'ve|'re|'ll");
+    assert_pieces_of("smollm", "a 7 b12", "a| |7| b|1|2");
+    assert_pieces_of("smollm", "a  7", "a|  |7");
+    assert_pieces_of("smollm", "a  b \n\nc", "a| | b| \n|\n|c");
+    assert_pieces_of("smollm", "a,\n b  ", "a|,|\n| b|  ");
+    assert_pieces_of("smollm", "x\u3000\u3000y", "x|\u3000|\u3000|y");
+}
+
+static void other_rules_are_refused_by_name(void **state)
+{
+    (void)state;
+    const struct kl_pretokenizer *found = NULL;
+    struct kl_error err = {0};
+    assert_int_equal(kl_pretokenizer_find("llama-bpe", 9, &found, &err), KL_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "\"llama-bpe\""));
+    assert_non_null(strstr(err.text, "qwen2, smollm"));
+    assert_int_equal(kl_pretokenizer_find("qwen", 4, &found, &err), KL_ERR_UNSUPPORTED);
+    assert_null(found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_take_one_sign_before_them),
         cmocka_unit_test(contractions_are_cut_off),
         cmocka_unit_test(digits_stand_alone),
+        cmocka_unit_test(smollm_cuts_as_gpt2_between_numbers),
+        cmocka_unit_test(other_rules_are_refused_by_name),
         cmocka_unit_test(signs_keep_together_with_a_space_and_line_ends),
         cmocka_unit_test(white_space_leaves_its_last_to_what_follows),
     };
