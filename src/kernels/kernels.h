@@ -101,7 +101,7 @@ struct kl_kernels {
     /* One row of activations: k % 32 == 0. scale = max|x| / 127, q = x / scale to nearest even. */
     void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
 
-    /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0. */
+    /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0; y may be x. */
     void (*rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
 
     /* Rotates pairs (x[i], x[i + dim/2]) by the angles whose cosines and sines are given

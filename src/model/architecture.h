@@ -10,6 +10,7 @@
 struct kl_layer {
     const float *attn_norm, *ffn_norm;     /* [n_embd] */
     const float *q_bias, *k_bias, *v_bias; /* [heads * head_dim] */
+    const float *q_norm, *k_norm;          /* [head_dim], of each head before RoPE */
     struct kl_matrix q, k, v;              /* [heads * head_dim, n_embd] */
     struct kl_matrix attn_out;             /* [n_embd, n_heads * head_dim] */
     struct kl_matrix gate, up;             /* [n_ff, n_embd] */
@@ -45,6 +46,28 @@ struct kl_architecture {
     void (*run_layer)(struct kl_forward *f, const struct kl_layer *layer, size_t index);
 };
 
-extern const struct kl_architecture kl_architecture_qwen2;
+/* What most families have in common (layer.c): their files say what is theirs. */
+
+/* The numbers of a head that RoPE turns together, as the file has them: (i, i + dim/2) ("NEOX") or
+ * (2i, 2i + 1) ("NORM" in llama.cpp). */
+enum kl_rope_pairs { KL_ROPE_HALVES, KL_ROPE_NEIGHBOURS };
+
+struct kl_vector {
+    const char *name; /* behind "blk.N." */
+    size_t n;
+    const float **out;
+};
+
+/* The matrices of attention and of a gated feed-forward, and the norms before them. */
+enum kl_status kl_layer_declare(struct kl_weights *w, const struct kl_config *config,
+                                enum kl_rope_pairs pairs, size_t layer, struct kl_layer *out,
+                                struct kl_error *err);
+enum kl_status kl_layer_vectors(struct kl_weights *w, size_t layer, const struct kl_vector *vectors,
+                                size_t n, struct kl_error *err);
+/* norm, attention, norm, feed-forward; biases and norms of q and k where the layer has them */
+void kl_layer_run(struct kl_forward *f, const struct kl_layer *layer, size_t index);
+
+extern const struct kl_architecture kl_architecture_llama, kl_architecture_qwen2,
+    kl_architecture_qwen3;
 
 #endif

@@ -84,6 +84,28 @@ static enum kl_status check_shape(const struct kl_config *c, struct kl_error *er
     return KL_OK;
 }
 
+/* Keys that may be missing, and say what we do anyway: RoPE of whole heads, values as wide as keys.
+ */
+static enum kl_status check_widths(const struct kl_gguf *gguf, const char *architecture,
+                                   const struct kl_config *c, struct kl_error *err)
+{
+    static const char *const names[] = {"rope.dimension_count", "attention.value_length"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct key key = key_of(architecture, names[i]);
+        uint64_t width = 0;
+        if (!kl_gguf_has(gguf, key.text))
+            continue;
+        enum kl_status status = kl_gguf_u64(gguf, key.text, 0, UINT32_MAX, &width, err);
+        if (status != KL_OK)
+            return status;
+        if (width != c->head_dim)
+            return kl_fail(err, KL_ERR_UNSUPPORTED,
+                           "%s is %llu: only the width of a head, %zu, is supported", key.text,
+                           (unsigned long long)width, c->head_dim);
+    }
+    return KL_OK;
+}
+
 static enum kl_status check_rope_scaling(const struct kl_gguf *gguf, const char *architecture,
                                          struct kl_error *err)
 {
@@ -142,6 +164,8 @@ enum kl_status kl_config_read(const struct kl_gguf *gguf, const char *architectu
         status = kl_gguf_f64(gguf, key_of(architecture, "attention.layer_norm_rms_epsilon").text,
                              1e-12, 1e-2, &eps, err);
     c->rms_eps = (float)eps;
+    if (status == KL_OK)
+        status = check_widths(gguf, architecture, c, err);
     if (status == KL_OK)
         status = check_rope_scaling(gguf, architecture, err);
     if (status == KL_OK)

@@ -257,9 +257,12 @@ static void head_product(struct kl_forward *f, const struct kl_matrix *m, const 
             y[t * y_stride + d] += bias[head * dim + d];
 }
 
-static void rotate(const struct kl_forward *f, float *y, size_t row)
+/* A query or a key of a head: its norm, where there is one, and RoPE. */
+static void norm_and_rotate(const struct kl_forward *f, const float *norm, float *y, size_t row)
 {
     size_t dim = f->model->config.head_dim;
+    if (norm != NULL)
+        f->model->kernels->rmsnorm(y, norm, dim, f->model->config.rms_eps, y);
     f->model->kernels->rope(y, f->cosine + row * dim / 2, f->sine + row * dim / 2, dim);
 }
 
@@ -282,7 +285,7 @@ static void qkv_item(void *context, size_t item, size_t worker)
         float *y = queries_of(f, 0, item / group) + item % group * dim;
         head_product(f, &l->q, l->q_bias, item, y, group * dim, worker);
         for (size_t t = 0; t < f->n_rows; t++)
-            rotate(f, y + t * group * dim, t);
+            norm_and_rotate(f, l->q_norm, y + t * group * dim, t);
         return;
     }
     size_t head = item - c->n_heads, at = kl_kv_offset(f->model, job->layer, head);
@@ -293,7 +296,7 @@ static void qkv_item(void *context, size_t item, size_t worker)
     for (size_t t = 0; t < f->n_rows; t++) {
         size_t position = f->positions[t];
         uint8_t *page = f->rows[t].sequence->pages[position / KL_KV_PAGE_TOKENS];
-        rotate(f, k + t * dim, t);
+        norm_and_rotate(f, l->k_norm, k + t * dim, t);
         f->model->kernels->kv_store[f->model->kv_type](k + t * dim, v + t * dim, dim, page + at,
                                                        position % KL_KV_PAGE_TOKENS);
     }

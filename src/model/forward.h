@@ -79,7 +79,9 @@ float *kl_forward_result(struct kl_forward *f, size_t worker);
 /* normed = quantise(RMSNorm(x) * weight) */
 void kl_step_norm(struct kl_forward *f, const float *weight);
 
-/* q, k, v of normed, with bias where there is one, and RoPE; k and v into the KV pages */
+/* q, k, v of normed, with bias where there is one, norms of q and k where there are, and RoPE; k
+ * and v into the KV pages. No family has both a bias and a norm: an int8 KV cache could not keep
+ * them apart. */
 void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* attended = quantise(softmax(q k / sqrt(head_dim)) v) over each row's sequence so far */

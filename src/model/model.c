@@ -10,7 +10,9 @@
 
 /* One row per model family. */
 static const struct kl_architecture *const architectures[] = {
+    &kl_architecture_llama,
     &kl_architecture_qwen2,
+    &kl_architecture_qwen3,
 };
 
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };

@@ -21,7 +21,7 @@
 
 /* From the file's hyper-parameters, every one checked against a closed range. */
 struct kl_config {
-    char architecture[16]; /* "qwen2" */
+    char architecture[16]; /* "llama", "qwen2", "qwen3" */
     size_t n_layers;
     size_t n_embd;  /* width of the residual stream */
     size_t n_ff;    /* width of the feed-forward */

@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 struct declared {
     const struct kl_gguf_tensor *tensor;
     struct kl_matrix *matrix;
+    size_t neighbours_dim; /* of heads whose rows are reordered; 0: they are not */
 };
 
 enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
@@ -103,8 +105,18 @@ enum kl_status kl_weights_matrix_as(struct kl_weights *w, enum kl_quant type, si
                        name, k, t->type->name);
     *out = (struct kl_matrix){
         .type = type, .n_rows = n_rows, .k = k, .n_groups = (n_rows + KL_LANES - 1) / KL_LANES};
-    w->declared[w->n_declared++] = (struct declared){t, out};
+    w->declared[w->n_declared++] = (struct declared){.tensor = t, .matrix = out};
     return KL_OK;
+}
+
+enum kl_status kl_weights_neighbours(struct kl_weights *w, size_t dim, size_t n_rows, size_t k,
+                                     struct kl_matrix *out, struct kl_error *err, const char *name)
+{
+    assert(dim % 2 == 0 && n_rows % dim == 0);
+    enum kl_status status = kl_weights_matrix(w, n_rows, k, out, err, "%s", name);
+    if (status == KL_OK)
+        w->declared[w->n_declared - 1].neighbours_dim = dim;
+    return status;
 }
 
 enum kl_status kl_weights_vector(struct kl_weights *w, size_t n, const float **out,
@@ -182,6 +194,26 @@ static enum kl_status report(struct progress *p, struct kl_error *err)
     return KL_OK;
 }
 
+/* Where row `row` of what is packed stands in the file. */
+static size_t source_row(const struct declared *d, size_t row)
+{
+    size_t dim = d->neighbours_dim, i = row % dim, half = dim / 2;
+    return row - i + (i < half ? 2 * i : 2 * (i - half) + 1);
+}
+
+/* The n rows of a group, from `first` on: in the file if they follow each other there, else
+ * copied to `rows`. */
+static const uint8_t *group_rows(const struct declared *d, size_t first, size_t n, size_t row_bytes,
+                                 uint8_t *rows)
+{
+    if (d->neighbours_dim == 0)
+        return d->tensor->data + first * row_bytes;
+    for (size_t r = 0; r < n; r++)
+        memcpy(rows + r * row_bytes, d->tensor->data + source_row(d, first + r) * row_bytes,
+               row_bytes);
+    return rows;
+}
+
 static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d, sink_fn *sink,
                                   void *context, struct progress *progress, struct kl_error *err)
 {
@@ -189,15 +221,14 @@ static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d
     const struct kl_mapped_file *file = kl_gguf_file(w->gguf);
     size_t group_bytes = kl_packed_group_bytes(m->type, m->k);
     size_t row_bytes = m->k / d->tensor->type->block_elements * d->tensor->type->block_bytes;
-    uint8_t *group = malloc(group_bytes);
+    uint8_t *group = malloc(group_bytes + KL_LANES * row_bytes), *rows = group + group_bytes;
     if (group == NULL)
-        return kl_fail_memory(err, "packing weights", group_bytes);
+        return kl_fail_memory(err, "packing weights", group_bytes + KL_LANES * row_bytes);
     kl_mapped_file_will_need(file, (size_t)(d->tensor->data - file->data), d->tensor->size);
     enum kl_status status = KL_OK;
     for (size_t g = 0; g < m->n_groups && status == KL_OK; g++) {
-        size_t left = m->n_rows - g * KL_LANES;
-        kl_pack_group(m->type, d->tensor->data + g * KL_LANES * row_bytes,
-                      left < KL_LANES ? left : KL_LANES, m->k, group);
+        size_t left = m->n_rows - g * KL_LANES, n = left < KL_LANES ? left : KL_LANES;
+        kl_pack_group(m->type, group_rows(d, g * KL_LANES, n, row_bytes, rows), n, m->k, group);
         status = sink(context, group, group_bytes, err);
         progress->done += group_bytes;
         if (status == KL_OK && (progress->done - progress->reported >= REPORT_BYTES ||

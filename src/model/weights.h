@@ -52,6 +52,12 @@ enum kl_status kl_weights_matrix_as(struct kl_weights *w, enum kl_quant type, si
                                     size_t k, struct kl_matrix *out, struct kl_error *err,
                                     const char *name);
 
+/* The same for the queries or keys of heads of `dim` that files keep for a RoPE of neighbours
+ * (2i, 2i + 1): the rows of each head are packed with the even ones first, so that the pairs are
+ * those of our kernels, (i, i + dim/2). Scores are sums over a head: its order does not matter. */
+enum kl_status kl_weights_neighbours(struct kl_weights *w, size_t dim, size_t n_rows, size_t k,
+                                     struct kl_matrix *out, struct kl_error *err, const char *name);
+
 /* A table of n_rows rows of k that is read from the file itself, a row at a time. */
 enum kl_status kl_weights_table(struct kl_weights *w, size_t n_rows, size_t k,
                                 const struct kl_gguf_tensor **out, const char *name,

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What a qwen2 model says, computed in float64 with numpy: the measure of every engine.
+"""What a model says, computed in float64 with numpy: the measure of every engine.
 
 Shares nothing with src/: it reads the file with tests/tools/gguf_file.py, dequantises with the
-Python package gguf and follows the published architecture (Qwen2 technical report,
-arXiv:2407.10671; transformers, modeling_qwen2.py). Layer by layer, so that one layer's weights
+Python package gguf and follows the published architectures: qwen2 (technical report,
+arXiv:2407.10671; transformers, modeling_qwen2.py), qwen3 (arXiv:2505.09388; modeling_qwen3.py) and
+llama (arXiv:2307.09288; RoPE as Meta's own model.py has it, on neighbours, which is how files of
+this architecture have the rows of q and k). Layer by layer, so that one layer's weights
 are in memory at a time, and the head in slices of the vocabulary.
 
 By hand:  reference.py MODEL.gguf TOKENS OUT.npy   computes logits (TOKENS: a sequence of ids a line)
@@ -26,14 +28,18 @@ class Reference:
     def __init__(self, path):
         self.file = GgufFile(path)
         get = self.file.metadata.__getitem__
-        if get("general.architecture") != "qwen2":
-            raise ValueError(f"{path}: the reference knows qwen2 only")
-        self.n_layers = get("qwen2.block_count")
-        self.n_heads = get("qwen2.attention.head_count")
-        self.n_kv_heads = get("qwen2.attention.head_count_kv")
-        self.head_dim = get("qwen2.embedding_length") // self.n_heads
-        self.rope_base = float(get("qwen2.rope.freq_base"))
-        self.eps = float(get("qwen2.attention.layer_norm_rms_epsilon"))
+        family = get("general.architecture")
+        if family not in ("llama", "qwen2", "qwen3"):
+            raise ValueError(f"{path}: the reference knows llama, qwen2 and qwen3 only")
+        self.pairs_are_neighbours = family == "llama"
+        self.n_layers = get(f"{family}.block_count")
+        self.n_heads = get(f"{family}.attention.head_count")
+        self.n_kv_heads = get(f"{family}.attention.head_count_kv")
+        self.head_dim = self.file.metadata.get(
+            f"{family}.attention.key_length", get(f"{family}.embedding_length") // self.n_heads
+        )
+        self.rope_base = float(get(f"{family}.rope.freq_base"))
+        self.eps = float(get(f"{family}.attention.layer_norm_rms_epsilon"))
 
     def _weight(self, name):
         return self.file.tensors[name].rows().astype(np.float64)
@@ -46,13 +52,15 @@ class Reference:
         return x / scale * self._vector(name)
 
     def _rotate(self, x):
-        """RoPE with the pairs (i, i + dim/2); x: [positions, heads, dim]."""
+        """RoPE with the pairs (i, i + dim/2) or (2i, 2i + 1); x: [positions, heads, dim]."""
         half = self.head_dim // 2
         frequency = self.rope_base ** (-np.arange(half) / half)
         angle = np.arange(len(x))[:, None, None] * frequency
-        a, b = x[..., :half], x[..., half:]
+        neighbours = self.pairs_are_neighbours
+        a, b = (x[..., ::2], x[..., 1::2]) if neighbours else (x[..., :half], x[..., half:])
         cosine, sine = np.cos(angle), np.sin(angle)
-        return np.concatenate([a * cosine - b * sine, b * cosine + a * sine], axis=-1)
+        turned = [a * cosine - b * sine, b * cosine + a * sine]
+        return np.stack(turned, -1).reshape(x.shape) if neighbours else np.concatenate(turned, -1)
 
     def _attend(self, q, k, v):
         """Causal attention of one sequence; q: [n, heads, dim], k and v: [n, kv heads, dim]."""
@@ -77,6 +85,9 @@ class Reference:
         q = project(h, "attn_q").reshape(len(x), self.n_heads, self.head_dim)
         k = project(h, "attn_k").reshape(len(x), self.n_kv_heads, self.head_dim)
         v = project(h, "attn_v").reshape(len(x), self.n_kv_heads, self.head_dim)
+        if f"blk.{i}.attn_q_norm.weight" in self.file.tensors:
+            q = self._norm(q, f"blk.{i}.attn_q_norm.weight")
+            k = self._norm(k, f"blk.{i}.attn_k_norm.weight")
         attended = [
             self._attend(self._rotate(q[a:b]), self._rotate(k[a:b]), v[a:b])
             for a, b in zip(begins, begins[1:])

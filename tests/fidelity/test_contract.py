@@ -73,6 +73,19 @@ def test_every_type(kind, evaluate, make_tiny_model, tiny_sequences):
         assert_same_bits(expected, evaluate(path, sequences, *options), f"options {options}")
 
 
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("family", ("llama", "qwen3"))
+def test_every_family(family, attention, evaluate, make_tiny_model, tiny_sequences):
+    path = make_tiny_model("--architecture", family)
+    sequences = tiny_sequences[1:]
+    one_by_one = (*attention, "--cpu", "scalar", "--threads", 1, "--chunk", 1)
+    expected = np.concatenate([evaluate(path, [s], *one_by_one) for s in sequences])
+    for tier in TIERS:
+        for how in (("--threads", 2, "--chunk", 64, "--together"), ("--threads", 3, "--chunk", 7)):
+            options = (*attention, "--cpu", tier, *how)
+            assert_same_bits(expected, evaluate(path, sequences, *options), f"options {options}")
+
+
 @pytest.fixture(scope="module")
 def chats(tokenize, model_path):
     """One chat of more than 512 tokens and three short ones."""

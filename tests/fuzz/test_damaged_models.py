@@ -342,8 +342,8 @@ def hyper_parameter_cases():
     yield from wrong_types(architecture, (U32, BOOL, "strings"))
     for text in ("", "qwen", "qwen2moe", "gpt-j", "qwen2\0", "\x1b[2J", b"\xff" * 100, "q" * 10000):
         text = text if isinstance(text, bytes) else text.encode()
-        name = f"architecture {text[:20]!r}"
-        yield name, with_value(architecture, STRING, text), "is not supported; these are: qwen2"
+        words = "is not supported; these are: llama, qwen2, qwen3"
+        yield f"architecture {text[:20]!r}", with_value(architecture, STRING, text), words
 
     for name, key, value, words in (
         ("heads that do not divide", "attention.head_count_kv", 3, "heads"),
@@ -358,6 +358,8 @@ def hyper_parameter_cases():
         ("a head of 64", "attention.key_length", 64, "shape"),
         ("a head of 0", "attention.key_length", 0, "key_length"),
         ("a huge head", "attention.key_length", 2**31, "key_length"),
+        ("RoPE of half a head", "rope.dimension_count", 8, "dimension_count is 8: only"),
+        ("values of another width", "attention.value_length", 32, "value_length is 32: only"),
     ):
         yield name, with_value(f"qwen2.{key}", U32, value), words
     for value in ((STRING, "yarn"), (STRING, "linear"), (STRING, "\x1b[31m"), (U32, 1)):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes a tiny random qwen2 model: 3 layers, width 256, 661 tokens, 1.5 MB.
+"""Writes a tiny random model (qwen2, qwen3 or llama): 3 layers, width 256, 661 tokens, 1.5 MB.
 
-It makes no sense, but everything about it is real: the architecture, the biases, the byte-level
-vocabulary with merges and control tokens, and any mix of the weight types. The same options give
-the same bytes.
+It makes no sense, but everything about it is real: the architecture, its biases or norms, the
+byte-level vocabulary with merges and control tokens, and any mix of the weight types. The same
+options give the same bytes.
 
 --types says how each kind of matrix is stored: KIND=TYPE[/TYPE...], several separated by commas.
 KIND is one of embd, output, q, k, v, o, gate, up, down, or all; with several types the layers take
@@ -23,6 +23,8 @@ from gguf_file import GgufFile  # noqa: E402
 
 N_EMBD, N_FF, N_LAYERS, N_HEADS, N_KV_HEADS, HEAD_DIM = 256, 512, 3, 8, 2, 32
 CONTEXT, ROPE_BASE, EPS = 4096, 1e6, 1e-6
+# the pre-tokenizer, and the width of a head (qwen3's is no quotient)
+FAMILIES = {"qwen2": ("qwen2", HEAD_DIM), "qwen3": ("qwen2", 64), "llama": ("smollm", HEAD_DIM)}
 N_MERGES = 500
 N_UNUSED = 6  # as the real one is padded; and 661 rows do not divide into groups of 8
 
@@ -161,10 +163,11 @@ def parse_types(spec, tied):
     return chosen
 
 
-def write_model(path, types, seed, template):
+def write_model(path, family, types, seed, template):
     rng = np.random.default_rng(seed)
     tokens, token_types, merges = vocabulary()
-    q_dim, kv_dim = N_HEADS * HEAD_DIM, N_KV_HEADS * HEAD_DIM
+    pre_tokenizer, head_dim = FAMILIES[family]
+    q_dim, kv_dim = N_HEADS * head_dim, N_KV_HEADS * head_dim
     # rows, columns and standard deviation: one over the root of the fan-in keeps the size of what
     # flows. The embedding is small so that a tied head does not just repeat the last token.
     shapes = {
@@ -175,18 +178,23 @@ def write_model(path, types, seed, template):
         "down": (N_EMBD, N_FF, 1 / N_FF**0.5),
     }  # fmt: skip
 
-    w = GGUFWriter(path, "qwen2")
-    w.add_name("tiny random qwen2")
+    w = GGUFWriter(path, family)
+    w.add_name(f"tiny random {family}")
     w.add_block_count(N_LAYERS)
     w.add_context_length(CONTEXT)
     w.add_embedding_length(N_EMBD)
     w.add_feed_forward_length(N_FF)
     w.add_head_count(N_HEADS)
     w.add_head_count_kv(N_KV_HEADS)
+    if family == "qwen3":
+        w.add_key_length(head_dim)
+        w.add_value_length(head_dim)
+    if family == "llama":
+        w.add_rope_dimension_count(head_dim)
     w.add_rope_freq_base(ROPE_BASE)
     w.add_layer_norm_rms_eps(EPS)
     w.add_tokenizer_model("gpt2")
-    w.add_tokenizer_pre("qwen2")
+    w.add_tokenizer_pre(pre_tokenizer)
     w.add_token_list(tokens)
     w.add_token_types(token_types)
     w.add_token_merges(merges)
@@ -218,7 +226,10 @@ def write_model(path, types, seed, template):
         vector(f"blk.{i}.ffn_norm.weight", N_EMBD, 1, 0.1)
         for kind, n, std in (("q", q_dim, 0.3), ("k", kv_dim, 1.0), ("v", kv_dim, 0.3)):
             matrix(kind, i)
-            vector(f"blk.{i}.attn_{kind}.bias", n, 0, std)
+            if family == "qwen2":
+                vector(f"blk.{i}.attn_{kind}.bias", n, 0, std)
+            if family == "qwen3" and kind != "v":
+                vector(f"blk.{i}.attn_{kind}_norm.weight", head_dim, 1, 0.3)
         for kind in ("o", "gate", "up", "down"):
             matrix(kind, i)
     vector("output_norm.weight", N_EMBD, 1, 0.1)
@@ -231,16 +242,20 @@ def write_model(path, types, seed, template):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("path", type=Path)
+    p.add_argument("--architecture", choices=FAMILIES, default="qwen2")
     p.add_argument("--types", default="", help=f"changes to {DEFAULT_TYPES}")
     p.add_argument("--tied", action="store_true", help="no output matrix: the embedding is the head")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--template", type=Path, metavar="FILE", help="take this text as the chat template")
     p.add_argument("--template-from", type=Path, metavar="GGUF",
                    help="take the chat template of this file instead of plain ChatML")  # fmt: skip
     a = p.parse_args()
     template = CHATML
+    if a.template:
+        template = a.template.read_text()
     if a.template_from:
         template = GgufFile(a.template_from).metadata["tokenizer.chat_template"]
-    write_model(a.path, parse_types(a.types, a.tied), a.seed, template)
+    write_model(a.path, a.architecture, parse_types(a.types, a.tied), a.seed, template)
 
 
 if __name__ == "__main__":
