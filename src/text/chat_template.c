@@ -98,6 +98,18 @@ static enum kl_status render_system(const struct kl_chat *chat, const char *defa
     return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
 }
 
+static enum kl_status render_call(const struct kl_tool_call *call, struct kl_prompt *p)
+{
+    enum kl_status status = scaffold(p, "<tool_call>\n{\"name\": \"");
+    if (status == KL_OK)
+        status = content(p, call->name, strlen(call->name));
+    if (status == KL_OK)
+        status = scaffold(p, "\", \"arguments\": ");
+    if (status == KL_OK)
+        status = content(p, call->arguments, strlen(call->arguments));
+    return status == KL_OK ? scaffold(p, "}\n</tool_call>") : status;
+}
+
 static enum kl_status render_calls(const struct kl_message *m, struct kl_prompt *p)
 {
     enum kl_status status = scaffold(p, "<|im_start|>assistant");
@@ -107,16 +119,9 @@ static enum kl_status render_calls(const struct kl_message *m, struct kl_prompt 
             status = content(p, m->content, m->content_len);
     }
     for (size_t i = 0; i < m->n_tool_calls && status == KL_OK; i++) {
-        const struct kl_tool_call *call = &m->tool_calls[i];
-        status = scaffold(p, "\n<tool_call>\n{\"name\": \"");
+        status = scaffold(p, "\n");
         if (status == KL_OK)
-            status = content(p, call->name, strlen(call->name));
-        if (status == KL_OK)
-            status = scaffold(p, "\", \"arguments\": ");
-        if (status == KL_OK)
-            status = content(p, call->arguments, strlen(call->arguments));
-        if (status == KL_OK)
-            status = scaffold(p, "}\n</tool_call>");
+            status = render_call(&m->tool_calls[i], p);
     }
     return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
 }
@@ -180,9 +185,143 @@ static enum kl_status render_plain(const struct kl_chat *chat, struct kl_prompt 
     return render_chatml(chat, NULL, p);
 }
 
+/* --- SmolLM2: plain turns, whatever the role; tools are not in it --- */
+
+static enum kl_status render_smollm2(const struct kl_chat *chat, struct kl_prompt *p)
+{
+    enum kl_status status = KL_OK;
+    if (!has_role(&chat->messages[0], "system"))
+        status = scaffold(p, "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, "
+                             "trained by Hugging Face<|im_end|>\n");
+    for (size_t i = 0; i < chat->n_messages && status == KL_OK; i++)
+        status = render_turn(&chat->messages[i], p);
+    if (status == KL_OK && chat->add_generation_prompt)
+        status = scaffold(p, "<|im_start|>assistant\n");
+    return status;
+}
+
+/* --- Qwen3: what an assistant thought is kept after the last question only --- */
+
+struct slice {
+    const char *text;
+    size_t len;
+};
+
+static struct slice strip_newlines(struct slice s, bool left, bool right)
+{
+    for (; left && s.len > 0 && s.text[0] == '\n'; s.len--)
+        s.text++;
+    for (; right && s.len > 0 && s.text[s.len - 1] == '\n'; s.len--)
+        continue;
+    return s;
+}
+
+/* The first (or last) place of the mark in s, or NULL. */
+static const char *find_mark(struct slice s, const char *mark, bool last)
+{
+    size_t len = strlen(mark);
+    const char *found = NULL;
+    for (size_t i = 0; i + len <= s.len && (found == NULL || last); i++) {
+        const char *at = memchr(s.text + i, mark[0], s.len - len + 1 - i);
+        if (at == NULL)
+            break;
+        i = (size_t)(at - s.text);
+        if (memcmp(at, mark, len) == 0)
+            found = at;
+    }
+    return found;
+}
+
+/* Takes "<think>...</think>" off an answer: what is left, and what was thought. */
+static struct slice split_thoughts(const struct kl_message *m, struct slice *thoughts)
+{
+    struct slice all = {m->content, m->content == NULL ? 0 : m->content_len}, answer = all;
+    *thoughts = (struct slice){0};
+    const char *end = find_mark(all, "</think>", true);
+    if (end == NULL)
+        return all;
+    answer.text = end + strlen("</think>");
+    answer.len = all.len - (size_t)(answer.text - all.text);
+    *thoughts = all;
+    thoughts->len = (size_t)(find_mark(all, "</think>", false) - all.text);
+    *thoughts = strip_newlines(*thoughts, false, true);
+    const char *begin = find_mark(*thoughts, "<think>", true);
+    if (begin != NULL) {
+        begin += strlen("<think>");
+        thoughts->len -= (size_t)(begin - thoughts->text);
+        thoughts->text = begin;
+    }
+    *thoughts = strip_newlines(*thoughts, true, true);
+    return strip_newlines(answer, true, false);
+}
+
+static bool begins_and_ends(const struct kl_message *m, const char *begin, const char *end)
+{
+    size_t begin_len = strlen(begin), end_len = strlen(end);
+    return m->content != NULL && m->content_len >= begin_len && m->content_len >= end_len &&
+           memcmp(m->content, begin, begin_len) == 0 &&
+           memcmp(m->content + m->content_len - end_len, end, end_len) == 0;
+}
+
+/* The last message of a user that is no answer of a tool; without any, the last message. */
+static size_t last_question(const struct kl_chat *chat)
+{
+    for (size_t i = chat->n_messages; i-- > 0;) {
+        const struct kl_message *m = &chat->messages[i];
+        if (has_role(m, "user") && !begins_and_ends(m, "<tool_response>", "</tool_response>"))
+            return i;
+    }
+    return chat->n_messages - 1;
+}
+
+static enum kl_status render_thinker(const struct kl_message *m, bool with_thoughts, bool is_last,
+                                     struct kl_prompt *p)
+{
+    struct slice thoughts, answer = split_thoughts(m, &thoughts), shown = answer;
+    enum kl_status status = scaffold(p, "<|im_start|>assistant\n");
+    if (status == KL_OK && with_thoughts && (is_last || thoughts.len > 0)) {
+        status = scaffold(p, "<think>\n");
+        if (status == KL_OK)
+            status = content(p, thoughts.text, thoughts.len);
+        if (status == KL_OK)
+            status = scaffold(p, "\n</think>\n\n");
+        shown = strip_newlines(answer, true, false);
+    }
+    if (status == KL_OK)
+        status = content(p, shown.text, shown.len);
+    for (size_t i = 0; i < m->n_tool_calls && status == KL_OK; i++) {
+        status = scaffold(p, i > 0 || answer.len > 0 ? "\n" : "");
+        if (status == KL_OK)
+            status = render_call(&m->tool_calls[i], p);
+    }
+    return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
+}
+
+static enum kl_status render_qwen3(const struct kl_chat *chat, struct kl_prompt *p)
+{
+    size_t question = last_question(chat);
+    enum kl_status status = render_system(chat, NULL, p);
+    for (size_t i = 0; i < chat->n_messages && status == KL_OK; i++) {
+        const struct kl_message *m = &chat->messages[i];
+        if (i == 0 && has_role(m, "system"))
+            continue;
+        if (has_role(m, "tool"))
+            status = render_tool_answer(chat, i, p);
+        else if (has_role(m, "assistant"))
+            status = render_thinker(m, i > question, i + 1 == chat->n_messages, p);
+        else
+            status = render_turn(m, p);
+    }
+    if (status == KL_OK && chat->add_generation_prompt)
+        status = scaffold(p, "<|im_start|>assistant\n");
+    return status;
+}
+
 /* One row for each template we know; the last is for all others. */
 static const struct kl_chat_template templates[] = {
     {"cd8e9439f0570856fd70470bf8889ebd8b5d1107207f67a5efb46e342330527f", "qwen2.5", render_qwen2_5},
+    {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5", "qwen3", render_qwen3},
+    {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788", "smollm2", render_smollm2},
     {NULL, "chatml", render_plain},
 };
 

@@ -1,4 +1,5 @@
-"""The native chat template against Jinja2 with the template that is in the model file.
+"""The native chat templates against Jinja2 with the template that is in the model file: of the real
+models, and of a tiny one with that of Qwen3 (qwen3.jinja, from Qwen/Qwen3-0.6B, Apache-2.0).
 
 Jinja2 is set up as transformers does it (apply_chat_template): sandboxed, trim_blocks,
 lstrip_blocks, tojson is json.dumps(ensure_ascii=False). Tools and arguments reach our side as the
@@ -10,6 +11,7 @@ import random
 import struct
 import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,9 +31,28 @@ FORGED = [
 ]  # fmt: skip
 
 
+THOUGHTS = [
+    "<think>", "</think>", "<think>\n\n</think>\n\n", "<think>\nHm.\n</think>\n\nYes.", "\n</think>\n",
+    "<think>\n\nTwo\n\n</think>\nparts</think>\n\nleft", "</thin", "<tool_response>x</tool_response>",
+]  # fmt: skip
+TEMPLATES = ("qwen2.5", "qwen3", "smollm2")
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
+def name(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def vocabulary(model_path):
-    return load_vocabulary(model_path)
+def path(name, request, make_tiny_model):
+    if name == "qwen3":
+        return make_tiny_model("--architecture", "qwen3", "--template", str(Path(__file__).parent / "qwen3.jinja"))
+    return request.getfixturevalue({"qwen2.5": "model_path", "smollm2": "smollm_path"}[name])
+
+
+@pytest.fixture(scope="module")
+def vocabulary(path):
+    return load_vocabulary(path)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +110,12 @@ def conversation(rng, parts):
 
 
 @pytest.fixture(scope="module")
-def conversations():
+def conversations(name):
     """The first half has nothing in it that looks like a special token, the second half has."""
     rng = random.Random(4)
+    plain = PLAIN + THOUGHTS if name == "qwen3" else PLAIN
     half = N_CONVERSATIONS // 2
-    return [conversation(rng, PLAIN) for _ in range(half)] + [conversation(rng, PLAIN + FORGED) for _ in range(half)]
+    return [conversation(rng, plain) for _ in range(half)] + [conversation(rng, plain + FORGED) for _ in range(half)]
 
 
 def sized(string):
@@ -105,15 +127,20 @@ def listed(items):
     return struct.pack("<I", len(items)) + b"".join(items)
 
 
-def packed_message(m):
+def packed_message(m, name):
+    def arguments(value):
+        """Qwen3's template takes a text as JSON already, Qwen2.5's makes JSON of it."""
+        is_json = name == "qwen3" and isinstance(value, str)
+        return sized(value if is_json else json.dumps(value, ensure_ascii=False))
+
     calls = [call.get("function", call) for call in m.get("tool_calls", [])]
-    packed = [sized(c["name"]) + sized(json.dumps(c["arguments"], ensure_ascii=False)) for c in calls]
+    packed = [sized(c["name"]) + arguments(c["arguments"]) for c in calls]
     return sized(m["role"]) + sized(m["content"]) + listed(packed)
 
 
-def packed(c):
+def packed(c, name):
     tools = [sized(json.dumps(t, ensure_ascii=False)) for t in c["tools"]]
-    return bytes([c["add_generation_prompt"]]) + listed(tools) + listed([packed_message(m) for m in c["messages"]])
+    return bytes([c["add_generation_prompt"]]) + listed(tools) + listed([packed_message(m, name) for m in c["messages"]])
 
 
 class Reader:
@@ -128,11 +155,11 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def rendered(build_dir, model_path, conversations):
+def rendered(build_dir, name, path, conversations):
     """For each conversation (text, [(bytes of the span, special)], ids)."""
     program = build_dir / "tests" / "fidelity" / "render_stdin"
-    done = subprocess.run([program, model_path], input=b"".join(map(packed, conversations)), capture_output=True, check=True)
-    assert done.stderr.decode().strip() == "qwen2.5"
+    done = subprocess.run([program, path], input=b"".join(packed(c, name) for c in conversations), capture_output=True, check=True)
+    assert done.stderr.decode().strip() == name
     reader, out = Reader(done.stdout), []
     for _ in conversations:
         data = reader.array("u1").tobytes()
@@ -160,7 +187,7 @@ def test_content_is_never_special(vocabulary, conversations, rendered):
         in_scaffold = sum(part.count(token) for part, special in spans if special for token in ids_of_added.values())
         assert sum(i in ids_of_added for i in ids) == in_scaffold, json.dumps(c, ensure_ascii=False)
         forged += sum(data.count(token) for token in ids_of_added.values()) - in_scaffold
-    assert forged > N_CONVERSATIONS  # the test would prove nothing without any
+    assert forged > N_CONVERSATIONS // 4  # the test would prove nothing without any
 
 
 def test_spans_are_tokenized_as_one_text(vocabulary, conversations, rendered):

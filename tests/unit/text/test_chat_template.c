@@ -1,4 +1,4 @@
-/* src/text/chat_template.c: recognition, refusals, spans and plain ChatML. The template of Qwen2.5
+/* src/text/chat_template.c: recognition, refusals, spans and plain ChatML. The templates of models
  * against Jinja2: tests/fidelity/test_chat_template.py */
 #include <setjmp.h>
 #include <stdarg.h>
