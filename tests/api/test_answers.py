@@ -247,3 +247,12 @@ def test_the_log_has_no_prompt(start_server):
     assert f"{CHAT}, status 200, length" in log and "/chat, status 200" in log
     assert health(server)["requests_finished"] == 2
 
+
+
+def test_smollm_answers(start_server, smollm_path):
+    """Another architecture with another tokenizer and template: a sentence, and an end."""
+    server = start_server(model=smollm_path)
+    question = ask("Why do leaves turn yellow in autumn? Answer in one sentence.")
+    choice = complete(server, question, max_tokens=60, temperature=0)["choices"][0]
+    assert "leaves" in choice["message"]["content"] and "autumn" in choice["message"]["content"]
+    assert choice["finish_reason"] == "stop"
