@@ -17,102 +17,7 @@
  * that Zen and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the
  * int32 and float sums to the stack, where they are touched once in 8 steps.
  */
-#include <math.h>
-#include <string.h>
-
-#include "kernels/avx2.h"
-
-/* Eight rows of one block: what the integer sums are multiplied with. */
-struct block_scales {
-    __m256 d;
-    __m256 m;      /* where the type has a minimum: times the sum of the activations */
-    __m256i half0; /* Q6_K: int16, each row's scale of columns 0..15 in both of its places */
-    __m256i half1; /* columns 16..31 */
-    __m256i both;  /* and one of each: what the two sums of the activations meet */
-};
-
-INLINE __m256 load_f16(const uint8_t *p)
-{
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-}
-
-INLINE __m256 load_u8(const uint8_t *p)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
-}
-
-INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
-                                       const uint8_t *header, const uint8_t *block)
-{
-    struct block_scales s = {0};
-    if (type == KL_Q4_K || type == KL_Q5_K) {
-        s.d = _mm256_mul_ps(load_f16(header), load_u8(block));
-        s.m = _mm256_mul_ps(load_f16(header + 16), load_u8(block + 8));
-        s.m = _mm256_xor_ps(s.m, _mm256_set1_ps(-0.0f));
-    } else if (type == KL_Q6_K) {
-        const __m256i low = _mm256_set1_epi32(0xFFFF);
-        __m256i a = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)block));
-        __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 8)));
-        s.d = load_f16(header);
-        s.half0 = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(a, 16));
-        s.half1 = _mm256_or_si256(_mm256_and_si256(b, low), _mm256_slli_epi32(b, 16));
-        s.both = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(b, 16));
-    } else {
-        s.d = load_f16(block);
-        if (type == KL_Q8_HIGH)
-            s.d = _mm256_mul_ps(s.d, _mm256_set1_ps(0.5f)); /* its integers are doubled */
-        if (l.has_min)
-            s.m = load_f16(block + 16);
-    }
-    return s;
-}
-
-/* 4 columns of 8 rows as bytes, of one part. */
-INLINE __m256i load_columns_of(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
-{
-    const uint8_t *p = block + l.nibbles;
-    if (type == KL_Q8_0)
-        return _mm256_loadu_si256((const __m256i *)(p + 32 * g));
-    __m256i q = _mm256_loadu_si256((const __m256i *)(p + g / 2 * 32));
-    if (g % 2 == 1)
-        q = _mm256_srli_epi16(q, 4);
-    q = _mm256_and_si256(q, _mm256_set1_epi8(0x0F));
-    if (l.bits == 0)
-        return q;
-
-    /* bring the upper bits of this group to bits 4 and 5 */
-    const uint8_t *upper = block + l.bits + (type == KL_Q6_K ? g / 4 * 32 : 0);
-    __m256i bits = _mm256_loadu_si256((const __m256i *)upper);
-    int from = type == KL_Q6_K ? g % 4 * 2 : g;
-    bits = from < 4 ? _mm256_slli_epi16(bits, 4 - from) : _mm256_srli_epi16(bits, from - 4);
-    bits = _mm256_and_si256(bits, _mm256_set1_epi8(type == KL_Q6_K ? 0x30 : 0x10));
-    return _mm256_or_si256(q, bits);
-}
-
-/* The same; g is a constant after unrolling. low: only for KL_Q8_LOW, which here
- * stands for both parts together. */
-INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block,
-                            const uint8_t *low, int g)
-{
-    if (type == KL_Q8_LOW) {
-        __m256i high = load_columns_of(KL_Q8_HIGH, l, block, g);
-        __m256i two = _mm256_loadu_si256((const __m256i *)(low + g / 4 * 32));
-        __m256i third = _mm256_loadu_si256((const __m256i *)(low + 64));
-        two = _mm256_and_si256(_mm256_srli_epi16(two, g % 4 * 2), _mm256_set1_epi8(3));
-        third = g < 2 ? _mm256_slli_epi16(third, 2 - g) : _mm256_srli_epi16(third, g - 2);
-        third = _mm256_and_si256(third, _mm256_set1_epi8(4));
-        __m256i all = _mm256_or_si256(_mm256_or_si256(two, third), _mm256_slli_epi16(high, 3));
-        return _mm256_xor_si256(all, _mm256_set1_epi8(-128)); /* w + 128 to w */
-    }
-    return load_columns_of(type, l, block, g);
-}
-
-INLINE __m256i broadcast4(const void *p)
-{
-    int32_t word;
-    memcpy(&word, p, sizeof word);
-    return _mm256_set1_epi32(word);
-}
+#include "kernels/avx2_blocks.h"
 
 /* What is subtracted from every weight, negated, as the factor of the activations' sums. */
 INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
@@ -128,12 +33,6 @@ INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_
         return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
     }
     return _mm256_setzero_si256();
-}
-
-/* 8-bit weights: the others are unsigned, their offset is taken off afterwards. */
-INLINE bool is_signed(enum kl_quant type)
-{
-    return type == KL_Q8_0 || type == KL_Q8_LOW;
 }
 
 /* How many steps of 4 columns may be added up in int16 (the head of this file). */
@@ -162,40 +61,6 @@ INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, i
     return _mm256_madd_epi16(sum16, _mm256_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
 }
 
-/* The one place where a block's integers become part of an output: every path ends here. */
-INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, float scale,
-                        const int16_t *sums, __m256 sum)
-{
-    __m256 factor = _mm256_mul_ps(s.d, _mm256_set1_ps(scale));
-    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), factor, sum);
-    if (l.has_min) {
-        float scaled_sum = scale * (float)(sums[0] + sums[1]);
-        sum = _mm256_fmadd_ps(s.m, _mm256_set1_ps(scaled_sum), sum);
-    }
-    return sum;
-}
-
-/* Of w in the products below: of both parts, the high one, which holds the scales. */
-INLINE struct kl_layout layout_of(enum kl_quant type)
-{
-    return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
-}
-
-/* Block b of a group of the low part; NULL where there is none. */
-INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n_blocks,
-                                size_t group, size_t b)
-{
-    return type == KL_Q8_LOW ? low + (group * n_blocks + b) * kl_layout(KL_Q8_LOW).block_bytes
-                             : NULL;
-}
-
-enum { MOST_FEW = 4 };
-
-/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
- * chains of sums into trees and loads everything first, which spills half of the registers: 80
- * instead of 120 GMAC/s (SPEED.md). */
-#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
-
 /* One to four tokens: the weights go by once, unpacked in registers. */
 INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
                        size_t end, const struct kl_activations *x, float *y, size_t y_stride,
@@ -204,9 +69,7 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     struct kl_layout l = layout_of(type);
     const int steps = steps_in_16_bits(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    /* Long rows of several tokens do not stay in L1 beside the weights, and reading them holds the
-     * weights up: 4 tokens x 4864 columns are half as fast again when asked for (SPEED.md). */
-    const size_t ahead = width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
+    const size_t ahead = few_tokens_ahead(n_blocks, width);
     for (size_t group = begin; group < end; group++) {
         __m256 sum[MOST_FEW];
         for (int i = 0; i < width; i++)
@@ -249,32 +112,6 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     }
 }
 
-/* All tokens, four at a time: each type's own function, compiled once. */
-typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
-                      const struct kl_activations *x, float *y, size_t y_stride);
-
-INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                  size_t end, const struct kl_activations *x, float *y, size_t y_stride)
-{
-    struct kl_activations rest = *x;
-    while (rest.n > 0) {
-        size_t n = rest.n < MOST_FEW ? rest.n : MOST_FEW;
-        if (n == 1)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 1);
-        else if (n == 2)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 2);
-        else if (n == 3)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 3);
-        else
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 4);
-        rest.n -= n;
-        rest.q += n * rest.k;
-        rest.scale += n * (rest.k / KL_BLOCK);
-        rest.sum += n * (rest.k / 16);
-        y += n * y_stride;
-    }
-}
-
 /* A block of a panel: KL_PANEL_BYTES in scratch. */
 struct panel_block {
     uint8_t q[8][32]; /* Q8_0: signed */
@@ -284,8 +121,10 @@ struct panel_block {
 _Static_assert(sizeof(struct panel_block) == KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
 INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
-                         const uint8_t *block, const uint8_t *low, struct panel_block *out)
+                         const uint8_t *block, const uint8_t *low, void *panel, size_t group,
+                         size_t b)
 {
+    struct panel_block *out = (struct panel_block *)panel + group * KL_PANEL_BLOCKS + b;
     struct block_scales s = load_scales(type, l, header, block);
     _mm256_storeu_ps(out->d, s.d);
     if (l.has_min)
@@ -315,15 +154,10 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
     return s;
 }
 
-/* What a tile works on: a constant number of groups and tokens, from `block` of the row on. */
-struct tile {
-    const struct panel_block *panel; /* [groups][KL_PANEL_BLOCKS] */
-    size_t n_blocks;
-    const struct kl_activations *x;
-    size_t token, first_block;
-    float *y; /* outputs of the token, first group */
-    size_t y_stride;
-};
+INLINE const struct panel_block *panel_block_of(const struct tile *t, int group, size_t b)
+{
+    return (const struct panel_block *)t->panel + (size_t)group * KL_PANEL_BLOCKS + b;
+}
 
 /* 4 columns of the tile's groups and tokens: step g of the block. */
 INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q, int g,
@@ -333,7 +167,7 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
     __m256i columns[2], size[2];
 #pragma GCC unroll 2
     for (int j = 0; j < groups; j++) {
-        const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
+        const struct panel_block *block = panel_block_of(t, j, b);
         columns[j] = _mm256_loadu_si256((const __m256i *)block->q[g]);
         KEEP_ORDER(columns[j]);
         size[j] = is_signed(type) ? _mm256_abs_epi8(columns[j]) : columns[j];
@@ -350,7 +184,7 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
             KEEP_ORDER(sum16[j][i]);
             if (g % steps != steps - 1)
                 continue;
-            const struct panel_block *block = t->panel + (size_t)j * KL_PANEL_BLOCKS + b;
+            const struct panel_block *block = panel_block_of(t, j, b);
             __m256i wide = widen(type, panel_scales(type, layout_of(type), block), sum16[j][i], g);
             dot[j][i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[j][i], wide);
         }
@@ -378,8 +212,7 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             tile_step(type, t, b, q, g, groups, width, sum16, dot);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
-            struct block_scales s =
-                panel_scales(type, l, t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
+            struct block_scales s = panel_scales(type, l, panel_block_of(t, j, b));
 #pragma GCC unroll 4
             for (int i = 0; i < width; i++) {
                 const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
@@ -394,76 +227,14 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             _mm256_storeu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES, sum[j][i]);
 }
 
-/* All tokens over the panels of `groups` groups. */
-INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
+/* 8-bit weights widen at every step: their int32 sums must stay in registers. */
+INLINE int tile_groups_of(enum kl_quant type)
 {
-    float *y = t.y;
-    for (; t.token + 4 <= t.x->n; t.token += 4) {
-        t.y = y + t.token * t.y_stride;
-        panel_tile(type, &t, groups, 4);
-    }
-    t.y = y + t.token * t.y_stride;
-    if (t.x->n - t.token == 3)
-        panel_tile(type, &t, groups, 3);
-    else if (t.x->n - t.token == 2)
-        panel_tile(type, &t, groups, 2);
-    else if (t.x->n - t.token == 1)
-        panel_tile(type, &t, groups, 1);
+    return is_signed(type) ? 1 : KL_PANEL_GROUPS;
 }
 
-/* Blocks [first, first + n) of `groups` groups into the panel. Unpacking comes in bursts, which
- * would wait for memory, so each block asks for the one at its place in the next panel, `ahead`
- * bytes on: the tiles between leave time enough. (Past the end of the weights it asks in vain.) */
-INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
-                         size_t group, size_t groups, size_t first, size_t n, size_t ahead,
-                         struct panel_block *panel)
-{
-    struct kl_layout l = layout_of(type);
-    size_t group_bytes = kl_layout_bytes(l, n_blocks);
-    for (size_t j = 0; j < groups; j++) {
-        for (size_t b = 0; b < n; b++) {
-            const uint8_t *header;
-            const uint8_t *block =
-                kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
-            for (unsigned line = 0; line < l.block_bytes; line += 64)
-                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T1);
-            unpack_block(type, l, header, block,
-                         low_block(type, low, n_blocks, group + j, first + b),
-                         panel + j * KL_PANEL_BLOCKS + b);
-        }
-    }
-}
-
-INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w,
-                        const uint8_t *low, size_t begin, size_t end,
-                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
-{
-    struct kl_layout l = layout_of(type);
-    struct panel_block *panel = scratch;
-    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
-    /* 8-bit weights widen at every step: their int32 sums must stay in registers */
-    const int tile_groups = is_signed(type) ? 1 : KL_PANEL_GROUPS;
-    const size_t groups = (size_t)tile_groups;
-    size_t group = begin;
-    for (; group + groups <= end && x->n > MOST_FEW; group += groups) {
-        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
-            size_t left = n_blocks - first, before = first / KL_PANEL_BLOCKS * panel_bytes;
-            size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
-            size_t ahead = left > n ? panel_bytes : groups * group_bytes - before;
-            unpack_panel(type, w, low, n_blocks, group, groups, first, n, ahead, panel);
-            struct tile t = {.panel = panel,
-                             .n_blocks = n,
-                             .x = x,
-                             .first_block = first,
-                             .y = y + (group - begin) * KL_LANES,
-                             .y_stride = y_stride};
-            panel_tokens(type, t, tile_groups);
-        }
-    }
-    if (group < end)
-        in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
-}
+#define TILE_TOKENS 4
+#include "kernels/matmul_driver.h"
 
 /* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.
  */
@@ -500,30 +271,6 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
     }
 }
 
-#define DEFINE_MATMUL(name, type)                                                                  \
-    static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
-                             const struct kl_activations *x, float *y, size_t y_stride)            \
-    {                                                                                              \
-        fours(type, w, low, begin, end, x, y, y_stride);                                           \
-    }                                                                                              \
-    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
-              float *y, size_t y_stride, void *scratch)                                            \
-    {                                                                                              \
-        many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
-    }
-
-static void halves_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
-                         const struct kl_activations *x, float *y, size_t y_stride)
-{
-    fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
-}
-
-void kl_avx2_matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
-                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
-{
-    many_tokens(KL_Q8_LOW, halves_fours, high, low, begin, end, x, y, y_stride, scratch);
-}
-
 #define DEFINE_FLOAT_MATMUL(name, type)                                                            \
     void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
               float *y, size_t y_stride, void *scratch)                                            \
@@ -532,15 +279,7 @@ void kl_avx2_matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin
         float_weights(type, w, begin, end, x, y, y_stride);                                        \
     }
 
-DEFINE_MATMUL(kl_avx2_matmul_q4_0, KL_Q4_0)
-DEFINE_MATMUL(kl_avx2_matmul_q4_1, KL_Q4_1)
-DEFINE_MATMUL(kl_avx2_matmul_q5_0, KL_Q5_0)
-DEFINE_MATMUL(kl_avx2_matmul_q5_1, KL_Q5_1)
-DEFINE_MATMUL(kl_avx2_matmul_q8_0, KL_Q8_0)
-DEFINE_MATMUL(kl_avx2_matmul_q8_high, KL_Q8_HIGH)
-DEFINE_MATMUL(kl_avx2_matmul_q4_k, KL_Q4_K)
-DEFINE_MATMUL(kl_avx2_matmul_q5_k, KL_Q5_K)
-DEFINE_MATMUL(kl_avx2_matmul_q6_k, KL_Q6_K)
+DEFINE_MATMULS(kl_avx2_matmul)
 DEFINE_FLOAT_MATMUL(kl_avx2_matmul_f32, KL_F32)
 DEFINE_FLOAT_MATMUL(kl_avx2_matmul_f16, KL_F16)
 DEFINE_FLOAT_MATMUL(kl_avx2_matmul_bf16, KL_BF16)

@@ -1,0 +1,174 @@
+/*
+ * Packed blocks in 256-bit registers: how 8 rows of 32 columns are read, and how their integers
+ * become part of an output. For the products of every x86 tier from AVX2 on.
+ */
+#ifndef KL_KERNELS_AVX2_BLOCKS_H
+#define KL_KERNELS_AVX2_BLOCKS_H
+
+#include <string.h>
+
+#include "kernels/avx2.h"
+
+/* Eight rows of one block: what the integer sums are multiplied with. */
+struct block_scales {
+    __m256 d;
+    __m256 m;      /* where the type has a minimum: times the sum of the activations */
+    __m256i half0; /* Q6_K: int16, each row's scale of columns 0..15 in both of its places */
+    __m256i half1; /* columns 16..31 */
+    __m256i both;  /* and one of each: what the two sums of the activations meet */
+};
+
+INLINE __m256 load_f16(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+INLINE __m256 load_u8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+
+INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
+                                       const uint8_t *header, const uint8_t *block)
+{
+    struct block_scales s = {0};
+    if (type == KL_Q4_K || type == KL_Q5_K) {
+        s.d = _mm256_mul_ps(load_f16(header), load_u8(block));
+        s.m = _mm256_mul_ps(load_f16(header + 16), load_u8(block + 8));
+        s.m = _mm256_xor_ps(s.m, _mm256_set1_ps(-0.0f));
+    } else if (type == KL_Q6_K) {
+        const __m256i low = _mm256_set1_epi32(0xFFFF);
+        __m256i a = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)block));
+        __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 8)));
+        s.d = load_f16(header);
+        s.half0 = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(a, 16));
+        s.half1 = _mm256_or_si256(_mm256_and_si256(b, low), _mm256_slli_epi32(b, 16));
+        s.both = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32(b, 16));
+    } else {
+        s.d = load_f16(block);
+        if (type == KL_Q8_HIGH)
+            s.d = _mm256_mul_ps(s.d, _mm256_set1_ps(0.5f)); /* its integers are doubled */
+        if (l.has_min)
+            s.m = load_f16(block + 16);
+    }
+    return s;
+}
+
+/* 4 columns of 8 rows as bytes, of one part. */
+INLINE __m256i load_columns_of(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
+{
+    const uint8_t *p = block + l.nibbles;
+    if (type == KL_Q8_0)
+        return _mm256_loadu_si256((const __m256i *)(p + 32 * g));
+    __m256i q = _mm256_loadu_si256((const __m256i *)(p + g / 2 * 32));
+    if (g % 2 == 1)
+        q = _mm256_srli_epi16(q, 4);
+    q = _mm256_and_si256(q, _mm256_set1_epi8(0x0F));
+    if (l.bits == 0)
+        return q;
+
+    /* bring the upper bits of this group to bits 4 and 5 */
+    const uint8_t *upper = block + l.bits + (type == KL_Q6_K ? g / 4 * 32 : 0);
+    __m256i bits = _mm256_loadu_si256((const __m256i *)upper);
+    int from = type == KL_Q6_K ? g % 4 * 2 : g;
+    bits = from < 4 ? _mm256_slli_epi16(bits, 4 - from) : _mm256_srli_epi16(bits, from - 4);
+    bits = _mm256_and_si256(bits, _mm256_set1_epi8(type == KL_Q6_K ? 0x30 : 0x10));
+    return _mm256_or_si256(q, bits);
+}
+
+/* The same; g is a constant after unrolling. low: only for KL_Q8_LOW, which here
+ * stands for both parts together. */
+INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block,
+                            const uint8_t *low, int g)
+{
+    if (type == KL_Q8_LOW) {
+        __m256i high = load_columns_of(KL_Q8_HIGH, l, block, g);
+        __m256i two = _mm256_loadu_si256((const __m256i *)(low + g / 4 * 32));
+        __m256i third = _mm256_loadu_si256((const __m256i *)(low + 64));
+        two = _mm256_and_si256(_mm256_srli_epi16(two, g % 4 * 2), _mm256_set1_epi8(3));
+        third = g < 2 ? _mm256_slli_epi16(third, 2 - g) : _mm256_srli_epi16(third, g - 2);
+        third = _mm256_and_si256(third, _mm256_set1_epi8(4));
+        __m256i all = _mm256_or_si256(_mm256_or_si256(two, third), _mm256_slli_epi16(high, 3));
+        return _mm256_xor_si256(all, _mm256_set1_epi8(-128)); /* w + 128 to w */
+    }
+    return load_columns_of(type, l, block, g);
+}
+
+INLINE __m256i broadcast4(const void *p)
+{
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+}
+
+/* 8-bit weights: the others are unsigned, their offset is taken off afterwards. */
+INLINE bool is_signed(enum kl_quant type)
+{
+    return type == KL_Q8_0 || type == KL_Q8_LOW;
+}
+
+/* The one place where a block's integers become part of an output: every path ends here. dot: as
+ * floats, exact (below 2^24). */
+INLINE __m256 add_floats(struct kl_layout l, struct block_scales s, __m256 dot, float scale,
+                         const int16_t *sums, __m256 sum)
+{
+    __m256 factor = _mm256_mul_ps(s.d, _mm256_set1_ps(scale));
+    sum = _mm256_fmadd_ps(dot, factor, sum);
+    if (l.has_min) {
+        float scaled_sum = scale * (float)(sums[0] + sums[1]);
+        sum = _mm256_fmadd_ps(s.m, _mm256_set1_ps(scaled_sum), sum);
+    }
+    return sum;
+}
+
+INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, float scale,
+                        const int16_t *sums, __m256 sum)
+{
+    return add_floats(l, s, _mm256_cvtepi32_ps(dot), scale, sums, sum);
+}
+
+/* Of w in the products below: of both parts, the high one, which holds the scales. */
+INLINE struct kl_layout layout_of(enum kl_quant type)
+{
+    return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
+}
+
+/* Block b of a group of the low part; NULL where there is none. */
+INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n_blocks,
+                                size_t group, size_t b)
+{
+    return type == KL_Q8_LOW ? low + (group * n_blocks + b) * kl_layout(KL_Q8_LOW).block_bytes
+                             : NULL;
+}
+
+enum { MOST_FEW = 4 };
+
+/* Bytes that few_tokens() asks ahead; 0: none. Long rows of several tokens do not stay in L1 beside
+ * the weights, and reading them holds the weights up: 4 tokens x 4864 columns are half as fast
+ * again when asked for (SPEED.md). */
+INLINE size_t few_tokens_ahead(size_t n_blocks, int width)
+{
+    return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
+}
+
+/* What a tile works on: a constant number of groups and tokens, from `first_block` of the row on.
+ */
+struct tile {
+    const void *panel; /* what unpack_block() made of them */
+    size_t n_blocks;
+    const struct kl_activations *x;
+    size_t token, first_block;
+    float *y; /* outputs of the token, first group */
+    size_t y_stride;
+};
+
+/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
+ * chains of sums into trees and loads everything first, which spills half of the registers: 80
+ * instead of 120 GMAC/s (SPEED.md). */
+#ifdef __AVX512VL__
+#define KEEP_ORDER(v) __asm__ volatile("" : "+v"(v))
+#else
+#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
+#endif
+
+#endif

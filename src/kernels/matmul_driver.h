@@ -1,0 +1,145 @@
+/*
+ * How the products of an x86 tier go over tokens, groups and panels. A template: included at the
+ * end of a tier's file, which has defined before
+ *   few_tokens()      one to four tokens, unpacking in registers
+ *   unpack_block()    a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
+ *   panel_tile()      a tile of that panel x 1, 2, 3, 4 or TILE_TOKENS tokens
+ *   tile_groups_of()  groups of a panel, for a type
+ */
+#include "kernels/avx2_blocks.h"
+
+/* All tokens, four at a time: each type's own function, compiled once. */
+typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
+                      const struct kl_activations *x, float *y, size_t y_stride);
+
+INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                  size_t end, const struct kl_activations *x, float *y, size_t y_stride)
+{
+    struct kl_activations rest = *x;
+    while (rest.n > 0) {
+        size_t n = rest.n < MOST_FEW ? rest.n : MOST_FEW;
+        if (n == 1)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 1);
+        else if (n == 2)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 2);
+        else if (n == 3)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 3);
+        else
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 4);
+        rest.n -= n;
+        rest.q += n * rest.k;
+        rest.scale += n * (rest.k / KL_BLOCK);
+        rest.sum += n * (rest.k / 16);
+        y += n * y_stride;
+    }
+}
+
+/* All tokens over the panels of `groups` groups. */
+INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
+{
+    float *y = t.y;
+    for (; t.token + TILE_TOKENS <= t.x->n; t.token += TILE_TOKENS) {
+        t.y = y + t.token * t.y_stride;
+        panel_tile(type, &t, groups, TILE_TOKENS);
+    }
+    if (TILE_TOKENS > 4 && t.x->n - t.token >= 4) {
+        t.y = y + t.token * t.y_stride;
+        panel_tile(type, &t, groups, 4);
+        t.token += 4;
+    }
+    t.y = y + t.token * t.y_stride;
+    if (t.x->n - t.token == 3)
+        panel_tile(type, &t, groups, 3);
+    else if (t.x->n - t.token == 2)
+        panel_tile(type, &t, groups, 2);
+    else if (t.x->n - t.token == 1)
+        panel_tile(type, &t, groups, 1);
+}
+
+/* Blocks [first, first + n) of `groups` groups into the panel. Unpacking comes in bursts, which
+ * would wait for memory, so each block asks for the one at its place in the next panel, `ahead`
+ * bytes on: the tiles between leave time enough. (Past the end of the weights it asks in vain.) */
+INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
+                         size_t group, size_t groups, size_t first, size_t n, size_t ahead,
+                         void *panel)
+{
+    struct kl_layout l = layout_of(type);
+    size_t group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t j = 0; j < groups; j++) {
+        for (size_t b = 0; b < n; b++) {
+            const uint8_t *header;
+            const uint8_t *block =
+                kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
+            for (unsigned line = 0; line < l.block_bytes; line += 64)
+                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T1);
+            unpack_block(type, l, header, block,
+                         low_block(type, low, n_blocks, group + j, first + b), panel, j, b);
+        }
+    }
+}
+
+INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w,
+                        const uint8_t *low, size_t begin, size_t end,
+                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    struct kl_layout l = layout_of(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
+    const int tile_groups = tile_groups_of(type);
+    const size_t groups = (size_t)tile_groups;
+    size_t group = begin;
+    for (; group + groups <= end && x->n > MOST_FEW; group += groups) {
+        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
+            size_t left = n_blocks - first, before = first / KL_PANEL_BLOCKS * panel_bytes;
+            size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
+            size_t ahead = left > n ? panel_bytes : groups * group_bytes - before;
+            unpack_panel(type, w, low, n_blocks, group, groups, first, n, ahead, scratch);
+            struct tile t = {.panel = scratch,
+                             .n_blocks = n,
+                             .x = x,
+                             .first_block = first,
+                             .y = y + (group - begin) * KL_LANES,
+                             .y_stride = y_stride};
+            panel_tokens(type, t, tile_groups);
+        }
+    }
+    if (group < end)
+        in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
+}
+
+#define DEFINE_MATMUL(name, type)                                                                  \
+    static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
+                             const struct kl_activations *x, float *y, size_t y_stride)            \
+    {                                                                                              \
+        fours(type, w, low, begin, end, x, y, y_stride);                                           \
+    }                                                                                              \
+    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
+              float *y, size_t y_stride, void *scratch)                                            \
+    {                                                                                              \
+        many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
+    }
+
+#define DEFINE_HALVES(name)                                                                        \
+    static void name##_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,    \
+                             const struct kl_activations *x, float *y, size_t y_stride)            \
+    {                                                                                              \
+        fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);                                   \
+    }                                                                                              \
+    void name(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,                   \
+              const struct kl_activations *x, float *y, size_t y_stride, void *scratch)            \
+    {                                                                                              \
+        many_tokens(KL_Q8_LOW, name##_fours, high, low, begin, end, x, y, y_stride, scratch);      \
+    }
+
+/* The products of a tier with every quantised type; prefix: as in kl_avx2_matmul. */
+#define DEFINE_MATMULS(prefix)                                                                     \
+    DEFINE_MATMUL(prefix##_q4_0, KL_Q4_0)                                                          \
+    DEFINE_MATMUL(prefix##_q4_1, KL_Q4_1)                                                          \
+    DEFINE_MATMUL(prefix##_q5_0, KL_Q5_0)                                                          \
+    DEFINE_MATMUL(prefix##_q5_1, KL_Q5_1)                                                          \
+    DEFINE_MATMUL(prefix##_q8_0, KL_Q8_0)                                                          \
+    DEFINE_MATMUL(prefix##_q8_high, KL_Q8_HIGH)                                                    \
+    DEFINE_MATMUL(prefix##_q4_k, KL_Q4_K)                                                          \
+    DEFINE_MATMUL(prefix##_q5_k, KL_Q5_K)                                                          \
+    DEFINE_MATMUL(prefix##_q6_k, KL_Q6_K)                                                          \
+    DEFINE_HALVES(prefix##_halves)
