@@ -5,7 +5,7 @@
 
 #include "kernels/avx2.h"
 
-static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+void kl_avx2_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     /* packs works within 128-bit halves; this puts the 8 groups of 4 bytes back in order */
@@ -38,7 +38,7 @@ static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t 
     }
 }
 
-static void rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
+void kl_avx2_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
 {
     __m256 squares = _mm256_setzero_ps();
     for (size_t i = 0; i < n; i += 8) {
@@ -52,7 +52,7 @@ static void rmsnorm(const float *x, const float *w, size_t n, float eps, float *
     }
 }
 
-static void rope(float *x, const float *cosine, const float *sine, size_t dim)
+void kl_avx2_rope(float *x, const float *cosine, const float *sine, size_t dim)
 {
     size_t half = dim / 2;
     for (size_t i = 0; i < half; i += 8) {
@@ -63,7 +63,7 @@ static void rope(float *x, const float *cosine, const float *sine, size_t dim)
     }
 }
 
-static void swiglu(const float *gate, const float *up, size_t n, float *out)
+void kl_avx2_swiglu(const float *gate, const float *up, size_t n, float *out)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
     for (size_t i = 0; i < n; i += 8) {
@@ -76,10 +76,10 @@ static void swiglu(const float *gate, const float *up, size_t n, float *out)
 
 const struct kl_kernels kl_kernels_avx2 = {
     .name = "avx2",
-    .quantize = quantize,
-    .rmsnorm = rmsnorm,
-    .rope = rope,
-    .swiglu = swiglu,
+    .quantize = kl_avx2_quantize,
+    .rmsnorm = kl_avx2_rmsnorm,
+    .rope = kl_avx2_rope,
+    .swiglu = kl_avx2_swiglu,
     .kv_store = {[KL_KV_F16] = kl_avx2_kv_store_f16, [KL_KV_INT8] = kl_avx2_kv_store_int8},
     .attend = {[KL_KV_F16] = kl_avx2_attend_f16, [KL_KV_INT8] = kl_avx2_attend_int8},
     .matmul_halves = kl_avx2_matmul_halves,

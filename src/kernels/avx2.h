@@ -59,6 +59,11 @@ kl_matmul_fn kl_avx2_matmul_q4_k;
 kl_matmul_fn kl_avx2_matmul_q5_k;
 kl_matmul_fn kl_avx2_matmul_q6_k;
 
+void kl_avx2_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
+void kl_avx2_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y);
+void kl_avx2_rope(float *x, const float *cosine, const float *sine, size_t dim);
+void kl_avx2_swiglu(const float *gate, const float *up, size_t n, float *out);
+
 kl_kv_store_fn kl_avx2_kv_store_f16, kl_avx2_kv_store_int8;
 kl_attend_fn kl_avx2_attend_f16, kl_avx2_attend_int8;
 

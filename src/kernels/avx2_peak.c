@@ -16,7 +16,7 @@ static uint64_t sum_words(__m256i v)
     return (uint64_t)_mm_cvtsi128_si64(half);
 }
 
-static uint64_t read_all(const void *data, size_t size)
+uint64_t kl_avx2_peak_read(const void *data, size_t size)
 {
     __m256i sums[VECTORS];
     for (int i = 0; i < VECTORS; i++)
@@ -54,4 +54,5 @@ static uint64_t multiply(size_t steps)
     return sum_words(total);
 }
 
-const struct kl_peak kl_peak_avx2 = {.name = "avx2", .read = read_all, .multiply = multiply};
+const struct kl_peak kl_peak_avx2 = {
+    .name = "avx2", .read = kl_avx2_peak_read, .multiply = multiply};

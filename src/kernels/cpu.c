@@ -8,7 +8,7 @@
 #include <cpuid.h>
 
 /* The builtin also asks XGETBV whether the system saves the wide registers; it does not know F16C
- * (CPUID leaf 1, ECX bit 29). */
+ * and AVX-VNNI. */
 static bool has_f16c(void)
 {
     unsigned a, b, c, d;
@@ -19,6 +19,25 @@ static bool can_avx2(void)
 {
     __builtin_cpu_init();
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+/* CPUID leaf 7, subleaf 1, EAX bit 4; the system saves its registers if it saves AVX2's. */
+static bool has_avxvnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+}
+
+static bool can_avxvnni(void)
+{
+    return can_avx2() && has_avxvnni();
+}
+
+static bool can_avx512vnni(void)
+{
+    return can_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
@@ -36,6 +55,8 @@ static const struct tier {
     {&kl_kernels_scalar, can_scalar, "nothing"},
 #if defined(__x86_64__)
     {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
+    {&kl_kernels_avxvnni, can_avxvnni, "AVX2, FMA, F16C and AVX-VNNI"},
+    {&kl_kernels_avx512vnni, can_avx512vnni, "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"},
 #endif
 };
 
@@ -46,14 +67,19 @@ const struct kl_kernels *kl_kernels_at(size_t i)
     return i < N_TIERS ? tiers[i].kernels : NULL;
 }
 
+const struct kl_kernels *kl_kernels_best(bool allow_avx512)
+{
+    size_t best = N_TIERS - 1;
+    while (!tiers[best].can() || (tiers[best].kernels->avx512 && !allow_avx512))
+        best--;
+    return tiers[best].kernels;
+}
+
 enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
                                  struct kl_error *err)
 {
     if (name == NULL || strcmp(name, "auto") == 0) {
-        size_t best = N_TIERS - 1;
-        while (!tiers[best].can())
-            best--;
-        *kernels = tiers[best].kernels;
+        *kernels = kl_kernels_best(true);
         return KL_OK;
     }
     char names[128] = "auto";
@@ -78,11 +104,12 @@ const char *kl_cpu_features(void)
 #if defined(__x86_64__)
     static _Thread_local char text[128];
     __builtin_cpu_init();
-    snprintf(
-        text, sizeof text, "SSE2%s%s%s%s%s%s", __builtin_cpu_supports("sse4.1") ? " SSE4.1" : "",
-        __builtin_cpu_supports("avx2") ? " AVX2" : "", __builtin_cpu_supports("fma") ? " FMA" : "",
-        has_f16c() ? " F16C" : "", __builtin_cpu_supports("avx512f") ? " AVX-512" : "",
-        __builtin_cpu_supports("avx512vnni") ? " AVX512-VNNI" : "");
+    snprintf(text, sizeof text, "SSE2%s%s%s%s%s%s%s",
+             __builtin_cpu_supports("sse4.1") ? " SSE4.1" : "",
+             __builtin_cpu_supports("avx2") ? " AVX2" : "",
+             __builtin_cpu_supports("fma") ? " FMA" : "", has_f16c() ? " F16C" : "",
+             has_avxvnni() ? " AVX-VNNI" : "", __builtin_cpu_supports("avx512f") ? " AVX-512" : "",
+             __builtin_cpu_supports("avx512vnni") ? " AVX512-VNNI" : "");
     return text;
 #else
     return "baseline";

@@ -9,6 +9,7 @@
 #ifndef KL_KERNELS_KERNELS_H
 #define KL_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -97,6 +98,7 @@ typedef void kl_attend_fn(const struct kl_attend_rows *a);
 
 struct kl_kernels {
     const char *name;
+    bool avx512; /* uses 512-bit registers */
 
     /* One row of activations: k % 32 == 0. scale = max|x| / 127, q = x / scale to nearest even. */
     void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
@@ -143,8 +145,12 @@ struct kl_kernels {
 #define KL_PANEL_BYTES    (256 + 2 * 32 + 3 * 32)
 #define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_GROUPS * KL_PANEL_BLOCKS * KL_PANEL_BYTES)
 
-/* The best tier this CPU has, or the one called `name` ("scalar", "avx2"); "auto" is the best.
- * KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */
+/* The best tier this CPU has. Whether 512-bit registers should be used is another question than
+ * whether they can be: some CPUs lower their clock for them, or share them between cores. */
+const struct kl_kernels *kl_kernels_best(bool allow_avx512);
+
+/* The tier called `name`: "scalar", "avx2", "avxvnni", "avx512vnni"; "auto" or NULL is the best of
+ * all. KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */
 enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
                                  struct kl_error *err);
 

@@ -27,5 +27,10 @@ const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels);
 
 extern const struct kl_peak kl_peak_scalar;
 extern const struct kl_peak kl_peak_avx2;
+extern const struct kl_peak kl_peak_avxvnni;
+extern const struct kl_peak kl_peak_avx512vnni;
+
+/* Reading is the same with all tiers that have AVX2. */
+uint64_t kl_avx2_peak_read(const void *data, size_t size);
 
 #endif

@@ -1,0 +1,140 @@
+/*
+ * Products with vpdpbusd, for the tiers that have it: four unsigned bytes times four signed ones,
+ * added to an int32, which nothing here can overflow. All weights are kept unsigned (Q8_0's with
+ * 128 added); the sums of the activations, which the offset leaves through, are where the sum
+ * begins. Here is what both tiers share: the beginning and the end of a block's sum, and the
+ * products of one to four tokens, in 256 bits.
+ *
+ * Included after VNNI_DPBUSD and VNNI_DPWSSD name the tier's own form of the 256-bit instructions:
+ * AVX-VNNI's and AVX-512's have different encodings.
+ */
+#include "kernels/avx2_blocks.h"
+
+/* What is subtracted from every weight as it is unpacked. */
+INLINE int offset_in_sum(enum kl_quant type)
+{
+    switch (type) {
+    case KL_Q4_0:
+        return 8;
+    case KL_Q5_0:
+        return 16;
+    case KL_Q6_K:
+        return 32;
+    case KL_Q8_0:
+    case KL_Q8_LOW:
+        return 128;
+    default:
+        return 0; /* KL_Q8_HIGH: see whole_sum */
+    }
+}
+
+/* Q6_K has scales per 16 columns, and so a sum for each half of a block. */
+INLINE int sums_of(enum kl_quant type)
+{
+    return type == KL_Q6_K ? 2 : 1;
+}
+
+/* The factors of a block's two sums of 16 activations, as a pair of int16. */
+INLINE int32_t offset_pair(enum kl_quant type, int part)
+{
+    uint32_t factor = (uint32_t)-offset_in_sum(type) & 0xFFFFu;
+    if (type == KL_Q6_K)
+        return (int32_t)(part == 0 ? factor : factor << 16);
+    return (int32_t)(factor | factor << 16);
+}
+
+/* KL_Q8_HIGH: twice 8 * (u - 16) + 3.5 = 16 u - 249 */
+#define HIGH_SHIFT 4
+#define HIGH_PAIR  ((int32_t)((uint32_t)-249 << 16 | ((uint32_t)-249 & 0xFFFFu)))
+
+/* Unsigned weights of 4 columns of 8 rows. */
+INLINE __m256i load_unsigned(enum kl_quant type, struct kl_layout l, const uint8_t *block,
+                             const uint8_t *low, int g)
+{
+    __m256i columns = load_columns(type, l, block, low, g);
+    return is_signed(type) ? _mm256_xor_si256(columns, _mm256_set1_epi8(-128)) : columns;
+}
+
+/* Q6_K: the scales of 16 columns as floats. */
+INLINE __m256 half_scales(const uint8_t *block, int half)
+{
+    __m128i bytes = _mm_loadl_epi64((const __m128i *)(block + 8 * half));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+
+INLINE __m256i begin_sum(enum kl_quant type, const int16_t *sums, int part)
+{
+    __m256i zero = _mm256_setzero_si256();
+    if (offset_in_sum(type) == 0)
+        return zero;
+    return VNNI_DPWSSD(zero, broadcast4(sums), _mm256_set1_epi32(offset_pair(type, part)));
+}
+
+/* A block's sum as floats. half: Q6_K's scales; the size of every term is at most
+ * 32 * 127 * 16 * 128, both together below 2^24, so floats are exact; adding to +0 keeps a sum of
+ * nothing from being -0, which an integer can not be. */
+INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *half,
+                        const int16_t *sums)
+{
+    if (type == KL_Q6_K) {
+        __m256 first = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[0]), half[0], _mm256_setzero_ps());
+        return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[1]), half[1], first);
+    }
+    __m256i whole = sum[0];
+    if (type == KL_Q8_HIGH) {
+        whole = _mm256_slli_epi32(whole, HIGH_SHIFT);
+        whole = VNNI_DPWSSD(whole, broadcast4(sums), _mm256_set1_epi32(HIGH_PAIR));
+    }
+    return _mm256_cvtepi32_ps(whole);
+}
+
+/* One to four tokens: the weights go by once, unpacked in registers. */
+INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
+                       const int width)
+{
+    struct kl_layout l = layout_of(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    const size_t ahead = few_tokens_ahead(n_blocks, width);
+    for (size_t group = begin; group < end; group++) {
+        __m256 sum[MOST_FEW];
+        for (int i = 0; i < width; i++)
+            sum[i] = _mm256_setzero_ps();
+        for (size_t b = 0; b < n_blocks; b++) {
+            const uint8_t *header;
+            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            const uint8_t *lower = low_block(type, low, n_blocks, group, b);
+            struct block_scales s = load_scales(type, l, header, block);
+            const int8_t *q = x->q + b * KL_BLOCK;
+            const int16_t *sums = x->sum + 2 * b;
+            for (unsigned line = 0; ahead > 0 && line < l.block_bytes; line += 64)
+                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T0);
+            __m256i dot[MOST_FEW][2];
+#pragma GCC unroll 4
+            for (int i = 0; i < width; i++)
+#pragma GCC unroll 2
+                for (int part = 0; part < sums_of(type); part++)
+                    dot[i][part] = begin_sum(type, sums + 2 * (size_t)i * n_blocks, part);
+#pragma GCC unroll 8
+            for (int g = 0; g < 8; g++) {
+                __m256i columns = load_unsigned(type, l, block, lower, g);
+                const int part = sums_of(type) == 2 ? g / 4 : 0;
+#pragma GCC unroll 4
+                for (int i = 0; i < width; i++) {
+                    __m256i four = broadcast4(q + (size_t)i * x->k + 4 * g);
+                    dot[i][part] = VNNI_DPBUSD(dot[i][part], columns, four);
+                }
+            }
+            const __m256 half[2] = {half_scales(block, 0), half_scales(block, 1)};
+#pragma GCC unroll 4
+            for (int i = 0; i < width; i++) {
+                const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
+                float scale = x->scale[(size_t)i * n_blocks + b];
+                __m256 exact = whole_sum(type, dot[i], half, token_sums);
+                sum[i] = add_floats(l, s, exact, scale, token_sums, sum[i]);
+            }
+        }
+        for (int i = 0; i < width; i++)
+            _mm256_storeu_ps(y + (size_t)i * y_stride + (group - begin) * KL_LANES, sum[i]);
+    }
+}
