@@ -27,7 +27,7 @@ VENV=$BUILD/venv
 user_cache=${XDG_CACHE_HOME:-$HOME/.cache}
 export XDG_CACHE_HOME=$BUILD/cache
 
-unset KINGLET_MODEL LOG_LEVEL # what the user's shell says is not what is tested
+unset KINGLET_MODEL KINGLET_CPU LOG_LEVEL # what the user's shell says is not what is tested
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
 export OPENBLAS_NUM_THREADS=2
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1

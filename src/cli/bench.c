@@ -230,7 +230,7 @@ int kl_run_bench(int argc, char **argv)
         .repeat = 3,
     };
     struct kl_bench_options o = is_quick(argc, argv) ? quick : thorough;
-    o.load = (struct kl_load_options){.cpu = "auto", .ctx_size = 4096};
+    o.load = (struct kl_load_options){.ctx_size = 4096};
     o.chunk = KL_PREFILL_CHUNK;
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),

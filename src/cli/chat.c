@@ -340,7 +340,7 @@ static void set_locale(void)
 
 int kl_run_chat(int argc, char **argv)
 {
-    struct chat_options o = {.load = {.cpu = "auto", .ctx_size = 4096},
+    struct chat_options o = {.load = {.ctx_size = 4096},
                              .max_tokens = 1024,
                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
     const struct kl_option table[] = {

@@ -376,7 +376,7 @@ static enum kl_status check_options(const struct eval_options *o, struct kl_erro
 
 int kl_run_eval(int argc, char **argv)
 {
-    struct eval_options o = {.load = {.cpu = "auto", .ctx_size = DEFAULT_WINDOW}, .chunk = 64};
+    struct eval_options o = {.load = {.ctx_size = DEFAULT_WINDOW}, .chunk = 64};
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         {"ppl", 0, KL_OPTION_STRING, "FILE", "perplexity of this text, in windows of --ctx-size",

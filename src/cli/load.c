@@ -1,6 +1,7 @@
 #include "cli/load.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -199,14 +200,42 @@ static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_o
     return status;
 }
 
+/* The tier, and the log's word on why. */
+static enum kl_status choose_kernels(const struct kl_load_options *o,
+                                     const struct kl_kernels **kernels, struct kl_error *err)
+{
+    const char *variable = getenv("KINGLET_CPU");
+    const char *name = o->cpu, *source = "--cpu";
+    if (name == NULL && variable != NULL && variable[0] != '\0') {
+        name = variable;
+        source = "the environment variable KINGLET_CPU";
+    }
+    if (name == NULL || strcmp(name, "auto") == 0) {
+        *kernels = kl_kernels_best(!o->no_avx512);
+        source = o->no_avx512 ? "the best with --no-avx512" : "the best";
+    } else {
+        enum kl_status status = kl_kernels_select(name, kernels, err);
+        if (status != KL_OK) {
+            kl_error_prefix(err, "%s", source);
+            return status;
+        }
+        if (o->no_avx512 && (*kernels)->avx512)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "%s asks for %s, which uses AVX-512, and --no-avx512 forbids it: "
+                           "give only one of them",
+                           source, name);
+    }
+    kl_info("kernels: %s (%s; this CPU has %s)", (*kernels)->name, source, kl_cpu_features());
+    return KL_OK;
+}
+
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
                                  struct kl_error *err)
 {
     const struct kl_kernels *kernels;
-    enum kl_status status = kl_kernels_select(o->cpu, &kernels, err);
+    enum kl_status status = choose_kernels(o, &kernels, err);
     if (status != KL_OK)
         return status;
-    kl_info("kernels: %s (this CPU has %s)", kernels->name, kl_cpu_features());
 
     uint64_t start = kl_now_ns();
     forget_file(l);

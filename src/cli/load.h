@@ -29,10 +29,11 @@ struct kl_load_observer {
 struct kl_load_options {
     const struct kl_load_observer *observer; /* or NULL */
     const char *model;                       /* NULL: $KINGLET_MODEL, else the default */
-    const char *cpu;
-    const char *kv_type, *flash_attn; /* NULL: the default */
-    size_t threads, threads_prefill;  /* 0: as remembered, or all that may be used */
-    bool measure_threads;             /* where nothing is remembered */
+    const char *cpu;                         /* a tier; NULL: $KINGLET_CPU, else the best */
+    bool no_avx512;                          /* which then is none with 512-bit registers */
+    const char *kv_type, *flash_attn;        /* NULL: the default */
+    size_t threads, threads_prefill;         /* 0: as remembered, or all that may be used */
+    bool measure_threads;                    /* where nothing is remembered */
     size_t ctx_size;
     uint64_t memory; /* a hard budget in bytes; 0: none */
     bool pull;       /* get the model if it is not here */
@@ -94,8 +95,19 @@ struct kl_load_options {
          &(o).flash_attn,                                                                          \
          0,                                                                                        \
          0},                                                                                       \
+        {"no-avx512",                                                                              \
+         0,                                                                                        \
+         KL_OPTION_FLAG,                                                                           \
+         NULL,                                                                                     \
+         "choose kernels without 512-bit registers",                                               \
+         &(o).no_avx512,                                                                           \
+         0,                                                                                        \
+         0},                                                                                       \
     {                                                                                              \
-        "cpu", 0, KL_OPTION_STRING, "NAME", "kernels to use: scalar, avx2 or auto", &(o).cpu, 0, 0 \
+        "cpu", 0, KL_OPTION_STRING, "TIER",                                                        \
+            "kernels to use: scalar, avx2, avxvnni, avx512vnni, or auto for the best that this "   \
+            "CPU has; if not given, $KINGLET_CPU or auto",                                         \
+            &(o).cpu, 0, 0                                                                         \
     }
 
 enum kl_load_depth { KL_LOAD_TOKENIZER, KL_LOAD_MODEL };

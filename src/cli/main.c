@@ -33,7 +33,8 @@ static void print_help(FILE *out)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fputs("\n'kinglet COMMAND --help' shows the options of a command; 'kinglet --version' the "
           "version.\n"
-          "Environment: KINGLET_MODEL (the default model), LOG_LEVEL, XDG_CACHE_HOME.\n"
+          "Environment: KINGLET_MODEL (the default model), KINGLET_CPU (the kernels), LOG_LEVEL,\n"
+          "XDG_CACHE_HOME.\n"
           "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had.\n",
           out);
 }

@@ -222,7 +222,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
 
 int kl_run_serve(int argc, char **argv)
 {
-    struct serve_options o = {.load = {.cpu = "auto", .ctx_size = DEFAULT_CTX},
+    struct serve_options o = {.load = {.ctx_size = DEFAULT_CTX},
                               .host = "127.0.0.1",
                               .port = DEFAULT_PORT,
                               .parallel = DEFAULT_PLACES,

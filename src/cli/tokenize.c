@@ -111,7 +111,7 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
 
 int kl_run_tokenize(int argc, char **argv)
 {
-    struct tokenize_options o = {.load = {.cpu = "auto"}};
+    struct tokenize_options o = {0};
     const struct kl_option table[] = {
         KL_MODEL_ROW(o.load),
         {"ids", 'i', KL_OPTION_FLAG, NULL,

@@ -32,6 +32,7 @@ def run(run_kinglet, tmp_path):
             "PIP_FIND_LINKS": "",
             "LOG_LEVEL": "",
             "KINGLET_MODEL": "",
+            "KINGLET_CPU": "",
         }
         return run_kinglet(*args, input=input, env={**settings, **(env or {})}, check=check)
 
@@ -128,6 +129,53 @@ def test_a_damaged_model_is_1(run, tmp_path):
 def test_a_kernel_name_that_is_none(run, tiny_model_path):
     done = run("bench", "-m", tiny_model_path, "--cpu", "avx9", check=False)
     assert done.returncode == 2 and b"avx9" in done.stderr
+
+
+def kernels_of(done):
+    """The tier in the load log."""
+    return re.search(r"kernels: (\w+) \((.*); this CPU has ", done.stderr.decode()).groups()
+
+
+@pytest.fixture
+def bench_kernels(run, tiny_model_path):
+    """bench_kernels(*options, env) -> the run of a short bench that loads the tiny model."""
+
+    def start(*options, env=None, check=True):
+        return run("bench", "-m", tiny_model_path, "--quick", "--only", "prefill", "--prompt", 8,
+                   "--repeat", 1, "--threads", 1, "--log-level", "info", *options,
+                   env=env, check=check)  # fmt: skip
+
+    return start
+
+
+def test_the_variable_names_the_kernels_and_the_option_wins(bench_kernels):
+    variable = {"KINGLET_CPU": "scalar"}
+    assert kernels_of(bench_kernels(env=variable)) == (
+        "scalar", "the environment variable KINGLET_CPU")  # fmt: skip
+    best = kernels_of(bench_kernels("--cpu", "auto", env=variable))
+    assert best == kernels_of(bench_kernels()) and best[1] == "the best"
+    done = bench_kernels(env={"KINGLET_CPU": "avx9"}, check=False)
+    assert done.returncode == 2
+    assert b"KINGLET_CPU: cpu tier \"avx9\" is not known" in done.stderr
+
+
+def test_no_avx512_is_a_choice_apart(bench_kernels):
+    tier, why = kernels_of(bench_kernels("--no-avx512"))
+    assert "avx512" not in tier and why == "the best with --no-avx512"
+    done = bench_kernels("--no-avx512", "--cpu", "avx512vnni", check=False)
+    assert done.returncode != 0 and b"avx512vnni" in done.stderr
+
+
+def test_a_tier_that_this_cpu_lacks_is_refused_by_name(bench_kernels):
+    flags = Path("/proc/cpuinfo").read_text().split()
+    tiers = {"avx2": "avx2", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni"}
+    for tier, flag in tiers.items():
+        done = bench_kernels("--cpu", tier, check=False)
+        if flag in flags:
+            assert kernels_of(done) == (tier, "--cpu")
+        else:
+            said = f"--cpu: cpu tier {tier}: this CPU lacks what it needs (AVX2, FMA"
+            assert done.returncode != 0 and said in done.stderr.decode()
 
 
 def test_results_that_cannot_be_written_are_a_failure(kinglet, tiny_model_path):

@@ -12,7 +12,8 @@ THREADS = (1, 2, 3)
 CHUNKS = (1, 7, 64, 512)
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 # The tiers that this machine can run; scalar is the specification of all others.
-TIERS = ("scalar", "avx2") if " avx2 " in Path("/proc/cpuinfo").read_text() else ("scalar",)
+FLAGS = {"avx2": "avx2", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni"}
+TIERS = ("scalar", *(t for t, f in FLAGS.items() if f in Path("/proc/cpuinfo").read_text().split()))
 # Kinds of KV cache and of attention: each keeps the contract, they do not give each other's bits.
 ATTENTION = tuple(
     ("--kv-type", kv_type, "--flash-attn", flash)
