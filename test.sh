@@ -42,7 +42,7 @@ packages=(
     libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
     libjs-marked node-dompurify libjs-highlight.js
     # to test
-    libcmocka-dev clang-format-14 python3 python3-venv curl chromium fonts-noto-cjk
+    libcmocka-dev libsimde-dev clang-format-14 python3 python3-venv curl chromium fonts-noto-cjk
 )
 
 need_packages() {

@@ -31,9 +31,13 @@ static const struct check checks[] = {
 };
 enum { N_CHECKS = sizeof checks / sizeof checks[0] };
 
-/* The i-th tier if this CPU can run it. */
+/* The i-th tier if this CPU can run it; where newer instructions are emulated, with AVX2 alone. */
 static const struct kl_kernels *usable_tier(size_t i)
 {
+#ifdef KL_EMULATED
+    const struct kl_kernels *avx2 = NULL;
+    return i == 0 || kl_kernels_select("avx2", &avx2, NULL) == KL_OK ? kl_kernels_at(i) : NULL;
+#endif
     const struct kl_kernels *tier = NULL;
     return kl_kernels_select(kl_kernels_at(i)->name, &tier, NULL) == KL_OK ? tier : NULL;
 }

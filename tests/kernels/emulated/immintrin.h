@@ -1,0 +1,29 @@
+/*
+ * Stands before the compiler's <immintrin.h> where check_kernels_emulated is built: SIMDe computes
+ * what is newer than AVX2, so that these tiers are checked on CPUs that lack them.
+ */
+#include_next <immintrin.h>
+
+#ifndef TESTS_KERNELS_EMULATED_IMMINTRIN_H
+#define TESTS_KERNELS_EMULATED_IMMINTRIN_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+/* Missing in SIMDe 0.7. */
+static inline __m512 emulated_cvtepi32_ps(__m512i v)
+{
+    __m512 out;
+    for (int i = 0; i < 2; i++) {
+        __m256i half = _mm256_loadu_si256((const __m256i *)&v + i);
+        _mm256_storeu_ps((float *)&out + 8 * i, _mm256_cvtepi32_ps(half));
+    }
+    return out;
+}
+#define _mm512_cvtepi32_ps emulated_cvtepi32_ps
+
+/* AVX-VNNI's encodings of the same instructions, which SIMDe does not know. */
+#define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
+#define _mm256_dpwssd_avx_epi32 simde_mm256_dpwssd_epi32
+
+#endif
