@@ -1,0 +1,68 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/kernels.h"
+
+static void test_auto_is_the_last_tier_that_this_cpu_has(void **state)
+{
+    (void)state;
+    const struct kl_kernels *best = NULL, *chosen = NULL, *one;
+    for (size_t i = 0; kl_kernels_at(i) != NULL; i++)
+        if (kl_kernels_select(kl_kernels_at(i)->name, &one, NULL) == KL_OK)
+            best = one;
+    assert_int_equal(kl_kernels_select("auto", &chosen, NULL), KL_OK);
+    assert_ptr_equal(chosen, best);
+    assert_int_equal(kl_kernels_select(NULL, &chosen, NULL), KL_OK);
+    assert_ptr_equal(chosen, best);
+    assert_ptr_equal(kl_kernels_best(true), best);
+}
+
+static void test_without_avx512_the_best_of_the_others(void **state)
+{
+    (void)state;
+    const struct kl_kernels *best = NULL, *one;
+    for (size_t i = 0; kl_kernels_at(i) != NULL; i++) {
+        assert_int_equal(kl_kernels_at(i)->avx512,
+                         strncmp(kl_kernels_at(i)->name, "avx512", 6) == 0);
+        if (kl_kernels_select(kl_kernels_at(i)->name, &one, NULL) == KL_OK && !one->avx512)
+            best = one;
+    }
+    assert_ptr_equal(kl_kernels_best(false), best);
+}
+
+static void test_a_refusal_names_the_tier_and_what_is_there(void **state)
+{
+    (void)state;
+    const struct kl_kernels *chosen = NULL;
+    struct kl_error err = {0};
+    assert_int_equal(kl_kernels_select("avx9", &chosen, &err), KL_ERR_INVALID);
+    assert_non_null(strstr(err.text, "\"avx9\""));
+    for (size_t i = 0; kl_kernels_at(i) != NULL; i++)
+        assert_non_null(strstr(err.text, kl_kernels_at(i)->name));
+    for (size_t i = 0; kl_kernels_at(i) != NULL; i++) {
+        const char *name = kl_kernels_at(i)->name;
+        if (kl_kernels_select(name, &chosen, &err) == KL_OK) {
+            assert_string_equal(chosen->name, name);
+            continue;
+        }
+        assert_int_equal(err.status, KL_ERR_UNSUPPORTED);
+        assert_non_null(strstr(err.text, name));
+        assert_non_null(strstr(err.text, "this CPU lacks"));
+        assert_non_null(strstr(err.text, kl_cpu_features()));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_auto_is_the_last_tier_that_this_cpu_has),
+        cmocka_unit_test(test_without_avx512_the_best_of_the_others),
+        cmocka_unit_test(test_a_refusal_names_the_tier_and_what_is_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
