@@ -50,19 +50,36 @@ INLINE __m512i broadcast_word(const void *p)
     return _mm512_set1_epi32(word);
 }
 
-/* begin_sum() for 16 rows. */
-INLINE __m512i begin_both(enum kl_quant type, const int16_t *sums, int part)
+/* What the weights' offset takes off the sums of a token's blocks, Q6_K: of both halves. Computed
+ * once for a tile, in vectors that the compiler makes, and broadcast from there. (The sums that
+ * minima meet are not: other ports of the core have time for them.) */
+struct token_offsets {
+    int32_t of[2][KL_PANEL_BLOCKS];
+};
+
+INLINE void prepare_offsets(enum kl_quant type, const int16_t *sums, size_t n_blocks,
+                            struct token_offsets *out)
 {
-    __m512i zero = _mm512_setzero_si512();
-    if (offset_in_sum(type) == 0)
-        return zero;
-    return _mm512_dpwssd_epi32(zero, _mm512_set1_epi32(offset_pair(type, part)),
-                               broadcast_word(sums));
+    const int offset = type == KL_Q8_HIGH ? 249 : offset_in_sum(type);
+    for (size_t b = 0; b < n_blocks && type == KL_Q6_K; b++) {
+        out->of[0][b] = -offset * sums[2 * b];
+        out->of[1][b] = -offset * sums[2 * b + 1];
+    }
+    for (size_t b = 0; b < n_blocks && type != KL_Q6_K && offset != 0; b++)
+        out->of[0][b] = -offset * (sums[2 * b] + sums[2 * b + 1]);
+}
+
+/* begin_sum() for 16 rows. */
+INLINE __m512i begin_both(enum kl_quant type, const struct token_offsets *offsets, size_t b,
+                          int part)
+{
+    return offset_in_sum(type) == 0 ? _mm512_setzero_si512()
+                                    : broadcast_word(&offsets->of[part][b]);
 }
 
 /* whole_sum() for 16 rows. */
 INLINE __m512 whole_both(enum kl_quant type, const __m512i *sum, const struct panel_block *block,
-                         const int16_t *sums)
+                         const struct token_offsets *offsets, size_t b)
 {
     if (type == KL_Q6_K) {
         __m512 first = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[0]), _mm512_loadu_ps(block->half[0]),
@@ -72,7 +89,7 @@ INLINE __m512 whole_both(enum kl_quant type, const __m512i *sum, const struct pa
     __m512i whole = sum[0];
     if (type == KL_Q8_HIGH) {
         whole = _mm512_slli_epi32(whole, HIGH_SHIFT);
-        whole = _mm512_dpwssd_epi32(whole, _mm512_set1_epi32(HIGH_PAIR), broadcast_word(sums));
+        whole = _mm512_add_epi32(whole, broadcast_word(&offsets->of[0][b]));
     }
     return _mm512_cvtepi32_ps(whole);
 }
@@ -103,17 +120,20 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
     const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
     const struct panel_block *block = t->panel;
 
+    struct token_offsets offsets[TILE_TOKENS];
     __m512 sum[TILE_TOKENS];
-    for (int i = 0; i < width; i++)
+    for (int i = 0; i < width; i++) {
+        prepare_offsets(type, sums + 2 * (size_t)i * row_blocks, t->n_blocks, &offsets[i]);
         sum[i] = t->first_block == 0 ? _mm512_setzero_ps()
                                      : _mm512_loadu_ps(t->y + (size_t)i * t->y_stride);
+    }
     for (size_t b = 0; b < t->n_blocks; b++, block++, q += KL_BLOCK, scale++, sums += 2) {
         __m512i dot[TILE_TOKENS][2];
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
             for (int part = 0; part < sums_of(type); part++)
-                dot[i][part] = begin_both(type, sums + 2 * (size_t)i * row_blocks, part);
+                dot[i][part] = begin_both(type, &offsets[i], b, part);
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             const int part = sums_of(type) == 2 ? g / 4 : 0;
@@ -128,8 +148,8 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
         }
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
+            __m512 exact = whole_both(type, dot[i], block, &offsets[i], b);
             const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
-            __m512 exact = whole_both(type, dot[i], block, token_sums);
             sum[i] = add_both(l, block, exact, scale[(size_t)i * row_blocks], token_sums, sum[i]);
         }
     }
