@@ -41,6 +41,25 @@ static bool can_avx512vnni(void)
 }
 #endif
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+
+static bool offers(unsigned long feature)
+{
+    return (getauxval(AT_HWCAP) & feature) != 0;
+}
+
+static bool can_neon(void)
+{
+    return offers(HWCAP_ASIMD);
+}
+
+static bool can_neon_dotprod(void)
+{
+    return offers(HWCAP_ASIMD) && offers(HWCAP_ASIMDDP);
+}
+#endif
+
 static bool can_scalar(void)
 {
     return true;
@@ -57,6 +76,10 @@ static const struct tier {
     {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
     {&kl_kernels_avxvnni, can_avxvnni, "AVX2, FMA, F16C and AVX-VNNI"},
     {&kl_kernels_avx512vnni, can_avx512vnni, "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"},
+#endif
+#if defined(__aarch64__)
+    {&kl_kernels_neon, can_neon, "ASIMD"},
+    {&kl_kernels_neon_dotprod, can_neon_dotprod, "ASIMD with dot products, ASIMDDP"},
 #endif
 };
 
@@ -110,6 +133,11 @@ const char *kl_cpu_features(void)
              __builtin_cpu_supports("fma") ? " FMA" : "", has_f16c() ? " F16C" : "",
              has_avxvnni() ? " AVX-VNNI" : "", __builtin_cpu_supports("avx512f") ? " AVX-512" : "",
              __builtin_cpu_supports("avx512vnni") ? " AVX512-VNNI" : "");
+    return text;
+#elif defined(__aarch64__)
+    static _Thread_local char text[64];
+    snprintf(text, sizeof text, "%s%s%s", offers(HWCAP_ASIMD) ? "ASIMD" : "no ASIMD",
+             offers(HWCAP_ASIMDHP) ? " ASIMDHP" : "", offers(HWCAP_ASIMDDP) ? " ASIMDDP" : "");
     return text;
 #else
     return "baseline";

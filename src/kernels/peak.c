@@ -10,6 +10,10 @@ const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels)
         &kl_peak_avxvnni,
         &kl_peak_avx512vnni,
 #endif
+#if defined(__aarch64__)
+        &kl_peak_neon,
+        &kl_peak_neon_dotprod,
+#endif
         &kl_peak_scalar,
     };
     for (size_t i = 0; i < sizeof peaks / sizeof peaks[0]; i++)

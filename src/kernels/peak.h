@@ -29,6 +29,8 @@ extern const struct kl_peak kl_peak_scalar;
 extern const struct kl_peak kl_peak_avx2;
 extern const struct kl_peak kl_peak_avxvnni;
 extern const struct kl_peak kl_peak_avx512vnni;
+extern const struct kl_peak kl_peak_neon;
+extern const struct kl_peak kl_peak_neon_dotprod;
 
 /* Reading is the same with all tiers that have AVX2. */
 uint64_t kl_avx2_peak_read(const void *data, size_t size);

@@ -1,0 +1,65 @@
+/*
+ * The NEON tiers' own header: what their files share, and what their tables in neon.c are made of.
+ * 8 lanes are two vectors of 4 floats; every core of armv8-a has what is used here.
+ */
+#ifndef KL_KERNELS_NEON_H
+#define KL_KERNELS_NEON_H
+
+#include <arm_neon.h>
+
+#include "kernels/layout.h"
+#include "kernels/tiers.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* The sum of 8 lanes: v[0] holds the first four. */
+INLINE float sum_lanes(float32x4x2_t v)
+{
+    float32x4_t a = vaddq_f32(v.val[0], v.val[1]);
+    float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(vpadd_f32(b, b), 0);
+}
+
+/* As tiers.h says. The "nm" forms give the number where the other operand is none. */
+INLINE float32x4_t exp_lanes(float32x4_t x)
+{
+    const float32x4_t magic = vdupq_n_f32(KL_EXP_MAGIC), one = vdupq_n_f32(1.0f);
+    x = vmaxnmq_f32(x, vdupq_n_f32(KL_EXP_LOW));
+    x = vminnmq_f32(x, vdupq_n_f32(KL_EXP_HIGH));
+    float32x4_t t = vfmaq_f32(magic, x, vdupq_n_f32(KL_EXP_LOG2E));
+    float32x4_t n = vsubq_f32(t, magic);
+    float32x4_t r = vfmsq_f32(x, n, vdupq_n_f32(KL_EXP_LN2_HI));
+    r = vfmsq_f32(r, n, vdupq_n_f32(KL_EXP_LN2_LO));
+    float32x4_t p = vfmaq_f32(vdupq_n_f32(KL_EXP_C5), vdupq_n_f32(KL_EXP_C6), r);
+    p = vfmaq_f32(vdupq_n_f32(KL_EXP_C4), p, r);
+    p = vfmaq_f32(vdupq_n_f32(KL_EXP_C3), p, r);
+    p = vfmaq_f32(vdupq_n_f32(KL_EXP_C2), p, r);
+    p = vfmaq_f32(one, p, r);
+    p = vfmaq_f32(one, p, r);
+    int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(t), vdupq_n_s32(127));
+    return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
+}
+
+/* 4 numbers of f16 as floats. */
+INLINE float32x4_t load_f16(const uint8_t *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+}
+
+/* One function for each type and tier; the float types need no dot products. */
+kl_matmul_fn kl_neon_matmul_f32, kl_neon_matmul_f16, kl_neon_matmul_bf16;
+kl_matmul_fn kl_neon_matmul_q4_0, kl_neon_dotprod_matmul_q4_0;
+kl_matmul_fn kl_neon_matmul_q4_1, kl_neon_dotprod_matmul_q4_1;
+kl_matmul_fn kl_neon_matmul_q5_0, kl_neon_dotprod_matmul_q5_0;
+kl_matmul_fn kl_neon_matmul_q5_1, kl_neon_dotprod_matmul_q5_1;
+kl_matmul_fn kl_neon_matmul_q8_0, kl_neon_dotprod_matmul_q8_0;
+kl_matmul_fn kl_neon_matmul_q8_high, kl_neon_dotprod_matmul_q8_high;
+kl_matmul_fn kl_neon_matmul_q4_k, kl_neon_dotprod_matmul_q4_k;
+kl_matmul_fn kl_neon_matmul_q5_k, kl_neon_dotprod_matmul_q5_k;
+kl_matmul_fn kl_neon_matmul_q6_k, kl_neon_dotprod_matmul_q6_k;
+kl_matmul_halves_fn kl_neon_matmul_halves, kl_neon_dotprod_matmul_halves;
+
+kl_kv_store_fn kl_neon_kv_store_f16, kl_neon_kv_store_int8;
+kl_attend_fn kl_neon_attend_f16, kl_neon_attend_int8;
+
+#endif

@@ -1,0 +1,494 @@
+/*
+ * Matrix products of the NEON tiers: what neon_matmul.c and neon_dotprod.c share, which are the
+ * same but for how 4 columns are multiplied. Before including this they define
+ *
+ *   struct partial                        the sums of one token over 8 rows, in integers
+ *   add_columns(type, partial, w, x, g)   adds the products of columns 4g..4g+3; w: 4 columns of 8
+ *                                         rows as int8, x: activations 16(g/4) and on of a block
+ *   partial_value(partial)                the sums as floats, rows 0..3 and 4..7
+ *   TILE_GROUPS, tile_tokens(type)        the tile whose sums the registers hold
+ *
+ * Weights become int8 when they are unpacked: their offset is taken off the bytes, and nothing is
+ * left for the sums of the activations to mend but the half steps of KL_Q8_HIGH. The integers of a
+ * block are below 2^24, so what is done to them in float32 is exact: Q6_K's 16 * 32 * 127 * 128 * 2
+ * = 16646144 is the largest. The multiplication of integers has one pipe in the Cortex-A76, and so
+ * has their conversion; floats have two.
+ *
+ * Up to four tokens read the packed weights once and unpack in registers. More of them unpack
+ * panels into L1 first and run over them in tiles. A tile's float sums stay where they belong, in
+ * y: they are touched once for 32 columns, and the registers are full.
+ */
+#ifndef KL_KERNELS_NEON_PRODUCTS_H
+#define KL_KERNELS_NEON_PRODUCTS_H
+
+#include <string.h>
+
+#include "kernels/neon.h"
+
+enum { MOST_FEW = 4 };
+
+/* Keeps a value, and with it the order of the steps, as they are written: left alone, GCC loads
+ * everything first and spills the sums. */
+#define KEEP_ORDER(v) __asm__ volatile("" : "+w"(v))
+
+/* Q6_K has scales for 16 columns: its sums end twice in a block. */
+INLINE bool sums_begin(enum kl_quant type, int g)
+{
+    return g == 0 || (type == KL_Q6_K && g == 4);
+}
+
+INLINE bool sums_end(enum kl_quant type, int g)
+{
+    return g == 7 || (type == KL_Q6_K && g == 3);
+}
+
+/* ---- unpacking --------------------------------------------------------------------------------
+ */
+
+/* Eight rows of one block: what the integer sums are multiplied with. */
+struct block_scales {
+    float32x4_t d[2];
+    float32x4_t m[2];       /* where the type has a minimum: times the sum of the activations */
+    float32x4_t half[2][2]; /* Q6_K: the rows' scales of columns 0..15, and of 16..31 */
+};
+
+INLINE float32x4x2_t load_u8(const uint8_t *p)
+{
+    uint16x8_t v = vmovl_u8(vld1_u8(p));
+    return (float32x4x2_t){
+        {vcvtq_f32_u32(vmovl_u16(vget_low_u16(v))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(v)))}};
+}
+
+INLINE float32x4x2_t load_s8(const uint8_t *p)
+{
+    int16x8_t v = vmovl_s8(vreinterpret_s8_u8(vld1_u8(p)));
+    return (float32x4x2_t){
+        {vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(v)))}};
+}
+
+INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
+                                       const uint8_t *header, const uint8_t *block)
+{
+    struct block_scales s = {0};
+    for (int h = 0; h < 2; h++) {
+        if (type == KL_Q4_K || type == KL_Q5_K) {
+            s.d[h] = vmulq_f32(load_f16(header + 8 * h), load_u8(block).val[h]);
+            s.m[h] = vmulq_f32(load_f16(header + 16 + 8 * h), load_u8(block + 8).val[h]);
+            s.m[h] = vnegq_f32(s.m[h]);
+        } else if (type == KL_Q6_K) {
+            s.d[h] = load_f16(header + 8 * h);
+            s.half[0][h] = load_s8(block).val[h];
+            s.half[1][h] = load_s8(block + 8).val[h];
+        } else {
+            s.d[h] = load_f16(block + 8 * h);
+            if (type == KL_Q8_HIGH)
+                s.d[h] = vmulq_n_f32(s.d[h], 0.5f); /* its integers are doubled */
+            if (l.has_min)
+                s.m[h] = load_f16(block + 16 + 8 * h);
+        }
+    }
+    return s;
+}
+
+/* 16 bytes of the nibble plane's columns 4g and on: 0..15. */
+INLINE uint8x16_t load_nibbles(const uint8_t *plane, int g)
+{
+    uint8x16_t q = vld1q_u8(plane + g / 2 * 32);
+    return g % 2 == 1 ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(0x0F));
+}
+
+/* All bits of a byte if bit g is set there. */
+INLINE uint8x16_t test_bit(const uint8_t *plane, int g)
+{
+    return vtstq_u8(vld1q_u8(plane), vdupq_n_u8((uint8_t)(1 << g)));
+}
+
+/* Two bits of a byte, columns 16h+4i+j at bits 2i of plane h. */
+INLINE uint8x16_t load_pairs(const uint8_t *planes, int g)
+{
+    uint8x16_t pairs = vld1q_u8(planes + g / 4 * 32) >> (uint8_t)(g % 4 * 2);
+    return g % 4 == 3 ? pairs : vandq_u8(pairs, vdupq_n_u8(3));
+}
+
+/* 4 columns of rows 4h..4h+3 as int8; g is a constant after unrolling. low: only for KL_Q8_LOW,
+ * which here stands for both parts together. */
+INLINE int8x16_t load_half(enum kl_quant type, struct kl_layout l, const uint8_t *block,
+                           const uint8_t *low, int g, int h)
+{
+    const uint8_t *upper = block + l.bits + 16 * h;
+    if (type == KL_Q8_0)
+        return vreinterpretq_s8_u8(vld1q_u8(block + l.nibbles + 32 * g + 16 * h));
+    uint8x16_t q = load_nibbles(block + l.nibbles + 16 * h, g);
+    if (type == KL_Q6_K) {
+        q = vorrq_u8(q, vshlq_n_u8(load_pairs(upper, g), 4));
+        q = vsubq_u8(q, vdupq_n_u8(32));
+    } else if (type == KL_Q5_0 || type == KL_Q8_HIGH) {
+        /* less 16: without the fifth bit, the sign and all above the nibble */
+        q = vorrq_u8(q, vbicq_u8(vdupq_n_u8(0xF0), test_bit(upper, g)));
+    } else if (l.bits != 0) {
+        q = vorrq_u8(q, vandq_u8(vdupq_n_u8(0x10), test_bit(upper, g)));
+    } else if (type == KL_Q4_0) {
+        q = vsubq_u8(q, vdupq_n_u8(8));
+    }
+    if (type == KL_Q8_LOW) {
+        uint8x16_t third = vandq_u8(vdupq_n_u8(4), test_bit(low + 64 + 16 * h, g));
+        uint8x16_t lower = vorrq_u8(load_pairs(low + 16 * h, g), third);
+        q = veorq_u8(vorrq_u8(vshlq_n_u8(q, 3), lower), vdupq_n_u8(0x80)); /* w + 128 to w */
+    }
+    return vreinterpretq_s8_u8(q);
+}
+
+INLINE int8x16x2_t load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block,
+                                const uint8_t *low, int g)
+{
+    return (int8x16x2_t){
+        {load_half(type, l, block, low, g, 0), load_half(type, l, block, low, g, 1)}};
+}
+
+/* ---- from integers to outputs -----------------------------------------------------------------
+ */
+
+/* Sums that ended at step g as floats; of Q6_K's second half, with the first one's. */
+INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
+                            const struct partial *p, float32x4x2_t first_half, int g)
+{
+    float32x4x2_t value = partial_value(p);
+    for (int h = 0; h < 2 && type == KL_Q6_K; h++) {
+        float32x4_t before = g < 4 ? vdupq_n_f32(0.0f) : first_half.val[h];
+        value.val[h] = vfmaq_f32(before, value.val[h], s->half[g / 4][h]);
+    }
+    return value;
+}
+
+/* The one place where a block's integers become part of an output: every path ends here. */
+INLINE float32x4_t add_block(enum kl_quant type, struct kl_layout l, const struct block_scales *s,
+                             int h, float32x4_t dot, float scale, const int16_t *sums,
+                             float32x4_t sum)
+{
+    if (type == KL_Q8_HIGH) /* twice 8 * w + 3.5; w: less 16 */
+        dot = vfmaq_n_f32(vdupq_n_f32((float)(7 * (sums[0] + sums[1]))), dot, 16.0f);
+    sum = vfmaq_f32(sum, dot, vmulq_n_f32(s->d[h], scale));
+    if (l.has_min)
+        sum = vfmaq_n_f32(sum, s->m[h], scale * (float)(sums[0] + sums[1]));
+    return sum;
+}
+
+/* Of w in the products below: of both parts, the high one, which holds the scales. */
+INLINE struct kl_layout layout_of(enum kl_quant type)
+{
+    return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
+}
+
+/* Block b of a group of the low part; NULL where there is none. */
+INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n_blocks,
+                                size_t group, size_t b)
+{
+    return type == KL_Q8_LOW ? low + (group * n_blocks + b) * kl_layout(KL_Q8_LOW).block_bytes
+                             : NULL;
+}
+
+/* ---- few tokens -------------------------------------------------------------------------------
+ */
+
+/* The integers of one block, for up to four tokens whose rows are k apart. */
+INLINE void few_dots(enum kl_quant type, struct kl_layout l, const struct block_scales *s,
+                     const uint8_t *block, const uint8_t *low, const int8_t *q, size_t k,
+                     const int width, float32x4x2_t dot[MOST_FEW])
+{
+    struct partial partial[MOST_FEW];
+    int8x16_t x[MOST_FEW];
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        int8x16x2_t columns = load_columns(type, l, block, low, g);
+#pragma GCC unroll 4
+        for (int i = 0; i < width; i++) {
+            if (g % 4 == 0)
+                x[i] = vld1q_s8(q + (size_t)i * k + 4 * g);
+            add_columns(type, &partial[i], columns, x[i], g);
+            if (sums_end(type, g))
+                dot[i] = scaled(type, s, &partial[i], dot[i], g);
+        }
+    }
+}
+
+/* One to four tokens: the weights go by once, unpacked in registers. */
+INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
+                       const int width)
+{
+    struct kl_layout l = layout_of(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t group = begin; group < end; group++) {
+        float32x4x2_t sum[MOST_FEW];
+        for (int i = 0; i < width; i++)
+            sum[i].val[0] = sum[i].val[1] = vdupq_n_f32(0.0f);
+        for (size_t b = 0; b < n_blocks; b++) {
+            const uint8_t *header;
+            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            struct block_scales s = load_scales(type, l, header, block);
+            float32x4x2_t dot[MOST_FEW] = {0};
+            few_dots(type, l, &s, block, low_block(type, low, n_blocks, group, b),
+                     x->q + b * KL_BLOCK, x->k, width, dot);
+#pragma GCC unroll 4
+            for (int i = 0; i < width; i++) {
+                size_t at = (size_t)i * n_blocks + b;
+                for (int h = 0; h < 2; h++)
+                    sum[i].val[h] = add_block(type, l, &s, h, dot[i].val[h], x->scale[at],
+                                              x->sum + 2 * at, sum[i].val[h]);
+            }
+        }
+        for (int i = 0; i < width; i++) {
+            float *out = y + (size_t)i * y_stride + (group - begin) * KL_LANES;
+            vst1q_f32(out, sum[i].val[0]);
+            vst1q_f32(out + 4, sum[i].val[1]);
+        }
+    }
+}
+
+/* All tokens, four at a time: each type's own function, compiled once. */
+typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
+                      const struct kl_activations *x, float *y, size_t y_stride);
+
+INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                  size_t end, const struct kl_activations *x, float *y, size_t y_stride)
+{
+    struct kl_activations rest = *x;
+    while (rest.n > 0) {
+        size_t n = rest.n < MOST_FEW ? rest.n : MOST_FEW;
+        if (n == 1)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 1);
+        else if (n == 2)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 2);
+        else if (n == 3)
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 3);
+        else
+            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 4);
+        rest.n -= n;
+        rest.q += n * rest.k;
+        rest.scale += n * (rest.k / KL_BLOCK);
+        rest.sum += n * (rest.k / 16);
+        y += n * y_stride;
+    }
+}
+
+/* ---- many tokens ------------------------------------------------------------------------------
+ */
+
+/* A block of a panel: at most KL_PANEL_BYTES in scratch. */
+struct panel_block {
+    int8_t q[8][32];
+    float d[8], m[8], half[2][8];
+};
+_Static_assert(sizeof(struct panel_block) <= KL_PANEL_BYTES, "KL_PANEL_BYTES");
+
+INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                         const uint8_t *block, const uint8_t *low, struct panel_block *out)
+{
+    struct block_scales s = load_scales(type, l, header, block);
+    for (int h = 0; h < 2; h++) {
+        vst1q_f32(out->d + 4 * h, s.d[h]);
+        if (l.has_min)
+            vst1q_f32(out->m + 4 * h, s.m[h]);
+        if (type == KL_Q6_K) {
+            vst1q_f32(out->half[0] + 4 * h, s.half[0][h]);
+            vst1q_f32(out->half[1] + 4 * h, s.half[1][h]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        int8x16x2_t columns = load_columns(type, l, block, low, g);
+        vst1q_s8(out->q[g], columns.val[0]);
+        vst1q_s8(out->q[g] + 16, columns.val[1]);
+    }
+}
+
+INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
+                                        const struct panel_block *in)
+{
+    struct block_scales s = {0};
+    for (int h = 0; h < 2; h++) {
+        s.d[h] = vld1q_f32(in->d + 4 * h);
+        if (l.has_min)
+            s.m[h] = vld1q_f32(in->m + 4 * h);
+        if (type == KL_Q6_K) {
+            s.half[0][h] = vld1q_f32(in->half[0] + 4 * h);
+            s.half[1][h] = vld1q_f32(in->half[1] + 4 * h);
+        }
+    }
+    return s;
+}
+
+/* What a tile works on: a constant number of groups and tokens, from `block` of the row on. */
+struct tile {
+    const struct panel_block *panel; /* [groups][KL_PANEL_BLOCKS] */
+    size_t n_blocks;
+    const struct kl_activations *x;
+    size_t token, first_block;
+    float *y; /* outputs of the token, first group */
+    size_t y_stride;
+};
+
+/* The integers of block b, for the tile's groups and tokens. */
+INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q,
+                      const int groups, const int width, float32x4x2_t dot[2][4])
+{
+    struct partial partial[2][4];
+    int8x16_t x[4];
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        int8x16x2_t columns[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < groups; j++) {
+            const int8_t *from = t->panel[(size_t)j * KL_PANEL_BLOCKS + b].q[g];
+            columns[j].val[0] = vld1q_s8(from);
+            columns[j].val[1] = vld1q_s8(from + 16);
+            KEEP_ORDER(columns[j].val[0]);
+            KEEP_ORDER(columns[j].val[1]);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < width; i++) {
+            if (g % 4 == 0) {
+                x[i] = vld1q_s8(q + (size_t)i * t->x->k + 4 * g);
+                KEEP_ORDER(x[i]);
+            }
+#pragma GCC unroll 2
+            for (int j = 0; j < groups; j++) {
+                add_columns(type, &partial[j][i], columns[j], x[i], g);
+                if (!sums_end(type, g))
+                    continue;
+                struct block_scales s =
+                    panel_scales(type, layout_of(type), t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
+                dot[j][i] = scaled(type, &s, &partial[j][i], dot[j][i], g);
+            }
+        }
+    }
+}
+
+INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
+{
+    struct kl_layout l = layout_of(type);
+    size_t row_blocks = t->x->k / KL_BLOCK;
+    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
+    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
+    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
+
+    for (int i = 0; i < width && t->first_block == 0; i++)
+        memset(t->y + (size_t)i * t->y_stride, 0, (size_t)groups * KL_LANES * sizeof *t->y);
+    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+        float32x4x2_t dot[2][4] = {0};
+        tile_dots(type, t, b, q, groups, width, dot);
+#pragma GCC unroll 2
+        for (int j = 0; j < groups; j++) {
+            struct block_scales s =
+                panel_scales(type, l, t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
+#pragma GCC unroll 4
+            for (int i = 0; i < width; i++) {
+                float *y = t->y + (size_t)i * t->y_stride + j * KL_LANES;
+                for (int h = 0; h < 2; h++)
+                    vst1q_f32(y + 4 * h,
+                              add_block(type, l, &s, h, dot[j][i].val[h],
+                                        scale[(size_t)i * row_blocks],
+                                        sums + 2 * (size_t)i * row_blocks, vld1q_f32(y + 4 * h)));
+            }
+        }
+    }
+}
+
+/* All tokens over the panels of TILE_GROUPS groups. */
+INLINE void panel_tokens(enum kl_quant type, struct tile t)
+{
+    const int width = tile_tokens(type);
+    float *y = t.y;
+    for (; t.token + (size_t)width <= t.x->n; t.token += (size_t)width) {
+        t.y = y + t.token * t.y_stride;
+        panel_tile(type, &t, TILE_GROUPS, width);
+    }
+    t.y = y + t.token * t.y_stride;
+    if (t.x->n - t.token == 3)
+        panel_tile(type, &t, TILE_GROUPS, 3);
+    else if (t.x->n - t.token == 2)
+        panel_tile(type, &t, TILE_GROUPS, 2);
+    else if (t.x->n - t.token == 1)
+        panel_tile(type, &t, TILE_GROUPS, 1);
+}
+
+/* Blocks [first, first + n) of TILE_GROUPS groups into the panel. */
+INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
+                         size_t group, size_t first, size_t n, struct panel_block *panel)
+{
+    struct kl_layout l = layout_of(type);
+    size_t group_bytes = kl_layout_bytes(l, n_blocks);
+    for (size_t j = 0; j < TILE_GROUPS; j++) {
+        for (size_t b = 0; b < n; b++) {
+            const uint8_t *header;
+            const uint8_t *block =
+                kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
+            unpack_block(type, l, header, block,
+                         low_block(type, low, n_blocks, group + j, first + b),
+                         panel + j * KL_PANEL_BLOCKS + b);
+        }
+    }
+}
+
+INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w,
+                        const uint8_t *low, size_t begin, size_t end,
+                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    struct panel_block *panel = scratch;
+    size_t n_blocks = x->k / KL_BLOCK, group = begin;
+    for (; group + TILE_GROUPS <= end && x->n > MOST_FEW; group += TILE_GROUPS) {
+        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
+            size_t left = n_blocks - first, n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
+            unpack_panel(type, w, low, n_blocks, group, first, n, panel);
+            panel_tokens(type, (struct tile){.panel = panel,
+                                             .n_blocks = n,
+                                             .x = x,
+                                             .first_block = first,
+                                             .y = y + (group - begin) * KL_LANES,
+                                             .y_stride = y_stride});
+        }
+    }
+    if (group < end)
+        in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
+}
+
+/* ---- the functions of a tier ------------------------------------------------------------------
+ */
+
+#define DEFINE_MATMUL(name, type)                                                                  \
+    static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
+                             const struct kl_activations *x, float *y, size_t y_stride)            \
+    {                                                                                              \
+        fours(type, w, low, begin, end, x, y, y_stride);                                           \
+    }                                                                                              \
+    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
+              float *y, size_t y_stride, void *scratch)                                            \
+    {                                                                                              \
+        many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
+    }
+
+#define DEFINE_HALVES(name)                                                                        \
+    static void name##_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,    \
+                             const struct kl_activations *x, float *y, size_t y_stride)            \
+    {                                                                                              \
+        fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);                                   \
+    }                                                                                              \
+    void name(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,                   \
+              const struct kl_activations *x, float *y, size_t y_stride, void *scratch)            \
+    {                                                                                              \
+        many_tokens(KL_Q8_LOW, name##_fours, high, low, begin, end, x, y, y_stride, scratch);      \
+    }
+
+#define DEFINE_PRODUCTS(prefix)                                                                    \
+    DEFINE_MATMUL(prefix##_q4_0, KL_Q4_0)                                                          \
+    DEFINE_MATMUL(prefix##_q4_1, KL_Q4_1)                                                          \
+    DEFINE_MATMUL(prefix##_q5_0, KL_Q5_0)                                                          \
+    DEFINE_MATMUL(prefix##_q5_1, KL_Q5_1)                                                          \
+    DEFINE_MATMUL(prefix##_q8_0, KL_Q8_0)                                                          \
+    DEFINE_MATMUL(prefix##_q8_high, KL_Q8_HIGH)                                                    \
+    DEFINE_MATMUL(prefix##_q4_k, KL_Q4_K)                                                          \
+    DEFINE_MATMUL(prefix##_q5_k, KL_Q5_K)                                                          \
+    DEFINE_MATMUL(prefix##_q6_k, KL_Q6_K)                                                          \
+    DEFINE_HALVES(prefix##_halves)
+
+#endif
