@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
-PARTS=(format structure unit sanitize tsan fidelity api web fuzz)
+PARTS=(format structure unit emulated sanitize tsan fidelity api web fuzz)
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
 TEST_SMOLLM=smollm2-135m-instruct
 NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
@@ -43,6 +43,7 @@ packages=(
     libjs-marked node-dompurify libjs-highlight.js
     # to test
     libcmocka-dev libsimde-dev clang-format-14 python3 python3-venv curl chromium fonts-noto-cjk
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 )
 
 need_packages() {
@@ -90,6 +91,7 @@ build() {
     shift
     # start.sh makes build/release too, without the tests
     if [[ -f $dir/build.ninja ]]; then
+        [[ $1 != --cross-file ]] || shift 2 # it is the directory's, and cannot be changed
         meson configure "$dir" -Dtests=true "$@"
     else
         meson setup "$dir" -Dtests=true "$@"
@@ -97,6 +99,11 @@ build() {
         { echo "the build failed ($log):"; tail -n 40 "$log"; return 1; }
     # the compiler's warnings are errors of ours
     ! grep -A5 ' warning: ' "$log" || return 1
+}
+
+need_aarch64() {
+    build aarch64 --cross-file deploy/aarch64-linux-gnu.ini --buildtype=release -Dkernels_only=true \
+        -Dc_link_args=-static
 }
 
 need_release() { build release --buildtype=release; }
@@ -203,6 +210,23 @@ part_tsan() {
     python_test tsan tsan-api --without model_path --without smollm_path --without endless \
         --without bench tests/api || code=1
     return $code
+}
+
+# The kernels of other CPUs: each is to choose its tier and get the scalar one's bits; and what is
+# not there is never used, since the emulated CPU would not know the instruction.
+part_emulated() {
+    local code=0
+    need aarch64 || return 1
+    emulated_cpu cortex-a72 neon || code=1
+    emulated_cpu cortex-a76 neon-dotprod || code=1
+    emulated_cpu max neon-dotprod || code=1
+    return $code
+}
+
+# emulated_cpu CPU TIER
+emulated_cpu() {
+    local part=$part-$1
+    QEMU_CPU=$1 meson_test aarch64 kernels --test-args="--best $2"
 }
 
 part_fidelity() {

@@ -3,6 +3,8 @@
  * float64 (the idea of dav1d's checkasm).
  *
  *   check_kernels [--seed N] [NAME]   the checks, or the one called NAME; the seed is printed
+ *   check_kernels --best TIER [NAME]  those of the tier that this CPU is given, which must be TIER:
+ *                                     what it is told under emulation, where time is short
  *   check_kernels --self-test         that a faulty kernel is found and named
  *   check_kernels --bench [TIER]      GB/s and GMAC/s, one thread, beside what the CPU can do
  */
@@ -42,20 +44,36 @@ static const struct kl_kernels *usable_tier(size_t i)
     return kl_kernels_select(kl_kernels_at(i)->name, &tier, NULL) == KL_OK ? tier : NULL;
 }
 
-static int run(uint64_t seed, const char *name)
+static int run_tier(const struct kl_kernels *tier, uint64_t seed, const char *name, int *found)
+{
+    int failed = 0;
+    for (size_t c = 0; c < N_CHECKS; c++) {
+        if (name != NULL && strcmp(name, checks[c].name) != 0)
+            continue;
+        failed += run_checks(&checks[c], 1, tier, seed);
+        (*found)++;
+    }
+    return failed;
+}
+
+/* best: of all tiers only the one that is chosen, if it is this one; NULL: every tier. */
+static int run(uint64_t seed, const char *best, const char *name)
 {
     int failed = 0, found = 0;
+    const struct kl_kernels *chosen = NULL;
     printf("seed %llu\n", (unsigned long long)seed);
+    kl_kernels_select("auto", &chosen, NULL);
+    if (best != NULL && strcmp(chosen->name, best) != 0) {
+        fprintf(stderr, "check_kernels: this CPU (%s) is given %s and not %s\n", kl_cpu_features(),
+                chosen->name, best);
+        return 1;
+    }
     for (size_t i = 0; kl_kernels_at(i) != NULL; i++) {
         const struct kl_kernels *tier = usable_tier(i);
         if (tier == NULL)
             printf("%s: not on this CPU\n", kl_kernels_at(i)->name);
-        for (size_t c = 0; c < N_CHECKS && tier != NULL; c++) {
-            if (name != NULL && strcmp(name, checks[c].name) != 0)
-                continue;
-            failed += run_checks(&checks[c], 1, tier, seed);
-            found++;
-        }
+        else if (best == NULL || tier == chosen)
+            failed += run_tier(tier, seed, name, &found);
     }
     if (found == 0)
         fprintf(stderr, "check_kernels: no check is called %s\n", name);
@@ -164,6 +182,7 @@ static int bench(const char *name)
 int main(int argc, char **argv)
 {
     uint64_t seed = kl_now_ns();
+    const char *best = NULL;
     int at = 1;
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench(argc > 2 ? argv[2] : NULL);
@@ -173,5 +192,9 @@ int main(int argc, char **argv)
         seed = strtoull(argv[2], NULL, 10);
         at = 3;
     }
-    return run(seed, at < argc ? argv[at] : NULL);
+    if (argc > at + 1 && strcmp(argv[at], "--best") == 0) {
+        best = argv[at + 1];
+        at += 2;
+    }
+    return run(seed, best, at < argc ? argv[at] : NULL);
 }
