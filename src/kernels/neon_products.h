@@ -160,16 +160,34 @@ INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
     return value;
 }
 
+/* What a token's activations of one block give to all rows. Read once, before anything is stored:
+ * to a compiler, an output might be a scale. */
+struct token_scales {
+    float scale;
+    float sum; /* of all; where the type has a minimum, scaled */
+};
+
+INLINE struct token_scales token_scales(enum kl_quant type, struct kl_layout l,
+                                        const struct kl_activations *x, size_t t, size_t b)
+{
+    size_t at = t * (x->k / KL_BLOCK) + b;
+    struct token_scales a = {.scale = x->scale[at]};
+    if (l.has_min || type == KL_Q8_HIGH)
+        a.sum = (float)(x->sum[2 * at] + x->sum[2 * at + 1]);
+    if (l.has_min)
+        a.sum *= a.scale;
+    return a;
+}
+
 /* The one place where a block's integers become part of an output: every path ends here. */
 INLINE float32x4_t add_block(enum kl_quant type, struct kl_layout l, const struct block_scales *s,
-                             int h, float32x4_t dot, float scale, const int16_t *sums,
-                             float32x4_t sum)
+                             int h, float32x4_t dot, struct token_scales a, float32x4_t sum)
 {
     if (type == KL_Q8_HIGH) /* twice 8 * w + 3.5; w: less 16 */
-        dot = vfmaq_n_f32(vdupq_n_f32((float)(7 * (sums[0] + sums[1]))), dot, 16.0f);
-    sum = vfmaq_f32(sum, dot, vmulq_n_f32(s->d[h], scale));
+        dot = vfmaq_n_f32(vdupq_n_f32(7.0f * a.sum), dot, 16.0f);
+    sum = vfmaq_f32(sum, dot, vmulq_n_f32(s->d[h], a.scale));
     if (l.has_min)
-        sum = vfmaq_n_f32(sum, s->m[h], scale * (float)(sums[0] + sums[1]));
+        sum = vfmaq_n_f32(sum, s->m[h], a.sum);
     return sum;
 }
 
@@ -231,10 +249,9 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
                      x->q + b * KL_BLOCK, x->k, width, dot);
 #pragma GCC unroll 4
             for (int i = 0; i < width; i++) {
-                size_t at = (size_t)i * n_blocks + b;
+                struct token_scales a = token_scales(type, l, x, (size_t)i, b);
                 for (int h = 0; h < 2; h++)
-                    sum[i].val[h] = add_block(type, l, &s, h, dot[i].val[h], x->scale[at],
-                                              x->sum + 2 * at, sum[i].val[h]);
+                    sum[i].val[h] = add_block(type, l, &s, h, dot[i].val[h], a, sum[i].val[h]);
             }
         }
         for (int i = 0; i < width; i++) {
@@ -367,16 +384,16 @@ INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const 
 INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
 {
     struct kl_layout l = layout_of(type);
-    size_t row_blocks = t->x->k / KL_BLOCK;
     const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
-    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
-    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
 
     for (int i = 0; i < width && t->first_block == 0; i++)
         memset(t->y + (size_t)i * t->y_stride, 0, (size_t)groups * KL_LANES * sizeof *t->y);
-    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK) {
         float32x4x2_t dot[2][4] = {0};
         tile_dots(type, t, b, q, groups, width, dot);
+        struct token_scales a[4];
+        for (int i = 0; i < width; i++)
+            a[i] = token_scales(type, l, t->x, t->token + (size_t)i, t->first_block + b);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
             struct block_scales s =
@@ -385,10 +402,8 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             for (int i = 0; i < width; i++) {
                 float *y = t->y + (size_t)i * t->y_stride + j * KL_LANES;
                 for (int h = 0; h < 2; h++)
-                    vst1q_f32(y + 4 * h,
-                              add_block(type, l, &s, h, dot[j][i].val[h],
-                                        scale[(size_t)i * row_blocks],
-                                        sums + 2 * (size_t)i * row_blocks, vld1q_f32(y + 4 * h)));
+                    vst1q_f32(y + 4 * h, add_block(type, l, &s, h, dot[j][i].val[h], a[i],
+                                                   vld1q_f32(y + 4 * h)));
             }
         }
     }
