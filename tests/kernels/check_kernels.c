@@ -3,7 +3,8 @@
  * float64 (the idea of dav1d's checkasm).
  *
  *   check_kernels [--seed N] [NAME]   the checks, or the one called NAME; the seed is printed
- *   check_kernels --best TIER [NAME]  those of the tier that this CPU is given, which must be TIER:
+ *   check_kernels [--seed N] --best TIER [NAME]
+ *                                     those of the tier that this CPU is given, which must be TIER:
  *                                     what it is told under emulation, where time is short
  *   check_kernels --self-test         that a faulty kernel is found and named
  *   check_kernels --bench [TIER]      GB/s and GMAC/s, one thread, beside what the CPU can do
