@@ -43,6 +43,7 @@ struct kl_engine {
     uint64_t *seen; /* [parallel][seen_words] */
     size_t seen_words;
     struct request_queue waiting; /* in the order they came */
+    double *waits;                /* [queue_size + parallel + 1] seconds, of all that waits */
     struct kl_place places[KL_MAX_PARALLEL];
     struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free place */
     uint64_t n_admitted;
@@ -91,20 +92,18 @@ static void finish(struct kl_engine *engine, struct kl_request *request, enum kl
     pthread_mutex_lock(&engine->attention.lock);
     engine->n_requests--;
     engine->totals.kv_used_tokens = kl_kv_cache_used_tokens(engine->cache);
-    if (finish == KL_FINISH_CANCELLED) {
-        engine->totals.requests_cancelled++;
-    } else if (finish == KL_FINISH_ERROR) {
-        engine->totals.requests_failed++;
-    } else {
-        engine->totals.requests_finished++;
+    engine->totals.requests_ended[finish]++;
+    engine->totals.wasted_tokens += kl_request_wasted_tokens(request, finish);
+    if (finish == KL_FINISH_STOP || finish == KL_FINISH_LENGTH) {
         kl_statistics_add_latency(&engine->measured, (double)(now - request->submitted_ns) * 1e-9);
+        kl_statistics_add_answer(&engine->measured, kl_request_answer_tokens(request));
     }
     pthread_mutex_unlock(&engine->attention.lock);
     kl_request_finish(request, finish, why, now);
     engine->has_events = true;
 }
 
-/* Takes in what was submitted and lets go what was cancelled before it had a place. */
+/* Takes in what was submitted and lets go what ends before it had a place. */
 static void tend_queue(struct kl_engine *engine)
 {
     pthread_mutex_lock(&engine->attention.lock);
@@ -115,19 +114,52 @@ static void tend_queue(struct kl_engine *engine)
     struct request_queue before = engine->waiting;
     engine->waiting.head = NULL;
     struct kl_request *request;
+    uint64_t now = kl_now_ns();
+    enum kl_finish how;
     while ((request = queue_take(&before)) != NULL || (request = queue_take(&arrived)) != NULL) {
-        if (kl_request_is_cancelled(request))
-            finish(engine, request, KL_FINISH_CANCELLED, NULL);
+        if (kl_request_must_end(request, now, &how))
+            finish(engine, request, how, NULL);
         else
             queue_append(&engine->waiting, request);
     }
 }
 
+static double work_left(const struct kl_engine *engine, const struct kl_request *request)
+{
+    size_t computed = request->sequence != NULL ? kl_sequence_length(request->sequence) : 0;
+    size_t prompt = request->n_prompt > computed ? request->n_prompt - computed : 0;
+    /* an answer that goes on may go on as long again: nobody can see its end coming */
+    return kl_statistics_work(&engine->measured, prompt,
+                              request->max_answer - kl_request_answer_tokens(request));
+}
+
+/* Returns how long one that came now would wait; waits holds the seconds of all others. */
+static double estimate_waits(struct kl_engine *engine)
+{
+    double running[KL_MAX_PARALLEL];
+    size_t n_running = 0, n_waiting = 0;
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        if (engine->running[i] != NULL)
+            running[n_running++] = work_left(engine, engine->running[i]);
+    }
+    for (const struct kl_request *r = engine->waiting.head; r != NULL; r = r->next)
+        engine->waits[n_waiting++] = work_left(engine, r);
+    engine->waits[n_waiting] = 0.0;
+    kl_schedule_waits(running, n_running, engine->options.parallel, engine->waits, n_waiting + 1);
+    return engine->waits[n_waiting];
+}
+
 static void tell_positions(struct kl_engine *engine)
 {
     uint32_t position = 0;
-    for (struct kl_request *r = engine->waiting.head; r != NULL; r = r->next) {
-        if (kl_request_send_queued(r, position++))
+    uint64_t now = kl_now_ns();
+    double wait = estimate_waits(engine);
+    pthread_mutex_lock(&engine->attention.lock);
+    for (size_t i = 0; i < KL_N_PRIORITIES; i++)
+        engine->totals.expected_wait[i] = wait;
+    pthread_mutex_unlock(&engine->attention.lock);
+    for (struct kl_request *r = engine->waiting.head; r != NULL; r = r->next, position++) {
+        if (kl_request_send_queued(r, position, engine->waits[position], now))
             engine->has_events = true;
     }
 }
@@ -148,11 +180,14 @@ static void finish_place(struct kl_engine *engine, size_t place, enum kl_finish 
     finish(engine, request, how, why);
 }
 
-static void finish_cancelled_places(struct kl_engine *engine)
+/* Cancelled, or out of time. */
+static void end_places(struct kl_engine *engine)
 {
+    uint64_t now = kl_now_ns();
+    enum kl_finish how;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        if (engine->running[i] != NULL && kl_request_is_cancelled(engine->running[i]))
-            finish_place(engine, i, KL_FINISH_CANCELLED, NULL);
+        if (engine->running[i] != NULL && kl_request_must_end(engine->running[i], now, &how))
+            finish_place(engine, i, how, NULL);
     }
 }
 
@@ -234,8 +269,10 @@ static bool should_stop(void *context)
         tell_positions(engine);
         wake_client(engine);
     }
+    uint64_t now = kl_now_ns();
+    enum kl_finish how;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        if (engine->places[i].rows > 0 && kl_request_is_cancelled(engine->running[i]))
+        if (engine->places[i].rows > 0 && kl_request_must_end(engine->running[i], now, &how))
             return true;
     }
     return atomic_load_explicit(&engine->closing, memory_order_relaxed);
@@ -306,11 +343,14 @@ static void use_results(struct kl_engine *engine, double seconds)
             prefill_rows += place->rows;
         else
             decode_rows += place->rows;
+        if (place->rows > 0)
+            engine->running[i]->n_computed += place->rows;
     }
     /* before any end is told, so that who sees it finds its work counted */
     pthread_mutex_lock(&engine->attention.lock);
     kl_statistics_add_step(&engine->measured, prefill_rows, decode_rows, seconds);
     engine->totals.prompt_tokens += prefill_rows;
+    engine->totals.steps++;
     engine->totals.kv_used_tokens = kl_kv_cache_used_tokens(engine->cache);
     pthread_mutex_unlock(&engine->attention.lock);
 
@@ -346,12 +386,35 @@ static void step(struct kl_engine *engine)
 
 /* ---- the engine thread ----------------------------------------------------------------------- */
 
+/* When the first of those ends who wait, or stand still because nobody reads what they say. */
+static uint64_t first_deadline(const struct kl_engine *engine)
+{
+    uint64_t first = UINT64_MAX;
+    for (const struct kl_request *r = engine->waiting.head; r != NULL; r = r->next) {
+        if (r->deadline_ns < first)
+            first = r->deadline_ns;
+    }
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        if (engine->running[i] != NULL && engine->running[i]->deadline_ns < first)
+            first = engine->running[i]->deadline_ns;
+    }
+    return first;
+}
+
 static void wait_for_attention(struct kl_engine *engine)
 {
     struct kl_attention *attention = &engine->attention;
+    uint64_t deadline = first_deadline(engine);
+    const struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u),
+                                   .tv_nsec = (long)(deadline % 1000000000u)};
+    int late = 0;
     pthread_mutex_lock(&attention->lock);
-    while (!atomic_exchange(&attention->wanted, false))
-        pthread_cond_wait(&attention->called, &attention->lock);
+    while (!atomic_exchange(&attention->wanted, false) && late == 0) {
+        if (deadline == UINT64_MAX)
+            pthread_cond_wait(&attention->called, &attention->lock);
+        else
+            late = pthread_cond_timedwait(&attention->called, &attention->lock, &until);
+    }
     pthread_mutex_unlock(&attention->lock);
 }
 
@@ -360,7 +423,7 @@ static void *engine_main(void *argument)
     struct kl_engine *engine = argument;
     while (!atomic_load(&engine->closing)) {
         tend_queue(engine);
-        finish_cancelled_places(engine);
+        end_places(engine);
         admit(engine);
         tell_positions(engine);
         size_t n_rows = plan_step(engine);
@@ -433,8 +496,9 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
     engine->choices = calloc(o->parallel, sizeof *engine->choices);
     engine->found = calloc(o->parallel * engine->n_found, sizeof *engine->found);
     engine->seen = calloc(o->parallel * engine->seen_words, sizeof *engine->seen);
-    if (engine->rows == NULL || engine->choices == NULL || engine->found == NULL ||
-        engine->seen == NULL)
+    engine->waits = calloc(o->queue_size + o->parallel + 1, sizeof *engine->waits);
+    if (engine->rows == NULL || engine->waits == NULL || engine->choices == NULL ||
+        engine->found == NULL || engine->seen == NULL)
         return kl_fail_memory(err, "the engine's logits", choice_bytes(engine));
     for (size_t i = 0; i < o->parallel; i++)
         engine->choices[i].found = engine->found + i * engine->n_found;
@@ -481,6 +545,7 @@ static void destroy(struct kl_engine *engine)
     free(engine->found);
     free(engine->seen);
     free(engine->rows);
+    free(engine->waits);
     kl_sampler_close(engine->sampler);
     if (engine->cache != NULL)
         kl_kv_cache_close(engine->cache);
@@ -506,7 +571,11 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     engine->tokenizer = tokenizer;
     engine->wake_fd = -1;
     pthread_mutex_init(&engine->attention.lock, NULL);
-    pthread_cond_init(&engine->attention.called, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&engine->attention.called, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     engine->n_vocab = kl_model_config(model)->n_vocab;
     engine->n_found = (engine->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
     if (kl_tokenizer_size(tokenizer) < engine->n_vocab)

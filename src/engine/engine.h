@@ -30,6 +30,7 @@ struct kl_engine_options {
     size_t prefill_chunk; /* most prompt tokens in one step; decode goes on between steps */
     size_t n_threads;
     size_t n_threads_prefill; /* in steps of more than one row; 0: as many */
+    size_t cache_bytes;       /* most that the prefix cache keeps in memory; 0: off */
     /* With the budget and what others hold; the engine adds its own lines and the KV cache, whose
      * size is what the budget leaves. Looked at by _open only; NULL: no budget. */
     struct kl_plan *plan;
@@ -49,6 +50,11 @@ struct kl_sampling {
     uint64_t seed;            /* same seed, same draw */
 };
 
+/* Who goes first. While anybody interactive waits or can go on, background work stands still; one
+ * that holds a place somebody interactive needs gives it up and goes on later. */
+enum kl_priority { KL_PRIORITY_INTERACTIVE = 0, KL_PRIORITY_BACKGROUND };
+#define KL_N_PRIORITIES (KL_PRIORITY_BACKGROUND + 1)
+
 struct kl_request_options {
     const int32_t *tokens; /* the prompt; copied */
     size_t n_tokens;
@@ -59,19 +65,31 @@ struct kl_request_options {
      * back until it is decided. */
     const char *const *stops;
     size_t n_stops;
+    enum kl_priority priority;
+    /* Prompts that were computed before are only used within a scope, so that nobody can time what
+     * another one asked. */
+    uint64_t cache_scope;
+    /* Wall time from the submit, queue included; then it ends with KL_FINISH_DEADLINE, and what it
+     * has said stays. 0: none. */
+    double deadline_seconds;
 };
 
 enum kl_finish {
     KL_FINISH_STOP,      /* the model ended its turn, or a stop string came */
     KL_FINISH_LENGTH,    /* max_tokens, or the context is full */
     KL_FINISH_CANCELLED, /* by kl_request_cancel */
+    KL_FINISH_DEADLINE,  /* deadline_seconds are over */
     KL_FINISH_ERROR      /* see error */
 };
-const char *kl_finish_name(enum kl_finish finish); /* "stop", "length", "cancelled", "error" */
+#define KL_N_FINISHES (KL_FINISH_ERROR + 1)
+/* "stop", "length", "cancelled", "deadline", "error" */
+const char *kl_finish_name(enum kl_finish finish);
 
 enum kl_event_type {
-    KL_EVENT_QUEUED,  /* position: how many stand before it; again whenever that changes */
-    KL_EVENT_PREFILL, /* done of total prompt tokens computed */
+    /* position: how many stand before it, wait_seconds; again whenever the position changes, and
+     * every second as long as the engine takes steps */
+    KL_EVENT_QUEUED,
+    KL_EVENT_PREFILL, /* done of total prompt tokens are there, cached ones included */
     KL_EVENT_TEXT,    /* a piece of the answer, valid UTF-8, whole code points */
     KL_EVENT_DONE     /* always the last one, exactly once */
 };
@@ -83,12 +101,14 @@ enum kl_event_type {
 struct kl_event {
     enum kl_event_type type;
     uint32_t position;     /* QUEUED */
+    float wait_seconds;    /* QUEUED: until its first step, as far as one can know; 0: unknown */
     uint32_t done, total;  /* PREFILL */
     uint32_t n_tokens;     /* TEXT: tokens generated so far */
     uint32_t text_len;     /* TEXT */
     enum kl_finish finish; /* DONE */
     /* DONE: what it cost. Seconds are wall time. */
     uint32_t prompt_tokens, cached_tokens, answer_tokens; /* the end token is not counted */
+    uint32_t wasted_tokens; /* computed, of prompt and answer, for one that was cancelled */
     double queue_seconds, prefill_seconds, decode_seconds;
     char text[KL_EVENT_TEXT_SIZE]; /* TEXT: the piece; DONE with KL_FINISH_ERROR: why. NUL-ended */
 };
@@ -127,9 +147,20 @@ struct kl_engine_stats {
     size_t parallel, queue_size, ctx_size;
     size_t kv_used_tokens, kv_max_tokens; /* requests run only when all they may need fits */
     size_t buffer_bytes;                  /* of the forward pass and the logits: allocated once */
-    /* by how they ended: stop or length, cancelled, error; refused: submits that found it full */
-    uint64_t requests_finished, requests_cancelled, requests_failed, requests_refused;
-    uint64_t prompt_tokens, answer_tokens; /* computed since the start */
+    /* what follows counts from the start */
+    uint64_t requests_ended[KL_N_FINISHES];       /* by enum kl_finish */
+    uint64_t requests_refused;                    /* submits that found the queue full */
+    uint64_t steps;                               /* passes that were completed */
+    uint64_t prompt_tokens, answer_tokens;        /* computed */
+    uint64_t wasted_tokens;                       /* of these: for requests that were cancelled */
+    uint64_t cache_hit_tokens, cache_miss_tokens; /* of prompts; their sum is all of them */
+    uint64_t cache_evictions;                     /* pages */
+    /* now */
+    size_t cache_pages, cache_max_pages; /* of the prefix cache, in use by requests or not */
+    uint64_t cache_bytes;
+    /* What one of a priority that is submitted now would wait for its first step, seconds; 0: not
+     * at all, or nothing was measured yet. */
+    double expected_wait[KL_N_PRIORITIES];
     /* seconds from submit to the end, over the last up to 256 requests that finished; 0 before the
      * first */
     double latency_p50, latency_p95;

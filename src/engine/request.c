@@ -10,12 +10,14 @@
 #define RING_SIZE ((size_t)64 * 1024)
 /* What may wait to be shown: a token of 1 KiB, each byte of it replaced by U+FFFD, what a stop
  * string and an open code point held back. */
-#define PENDING_SIZE ((size_t)4 * 1024)
-#define PIECE_SIZE   (KL_EVENT_TEXT_SIZE - 1)
-#define HEAD_SIZE    offsetof(struct kl_event, text)
-#define RECORD(text) (sizeof(uint32_t) + HEAD_SIZE + (text))
-#define PIECES       (PENDING_SIZE / (PIECE_SIZE - 3) + 1)
-#define DONE_ROOM    RECORD(sizeof(((struct kl_error *)0)->text))
+#define PENDING_SIZE         ((size_t)4 * 1024)
+#define PIECE_SIZE           (KL_EVENT_TEXT_SIZE - 1)
+#define TELL_AGAIN_NS        1000000000u /* a place in the queue and the wait, which shrinks meanwhile */
+#define MAX_DEADLINE_SECONDS 1e9         /* nobody waits that long, and nanoseconds still fit */
+#define HEAD_SIZE            offsetof(struct kl_event, text)
+#define RECORD(text)         (sizeof(uint32_t) + HEAD_SIZE + (text))
+#define PIECES               (PENDING_SIZE / (PIECE_SIZE - 3) + 1)
+#define DONE_ROOM            RECORD(sizeof(((struct kl_error *)0)->text))
 /* The most a step can say: progress, text, and then the end. */
 #define STEP_ROOM (RECORD(0) + PIECES * RECORD(0) + PENDING_SIZE + DONE_ROOM)
 
@@ -69,6 +71,8 @@ const char *kl_finish_name(enum kl_finish finish)
         return "length";
     case KL_FINISH_CANCELLED:
         return "cancelled";
+    case KL_FINISH_DEADLINE:
+        return "deadline";
     case KL_FINISH_ERROR:
         return "error";
     }
@@ -90,6 +94,12 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
     }
     if (o->max_tokens == 0)
         return kl_fail(err, KL_ERR_INVALID, "max_tokens: expected at least 1, found 0");
+    if (o->priority != KL_PRIORITY_INTERACTIVE && o->priority != KL_PRIORITY_BACKGROUND)
+        return kl_fail(err, KL_ERR_INVALID, "priority: expected 0 or 1, found %d",
+                       (int)o->priority);
+    if (!(o->deadline_seconds >= 0.0 && o->deadline_seconds <= MAX_DEADLINE_SECONDS))
+        return kl_fail(err, KL_ERR_INVALID, "the deadline: expected 0 to %.0f seconds, found %g",
+                       MAX_DEADLINE_SECONDS, o->deadline_seconds);
     enum kl_status status = kl_sampling_check(&o->sampling, err);
     if (status != KL_OK)
         return status;
@@ -141,7 +151,12 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
                              .n_prompt = o->n_tokens,
                              .max_answer = max_answer,
                              .n_tokens = o->n_tokens,
+                             .priority = o->priority,
+                             .cache_scope = o->cache_scope,
                              .submitted_ns = kl_now_ns()};
+    r->deadline_ns = o->deadline_seconds > 0.0
+                         ? r->submitted_ns + (uint64_t)(o->deadline_seconds * 1e9)
+                         : UINT64_MAX;
     atomic_init(&r->owners, 2);
     memcpy(r->tokens, o->tokens, o->n_tokens * sizeof *r->tokens);
     kl_random_init(&r->random, o->sampling.seed);
@@ -196,13 +211,18 @@ static void clear_head(struct kl_event *event, enum kl_event_type type)
     event->type = type;
 }
 
-bool kl_request_send_queued(struct kl_request *r, uint32_t position)
+bool kl_request_send_queued(struct kl_request *r, uint32_t position, double wait_seconds,
+                            uint64_t now_ns)
 {
-    if (r->position == position || !kl_ring_has_room(&r->ring, RECORD(0) + STEP_ROOM))
+    if (r->position == position && now_ns - r->position_told_ns < TELL_AGAIN_NS)
+        return false;
+    if (!kl_ring_has_room(&r->ring, RECORD(0) + STEP_ROOM))
         return false;
     struct kl_event event;
     clear_head(&event, KL_EVENT_QUEUED);
     event.position = r->position = position;
+    event.wait_seconds = (float)wait_seconds;
+    r->position_told_ns = now_ns;
     send(r, &event, NULL);
     return true;
 }
@@ -294,7 +314,9 @@ void kl_request_finish(struct kl_request *r, enum kl_finish finish, const char *
     clear_head(&event, KL_EVENT_DONE);
     event.finish = finish;
     event.prompt_tokens = (uint32_t)r->n_prompt;
+    event.cached_tokens = (uint32_t)r->n_cached;
     event.answer_tokens = (uint32_t)kl_request_answer_tokens(r);
+    event.wasted_tokens = (uint32_t)kl_request_wasted_tokens(r, finish);
     event.queue_seconds = seconds_between(r->submitted_ns, admitted);
     event.prefill_seconds = seconds_between(admitted, answering);
     event.decode_seconds = seconds_between(answering, now_ns);

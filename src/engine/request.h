@@ -47,11 +47,17 @@ struct kl_request {
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not shown yet; never grows */
     struct kl_sequence *sequence;
-    uint32_t position; /* last told, or KL_NO_POSITION */
+    enum kl_priority priority;
+    uint64_t cache_scope;
+    uint32_t position;         /* last told, or KL_NO_POSITION */
+    uint64_t position_told_ns; /* when */
     size_t n_prompt;
     size_t max_answer;
     size_t n_tokens; /* prompt and answer so far; all but the last one of an answer are computed */
+    size_t n_cached; /* of the prompt, found in the prefix cache when it was begun */
+    size_t n_computed;                                /* of prompt and answer */
     uint64_t submitted_ns, admitted_ns, answering_ns; /* 0: not yet */
+    uint64_t deadline_ns;                             /* UINT64_MAX: none */
     int32_t tokens[];                                 /* n_prompt + max_answer */
 };
 
@@ -66,9 +72,10 @@ void kl_request_disown(struct kl_request *request);
 /* Room for all the events of a step? When not, the next poll calls for attention. */
 bool kl_request_has_room(struct kl_request *request);
 
-/* These say whether anything was sent. A position that did not change is not sent again; nor is one
- * for which there is no room now. */
-bool kl_request_send_queued(struct kl_request *request, uint32_t position);
+/* These say whether anything was sent. A position that did not change is sent again after a second;
+ * one for which there is no room now is not. */
+bool kl_request_send_queued(struct kl_request *request, uint32_t position, double wait_seconds,
+                            uint64_t now_ns);
 bool kl_request_send_prefill(struct kl_request *request, size_t done);
 
 enum kl_answer { KL_ANSWER_GOES_ON, KL_ANSWER_STOPS, KL_ANSWER_FULL, KL_ANSWER_FAILED };
@@ -96,9 +103,20 @@ static inline size_t kl_request_answer_tokens(const struct kl_request *request)
     return request->n_tokens - request->n_prompt;
 }
 
-static inline bool kl_request_is_cancelled(const struct kl_request *request)
+/* What was computed for it in vain, if it ends like this. */
+static inline size_t kl_request_wasted_tokens(const struct kl_request *request,
+                                              enum kl_finish finish)
 {
-    return atomic_load_explicit(&request->cancelled, memory_order_acquire);
+    return finish == KL_FINISH_CANCELLED ? request->n_computed : 0;
+}
+
+/* Whether it is to end before it is complete, and how. */
+static inline bool kl_request_must_end(const struct kl_request *request, uint64_t now_ns,
+                                       enum kl_finish *how)
+{
+    bool cancelled = atomic_load_explicit(&request->cancelled, memory_order_acquire);
+    *how = cancelled ? KL_FINISH_CANCELLED : KL_FINISH_DEADLINE;
+    return cancelled || now_ns >= request->deadline_ns;
 }
 
 #endif

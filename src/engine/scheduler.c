@@ -66,3 +66,25 @@ size_t kl_schedule_rows(struct kl_place *places, size_t n_places, size_t prefill
     size_t n_prefill = collect_prefill(places, n_places, prefill);
     return total + share_prefill(prefill, n_prefill, prefill_chunk);
 }
+
+void kl_schedule_waits(double *running, size_t n_running, size_t n_places, double *waiting,
+                       size_t n_waiting)
+{
+    double now = 0.0;
+    for (size_t i = 0; i < n_waiting; i++) {
+        if (n_running == n_places) {
+            size_t first = 0;
+            for (size_t j = 1; j < n_running; j++) {
+                if (running[j] < running[first])
+                    first = j;
+            }
+            double done = running[first];
+            now += done * (double)n_running;
+            running[first] = running[--n_running];
+            for (size_t j = 0; j < n_running; j++)
+                running[j] -= done;
+        }
+        running[n_running++] = waiting[i];
+        waiting[i] = now;
+    }
+}

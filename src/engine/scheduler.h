@@ -36,4 +36,11 @@ size_t kl_schedule_place(const struct kl_place *places, size_t n_places, size_t 
  * KL_MAX_PARALLEL, prefill_chunk at least 1. */
 size_t kl_schedule_rows(struct kl_place *places, size_t n_places, size_t prefill_chunk);
 
+/* When will those who wait begin? Requests that run share the machine evenly; when one is done, the
+ * first that waits takes its place. running: seconds of work that are left of each, if it were
+ * alone; room for n_places, used up. waiting: the same of those who wait, in their order;
+ * replaced by the seconds until each begins. */
+void kl_schedule_waits(double *running, size_t n_running, size_t n_places, double *waiting,
+                       size_t n_waiting);
+
 #endif

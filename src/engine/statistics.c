@@ -30,6 +30,26 @@ void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t
         add_speed(&s->decode, decode_rows, seconds);
 }
 
+/* The last few weigh most: people and their programs change what they ask for. */
+#define ANSWER_WEIGHT 0.1
+
+void kl_statistics_add_answer(struct kl_statistics *s, size_t n_tokens)
+{
+    double weight = s->answer_tokens == 0.0 ? 1.0 : ANSWER_WEIGHT;
+    s->answer_tokens += weight * ((double)n_tokens - s->answer_tokens);
+}
+
+double kl_statistics_work(const struct kl_statistics *s, size_t prompt_tokens, size_t max_answer)
+{
+    double prefill = kl_speed_value(&s->prefill), decode = kl_speed_value(&s->decode);
+    if (prefill == 0.0 || decode == 0.0)
+        return 0.0;
+    double answer = (double)max_answer;
+    if (s->answer_tokens > 0.0 && s->answer_tokens < answer)
+        answer = s->answer_tokens;
+    return (double)prompt_tokens / prefill + answer / decode;
+}
+
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;

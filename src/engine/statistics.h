@@ -20,6 +20,7 @@ struct kl_statistics {
     double latencies[KL_LATENCIES]; /* seconds; the last ones, in no order */
     uint64_t n_latencies;           /* ever added */
     struct kl_speed prefill, decode;
+    double answer_tokens; /* of a typical answer; 0 before the first one ended */
 };
 
 void kl_statistics_add_latency(struct kl_statistics *s, double seconds);
@@ -27,6 +28,13 @@ void kl_statistics_add_latency(struct kl_statistics *s, double seconds);
  * not making the others wait. */
 void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t decode_rows,
                             double seconds);
+
+/* An answer that ended of itself. */
+void kl_statistics_add_answer(struct kl_statistics *s, size_t n_tokens);
+
+/* How long so many tokens take when nothing else runs, the answer of a typical length but not
+ * longer than max_answer; seconds; 0 before the speeds are known. */
+double kl_statistics_work(const struct kl_statistics *s, size_t prompt_tokens, size_t max_answer);
 
 /* The smallest latency that `percent` of the kept ones do not exceed (nearest rank); 0 when there
  * is none. percent: 1 to 100. */

@@ -152,6 +152,11 @@ static bool nothing_left(const struct kl_engine_stats *s)
     return s->running == 0 && s->queued == 0;
 }
 
+static uint64_t finished(const struct kl_engine_stats *s)
+{
+    return s->requests_ended[KL_FINISH_STOP] + s->requests_ended[KL_FINISH_LENGTH];
+}
+
 /* ---- the way of a request -------------------------------------------------------------------- */
 
 static void test_events_and_statistics(void **state)
@@ -180,7 +185,7 @@ static void test_events_and_statistics(void **state)
     kl_engine_stats(engine, &stats);
     assert_true(nothing_left(&stats));
     assert_int_equal(stats.kv_used_tokens, 0);
-    assert_int_equal(stats.requests_finished, 1);
+    assert_int_equal(finished(&stats), 1);
     assert_int_equal(stats.prompt_tokens, 100);
     assert_int_equal(stats.answer_tokens, 40);
     assert_true(stats.latency_p50 > 0.0 && stats.latency_p95 >= stats.latency_p50);
@@ -343,6 +348,12 @@ static void test_refused_requests(void **state)
     q.options.sampling.top_p = 2.0f;
     expect_refused(engine, &q, KL_ERR_INVALID, "top_p: expected");
     make_question(&q, 3, 10, 1);
+    q.options.deadline_seconds = -1.0;
+    expect_refused(engine, &q, KL_ERR_INVALID, "the deadline: expected 0 to");
+    make_question(&q, 3, 10, 1);
+    q.options.priority = (enum kl_priority)7;
+    expect_refused(engine, &q, KL_ERR_INVALID, "priority: expected 0 or 1, found 7");
+    make_question(&q, 3, 10, 1);
     const char *stops[] = {""};
     q.options.stops = stops;
     q.options.n_stops = 1;
@@ -430,8 +441,8 @@ static void test_queue_full_and_positions(void **state)
         kl_buffer_release(&answers[i].text);
     }
     stats = stats_when(engine, nothing_left);
-    assert_int_equal(stats.requests_cancelled, 3);
-    assert_int_equal(stats.requests_finished, 1);
+    assert_int_equal(stats.requests_ended[KL_FINISH_CANCELLED], 3);
+    assert_int_equal(finished(&stats), 1);
     kl_engine_close(engine);
 }
 
@@ -478,7 +489,7 @@ static void test_cancel_in_prefill(void **state)
     kl_engine_stats(engine, &stats);
     assert_true(stats.prompt_tokens < 4000);
     assert_int_equal(stats.kv_used_tokens, 0);
-    assert_int_equal(stats.requests_cancelled, 1);
+    assert_int_equal(stats.requests_ended[KL_FINISH_CANCELLED], 1);
     kl_request_release(request);
     kl_buffer_release(&answer.text);
     kl_engine_close(engine);
@@ -621,7 +632,7 @@ static void test_release_while_running(void **state)
     answers_wait(engine, &request, &answer, 1, has_text);
     kl_request_release(request);
     struct kl_engine_stats stats = stats_when(engine, nothing_left);
-    assert_int_equal(stats.requests_cancelled, 1);
+    assert_int_equal(stats.requests_ended[KL_FINISH_CANCELLED], 1);
     assert_int_equal(stats.kv_used_tokens, 0);
     kl_buffer_release(&answer.text);
     kl_engine_close(engine);
@@ -666,11 +677,49 @@ static void test_many_cancels(void **state)
     expect_same(&answer, &alone);
     kl_request_release(stays);
     struct kl_engine_stats stats = stats_when(engine, nothing_left);
-    assert_int_equal(stats.requests_finished + stats.requests_cancelled, accepted + 1);
-    assert_int_equal(stats.requests_failed, 0);
+    assert_int_equal(finished(&stats) + stats.requests_ended[KL_FINISH_CANCELLED], accepted + 1);
+    assert_int_equal(stats.requests_ended[KL_FINISH_ERROR], 0);
     assert_int_equal(stats.requests_refused, 1000 - accepted);
     assert_int_equal(stats.kv_used_tokens, 0);
     kl_buffer_release(&alone.text);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+/* ---- deadlines --------------------------------------------------------------------------------
+ */
+
+/* In the queue, and while it stands still because nobody reads: what was said stays. */
+static void test_deadlines(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.parallel = 1;
+    struct kl_engine *engine = open_engine(options);
+    struct question q = endless;
+    q.options.tokens = q.prompt;
+    struct kl_request *runs = submit(engine, &endless), *late;
+    q.options.deadline_seconds = 0.01;
+    struct answer answer;
+    answer_init(&answer);
+    late = submit(engine, &q);
+    answers_wait(engine, &late, &answer, 1, NULL);
+    assert_int_equal(answer.finish, KL_FINISH_DEADLINE);
+    assert_int_equal(answer.answer_tokens, 0);
+    kl_request_release(late);
+    kl_buffer_release(&answer.text);
+    kl_request_release(runs);
+    stats_when(engine, nothing_left);
+
+    q.options.deadline_seconds = 0.3;
+    runs = submit(engine, &q);
+    struct kl_engine_stats stats = stats_when(engine, nothing_left);
+    answer_init(&answer);
+    answers_wait(engine, &runs, &answer, 1, NULL);
+    assert_int_equal(answer.finish, KL_FINISH_DEADLINE);
+    assert_int_equal(answer.last_n_tokens, answer.answer_tokens);
+    assert_int_equal(stats.requests_ended[KL_FINISH_DEADLINE], 2);
+    kl_request_release(runs);
     kl_buffer_release(&answer.text);
     kl_engine_close(engine);
 }
@@ -875,6 +924,7 @@ static void test_finish_names(void **state)
     assert_string_equal(kl_finish_name(KL_FINISH_STOP), "stop");
     assert_string_equal(kl_finish_name(KL_FINISH_LENGTH), "length");
     assert_string_equal(kl_finish_name(KL_FINISH_CANCELLED), "cancelled");
+    assert_string_equal(kl_finish_name(KL_FINISH_DEADLINE), "deadline");
     assert_string_equal(kl_finish_name(KL_FINISH_ERROR), "error");
 }
 
@@ -897,6 +947,7 @@ int main(void)
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_release_while_running),
         cmocka_unit_test(test_many_cancels),
+        cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_full_ring_pauses_only_its_request),
         cmocka_unit_test(test_cancel_while_paused),
         cmocka_unit_test(test_close_with_work_left),

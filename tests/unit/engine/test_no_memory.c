@@ -163,7 +163,7 @@ static enum outcome live(long failing_allocation, bool *reached)
         answer_init(&answer);
         answers_wait(engine, &request, &answer, 1, NULL);
         outcome = answer.finish == KL_FINISH_ERROR ? ENDED_WITH_ERROR : ANSWERED;
-        assert_int_equal(stats.requests_failed, outcome == ENDED_WITH_ERROR);
+        assert_int_equal(stats.requests_ended[KL_FINISH_ERROR], outcome == ENDED_WITH_ERROR);
         assert_int_equal(stats.kv_used_tokens, 0);
         if (outcome == ENDED_WITH_ERROR)
             assert_non_null(strstr(answer.why, "out of memory"));
@@ -244,7 +244,7 @@ static void test_others_go_on(void **state)
     assert_true(answer.finish == KL_FINISH_LENGTH || answer.finish == KL_FINISH_STOP);
     assert_true(answer.answer_tokens > now.answer_tokens);
     kl_engine_stats(engine, &now);
-    assert_int_equal(now.requests_failed, 3);
+    assert_int_equal(now.requests_ended[KL_FINISH_ERROR], 3);
     kl_request_release(runs);
     kl_buffer_release(&answer.text);
     kl_engine_close(engine);

@@ -230,7 +230,7 @@ static void test_full_ring_says_so_and_calls_when_there_is_room(void **state)
     }
     assert_true(n > 500);
     assert_true(atomic_load(&request->waits));
-    assert_false(kl_request_send_queued(request, 7)); /* not at the price of the end */
+    assert_false(kl_request_send_queued(request, 7, 0.0, 0)); /* not at the price of the end */
 
     atomic_store(&attention.wanted, false);
     struct kl_event event;
@@ -257,16 +257,43 @@ static void test_position_is_told_when_it_changes(void **state)
 {
     (void)state;
     struct kl_request *request = new_request(10, NULL, 0);
-    assert_true(kl_request_send_queued(request, 3));
-    assert_false(kl_request_send_queued(request, 3));
-    assert_true(kl_request_send_queued(request, 2));
+    assert_true(kl_request_send_queued(request, 3, 1.5, 1000000000));
+    assert_false(kl_request_send_queued(request, 3, 1.0, 1999999999));
+    assert_true(kl_request_send_queued(request, 3, 0.5, 2000000000)); /* a second later */
+    assert_true(kl_request_send_queued(request, 2, 0.25, 2000000001));
     kl_request_finish(request, KL_FINISH_CANCELLED, NULL, kl_now_ns());
     struct answer answer;
     read_answer(request, &answer);
-    assert_int_equal(answer.n_queued, 2);
+    assert_int_equal(answer.n_queued, 3);
     assert_int_equal(answer.last_position, 2);
     assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
     kl_buffer_release(&answer.text);
+}
+
+static bool must_end(const struct kl_request *request)
+{
+    enum kl_finish how;
+    return kl_request_must_end(request, 0, &how);
+}
+
+static void test_deadline(void **state)
+{
+    (void)state;
+    struct kl_request *request = new_request(10, NULL, 0);
+    enum kl_finish how;
+    request->deadline_ns = 5;
+    assert_false(kl_request_must_end(request, 4, &how));
+    assert_true(kl_request_must_end(request, 5, &how));
+    assert_int_equal(how, KL_FINISH_DEADLINE);
+    kl_request_cancel(request); /* what the client wants comes first */
+    assert_true(kl_request_must_end(request, 5, &how));
+    assert_int_equal(how, KL_FINISH_CANCELLED);
+    request->n_computed = 7;
+    kl_request_finish(request, how, NULL, kl_now_ns());
+    struct kl_event event;
+    assert_true(kl_request_poll(request, &event));
+    assert_int_equal(event.wasted_tokens, 7);
+    kl_request_release(request);
 }
 
 static void test_either_side_may_leave_first(void **state)
@@ -274,13 +301,13 @@ static void test_either_side_may_leave_first(void **state)
     (void)state;
     struct kl_request *request = new_request(10, NULL, 0);
     kl_request_release(request); /* the client */
-    assert_true(kl_request_is_cancelled(request));
+    assert_true(must_end(request));
     kl_request_finish(request, KL_FINISH_CANCELLED, NULL, kl_now_ns());
 
     request = new_request(10, NULL, 0);
     kl_request_finish(request, KL_FINISH_STOP, NULL, kl_now_ns());
     kl_request_cancel(request); /* too late: nothing happens */
-    assert_false(kl_request_is_cancelled(request));
+    assert_false(must_end(request));
     kl_request_release(request);
     kl_request_release(NULL);
 }
@@ -295,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_long_text_is_cut_into_events),
         cmocka_unit_test(test_full_ring_says_so_and_calls_when_there_is_room),
         cmocka_unit_test(test_position_is_told_when_it_changes),
+        cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_either_side_may_leave_first),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -164,6 +164,18 @@ static void test_random_states(void **state)
     }
 }
 
+static void test_waits(void **state)
+{
+    (void)state;
+    double running[4] = {4.0, 1.0}, waiting[3] = {2.0, 1.0, 0.0};
+    kl_schedule_waits(running, 2, 2, waiting, 3);
+    /* at half speed 1 is done after 2 s (3 and 2 left), then 2 after 4 s more (1 and 1 left) */
+    assert_true(waiting[0] == 2.0 && waiting[1] == 6.0 && waiting[2] == 8.0);
+    double alone[3] = {5.0}, two[2] = {1.0, 1.0};
+    kl_schedule_waits(alone, 1, 3, two, 2);
+    assert_true(two[0] == 0.0 && two[1] == 0.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_paused_gets_nothing_and_leaves_its_share),
         cmocka_unit_test(test_free_places_in_order),
         cmocka_unit_test(test_pages_are_promised),
+        cmocka_unit_test(test_waits),
         cmocka_unit_test(test_random_states),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,9 +56,27 @@ static void test_speeds_follow_the_recent_past(void **state)
     assert_true(kl_speed_value(&s.prefill) == 128.0);
 }
 
+static void test_work(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    assert_true(kl_statistics_work(&s, 100, 100) == 0.0);
+    kl_statistics_add_step(&s, 100, 0, 1.0);
+    assert_true(kl_statistics_work(&s, 100, 100) == 0.0);
+    kl_statistics_add_step(&s, 0, 20, 1.0);
+    assert_true(kl_statistics_work(&s, 300, 40) == 3.0 + 2.0);
+    kl_statistics_add_answer(&s, 10);
+    assert_true(kl_statistics_work(&s, 0, 40) == 0.5);
+    assert_true(kl_statistics_work(&s, 0, 4) == 0.2);
+    for (int i = 0; i < 100; i++)
+        kl_statistics_add_answer(&s, 20);
+    assert_true(s.answer_tokens > 19.9 && s.answer_tokens <= 20.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_work),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_nearest_rank),
         cmocka_unit_test(test_only_the_last_count),

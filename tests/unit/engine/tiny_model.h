@@ -94,7 +94,7 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
     switch (event->type) {
     case KL_EVENT_QUEUED:
         assert_true(a->n_prefill == 0 && a->n_text == 0);
-        assert_true(a->n_queued == 0 || event->position < a->last_position);
+        assert_true(a->n_queued == 0 || event->position <= a->last_position);
         a->last_position = event->position;
         a->n_queued++;
         break;
