@@ -30,7 +30,9 @@ struct kl_engine_options {
     size_t prefill_chunk; /* most prompt tokens in one step; decode goes on between steps */
     size_t n_threads;
     size_t n_threads_prefill; /* in steps of more than one row; 0: as many */
-    size_t cache_bytes;       /* most that the prefix cache keeps in memory; 0: off */
+    /* Most that the prefix cache (prefix_cache.h) keeps in memory, beside the room for `parallel`
+     * sequences; 0: off. With less than a request may come to need, what is kept gives way. */
+    size_t cache_bytes;
     /* With the budget and what others hold; the engine adds its own lines and the KV cache, whose
      * size is what the budget leaves. Looked at by _open only; NULL: no budget. */
     struct kl_plan *plan;
@@ -102,7 +104,7 @@ struct kl_event {
     enum kl_event_type type;
     uint32_t position;     /* QUEUED */
     float wait_seconds;    /* QUEUED: until its first step, as far as one can know; 0: unknown */
-    uint32_t done, total;  /* PREFILL */
+    uint32_t done, total;  /* PREFILL; cached_tokens, too */
     uint32_t n_tokens;     /* TEXT: tokens generated so far */
     uint32_t text_len;     /* TEXT */
     enum kl_finish finish; /* DONE */
@@ -121,6 +123,13 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
 /* Cancels what waits and runs, and joins the thread. Requests that were not released yet hold
  * their KL_EVENT_DONE; they may still be polled, and must be released. NULL is allowed. */
 void kl_engine_close(struct kl_engine *engine);
+
+/* Computes a prompt when nobody waits or runs, and keeps it for all scopes as long as no request
+ * needs the room: whoever sends it, or what begins with it, has its first token after one step.
+ * tokens are copied. At most half of the prefix cache is kept like this. KL_ERR_INVALID,
+ * KL_ERR_LIMIT as _submit. */
+enum kl_status kl_engine_warm(struct kl_engine *engine, const int32_t *tokens, size_t n_tokens,
+                              struct kl_error *err);
 
 /* Puts a request into the queue. KL_ERR_INVALID: an option out of range (the text says which);
  * KL_ERR_LIMIT: the prompt leaves no room for an answer in ctx_size; KL_ERR_BUSY: queue is full. */
@@ -145,7 +154,7 @@ void kl_engine_wake_clear(struct kl_engine *engine);
 struct kl_engine_stats {
     size_t running, queued;
     size_t parallel, queue_size, ctx_size;
-    size_t kv_used_tokens, kv_max_tokens; /* requests run only when all they may need fits */
+    size_t kv_used_tokens, kv_max_tokens; /* used: by requests and the prefix cache */
     size_t buffer_bytes;                  /* of the forward pass and the logits: allocated once */
     /* what follows counts from the start */
     uint64_t requests_ended[KL_N_FINISHES];       /* by enum kl_finish */

@@ -151,7 +151,7 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
                              .n_prompt = o->n_tokens,
                              .max_answer = max_answer,
                              .n_tokens = o->n_tokens,
-                             .priority = o->priority,
+                             .level = o->priority,
                              .cache_scope = o->cache_scope,
                              .submitted_ns = kl_now_ns()};
     r->deadline_ns = o->deadline_seconds > 0.0
@@ -214,7 +214,8 @@ static void clear_head(struct kl_event *event, enum kl_event_type type)
 bool kl_request_send_queued(struct kl_request *r, uint32_t position, double wait_seconds,
                             uint64_t now_ns)
 {
-    if (r->position == position && now_ns - r->position_told_ns < TELL_AGAIN_NS)
+    if (r->admitted_ns != 0 ||
+        (r->position == position && now_ns - r->position_told_ns < TELL_AGAIN_NS))
         return false;
     if (!kl_ring_has_room(&r->ring, RECORD(0) + STEP_ROOM))
         return false;
@@ -233,6 +234,7 @@ bool kl_request_send_prefill(struct kl_request *r, size_t done)
     clear_head(&event, KL_EVENT_PREFILL);
     event.done = (uint32_t)done;
     event.total = (uint32_t)r->n_prompt;
+    event.cached_tokens = (uint32_t)r->n_cached;
     send(r, &event, NULL);
     return true;
 }

@@ -29,6 +29,10 @@ struct kl_attention {
 };
 void kl_attention_call(struct kl_attention *attention);
 
+/* The scheduler's levels are the priorities, and the engine's own work behind them. */
+#define KL_LEVEL_WARM KL_N_PRIORITIES
+#define KL_N_LEVELS   (KL_LEVEL_WARM + 1)
+
 #define KL_NO_POSITION UINT32_MAX
 
 struct kl_request {
@@ -47,7 +51,7 @@ struct kl_request {
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not shown yet; never grows */
     struct kl_sequence *sequence;
-    enum kl_priority priority;
+    unsigned level;
     uint64_t cache_scope;
     uint32_t position;         /* last told, or KL_NO_POSITION */
     uint64_t position_told_ns; /* when */
@@ -74,6 +78,7 @@ bool kl_request_has_room(struct kl_request *request);
 
 /* These say whether anything was sent. A position that did not change is sent again after a second;
  * one for which there is no room now is not. */
+/* Nor is it for one that was begun before. */
 bool kl_request_send_queued(struct kl_request *request, uint32_t position, double wait_seconds,
                             uint64_t now_ns);
 bool kl_request_send_prefill(struct kl_request *request, size_t done);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/scheduler.h"
+
 /* Enough for a steady figure, short enough to show what is now. */
 #define SPEED_SECONDS 10.0
 
@@ -24,10 +26,15 @@ static void add_speed(struct kl_speed *speed, size_t tokens, double seconds)
 void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t decode_rows,
                             double seconds)
 {
-    if (prefill_rows > 0)
-        add_speed(&s->prefill, prefill_rows, seconds);
-    else
+    if (prefill_rows == 0) {
         add_speed(&s->decode, decode_rows, seconds);
+        return;
+    }
+    add_speed(&s->prefill, prefill_rows, seconds);
+    if (prefill_rows < KL_ROW_TILE) /* the last rows of a prompt: mostly the price of a step */
+        return;
+    double row_seconds = seconds / (double)prefill_rows;
+    s->row_seconds = s->row_seconds == 0.0 ? row_seconds : (s->row_seconds + row_seconds) / 2;
 }
 
 /* The last few weigh most: people and their programs change what they ask for. */

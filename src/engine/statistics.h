@@ -20,6 +20,7 @@ struct kl_statistics {
     double latencies[KL_LATENCIES]; /* seconds; the last ones, in no order */
     uint64_t n_latencies;           /* ever added */
     struct kl_speed prefill, decode;
+    double row_seconds;   /* of a step with prompt rows, for each of them, lately; 0: none yet */
     double answer_tokens; /* of a typical answer; 0 before the first one ended */
 };
 

@@ -2,11 +2,20 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+
+struct kl_kv_page {
+    uint8_t *data; /* NULL: not in use */
+    size_t shares;
+    struct kl_kv_page *next_free;
+};
 
 struct kl_kv_cache {
     size_t page_bytes;
     size_t used_pages, max_pages;
+    struct kl_kv_page *free;
+    struct kl_kv_page pages[]; /* [max_pages] */
 };
 
 size_t kl_kv_bytes_per_token(const struct kl_model *model)
@@ -17,12 +26,18 @@ size_t kl_kv_bytes_per_token(const struct kl_model *model)
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
                                 struct kl_kv_cache **out, struct kl_error *err)
 {
-    struct kl_kv_cache *cache = calloc(1, sizeof *cache);
+    size_t max_pages = (max_tokens + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    size_t size = sizeof(struct kl_kv_cache) + max_pages * sizeof(struct kl_kv_page);
+    struct kl_kv_cache *cache = calloc(1, size);
     *out = cache;
     if (cache == NULL)
-        return kl_fail_memory(err, "the KV cache", sizeof *cache);
+        return kl_fail_memory(err, "the KV cache", size);
     cache->page_bytes = kl_kv_offset(model, model->config.n_layers, 0);
-    cache->max_pages = (max_tokens + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    cache->max_pages = max_pages;
+    for (size_t i = max_pages; i > 0; i--) {
+        cache->pages[i - 1].next_free = cache->free;
+        cache->free = &cache->pages[i - 1];
+    }
     return KL_OK;
 }
 
@@ -42,6 +57,68 @@ size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache)
     return cache->max_pages * KL_KV_PAGE_TOKENS;
 }
 
+size_t kl_kv_cache_free_pages(const struct kl_kv_cache *cache)
+{
+    return cache->max_pages - cache->used_pages;
+}
+
+size_t kl_kv_cache_page_bytes(const struct kl_kv_cache *cache)
+{
+    return cache->page_bytes;
+}
+
+/* ---- pages ----------------------------------------------------------------------------------- */
+
+/* Pages come straight from the system and go straight back: what is not used is not resident. */
+enum kl_status kl_kv_page_new(struct kl_kv_cache *cache, struct kl_kv_page **out,
+                              struct kl_error *err)
+{
+    *out = NULL;
+    if (cache->free == NULL)
+        return kl_fail(err, KL_ERR_LIMIT, "the KV cache is full: all of %zu tokens are in use",
+                       kl_kv_cache_max_tokens(cache));
+    void *data =
+        mmap(NULL, cache->page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
+        return kl_fail_memory(err, "a page of the KV cache", cache->page_bytes);
+    struct kl_kv_page *page = cache->free;
+    cache->free = page->next_free;
+    cache->used_pages++;
+    *page = (struct kl_kv_page){.data = data, .shares = 1};
+    *out = page;
+    return KL_OK;
+}
+
+struct kl_kv_page *kl_kv_page_share(struct kl_kv_page *page)
+{
+    assert(page->shares > 0);
+    page->shares++;
+    return page;
+}
+
+size_t kl_kv_page_shares(const struct kl_kv_page *page)
+{
+    return page->shares;
+}
+
+void *kl_kv_page_data(struct kl_kv_page *page)
+{
+    return page->data;
+}
+
+void kl_kv_page_release(struct kl_kv_cache *cache, struct kl_kv_page *page)
+{
+    assert(page->shares > 0);
+    if (--page->shares > 0)
+        return;
+    munmap(page->data, cache->page_bytes);
+    *page = (struct kl_kv_page){.next_free = cache->free};
+    cache->free = page;
+    cache->used_pages--;
+}
+
+/* ---- sequences ------------------------------------------------------------------------------- */
+
 enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **out,
                                struct kl_error *err)
 {
@@ -53,13 +130,10 @@ enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **o
     return KL_OK;
 }
 
-/* Pages come straight from the system and go straight back: what is not used is not resident. */
 static void drop_pages(struct kl_sequence *s, size_t keep)
 {
-    while (s->n_pages > keep) {
-        munmap(s->pages[--s->n_pages], s->cache->page_bytes);
-        s->cache->used_pages--;
-    }
+    while (s->n_pages > keep)
+        kl_kv_page_release(s->cache, s->held[--s->n_pages]);
 }
 
 void kl_sequence_free(struct kl_sequence *s)
@@ -68,12 +142,37 @@ void kl_sequence_free(struct kl_sequence *s)
         return;
     drop_pages(s, 0);
     free(s->pages);
+    free(s->held);
     free(s);
 }
 
 size_t kl_sequence_length(const struct kl_sequence *s)
 {
     return s->length;
+}
+
+/* Makes both tables long enough for so many pages. */
+static enum kl_status extend_tables(struct kl_sequence *s, size_t need, struct kl_error *err)
+{
+    if (need <= s->pages_allocated)
+        return KL_OK;
+    size_t count = need + need / 2;
+    uint8_t **pages = realloc(s->pages, count * sizeof *pages);
+    if (pages != NULL)
+        s->pages = pages;
+    struct kl_kv_page **held = pages != NULL ? realloc(s->held, count * sizeof *held) : NULL;
+    if (held == NULL)
+        return kl_fail_memory(err, "a sequence's page table", count * sizeof *held);
+    s->held = held;
+    s->pages_allocated = count;
+    return KL_OK;
+}
+
+/* Takes the caller's share over. There is room in the tables. */
+static void append_page(struct kl_sequence *s, struct kl_kv_page *page)
+{
+    s->pages[s->n_pages] = page->data;
+    s->held[s->n_pages++] = page;
 }
 
 enum kl_status kl_sequence_reserve(struct kl_sequence *s, size_t length, struct kl_error *err)
@@ -88,25 +187,22 @@ enum kl_status kl_sequence_reserve(struct kl_sequence *s, size_t length, struct 
                        "the KV cache is full: %zu of %zu tokens are in use and %zu more are needed",
                        kl_kv_cache_used_tokens(cache), kl_kv_cache_max_tokens(cache),
                        (need - had) * KL_KV_PAGE_TOKENS);
-    if (need > s->pages_allocated) {
-        size_t count = need + need / 2;
-        uint8_t **pages = realloc(s->pages, count * sizeof *pages);
-        if (pages == NULL)
-            return kl_fail_memory(err, "a sequence's page table", count * sizeof *pages);
-        s->pages = pages;
-        s->pages_allocated = count;
+    enum kl_status status = extend_tables(s, need, err);
+    while (status == KL_OK && s->n_pages < need) {
+        struct kl_kv_page *page;
+        status = kl_kv_page_new(cache, &page, err);
+        if (status == KL_OK)
+            append_page(s, page);
     }
-    while (s->n_pages < need) {
-        void *page = mmap(NULL, cache->page_bytes, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (page == MAP_FAILED) {
-            drop_pages(s, had);
-            return kl_fail_memory(err, "a page of the KV cache", cache->page_bytes);
-        }
-        s->pages[s->n_pages++] = page;
-        cache->used_pages++;
-    }
-    return KL_OK;
+    if (status != KL_OK)
+        drop_pages(s, had);
+    return status;
+}
+
+size_t kl_sequence_missing_pages(const struct kl_sequence *s, size_t length)
+{
+    size_t need = (length + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    return need > s->n_pages ? need - s->n_pages : 0;
 }
 
 void kl_sequence_truncate(struct kl_sequence *s, size_t length)
@@ -114,4 +210,35 @@ void kl_sequence_truncate(struct kl_sequence *s, size_t length)
     assert(length <= s->length);
     s->length = length;
     drop_pages(s, (length + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS);
+    assert(length % KL_KV_PAGE_TOKENS == 0 || s->held[s->n_pages - 1]->shares == 1);
+}
+
+struct kl_kv_page *kl_sequence_page(const struct kl_sequence *s, size_t index)
+{
+    assert(index < s->n_pages);
+    return s->held[index];
+}
+
+enum kl_status kl_sequence_append_shared(struct kl_sequence *s, struct kl_kv_page *page,
+                                         struct kl_error *err)
+{
+    assert(s->length == s->n_pages * KL_KV_PAGE_TOKENS);
+    enum kl_status status = extend_tables(s, s->n_pages + 1, err);
+    if (status != KL_OK)
+        return status;
+    append_page(s, kl_kv_page_share(page));
+    s->length += KL_KV_PAGE_TOKENS;
+    return KL_OK;
+}
+
+enum kl_status kl_sequence_append_copy(struct kl_sequence *s, const struct kl_kv_page *page,
+                                       size_t n_tokens, struct kl_error *err)
+{
+    assert(s->length == s->n_pages * KL_KV_PAGE_TOKENS && n_tokens <= KL_KV_PAGE_TOKENS);
+    enum kl_status status = kl_sequence_reserve(s, s->length + n_tokens, err);
+    if (status != KL_OK)
+        return status;
+    memcpy(s->pages[s->n_pages - 1], page->data, s->cache->page_bytes);
+    s->length += n_tokens;
+    return KL_OK;
 }

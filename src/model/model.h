@@ -89,9 +89,10 @@ struct kl_model_work kl_model_work(const struct kl_model *model);
 
 /* ---- KV cache -------------------------------------------------------------------------------- */
 
-/* Pages of KL_KV_PAGE_TOKENS tokens, taken when a sequence grows and given back when it ends.
- * One thread at a time. */
+/* Pages of KL_KV_PAGE_TOKENS tokens, taken when a sequence grows and given back when nobody holds
+ * a share of them any more: sequences that begin alike may share pages. One thread at a time. */
 struct kl_kv_cache;
+struct kl_kv_page;
 struct kl_sequence;
 
 /* max_tokens: a hard limit for all sequences together, rounded up to pages; nothing is allocated
@@ -101,6 +102,8 @@ enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
 void kl_kv_cache_close(struct kl_kv_cache *cache);               /* after all its sequences */
 size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache); /* pages in use, in tokens */
 size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache);
+size_t kl_kv_cache_free_pages(const struct kl_kv_cache *cache); /* that may still be taken */
+size_t kl_kv_cache_page_bytes(const struct kl_kv_cache *cache);
 size_t kl_kv_bytes_per_token(const struct kl_model *model);
 
 enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **sequence,
@@ -110,8 +113,31 @@ size_t kl_sequence_length(const struct kl_sequence *sequence); /* tokens in the 
 /* Makes room for `length` tokens in all; KL_ERR_MEMORY or KL_ERR_LIMIT leaves it as it was. */
 enum kl_status kl_sequence_reserve(struct kl_sequence *sequence, size_t length,
                                    struct kl_error *err);
-/* Forgets all but the first `length` tokens and gives whole pages back. */
+/* Pages that _reserve would have to take. */
+size_t kl_sequence_missing_pages(const struct kl_sequence *sequence, size_t length);
+/* Forgets all but the first `length` tokens and gives whole pages back. Not into the middle of a
+ * page that others share. */
 void kl_sequence_truncate(struct kl_sequence *sequence, size_t length);
+
+/* The page of the tokens from index * KL_KV_PAGE_TOKENS on; valid while the sequence holds it. */
+struct kl_kv_page *kl_sequence_page(const struct kl_sequence *sequence, size_t index);
+/* Continue a sequence that ends with a page, and has none reserved, by what was computed for the
+ * same tokens before: a whole page, which is then shared and never written to again; or the first
+ * n_tokens (1 to KL_KV_PAGE_TOKENS) of one in a page of its own, so that it can go on differently.
+ * KL_ERR_MEMORY or KL_ERR_LIMIT leaves it as it was. */
+enum kl_status kl_sequence_append_shared(struct kl_sequence *sequence, struct kl_kv_page *page,
+                                         struct kl_error *err);
+enum kl_status kl_sequence_append_copy(struct kl_sequence *sequence, const struct kl_kv_page *page,
+                                       size_t n_tokens, struct kl_error *err);
+
+/* A page of zeros that belongs to no sequence, with one share, the caller's. KL_ERR_LIMIT: all are
+ * in use. */
+enum kl_status kl_kv_page_new(struct kl_kv_cache *cache, struct kl_kv_page **page,
+                              struct kl_error *err);
+struct kl_kv_page *kl_kv_page_share(struct kl_kv_page *page); /* one share more; returns page */
+size_t kl_kv_page_shares(const struct kl_kv_page *page);
+void *kl_kv_page_data(struct kl_kv_page *page); /* [kl_kv_cache_page_bytes] */
+void kl_kv_page_release(struct kl_kv_cache *cache, struct kl_kv_page *page); /* one share */
 
 /* ---- forward --------------------------------------------------------------------------------- */
 

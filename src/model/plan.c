@@ -39,7 +39,7 @@ static enum kl_status fail_too_small(const struct kl_plan *plan, const struct kl
 enum kl_status kl_plan_kv(struct kl_plan *plan, const struct kl_plan_kv *kv, struct kl_error *err)
 {
     uint64_t others = kl_plan_total(plan);
-    size_t tokens = kv->conversation * kv->parallel, room = tokens;
+    size_t tokens = kv->conversation * kv->parallel + kv->kept, room = tokens;
     if (plan->budget != 0) {
         uint64_t left = plan->budget > others ? plan->budget - others : 0;
         uint64_t pages = left / ((uint64_t)kv->page_tokens * kv->token_bytes);
@@ -49,7 +49,7 @@ enum kl_status kl_plan_kv(struct kl_plan *plan, const struct kl_plan_kv *kv, str
     plan->kv_tokens = room < kv->conversation ? kv->conversation : room;
     plan->kv_token_bytes = kv->token_bytes;
     kl_plan_add(plan, "KV cache", (uint64_t)plan->kv_tokens * kv->token_bytes,
-                "--ctx-size, --parallel");
+                kv->kept > 0 ? "--ctx-size, --parallel, --cache-ram" : "--ctx-size, --parallel");
     return room < kv->conversation ? fail_too_small(plan, kv, others, room, err) : KL_OK;
 }
 

@@ -34,12 +34,13 @@ void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const c
 uint64_t kl_plan_total(const struct kl_plan *plan);
 
 /* What a KV cache is asked for: tokens of a conversation (a multiple of a page), how many of them
- * at the same time, and bytes a token. */
+ * at the same time, tokens that are kept beside them for those who will come (a multiple of a
+ * page), and bytes a token. */
 struct kl_plan_kv {
-    size_t conversation, parallel, page_tokens, token_bytes;
+    size_t conversation, parallel, kept, page_tokens, token_bytes;
 };
 
-/* Adds the KV cache: room for all conversations, or less as the budget wants it, but for one in any
+/* Adds the KV cache: room for all of that, or less as the budget wants it, but for one in any
  * case. KL_ERR_MEMORY when that does not fit (the line is added all the same): the text says what
  * would. */
 enum kl_status kl_plan_kv(struct kl_plan *plan, const struct kl_plan_kv *kv, struct kl_error *err);

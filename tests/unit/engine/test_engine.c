@@ -6,94 +6,8 @@
 
 #include <cmocka.h>
 
-#include "tiny_model.h"
+#include "questions.h"
 
-static struct tiny tiny;
-
-static const struct kl_engine_options usual = {
-    .ctx_size = 4096, .parallel = 3, .queue_size = 4, .prefill_chunk = 32, .n_threads = 2};
-
-static struct kl_engine *open_engine(struct kl_engine_options options)
-{
-    struct kl_engine *engine;
-    struct kl_error err;
-    tiny_check(kl_engine_open(tiny.model, tiny.tokenizer, &options, &engine, &err), &err);
-    return engine;
-}
-
-/* ---- requests -------------------------------------------------------------------------------- */
-
-#define MAX_PROMPT 4096
-
-struct question {
-    int32_t prompt[MAX_PROMPT];
-    struct kl_request_options options;
-};
-
-static void make_question(struct question *q, size_t n_prompt, size_t max_tokens, uint64_t seed)
-{
-    random_tokens(q->prompt, n_prompt, seed);
-    q->options = (struct kl_request_options){
-        .tokens = q->prompt,
-        .n_tokens = n_prompt,
-        .max_tokens = max_tokens,
-        .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f, .seed = seed},
-    };
-}
-
-static struct kl_request *submit(struct kl_engine *engine, const struct question *q)
-{
-    struct kl_request *request;
-    struct kl_error err;
-    tiny_check(kl_engine_submit(engine, &q->options, &request, &err), &err);
-    return request;
-}
-
-/* The whole life of a request with nobody beside it. */
-static struct answer ask(struct kl_engine *engine, const struct question *q)
-{
-    struct answer answer;
-    answer_init(&answer);
-    struct kl_request *request = submit(engine, q);
-    answers_wait(engine, &request, &answer, 1, NULL);
-    kl_request_release(request);
-    return answer;
-}
-
-static struct answer ask_alone(const struct question *q)
-{
-    struct kl_engine_options options = usual;
-    options.parallel = 1;
-    options.prefill_chunk = 64;
-    struct kl_engine *engine = open_engine(options);
-    struct answer answer = ask(engine, q);
-    kl_engine_close(engine);
-    return answer;
-}
-
-static void expect_same(const struct answer *a, const struct answer *b)
-{
-    assert_string_equal(a->text.data, b->text.data);
-    assert_int_equal(a->finish, b->finish);
-    assert_int_equal(a->answer_tokens, b->answer_tokens);
-    assert_int_equal(a->prompt_tokens, b->prompt_tokens);
-}
-
-/* A question whose answer is not over before n_tokens: a random model, too, may end its turn. */
-static void make_long_question(struct question *q, size_t n_prompt, size_t n_tokens)
-{
-    for (uint64_t seed = 1; seed < 50; seed++) {
-        make_question(q, n_prompt, n_tokens, seed);
-        struct answer answer = ask_alone(q);
-        kl_buffer_release(&answer.text);
-        if (answer.finish == KL_FINISH_LENGTH)
-            return;
-    }
-    fail_msg("no prompt has an answer of %zu tokens", n_tokens);
-}
-
-/* One whose answer is longer than what a ring holds: until somebody polls, it keeps its place. */
-#define ENDLESS 1500
 static struct question endless;
 
 static int setup(void **state)
@@ -129,32 +43,6 @@ static bool is_queued(struct answer *a)
 static bool is_next(struct answer *a)
 {
     return a->n_queued > 0 && a->last_position == 0;
-}
-
-/* For what no event tells. */
-static struct kl_engine_stats stats_when(struct kl_engine *engine,
-                                         bool (*wanted)(const struct kl_engine_stats *))
-{
-    struct kl_engine_stats stats;
-    uint64_t start = kl_now_ns();
-    for (;;) {
-        kl_engine_stats(engine, &stats);
-        if (wanted(&stats))
-            return stats;
-        if (kl_seconds_since(start) > PATIENCE_MS / 1e3)
-            fail_msg("the engine did not get there in %d seconds", PATIENCE_MS / 1000);
-        usleep(500);
-    }
-}
-
-static bool nothing_left(const struct kl_engine_stats *s)
-{
-    return s->running == 0 && s->queued == 0;
-}
-
-static uint64_t finished(const struct kl_engine_stats *s)
-{
-    return s->requests_ended[KL_FINISH_STOP] + s->requests_ended[KL_FINISH_LENGTH];
 }
 
 /* ---- the way of a request -------------------------------------------------------------------- */
@@ -835,16 +723,6 @@ static void test_close_at_once(void **state)
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
-
-/* The plan of an engine whose budget holds `tokens` tokens beside all the rest. */
-static struct kl_plan plan_for(struct kl_engine_options options, size_t tokens)
-{
-    struct kl_plan plan = {0};
-    options.plan = &plan;
-    kl_engine_close(open_engine(options));
-    uint64_t others = kl_plan_total(&plan) - (uint64_t)plan.kv_tokens * plan.kv_token_bytes;
-    return (struct kl_plan){.budget = others + (uint64_t)tokens * plan.kv_token_bytes};
-}
 
 static void test_requests_wait_for_memory(void **state)
 {

@@ -74,7 +74,7 @@ struct answer {
     struct kl_buffer text;
     char why[512];
     enum kl_finish finish;
-    uint32_t prompt_tokens, answer_tokens;
+    uint32_t prompt_tokens, cached_tokens, answer_tokens, wasted_tokens;
     uint32_t n_queued, n_prefill, n_text; /* events */
     uint32_t last_position, prefilled, last_n_tokens;
     bool done;
@@ -94,7 +94,6 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
     switch (event->type) {
     case KL_EVENT_QUEUED:
         assert_true(a->n_prefill == 0 && a->n_text == 0);
-        assert_true(a->n_queued == 0 || event->position <= a->last_position);
         a->last_position = event->position;
         a->n_queued++;
         break;
@@ -116,7 +115,9 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
     case KL_EVENT_DONE:
         a->finish = event->finish;
         a->prompt_tokens = event->prompt_tokens;
+        a->cached_tokens = event->cached_tokens;
         a->answer_tokens = event->answer_tokens;
+        a->wasted_tokens = event->wasted_tokens;
         assert_true(event->text_len < sizeof a->why);
         memcpy(a->why, event->text, event->text_len + 1);
         assert_true(event->queue_seconds >= 0.0 && event->prefill_seconds >= 0.0 &&

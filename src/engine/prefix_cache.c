@@ -1,0 +1,298 @@
+#include "engine/prefix_cache.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE KL_KV_PAGE_TOKENS
+
+struct node {
+    struct kl_kv_page *page; /* NULL: not in use */
+    struct node *parent;     /* NULL: the first page of a text */
+    struct node *first_child, *next_sibling;
+    uint64_t scope; /* not looked at where pinned */
+    uint64_t used;  /* the time of its last use, counted in uses */
+    enum kl_keep keep;
+    size_t n; /* tokens; less than PAGE only without children */
+    int32_t tokens[PAGE];
+};
+
+struct kl_prefix_cache {
+    struct kl_kv_cache *kv;
+    struct node *roots, *free; /* free ones are linked by next_sibling */
+    uint64_t now;
+    struct kl_prefix_cache_stats stats;
+    struct node nodes[]; /* [max_pages] */
+};
+
+size_t kl_prefix_cache_memory(size_t max_pages)
+{
+    return sizeof(struct kl_prefix_cache) + max_pages * sizeof(struct node);
+}
+
+enum kl_status kl_prefix_cache_open(struct kl_kv_cache *kv, size_t max_pages,
+                                    struct kl_prefix_cache **out, struct kl_error *err)
+{
+    struct kl_prefix_cache *cache = calloc(1, kl_prefix_cache_memory(max_pages));
+    *out = cache;
+    if (cache == NULL)
+        return kl_fail_memory(err, "the prefix cache", kl_prefix_cache_memory(max_pages));
+    cache->kv = kv;
+    cache->stats.max_pages = max_pages;
+    for (size_t i = max_pages; i > 0; i--) {
+        cache->nodes[i - 1].next_sibling = cache->free;
+        cache->free = &cache->nodes[i - 1];
+    }
+    return KL_OK;
+}
+
+void kl_prefix_cache_close(struct kl_prefix_cache *cache)
+{
+    if (cache == NULL)
+        return;
+    for (size_t i = 0; i < cache->stats.max_pages; i++) {
+        if (cache->nodes[i].page != NULL)
+            kl_kv_page_release(cache->kv, cache->nodes[i].page);
+    }
+    free(cache);
+}
+
+struct kl_prefix_cache_stats kl_prefix_cache_stats(const struct kl_prefix_cache *cache)
+{
+    return cache->stats;
+}
+
+/* ---- the tree -------------------------------------------------------------------------------- */
+
+/* Which tree: all first pages are siblings. */
+struct tree {
+    bool pinned;
+    uint64_t scope;
+};
+
+static struct node **children(struct kl_prefix_cache *cache, struct node *parent)
+{
+    return parent != NULL ? &parent->first_child : &cache->roots;
+}
+
+static bool belongs(const struct node *node, struct tree tree)
+{
+    bool pinned = node->keep == KL_KEEP_PINNED;
+    return pinned == tree.pinned && (pinned || node->scope == tree.scope);
+}
+
+static size_t common(const int32_t *a, const int32_t *b, size_t n)
+{
+    size_t i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+/* The child that has the most of tokens[0, n) in common, and how many; NULL: none has any. */
+static struct node *find_child(struct kl_prefix_cache *cache, struct tree tree, struct node *parent,
+                               const int32_t *tokens, size_t n, size_t *found)
+{
+    struct node *best = NULL;
+    *found = 0;
+    for (struct node *c = *children(cache, parent); c != NULL; c = c->next_sibling) {
+        if (!belongs(c, tree))
+            continue;
+        size_t same = common(c->tokens, tokens, c->n < n ? c->n : n);
+        if (same > *found) {
+            *found = same;
+            best = c;
+        }
+    }
+    return best;
+}
+
+static void remove_node(struct kl_prefix_cache *cache, struct node *node)
+{
+    assert(node->first_child == NULL);
+    struct node **link = children(cache, node->parent);
+    while (*link != node)
+        link = &(*link)->next_sibling;
+    *link = node->next_sibling;
+    kl_kv_page_release(cache->kv, node->page);
+    cache->stats.pages--;
+    cache->stats.pinned_pages -= node->keep == KL_KEEP_PINNED;
+    *node = (struct node){.next_sibling = cache->free};
+    cache->free = node;
+}
+
+/* How much is lost with a leaf, in this order: the class, and how lately it was used. */
+static bool less_loss(const struct node *a, const struct node *b)
+{
+    return a->keep != b->keep ? a->keep < b->keep : a->used < b->used;
+}
+
+/* The leaf to give up, of classes up to `most`; `spared` is none. With `unused`, only one whose
+ * page is free then. */
+static struct node *find_victim(struct kl_prefix_cache *cache, enum kl_keep most,
+                                const struct node *spared, bool unused)
+{
+    struct node *victim = NULL;
+    for (size_t i = 0; i < cache->stats.max_pages; i++) {
+        struct node *node = &cache->nodes[i];
+        if (node->page == NULL || node->first_child != NULL || node == spared || node->keep > most)
+            continue;
+        if (unused && kl_kv_page_shares(node->page) > 1)
+            continue;
+        if (victim == NULL || less_loss(node, victim))
+            victim = node;
+    }
+    return victim;
+}
+
+static void evict(struct kl_prefix_cache *cache, struct node *victim)
+{
+    remove_node(cache, victim);
+    cache->stats.evictions++;
+}
+
+bool kl_prefix_cache_make_room(struct kl_prefix_cache *cache, size_t n_pages)
+{
+    while (kl_kv_cache_free_pages(cache->kv) < n_pages) {
+        struct node *victim = find_victim(cache, KL_KEEP_PINNED, NULL, true);
+        if (victim == NULL) /* behind leaves that are in use there may be pages that are not */
+            victim = find_victim(cache, KL_KEEP_PINNED, NULL, false);
+        if (victim == NULL)
+            return false;
+        evict(cache, victim);
+    }
+    return true;
+}
+
+/* ---- looking up ------------------------------------------------------------------------------ */
+
+/* How many of tokens[0, n) a tree knows. */
+static size_t measure(struct kl_prefix_cache *cache, struct tree tree, const int32_t *tokens,
+                      size_t n)
+{
+    struct node *node = NULL;
+    size_t at = 0, same = PAGE;
+    while (at < n && same == PAGE) {
+        node = find_child(cache, tree, node, tokens + at, n - at, &same);
+        at += same;
+    }
+    return at;
+}
+
+static void use(struct kl_prefix_cache *cache, struct node *node, enum kl_keep keep)
+{
+    node->used = ++cache->now;
+    if (node->keep < keep && keep != KL_KEEP_PINNED)
+        node->keep = keep;
+}
+
+/* The source keeps a share meanwhile: making room may be what removes it from the tree. */
+static bool append_copy(struct kl_prefix_cache *cache, struct kl_sequence *sequence,
+                        struct kl_kv_page *source, size_t n)
+{
+    struct kl_error err;
+    kl_kv_page_share(source);
+    bool done = kl_prefix_cache_make_room(cache, 1) &&
+                kl_sequence_append_copy(sequence, source, n, &err) == KL_OK;
+    kl_kv_page_release(cache->kv, source);
+    return done;
+}
+
+size_t kl_prefix_cache_lookup(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
+                              const int32_t *tokens, size_t n, struct kl_sequence *sequence)
+{
+    struct tree own = {.scope = scope}, pinned = {.pinned = true};
+    size_t known = measure(cache, own, tokens, n), known_pinned = measure(cache, pinned, tokens, n);
+    struct tree tree = known_pinned > known ? pinned : own;
+    struct node *node = NULL;
+    size_t had = kl_sequence_length(sequence), at = 0, same = PAGE;
+    assert(had % PAGE == 0);
+    struct kl_error err;
+    while (at < n && same == PAGE) {
+        node = find_child(cache, tree, node, tokens + at, n - at, &same);
+        if (node == NULL)
+            break;
+        use(cache, node, keep);
+        at += same;
+        if (at <= had)
+            continue;
+        bool done = same == PAGE ? kl_sequence_append_shared(sequence, node->page, &err) == KL_OK
+                                 : append_copy(cache, sequence, node->page, same);
+        if (!done)
+            break;
+    }
+    return kl_sequence_length(sequence);
+}
+
+/* ---- keeping --------------------------------------------------------------------------------- */
+
+static struct node *new_node(struct kl_prefix_cache *cache, enum kl_keep keep,
+                             const struct node *parent)
+{
+    if (keep == KL_KEEP_PINNED && cache->stats.pinned_pages >= cache->stats.max_pages / 2)
+        return NULL;
+    if (cache->free == NULL) {
+        enum kl_keep most = keep == KL_KEEP_BACKGROUND ? KL_KEEP_BACKGROUND : KL_KEEP_INTERACTIVE;
+        struct node *victim = find_victim(cache, most, parent, false);
+        if (victim == NULL)
+            return NULL;
+        evict(cache, victim);
+    }
+    struct node *node = cache->free;
+    cache->free = node->next_sibling;
+    cache->stats.pages++;
+    cache->stats.pinned_pages += keep == KL_KEEP_PINNED;
+    return node;
+}
+
+/* Puts a page below parent, of which no child holds all of these tokens. NULL: there is no room. */
+static struct node *add_page(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
+                             struct node *parent, const int32_t *tokens, size_t n,
+                             struct kl_kv_page *page)
+{
+    struct node *node = new_node(cache, keep, parent);
+    if (node == NULL)
+        return NULL;
+    struct node **link = children(cache, parent);
+    *node = (struct node){.page = kl_kv_page_share(page),
+                          .parent = parent,
+                          .next_sibling = *link,
+                          .scope = scope,
+                          .keep = keep,
+                          .n = n};
+    memcpy(node->tokens, tokens, n * sizeof *tokens);
+    *link = node;
+    return node;
+}
+
+/* The part of a page that a longer one begins with makes room for it. */
+static void replace_page(struct kl_prefix_cache *cache, struct node *node, const int32_t *tokens,
+                         size_t n, struct kl_kv_page *page)
+{
+    kl_kv_page_share(page);
+    kl_kv_page_release(cache->kv, node->page);
+    node->page = page;
+    node->n = n;
+    memcpy(node->tokens, tokens, n * sizeof *tokens);
+}
+
+void kl_prefix_cache_insert(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
+                            const int32_t *tokens, size_t n, const struct kl_sequence *sequence)
+{
+    assert(n <= kl_sequence_length(sequence));
+    struct tree tree = {.pinned = keep == KL_KEEP_PINNED, .scope = scope};
+    struct node *parent = NULL;
+    for (size_t at = 0; at < n; at += PAGE) {
+        size_t count = n - at < PAGE ? n - at : PAGE, same;
+        struct kl_kv_page *page = kl_sequence_page(sequence, at / PAGE);
+        struct node *node = find_child(cache, tree, parent, tokens + at, count, &same);
+        if (node == NULL || (same < count && same < node->n))
+            node = add_page(cache, scope, keep, parent, tokens + at, count, page);
+        else if (same < count)
+            replace_page(cache, node, tokens + at, count, page);
+        if (node == NULL)
+            return;
+        use(cache, node, keep);
+        parent = node;
+    }
+}

@@ -1,0 +1,348 @@
+/*
+ * What was computed is used again: the prefix cache behind the engine, background requests that
+ * give way and go on, prompts computed ahead. Whatever is reused, the answers are those of an
+ * engine that keeps nothing.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "questions.h"
+
+#define PAGE KL_KV_PAGE_TOKENS
+
+static int setup(void **state)
+{
+    (void)state;
+    tiny_open(&tiny);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tiny_close(&tiny);
+    return 0;
+}
+
+static struct kl_engine_options with_cache(size_t pages)
+{
+    struct kl_engine_options options = usual;
+    options.cache_bytes = pages * PAGE * kl_kv_bytes_per_token(tiny.model);
+    return options;
+}
+
+static struct kl_engine_stats stats_of(struct kl_engine *engine)
+{
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    return stats;
+}
+
+/* Asks, compares with what an engine without a cache says, and checks how much was reused. */
+static void expect_reuse(struct kl_engine *engine, const struct question *q, size_t cached)
+{
+    struct answer alone = ask_alone(q), answer = ask(engine, q);
+    expect_same(&answer, &alone);
+    assert_int_equal(answer.cached_tokens, cached);
+    assert_int_equal(answer.prefilled, q->options.n_tokens);
+    kl_buffer_release(&alone.text);
+    kl_buffer_release(&answer.text);
+}
+
+/* ---- the prefix cache ------------------------------------------------------------------------ */
+
+static void test_same_prompt_again(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {1, 2, 31, 32, 33, 64, 65, 200};
+    struct kl_engine *engine = open_engine(with_cache(100));
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct question q;
+        make_question(&q, lengths[i], 40, 10 + i);
+        q.options.sampling.temperature = i % 2 == 0 ? 0.0f : 0.9f;
+        expect_reuse(engine, &q, 0);
+        uint64_t before = stats_of(engine).prompt_tokens;
+        expect_reuse(engine, &q, lengths[i] - 1); /* the last one has to be computed */
+        assert_int_equal(stats_of(engine).prompt_tokens - before, 1);
+    }
+    kl_engine_close(engine);
+}
+
+static void test_longer_and_other_prompts(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(with_cache(100));
+    struct question q;
+    make_question(&q, 100, 20, 1);
+    expect_reuse(engine, &q, 0);
+    for (size_t at = 10; at < 100; at += 30) { /* goes its own way there */
+        struct question other;
+        make_question(&other, 150, 30, at);
+        memcpy(other.prompt, q.prompt, at * sizeof *q.prompt);
+        other.prompt[at] = (q.prompt[at] + 1) % TINY_ORDINARY;
+        other.options.tokens = other.prompt;
+        expect_reuse(engine, &other, at);
+    }
+    struct kl_engine_stats stats = stats_of(engine);
+    assert_int_equal(stats.cache_hit_tokens, 10 + 40 + 70);
+    assert_int_equal(stats.cache_hit_tokens + stats.cache_miss_tokens, 100 + 3 * 150);
+    assert_int_equal(stats.kv_used_tokens, stats.cache_pages * PAGE);
+    assert_true(stats.cache_bytes > 0);
+    kl_engine_close(engine);
+}
+
+/* For the second turn of a conversation, whose prompt holds the first answer. */
+static void test_answers_are_kept(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(with_cache(100));
+    struct question q;
+    make_long_question(&q, 50, 40);
+    struct answer answer = ask(engine, &q);
+    /* all tokens of the answer but its last one were computed */
+    struct kl_engine_stats stats = stats_of(engine);
+    assert_int_equal(stats.cache_pages, (50 + answer.answer_tokens - 1 + PAGE - 1) / PAGE);
+    kl_buffer_release(&answer.text);
+    kl_engine_close(engine);
+}
+
+static void test_scopes(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(with_cache(100));
+    struct question q;
+    make_question(&q, 100, 10, 1);
+    q.options.cache_scope = 5;
+    expect_reuse(engine, &q, 0);
+    q.options.cache_scope = 6;
+    expect_reuse(engine, &q, 0);
+    q.options.cache_scope = 5;
+    expect_reuse(engine, &q, 99);
+    kl_engine_close(engine);
+}
+
+static bool has_half(struct answer *a)
+{
+    return a->prefilled >= 500;
+}
+
+static void test_abandoned_prompt_is_kept(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(with_cache(100));
+    static struct question q;
+    make_question(&q, 1000, 10, 1);
+    struct answer answer;
+    answer_init(&answer);
+    struct kl_request *request = submit(engine, &q);
+    answers_wait(engine, &request, &answer, 1, has_half);
+    kl_request_cancel(request);
+    answers_wait(engine, &request, &answer, 1, NULL);
+    kl_request_release(request);
+    kl_buffer_release(&answer.text);
+    uint64_t computed = stats_of(engine).prompt_tokens;
+    assert_true(computed >= 500);
+    if (answer.finish == KL_FINISH_CANCELLED) /* it may have been quicker */
+        assert_int_equal(stats_of(engine).wasted_tokens, answer.wasted_tokens);
+    struct answer again = ask(engine, &q), alone = ask_alone(&q);
+    assert_true(again.cached_tokens >= 500);
+    assert_int_equal(again.cached_tokens, computed < 1000 ? computed : 999);
+    expect_same(&again, &alone);
+    kl_buffer_release(&again.text);
+    kl_buffer_release(&alone.text);
+    kl_engine_close(engine);
+}
+
+/* Many that begin alike, at once and one after the other, with little room: the same answers as
+ * alone, and the limits hold. */
+static void test_in_company_and_with_little_room(void **state)
+{
+    (void)state;
+    enum { N = 6, ROUNDS = 6 };
+    static const size_t rooms[] = {0, 3, 12, 100};
+    static struct question q[N];
+    struct answer alone[N];
+    for (size_t i = 0; i < N; i++)
+        make_question(&q[i], 40 + 50 * i, 50, 70 + i);
+    for (size_t i = 0; i < N; i++) {
+        memcpy(q[i].prompt, q[N - 1 - i % 2].prompt, (20 + 30 * i) * sizeof *q[i].prompt);
+        q[i].options.sampling.temperature = i % 2 == 0 ? 0.0f : 0.8f;
+        q[i].options.priority = i == 2 ? KL_PRIORITY_BACKGROUND : KL_PRIORITY_INTERACTIVE;
+    }
+    for (size_t i = 0; i < N; i++)
+        alone[i] = ask_alone(&q[i]);
+    for (size_t r = 0; r < sizeof rooms / sizeof *rooms; r++) {
+        struct kl_engine_options options = with_cache(rooms[r]);
+        struct kl_plan plan = plan_for(options, options.ctx_size + 20 * PAGE);
+        options.plan = &plan;
+        options.prefill_chunk = 20 + 13 * r;
+        struct kl_engine *engine = open_engine(options);
+        for (size_t round = 0; round < ROUNDS; round++) {
+            struct answer answers[N];
+            struct kl_request *requests[N];
+            for (size_t i = 0; i < N; i++) {
+                answer_init(&answers[i]);
+                requests[i] = submit(engine, &q[i]);
+            }
+            answers_wait(engine, requests, answers, N, NULL);
+            for (size_t i = 0; i < N; i++) {
+                expect_same(&answers[i], &alone[i]);
+                kl_request_release(requests[i]);
+                kl_buffer_release(&answers[i].text);
+            }
+        }
+        struct kl_engine_stats stats = stats_of(engine);
+        assert_true(stats.cache_pages <= rooms[r] && stats.cache_max_pages == rooms[r]);
+        assert_int_equal(stats.cache_hit_tokens > 0, rooms[r] > 0);
+        assert_int_equal(stats.kv_used_tokens, stats.cache_pages * PAGE);
+        kl_engine_close(engine);
+    }
+    for (size_t i = 0; i < N; i++)
+        kl_buffer_release(&alone[i].text);
+}
+
+/* ---- background ------------------------------------------------------------------------------ */
+
+static bool has_text(struct answer *a)
+{
+    return a->n_text > 0;
+}
+
+/* It holds the only place, gives it up, and goes on behind the other where it was. */
+static void test_background_gives_way_and_goes_on(void **state)
+{
+    (void)state;
+    static const size_t rooms[] = {0, 40};
+    for (size_t r = 0; r < 2; r++) {
+        struct kl_engine_options options = with_cache(rooms[r]);
+        options.parallel = 1;
+        struct kl_engine *engine = open_engine(options);
+        struct question slow, quick;
+        make_long_question(&slow, 100, ENDLESS);
+        slow.options.priority = KL_PRIORITY_BACKGROUND;
+        make_question(&quick, 60, 10, 5);
+        struct answer alone[2] = {ask_alone(&slow), ask_alone(&quick)}, answers[2];
+        answer_init(&answers[0]);
+        answer_init(&answers[1]);
+        struct kl_request *requests[2] = {submit(engine, &slow)};
+        answers_wait(engine, requests, answers, 1, has_text);
+        requests[1] = submit(engine, &quick);
+        answers_wait(engine, requests + 1, answers + 1, 1, NULL);
+        struct kl_event event;
+        while (kl_request_poll(requests[0], &event))
+            answer_add(&answers[0], &event);
+        assert_false(answers[0].done);
+        answers_wait(engine, requests, answers, 1, NULL);
+        for (size_t i = 0; i < 2; i++) {
+            expect_same(&answers[i], &alone[i]);
+            kl_request_release(requests[i]);
+            kl_buffer_release(&answers[i].text);
+            kl_buffer_release(&alone[i].text);
+        }
+        kl_engine_close(engine);
+    }
+}
+
+/* With places for all, too: while somebody interactive goes on, it stands still. */
+static void test_background_stands_still(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    struct question first, second;
+    make_question(&first, 100, 100, 4);
+    first.options.priority = KL_PRIORITY_BACKGROUND;
+    make_question(&second, 200, 100, 5);
+    struct answer answers[2];
+    answer_init(&answers[0]);
+    answer_init(&answers[1]);
+    struct kl_request *requests[2] = {submit(engine, &second), NULL};
+    requests[1] = submit(engine, &first);
+    answers_wait(engine, requests + 1, answers + 1, 1, has_text);
+    struct kl_event event;
+    while (kl_request_poll(requests[0], &event))
+        answer_add(&answers[0], &event);
+    assert_true(answers[0].done);
+    answers_wait(engine, requests + 1, answers + 1, 1, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answers[i].text);
+    }
+    kl_engine_close(engine);
+}
+
+/* ---- ahead ----------------------------------------------------------------------------------- */
+
+static bool is_warm(const struct kl_engine_stats *s)
+{
+    return s->cache_pages == 3 && s->kv_used_tokens == 3 * PAGE;
+}
+
+static void test_warmed_prompt_takes_one_step(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(with_cache(40));
+    struct question q, other;
+    struct kl_error err;
+    make_question(&q, 45, 20, 6);
+    make_question(&other, 10, 20, 7);
+    tiny_check(kl_engine_warm(engine, q.prompt, 45, &err), &err);
+    tiny_check(kl_engine_warm(engine, other.prompt, 10, &err), &err);
+    struct kl_engine_stats stats = stats_when(engine, is_warm);
+    assert_int_equal(stats.running + stats.queued, 0); /* that is no request */
+    for (uint64_t scope = 0; scope < 3; scope++) {
+        q.options.cache_scope = other.options.cache_scope = scope;
+        uint64_t before = stats_of(engine).prompt_tokens;
+        expect_reuse(engine, &q, 44);
+        expect_reuse(engine, &other, 9);
+        stats = stats_of(engine);
+        assert_int_equal(stats.prompt_tokens - before, 2);
+    }
+    assert_int_equal(stats.requests_ended[KL_FINISH_LENGTH] + stats.requests_ended[KL_FINISH_STOP],
+                     6);
+    assert_int_equal(kl_engine_warm(engine, q.prompt, 0, &err), KL_ERR_INVALID);
+    random_tokens(q.prompt, usual.ctx_size, 6);
+    assert_int_equal(kl_engine_warm(engine, q.prompt, usual.ctx_size, &err), KL_ERR_LIMIT);
+    kl_engine_close(engine);
+}
+
+/* Whoever comes goes first, and what is to be done ahead is done later; or never. */
+static void test_requests_go_before_warming(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = with_cache(200);
+    options.parallel = 1;
+    struct kl_engine *engine = open_engine(options);
+    static struct question ahead, q;
+    struct kl_error err;
+    for (size_t i = 0; i < 20; i++) {
+        make_question(&ahead, 300, 1, 100 + i);
+        tiny_check(kl_engine_warm(engine, ahead.prompt, 300, &err), &err);
+    }
+    make_question(&q, 30, 20, 1);
+    for (size_t i = 0; i < 4; i++) {
+        q.options.cache_scope = i;
+        expect_reuse(engine, &q, 0);
+    }
+    kl_engine_close(engine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_prompt_again),
+        cmocka_unit_test(test_longer_and_other_prompts),
+        cmocka_unit_test(test_answers_are_kept),
+        cmocka_unit_test(test_scopes),
+        cmocka_unit_test(test_abandoned_prompt_is_kept),
+        cmocka_unit_test(test_in_company_and_with_little_room),
+        cmocka_unit_test(test_background_gives_way_and_goes_on),
+        cmocka_unit_test(test_background_stands_still),
+        cmocka_unit_test(test_warmed_prompt_takes_one_step),
+        cmocka_unit_test(test_requests_go_before_warming),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
