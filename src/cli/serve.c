@@ -29,11 +29,15 @@
 #define DEFAULT_CTX     4096
 #define DEFAULT_PLACES  4
 #define DEFAULT_WAITING 16
+#define DEFAULT_WAIT    120 /* seconds: as long as a client of the OpenAI SDKs would pause */
+#define DEFAULT_SECONDS 600 /* as long as the OpenAI SDKs wait for an answer */
 
 struct serve_options {
     struct kl_load_options load;
     const char *host;
-    size_t port, parallel, queue;
+    size_t port, parallel, queue, max_wait, max_tokens, max_seconds;
+    enum kl_context_policy context_policy;
+    const char *policy_name;
     const char *api_key_file;
     bool no_auth, offline;
     struct kl_string_list allowed_hosts;
@@ -193,6 +197,10 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         .allowed_hosts = o->allowed_hosts.values,
         .n_allowed_hosts = o->allowed_hosts.len,
         .max_waiting = o->parallel + o->queue,
+        .max_wait_seconds = (double)o->max_wait,
+        .max_tokens = o->max_tokens,
+        .max_seconds = (double)o->max_seconds,
+        .context_policy = o->context_policy,
     };
     kl_info("kinglet %s starts", KL_VERSION);
     enum kl_status status = kl_server_open(&options, &l.server, err);
@@ -226,7 +234,10 @@ int kl_run_serve(int argc, char **argv)
                               .host = "127.0.0.1",
                               .port = DEFAULT_PORT,
                               .parallel = DEFAULT_PLACES,
-                              .queue = DEFAULT_WAITING};
+                              .queue = DEFAULT_WAITING,
+                              .max_wait = DEFAULT_WAIT,
+                              .max_seconds = DEFAULT_SECONDS,
+                              .policy_name = "error"};
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         KL_MEMORY_ROW(o.load),
@@ -240,6 +251,15 @@ int kl_run_serve(int argc, char **argv)
          &o.parallel, 1, 64},
         {"queue", 0, KL_OPTION_SIZE, "N", "requests that may wait; further ones are refused (429)",
          &o.queue, 0, 10000},
+        {"max-wait", 0, KL_OPTION_SIZE, "SECONDS",
+         "a request that would wait longer is refused (429); 0: none is", &o.max_wait, 0, 86400},
+        {"max-tokens", 0, KL_OPTION_SIZE, "N", "longest answer; 0: what a request asks for",
+         &o.max_tokens, 0, 1 << 20},
+        {"max-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+         "longest time for a request, its waiting included; 0: any", &o.max_seconds, 0, 86400},
+        {"context-policy", 0, KL_OPTION_STRING, "error|trim",
+         "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
+         &o.policy_name, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE",
          "one key a line; requests need \"Authorization: Bearer KEY\"", &o.api_key_file, 0, 0},
         {"no-auth", 0, KL_OPTION_FLAG, NULL,
@@ -260,6 +280,11 @@ int kl_run_serve(int argc, char **argv)
     struct kl_error err = {0};
     if (!kl_command_line_read(&line, argc, argv, "info", &n, &code))
         return code;
+    if (!kl_context_policy_parse(o.policy_name, &o.context_policy)) {
+        kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
+                o.policy_name);
+        return kl_report("serve", &err);
+    }
     o.load.pull = !o.offline;
     o.load.measure_threads = true;
     struct api_keys keys;

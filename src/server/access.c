@@ -230,3 +230,19 @@ bool kl_key_allowed(const struct kl_access *access, const char *key)
     }
     return found != 0;
 }
+
+uint64_t kl_key_scope(const struct kl_access *access, const char *key)
+{
+    static const char purpose[] = "kinglet prefix cache";
+    struct kl_sha256 hash;
+    char hex[65];
+    if (access->n_keys == 0)
+        return 0;
+    kl_sha256_init(&hash);
+    kl_sha256_update(&hash, purpose, sizeof purpose);
+    kl_sha256_update(&hash, key, key != NULL ? strlen(key) : 0);
+    kl_sha256_finish_hex(&hash, hex);
+    hex[16] = '\0';
+    uint64_t scope = strtoull(hex, NULL, 16);
+    return scope != 0 ? scope : 1;
+}

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -48,6 +49,10 @@ const char *kl_bearer_key(const char *authorization);
 
 /* Without keys everybody; otherwise whoever has one. Takes the same time for every wrong key. */
 bool kl_key_allowed(const struct kl_access *access, const char *key);
+
+/* What the holders of one key share, and nobody else: a number that tells nothing about the key and
+ * is the same after a restart. 0 without keys; NULL counts as empty. */
+uint64_t kl_key_scope(const struct kl_access *access, const char *key);
 
 bool kl_is_loopback(const struct sockaddr *address);
 

@@ -413,9 +413,10 @@ static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *erro
     const struct kl_access *access = &x->server->access;
     const char *bearer = kl_bearer_key(kl_request_header(x, "Authorization"));
     const char *plain = kl_request_header(x, "x-api-key");
-    bool allowed = kl_key_allowed(access, bearer);
-    allowed = kl_key_allowed(access, plain) || allowed;
-    if (allowed)
+    bool bearer_allowed = kl_key_allowed(access, bearer);
+    bool plain_allowed = kl_key_allowed(access, plain);
+    x->cache_scope = kl_key_scope(access, bearer_allowed ? bearer : plain);
+    if (bearer_allowed || plain_allowed)
         return KL_OK;
     kl_reply_header(x, "WWW-Authenticate", "Bearer");
     return kl_api_fail(

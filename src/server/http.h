@@ -45,6 +45,7 @@ struct kl_exchange {
     const char *path; /* decoded, normalised: see kl_route_path */
     char id[33];      /* unique, for logs and X-Request-Id */
     uint64_t start_ns;
+    uint64_t cache_scope;   /* of the key it came with: see kl_key_scope */
     int status;             /* what was answered; 0 before */
     bool sent;              /* the answer is complete; only its last bytes may be on their way */
     uint64_t last_write_ns; /* of a stream */

@@ -303,6 +303,7 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
     s->stop_fd = -1;
     s->startup.fd = -1;
     s->start_ns = kl_now_ns();
+    kl_metrics_init(&s->metrics);
     if (getrandom(&s->id_prefix, sizeof s->id_prefix, GRND_NONBLOCK) < 0)
         s->id_prefix = s->start_ns;
 

@@ -22,6 +22,13 @@
 
 struct kl_server;
 
+enum kl_context_policy {
+    KL_CONTEXT_ERROR, /* refused: 400 */
+    KL_CONTEXT_TRIM   /* the oldest turns are left out, and the answer says how many messages */
+};
+/* "error", "trim". false: neither. */
+bool kl_context_policy_parse(const char *name, enum kl_context_policy *policy);
+
 struct kl_server_options {
     /* Where to listen: an address ("127.0.0.1", "::1", "0.0.0.0") or a name of this machine.
      * NULL: 127.0.0.1. port 0 takes any free one; kl_server_port tells which. */
@@ -42,6 +49,18 @@ struct kl_server_options {
 
     /* How many requests may wait for the model; more are refused with a 429. */
     size_t max_waiting;
+
+    /* A request that is expected to wait longer for its first step is refused with a 429; 0: any
+     * wait is fine. */
+    double max_wait_seconds;
+
+    /* Of each answer: tokens, and wall time from when the request came in; 0: no limit. What asks
+     * for more gets as much. */
+    size_t max_tokens;
+    double max_seconds;
+
+    /* What becomes of conversations that are too long, unless a request says something else. */
+    enum kl_context_policy context_policy;
 
     /* On SIGTERM or SIGINT: how long running answers may go on; 0: KL_SERVER_STOP_SECONDS. */
     unsigned stop_seconds;

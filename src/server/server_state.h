@@ -7,6 +7,7 @@
 
 #include "server/access.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/server.h"
 #include "server/startup.h"
 
@@ -37,6 +38,7 @@ struct kl_server {
 
     struct kl_exchange *exchanges;
     struct kl_generation *generations;
+    struct kl_metrics metrics;
     uint64_t n_exchanges; /* so far */
     uint64_t id_prefix;   /* random: ids of two runs differ */
 
