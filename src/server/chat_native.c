@@ -95,7 +95,7 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
     static const char *const names[] = {
         "prompt", "max_new_tokens", "do_sample",          "temperature", "top_p",
         "top_k",  "min_p",          "repetition_penalty", "seed",        "stop"};
-    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->request));
+    const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
     if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
@@ -132,7 +132,7 @@ void kl_handle_native_chat(struct kl_exchange *x)
     struct kl_api_error error = {0};
     struct kl_generation_request r = {0};
     json_t *body = NULL, *messages = NULL;
-    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_GET) {
+    if (x->head->method == KL_HTTP_GET) {
         body = query_object(x, &error);
     } else {
         size_t len;

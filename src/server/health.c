@@ -49,6 +49,13 @@ void kl_handle_health(struct kl_exchange *x)
         "requests_cancelled", (json_int_t)s.requests_cancelled, "requests_failed",
         (json_int_t)s.requests_failed, "requests_refused", (json_int_t)s.requests_refused,
         "prompt_tokens", (json_int_t)s.prompt_tokens, "answer_tokens", (json_int_t)s.answer_tokens);
+    const struct kl_connection_counts *c = &server->connection_counts;
+    json_t *connections =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)c->accepted, "refused",
+                  (json_int_t)c->refused, "evicted", (json_int_t)c->evicted, "requests_late",
+                  (json_int_t)c->requests_late, "readers_late", (json_int_t)c->readers_late,
+                  "accept_failures", (json_int_t)c->accept_failures);
+    json_object_set_new(body, "connections", connections);
     json_object_update(body, more);
     json_object_update(body, counts);
     json_decref(more);
