@@ -8,6 +8,7 @@
 #ifndef KL_SERVER_ACCESS_H
 #define KL_SERVER_ACCESS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,10 @@ enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
                               const char *const *hosts, size_t n_hosts, const char *const *api_keys,
                               size_t n_api_keys, struct kl_error *err);
 void kl_access_release(struct kl_access *access);
+
+/* Other keys instead of those there are; unchanged unless KL_OK. */
+enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *api_keys,
+                                  size_t n_api_keys, struct kl_error *err);
 
 /* Splits "name:port", "1.2.3.4", "[::1]:80" into a lower-case host without brackets or a final
  * dot, and the port's digits ("" when there is none). false: not an authority. */
@@ -55,5 +60,8 @@ bool kl_key_allowed(const struct kl_access *access, const char *key);
 uint64_t kl_key_scope(const struct kl_access *access, const char *key);
 
 bool kl_is_loopback(const struct sockaddr *address);
+
+/* An address as 16 bytes, IPv4 mapped into IPv6. false: of another family. */
+bool kl_address_bytes(const struct sockaddr *address, struct in6_addr *out);
 
 #endif

@@ -112,7 +112,7 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
         "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
         "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
         "context_policy", "return_progress", "enable_thinking"};
-    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->request));
+    const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
     if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
@@ -150,7 +150,7 @@ void kl_handle_native_chat(struct kl_exchange *x)
     struct kl_generation_request r;
     kl_generation_request_init(&r, x->server);
     json_t *body = NULL, *messages = NULL;
-    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_GET) {
+    if (x->head->method == KL_HTTP_GET) {
         body = query_object(x, &error);
     } else {
         size_t len;

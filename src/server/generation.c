@@ -116,17 +116,9 @@ static void measure(const struct kl_generation *g, enum kl_duration duration, do
 static void on_gone(void *context, const char *cause)
 {
     struct kl_generation *g = context;
-    count(g, g->is_slow ? KL_COUNT_SLOW : KL_COUNT_LEFT);
+    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
     log_end(g, cause);
     free_generation(g);
-}
-
-static void drop_when_slow(struct kl_generation *g)
-{
-    if (!g->stream || !kl_stream_is_stuck(g->exchange))
-        return;
-    g->is_slow = true;
-    kl_exchange_drop(g->exchange, "the client reads too slowly");
 }
 
 /* An answer can not be finished: said in the stream, if that is what runs. */
@@ -275,6 +267,13 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     return true;
 }
 
+/* The client takes less than is made for it: what follows stays with the engine, whose request
+ * pauses. */
+static bool is_held_back(const struct kl_generation *g)
+{
+    return g->stream && kl_stream_is_full(g->exchange);
+}
+
 /* Moves one generation on; it may be gone afterwards. */
 static void poll_generation(struct kl_generation *g)
 {
@@ -282,7 +281,7 @@ static void poll_generation(struct kl_generation *g)
     struct kl_api_error error;
     for (size_t i = 0; i < g->n_choices; i++) {
         struct kl_answer_choice *c = &g->choices[i];
-        while (c->request != NULL && kl_request_poll(c->request, &event)) {
+        while (c->request != NULL && !is_held_back(g) && kl_request_poll(c->request, &event)) {
             bool ok = true;
             if (event.type == KL_EVENT_TEXT)
                 ok = on_text(g, i, &event, &error);
@@ -298,8 +297,6 @@ static void poll_generation(struct kl_generation *g)
     }
     if (g->n_open == 0)
         finish(g);
-    else
-        drop_when_slow(g);
 }
 
 void kl_generations_poll(struct kl_server *server)
@@ -310,17 +307,24 @@ void kl_generations_poll(struct kl_server *server)
     }
 }
 
+bool kl_generations_want_work(struct kl_server *server)
+{
+    for (const struct kl_generation *g = server->generations; g != NULL; g = g->next) {
+        if (!is_held_back(g))
+            return true;
+    }
+    return false;
+}
+
 void kl_generations_tick(struct kl_server *server)
 {
     uint64_t now = kl_now_ns();
     for (struct kl_generation *g = server->generations, *next; g != NULL; g = next) {
         next = g->next;
-        if (is_waiting(g) && g->deadline_ns != 0 && now > g->deadline_ns) {
+        if (is_waiting(g) && g->deadline_ns != 0 && now > g->deadline_ns)
             fail_late(g);
-        } else if (g->stream && now - g->exchange->last_write_ns >= SILENCE_NS) {
+        else if (g->stream && now - g->exchange->last_write_ns >= SILENCE_NS && !is_held_back(g))
             send_progress(g);
-            drop_when_slow(g);
-        }
     }
 }
 
@@ -523,8 +527,10 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     struct kl_server *server = x->server;
     struct kl_api_error error;
     struct kl_generation *g = NULL;
-    if (server->stopping) {
-        kl_api_fail(&error, 503, "stopping", NULL, "the server is being stopped");
+    if (!kl_request_is_welcome(x)) {
+        kl_api_fail(&error, 503, "stopping", NULL,
+                    "the server is being stopped; if it is started again, it will take requests");
+        error.retry_after = KL_SERVER_RETRY_SECONDS;
         goto fail;
     }
     g = calloc(1, sizeof *g);

@@ -74,7 +74,6 @@ struct kl_generation {
     float wait_seconds;
     uint64_t prefill_ns; /* when it began; 0: not yet */
     bool has_text;
-    bool is_slow; /* the client does not read; it is about to be dropped */
     struct kl_generation *previous, *next;
 };
 
@@ -107,6 +106,9 @@ void kl_generations_poll(struct kl_server *server);
 
 /* Tells clients that wait how far they are, when they heard nothing for most of a second. */
 void kl_generations_tick(struct kl_server *server);
+
+/* Is there one that the engine could get on with, one whose client takes what is made? */
+bool kl_generations_want_work(struct kl_server *server);
 
 /* Ends all with an error in the stream, or as the answer. */
 void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error);

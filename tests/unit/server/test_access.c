@@ -157,6 +157,24 @@ static void test_keys(void **state)
     assert_non_null(strstr(err.text, "not a name"));
 }
 
+static void test_other_keys(void **state)
+{
+    (void)state;
+    struct kl_access access;
+    struct kl_error err;
+    const char *const before[] = {"one-key", "two-keys"}, *const after[] = {"new-key"},
+                      *const bad[] = {"good", ""};
+    assert_int_equal(kl_access_init(&access, "127.0.0.1", NULL, 0, before, 2, &err), KL_OK);
+    assert_int_equal(kl_access_set_keys(&access, bad, 2, &err), KL_ERR_INVALID);
+    assert_true(kl_key_allowed(&access, "one-key"));
+    assert_false(kl_key_allowed(&access, "good"));
+    assert_int_equal(kl_access_set_keys(&access, after, 1, &err), KL_OK);
+    assert_true(kl_key_allowed(&access, "new-key"));
+    assert_false(kl_key_allowed(&access, "one-key"));
+    assert_false(kl_key_allowed(&access, "two-keys"));
+    kl_access_release(&access);
+}
+
 static void test_key_scope(void **state)
 {
     (void)state;
@@ -215,6 +233,7 @@ int main(void)
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_fetch_site),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_other_keys),
         cmocka_unit_test(test_key_scope),
         cmocka_unit_test(test_bearer),
         cmocka_unit_test(test_loopback),
