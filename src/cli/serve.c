@@ -265,22 +265,45 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     return KL_EXIT_OK;
 }
 
+/* With what the command line says. */
+static int run(struct serve_options *o)
+{
+    struct kl_error err = {0};
+    struct api_keys keys;
+    int code;
+    if (!kl_context_policy_parse(o->policy_name, &o->context_policy)) {
+        kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
+                o->policy_name);
+        return kl_report("serve", &err);
+    }
+    o->load.pull = !o->offline;
+    o->load.measure_threads = true;
+    if (read_keys(o->api_key_file, &keys, &err) == KL_OK)
+        code = serve(o, &keys, &err);
+    else
+        code = kl_report("serve", &err);
+    kl_buffer_release(&keys.text);
+    return code;
+}
+
+static const struct serve_options defaults = {.load = {.ctx_size = DEFAULT_CTX},
+                                              .host = "127.0.0.1",
+                                              .port = DEFAULT_PORT,
+                                              .parallel = DEFAULT_PLACES,
+                                              .queue = DEFAULT_WAITING,
+                                              .max_connections = KL_SERVER_CONNECTIONS,
+                                              .header_seconds = KL_SERVER_HEADER_SECONDS,
+                                              .body_seconds = KL_SERVER_BODY_SECONDS,
+                                              .idle_seconds = KL_SERVER_IDLE_SECONDS,
+                                              .reader_seconds = KL_SERVER_READER_SECONDS,
+                                              .drain_seconds = KL_SERVER_DRAIN_SECONDS,
+                                              .max_wait = DEFAULT_WAIT,
+                                              .max_seconds = DEFAULT_SECONDS,
+                                              .policy_name = "error"};
+
 int kl_run_serve(int argc, char **argv)
 {
-    struct serve_options o = {.load = {.ctx_size = DEFAULT_CTX},
-                              .host = "127.0.0.1",
-                              .port = DEFAULT_PORT,
-                              .parallel = DEFAULT_PLACES,
-                              .queue = DEFAULT_WAITING,
-                              .max_connections = KL_SERVER_CONNECTIONS,
-                              .header_seconds = KL_SERVER_HEADER_SECONDS,
-                              .body_seconds = KL_SERVER_BODY_SECONDS,
-                              .idle_seconds = KL_SERVER_IDLE_SECONDS,
-                              .reader_seconds = KL_SERVER_READER_SECONDS,
-                              .drain_seconds = KL_SERVER_DRAIN_SECONDS,
-                              .max_wait = DEFAULT_WAIT,
-                              .max_seconds = DEFAULT_SECONDS,
-                              .policy_name = "error"};
+    struct serve_options o = defaults;
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         KL_MEMORY_ROW(o.load),
@@ -338,21 +361,7 @@ int kl_run_serve(int argc, char **argv)
     };
     size_t n;
     int code;
-    struct kl_error err = {0};
     if (!kl_command_line_read(&line, argc, argv, "info", &n, &code))
         return code;
-    if (!kl_context_policy_parse(o.policy_name, &o.context_policy)) {
-        kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
-                o.policy_name);
-        return kl_report("serve", &err);
-    }
-    o.load.pull = !o.offline;
-    o.load.measure_threads = true;
-    struct api_keys keys;
-    if (read_keys(o.api_key_file, &keys, &err) == KL_OK)
-        code = serve(&o, &keys, &err);
-    else
-        code = kl_report("serve", &err);
-    kl_buffer_release(&keys.text);
-    return code;
+    return run(&o);
 }

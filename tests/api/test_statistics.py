@@ -6,6 +6,10 @@ from api_client import CHAT, HELLO, Connection, Stream, complete, health, post, 
 HISTOGRAMS = ("queue_seconds", "first_token_seconds", "token_seconds", "request_seconds")
 
 
+def ends(server):
+    return health(server)["statistics"]["requests"]
+
+
 @pytest.fixture
 def grown(tiny):
     """grown(NAME...) -> by how much a figure of the statistics has grown since the test began."""
@@ -60,11 +64,12 @@ def test_a_client_that_left(tiny, endless, grown):
     wait_until(lambda: grown("tokens", "wasted") > 3, 5, "what was computed in vain is not counted")
 
 
-def test_a_client_that_does_not_read(tiny, endless, grown):
-    with Connection(tiny, receive_buffer=4096) as c:
+def test_a_client_that_does_not_read(start_server, endless):
+    server = start_server("--offline", "--reader-timeout", 1)
+    with Connection(server, receive_buffer=4096) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
-        wait_until(lambda: grown("requests", "slow_reader") == 1, 120, "it is not counted")
-    assert grown("requests", "client_left") == 0
+        wait_until(lambda: ends(server)["slow_reader"] == 1, 120, "it is not counted")
+    assert ends(server)["client_left"] == 0
 
 
 def test_what_is_refused_or_left_out(tiny, grown):
