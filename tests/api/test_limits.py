@@ -174,17 +174,16 @@ def test_doubtful_framing_closes_the_connection(tiny, head, status):
     assert "message" in json.loads(received.split(b"\r\n\r\n")[1])["error"]
 
 
-@pytest.mark.parametrize("n", [1, 4])
-def test_a_reader_that_takes_nothing(start_server, endless, n):
+def test_a_reader_that_takes_nothing(start_server, endless):
     """Not all of the answer is made for it; when its time is over it is cut off, and counted."""
-    server = start_server("--offline", "--reader-timeout", 1, "--ctx-size", 32768)
+    server = start_server("--offline", "--reader-timeout", 1)
     with Connection(server, receive_buffer=4096) as c:
-        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": n})
-        wait_until(lambda: health(server)["running"] == n, 30, "it does not begin")
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
+        wait_until(lambda: health(server)["running"] == 4, 30, "it does not begin")
         wait_until(lambda: health(server)["running"] == 0, 60, "the reader is kept")
         h = health(server)
-        assert h["connections"]["readers_late"] == 1 and h["requests_cancelled"] == n
-        assert h["answer_tokens"] < 20000  # of 32,000 each: it was not made
+        assert h["connections"]["readers_late"] == 1 and h["requests_cancelled"] == 4
+        assert h["answer_tokens"] < 10000  # of 16,000
         with pytest.raises(ConnectionResetError):
             while c.socket.recv(1 << 20):
                 pass
