@@ -68,9 +68,11 @@ void kl_page_store_close(struct kl_page_store *store);
 /* The parent of the first pages of a scope. */
 struct kl_page_key kl_page_store_root(const struct kl_page_store *store, uint64_t scope);
 
-/* Queues a page to be written, unless it is there. false: the queue is full or writing is off, and
- * the page was dropped. page: [page_bytes], copied. background: among the first to be removed,
- * until a get that is not background. */
+/* Queues a page to be written, unless it is there. false: it was dropped, since the queue is full,
+ * writing is off, or the page before it is not there (alone it would be of no use); so whoever has
+ * more puts them in order, and again from the first that was dropped when they are used again.
+ * page: [page_bytes], copied. background: among the first to be removed, until a get that is not
+ * background. */
 bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *parent,
                        const int32_t *tokens, const void *page, bool background);
 
@@ -88,7 +90,7 @@ struct kl_page_store_stats {
     size_t pages, queued;
     uint64_t bytes, max_bytes; /* on disk */
     uint64_t hits, misses;     /* of get */
-    uint64_t written, dropped; /* of put; dropped: queue full, or writing off or failed */
+    uint64_t written, dropped; /* of put; dropped: see put, and when writing failed */
     uint64_t damaged;          /* files that were not what they should be, and were removed */
     uint64_t evicted;          /* removed for the cap */
     uint64_t write_errors;     /* times that writing failed */
