@@ -68,11 +68,11 @@ void kl_page_store_close(struct kl_page_store *store);
 /* The parent of the first pages of a scope. */
 struct kl_page_key kl_page_store_root(const struct kl_page_store *store, uint64_t scope);
 
-/* Queues a page to be written, unless it is there. false: it was dropped, since the queue is full,
- * writing is off, or the page before it is not there (alone it would be of no use); so whoever has
- * more puts them in order, and again from the first that was dropped when they are used again.
- * page: [page_bytes], copied. background: among the first to be removed, until a get that is not
- * background. */
+/* Queues a page to be written, unless it is there. page: [page_bytes], copied. background: among
+ * the first to be removed, until a get that is not background. false: it was dropped, since the
+ * queue is full, writing is off, or the page before it is not there (alone it would be of no use).
+ * So put pages in order, as soon as they are complete and not all at the end; and later again from
+ * the first that was dropped. */
 bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *parent,
                        const int32_t *tokens, const void *page, bool background);
 
