@@ -86,7 +86,7 @@ void kl_sha256_update(struct kl_sha256 *h, const void *data, size_t len)
         memcpy(h->block, p, len);
 }
 
-void kl_sha256_finish_hex(struct kl_sha256 *h, char hex[65])
+void kl_sha256_finish(struct kl_sha256 *h, uint8_t digest[32])
 {
     static const uint8_t padding[64] = {0x80};
     uint64_t bits = h->length * 8;
@@ -96,8 +96,16 @@ void kl_sha256_finish_hex(struct kl_sha256 *h, char hex[65])
     for (int i = 0; i < 8; i++)
         tail[i] = (uint8_t)(bits >> (56 - 8 * i));
     kl_sha256_update(h, tail, 8);
-    for (int i = 0; i < 8; i++)
-        snprintf(hex + (size_t)i * 8, 9, "%08x", h->state[i]);
+    for (int i = 0; i < 32; i++)
+        digest[i] = (uint8_t)(h->state[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+void kl_sha256_finish_hex(struct kl_sha256 *h, char hex[65])
+{
+    uint8_t digest[32];
+    kl_sha256_finish(h, digest);
+    for (int i = 0; i < 32; i++)
+        snprintf(hex + (size_t)i * 2, 3, "%02x", digest[i]);
 }
 
 uint64_t kl_hash64(const void *data, size_t len, uint64_t seed)

@@ -16,7 +16,9 @@ struct kl_sha256 {
 
 void kl_sha256_init(struct kl_sha256 *h);
 void kl_sha256_update(struct kl_sha256 *h, const void *data, size_t len);
-/* Writes 64 lower-case hex digits and a NUL. */
+/* The digest, 32 bytes. h is used up. */
+void kl_sha256_finish(struct kl_sha256 *h, uint8_t digest[32]);
+/* The same as 64 lower-case hex digits and a NUL. */
 void kl_sha256_finish_hex(struct kl_sha256 *h, char hex[65]);
 
 /* seed: 0, or an earlier result to continue from. */

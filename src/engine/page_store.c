@@ -1,0 +1,507 @@
+#include "engine/page_store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "engine/page_file.h"
+#include "engine/page_index.h"
+
+#define CLOSE_SECONDS 2.0
+#define MAX_PAGES     65536
+
+/* A page of background work counts as used ten years before it was: so the order of use, which is
+ * all that a file's time keeps, has all of them before the interactive ones. */
+#define BACKGROUND_AGE_NS (INT64_C(10) * 365 * 86400 * 1000000000)
+
+/* Puts that are dropped before writing is tried again, at first and at most. */
+enum { FIRST_PAUSE = 64, LONGEST_PAUSE = 4096 };
+
+struct queued {
+    struct kl_page_key key;
+    int64_t used;
+};
+
+struct kl_page_store {
+    char *path;
+    int dir;
+    size_t memory; /* bytes taken */
+    size_t page_bytes;
+    uint64_t file_bytes; /* what one file counts for */
+    uint64_t max_bytes;
+    struct kl_sha256 roots; /* what all roots begin with: the identity */
+    char temporary[sizeof KL_PAGE_TEMPORARY + 16];
+    pthread_t thread;
+
+    pthread_mutex_t lock;  /* of all that follows; not held while the disk is waited for */
+    pthread_cond_t queued; /* something is, or closing */
+    pthread_cond_t empty;  /* the queue is */
+    struct kl_page_index index;
+    struct kl_page_index fresh; /* the writer's alone: being filled from the directory */
+    int64_t clock;              /* the last time of use given; never goes back */
+    struct queued queue[KL_PAGE_STORE_QUEUE];
+    uint8_t *blocks; /* [KL_PAGE_STORE_QUEUE][block_bytes]: header and page */
+    size_t block_bytes;
+    size_t
+        first; /* the oldest in the queue; while `writing`, the writer reads its block unlocked */
+    bool closing;
+    uint64_t closing_since;  /* kl_now_ns */
+    uint64_t since_look;     /* pages written */
+    uint64_t refused, pause; /* while writing is off: puts dropped, and how many are to be */
+    struct kl_page_store_stats stats; /* queued: the length of the queue */
+};
+
+/* ---- keys ------------------------------------------------------------------------------------ */
+
+/* The last bit of a key says whether it is a page's or a root's. */
+static struct kl_page_key finish_key(struct kl_sha256 *h, bool root)
+{
+    struct kl_page_key key;
+    kl_sha256_finish(h, key.bytes);
+    uint8_t *last = &key.bytes[KL_PAGE_KEY_SIZE - 1];
+    *last = (uint8_t)((*last & ~1) | root);
+    return key;
+}
+
+static bool is_root(const struct kl_page_key *key)
+{
+    return key->bytes[KL_PAGE_KEY_SIZE - 1] & 1;
+}
+
+struct kl_page_key kl_page_key_next(const struct kl_page_key *parent, const int32_t *tokens)
+{
+    struct kl_sha256 h;
+    kl_sha256_init(&h);
+    kl_sha256_update(&h, parent, sizeof *parent);
+    kl_sha256_update(&h, tokens, KL_KV_PAGE_TOKENS * sizeof *tokens);
+    return finish_key(&h, false);
+}
+
+static void start_roots(struct kl_sha256 *roots, const struct kl_page_store_options *options)
+{
+    const uint64_t sizes[] = {options->page_bytes, options->identity_size};
+    kl_sha256_init(roots);
+    kl_sha256_update(roots, sizes, sizeof sizes);
+    kl_sha256_update(roots, options->identity, options->identity_size);
+}
+
+struct kl_page_key kl_page_store_root(const struct kl_page_store *store, uint64_t scope)
+{
+    struct kl_sha256 h = store->roots;
+    kl_sha256_update(&h, &scope, sizeof scope);
+    return finish_key(&h, true);
+}
+
+/* ---- the order of use ------------------------------------------------------------------------ */
+
+static int64_t use(struct kl_page_store *store, bool background)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    store->clock = ns > store->clock ? ns : store->clock + 1;
+    return store->clock - (background ? BACKGROUND_AGE_NS : 0);
+}
+
+static void touch(struct kl_page_entry *entry, int64_t used)
+{
+    if (used > entry->used) /* background work makes no page older */
+        entry->used = used;
+}
+
+/* Makes `fresh` the index. Under the lock. */
+static void adopt_fresh(struct kl_page_store *store)
+{
+    struct kl_page_index old = store->index;
+    store->index = store->fresh;
+    store->fresh = old;
+    store->since_look = 0;
+    for (size_t i = 0; i < store->index.n; i++)
+        if (store->index.entries[i].used > store->clock)
+            store->clock = store->index.entries[i].used;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* A page is of use only when all those before it are there. */
+static bool can_follow(const struct kl_page_store *store, const struct kl_page_key *parent)
+{
+    return is_root(parent) || kl_page_index_find(&store->index, parent) != NULL;
+}
+
+/* Removes pages until the index has room for one more of `size` bytes that continues `parent`
+ * (NULL: for none, only the cap is kept). *room: whether there is; not when all that could go is
+ * what it continues, or when that is not there. */
+static enum kl_status make_room(struct kl_page_store *store, uint64_t size,
+                                const struct kl_page_key *parent, bool *room, struct kl_error *err)
+{
+    struct kl_page_index *index = &store->index;
+    enum kl_status status = KL_OK;
+    pthread_mutex_lock(&store->lock);
+    *room = parent == NULL || can_follow(store, parent);
+    while (status == KL_OK && *room &&
+           (index->bytes + size > store->max_bytes || (parent != NULL && index->n == index->max))) {
+        const struct kl_page_entry *oldest = kl_page_index_oldest(index, parent);
+        *room = oldest != NULL;
+        if (oldest == NULL)
+            break;
+        struct kl_page_entry victim = *oldest;
+        kl_page_index_remove(index, &victim.key);
+        store->stats.evicted++;
+        pthread_mutex_unlock(&store->lock);
+        status = kl_page_remove(store->dir, &victim.key, &victim.parent, err);
+        pthread_mutex_lock(&store->lock);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+/* The place in the queue of a page; KL_PAGE_STORE_QUEUE: it is not there. */
+static size_t find_queued(const struct kl_page_store *store, const struct kl_page_key *key)
+{
+    for (size_t i = 0; i < store->stats.queued; i++) {
+        size_t at = (store->first + i) % KL_PAGE_STORE_QUEUE;
+        if (memcmp(&store->queue[at].key, key, sizeof *key) == 0)
+            return at;
+    }
+    return KL_PAGE_STORE_QUEUE;
+}
+
+/* Writes the oldest of the queue. *written: whether; without an error, there may be no room. */
+static enum kl_status write_oldest(struct kl_page_store *store, bool look_first, bool *written,
+                                   struct kl_error *err)
+{
+    const struct queued *q = &store->queue[store->first];
+    struct kl_page_header *header =
+        (struct kl_page_header *)(store->blocks + store->first * store->block_bytes);
+    enum kl_status status = KL_OK;
+    *written = false;
+    if (look_first) {
+        status = kl_page_index_read(&store->fresh, store->dir, false, err);
+        if (status != KL_OK)
+            return status;
+        pthread_mutex_lock(&store->lock);
+        adopt_fresh(store);
+        pthread_mutex_unlock(&store->lock);
+    }
+    bool room;
+    status = make_room(store, store->file_bytes, &header->parent, &room, err);
+    if (status != KL_OK || !room)
+        return status;
+    char name[KL_PAGE_NAME_SIZE];
+    kl_page_name(&q->key, &header->parent, name);
+    status = kl_page_write(store->dir, store->temporary, name, header, q->used, err);
+    if (status != KL_OK)
+        return status;
+    *written = true;
+    struct kl_page_entry entry = {
+        .key = q->key, .parent = header->parent, .used = q->used, .size = store->file_bytes};
+    pthread_mutex_lock(&store->lock);
+    /* when another process had written it, it may be known already */
+    if (kl_page_index_find(&store->index, &q->key) == NULL)
+        kl_page_index_insert(&store->index, &entry);
+    pthread_mutex_unlock(&store->lock);
+    return KL_OK;
+}
+
+static void turn_off(struct kl_page_store *store, const struct kl_error *why)
+{
+    if (store->stats.on)
+        kl_warning("the prefix cache on disk takes no more pages for now: %s: %s; answers are not "
+                   "affected",
+                   store->path, why->text);
+    store->pause = store->stats.on                    ? FIRST_PAUSE
+                   : store->pause * 2 < LONGEST_PAUSE ? store->pause * 2
+                                                      : LONGEST_PAUSE;
+    store->refused = 0;
+    store->stats.on = false;
+    store->stats.write_errors++;
+    store->stats.dropped += store->stats.queued;
+    store->stats.queued = 0;
+}
+
+/* What came of the oldest in the queue. Under the lock. */
+static void count_oldest(struct kl_page_store *store, bool written)
+{
+    if (written) {
+        store->stats.written++;
+        store->since_look++;
+    } else {
+        store->stats.dropped++;
+    }
+    if (!store->stats.on)
+        kl_info("the prefix cache on disk takes pages again: %s", store->path);
+    store->stats.on = true;
+    store->first = (store->first + 1) % KL_PAGE_STORE_QUEUE;
+    store->stats.queued--;
+}
+
+static void *writer_main(void *context)
+{
+    struct kl_page_store *store = context;
+    (void)!nice(10); /* on Linux, of this thread only */
+    pthread_mutex_lock(&store->lock);
+    for (;;) {
+        while (store->stats.queued == 0 && !store->closing)
+            pthread_cond_wait(&store->queued, &store->lock);
+        if (store->stats.queued == 0 ||
+            (store->closing && kl_seconds_since(store->closing_since) > CLOSE_SECONDS))
+            break;
+        /* after an error the index may not be what is there */
+        bool look_first = !store->stats.on || store->since_look >= KL_PAGE_STORE_RESCAN;
+        bool written;
+        struct kl_error err;
+        pthread_mutex_unlock(&store->lock);
+        enum kl_status status = write_oldest(store, look_first, &written, &err);
+        pthread_mutex_lock(&store->lock);
+        if (status == KL_OK)
+            count_oldest(store, written);
+        else
+            turn_off(store, &err);
+        if (store->stats.queued == 0)
+            pthread_cond_broadcast(&store->empty);
+    }
+    pthread_mutex_unlock(&store->lock);
+    return NULL;
+}
+
+/* ---- for the caller -------------------------------------------------------------------------- */
+
+static void destroy(struct kl_page_store *store)
+{
+    if (store->dir >= 0)
+        close(store->dir);
+    kl_page_index_release(&store->index);
+    kl_page_index_release(&store->fresh);
+    pthread_cond_destroy(&store->empty);
+    pthread_cond_destroy(&store->queued);
+    pthread_mutex_destroy(&store->lock);
+    free(store->blocks);
+    free(store->path);
+    free(store);
+}
+
+static enum kl_status take_memory(struct kl_page_store *store,
+                                  const struct kl_page_store_options *options, struct kl_error *err)
+{
+    uint64_t block, file = 0, all;
+    if (!kl_add(options->page_bytes, sizeof(struct kl_page_header), &block) ||
+        !kl_align_up(block, 64, &block) || !kl_align_up(block, KL_PAGE_FILE_BLOCK, &file) ||
+        !kl_mul(block, KL_PAGE_STORE_QUEUE, &all) || options->max_bytes < file)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "the prefix cache on disk has room for %llu bytes, and one page takes %llu; "
+                       "allow more, or 0 to have none",
+                       (unsigned long long)options->max_bytes, (unsigned long long)file);
+    store->page_bytes = options->page_bytes;
+    store->block_bytes = (size_t)block;
+    store->file_bytes = file;
+    store->max_bytes = options->max_bytes;
+    uint64_t pages = options->max_bytes / file;
+    size_t max = pages < MAX_PAGES ? (size_t)pages : MAX_PAGES;
+    enum kl_status status = kl_page_index_init(&store->index, max, err);
+    if (status == KL_OK)
+        status = kl_page_index_init(&store->fresh, max, err);
+    if (status != KL_OK)
+        return status;
+    store->path = strdup(options->dir);
+    store->blocks = malloc((size_t)all);
+    if (store->path == NULL || store->blocks == NULL)
+        return kl_fail_memory(err, "the queue of the prefix cache on disk", all);
+    store->memory = sizeof *store + (size_t)all + kl_page_index_memory(&store->index) +
+                    kl_page_index_memory(&store->fresh);
+    return KL_OK;
+}
+
+/* Whoever has the directory open shares a lock on it; one that gets it alone knows that nobody is
+ * writing there. Where there are no locks, nobody is alone. */
+static enum kl_status first_look(struct kl_page_store *store, struct kl_error *err)
+{
+    bool alone = flock(store->dir, LOCK_EX | LOCK_NB) == 0, room;
+    enum kl_status status = kl_page_index_read(&store->fresh, store->dir, alone, err);
+    (void)flock(store->dir, LOCK_SH);
+    if (status == KL_OK) {
+        adopt_fresh(store);
+        status = make_room(store, 0, NULL, &room, err);
+    }
+    if (status != KL_OK)
+        kl_error_prefix(err, "%s", store->path);
+    return status;
+}
+
+static enum kl_status start_writer(struct kl_page_store *store, struct kl_error *err)
+{
+    sigset_t all, old; /* signals are the main thread's business */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&store->thread, NULL, writer_main, store);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed == 0)
+        return KL_OK;
+    errno = failed;
+    return kl_fail_errno(err, "the thread that writes the prefix cache could not be started");
+}
+
+enum kl_status kl_page_store_open(const struct kl_page_store_options *options,
+                                  struct kl_page_store **out, struct kl_error *err)
+{
+    *out = NULL;
+    struct kl_page_store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return kl_fail_memory(err, "the prefix cache on disk", sizeof *store);
+    store->dir = -1;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->queued, NULL);
+    pthread_cond_init(&store->empty, NULL);
+    start_roots(&store->roots, options);
+    store->stats.on = true;
+    uint64_t name = kl_now_ns() ^ (uint64_t)getpid() << 40; /* unless there is a better one */
+    (void)!getrandom(&name, sizeof name, GRND_NONBLOCK);
+    snprintf(store->temporary, sizeof store->temporary, KL_PAGE_TEMPORARY "%016llx",
+             (unsigned long long)name);
+    enum kl_status status = take_memory(store, options, err);
+    if (status == KL_OK)
+        status = kl_page_dir_open(store->path, &store->dir, err);
+    if (status == KL_OK)
+        status = first_look(store, err);
+    if (status == KL_OK)
+        status = start_writer(store, err);
+    if (status != KL_OK) {
+        destroy(store);
+        return status;
+    }
+    *out = store;
+    return KL_OK;
+}
+
+void kl_page_store_close(struct kl_page_store *store)
+{
+    if (store == NULL)
+        return;
+    pthread_mutex_lock(&store->lock);
+    store->closing = true;
+    store->closing_since = kl_now_ns();
+    pthread_cond_signal(&store->queued);
+    pthread_mutex_unlock(&store->lock);
+    pthread_join(store->thread, NULL);
+    destroy(store);
+}
+
+/* Whether a page may join the queue. While writing is off, one of many may, to try. */
+static bool admits(struct kl_page_store *store, const struct kl_page_key *parent)
+{
+    if (!can_follow(store, parent) && find_queued(store, parent) == KL_PAGE_STORE_QUEUE)
+        return false;
+    if (store->stats.on)
+        return store->stats.queued < KL_PAGE_STORE_QUEUE;
+    return store->stats.queued == 0 && store->refused++ >= store->pause;
+}
+
+bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *parent,
+                       const int32_t *tokens, const void *page, bool background)
+{
+    const struct kl_page_key key = kl_page_key_next(parent, tokens);
+    pthread_mutex_lock(&store->lock);
+    int64_t used = use(store, background);
+    struct kl_page_entry *entry = kl_page_index_find(&store->index, &key);
+    bool taken = true;
+    if (entry != NULL) {
+        touch(entry, used);
+    } else if (find_queued(store, &key) == KL_PAGE_STORE_QUEUE) {
+        taken = admits(store, parent);
+        if (taken) {
+            size_t at = (store->first + store->stats.queued++) % KL_PAGE_STORE_QUEUE;
+            uint8_t *block = store->blocks + at * store->block_bytes;
+            const struct kl_page_header header = kl_page_header(parent, tokens, store->page_bytes);
+            memcpy(block, &header, sizeof header);
+            memcpy(block + sizeof header, page, store->page_bytes);
+            store->queue[at] = (struct queued){.key = key, .used = used};
+            pthread_cond_signal(&store->queued);
+        } else {
+            store->stats.dropped++;
+        }
+    }
+    pthread_mutex_unlock(&store->lock);
+    return taken;
+}
+
+/* A page that the index has. Not under the lock. */
+static bool get_from_disk(struct kl_page_store *store, const struct kl_page_key *key,
+                          const struct kl_page_header *wanted, void *page, int64_t used)
+{
+    char name[KL_PAGE_NAME_SIZE];
+    kl_page_name(key, &wanted->parent, name);
+    enum kl_page_found found = kl_page_read(store->dir, name, wanted, page, used);
+    if (found == KL_PAGE_DAMAGED)
+        (void)unlinkat(store->dir, name, 0);
+    pthread_mutex_lock(&store->lock);
+    if (found == KL_PAGE_READ)
+        store->stats.hits++;
+    else
+        store->stats.misses++;
+    if (found == KL_PAGE_DAMAGED)
+        store->stats.damaged++;
+    if (found == KL_PAGE_DAMAGED || found == KL_PAGE_GONE)
+        kl_page_index_remove(&store->index, key);
+    pthread_mutex_unlock(&store->lock);
+    return found == KL_PAGE_READ;
+}
+
+bool kl_page_store_get(struct kl_page_store *store, const struct kl_page_key *parent,
+                       const int32_t *tokens, void *page, bool background)
+{
+    const struct kl_page_key key = kl_page_key_next(parent, tokens);
+    const struct kl_page_header wanted = kl_page_header(parent, tokens, store->page_bytes);
+    pthread_mutex_lock(&store->lock);
+    int64_t used = use(store, background);
+    struct kl_page_entry *entry = kl_page_index_find(&store->index, &key);
+    if (entry != NULL) {
+        touch(entry, used);
+        used = entry->used;
+        pthread_mutex_unlock(&store->lock);
+        return get_from_disk(store, &key, &wanted, page, used);
+    }
+    size_t at = find_queued(store, &key);
+    bool found = at < KL_PAGE_STORE_QUEUE;
+    if (found) {
+        memcpy(page, store->blocks + at * store->block_bytes + sizeof wanted, store->page_bytes);
+        store->stats.hits++;
+    } else {
+        store->stats.misses++;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return found;
+}
+
+void kl_page_store_flush(struct kl_page_store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    while (store->stats.queued > 0)
+        pthread_cond_wait(&store->empty, &store->lock);
+    pthread_mutex_unlock(&store->lock);
+}
+
+size_t kl_page_store_memory(const struct kl_page_store *store)
+{
+    return store->memory;
+}
+
+void kl_page_store_stats(struct kl_page_store *store, struct kl_page_store_stats *stats)
+{
+    pthread_mutex_lock(&store->lock);
+    *stats = store->stats;
+    stats->pages = store->index.n;
+    stats->bytes = store->index.bytes;
+    stats->max_bytes = store->max_bytes;
+    pthread_mutex_unlock(&store->lock);
+}
