@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+
 enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path,
                                    struct kl_error *err)
 {
@@ -66,8 +68,7 @@ static void advise(const struct kl_mapped_file *file, size_t offset, size_t len,
         return;
     if (len > file->size - offset)
         len = file->size - offset;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t start = offset & ~(page - 1);
+    size_t start = offset & ~(kl_memory_page() - 1);
     madvise((void *)(uintptr_t)(file->data + start), len + (offset - start), advice);
 }
 

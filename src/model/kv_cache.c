@@ -4,14 +4,22 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "base/memory.h"
+
 struct kl_kv_cache {
     size_t page_bytes;
     size_t used_pages, max_pages;
 };
 
+/* With what the system adds to make whole pages of its own: the memory budget must hold. */
+static size_t bytes_of_page(const struct kl_model *model)
+{
+    return kl_memory_whole_pages(kl_kv_offset(model, model->config.n_layers, 0), kl_memory_page());
+}
+
 size_t kl_kv_bytes_per_token(const struct kl_model *model)
 {
-    return kl_kv_offset(model, model->config.n_layers, 0) / KL_KV_PAGE_TOKENS;
+    return bytes_of_page(model) / KL_KV_PAGE_TOKENS;
 }
 
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
@@ -21,7 +29,7 @@ enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
     *out = cache;
     if (cache == NULL)
         return kl_fail_memory(err, "the KV cache", sizeof *cache);
-    cache->page_bytes = kl_kv_offset(model, model->config.n_layers, 0);
+    cache->page_bytes = bytes_of_page(model);
     cache->max_pages = (max_tokens + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
     return KL_OK;
 }

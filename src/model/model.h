@@ -101,6 +101,7 @@ enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
 void kl_kv_cache_close(struct kl_kv_cache *cache);               /* after all its sequences */
 size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache); /* pages in use, in tokens */
 size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache);
+/* What a token of a full page takes of this computer's memory, which comes in pages, too. */
 size_t kl_kv_bytes_per_token(const struct kl_model *model);
 
 enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **sequence,
