@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+
 /* The mappings that there are, for a signal handler that may interrupt anything: a slot is claimed
  * first, and holds an address only while everything else in it is valid. */
 static struct mapping {
@@ -114,8 +116,7 @@ static void advise(const struct kl_mapped_file *file, size_t offset, size_t len,
         return;
     if (len > file->size - offset)
         len = file->size - offset;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t start = offset & ~(page - 1);
+    size_t start = offset & ~(kl_memory_page() - 1);
     madvise((void *)(uintptr_t)(file->data + start), len + (offset - start), advice);
 }
 

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/cgroup.h"
 
@@ -61,4 +62,14 @@ struct kl_resident kl_memory_resident(void)
     if (f != NULL)
         fclose(f);
     return r;
+}
+
+size_t kl_memory_page(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t kl_memory_whole_pages(size_t bytes, size_t page)
+{
+    return (bytes + page - 1) & ~(page - 1);
 }

@@ -4,6 +4,7 @@
 #ifndef KL_BASE_MEMORY_H
 #define KL_BASE_MEMORY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct kl_memory {
@@ -23,5 +24,12 @@ struct kl_resident {
     uint64_t all, anonymous, peak;
 };
 struct kl_resident kl_memory_resident(void);
+
+/* What the system gives memory in, in bytes: 4 KiB on most computers, 16 KiB on a Raspberry Pi 5,
+ * 64 KiB on some servers. A power of two. */
+size_t kl_memory_page(void);
+
+/* How much memory a mapping of so many bytes takes: whole pages. bytes + page must not overflow. */
+size_t kl_memory_whole_pages(size_t bytes, size_t page);
 
 #endif

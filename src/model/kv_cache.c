@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/memory.h"
+
 struct kl_kv_page {
     uint8_t *data; /* NULL: not in use */
     size_t shares;
@@ -18,9 +20,15 @@ struct kl_kv_cache {
     struct kl_kv_page pages[]; /* [max_pages] */
 };
 
+/* With what the system adds to make whole pages of its own: the memory budget must hold. */
+static size_t bytes_of_page(const struct kl_model *model)
+{
+    return kl_memory_whole_pages(kl_kv_offset(model, model->config.n_layers, 0), kl_memory_page());
+}
+
 size_t kl_kv_bytes_per_token(const struct kl_model *model)
 {
-    return kl_kv_offset(model, model->config.n_layers, 0) / KL_KV_PAGE_TOKENS;
+    return bytes_of_page(model) / KL_KV_PAGE_TOKENS;
 }
 
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
@@ -32,7 +40,7 @@ enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
     *out = cache;
     if (cache == NULL)
         return kl_fail_memory(err, "the KV cache", size);
-    cache->page_bytes = kl_kv_offset(model, model->config.n_layers, 0);
+    cache->page_bytes = bytes_of_page(model);
     cache->max_pages = max_pages;
     for (size_t i = max_pages; i > 0; i--) {
         cache->pages[i - 1].next_free = cache->free;

@@ -104,6 +104,7 @@ size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache); /* pages in use
 size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache);
 size_t kl_kv_cache_free_pages(const struct kl_kv_cache *cache); /* that may still be taken */
 size_t kl_kv_cache_page_bytes(const struct kl_kv_cache *cache);
+/* What a token of a full page takes of this computer's memory, which comes in pages, too. */
 size_t kl_kv_bytes_per_token(const struct kl_model *model);
 
 enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **sequence,
