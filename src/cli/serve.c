@@ -34,7 +34,7 @@ struct serve_options {
     struct kl_load_options load;
     const char *host;
     size_t port, parallel, queue;
-    const char *api_key_file;
+    const char *api_key_file, *log_format;
     bool no_auth, offline;
     struct kl_string_list allowed_hosts;
 };
@@ -166,6 +166,15 @@ static enum kl_status start_loading(struct loading *l, struct kl_error *err)
     return errno == 0 ? KL_OK : kl_fail_errno(err, "the thread that loads could not be started");
 }
 
+static enum kl_status start_log(const char *format, struct kl_error *err)
+{
+    enum kl_log_format parsed;
+    if (!kl_log_parse_format(format, &parsed))
+        return kl_fail(err, KL_ERR_INVALID, "--log-format takes text or json, not \"%s\"", format);
+    kl_log_set_format(parsed);
+    return kl_log_start(err);
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 /* A download or the packing of weights is not waited for. Both may be cut off anywhere and go on,
@@ -177,6 +186,7 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
         code = kl_report("serve", err);
     else
         kl_info("stopped while the model was being loaded");
+    kl_log_stop();
     fflush(NULL);
     _exit(code);
 }
@@ -226,7 +236,8 @@ int kl_run_serve(int argc, char **argv)
                               .host = "127.0.0.1",
                               .port = DEFAULT_PORT,
                               .parallel = DEFAULT_PLACES,
-                              .queue = DEFAULT_WAITING};
+                              .queue = DEFAULT_WAITING,
+                              .log_format = "text"};
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         KL_MEMORY_ROW(o.load),
@@ -240,6 +251,8 @@ int kl_run_serve(int argc, char **argv)
          &o.parallel, 1, 64},
         {"queue", 0, KL_OPTION_SIZE, "N", "requests that may wait; further ones are refused (429)",
          &o.queue, 0, 10000},
+        {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text or json (one object a line)",
+         &o.log_format, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE",
          "one key a line; requests need \"Authorization: Bearer KEY\"", &o.api_key_file, 0, 0},
         {"no-auth", 0, KL_OPTION_FLAG, NULL,
@@ -262,11 +275,12 @@ int kl_run_serve(int argc, char **argv)
         return code;
     o.load.pull = !o.offline;
     o.load.measure_threads = true;
-    struct api_keys keys;
-    if (read_keys(o.api_key_file, &keys, &err) == KL_OK)
+    struct api_keys keys = {0};
+    if (start_log(o.log_format, &err) == KL_OK && read_keys(o.api_key_file, &keys, &err) == KL_OK)
         code = serve(&o, &keys, &err);
     else
         code = kl_report("serve", &err);
+    kl_log_stop();
     kl_buffer_release(&keys.text);
     return code;
 }
