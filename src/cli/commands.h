@@ -12,8 +12,10 @@
 enum kl_exit {
     KL_EXIT_OK = 0,
     KL_EXIT_FAILURE = 1,
-    KL_EXIT_USAGE = 2,   /* an unknown command or option, a value out of its range */
-    KL_EXIT_NO_MODEL = 3 /* the model is not here and could not be had */
+    KL_EXIT_USAGE = 2,    /* an unknown command or option, a value out of its range */
+    KL_EXIT_NO_MODEL = 3, /* the model is not here and could not be had */
+    KL_EXIT_WARNINGS = 1, /* of doctor: something should be mended */
+    KL_EXIT_BROKEN = 2    /* of doctor: something does not work */
 };
 
 /* Prints "kinglet COMMAND: text" on stderr. Returns KL_EXIT_USAGE for KL_ERR_INVALID, otherwise
@@ -24,6 +26,7 @@ int kl_run_serve(int argc, char **argv);
 int kl_run_chat(int argc, char **argv);
 int kl_run_pull(int argc, char **argv);
 int kl_run_bench(int argc, char **argv);
+int kl_run_doctor(int argc, char **argv);
 int kl_run_tokenize(int argc, char **argv);
 int kl_run_eval(int argc, char **argv);
 
