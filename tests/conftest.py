@@ -157,13 +157,13 @@ def free_port():
 class Server:
     """A running `kinglet serve`."""
 
-    def __init__(self, command, port, log, env):
+    def __init__(self, command, port, log, env, stderr=None):
         self.port = port
         self.base_url = f"http://127.0.0.1:{port}"
         self.log = Path(log)
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=stderr or out, env=env
             )
         self.pid = self.process.pid
 
@@ -224,15 +224,16 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server_factory(kinglet, tmp_path_factory):
-    """start(*args, model, env=None, ready=True) -> Server; the caller ends it. It is ready to
-    answer, or with ready=False it listens and may still be loading the model."""
+    """start(*args, model, env=None, ready=True, stderr=None) -> Server; the caller ends it. It is
+    ready to answer, or with ready=False it listens and may still be loading the model. stderr: a
+    descriptor instead of the file."""
 
-    def start(*args, model, env=None, ready=True):
+    def start(*args, model, env=None, ready=True, stderr=None):
         port = free_port()
         log = tmp_path_factory.mktemp("server") / "server.log"
         command = [str(kinglet), "serve", "--model", str(model), "--port", str(port)]
         command += [str(a) for a in args]
-        server = Server(command, port, log, {**os.environ, **(env or {})})
+        server = Server(command, port, log, {**os.environ, **(env or {})}, stderr)
         if ready:
             server.wait_until_ready()
         else:
@@ -244,15 +245,15 @@ def server_factory(kinglet, tmp_path_factory):
 
 @pytest.fixture
 def start_server(server_factory, request):
-    """start_server(*args, model=None, env=None, ready=True) -> Server on a free port of 127.0.0.1
+    """start_server(*args, model=None, ...) -> Server on a free port of 127.0.0.1
     that can answer, with .base_url .port .pid .log .log_text() .stop(). model: the tiny one unless
     given. Every server is ended when the test is."""
     started = []
 
-    def start(*args, model=None, env=None, ready=True):
+    def start(*args, model=None, **options):
         if model is None:
             model = request.getfixturevalue("tiny_model_path")
-        started.append(server_factory(*args, model=model, env=env, ready=ready))
+        started.append(server_factory(*args, model=model, **options))
         return started[-1]
 
     yield start

@@ -1,26 +1,52 @@
 #include "base/log.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "base/log_writer.h"
+#include "base/utf8.h"
+
+/* Longest message and text of a field, bytes: what is longer is cut. Escaped it may grow sixfold
+ * (\u0000), so a line can still be too long: then it is cut before the field that does not fit. */
+#define MESSAGE_SIZE 1400
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
+static const char *const format_names[] = {"text", "json"};
 static _Atomic(int) current_level = KL_LOG_INFO;
+static _Atomic(int) current_format = KL_LOG_TEXT;
 
-bool kl_log_parse_level(const char *name, enum kl_log_level *level)
+static bool parse_name(const char *name, const char *const *names, int n, int *found)
 {
-    for (int i = 0; i < 4; i++) {
-        if (strcasecmp(name, level_names[i]) == 0) {
-            *level = (enum kl_log_level)i;
+    for (int i = 0; i < n; i++) {
+        if (strcasecmp(name, names[i]) == 0) {
+            *found = i;
             return true;
         }
     }
     return false;
+}
+
+bool kl_log_parse_level(const char *name, enum kl_log_level *level)
+{
+    int found;
+    if (!parse_name(name, level_names, 4, &found))
+        return false;
+    *level = (enum kl_log_level)found;
+    return true;
+}
+
+bool kl_log_parse_format(const char *name, enum kl_log_format *format)
+{
+    int found;
+    if (!parse_name(name, format_names, 2, &found))
+        return false;
+    *format = (enum kl_log_format)found;
+    return true;
 }
 
 void kl_log_set_level(enum kl_log_level level)
@@ -28,43 +54,146 @@ void kl_log_set_level(enum kl_log_level level)
     atomic_store_explicit(&current_level, (int)level, memory_order_relaxed);
 }
 
+void kl_log_set_format(enum kl_log_format format)
+{
+    atomic_store_explicit(&current_format, (int)format, memory_order_relaxed);
+}
+
 bool kl_log_enabled(enum kl_log_level level)
 {
     return (int)level >= atomic_load_explicit(&current_level, memory_order_relaxed);
 }
 
-void kl_log(enum kl_log_level level, const char *format, ...)
-{
-    if (!kl_log_enabled(level))
-        return;
+/* ---- one line -------------------------------------------------------------------------------- */
 
-    char line[2048];
+struct line {
+    char data[KL_LOG_LINE];
+    size_t len;
+    size_t limit; /* what may be filled: room is kept for the end of the line */
+};
+
+static bool add(struct line *l, const char *data, size_t len)
+{
+    if (len > l->limit - l->len)
+        return false;
+    memcpy(l->data + l->len, data, len);
+    l->len += len;
+    return true;
+}
+
+static bool add_string(struct line *l, const char *text)
+{
+    return add(l, text, strlen(text));
+}
+
+static void add_time(struct line *l)
+{
     struct timespec now;
     struct tm utc;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
-    size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %-7s ",
-                             now.tv_nsec / 1000000, level_names[level]);
+    char text[40];
+    size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text + len, sizeof text - len, ".%03ldZ", now.tv_nsec / 1000000);
+    add_string(l, text);
+}
 
-    char text[1400];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-
-    /* a control byte becomes \xNN: 4 bytes for one, and room is kept for the newline */
-    for (const char *c = text; *c != '\0' && used + 5 < sizeof line; c++) {
+/* As much of the text as there is room for; a control byte becomes \xNN. */
+static void add_plain(struct line *l, const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++) {
         unsigned char byte = (unsigned char)*c;
-        if (byte < 0x20 || byte == 0x7f)
-            used += (size_t)snprintf(line + used, sizeof line - used, "\\x%02x", byte);
-        else
-            line[used++] = *c;
+        char escaped[5];
+        bool control = byte < 0x20 || byte == 0x7f;
+        if (control)
+            snprintf(escaped, sizeof escaped, "\\x%02x", byte);
+        if (!add(l, control ? escaped : c, control ? 4 : 1))
+            return;
     }
-    line[used++] = '\n';
+}
 
-    ssize_t written;
-    do
-        written = write(STDERR_FILENO, line, used);
-    while (written < 0 && errno == EINTR);
+/* As a JSON string, with what is no UTF-8 replaced; cut where the room ends. */
+static bool add_json_string(struct line *l, const char *text)
+{
+    if (l->limit - l->len < 2)
+        return false;
+    add(l, "\"", 1);
+    l->limit--; /* for the closing quote */
+    for (size_t at = 0, len = strlen(text); at < len;) {
+        uint32_t c;
+        bool valid;
+        char bytes[8];
+        size_t n;
+        at += kl_utf8_decode(text + at, len - at, &c, &valid);
+        if (c == '"' || c == '\\')
+            n = (size_t)snprintf(bytes, sizeof bytes, "\\%c", (char)c);
+        else if (c < 0x20 || c == 0x7f)
+            n = (size_t)snprintf(bytes, sizeof bytes, "\\u%04x", (unsigned)c);
+        else
+            n = kl_utf8_encode(c, bytes);
+        if (!add(l, bytes, n))
+            break;
+    }
+    l->limit++;
+    return add(l, "\"", 1);
+}
+
+/* The whole field, or nothing of it. */
+static void add_field(struct line *l, const struct kl_log_field *field)
+{
+    size_t before = l->len;
+    char number[32];
+    snprintf(number, sizeof number, "%.9g", isfinite(field->number) ? field->number : 0.0);
+    bool fits = add_string(l, ",\"") && add_string(l, field->name) && add_string(l, "\":") &&
+                (field->text != NULL ? add_json_string(l, field->text) : add_string(l, number));
+    if (!fits)
+        l->len = before;
+}
+
+static void write_line(enum kl_log_level level, const struct kl_log_field *fields, size_t n_fields,
+                       const char *format, va_list arguments)
+{
+    struct line l = {.limit = KL_LOG_LINE - 2}; /* "}\n" */
+    char message[MESSAGE_SIZE];
+    vsnprintf(message, sizeof message, format, arguments);
+    if (atomic_load_explicit(&current_format, memory_order_relaxed) == KL_LOG_JSON) {
+        add_string(&l, "{\"time\":\"");
+        add_time(&l);
+        add_string(&l, "\",\"level\":\"");
+        add_string(&l, level_names[level]);
+        add_string(&l, "\",\"message\":");
+        add_json_string(&l, message);
+        for (size_t i = 0; i < n_fields; i++)
+            add_field(&l, &fields[i]);
+        l.limit++;
+        add_string(&l, "}");
+    } else {
+        char name[12];
+        snprintf(name, sizeof name, " %-7s ", level_names[level]);
+        add_time(&l);
+        add_string(&l, name);
+        add_plain(&l, message);
+    }
+    l.limit = KL_LOG_LINE;
+    add_string(&l, "\n");
+    kl_log_write(l.data, l.len);
+}
+
+void kl_log(enum kl_log_level level, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    if (kl_log_enabled(level))
+        write_line(level, NULL, 0, format, arguments);
+    va_end(arguments);
+}
+
+void kl_log_with(enum kl_log_level level, const struct kl_log_field *fields, size_t n_fields,
+                 const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    if (kl_log_enabled(level))
+        write_line(level, fields, n_fields, format, arguments);
+    va_end(arguments);
 }

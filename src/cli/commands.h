@@ -14,7 +14,10 @@ enum kl_exit {
     KL_EXIT_FAILURE = 1,
     KL_EXIT_USAGE = 2,    /* an unknown command or option, a value out of its range */
     KL_EXIT_NO_MODEL = 3, /* the model is not here and could not be had */
-    KL_EXIT_LOST_FILE = 4 /* a mapped file was cut short, or its disk failed, while it was in use */
+    KL_EXIT_LOST_FILE =
+        4,                /* a mapped file was cut short, or its disk failed, while it was in use */
+    KL_EXIT_WARNINGS = 1, /* of doctor: something should be mended */
+    KL_EXIT_BROKEN = 2    /* of doctor: something does not work */
 };
 
 /* Prints "kinglet COMMAND: text" on stderr. Returns KL_EXIT_USAGE for KL_ERR_INVALID, otherwise
@@ -25,6 +28,7 @@ int kl_run_serve(int argc, char **argv);
 int kl_run_chat(int argc, char **argv);
 int kl_run_pull(int argc, char **argv);
 int kl_run_bench(int argc, char **argv);
+int kl_run_doctor(int argc, char **argv);
 int kl_run_tokenize(int argc, char **argv);
 int kl_run_eval(int argc, char **argv);
 

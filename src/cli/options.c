@@ -473,6 +473,7 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
 int kl_report(const char *command, const struct kl_error *err)
 {
     fflush(stdout);
+    kl_log_stop(); /* what was logged stands before it */
     fprintf(stderr, "kinglet %s: %s\n", command, err->text);
     if (err->status != KL_ERR_INVALID)
         return KL_EXIT_FAILURE;

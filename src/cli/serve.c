@@ -41,7 +41,7 @@ struct serve_options {
     size_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
     enum kl_context_policy context_policy;
     const char *policy_name;
-    const char *api_key_file;
+    const char *api_key_file, *log_format;
     bool no_auth, offline;
     struct kl_string_list allowed_hosts;
 };
@@ -196,6 +196,15 @@ static enum kl_status start_loading(struct loading *l, struct kl_error *err)
     return errno == 0 ? KL_OK : kl_fail_errno(err, "the thread that loads could not be started");
 }
 
+static enum kl_status start_log(const char *format, struct kl_error *err)
+{
+    enum kl_log_format parsed;
+    if (!kl_log_parse_format(format, &parsed))
+        return kl_fail(err, KL_ERR_INVALID, "--log-format takes text or json, not \"%s\"", format);
+    kl_log_set_format(parsed);
+    return kl_log_start(err);
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 /* A download or the packing of weights is not waited for. Both may be cut off anywhere and go on,
@@ -207,6 +216,7 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
         code = kl_report("serve", err);
     else
         kl_info("stopped while the model was being loaded");
+    kl_log_stop();
     fflush(NULL);
     _exit(code);
 }
@@ -269,7 +279,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
 static int run(struct serve_options *o)
 {
     struct kl_error err = {0};
-    struct api_keys keys;
+    struct api_keys keys = {0};
     int code;
     if (!kl_context_policy_parse(o->policy_name, &o->context_policy)) {
         kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
@@ -278,10 +288,11 @@ static int run(struct serve_options *o)
     }
     o->load.pull = !o->offline;
     o->load.measure_threads = true;
-    if (read_keys(o->api_key_file, &keys, &err) == KL_OK)
+    if (start_log(o->log_format, &err) == KL_OK && read_keys(o->api_key_file, &keys, &err) == KL_OK)
         code = serve(o, &keys, &err);
     else
         code = kl_report("serve", &err);
+    kl_log_stop();
     kl_buffer_release(&keys.text);
     return code;
 }
@@ -299,7 +310,8 @@ static const struct serve_options defaults = {.load = {.ctx_size = DEFAULT_CTX},
                                               .drain_seconds = KL_SERVER_DRAIN_SECONDS,
                                               .max_wait = DEFAULT_WAIT,
                                               .max_seconds = DEFAULT_SECONDS,
-                                              .policy_name = "error"};
+                                              .policy_name = "error",
+                                              .log_format = "text"};
 
 int kl_run_serve(int argc, char **argv)
 {
@@ -326,6 +338,8 @@ int kl_run_serve(int argc, char **argv)
         {"context-policy", 0, KL_OPTION_STRING, "error|trim",
          "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
          &o.policy_name, 0, 0},
+        {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text or json (one object a line)",
+         &o.log_format, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE",
          "one key a line; requests need \"Authorization: Bearer KEY\"", &o.api_key_file, 0, 0},
         {"no-auth", 0, KL_OPTION_FLAG, NULL,

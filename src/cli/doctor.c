@@ -1,0 +1,99 @@
+/* kinglet doctor: what is wrong with this computer, this model, or a server, and what mends it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/doctor.h"
+#include "cli/input.h"
+#include "cli/options.h"
+
+#define REPORT_CAP ((size_t)1 << 20)
+#define KEY_CAP    ((size_t)64 * 1024)
+
+struct doctor_options {
+    struct kl_load_options load;
+    const char *url, *key_file;
+    bool json;
+};
+
+/* The first key of a file as serve reads it; text keeps it. */
+static enum kl_status read_key(const char *path, struct kl_buffer *text, const char **key,
+                               struct kl_error *err)
+{
+    *key = NULL;
+    if (path == NULL)
+        return KL_OK;
+    enum kl_status status = kl_read_input(path, text, err);
+    if (status != KL_OK)
+        return status;
+    char *rest = text->data, *line;
+    while (*key == NULL && (line = strsep(&rest, "\n")) != NULL) {
+        line += strspn(line, " \t\r");
+        line[strcspn(line, " \t\r")] = '\0';
+        if (line[0] != '\0' && line[0] != '#')
+            *key = line;
+    }
+    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s holds no key", path);
+}
+
+static int report(const struct kl_findings *findings, bool json)
+{
+    static const int codes[] = {KL_EXIT_OK, KL_EXIT_OK, KL_EXIT_WARNINGS, KL_EXIT_BROKEN};
+    struct kl_buffer text;
+    kl_buffer_init(&text, REPORT_CAP);
+    enum kl_status status =
+        json ? kl_findings_json(findings, &text) : kl_findings_text(findings, &text);
+    if (status == KL_OK)
+        fputs(text.data, stdout);
+    kl_buffer_release(&text);
+    return status == KL_OK ? codes[kl_findings_worst(findings)] : KL_EXIT_FAILURE;
+}
+
+int kl_run_doctor(int argc, char **argv)
+{
+    static struct kl_findings findings; /* 100 KB */
+    struct doctor_options o = {.load = {.ctx_size = 4096}};
+    const struct kl_option table[] = {
+        KL_LOAD_ROWS(o.load),
+        {"url", 0, KL_OPTION_STRING, "URL",
+         "look at this server (any that speaks OpenAI's API) and not at this computer", &o.url, 0,
+         0},
+        {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
+         &o.key_file, 0, 0},
+        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o.json, 0, 0},
+    };
+    const struct kl_command_line line = {
+        .command = "doctor",
+        .about = "Looks for what makes kinglet slow or wrong here: processor, memory, disk, "
+                 "start, tokenizer, speed, numbers; or, with --url, whether a server streams, "
+                 "refuses and stops as it should. Each finding says what was measured, what it "
+                 "costs and what mends it. Takes half a minute.",
+        .options = table,
+        .n_options = sizeof table / sizeof table[0],
+        .notes =
+            "Exit codes: 0 all is good, 1 something should be mended, 2 something is broken.\n",
+    };
+    size_t n;
+    int code;
+    struct kl_error err = {0};
+    if (!kl_command_line_read(&line, argc, argv, "error", &n, &code))
+        return code;
+    struct kl_buffer key_text;
+    const char *key;
+    kl_buffer_init(&key_text, KEY_CAP);
+    if (read_key(o.key_file, &key_text, &key, &err) != KL_OK) {
+        code = kl_report("doctor", &err);
+    } else {
+        if (o.url != NULL) {
+            kl_doctor_stream(&findings, o.url, key);
+        } else {
+            kl_doctor_tier(&findings, &o.load);
+            kl_doctor_cpu(&findings, "");
+            kl_doctor_memory(&findings, "");
+            kl_doctor_model(&findings, &o.load);
+        }
+        code = report(&findings, o.json);
+    }
+    kl_buffer_release(&key_text);
+    return code;
+}

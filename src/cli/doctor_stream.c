@@ -1,0 +1,397 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "cli/doctor.h"
+#include "cli/http_client.h"
+#include "server/api_reader.h"
+
+#define AREA            "stream"
+#define STALL_SECONDS   120
+#define N_TOKENS        96
+#define MAX_PIECES      4096
+#define RELEASE_SECONDS 5.0
+static const char question[] = "Count from one to thirty in words, separated by commas.";
+
+/* ---- how pieces came ------------------------------------------------------------------------- */
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Pieces that come within a millisecond of each other came together: no model on a small CPU is
+ * that quick, and one read of a socket may be two callbacks. */
+#define TOGETHER_SECONDS 1e-3
+#define TELLING_SECONDS  0.2 /* of an answer that took less, noise would be judged */
+#define TELLING_PIECES   8
+
+struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
+{
+    struct kl_delivery_judgement j = {.delivery = KL_DELIVERY_UNKNOWN, .n_arrivals = a->n > 0};
+    double gaps[MAX_PIECES];
+    size_t n = 0;
+    for (size_t i = 1; i < a->n && n < MAX_PIECES; i++) {
+        double gap = a->at[i] - a->at[i - 1];
+        if (gap > TOGETHER_SECONDS)
+            gaps[n++] = gap;
+    }
+    j.n_arrivals += n;
+    if (n > 0) {
+        qsort(gaps, n, sizeof gaps[0], compare);
+        j.gap_median = gaps[n / 2];
+        j.gap_p95 = gaps[(size_t)((double)(n - 1) * 0.95)];
+        j.gap_max = gaps[n - 1];
+    }
+    if (a->n < TELLING_PIECES || a->end < TELLING_SECONDS)
+        return j;
+    double span = a->at[a->n - 1] - a->at[0];
+    if (span < 0.05 * a->end)
+        j.delivery = KL_DELIVERY_LUMP;
+    else if (j.n_arrivals * 3 < a->n)
+        j.delivery = KL_DELIVERY_GROUPED;
+    else
+        j.delivery = KL_DELIVERY_REAL;
+    return j;
+}
+
+/* ---- one answer ------------------------------------------------------------------------------ */
+
+struct watch {
+    double at[MAX_PIECES];
+    struct kl_arrivals arrivals;
+    double now, first_event;
+    size_t comments, answer_tokens;
+    bool done, leave_at_first_text, left;
+    char finish[40], error[200], broken[200];
+    struct kl_stream_reader reader;
+    enum kl_status status;
+    struct kl_error err;
+};
+
+static void see_event(void *context, const struct kl_stream_event *event)
+{
+    struct watch *w = context;
+    if (w->first_event == 0)
+        w->first_event = w->now;
+    switch (event->type) {
+    case KL_STREAM_TEXT:
+        if (w->arrivals.n < MAX_PIECES)
+            w->at[w->arrivals.n++] = w->now;
+        w->left = w->leave_at_first_text;
+        break;
+    case KL_STREAM_COMMENT:
+        w->comments++;
+        break;
+    case KL_STREAM_FINISH:
+        snprintf(w->finish, sizeof w->finish, "%s", event->text);
+        break;
+    case KL_STREAM_USAGE:
+        w->answer_tokens = event->answer_tokens;
+        break;
+    case KL_STREAM_ERROR:
+        snprintf(w->error, sizeof w->error, "%s", event->text);
+        break;
+    case KL_STREAM_BROKEN:
+        if (w->broken[0] == '\0')
+            snprintf(w->broken, sizeof w->broken, "%s", event->text);
+        break;
+    case KL_STREAM_DONE:
+        w->done = true;
+    }
+}
+
+static bool see_part(void *context, double at, const char *data, size_t len)
+{
+    struct watch *w = context;
+    w->now = at;
+    w->status = kl_stream_reader_feed(&w->reader, data, len, &w->err);
+    return w->status == KL_OK && !w->left;
+}
+
+/* What all requests share. */
+struct patient {
+    char base[1024]; /* without a slash at its end */
+    char model[128];
+    const char *key;
+    struct kl_findings *findings;
+};
+
+static void make_url(const struct patient *p, const char *path, char *out, size_t size)
+{
+    snprintf(out, size, "%s%s", p->base, path);
+}
+
+/* Asks for an answer and watches it come. */
+static enum kl_status watch_answer(const struct patient *p, struct watch *w, bool leave,
+                                   bool offer_gzip, struct kl_http_answer *answer,
+                                   struct kl_error *err)
+{
+    char url[1100];
+    struct kl_buffer body;
+    kl_buffer_init(&body, 4096);
+    *w = (struct watch){.leave_at_first_text = leave};
+    w->arrivals.at = w->at;
+    kl_stream_reader_init(&w->reader, see_event, w);
+    make_url(p, "/v1/chat/completions", url, sizeof url);
+    *answer = (struct kl_http_answer){0};
+    enum kl_status status =
+        kl_write_chat_request(p->model, question, leave ? 1000 : N_TOKENS, true, &body);
+    if (status != KL_OK)
+        status = kl_fail(err, status, "no memory for a request");
+    else
+        status = kl_http_run(&(struct kl_http_request){.url = url,
+                                                       .key = p->key,
+                                                       .body = body.data,
+                                                       .offer_gzip = offer_gzip,
+                                                       .stall_seconds = STALL_SECONDS,
+                                                       .see = see_part,
+                                                       .context = w},
+                             answer, err);
+    w->arrivals.end = answer->end;
+    if (status == KL_OK && w->status != KL_OK) {
+        status = w->status;
+        *err = w->err;
+    }
+    kl_stream_reader_release(&w->reader);
+    kl_buffer_release(&body);
+    return status;
+}
+
+/* ---- what is found --------------------------------------------------------------------------- */
+
+static void judge_headers(const struct patient *p, const struct kl_http_answer *answer)
+{
+    struct kl_finding *found;
+    if (strncmp(answer->content_type, "text/event-stream", 17) != 0) {
+        found = kl_found(p->findings, KL_BROKEN, AREA, "the answer is %s and not text/event-stream",
+                         answer->content_type[0] != '\0' ? answer->content_type : "of no type");
+        kl_found_cost(found, "browsers and SDKs do not read it as a stream");
+        kl_found_remedy(found, "let the server, or what stands before it, send Content-Type: "
+                               "text/event-stream");
+    }
+    if (answer->version == 10)
+        kl_found_remedy(
+            kl_found(p->findings, KL_WARNING, AREA, "the answer is HTTP/1.0, which has no chunks"),
+            "nginx: proxy_http_version 1.1;");
+    else if (answer->version == 11 && !answer->chunked)
+        kl_found_remedy(kl_found(p->findings, KL_WARNING, AREA,
+                                 "the answer is not chunked: something knows its length ahead, or "
+                                 "ends the connection after it"),
+                        "look for a proxy that collects answers (nginx: proxy_buffering off;)");
+}
+
+static void judge_delivery(const struct patient *p, const struct watch *w)
+{
+    struct kl_delivery_judgement j = kl_judge_delivery(&w->arrivals);
+    struct kl_finding *found;
+    double first = w->arrivals.n > 0 ? w->arrivals.at[0] : 0;
+    switch (j.delivery) {
+    case KL_DELIVERY_REAL:
+        kl_found(p->findings, KL_GOOD, AREA,
+                 "a real stream: %zu pieces in %zu arrivals, first event after %.0f ms, first text "
+                 "after %.0f ms; between texts %.0f ms (95 %%: %.0f ms, longest %.0f ms)",
+                 w->arrivals.n, j.n_arrivals, w->first_event * 1e3, first * 1e3, j.gap_median * 1e3,
+                 j.gap_p95 * 1e3, j.gap_max * 1e3);
+        break;
+    case KL_DELIVERY_GROUPED:
+        found = kl_found(p->findings, KL_WARNING, AREA,
+                         "held back on the way: %zu pieces came in %zu lumps, %.0f ms apart",
+                         w->arrivals.n, j.n_arrivals, j.gap_median * 1e3);
+        kl_found_cost(found, "text comes in jerks, the first %.1f s after the question", first);
+        kl_found_remedy(found, "a proxy collects: nginx: proxy_buffering off; or the header "
+                               "X-Accel-Buffering: no; turn compression of text/event-stream off");
+        break;
+    case KL_DELIVERY_LUMP:
+        found = kl_found(p->findings, KL_BROKEN, AREA,
+                         "not a stream: nothing for %.1f s, then all %zu pieces at once", first,
+                         w->arrivals.n);
+        kl_found_cost(found, "people wait %.1f s in front of an empty page", first);
+        kl_found_remedy(found, "a proxy collects the whole answer (nginx: proxy_buffering off; "
+                               "proxy_cache off;), or the server only pretends to stream");
+        break;
+    case KL_DELIVERY_UNKNOWN:
+        kl_found(p->findings, KL_NOTE, AREA,
+                 "%zu pieces in %.2f s: too little to tell whether something holds them back",
+                 w->arrivals.n, w->arrivals.end);
+    }
+}
+
+static void judge_content(const struct patient *p, const struct watch *w)
+{
+    if (w->broken[0] != '\0')
+        kl_found_cost(
+            kl_found(p->findings, KL_BROKEN, AREA, "events that can not be read: %s", w->broken),
+            "SDKs raise an exception in the middle of an answer");
+    if (w->error[0] != '\0')
+        kl_found(p->findings, KL_BROKEN, AREA, "the answer ended with an error: %s", w->error);
+    else if (!w->done)
+        kl_found_cost(kl_found(p->findings, KL_WARNING, AREA, "the stream ends without [DONE]"),
+                      "some clients wait for it, or take the answer for cut off");
+    if (w->error[0] == '\0' && w->finish[0] == '\0')
+        kl_found(p->findings, KL_WARNING, AREA,
+                 "no finish_reason: clients can not tell a whole "
+                 "answer from one that was cut");
+}
+
+/* false: no use to go on. */
+static bool check_answer(const struct patient *p)
+{
+    struct kl_error err = {0};
+    struct kl_http_answer answer;
+    static struct watch w; /* 32 KB of times */
+    enum kl_status status = watch_answer(p, &w, false, true, &answer, &err);
+    if (status == KL_OK && answer.status == 200 && answer.encoding[0] != '\0') {
+        struct kl_finding *found = kl_found(p->findings, KL_WARNING, AREA,
+                                            "the stream is compressed (%s)", answer.encoding);
+        kl_found_cost(found, "what compresses collects before it sends, and costs time");
+        kl_found_remedy(found, "nginx: leave text/event-stream out of gzip_types");
+        kl_http_release(&answer);
+        status = watch_answer(p, &w, false, false, &answer, &err);
+    }
+    kl_http_release(&answer);
+    if (status != KL_OK || answer.status != 200) {
+        struct kl_finding *found =
+            status != KL_OK
+                ? kl_found(p->findings, KL_BROKEN, AREA, "%s", err.text)
+                : kl_found(p->findings, KL_BROKEN, AREA, "POST %s/v1/chat/completions: status %d",
+                           p->base, answer.status);
+        if (answer.status == 401 || answer.status == 403)
+            kl_found_remedy(found, "give a key: --api-key-file FILE");
+        return false;
+    }
+    judge_headers(p, &answer);
+    judge_delivery(p, &w);
+    judge_content(p, &w);
+    return true;
+}
+
+/* ---- errors, and those who leave ------------------------------------------------------------- */
+
+static void see_error(void *context, const struct kl_stream_event *event)
+{
+    bool *named = context;
+    *named = *named || event->type == KL_STREAM_ERROR;
+}
+
+static void check_refusal(const struct patient *p)
+{
+    char url[1100];
+    struct kl_error err = {0};
+    struct kl_http_answer answer;
+    bool named = false;
+    make_url(p, "/v1/chat/completions", url, sizeof url);
+    enum kl_status status = kl_http_run(
+        &(struct kl_http_request){
+            .url = url, .key = p->key, .body = "{\"messages\": 7", .stall_seconds = STALL_SECONDS},
+        &answer, &err);
+    if (status == KL_OK && answer.body.len > 0)
+        kl_read_answer(answer.body.data, answer.body.len, see_error, &named);
+    if (status != KL_OK)
+        kl_found(p->findings, KL_WARNING, AREA, "a request that is no JSON: %s", err.text);
+    else if (answer.status < 400 || answer.status > 499)
+        kl_found_cost(kl_found(p->findings, KL_WARNING, AREA,
+                               "a request that is no JSON is answered with status %d",
+                               answer.status),
+                      "SDKs ask again after a 5xx, and take a 2xx for an answer");
+    else if (!named)
+        kl_found(p->findings, KL_NOTE, AREA,
+                 "errors do not have OpenAI's shape: SDKs show no reason");
+    else
+        kl_found(p->findings, KL_GOOD, AREA, "errors are refused with a reason (status %d)",
+                 answer.status);
+    kl_http_release(&answer);
+}
+
+/* How many requests the server works on; false: it does not say. */
+static bool ask_running(const struct patient *p, size_t *running)
+{
+    static const char *const paths[] = {"/health", "/slots"};
+    bool known = false;
+    for (size_t i = 0; i < 2 && !known; i++) {
+        char url[1100];
+        struct kl_error err;
+        struct kl_http_answer answer;
+        make_url(p, paths[i], url, sizeof url);
+        const struct kl_http_request request = {
+            .url = url, .key = p->key, .stall_seconds = STALL_SECONDS};
+        if (kl_http_run(&request, &answer, &err) == KL_OK && answer.status == 200)
+            known = kl_read_running(answer.body.data != NULL ? answer.body.data : "",
+                                    answer.body.len, running);
+        kl_http_release(&answer);
+    }
+    return known;
+}
+
+static void check_leaving(const struct patient *p)
+{
+    static struct watch w;
+    size_t before, running = 0;
+    struct kl_error err = {0};
+    struct kl_http_answer answer;
+    if (!ask_running(p, &before)) {
+        kl_found(p->findings, KL_NOTE, AREA,
+                 "whether the work stops when a client leaves: this server does not say how many "
+                 "requests run");
+        return;
+    }
+    enum kl_status status = watch_answer(p, &w, true, false, &answer, &err);
+    kl_http_release(&answer);
+    if (status != KL_OK || !w.left)
+        return;
+    uint64_t left = kl_now_ns();
+    const struct timespec pause = {.tv_nsec = 5000000};
+    while (ask_running(p, &running) && running > before && kl_seconds_since(left) < RELEASE_SECONDS)
+        nanosleep(&pause, NULL);
+    double seconds = kl_seconds_since(left);
+    if (running > before) {
+        struct kl_finding *found = kl_found(
+            p->findings, KL_WARNING, AREA,
+            "the work goes on for more than %.0f s after its client has left", RELEASE_SECONDS);
+        kl_found_cost(found, "those who are still there wait for it");
+        kl_found_remedy(found, "let the proxy pass the end of a connection on (nginx: "
+                               "proxy_ignore_client_abort off;)");
+    } else {
+        kl_found(p->findings, KL_GOOD, AREA, "the work stops %.0f ms after its client has left",
+                 seconds * 1e3);
+    }
+}
+
+/* "http://host:port/v1/" is meant as "http://host:port". */
+static void take_base(struct patient *p, const char *url)
+{
+    snprintf(p->base, sizeof p->base, "%s%s", strstr(url, "://") == NULL ? "http://" : "", url);
+    size_t len = strlen(p->base);
+    while (len > 0 && p->base[len - 1] == '/')
+        len--;
+    if (len > 3 && memcmp(p->base + len - 3, "/v1", 3) == 0)
+        len -= 3;
+    p->base[len] = '\0';
+}
+
+static void find_model_name(struct patient *p)
+{
+    char url[1100];
+    struct kl_error err;
+    struct kl_http_answer answer;
+    make_url(p, "/v1/models", url, sizeof url);
+    const struct kl_http_request request = {
+        .url = url, .key = p->key, .stall_seconds = STALL_SECONDS};
+    if (kl_http_run(&request, &answer, &err) == KL_OK && answer.body.len > 0)
+        kl_read_model_id(answer.body.data, answer.body.len, p->model, sizeof p->model);
+    kl_http_release(&answer);
+}
+
+void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key)
+{
+    struct patient p = {.key = key, .findings = findings, .model = "default"};
+    take_base(&p, url);
+    find_model_name(&p);
+    if (!check_answer(&p))
+        return;
+    check_refusal(&p);
+    check_leaving(&p);
+}

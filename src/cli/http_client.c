@@ -1,0 +1,130 @@
+#include "cli/http_client.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define CONNECT_SECONDS 5L
+
+struct exchange {
+    const struct kl_http_request *request;
+    struct kl_http_answer *answer;
+    uint64_t start;
+    enum kl_status failed;
+};
+
+static size_t take_body(char *data, size_t size, size_t count, void *context)
+{
+    struct exchange *x = context;
+    size_t len = size * count;
+    double at = kl_seconds_since(x->start);
+    if (x->answer->head == 0)
+        x->answer->head = at;
+    x->answer->end = at;
+    if (x->request->see == NULL)
+        x->failed = kl_buffer_append(&x->answer->body, data, len);
+    else
+        x->answer->given_up = !x->request->see(x->request->context, at, data, len);
+    return x->failed == KL_OK && !x->answer->given_up ? len : CURL_WRITEFUNC_ERROR;
+}
+
+/* The head came: before any of the body, which a server that works for long sends later. */
+static size_t take_header(char *data, size_t size, size_t count, void *context)
+{
+    struct exchange *x = context;
+    (void)data;
+    if (x->answer->head == 0)
+        x->answer->head = kl_seconds_since(x->start);
+    return size * count;
+}
+
+static void copy_header(CURL *curl, const char *name, char *out, size_t size)
+{
+    struct curl_header *header;
+    if (curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+        snprintf(out, size, "%s", header->value);
+}
+
+static void read_head(CURL *curl, struct kl_http_answer *answer)
+{
+    long value = 0;
+    char transfer[32] = "";
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &value);
+    answer->status = (int)value;
+    curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &value);
+    answer->version = value == CURL_HTTP_VERSION_1_0   ? 10
+                      : value == CURL_HTTP_VERSION_1_1 ? 11
+                                                       : 20;
+    copy_header(curl, "Content-Type", answer->content_type, sizeof answer->content_type);
+    copy_header(curl, "Content-Encoding", answer->encoding, sizeof answer->encoding);
+    copy_header(curl, "Transfer-Encoding", transfer, sizeof transfer);
+    answer->chunked = strcmp(transfer, "chunked") == 0;
+}
+
+static struct curl_slist *make_headers(const struct kl_http_request *request)
+{
+    char line[1024];
+    struct curl_slist *list = NULL;
+    if (request->body != NULL)
+        list = curl_slist_append(list, "Content-Type: application/json");
+    if (request->offer_gzip)
+        list = curl_slist_append(list, "Accept-Encoding: gzip");
+    if (request->key != NULL) {
+        snprintf(line, sizeof line, "Authorization: Bearer %s", request->key);
+        list = curl_slist_append(list, line);
+    }
+    return list;
+}
+
+static void set_options(CURL *curl, struct exchange *x, const struct curl_slist *headers,
+                        char *message)
+{
+    const struct kl_http_request *request = x->request;
+    curl_easy_setopt(curl, CURLOPT_URL, request->url);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "kinglet/" KL_VERSION);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)request->stall_seconds);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
+    if (request->body != NULL)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
+}
+
+enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http_answer *answer,
+                           struct kl_error *err)
+{
+    char message[CURL_ERROR_SIZE] = "";
+    *answer = (struct kl_http_answer){0};
+    kl_buffer_init(&answer->body, KL_HTTP_BODY_CAP);
+    struct exchange x = {.request = request, .answer = answer, .start = kl_now_ns()};
+    CURL *curl = curl_easy_init();
+    if (curl == NULL)
+        return kl_fail(err, KL_ERR_MEMORY, "libcurl cannot be started");
+    struct curl_slist *headers = make_headers(request);
+    set_options(curl, &x, headers, message);
+    CURLcode result = curl_easy_perform(curl);
+    read_head(curl, answer);
+    curl_easy_cleanup(curl);
+    curl_slist_free_all(headers);
+    if (x.failed != KL_OK)
+        return kl_fail(err, x.failed, "%s: the answer is longer than %zu bytes", request->url,
+                       KL_HTTP_BODY_CAP);
+    if (result == CURLE_OK || answer->given_up)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_IO, "%s: %s", request->url,
+                   message[0] != '\0' ? message : curl_easy_strerror(result));
+}
+
+void kl_http_release(struct kl_http_answer *answer)
+{
+    kl_buffer_release(&answer->body);
+}

@@ -1,0 +1,183 @@
+"""kinglet doctor: what it says of this computer, of servers, and of what stands before them."""
+
+import json
+import socket
+import threading
+import time
+
+import pytest
+from api_client import health
+
+GOOD, WARNINGS, BROKEN = 0, 1, 2
+
+
+@pytest.fixture
+def doctor(run_kinglet):
+    """doctor(*args) -> (exit code, findings): the findings as objects."""
+
+    def run(*args):
+        done = run_kinglet("doctor", "--json", *args, check=False)
+        found = json.loads(done.stdout)
+        weights = {"good": GOOD, "note": GOOD, "warning": WARNINGS, "broken": BROKEN}
+        assert done.returncode == weights[found["status"]]
+        for finding in found["findings"]:
+            assert set(finding) == {"weight", "area", "text", "cost", "remedy"}
+        return done.returncode, found["findings"]
+
+    return run
+
+
+def found(findings, part):
+    matching = [f for f in findings if part in f["text"]]
+    assert matching, f"nothing about {part!r} in {findings}"
+    return matching[0]
+
+
+def pump(source, sink, change):
+    """Everything of one socket to another, through change(bytes) -> bytes; at its end change(b"")
+    gives what was held back."""
+    try:
+        while data := source.recv(65536):
+            sink.sendall(change(data))
+        sink.sendall(change(b""))
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+class Proxy:
+    """Passes connections on to a server; what comes back goes through change."""
+
+    def __init__(self, server, make_change):
+        self.server, self.make_change = server, make_change
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                client, _ = self.listener.accept()
+                upstream = socket.create_connection(("127.0.0.1", self.server.port))
+                for pair in ((client, upstream, lambda data: data),
+                             (upstream, client, self.make_change())):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def proxy():
+    """proxy(server, make_change) -> Proxy."""
+    made = []
+
+    def make(server, make_change):
+        made.append(Proxy(server, make_change))
+        return made[-1]
+
+    yield make
+    for p in made:
+        p.listener.close()
+
+
+def collect():
+    """Holds everything back until the stream's last bytes."""
+    held = bytearray()
+
+    def change(data):
+        held.extend(data)
+        if data and b"text/event-stream" in held and b"[DONE]" not in held:
+            return b""
+        out = bytes(held)
+        held.clear()
+        return out
+
+    return change
+
+
+def half_seconds():
+    """Lets what has come through twice a second."""
+    held = bytearray()
+    last = time.monotonic()
+
+    def change(data):
+        nonlocal last
+        held.extend(data)
+        ends = b"text/event-stream" not in held[:2000] and b"data: " not in held
+        if data and not ends and b"[DONE]" not in held and time.monotonic() - last < 0.5:
+            return b""
+        last = time.monotonic()
+        out = bytes(held)
+        held.clear()
+        return out
+
+    return change
+
+
+def test_a_good_server(doctor, server):
+    code, findings = doctor("--url", server.base_url + "/v1/")
+    assert code == GOOD, findings
+    assert "a real stream" in found(findings, "stream")["text"]
+    found(findings, "refused with a reason (status 400)")
+    found(findings, "the work stops")
+    assert health(server)["running"] == 0
+
+
+def test_a_proxy_that_collects(doctor, server, proxy):
+    code, findings = doctor("--url", proxy(server, collect).url)
+    assert code == BROKEN
+    lump = found(findings, "not a stream")
+    assert lump["weight"] == "broken" and "proxy_buffering off" in lump["remedy"]
+
+
+def test_a_proxy_that_holds_back(doctor, server, proxy):
+    code, findings = doctor("--url", proxy(server, half_seconds).url)
+    assert code == WARNINGS
+    grouped = found(findings, "held back on the way")
+    assert "proxy_buffering off" in grouped["remedy"]
+
+
+def test_a_server_that_wants_a_key(doctor, start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("# people\nsecret-key-of-mine\n")
+    keys.chmod(0o600)
+    server = start_server("--offline", "--api-key-file", keys)
+    code, findings = doctor("--url", server.base_url)
+    assert code == BROKEN
+    assert "--api-key-file" in found(findings, "status 401")["remedy"]
+    code, findings = doctor("--url", server.base_url, "--api-key-file", keys)
+    assert code == GOOD, findings
+
+
+def test_nobody_there(doctor):
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        port = s.getsockname()[1]
+    code, findings = doctor("--url", f"127.0.0.1:{port}")
+    assert code == BROKEN and len(findings) == 1
+
+
+def test_this_computer(doctor, model_path):
+    code, findings = doctor("--model", model_path)
+    assert code != BROKEN, findings
+    areas = {f["area"] for f in findings}
+    assert areas >= {"cpu", "memory", "disk", "start", "file", "tokenizer", "speed", "numbers"}
+    assert "give the bits of the scalar ones" in found(findings, "kernels give")["text"]
+
+
+def test_another_tier(doctor, tiny_model_path):
+    code, findings = doctor("--model", tiny_model_path, "--cpu", "scalar")
+    assert code == WARNINGS
+    assert "leave --cpu" in found(findings, "kernels: scalar")["remedy"]
+
+
+def test_no_model(doctor, tmp_path):
+    code, findings = doctor("--model", tmp_path / "none.gguf")
+    assert code == BROKEN
+    found(findings, "none.gguf")
+
+
+def test_as_text(run_kinglet, tiny_model_path):
+    done = run_kinglet("doctor", "--model", tiny_model_path, check=False)
+    lines = done.stdout.decode().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[-1].endswith(" good") and " to mend, " in lines[-1]

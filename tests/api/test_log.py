@@ -1,0 +1,54 @@
+"""What serve says on stderr."""
+
+import json
+import os
+
+import pytest
+from api_client import CHAT, HELLO, Connection, post
+
+
+@pytest.fixture
+def unread():
+    """A pipe that nobody reads: its writing end."""
+    reading, writing = os.pipe()
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_json(start_server, tmp_path):
+    log = tmp_path / "log"
+    options = ("--offline", "--log-format", "json", "--log-level", "debug")
+    with open(log, "wb") as out:
+        server = start_server(*options, stderr=out)
+    assert post(server, CHAT, {"messages": HELLO, "max_tokens": 3}).status == 200
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all({"time", "level", "message"} <= set(line) for line in lines)
+    assert {line["level"] for line in lines} >= {"info"}
+    assert lines[-1]["message"] == "stopped"
+
+
+def test_wrong_format(run_kinglet):
+    done = run_kinglet("serve", "--log-format", "xml", check=False)
+    assert done.returncode == 2
+    assert b'--log-format takes text or json, not "xml"' in done.stderr
+
+
+def test_a_reader_of_the_log_that_stops_holds_nobody_up(start_server, unread):
+    server = start_server("--offline", "--log-level", "debug", stderr=unread)
+    with Connection(server) as c:
+        for _ in range(1500):  # a line each: more than a pipe holds
+            c.send("GET", "/health")
+            assert c.read().status == 200
+    answer = post(server, CHAT, {"messages": HELLO, "max_tokens": 3})
+    assert answer.status == 200
+    assert server.stop() == 0
+
+
+def test_a_full_disk_under_the_log_holds_nobody_up(start_server):
+    with open("/dev/full", "wb") as full:
+        server = start_server("--offline", "--log-level", "debug", stderr=full)
+        answer = post(server, CHAT, {"messages": HELLO, "max_tokens": 3})
+    assert answer.status == 200
+    assert server.stop() == 0
