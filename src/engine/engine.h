@@ -153,6 +153,7 @@ void kl_engine_wake_clear(struct kl_engine *engine);
 
 struct kl_engine_stats {
     size_t running, queued;
+    size_t paused; /* of those that run: nobody reads what they say */
     size_t parallel, queue_size, ctx_size;
     size_t kv_used_tokens, kv_max_tokens; /* used: by requests and the prefix cache */
     size_t buffer_bytes;                  /* of the forward pass and the logits: allocated once */

@@ -286,13 +286,20 @@ static void admit(struct kl_engine *engine)
 
 static void look_at_places(struct kl_engine *engine)
 {
+    size_t paused = 0;
     for (size_t i = 0; i < engine->options.parallel; i++) {
         struct kl_request *request = engine->running[i];
         if (request == NULL)
             continue;
         engine->places[i].remaining = request->n_tokens - kl_sequence_length(request->sequence);
         engine->places[i].paused = !kl_request_has_room(request);
+        paused += engine->places[i].paused;
     }
+    if (paused == engine->totals.paused) /* only this thread writes it */
+        return;
+    pthread_mutex_lock(&engine->attention.lock);
+    engine->totals.paused = paused;
+    pthread_mutex_unlock(&engine->attention.lock);
 }
 
 /* ---- the next step --------------------------------------------------------------------------- */
