@@ -2,11 +2,55 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* The mappings that there are, for a signal handler that may interrupt anything: a slot is claimed
+ * first, and holds an address only while everything else in it is valid. */
+static struct mapping {
+    atomic_bool claimed;
+    _Atomic(uintptr_t) begin; /* 0: nothing here */
+    _Atomic(size_t) size;
+    _Atomic(const char *) path;
+} mappings[KL_MAX_MAPPED_FILES];
+
+static void remember(const struct kl_mapped_file *file)
+{
+    for (size_t i = 0; i < KL_MAX_MAPPED_FILES; i++) {
+        struct mapping *m = &mappings[i];
+        if (atomic_exchange(&m->claimed, true))
+            continue;
+        atomic_store(&m->path, file->path);
+        atomic_store(&m->size, file->size);
+        atomic_store(&m->begin, (uintptr_t)file->data);
+        return;
+    }
+}
+
+static void forget(const struct kl_mapped_file *file)
+{
+    for (size_t i = 0; i < KL_MAX_MAPPED_FILES; i++) {
+        struct mapping *m = &mappings[i];
+        if (atomic_load(&m->begin) == (uintptr_t)file->data) {
+            atomic_store(&m->begin, 0);
+            atomic_store(&m->claimed, false);
+        }
+    }
+}
+
+const char *kl_mapped_file_name_at(const void *address)
+{
+    for (size_t i = 0; i < KL_MAX_MAPPED_FILES; i++) {
+        uintptr_t begin = atomic_load(&mappings[i].begin);
+        if (begin != 0 && (uintptr_t)address - begin < atomic_load(&mappings[i].size))
+            return atomic_load(&mappings[i].path);
+    }
+    return NULL;
+}
 
 enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path,
                                    struct kl_error *err)
@@ -43,7 +87,10 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
     if (file->path == NULL) {
         kl_mapped_file_close(file);
         status = kl_fail_memory(err, "a file name", strlen(path) + 1);
+        goto out;
     }
+    if (file->data != NULL)
+        remember(file);
 out:
     if (fd >= 0)
         close(fd);
@@ -53,6 +100,7 @@ out:
 void kl_mapped_file_close(struct kl_mapped_file *file)
 {
     if (file->data != NULL) {
+        forget(file);
         munmap((void *)(uintptr_t)file->data, file->size);
         close(file->fd);
     }

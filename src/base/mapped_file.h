@@ -24,6 +24,12 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
                                    struct kl_error *err);
 void kl_mapped_file_close(struct kl_mapped_file *file);
 
+/* The name of the open file whose mapping has this address, or NULL. A read of a mapped file that
+ * was cut short, or whose disk fails, is a SIGBUS: for its handler, so async-signal-safe. Knows the
+ * first KL_MAX_MAPPED_FILES that are open. */
+#define KL_MAX_MAPPED_FILES 32
+const char *kl_mapped_file_name_at(const void *address);
+
 /* Hints to the system for a part of the mapping (rounded outwards to pages): that it is needed
  * soon (read ahead), and that it is not needed any more (leaves our resident memory). */
 void kl_mapped_file_will_need(const struct kl_mapped_file *file, size_t offset, size_t len);

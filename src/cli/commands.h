@@ -12,8 +12,9 @@
 enum kl_exit {
     KL_EXIT_OK = 0,
     KL_EXIT_FAILURE = 1,
-    KL_EXIT_USAGE = 2,   /* an unknown command or option, a value out of its range */
-    KL_EXIT_NO_MODEL = 3 /* the model is not here and could not be had */
+    KL_EXIT_USAGE = 2,    /* an unknown command or option, a value out of its range */
+    KL_EXIT_NO_MODEL = 3, /* the model is not here and could not be had */
+    KL_EXIT_LOST_FILE = 4 /* a mapped file was cut short, or its disk failed, while it was in use */
 };
 
 /* Prints "kinglet COMMAND: text" on stderr. Returns KL_EXIT_USAGE for KL_ERR_INVALID, otherwise

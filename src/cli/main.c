@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 
@@ -35,7 +36,8 @@ static void print_help(FILE *out)
           "version.\n"
           "Environment: KINGLET_MODEL (the default model), KINGLET_CPU (the kernels), LOG_LEVEL,\n"
           "XDG_CACHE_HOME.\n"
-          "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had.\n",
+          "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
+          "4 a file in use was cut short, or its disk failed.\n",
           out);
 }
 
@@ -53,21 +55,33 @@ static int unknown_command(const char *name)
     return KL_EXIT_USAGE;
 }
 
-/* Model files are mapped: if one is cut short or its disk fails while we run, this is the only
- * notice. */
-static void on_bus_error(int signal_number)
+static void say(const char *text)
 {
-    static const char text[] = "kinglet: a mapped file changed or its disk failed while it was in "
-                               "use; stopping\n";
-    (void)signal_number;
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
     (void)ignored;
-    _exit(KL_EXIT_FAILURE);
+}
+
+/* Model files are mapped: if one is cut short or its disk fails while we run, this is the only
+ * notice. Any other bus error is a fault of ours and ends as the system has it. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    const char *name = info->si_code > 0 ? kl_mapped_file_name_at(info->si_addr) : NULL;
+    if (name == NULL) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    say("kinglet: ");
+    say(name);
+    say(" was cut short, or its disk failed, while it was in use; put it back and start again\n");
+    _exit(KL_EXIT_LOST_FILE);
 }
 
 int main(int argc, char **argv)
 {
-    signal(SIGBUS, on_bus_error);
+    const struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    sigaction(SIGBUS, &bus_error, NULL);
     if (argc < 2) {
         print_help(stderr);
         return KL_EXIT_USAGE;

@@ -348,7 +348,8 @@ enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buf
         status = kl_buffer_append_format(out, "\n%s\n", line->notes);
     if (status == KL_OK)
         status = kl_buffer_append_string(
-            out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had.\n");
+            out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
+                 "4 a file in use was cut short, or its disk failed.\n");
     return status;
 }
 
@@ -363,25 +364,56 @@ static bool asks_for(int argc, char **argv, const char *name, const char *letter
     return false;
 }
 
-static enum kl_status set_log_level(const char *option, const char *fallback, struct kl_error *err)
+/* Where the level comes from, for reading it again; the strings are argv's and the environment's.
+ */
+static const char *log_level_source, *log_level_name;
+
+/* A name with a slash is that of a file which holds the level, so that it can be changed while the
+ * program runs. */
+static enum kl_status set_log_level(struct kl_error *err)
 {
-    const char *variable = getenv("LOG_LEVEL");
-    const char *name = fallback;
-    const char *source = "";
-    if (variable != NULL && variable[0] != '\0') {
-        name = variable;
-        source = "the environment variable LOG_LEVEL";
-    }
-    if (option != NULL) {
-        name = option;
-        source = "--log-level";
+    char content[64] = "";
+    const char *name = log_level_name;
+    if (strchr(name, '/') != NULL) {
+        FILE *file = fopen(name, "re");
+        if (file == NULL)
+            return kl_fail_errno(err, "%s: can not open %s", log_level_source, name);
+        char *line = fgets(content, sizeof content, file);
+        fclose(file);
+        content[line != NULL ? strcspn(content, " \t\r\n") : 0] = '\0';
+        name = content;
     }
     enum kl_log_level level;
     if (!kl_log_parse_level(name, &level))
-        return kl_fail(err, KL_ERR_INVALID, "%s takes debug, info, warning or error, not \"%s\"",
-                       source, name);
+        return kl_fail(
+            err, KL_ERR_INVALID,
+            "%s takes debug, info, warning or error, or a file that holds one of these by "
+            "a name with a /, not \"%s\"",
+            log_level_source, name);
     kl_log_set_level(level);
     return KL_OK;
+}
+
+enum kl_status kl_log_level_reload(struct kl_error *err)
+{
+    return set_log_level(err);
+}
+
+static enum kl_status choose_log_level(const char *option, const char *fallback,
+                                       struct kl_error *err)
+{
+    const char *variable = getenv("LOG_LEVEL");
+    log_level_name = fallback;
+    log_level_source = "";
+    if (variable != NULL && variable[0] != '\0') {
+        log_level_name = variable;
+        log_level_source = "the environment variable LOG_LEVEL";
+    }
+    if (option != NULL) {
+        log_level_name = option;
+        log_level_source = "--log-level";
+    }
+    return set_log_level(err);
 }
 
 static bool answer_help(const struct kl_command_line *line)
@@ -403,7 +435,9 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
     bool flag = false;
     const struct kl_option common[] = {
         {"log-level", 0, KL_OPTION_STRING, "LEVEL",
-         "debug, info, warning or error; the environment variable LOG_LEVEL sets it too",
+         "debug, info, warning, error, or a FILE (with a / in its name) that holds one of these; "
+         "the "
+         "environment variable LOG_LEVEL sets it too",
          &log_level, 0, 0},
         {"help", 'h', KL_OPTION_FLAG, NULL, "show this help", &flag, 0, 0},
         {"version", 0, KL_OPTION_FLAG, NULL, "show the version", &flag, 0, 0},
@@ -429,7 +463,7 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
     }
     struct kl_error err = {0};
     if (kl_options_parse(&full, argc, argv, n_arguments, &err) != KL_OK ||
-        set_log_level(log_level, level, &err) != KL_OK) {
+        choose_log_level(log_level, level, &err) != KL_OK) {
         *exit_code = kl_report(line->command, &err);
         return false;
     }

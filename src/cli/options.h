@@ -71,6 +71,9 @@ enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buf
 bool kl_command_line_read(const struct kl_command_line *line, int argc, char **argv,
                           const char *level, size_t *n_arguments, int *exit_code);
 
+/* Reads the file that holds the log level again, where it is a file. Unchanged unless KL_OK. */
+enum kl_status kl_log_level_reload(struct kl_error *err);
+
 /* The nearest of several names to a mistyped word, by edit distance (optimal string alignment: a
  * swap of neighbours counts once). */
 struct kl_nearest {

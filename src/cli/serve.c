@@ -29,11 +29,18 @@
 #define DEFAULT_CTX     4096
 #define DEFAULT_PLACES  4
 #define DEFAULT_WAITING 16
+#define MAX_SECONDS     86400
+#define DEFAULT_WAIT    120 /* seconds: as long as a client of the OpenAI SDKs would pause */
+#define DEFAULT_SECONDS 600 /* as long as the OpenAI SDKs wait for an answer */
 
 struct serve_options {
     struct kl_load_options load;
     const char *host;
-    size_t port, parallel, queue;
+    size_t port, parallel, queue, max_wait, max_tokens, max_seconds;
+    size_t max_connections, max_per_address;
+    size_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
+    enum kl_context_policy context_policy;
+    const char *policy_name;
     const char *api_key_file;
     bool no_auth, offline;
     struct kl_string_list allowed_hosts;
@@ -82,6 +89,30 @@ static enum kl_status read_keys(const char *path, struct api_keys *keys, struct 
     return KL_OK;
 }
 
+/* SIGHUP: what can change without a restart. What can not be read stays as it is. */
+struct reloadable {
+    struct kl_server *server;
+    const char *api_key_file;
+};
+
+static void reload(void *context)
+{
+    const struct reloadable *r = context;
+    struct kl_error err = {0};
+    struct api_keys keys = {0};
+    enum kl_status status = kl_log_level_reload(&err);
+    if (status == KL_OK && r->api_key_file != NULL) {
+        status = read_keys(r->api_key_file, &keys, &err);
+        if (status == KL_OK)
+            status = kl_server_set_keys(r->server, keys.keys, keys.n, &err);
+        kl_buffer_release(&keys.text);
+    }
+    if (status == KL_OK)
+        kl_info("SIGHUP: read again: the log level, %zu API keys", keys.n);
+    else
+        kl_err("SIGHUP: %s; all stays as it was", err.text);
+}
+
 /* ---- the thread that loads ------------------------------------------------------------------- */
 
 struct loading {
@@ -118,8 +149,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .n_threads = l->loaded.threads.decode,
                                                      .n_threads_prefill = l->loaded.threads.prefill,
                                                      .plan = &l->loaded.plan};
-    kl_plan_add(&l->loaded.plan, "answers that are not read yet",
-                o->parallel * KL_SERVER_OUTPUT_BYTES, "--parallel");
+    kl_plan_add(&l->loaded.plan, "requests and answers on their way", KL_SERVER_HELD_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
@@ -184,6 +214,7 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
 static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
 {
     struct loading l = {.options = o, .start = kl_now_ns()};
+    struct reloadable reloadable = {.api_key_file = o->api_key_file};
     const struct kl_server_options options = {
         .host = o->host,
         .port = (uint16_t)o->port,
@@ -193,6 +224,19 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         .allowed_hosts = o->allowed_hosts.values,
         .n_allowed_hosts = o->allowed_hosts.len,
         .max_waiting = o->parallel + o->queue,
+        .max_connections = o->max_connections,
+        .max_connections_per_address = o->max_per_address,
+        .header_seconds = (unsigned)o->header_seconds,
+        .body_seconds = (unsigned)o->body_seconds,
+        .idle_seconds = (unsigned)o->idle_seconds,
+        .reader_seconds = (unsigned)o->reader_seconds,
+        .drain_seconds = (unsigned)o->drain_seconds,
+        .reload = reload,
+        .reload_context = &reloadable,
+        .max_wait_seconds = (double)o->max_wait,
+        .max_tokens = o->max_tokens,
+        .max_seconds = (double)o->max_seconds,
+        .context_policy = o->context_policy,
     };
     kl_info("kinglet %s starts", KL_VERSION);
     enum kl_status status = kl_server_open(&options, &l.server, err);
@@ -200,6 +244,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         return kl_report("serve", err);
     kl_info("listening on %s (%.2f s after the start); Ctrl-C stops", kl_server_url(l.server),
             kl_seconds_since(l.start));
+    reloadable.server = l.server;
     status = start_loading(&l, err);
     if (status == KL_OK) {
         status = kl_server_run(l.server, err);
@@ -220,13 +265,45 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     return KL_EXIT_OK;
 }
 
+/* With what the command line says. */
+static int run(struct serve_options *o)
+{
+    struct kl_error err = {0};
+    struct api_keys keys;
+    int code;
+    if (!kl_context_policy_parse(o->policy_name, &o->context_policy)) {
+        kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
+                o->policy_name);
+        return kl_report("serve", &err);
+    }
+    o->load.pull = !o->offline;
+    o->load.measure_threads = true;
+    if (read_keys(o->api_key_file, &keys, &err) == KL_OK)
+        code = serve(o, &keys, &err);
+    else
+        code = kl_report("serve", &err);
+    kl_buffer_release(&keys.text);
+    return code;
+}
+
+static const struct serve_options defaults = {.load = {.ctx_size = DEFAULT_CTX},
+                                              .host = "127.0.0.1",
+                                              .port = DEFAULT_PORT,
+                                              .parallel = DEFAULT_PLACES,
+                                              .queue = DEFAULT_WAITING,
+                                              .max_connections = KL_SERVER_CONNECTIONS,
+                                              .header_seconds = KL_SERVER_HEADER_SECONDS,
+                                              .body_seconds = KL_SERVER_BODY_SECONDS,
+                                              .idle_seconds = KL_SERVER_IDLE_SECONDS,
+                                              .reader_seconds = KL_SERVER_READER_SECONDS,
+                                              .drain_seconds = KL_SERVER_DRAIN_SECONDS,
+                                              .max_wait = DEFAULT_WAIT,
+                                              .max_seconds = DEFAULT_SECONDS,
+                                              .policy_name = "error"};
+
 int kl_run_serve(int argc, char **argv)
 {
-    struct serve_options o = {.load = {.ctx_size = DEFAULT_CTX},
-                              .host = "127.0.0.1",
-                              .port = DEFAULT_PORT,
-                              .parallel = DEFAULT_PLACES,
-                              .queue = DEFAULT_WAITING};
+    struct serve_options o = defaults;
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         KL_MEMORY_ROW(o.load),
@@ -240,6 +317,15 @@ int kl_run_serve(int argc, char **argv)
          &o.parallel, 1, 64},
         {"queue", 0, KL_OPTION_SIZE, "N", "requests that may wait; further ones are refused (429)",
          &o.queue, 0, 10000},
+        {"max-wait", 0, KL_OPTION_SIZE, "SECONDS",
+         "a request that would wait longer is refused (429); 0: none is", &o.max_wait, 0, 86400},
+        {"max-tokens", 0, KL_OPTION_SIZE, "N", "longest answer; 0: what a request asks for",
+         &o.max_tokens, 0, 1 << 20},
+        {"max-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+         "longest time for a request, its waiting included; 0: any", &o.max_seconds, 0, 86400},
+        {"context-policy", 0, KL_OPTION_STRING, "error|trim",
+         "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
+         &o.policy_name, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE",
          "one key a line; requests need \"Authorization: Bearer KEY\"", &o.api_key_file, 0, 0},
         {"no-auth", 0, KL_OPTION_FLAG, NULL,
@@ -247,26 +333,35 @@ int kl_run_serve(int argc, char **argv)
         {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
          "a name under which clients reach this server (\"box.lan\"); may be given again",
          &o.allowed_hosts, 0, 0},
+        {"max-connections", 0, KL_OPTION_SIZE, "N",
+         "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,
+         100000},
+        {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
+         "of these from one address (default 64, but any number from this computer)",
+         &o.max_per_address, 1, 100000},
+        {"header-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "for the headers of a request, from their first byte", &o.header_seconds, 1, MAX_SECONDS},
+        {"body-timeout", 0, KL_OPTION_SIZE, "SECONDS", "for the body of a request", &o.body_seconds,
+         1, MAX_SECONDS},
+        {"idle-timeout", 0, KL_OPTION_SIZE, "SECONDS", "until the next request on a connection",
+         &o.idle_seconds, 1, MAX_SECONDS},
+        {"reader-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "for a client to take 16 KiB of its answer, or what there is of it", &o.reader_seconds, 1,
+         MAX_SECONDS},
+        {"drain-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+         "for running answers to end after SIGTERM or SIGINT", &o.drain_seconds, 1, MAX_SECONDS},
     };
     const struct kl_command_line line = {
         .command = "serve",
         .about = "Serves the chat page and the HTTP API. Gets the model first if it is not here. "
-                 "SIGINT and SIGTERM stop it; answers that are being written may end.",
+                 "SIGINT and SIGTERM stop it; answers that are being written may end. SIGHUP "
+                 "makes it read --api-key-file and the file of --log-level again.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
     };
     size_t n;
     int code;
-    struct kl_error err = {0};
     if (!kl_command_line_read(&line, argc, argv, "info", &n, &code))
         return code;
-    o.load.pull = !o.offline;
-    o.load.measure_threads = true;
-    struct api_keys keys;
-    if (read_keys(o.api_key_file, &keys, &err) == KL_OK)
-        code = serve(&o, &keys, &err);
-    else
-        code = kl_report("serve", &err);
-    kl_buffer_release(&keys.text);
-    return code;
+    return run(&o);
 }

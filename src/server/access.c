@@ -56,6 +56,26 @@ bool kl_split_authority(const char *authority, char *host, size_t host_size, cha
     return strspn(port, "0123456789") == strlen(port);
 }
 
+enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *api_keys,
+                                  size_t n_api_keys, struct kl_error *err)
+{
+    char(*digests)[65] = calloc(n_api_keys + 1, sizeof *digests);
+    if (digests == NULL)
+        return kl_fail_memory(err, "the list of keys", (n_api_keys + 1) * sizeof *digests);
+    for (size_t i = 0; i < n_api_keys; i++) {
+        if (api_keys[i][0] == '\0') {
+            free(digests);
+            return kl_fail(err, KL_ERR_INVALID,
+                           "API key %zu is empty; a key has at least one character", i + 1);
+        }
+        digest(api_keys[i], digests[i]);
+    }
+    free(access->key_digests);
+    access->key_digests = digests;
+    access->n_keys = n_api_keys;
+    return KL_OK;
+}
+
 enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
                               const char *const *hosts, size_t n_hosts, const char *const *api_keys,
                               size_t n_api_keys, struct kl_error *err)
@@ -63,9 +83,8 @@ enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
     enum kl_status status = KL_OK;
     *access = (struct kl_access){0};
     access->hosts = calloc(n_hosts + 1, sizeof *access->hosts);
-    access->key_digests = calloc(n_api_keys + 1, sizeof *access->key_digests);
-    if (access->hosts == NULL || access->key_digests == NULL) {
-        status = kl_fail_memory(err, "the list of hosts and keys", (n_hosts + n_api_keys) * 65);
+    if (access->hosts == NULL) {
+        status = kl_fail_memory(err, "the list of hosts", (n_hosts + 1) * sizeof *access->hosts);
         goto fail;
     }
 
@@ -90,18 +109,9 @@ enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
         access->n_hosts++;
     }
 
-    for (size_t i = 0; i < n_api_keys; i++) {
-        if (api_keys[i][0] == '\0') {
-            status = kl_fail(err, KL_ERR_INVALID,
-                             "API key %zu is empty; a key has at least one "
-                             "character",
-                             i + 1);
-            goto fail;
-        }
-        digest(api_keys[i], access->key_digests[i]);
-    }
-    access->n_keys = n_api_keys;
-    return KL_OK;
+    status = kl_access_set_keys(access, api_keys, n_api_keys, err);
+    if (status == KL_OK)
+        return KL_OK;
 
 fail:
     kl_access_release(access);
@@ -117,7 +127,6 @@ void kl_access_release(struct kl_access *access)
     *access = (struct kl_access){0};
 }
 
-/* Addresses are compared as 16 bytes, IPv4 mapped into IPv6. */
 static struct in6_addr mapped(const struct in_addr *v4)
 {
     struct in6_addr out = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
@@ -125,7 +134,7 @@ static struct in6_addr mapped(const struct in_addr *v4)
     return out;
 }
 
-static bool address_bytes(const struct sockaddr *address, struct in6_addr *out)
+bool kl_address_bytes(const struct sockaddr *address, struct in6_addr *out)
 {
     if (address->sa_family == AF_INET6) {
         *out = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
@@ -156,7 +165,7 @@ static bool bytes_are_loopback(const struct in6_addr *a)
 bool kl_is_loopback(const struct sockaddr *address)
 {
     struct in6_addr bytes;
-    return address_bytes(address, &bytes) && bytes_are_loopback(&bytes);
+    return kl_address_bytes(address, &bytes) && bytes_are_loopback(&bytes);
 }
 
 bool kl_host_allowed(const struct kl_access *access, const char *host_header,
@@ -175,7 +184,7 @@ bool kl_host_allowed(const struct kl_access *access, const char *host_header,
     if (!literal_bytes(host, &named))
         return false;
     return bytes_are_loopback(&named) ||
-           (address_bytes(local, &own) && memcmp(&named, &own, sizeof own) == 0);
+           (kl_address_bytes(local, &own) && memcmp(&named, &own, sizeof own) == 0);
 }
 
 bool kl_origin_is_own(const char *origin, const char *host_header)
@@ -229,4 +238,20 @@ bool kl_key_allowed(const struct kl_access *access, const char *key)
         found |= different == 0;
     }
     return found != 0;
+}
+
+uint64_t kl_key_scope(const struct kl_access *access, const char *key)
+{
+    static const char purpose[] = "kinglet prefix cache";
+    struct kl_sha256 hash;
+    char hex[65];
+    if (access->n_keys == 0)
+        return 0;
+    kl_sha256_init(&hash);
+    kl_sha256_update(&hash, purpose, sizeof purpose);
+    kl_sha256_update(&hash, key, key != NULL ? strlen(key) : 0);
+    kl_sha256_finish_hex(&hash, hex);
+    hex[16] = '\0';
+    uint64_t scope = strtoull(hex, NULL, 16);
+    return scope != 0 ? scope : 1;
 }

@@ -8,8 +8,10 @@
 #ifndef KL_SERVER_ACCESS_H
 #define KL_SERVER_ACCESS_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -26,6 +28,10 @@ enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
                               const char *const *hosts, size_t n_hosts, const char *const *api_keys,
                               size_t n_api_keys, struct kl_error *err);
 void kl_access_release(struct kl_access *access);
+
+/* Other keys instead of those there are; unchanged unless KL_OK. */
+enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *api_keys,
+                                  size_t n_api_keys, struct kl_error *err);
 
 /* Splits "name:port", "1.2.3.4", "[::1]:80" into a lower-case host without brackets or a final
  * dot, and the port's digits ("" when there is none). false: not an authority. */
@@ -49,6 +55,13 @@ const char *kl_bearer_key(const char *authorization);
 /* Without keys everybody; otherwise whoever has one. Takes the same time for every wrong key. */
 bool kl_key_allowed(const struct kl_access *access, const char *key);
 
+/* What the holders of one key share, and nobody else: a number that tells nothing about the key and
+ * is the same after a restart. 0 without keys; NULL counts as empty. */
+uint64_t kl_key_scope(const struct kl_access *access, const char *key);
+
 bool kl_is_loopback(const struct sockaddr *address);
+
+/* An address as 16 bytes, IPv4 mapped into IPv6. false: of another family. */
+bool kl_address_bytes(const struct sockaddr *address, struct in6_addr *out);
 
 #endif

@@ -249,6 +249,25 @@ void kl_chat_input_release(struct kl_chat_input *input)
     *input = (struct kl_chat_input){0};
 }
 
+static enum kl_status check_features(const struct kl_chat_input *input,
+                                     const struct kl_chat_template *chat_template,
+                                     struct kl_api_error *error)
+{
+    const char *name = kl_chat_template_name(chat_template);
+    if (input->n_tools + input->n_calls > 0 && !kl_chat_template_has(chat_template, KL_CHAT_TOOLS))
+        return kl_api_fail(error, 400, "unsupported", input->n_tools > 0 ? "tools" : "messages",
+                           "this model can not be told of %s: its chat template (%s) has no place "
+                           "for them; leave them out, or serve a model that has",
+                           input->n_tools > 0 ? "tools" : "tool_calls", name);
+    if (input->thinking != KL_THINKING_NOT_SAID &&
+        !kl_chat_template_has(chat_template, KL_CHAT_THINKING))
+        return kl_api_fail(error, 400, "unsupported", "enable_thinking",
+                           "this model does not think before it answers: its chat template (%s) "
+                           "has no enable_thinking; leave it out",
+                           name);
+    return KL_OK;
+}
+
 enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
                                     const struct kl_chat_template *chat_template,
                                     const struct kl_tokenizer *tokenizer, struct kl_tokens *tokens,
@@ -265,7 +284,10 @@ enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
         .tools = input->tools,
         .n_tools = input->n_tools,
         .add_generation_prompt = true,
+        .skip_thinking = input->thinking == KL_THINKING_OFF,
     };
+    if (check_features(input, chat_template, error) != KL_OK)
+        return KL_ERR_INVALID;
 
     struct kl_error err;
     struct kl_prompt prompt = {0};

@@ -17,6 +17,9 @@
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
+/* "enable_thinking", for models that think before they answer. */
+enum kl_thinking { KL_THINKING_NOT_SAID, KL_THINKING_ON, KL_THINKING_OFF };
+
 struct kl_chat_input {
     struct kl_message *messages; /* their strings belong to the request's JSON, or to kept */
     size_t n_messages;
@@ -24,7 +27,8 @@ struct kl_chat_input {
     size_t n_calls;
     const char **tools; /* JSON texts */
     size_t n_tools;
-    json_t *kept; /* strings that were made here */
+    json_t *kept;              /* strings that were made here */
+    enum kl_thinking thinking; /* the caller's to set */
 };
 
 /* messages: an array; tools: an array or NULL. The JSON must outlive *input. Release *input in any
@@ -33,6 +37,7 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
                                    struct kl_chat_input *input, struct kl_api_error *error);
 void kl_chat_input_release(struct kl_chat_input *input);
 
+/* What the template can not express is refused by name: tools, thinking. */
 enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
                                     const struct kl_chat_template *chat_template,
                                     const struct kl_tokenizer *tokenizer, struct kl_tokens *tokens,

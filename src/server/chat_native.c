@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "server/answer_fields.h"
 #include "server/fields.h"
 #include "server/generation.h"
 #include "server/routes.h"
@@ -17,9 +18,24 @@
 #define DEFAULT_TEMPERATURE    0.1f /* with do_sample; without it the answer is greedy */
 #define DEFAULT_TOP_P          0.9f
 
+/* An event that says something beside text has an empty one, for clients that look for nothing
+ * else. note is stolen; NULL: nothing is sent. */
+static void send_note(struct kl_generation *g, json_t *note)
+{
+    if (note == NULL)
+        return;
+    json_object_set_new(note, "text", json_string(""));
+    kl_stream_json(g->exchange, note);
+}
+
 static void begin(struct kl_generation *g)
 {
-    (void)g; /* nothing before the first text */
+    send_note(g, kl_generation_notes(g, KL_FINISH_STOP));
+}
+
+static void send_progress(struct kl_generation *g)
+{
+    send_note(g, json_pack("{s:o}", "prompt_progress", kl_generation_progress(g)));
 }
 
 static void send_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
@@ -30,8 +46,8 @@ static void send_text(struct kl_generation *g, size_t choice, const char *text, 
 
 static void choice_done(struct kl_generation *g, size_t choice)
 {
-    (void)g;
-    (void)choice;
+    if (g->choices[choice].finish == KL_FINISH_DEADLINE)
+        send_note(g, json_pack("{s:s}", "ended_by", "deadline"));
 }
 
 static void end(struct kl_generation *g)
@@ -39,7 +55,8 @@ static void end(struct kl_generation *g)
     kl_stream_data(g->exchange, "[DONE]");
 }
 
-static const struct kl_answer_format native_format = {begin, send_text, choice_done, end};
+static const struct kl_answer_format native_format = {begin, send_progress, send_text, choice_done,
+                                                      end};
 
 /* "prompt" is the shorthand for a conversation of one message. Returns a new array. */
 static json_t *conversation(const json_t *body, struct kl_api_error *error)
@@ -69,14 +86,12 @@ static json_t *conversation(const json_t *body, struct kl_api_error *error)
     return result;
 }
 
-static enum kl_status parse(const json_t *body, const json_t *messages,
+static enum kl_status parse(const struct kl_exchange *x, const json_t *body, const json_t *messages,
                             struct kl_generation_request *r, struct kl_api_error *error)
 {
     bool do_sample = false;
-    r->n_choices = 1;
     r->stream = true;
     r->max_tokens = DEFAULT_MAX_NEW_TOKENS;
-    kl_sampling_defaults(&r->sampling);
     r->sampling.temperature = DEFAULT_TEMPERATURE;
     r->sampling.top_p = DEFAULT_TOP_P;
     if (kl_field_bool(body, "do_sample", &do_sample, error) != KL_OK ||
@@ -86,16 +101,18 @@ static enum kl_status parse(const json_t *body, const json_t *messages,
         return KL_ERR_INVALID;
     if (!do_sample)
         r->sampling.temperature = 0;
-    return kl_chat_input_parse(messages, NULL, &r->input, error);
+    enum kl_status status = kl_chat_input_parse(messages, NULL, &r->input, error);
+    return status == KL_OK ? kl_answer_fields(x, body, r, error) : status;
 }
 
 /* The query as the object that a body would be: "8", "0.5", "true" are what they look like. */
 static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *error)
 {
     static const char *const names[] = {
-        "prompt", "max_new_tokens", "do_sample",          "temperature", "top_p",
-        "top_k",  "min_p",          "repetition_penalty", "seed",        "stop"};
-    const char *query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->request));
+        "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
+        "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
+        "context_policy", "return_progress", "enable_thinking"};
+    const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
     if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
@@ -130,9 +147,10 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
 void kl_handle_native_chat(struct kl_exchange *x)
 {
     struct kl_api_error error = {0};
-    struct kl_generation_request r = {0};
+    struct kl_generation_request r;
+    kl_generation_request_init(&r, x->server);
     json_t *body = NULL, *messages = NULL;
-    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_GET) {
+    if (x->head->method == KL_HTTP_GET) {
         body = query_object(x, &error);
     } else {
         size_t len;
@@ -143,7 +161,7 @@ void kl_handle_native_chat(struct kl_exchange *x)
         messages = conversation(body, &error);
     if (messages != NULL && (r.json = json_pack("[O, O]", body, messages)) == NULL)
         kl_api_fail(&error, 500, "internal_error", NULL, "no memory for the conversation");
-    if (r.json != NULL && parse(body, messages, &r, &error) == KL_OK) {
+    if (r.json != NULL && parse(x, body, messages, &r, &error) == KL_OK) {
         kl_generation_start(x, &native_format, &r);
     } else {
         kl_generation_request_release(&r);

@@ -3,8 +3,10 @@
  * model of this size can do. What would change the answer and is not done here is refused by name;
  * fields that are not known are ignored.
  */
+#include <math.h>
 #include <string.h>
 
+#include "server/answer_fields.h"
 #include "server/fields.h"
 #include "server/generation.h"
 #include "server/routes.h"
@@ -20,9 +22,49 @@
 /* The fields that all chunks of a stream, and the document, have in common. data is stolen. */
 static json_t *envelope(const struct kl_generation *g, const char *object, json_t *choices)
 {
-    return json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id, "object",
-                     object, "created", (json_int_t)g->created, "model",
-                     g->exchange->server->served.model_name, "choices", choices);
+    json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id,
+                          "object", object, "created", (json_int_t)g->created, "model",
+                          g->exchange->server->served.model_name, "choices", choices);
+    if (g->service_tier != NULL)
+        json_object_set_new(e, "service_tier", json_string(g->service_tier));
+    return e;
+}
+
+/* Adds what there is to say; value is stolen, NULL: nothing. */
+static void add(json_t *object, const char *name, json_t *value)
+{
+    if (value != NULL)
+        json_object_set_new(object, name, value);
+}
+
+/* Clients know no other reasons; x_kinglet says more. */
+static const char *finish_reason(enum kl_finish finish)
+{
+    return kl_finish_name(finish == KL_FINISH_DEADLINE ? KL_FINISH_LENGTH : finish);
+}
+
+static double per_second(double n, double seconds)
+{
+    return seconds > 0 ? n / seconds : 0;
+}
+
+/* What llama-server tells with every answer. */
+static json_t *timings(const struct kl_generation *g)
+{
+    const struct kl_answer_choice *first = &g->choices[0];
+    double cached = first->cached_tokens, prompt = first->prompt_tokens - first->cached_tokens;
+    double predicted = 0, prompt_s = first->prefill_seconds, predicted_s = 0;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        predicted += g->choices[i].answer_tokens;
+        predicted_s = fmax(predicted_s, g->choices[i].decode_seconds);
+    }
+    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)cached,
+                     "prompt_n", (json_int_t)prompt, "prompt_ms", 1e3 * prompt_s,
+                     "prompt_per_token_ms", per_second(1e3 * prompt_s, prompt), "prompt_per_second",
+                     per_second(prompt, prompt_s), "predicted_n", (json_int_t)predicted,
+                     "predicted_ms", 1e3 * predicted_s, "predicted_per_token_ms",
+                     per_second(1e3 * predicted_s, predicted), "predicted_per_second",
+                     per_second(predicted, predicted_s));
 }
 
 static json_t *usage(const struct kl_generation *g)
@@ -37,38 +79,58 @@ static json_t *usage(const struct kl_generation *g)
 }
 
 /* delta is stolen; finish may be NULL. */
-static void send_chunk(struct kl_generation *g, size_t choice, json_t *delta, const char *finish)
+static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta,
+                     const char *finish)
 {
-    json_t *chunk = envelope(g, "chat.completion.chunk",
-                             json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "delta",
-                                       delta, "logprobs", "finish_reason", finish));
+    json_t *result = envelope(g, "chat.completion.chunk",
+                              json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "delta",
+                                        delta, "logprobs", "finish_reason", finish));
     if (g->include_usage)
-        json_object_set_new(chunk, "usage", json_null());
-    kl_stream_json(g->exchange, chunk);
+        json_object_set_new(result, "usage", json_null());
+    return result;
 }
 
 static void stream_begin(struct kl_generation *g)
 {
-    for (size_t i = 0; i < g->n_choices; i++)
-        send_chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+    for (size_t i = 0; i < g->n_choices; i++) {
+        json_t *first =
+            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+        add(first, "x_kinglet", kl_generation_notes(g, KL_FINISH_STOP));
+        kl_stream_json(g->exchange, first);
+    }
+}
+
+/* llama-server repeats the role here, which clients that put deltas together would write twice. */
+static void stream_progress(struct kl_generation *g)
+{
+    json_t *progress = chunk(g, 0, json_object(), NULL);
+    add(progress, "prompt_progress", kl_generation_progress(g));
+    kl_stream_json(g->exchange, progress);
 }
 
 static void stream_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
 {
-    send_chunk(g, choice, json_pack("{s:o}", "content", kl_json_text(text, len)), NULL);
+    json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
+    kl_stream_json(g->exchange, chunk(g, choice, delta, NULL));
 }
 
 static void stream_choice_done(struct kl_generation *g, size_t choice)
 {
-    send_chunk(g, choice, json_object(), kl_finish_name(g->choices[choice].finish));
+    enum kl_finish finish = g->choices[choice].finish;
+    json_t *last = chunk(g, choice, json_object(), finish_reason(finish));
+    add(last, "x_kinglet", kl_generation_notes(g, finish));
+    if (g->n_open == 0 && !g->include_usage)
+        add(last, "timings", timings(g));
+    kl_stream_json(g->exchange, last);
 }
 
 static void stream_end(struct kl_generation *g)
 {
     if (g->include_usage) {
-        json_t *chunk = envelope(g, "chat.completion.chunk", json_array());
-        json_object_set_new(chunk, "usage", usage(g));
-        kl_stream_json(g->exchange, chunk);
+        json_t *last = envelope(g, "chat.completion.chunk", json_array());
+        json_object_set_new(last, "usage", usage(g));
+        add(last, "timings", timings(g));
+        kl_stream_json(g->exchange, last);
     }
     kl_stream_data(g->exchange, "[DONE]");
 }
@@ -76,21 +138,26 @@ static void stream_end(struct kl_generation *g)
 static void document_end(struct kl_generation *g)
 {
     json_t *choices = json_array();
+    enum kl_finish finish = KL_FINISH_STOP;
     for (size_t i = 0; i < g->n_choices; i++) {
         const struct kl_answer_choice *c = &g->choices[i];
         json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
                                     kl_json_text(c->text.len > 0 ? c->text.data : "", c->text.len));
         json_array_append_new(choices,
                               json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message,
-                                        "logprobs", "finish_reason", kl_finish_name(c->finish)));
+                                        "logprobs", "finish_reason", finish_reason(c->finish)));
+        if (c->finish == KL_FINISH_DEADLINE)
+            finish = c->finish;
     }
     json_t *document = envelope(g, "chat.completion", choices);
     json_object_set_new(document, "usage", usage(g));
+    add(document, "timings", timings(g));
+    add(document, "x_kinglet", kl_generation_notes(g, finish));
     kl_reply_json(g->exchange, 200, document);
 }
 
-static const struct kl_answer_format stream_format = {stream_begin, stream_text, stream_choice_done,
-                                                      stream_end};
+static const struct kl_answer_format stream_format = {stream_begin, stream_progress, stream_text,
+                                                      stream_choice_done, stream_end};
 static const struct kl_answer_format document_format = {.end = document_end};
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -171,13 +238,33 @@ static enum kl_status parse_stream(const json_t *body, struct kl_generation_requ
     return KL_OK;
 }
 
-static enum kl_status parse(const json_t *body, struct kl_generation_request *r,
-                            struct kl_api_error *error)
+/* "flex" is OpenAI's word for cheaper and later. The answer tells which tier it was made in. */
+static enum kl_status parse_tier(const json_t *body, struct kl_generation_request *r,
+                                 struct kl_api_error *error)
+{
+    const char *tier = NULL;
+    if (kl_field_string(body, "service_tier", &tier, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (tier == NULL)
+        return KL_OK;
+    if (strcmp(tier, "flex") == 0) {
+        r->priority = KL_PRIORITY_BACKGROUND;
+        r->service_tier = "flex";
+    } else if (strcmp(tier, "auto") == 0 || strcmp(tier, "default") == 0) {
+        r->service_tier = "default";
+    } else {
+        return kl_api_fail(error, 400, "invalid_value", "service_tier",
+                           "service_tier is \"%.40s\"; it must be auto, default or flex", tier);
+    }
+    return KL_OK;
+}
+
+static enum kl_status parse(const struct kl_exchange *x, const json_t *body,
+                            struct kl_generation_request *r, struct kl_api_error *error)
 {
     const json_t *messages = NULL, *tools = NULL;
     int64_t n = 1;
     r->max_tokens = DEFAULT_MAX_TOKENS;
-    kl_sampling_defaults(&r->sampling);
     if (kl_field_string(body, "model", &r->model, error) != KL_OK ||
         kl_field_array(body, "messages", &messages, error) != KL_OK ||
         kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
@@ -185,23 +272,26 @@ static enum kl_status parse(const json_t *body, struct kl_generation_request *r,
         kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
         kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
         kl_stop_field(body, r, error) != KL_OK || parse_stream(body, r, error) != KL_OK ||
-        check_unsupported(body, error) != KL_OK || parse_tools(body, &tools, error) != KL_OK)
+        parse_tier(body, r, error) != KL_OK || check_unsupported(body, error) != KL_OK ||
+        parse_tools(body, &tools, error) != KL_OK)
         return KL_ERR_INVALID;
     if (messages == NULL)
         return kl_api_fail(error, 400, "invalid_value", "messages",
                            "messages is missing; it must be an array of messages");
     r->n_choices = (size_t)n;
-    return kl_chat_input_parse(messages, tools, &r->input, error);
+    enum kl_status status = kl_chat_input_parse(messages, tools, &r->input, error);
+    return status == KL_OK ? kl_answer_fields(x, body, r, error) : status;
 }
 
 void kl_handle_chat_completions(struct kl_exchange *x)
 {
     struct kl_api_error error;
-    struct kl_generation_request r = {0};
+    struct kl_generation_request r;
+    kl_generation_request_init(&r, x->server);
     size_t len;
     const char *data = kl_request_body(x, &len);
     if (kl_parse_object(data, len, &r.json, &error) == KL_OK &&
-        parse(r.json, &r, &error) == KL_OK) {
+        parse(x, r.json, &r, &error) == KL_OK) {
         kl_generation_start(x, r.stream ? &stream_format : &document_format, &r);
     } else {
         kl_generation_request_release(&r);

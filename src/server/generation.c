@@ -8,8 +8,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/admission.h"
+#include "server/context_policy.h"
 #include "server/models.h"
 #include "server/routes.h"
+#include "server/sampling_fields.h"
 #include "server/server_state.h"
 
 /* An answer in one piece: the longest context there is, at the longest tokens there are, is 32 MiB;
@@ -17,52 +20,46 @@
 #define MAX_ANSWER_SIZE ((size_t)32 << 20)
 /* The promise is a sign of life every second; the tick comes four times as often. */
 #define SILENCE_NS 700000000u
-/* openai-python does not retry when it is told to wait longer than this. */
-#define MAX_RETRY_AFTER 120
-#define UNKNOWN_WAIT    5 /* seconds, before anything was measured */
+/* Retry-After while the model is being loaded, seconds: nothing is known of how long that takes. */
+#define LOADING_WAIT 5
 
 /* ---- waiting --------------------------------------------------------------------------------- */
-
-/* How long until `ahead` requests have finished, seconds; 0 when nothing was measured yet. */
-static double expected_wait(const struct kl_engine_stats *stats, size_t ahead)
-{
-    size_t parallel = stats->parallel > 0 ? stats->parallel : 1;
-    return stats->latency_p50 * (double)ahead / (double)parallel;
-}
-
-static unsigned retry_after(const struct kl_engine_stats *stats)
-{
-    double seconds = ceil(expected_wait(stats, stats->queued + 1));
-    if (seconds < 1)
-        return UNKNOWN_WAIT;
-    return seconds > MAX_RETRY_AFTER ? MAX_RETRY_AFTER : (unsigned)seconds;
-}
 
 static bool is_waiting(const struct kl_generation *g)
 {
     return g->n_choices == 0;
 }
 
+json_t *kl_generation_progress(const struct kl_generation *g)
+{
+    double passed = g->prefill_ns != 0 ? kl_seconds_since(g->prefill_ns) : 0;
+    return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)g->prefill_total, "cache",
+                     (json_int_t)g->prefill_cached, "processed", (json_int_t)g->prefill_done,
+                     "time_ms", (json_int_t)(passed * 1000));
+}
+
 static void send_progress(struct kl_generation *g)
 {
     char text[64];
-    struct kl_engine_stats stats;
     if (is_waiting(g)) {
         struct kl_startup_state state;
         char stage[48];
         kl_startup_read(&g->exchange->server->startup, &state);
         snprintf(text, sizeof text, "loading, %s", kl_startup_text(&state, stage, sizeof stage));
     } else if (g->has_text) {
-        snprintf(text, sizeof text, "generating");
+        snprintf(text, sizeof text, "ping");
     } else if (g->prefill_total > 0) {
-        snprintf(text, sizeof text, "prefill %.0f%%",
+        if (g->return_progress) {
+            g->format->progress(g);
+            return;
+        }
+        snprintf(text, sizeof text, "prefill %.0f %%",
                  100.0 * (double)g->prefill_done / (double)g->prefill_total);
     } else {
-        kl_engine_stats(g->exchange->server->served.engine, &stats);
-        double seconds = expected_wait(&stats, g->position + 1u);
         int used = snprintf(text, sizeof text, "queue %u", g->position + 1);
-        if (seconds > 0)
-            snprintf(text + used, sizeof text - (size_t)used, ", about %.0f s", ceil(seconds));
+        if (g->wait_seconds > 0)
+            snprintf(text + used, sizeof text - (size_t)used, ", about %.0f s",
+                     ceil((double)g->wait_seconds));
     }
     kl_stream_comment(g->exchange, text);
 }
@@ -106,17 +103,29 @@ static void log_end(const struct kl_generation *g, const char *cause)
             kl_seconds_since(x->start_ns));
 }
 
+static void count(const struct kl_generation *g, enum kl_counter counter)
+{
+    g->exchange->server->metrics.counts[counter]++;
+}
+
+static void measure(const struct kl_generation *g, enum kl_duration duration, double seconds)
+{
+    kl_histogram_add(&g->exchange->server->metrics.durations[duration], seconds);
+}
+
 static void on_gone(void *context, const char *cause)
 {
     struct kl_generation *g = context;
+    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
     log_end(g, cause);
     free_generation(g);
 }
 
 /* An answer can not be finished: said in the stream, if that is what runs. */
-static void fail(struct kl_generation *g, const struct kl_api_error *error)
+static void fail(struct kl_generation *g, const struct kl_api_error *error, enum kl_counter counter)
 {
     struct kl_exchange *x = g->exchange;
+    count(g, counter);
     if (g->stream) {
         kl_stream_json(x, kl_api_error_json(error));
         kl_stream_data(x, "[DONE]");
@@ -128,9 +137,56 @@ static void fail(struct kl_generation *g, const struct kl_api_error *error)
     free_generation(g);
 }
 
+/* Nothing was said before time was up. The client's own limit is over, so its library is told not
+ * to come again (the OpenAI SDKs obey that header; they repeat any 5xx otherwise). */
+static void fail_late(struct kl_generation *g)
+{
+    struct kl_api_error error;
+    kl_api_fail(&error, 504, "deadline_exceeded", NULL,
+                "the answer could not begin in the %.3g s there were (X-Deadline-Ms, or the limit "
+                "of this server)",
+                (double)(g->deadline_ns - g->exchange->start_ns) * 1e-9);
+    if (!g->stream)
+        kl_reply_header(g->exchange, "x-should-retry", "false");
+    fail(g, &error, KL_COUNT_DEADLINE);
+}
+
+static bool ended_late(const struct kl_generation *g)
+{
+    for (size_t i = 0; i < g->n_choices; i++) {
+        if (g->choices[i].finish == KL_FINISH_DEADLINE)
+            return true;
+    }
+    return false;
+}
+
+json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish)
+{
+    if (g->n_left_out == 0 && finish != KL_FINISH_DEADLINE)
+        return NULL;
+    json_t *notes = json_object();
+    if (g->n_left_out > 0)
+        json_object_set_new(notes, "messages_left_out", json_integer((json_int_t)g->n_left_out));
+    if (finish == KL_FINISH_DEADLINE)
+        json_object_set_new(notes, "ended_by", json_string("deadline"));
+    return notes;
+}
+
 static void finish(struct kl_generation *g)
 {
     struct kl_exchange *x = g->exchange;
+    bool late = ended_late(g);
+    if (late && !g->has_text) {
+        fail_late(g);
+        return;
+    }
+    count(g, late ? KL_COUNT_DEADLINE : KL_COUNT_ANSWERED);
+    if (!late)
+        measure(g, KL_DURATION_REQUEST, kl_seconds_since(x->start_ns));
+    for (size_t i = 0; i < g->n_choices && g->stream; i++) {
+        if (g->choices[i].is_silent)
+            g->format->choice_done(g, i);
+    }
     g->format->end(g);
     if (g->stream)
         kl_stream_end(x);
@@ -144,9 +200,13 @@ static void on_waiting(struct kl_generation *g, const struct kl_event *event)
 {
     if (event->type == KL_EVENT_QUEUED) {
         g->position = event->position;
+        g->wait_seconds = event->wait_seconds;
     } else {
+        if (g->prefill_ns == 0)
+            g->prefill_ns = kl_now_ns();
         g->prefill_done = event->done;
         g->prefill_total = event->total;
+        g->prefill_cached = event->cached_tokens;
     }
     if (g->stream && !g->has_text && g->n_choices == 1)
         send_progress(g);
@@ -157,6 +217,12 @@ static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *ev
                     struct kl_api_error *error)
 {
     struct kl_answer_choice *c = &g->choices[i];
+    uint64_t now = kl_now_ns();
+    if (!g->has_text)
+        measure(g, KL_DURATION_FIRST_TOKEN, (double)(now - g->exchange->start_ns) * 1e-9);
+    if (c->text_ns != 0)
+        measure(g, KL_DURATION_TOKEN, (double)(now - c->text_ns) * 1e-9);
+    c->text_ns = now;
     g->has_text = true;
     c->answer_tokens = event->n_tokens;
     if (event->text_len == 0)
@@ -184,6 +250,8 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     c->prefill_seconds = event->prefill_seconds;
     c->decode_seconds = event->decode_seconds;
     g->n_open--;
+    if (event->finish != KL_FINISH_CANCELLED && event->finish != KL_FINISH_ERROR)
+        measure(g, KL_DURATION_QUEUE, event->queue_seconds);
     if (event->finish == KL_FINISH_ERROR) {
         kl_api_fail(error, 500, "internal_error", NULL, "%.400s", event->text);
         return false;
@@ -192,9 +260,18 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
         kl_api_fail(error, 503, "cancelled", NULL, "the answer was ended by the server");
         return false;
     }
-    if (g->stream)
+    /* without a word until the deadline: an error, if it stays so for all */
+    c->is_silent = event->finish == KL_FINISH_DEADLINE && !g->has_text;
+    if (g->stream && !c->is_silent)
         g->format->choice_done(g, i);
     return true;
+}
+
+/* The client takes less than is made for it: what follows stays with the engine, whose request
+ * pauses. */
+static bool is_held_back(const struct kl_generation *g)
+{
+    return g->stream && kl_stream_is_full(g->exchange);
 }
 
 /* Moves one generation on; it may be gone afterwards. */
@@ -204,7 +281,7 @@ static void poll_generation(struct kl_generation *g)
     struct kl_api_error error;
     for (size_t i = 0; i < g->n_choices; i++) {
         struct kl_answer_choice *c = &g->choices[i];
-        while (c->request != NULL && kl_request_poll(c->request, &event)) {
+        while (c->request != NULL && !is_held_back(g) && kl_request_poll(c->request, &event)) {
             bool ok = true;
             if (event.type == KL_EVENT_TEXT)
                 ok = on_text(g, i, &event, &error);
@@ -213,15 +290,13 @@ static void poll_generation(struct kl_generation *g)
             else
                 on_waiting(g, &event);
             if (!ok) {
-                fail(g, &error);
+                fail(g, &error, error.status == 503 ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
                 return;
             }
         }
     }
     if (g->n_open == 0)
         finish(g);
-    else if (g->stream && kl_stream_is_stuck(g->exchange))
-        kl_exchange_drop(g->exchange, "the client reads too slowly");
 }
 
 void kl_generations_poll(struct kl_server *server)
@@ -232,23 +307,31 @@ void kl_generations_poll(struct kl_server *server)
     }
 }
 
+bool kl_generations_want_work(struct kl_server *server)
+{
+    for (const struct kl_generation *g = server->generations; g != NULL; g = g->next) {
+        if (!is_held_back(g))
+            return true;
+    }
+    return false;
+}
+
 void kl_generations_tick(struct kl_server *server)
 {
     uint64_t now = kl_now_ns();
     for (struct kl_generation *g = server->generations, *next; g != NULL; g = next) {
         next = g->next;
-        if (!g->stream || now - g->exchange->last_write_ns < SILENCE_NS)
-            continue;
-        send_progress(g);
-        if (kl_stream_is_stuck(g->exchange))
-            kl_exchange_drop(g->exchange, "the client reads too slowly");
+        if (is_waiting(g) && g->deadline_ns != 0 && now > g->deadline_ns)
+            fail_late(g);
+        else if (g->stream && now - g->exchange->last_write_ns >= SILENCE_NS && !is_held_back(g))
+            send_progress(g);
     }
 }
 
 void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error)
 {
     while (server->generations != NULL)
-        fail(server->generations, error);
+        fail(server->generations, error, server->stopping ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
 }
 
 void kl_generations_forget(struct kl_server *server)
@@ -259,23 +342,15 @@ void kl_generations_forget(struct kl_server *server)
 
 /* ---- the beginning --------------------------------------------------------------------------- */
 
-static enum kl_status refuse(struct kl_server *server, const struct kl_error *err, size_t n_tokens,
-                             struct kl_api_error *error)
+/* What the engine does not take. */
+static enum kl_status refuse(const struct kl_error *err, const struct kl_tokens *tokens,
+                             size_t ctx_size, struct kl_api_error *error)
 {
-    struct kl_engine_stats stats;
-    kl_engine_stats(server->served.engine, &stats);
     switch (err->status) {
-    case KL_ERR_BUSY:
-        kl_api_fail(error, 429, "queue_full", NULL,
-                    "%zu requests run and %zu wait, which is all this server takes; try again "
-                    "later",
-                    stats.running, stats.queued);
-        error->retry_after = retry_after(&stats);
-        break;
     case KL_ERR_LIMIT:
         kl_api_fail(error, 400, "context_length_exceeded", "messages", "%s", err->text);
-        error->n_prompt_tokens = n_tokens;
-        error->n_ctx = stats.ctx_size;
+        error->n_prompt_tokens = tokens->len;
+        error->n_ctx = ctx_size;
         break;
     case KL_ERR_INVALID:
         kl_api_fail(error, 400, "invalid_value", NULL, "%s", err->text);
@@ -287,6 +362,13 @@ static enum kl_status refuse(struct kl_server *server, const struct kl_error *er
     return KL_ERR_INVALID;
 }
 
+void kl_generation_request_init(struct kl_generation_request *r, const struct kl_server *server)
+{
+    *r = (struct kl_generation_request){.n_choices = 1,
+                                        .context_policy = server->options.context_policy};
+    kl_sampling_defaults(&r->sampling);
+}
+
 void kl_generation_request_release(struct kl_generation_request *r)
 {
     kl_chat_input_release(&r->input);
@@ -294,25 +376,102 @@ void kl_generation_request_release(struct kl_generation_request *r)
     *r = (struct kl_generation_request){0};
 }
 
+/* Seconds that are left; 0: there is no deadline. One that is over leaves a moment, in which the
+ * engine ends the request. */
+static double deadline_left(const struct kl_generation *g)
+{
+    uint64_t now = kl_now_ns();
+    if (g->deadline_ns == 0)
+        return 0;
+    return g->deadline_ns > now ? (double)(g->deadline_ns - now) * 1e-9 : 1e-9;
+}
+
+static enum kl_status admit(const struct kl_generation *g, const struct kl_generation_request *r,
+                            const struct kl_engine_stats *stats, struct kl_api_error *error)
+{
+    const struct kl_server_options *o = &g->exchange->server->options;
+    const struct kl_application application = {.n_requests = r->n_choices,
+                                               .priority = r->priority,
+                                               .deadline_seconds = deadline_left(g),
+                                               .max_wait_seconds = o->max_wait_seconds};
+    double wait = stats->expected_wait[r->priority];
+    unsigned retry_after;
+    switch (kl_admission_decide(stats, &application, &retry_after)) {
+    case KL_ADMITTED:
+        return KL_OK;
+    case KL_REFUSED_FULL:
+        kl_api_fail(error, 429, "queue_full", NULL,
+                    "%zu requests run and %zu wait, which leaves no room for %zu more; try again "
+                    "in %u s",
+                    stats->running, stats->queued, r->n_choices, retry_after);
+        count(g, KL_COUNT_REFUSED_FULL);
+        break;
+    case KL_REFUSED_WAIT:
+        kl_api_fail(error, 429, "wait_too_long", NULL,
+                    "a request that comes now would wait for about %.0f s, and this server lets "
+                    "none wait for more than %.0f s; try again in %u s",
+                    wait, o->max_wait_seconds, retry_after);
+        count(g, KL_COUNT_REFUSED_WAIT);
+        break;
+    default:
+        kl_api_fail(error, 429, "deadline_unreachable", "X-Deadline-Ms",
+                    "a request that comes now would wait for about %.1f s, beyond its deadline in "
+                    "%.1f s; try again in %u s, or with a later deadline",
+                    wait, application.deadline_seconds, retry_after);
+        count(g, KL_COUNT_REFUSED_DEADLINE);
+        break;
+    }
+    error->retry_after = retry_after;
+    return KL_ERR_BUSY;
+}
+
+static enum kl_status encode(struct kl_generation *g, const struct kl_generation_request *r,
+                             size_t max_tokens, size_t ctx_size, struct kl_tokens *tokens,
+                             struct kl_api_error *error)
+{
+    const struct kl_served *served = &g->exchange->server->served;
+    if (r->context_policy == KL_CONTEXT_ERROR)
+        return kl_chat_input_encode(&r->input, served->chat_template, served->tokenizer, tokens,
+                                    error);
+    return kl_context_trim(&r->input, served->chat_template, served->tokenizer,
+                           kl_context_room(ctx_size, max_tokens), tokens, &g->n_left_out, error);
+}
+
+/* Also as a header, for who does not look into the answer; too late for a stream that waited. */
+static void count_left_out(struct kl_generation *g)
+{
+    char number[24];
+    g->exchange->server->metrics.counts[KL_COUNT_TRIMMED] += g->n_left_out;
+    snprintf(number, sizeof number, "%zu", g->n_left_out);
+    if (g->exchange->status == 0 || !g->stream)
+        kl_reply_header(g->exchange, "X-Messages-Left-Out", number);
+}
+
 static enum kl_status submit(struct kl_generation *g, const struct kl_generation_request *r,
                              struct kl_api_error *error)
 {
     struct kl_server *server = g->exchange->server;
+    size_t limit = server->options.max_tokens != 0 ? server->options.max_tokens : SIZE_MAX;
+    size_t max_tokens = r->max_tokens < limit ? r->max_tokens : limit;
     struct kl_tokens tokens = {0};
-    if (kl_model_check(server, r->model, error) != KL_OK)
+    struct kl_engine_stats stats;
+    kl_engine_stats(server->served.engine, &stats);
+    if (kl_model_check(server, r->model, error) != KL_OK || admit(g, r, &stats, error) != KL_OK)
         return KL_ERR_INVALID;
-    enum kl_status status = kl_chat_input_encode(&r->input, server->served.chat_template,
-                                                 server->served.tokenizer, &tokens, error);
+    enum kl_status status = encode(g, r, max_tokens, stats.ctx_size, &tokens, error);
     for (size_t i = 0; i < r->n_choices && status == KL_OK; i++) {
         struct kl_answer_choice *c = &g->choices[i];
         struct kl_error err;
         struct kl_request_options options = {
             .tokens = tokens.ids,
             .n_tokens = tokens.len,
-            .max_tokens = r->max_tokens,
+            .max_tokens = max_tokens,
             .sampling = r->sampling,
             .stops = r->stops,
             .n_stops = r->n_stops,
+            .priority = r->priority,
+            .cache_scope = g->exchange->cache_scope,
+            .deadline_seconds = deadline_left(g),
         };
         options.sampling.seed += i;
         kl_buffer_init(&c->text, MAX_ANSWER_SIZE);
@@ -320,11 +479,13 @@ static enum kl_status submit(struct kl_generation *g, const struct kl_generation
         g->n_choices = i + 1;
         if (kl_engine_submit(server->served.engine, &options, &c->request, &err) != KL_OK) {
             c->request = NULL;
-            status = refuse(server, &err, tokens.len, error);
+            status = refuse(&err, &tokens, stats.ctx_size, error);
         }
     }
     g->n_open = g->n_choices;
     kl_tokens_release(&tokens);
+    if (g->n_left_out > 0 && status == KL_OK)
+        count_left_out(g);
     return status;
 }
 
@@ -342,12 +503,22 @@ static enum kl_status wait_for_model(struct kl_generation *g, struct kl_generati
                     "%zu requests wait for the model to be loaded, which is all this server takes; "
                     "try again later",
                     n);
-        error->retry_after = UNKNOWN_WAIT;
+        error->retry_after = LOADING_WAIT;
+        count(g, KL_COUNT_REFUSED_FULL);
         return KL_ERR_BUSY;
     }
     g->waiting = *r;
     *r = (struct kl_generation_request){0};
     return KL_OK;
+}
+
+/* The earlier of what the client and the operator set; 0: none. */
+static uint64_t deadline(const struct kl_exchange *x, const struct kl_generation_request *r)
+{
+    double seconds = r->deadline_seconds, limit = x->server->options.max_seconds;
+    if (limit > 0 && (!(seconds > 0) || limit < seconds))
+        seconds = limit;
+    return seconds > 0 ? x->start_ns + (uint64_t)(seconds * 1e9) : 0;
 }
 
 void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *format,
@@ -356,8 +527,10 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     struct kl_server *server = x->server;
     struct kl_api_error error;
     struct kl_generation *g = NULL;
-    if (server->stopping) {
-        kl_api_fail(&error, 503, "stopping", NULL, "the server is being stopped");
+    if (!kl_request_is_welcome(x)) {
+        kl_api_fail(&error, 503, "stopping", NULL,
+                    "the server is being stopped; if it is started again, it will take requests");
+        error.retry_after = KL_SERVER_RETRY_SECONDS;
         goto fail;
     }
     g = calloc(1, sizeof *g);
@@ -369,6 +542,9 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     g->format = format;
     g->stream = request->stream;
     g->include_usage = request->include_usage;
+    g->return_progress = request->return_progress;
+    g->service_tier = request->service_tier;
+    g->deadline_ns = deadline(x, request);
     g->created = (int64_t)time(NULL);
     bool waits = kl_server_is_loading(server);
     if ((waits ? wait_for_model(g, request, &error) : submit(g, request, &error)) != KL_OK)
@@ -409,7 +585,7 @@ void kl_generations_begin(struct kl_server *server)
         enum kl_status status = submit(g, &g->waiting, &error);
         kl_generation_request_release(&g->waiting);
         if (status != KL_OK)
-            fail(g, &error);
+            fail(g, &error, KL_COUNT_FAILED);
         else if (g->stream)
             g->format->begin(g);
     }

@@ -4,7 +4,8 @@
  * A generation is one exchange and its 1 to KL_MAX_CHOICES engine requests. It is submitted before
  * anything is sent, so that whatever can be refused is refused with its own status. Only while the
  * model is being loaded it waits here, a stream with its headers sent; what is refused afterwards
- * is an error in the stream. Then a format
+ * is an error in the stream. A stream is never silent for a second: comments say where it stands.
+ * Then a format
  * (native, OpenAI) turns what comes into events or one document. When the client is gone, the
  * engine's work is cancelled at once, wherever it is: in the queue, in prefill, in decode.
  */
@@ -32,9 +33,18 @@ struct kl_generation_request {
     const char *stops[KL_MAX_STOPS];
     size_t n_stops;
     size_t n_choices;
+    enum kl_priority priority;
+    double deadline_seconds; /* from when it came in; 0: none */
+    enum kl_context_policy context_policy;
+    const char *service_tier; /* to be told in the answer, static; NULL: not asked for */
     bool stream;
     bool include_usage;
+    bool return_progress; /* as JSON, not as comments; streams only */
 };
+
+/* Greedy, a random seed, and what the server's options say. */
+void kl_generation_request_init(struct kl_generation_request *request,
+                                const struct kl_server *server);
 
 void kl_generation_request_release(struct kl_generation_request *request);
 
@@ -44,29 +54,44 @@ struct kl_answer_choice {
     enum kl_finish finish;
     uint32_t prompt_tokens, cached_tokens, answer_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
+    bool is_silent;   /* its deadline came before any text, and its end was not told yet */
+    uint64_t text_ns; /* of the last piece of text; 0: none yet */
 };
 
 struct kl_generation {
     struct kl_exchange *exchange;
     const struct kl_answer_format *format;
     struct kl_generation_request waiting; /* while the model is being loaded */
-    bool stream, include_usage;
-    int64_t created; /* seconds since 1970 */
+    bool stream, include_usage, return_progress;
+    const char *service_tier;
+    uint64_t deadline_ns; /* 0: none */
+    size_t n_left_out;    /* messages that did not fit */
+    int64_t created;      /* seconds since 1970 */
     struct kl_answer_choice choices[KL_MAX_CHOICES];
     size_t n_choices, n_open;
     /* before the first text: how far it is, for the comments in the stream */
-    uint32_t position, prefill_done, prefill_total;
+    uint32_t position, prefill_done, prefill_total, prefill_cached;
+    float wait_seconds;
+    uint64_t prefill_ns; /* when it began; 0: not yet */
     bool has_text;
     struct kl_generation *previous, *next;
 };
 
-/* How events become bytes. text and choice_done are only called for streams. */
+/* How events become bytes. Only end is called for answers in one piece. */
 struct kl_answer_format {
-    void (*begin)(struct kl_generation *g); /* after the headers of a stream */
+    void (*begin)(struct kl_generation *g);    /* after the headers of a stream */
+    void (*progress)(struct kl_generation *g); /* with return_progress, while the prompt is read */
     void (*text)(struct kl_generation *g, size_t choice, const char *text, size_t len);
     void (*choice_done)(struct kl_generation *g, size_t choice);
     void (*end)(struct kl_generation *g); /* the last bytes, or the whole document */
 };
+
+/* {"total","cache","processed","time_ms"}, as llama-server tells it. A new reference. */
+json_t *kl_generation_progress(const struct kl_generation *g);
+
+/* What a client should know of its answer and OpenAI's format has no field for: messages_left_out,
+ * and ended_by (of one choice: "deadline"). A new reference; NULL when there is nothing to say. */
+json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish);
 
 /* Submits and begins to answer, or waits for the model, or refuses; the exchange is taken care of
  * in any case, and the request is taken over and released. */
@@ -81,6 +106,9 @@ void kl_generations_poll(struct kl_server *server);
 
 /* Tells clients that wait how far they are, when they heard nothing for most of a second. */
 void kl_generations_tick(struct kl_server *server);
+
+/* Is there one that the engine could get on with, one whose client takes what is made? */
+bool kl_generations_want_work(struct kl_server *server);
 
 /* Ends all with an error in the stream, or as the answer. */
 void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error);

@@ -18,6 +18,30 @@ static void reply_loading(struct kl_exchange *x)
     kl_reply_json(x, 503, body);
 }
 
+/* "requests": {"answered": 3, ...}, "queue_seconds": {"count", "sum", "p50", ...}, "steps": 7 */
+static void add_metric(void *context, const struct kl_metric *m)
+{
+    json_t *all = context;
+    if (m->type == KL_METRIC_HISTOGRAM) {
+        const struct kl_histogram *h = m->histogram;
+        json_object_set_new(all, m->name,
+                            json_pack("{s:I, s:f, s:f, s:f, s:f}", "count", (json_int_t)h->count,
+                                      "sum", h->sum, "p50", kl_histogram_quantile(h, 0.5), "p95",
+                                      kl_histogram_quantile(h, 0.95), "p99",
+                                      kl_histogram_quantile(h, 0.99)));
+        return;
+    }
+    json_t *value =
+        m->type == KL_METRIC_COUNTER ? json_integer((json_int_t)m->value) : json_real(m->value);
+    if (m->label == NULL) {
+        json_object_set_new(all, m->name, value);
+        return;
+    }
+    if (json_object_get(all, m->name) == NULL)
+        json_object_set_new(all, m->name, json_object());
+    json_object_set_new(json_object_get(all, m->name), m->label_value, value);
+}
+
 void kl_handle_health(struct kl_exchange *x)
 {
     const struct kl_server *server = x->server;
@@ -29,6 +53,9 @@ void kl_handle_health(struct kl_exchange *x)
     struct kl_memory m;
     kl_engine_stats(server->served.engine, &s);
     kl_memory_read("", &m);
+    const uint64_t *counts_of = server->metrics.counts;
+    uint64_t refused = counts_of[KL_COUNT_REFUSED_FULL] + counts_of[KL_COUNT_REFUSED_WAIT] +
+                       counts_of[KL_COUNT_REFUSED_DEADLINE];
     double total = (double)m.total;
     double used_percent = m.total > 0 ? 100.0 * (total - (double)m.available) / total : 0;
 
@@ -48,9 +75,18 @@ void kl_handle_health(struct kl_exchange *x)
         "{s:I, s:I, s:I, s:I, s:I, s:I}", "requests_finished",
         (json_int_t)(s.requests_ended[KL_FINISH_STOP] + s.requests_ended[KL_FINISH_LENGTH]),
         "requests_cancelled", (json_int_t)s.requests_ended[KL_FINISH_CANCELLED], "requests_failed",
-        (json_int_t)s.requests_ended[KL_FINISH_ERROR], "requests_refused",
-        (json_int_t)s.requests_refused, "prompt_tokens", (json_int_t)s.prompt_tokens,
-        "answer_tokens", (json_int_t)s.answer_tokens);
+        (json_int_t)s.requests_ended[KL_FINISH_ERROR], "requests_refused", (json_int_t)refused,
+        "prompt_tokens", (json_int_t)s.prompt_tokens, "answer_tokens", (json_int_t)s.answer_tokens);
+    json_t *metrics = json_object();
+    kl_metrics_walk(&server->metrics, &s, add_metric, metrics);
+    json_object_set_new(body, "statistics", metrics);
+    const struct kl_connection_counts *c = &server->connection_counts;
+    json_t *connections =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)c->accepted, "refused",
+                  (json_int_t)c->refused, "evicted", (json_int_t)c->evicted, "requests_late",
+                  (json_int_t)c->requests_late, "readers_late", (json_int_t)c->readers_late,
+                  "accept_failures", (json_int_t)c->accept_failures);
+    json_object_set_new(body, "connections", connections);
     json_object_update(body, more);
     json_object_update(body, counts);
     json_decref(more);

@@ -1,183 +1,138 @@
 #include "server/http.h"
 
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/http_struct.h>
-#include <event2/keyvalq_struct.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <strings.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/connection.h"
+#include "server/generation.h"
 #include "server/routes.h"
 #include "server/server_state.h"
 #include "server/sse.h"
 
 #define MAX_PATH 1024
+/* The headers of an answer; ours are some 500 bytes. */
+#define MAX_REPLY_HEADERS 8192
 
 /* ---- life of an exchange --------------------------------------------------------------------- */
-
-static void stop_watching(struct kl_exchange *x)
-{
-    if (x->watch != NULL) {
-        event_free(x->watch);
-        close(x->watch_fd);
-        x->watch = NULL;
-    }
-    x->gone = NULL;
-}
 
 static void free_exchange(struct kl_exchange *x)
 {
     struct kl_server *server = x->server;
-    stop_watching(x);
     if (x->previous != NULL)
         x->previous->next = x->next;
     else
         server->exchanges = x->next;
     if (x->next != NULL)
         x->next->previous = x->previous;
+    kl_buffer_release(&x->headers);
     free(x);
     kl_server_check_stopped(server);
 }
 
-static void tell_gone(struct kl_exchange *x, const char *cause)
+void kl_http_finished(struct kl_exchange *x)
 {
-    void (*gone)(void *, const char *) = x->gone;
-    void *context = x->context;
-    stop_watching(x);
-    if (gone != NULL)
-        gone(context, cause);
-}
-
-/* evhttp closes the connection: the client left, or a time-out. When the answer was not complete,
- * evhttp has taken the request out of the connection and left it to us. */
-static void on_close(struct evhttp_connection *connection, void *context)
-{
-    (void)connection;
-    struct kl_exchange *x = context;
-    tell_gone(x, "the client left or stopped reading");
-    if (evhttp_request_get_connection(x->request) == NULL)
-        evhttp_request_free(x->request);
     free_exchange(x);
 }
 
-/* The last byte of the answer was written; the connection waits for its next request. */
-static void on_complete(struct evhttp_request *request, void *context)
+void kl_http_lost(struct kl_exchange *x, const char *cause)
 {
-    (void)request;
-    struct kl_exchange *x = context;
-    struct timeval idle = {.tv_sec = KL_HTTP_IDLE_SECONDS};
-    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(x->connection), &idle, &idle);
-    evhttp_connection_set_closecb(x->connection, NULL, NULL);
+    if (x->gone != NULL && cause != NULL)
+        x->gone(x->context, cause);
     free_exchange(x);
 }
 
-void kl_exchange_drop(struct kl_exchange *x, const char *cause)
+void kl_http_drained(struct kl_exchange *x)
 {
-    struct evhttp_connection *connection = x->connection;
-    evhttp_connection_set_closecb(connection, NULL, NULL);
-    tell_gone(x, cause);
-    free_exchange(x);
-    evhttp_connection_free(connection); /* and the request with it */
+    if (!x->held_back)
+        return;
+    x->held_back = false;
+    kl_generations_poll(x->server);
 }
 
-void kl_exchanges_forget(struct kl_server *server)
-{
-    while (server->exchanges != NULL) {
-        struct kl_exchange *x = server->exchanges;
-        evhttp_connection_set_closecb(x->connection, NULL, NULL);
-        free_exchange(x);
-    }
-}
-
-/* Something happened on the socket. With unread bytes in front of it, the end of the stream can
- * not be read; poll tells it all the same. */
-static void on_watch(evutil_socket_t fd, short what, void *context)
-{
-    (void)what;
-    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-    if (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
-        kl_exchange_drop(context, "the client left");
-}
-
-/* evhttp does not look at the socket until it has something to write, and sees an end only then.
- * So the socket is watched through a descriptor of our own: edge-triggered, which could not be
- * mixed with evhttp's own events on one descriptor; pipelined bytes then do not wake us for ever.
- * A client that closed only its sending side is taken as gone, too. */
 void kl_exchange_watch(struct kl_exchange *x, void (*gone)(void *context, const char *cause),
                        void *context)
 {
     x->gone = gone;
     x->context = context;
-    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(x->connection));
-    x->watch_fd = dup(fd);
-    if (x->watch_fd < 0) {
-        kl_warning("request %s: its connection can not be watched: %m", x->id);
-        return;
-    }
-    x->watch = event_new(x->server->base, x->watch_fd, EV_READ | EV_ET | EV_PERSIST, on_watch, x);
-    if (x->watch == NULL || event_add(x->watch, NULL) != 0) {
-        kl_warning("request %s: its connection can not be watched", x->id);
-        close(x->watch_fd);
-        if (x->watch != NULL)
-            event_free(x->watch);
-        x->watch = NULL;
-    }
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
 const char *kl_request_header(const struct kl_exchange *x, const char *name)
 {
-    return evhttp_find_header(evhttp_request_get_input_headers(x->request), name);
+    return kl_http_head_field(x->head, name);
 }
 
 const char *kl_request_body(const struct kl_exchange *x, size_t *len)
 {
-    struct evbuffer *body = evhttp_request_get_input_buffer(x->request);
-    *len = evbuffer_get_length(body);
-    const unsigned char *data = evbuffer_pullup(body, -1);
-    if (data == NULL)
-        *len = 0;
-    return (const char *)data;
+    *len = x->connection->body.len;
+    return x->connection->body.data;
+}
+
+bool kl_request_is_welcome(const struct kl_exchange *x)
+{
+    return !x->server->stopping || (x->server->hands_over && x->connection->n_requests == 1);
 }
 
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
 {
-    evhttp_add_header(evhttp_request_get_output_headers(x->request), name, value);
+    /* a line break would begin a header of somebody else's */
+    int len = (int)strcspn(value, "\r\n");
+    if (kl_buffer_append_format(&x->headers, "%s: %.*s\r\n", name, len, value) != KL_OK)
+        kl_err("request %s: no memory for the header %s", x->id, name);
 }
 
-static const char *reason(int status)
+/* What every answer begins with. */
+static void add_status_line(struct evbuffer *out, int status)
 {
-    switch (status) {
-    case 429:
-        return "Too Many Requests";
-    case 431:
-        return "Request Header Fields Too Large";
-    default:
-        return NULL; /* evhttp knows the others */
-    }
+    char date[40];
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
+    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Content-Type-Options: nosniff\r\n",
+                        status, kl_http_reason(status), date);
 }
 
-static void close_afterwards(struct kl_exchange *x)
+void kl_http_write_error(struct evbuffer *out, const struct kl_api_error *error)
 {
-    evhttp_remove_header(evhttp_request_get_output_headers(x->request), "Connection");
-    kl_reply_header(x, "Connection", "close");
+    json_t *body = kl_api_error_json(error);
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    add_status_line(out, error->status);
+    if (error->retry_after != 0)
+        evbuffer_add_printf(out, "Retry-After: %u\r\n", error->retry_after);
+    evbuffer_add_printf(out,
+                        "Content-Type: application/json; charset=utf-8\r\n"
+                        "Cache-Control: no-store\r\nContent-Length: %zu\r\n"
+                        "Connection: close\r\n\r\n%s%s",
+                        text != NULL ? strlen(text) + 1 : 0, text != NULL ? text : "",
+                        text != NULL ? "\n" : "");
+    free(text);
 }
 
-static void common_headers(struct kl_exchange *x)
+/* The head of the answer. An answer in one piece has a length, a stream chunks or, in HTTP/1.0,
+ * the end of the connection; a 304 neither. */
+static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *length)
 {
-    kl_reply_header(x, "X-Request-Id", x->id);
-    kl_reply_header(x, "X-Content-Type-Options", "nosniff");
-    if (x->server->stopping)
-        close_afterwards(x);
+    x->close = x->close || !x->head->keep_alive || x->server->stopping;
+    add_status_line(out, x->status);
+    evbuffer_add_printf(out, "X-Request-Id: %s\r\n", x->id);
+    evbuffer_add(out, x->headers.data, x->headers.len);
+    if (length != NULL)
+        evbuffer_add_printf(out, "Content-Length: %zu\r\n", *length);
+    if (x->chunked)
+        evbuffer_add_printf(out, "Transfer-Encoding: chunked\r\n");
+    if (x->close)
+        evbuffer_add_printf(out, "Connection: close\r\n");
+    else if (x->head->minor == 0)
+        evbuffer_add_printf(out, "Connection: keep-alive\r\n");
+    evbuffer_add_printf(out, "\r\n");
 }
 
 static void log_reply(const struct kl_exchange *x)
@@ -194,23 +149,29 @@ static void log_reply(const struct kl_exchange *x)
                kl_seconds_since(x->start_ns));
 }
 
+static void end_answer(struct kl_exchange *x)
+{
+    x->sent = true;
+    x->gone = NULL;
+    kl_connection_answered(x->connection, !x->close);
+}
+
+static struct evbuffer *output_of(const struct kl_exchange *x)
+{
+    return bufferevent_get_output(x->connection->bev);
+}
+
 /* Sends the complete answer; data may be NULL. */
 static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
 {
+    size_t length = data != NULL ? evbuffer_get_length(data) : 0;
+    struct evbuffer *out = output_of(x);
     x->status = status;
-    x->sent = true;
-    stop_watching(x);
-    common_headers(x);
     log_reply(x);
-
-    struct evbuffer *body = data;
-    if (evhttp_request_get_command(x->request) == EVHTTP_REQ_HEAD && data != NULL) {
-        char len[24];
-        snprintf(len, sizeof len, "%zu", evbuffer_get_length(data));
-        kl_reply_header(x, "Content-Length", len);
-        body = NULL;
-    }
-    evhttp_send_reply(x->request, status, reason(status), body);
+    add_head(x, out, status == 304 ? NULL : &length);
+    if (x->head->method != KL_HTTP_HEAD && data != NULL)
+        evbuffer_add_buffer(out, data);
+    end_answer(x);
 }
 
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
@@ -258,37 +219,35 @@ void kl_reply_static(struct kl_exchange *x, int status, const char *content_type
 
 void kl_stream_begin(struct kl_exchange *x)
 {
-    struct evkeyvalq *in = evhttp_request_get_input_headers(x->request);
     x->status = 200;
     kl_reply_header(x, "Content-Type", "text/event-stream; charset=utf-8");
     kl_reply_header(x, "Cache-Control", "no-store");
     kl_reply_header(x, "X-Accel-Buffering", "no");
-    if (x->request->major == 1 && x->request->minor == 0) {
-        /* HTTP/1.0 has no chunks: the end of the connection ends the stream */
-        evhttp_remove_header(in, "Connection");
-        close_afterwards(x);
-    }
-    common_headers(x);
+    x->chunked = x->head->minor >= 1;
+    x->close = !x->chunked;
     x->last_write_ns = kl_now_ns();
-    evhttp_send_reply_start(x->request, 200, "OK");
+    add_head(x, output_of(x), NULL);
 }
 
 static void send_chunk(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
 {
-    struct evbuffer *data = evbuffer_new();
-    if (status != KL_OK || data == NULL || evbuffer_add(data, text->data, text->len) != 0)
-        kl_err("request %s: no memory for a piece of the stream", x->id);
-    else
-        evhttp_send_reply_chunk(x->request, data);
-    if (data != NULL)
-        evbuffer_free(data);
+    struct evbuffer *out = output_of(x);
     x->last_write_ns = kl_now_ns();
+    if (status != KL_OK) {
+        kl_err("request %s: no memory for a piece of the stream", x->id);
+        return;
+    }
+    if (x->chunked)
+        evbuffer_add_printf(out, "%zx\r\n", text->len);
+    evbuffer_add(out, text->data, text->len);
+    if (x->chunked)
+        evbuffer_add(out, "\r\n", 2);
 }
 
 void kl_stream_data(struct kl_exchange *x, const char *line)
 {
     struct kl_buffer text;
-    kl_buffer_init(&text, KL_HTTP_MAX_PENDING);
+    kl_buffer_init(&text, KL_SERVER_OUTPUT_BYTES);
     send_chunk(x, kl_sse_data(&text, line), &text);
     kl_buffer_release(&text);
 }
@@ -307,82 +266,47 @@ void kl_stream_json(struct kl_exchange *x, json_t *body)
 void kl_stream_comment(struct kl_exchange *x, const char *text)
 {
     struct kl_buffer line;
-    kl_buffer_init(&line, KL_HTTP_MAX_PENDING);
+    kl_buffer_init(&line, KL_SERVER_OUTPUT_BYTES);
     send_chunk(x, kl_sse_comment(&line, text), &line);
     kl_buffer_release(&line);
 }
 
 void kl_stream_end(struct kl_exchange *x)
 {
-    x->sent = true;
-    stop_watching(x);
-    evhttp_send_reply_end(x->request);
+    if (x->chunked)
+        evbuffer_add(output_of(x), "0\r\n\r\n", 5);
+    end_answer(x);
 }
 
-bool kl_stream_is_stuck(const struct kl_exchange *x)
+bool kl_stream_is_full(struct kl_exchange *x)
 {
-    struct bufferevent *b = evhttp_connection_get_bufferevent(x->connection);
-    return evbuffer_get_length(bufferevent_get_output(b)) > KL_HTTP_MAX_PENDING;
+    bool full = kl_connection_is_full(x->connection);
+    x->held_back = x->held_back || full;
+    return full;
 }
 
 /* ---- what comes in --------------------------------------------------------------------------- */
 
-/* Whether the request is one message, the same for everybody who reads it: a proxy in front that
- * saw other borders than we do would let one client speak in another's name. The connection is
- * closed after such a request, for where the next one begins is unknown. */
-static enum kl_status check_framing(struct kl_exchange *x, struct kl_api_error *error)
+/* "http://name" of "GET http://name/path", in host; "" for "GET /path". The path is what is left.
+ */
+static const char *split_target(const char *target, char *host, size_t size)
 {
-    struct evkeyvalq *headers = evhttp_request_get_input_headers(x->request);
-    size_t size = strlen(evhttp_request_get_uri(x->request));
-    unsigned n_host = 0, n_length = 0, n_encoding = 0;
-    bool blank = false, chunked = false;
-
-    struct evkeyval *h;
-    TAILQ_FOREACH(h, headers, next)
-    {
-        size += strlen(h->key) + strlen(h->value) + 4;
-        blank = blank || h->key[0] == '\0' || strpbrk(h->key, " \t") != NULL;
-        n_host += evutil_ascii_strcasecmp(h->key, "Host") == 0;
-        n_length += evutil_ascii_strcasecmp(h->key, "Content-Length") == 0;
-        if (evutil_ascii_strcasecmp(h->key, "Transfer-Encoding") == 0) {
-            n_encoding++;
-            chunked = evutil_ascii_strcasecmp(h->value, "chunked") == 0;
-        }
-    }
-    if (size > KL_HTTP_MAX_HEADER)
-        return kl_api_fail(error, 431, "header_too_large", NULL,
-                           "the request's headers have %zu bytes; the limit is %zu", size,
-                           KL_HTTP_MAX_HEADER);
-    if (n_encoding > 0 && !chunked)
-        return kl_api_fail(error, 501, "unsupported_encoding", NULL,
-                           "Transfer-Encoding: only chunked is understood");
-    if (blank || n_length > 1 || n_encoding > 1 || (n_length > 0 && n_encoding > 0))
-        return kl_api_fail(error, 400, "invalid_request", NULL,
-                           "the request's headers leave its length in doubt: send Content-Length "
-                           "or Transfer-Encoding, once, and no blanks in names");
-    bool needs_host = x->request->major > 1 || x->request->minor >= 1;
-    if (n_host > 1 || (n_host == 0 && needs_host))
-        return kl_api_fail(error, 400, "invalid_request", "Host",
-                           "the request has %s Host header; HTTP/1.1 wants exactly one",
-                           n_host == 0 ? "no" : "more than one");
-    return KL_OK;
+    host[0] = '\0';
+    if (strncasecmp(target, "http://", 7) != 0 && strncasecmp(target, "https://", 8) != 0)
+        return target;
+    const char *name = strstr(target, "://") + 3;
+    size_t len = strcspn(name, "/?#");
+    snprintf(host, size, "%.*s", (int)len, name);
+    return name[len] == '/' ? name + len : "/";
 }
 
-static enum kl_status check_host(struct kl_exchange *x, struct kl_api_error *error)
+static enum kl_status check_host(struct kl_exchange *x, const char *named,
+                                 struct kl_api_error *error)
 {
-    struct sockaddr_storage local = {0};
-    socklen_t len = sizeof local;
-    int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(x->connection));
-    getsockname(fd, (struct sockaddr *)&local, &len);
-
-    /* "GET http://name/path" names a host, too; "GET //path" does not */
-    const char *target = evhttp_request_get_uri(x->request);
-    const char *named =
-        target[0] == '/' ? NULL : evhttp_uri_get_host(evhttp_request_get_evhttp_uri(x->request));
-    const char *hosts[] = {kl_request_header(x, "Host"), named};
+    const struct sockaddr *local = (const struct sockaddr *)&x->connection->local;
+    const char *hosts[] = {kl_request_header(x, "Host"), named[0] != '\0' ? named : NULL};
     for (size_t i = 0; i < 2; i++) {
-        if (hosts[i] != NULL &&
-            !kl_host_allowed(&x->server->access, hosts[i], (const struct sockaddr *)&local))
+        if (hosts[i] != NULL && !kl_host_allowed(&x->server->access, hosts[i], local))
             return kl_api_fail(error, 403, "host_not_allowed", "Host",
                                "this server does not answer to the name \"%.100s\"; if it is one "
                                "of its names, start it with --allow-host NAME",
@@ -413,9 +337,10 @@ static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *erro
     const struct kl_access *access = &x->server->access;
     const char *bearer = kl_bearer_key(kl_request_header(x, "Authorization"));
     const char *plain = kl_request_header(x, "x-api-key");
-    bool allowed = kl_key_allowed(access, bearer);
-    allowed = kl_key_allowed(access, plain) || allowed;
-    if (allowed)
+    bool bearer_allowed = kl_key_allowed(access, bearer);
+    bool plain_allowed = kl_key_allowed(access, plain);
+    x->cache_scope = kl_key_scope(access, bearer_allowed ? bearer : plain);
+    if (bearer_allowed || plain_allowed)
         return KL_OK;
     kl_reply_header(x, "WWW-Authenticate", "Bearer");
     return kl_api_fail(
@@ -429,32 +354,26 @@ static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *erro
  * (it sends no Origin) the types that need no preflight are let through. */
 static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *error)
 {
-    size_t len = evbuffer_get_length(evhttp_request_get_input_buffer(x->request));
-    if (len > KL_HTTP_MAX_BODY)
-        return kl_api_fail(error, 413, "body_too_large", NULL,
-                           "the body has %zu bytes; the limit is %zu", len, KL_HTTP_MAX_BODY);
-
     const char *type = kl_request_header(x, "Content-Type");
     if (type == NULL || type[0] == '\0')
         return KL_OK;
     size_t n = strcspn(type, "; \t");
-    if (n == 16 && evutil_ascii_strncasecmp(type, "application/json", n) == 0)
+    if (n == 16 && strncasecmp(type, "application/json", n) == 0)
         return KL_OK;
-    bool simple =
-        (n == 33 && evutil_ascii_strncasecmp(type, "application/x-www-form-urlencoded", n) == 0) ||
-        (n == 10 && evutil_ascii_strncasecmp(type, "text/plain", n) == 0);
+    bool simple = (n == 33 && strncasecmp(type, "application/x-www-form-urlencoded", n) == 0) ||
+                  (n == 10 && strncasecmp(type, "text/plain", n) == 0);
     if (simple && kl_request_header(x, "Origin") == NULL)
         return KL_OK;
     return kl_api_fail(error, 415, "unsupported_media_type", "Content-Type",
                        "the body must be application/json, not %.100s", type);
 }
 
-static enum kl_status find_route(struct kl_exchange *x, char *path, struct kl_api_error *error)
+static enum kl_status find_route(struct kl_exchange *x, const char *target, char *path,
+                                 struct kl_api_error *error)
 {
-    const char *target = evhttp_request_get_uri(x->request);
-    const char *raw =
-        target[0] == '/' ? target : evhttp_uri_get_path(evhttp_request_get_evhttp_uri(x->request));
-    if (raw == NULL || !kl_route_path(raw, path, MAX_PATH))
+    const char *query = strchr(target, '?');
+    x->query = query != NULL ? query + 1 : NULL;
+    if (!kl_route_path(target, path, MAX_PATH))
         return kl_api_fail(error, 400, "invalid_request", NULL, "the path of the URL is not valid");
     x->path = path;
     x->route = kl_route_find(path);
@@ -469,11 +388,11 @@ static enum kl_status find_route(struct kl_exchange *x, char *path, struct kl_ap
 static enum kl_status check_method(struct kl_exchange *x, struct kl_api_error *error)
 {
     unsigned methods = x->route->methods;
-    enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
-    unsigned asked = command == EVHTTP_REQ_POST                                ? KL_POST
-                     : command == EVHTTP_REQ_GET || command == EVHTTP_REQ_HEAD ? KL_GET
-                                                                               : 0u;
-    bool head_of_answer = command == EVHTTP_REQ_HEAD && (x->route->flags & KL_ROUTE_ANSWERS) != 0;
+    enum kl_http_method method = x->head->method;
+    unsigned asked = method == KL_HTTP_POST                            ? KL_POST
+                     : method == KL_HTTP_GET || method == KL_HTTP_HEAD ? KL_GET
+                                                                       : 0u;
+    bool head_of_answer = method == KL_HTTP_HEAD && (x->route->flags & KL_ROUTE_ANSWERS) != 0;
     if ((asked & methods) != 0 && !head_of_answer)
         return KL_OK;
 
@@ -487,54 +406,45 @@ static enum kl_status check_method(struct kl_exchange *x, struct kl_api_error *e
 
 static enum kl_status check_request(struct kl_exchange *x, char *path, struct kl_api_error *error)
 {
-    enum evhttp_cmd_type command = evhttp_request_get_command(x->request);
-    enum kl_status status = check_framing(x, error);
-    if (status != KL_OK ||
-        (command != EVHTTP_REQ_GET && command != EVHTTP_REQ_POST && command != EVHTTP_REQ_HEAD)) {
-        /* a body of these was perhaps not read; it must not become the next request */
-        close_afterwards(x);
-    }
+    char host[MAX_PATH];
+    const char *target = split_target(x->head->target, host, sizeof host);
+    if (x->head->method == KL_HTTP_OTHER)
+        x->close = true; /* CONNECT, for one, is not followed by HTTP */
+    enum kl_status status = check_host(x, host, error);
     if (status == KL_OK)
-        status = check_host(x, error);
-    if (status == KL_OK)
-        status = find_route(x, path, error);
+        status = find_route(x, target, path, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_PUBLIC) == 0)
         status = check_site(x, error);
     if (status == KL_OK)
         status = check_method(x, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_OPEN) == 0)
         status = check_key(x, error);
-    if (status == KL_OK && command == EVHTTP_REQ_POST)
+    if (status == KL_OK && x->head->method == KL_HTTP_POST)
         status = check_body(x, error);
     return status;
 }
 
-void kl_http_handle(struct evhttp_request *request, void *context)
+void kl_http_handle(struct kl_connection *connection)
 {
-    struct kl_server *server = context;
-    struct evhttp_connection *connection = evhttp_request_get_connection(request);
+    struct kl_server *server = connection->server;
     struct kl_exchange *x = calloc(1, sizeof *x);
     if (x == NULL) {
         kl_err("no memory for a request");
-        evhttp_connection_free(connection);
+        kl_connection_close(connection, NULL);
         return;
     }
     *x = (struct kl_exchange){.server = server,
-                              .request = request,
                               .connection = connection,
+                              .head = &connection->head,
                               .start_ns = kl_now_ns(),
                               .next = server->exchanges};
     snprintf(x->id, sizeof x->id, "%016" PRIx64 "%08" PRIx64, server->id_prefix,
              ++server->n_exchanges);
+    kl_buffer_init(&x->headers, MAX_REPLY_HEADERS);
     if (server->exchanges != NULL)
         server->exchanges->previous = x;
     server->exchanges = x;
-
-    evhttp_connection_set_closecb(connection, on_close, x);
-    evhttp_request_set_on_complete_cb(request, on_complete, x);
-    /* evhttp's time-out for reading would end a long answer; what is to be written must get on */
-    struct timeval stall = {.tv_sec = KL_HTTP_STALL_SECONDS};
-    bufferevent_set_timeouts(evhttp_connection_get_bufferevent(connection), NULL, &stall);
+    connection->exchange = x;
 
     struct kl_api_error error;
     char path[MAX_PATH];

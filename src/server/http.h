@@ -1,69 +1,73 @@
 /*
  * One HTTP exchange: a request that came in, and the one answer it gets.
  *
- * An exchange begins when evhttp has the whole request and ends when the answer has left or the
- * connection is gone. Handlers either answer at once (kl_reply_*), or keep the exchange, ask to be
- * told when the client leaves (kl_exchange_watch) and answer later, in one piece or as a stream.
- * Everything runs on the server's one thread. The only file that touches evhttp's connections.
+ * An exchange begins when a connection has the whole request (connection.h) and ends when the
+ * answer has left or the connection is gone. Handlers either answer at once (kl_reply_*), or keep
+ * the exchange, ask to be told when the client leaves (kl_exchange_watch) and answer later, in one
+ * piece or as a stream. Everything runs on the server's one thread.
  */
 #ifndef KL_SERVER_HTTP_H
 #define KL_SERVER_HTTP_H
 
-#include <event2/event.h>
-#include <event2/http.h>
+#include <event2/buffer.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "server/api_error.h"
+#include "server/http_message.h"
 #include "server/server.h"
 
 struct kl_server;
 struct kl_route;
-
-/* A body: long conversations are some 100 KB; nginx has the same limit. */
-#define KL_HTTP_MAX_BODY ((size_t)1 << 20)
-/* All header lines together; browsers with many cookies stay under 8 KiB. */
-#define KL_HTTP_MAX_HEADER ((size_t)16 << 10)
-/* evhttp answers these itself, in HTML (it has no hook for that), and its memory per connection is
- * bounded by them. Between ours and these the answer is our JSON. */
-#define KL_HTTP_HARD_MAX_BODY   (4 * KL_HTTP_MAX_BODY)
-#define KL_HTTP_HARD_MAX_HEADER (4 * KL_HTTP_MAX_HEADER)
-/* Output waiting for a client that does not read. */
-#define KL_HTTP_MAX_PENDING KL_SERVER_OUTPUT_BYTES
-/* A connection without a request, and a request that does not get on. */
-#define KL_HTTP_IDLE_SECONDS 60
-/* A client that reads nothing at all while there is something to read. */
-#define KL_HTTP_STALL_SECONDS 30
+struct kl_connection;
 
 struct kl_exchange {
     struct kl_server *server;
-    struct evhttp_request *request;
-    struct evhttp_connection *connection;
+    struct kl_connection *connection;
+    const struct kl_http_head *head;
     const struct kl_route *route;
-    const char *path; /* decoded, normalised: see kl_route_path */
-    char id[33];      /* unique, for logs and X-Request-Id */
+    const char *path;  /* decoded, normalised: see kl_route_path */
+    const char *query; /* of the URL, as sent; NULL: none */
+    char id[33];       /* unique, for logs and X-Request-Id */
     uint64_t start_ns;
-    int status;             /* what was answered; 0 before */
-    bool sent;              /* the answer is complete; only its last bytes may be on their way */
-    uint64_t last_write_ns; /* of a stream */
+    uint64_t cache_scope;     /* of the key it came with: see kl_key_scope */
+    int status;               /* what was answered; 0 before */
+    struct kl_buffer headers; /* of the answer */
+    bool close;               /* the connection ends with this answer */
+    bool chunked;             /* a stream in HTTP/1.1 */
+    bool sent;                /* the answer is complete; its last bytes may be on their way */
+    bool held_back;           /* more was there than the client takes */
+    uint64_t last_write_ns;   /* of a stream */
 
     void (*gone)(void *context, const char *cause);
     void *context;
-    int watch_fd;
-    struct event *watch;
     struct kl_exchange *previous, *next;
 };
 
-/* evhttp's callback for every request. */
-void kl_http_handle(struct evhttp_request *request, void *server);
+/* From the connection. A request is complete: */
+void kl_http_handle(struct kl_connection *connection);
+/* The answer has left; its connection is gone, for this cause; all that was written so far has
+ * left. The first two end the exchange. */
+void kl_http_finished(struct kl_exchange *x);
+void kl_http_lost(struct kl_exchange *x, const char *cause);
+void kl_http_drained(struct kl_exchange *x);
+
+/* A whole answer to what is not a request that could be handled; the connection is to be closed. */
+void kl_http_write_error(struct evbuffer *output, const struct kl_api_error *error);
 
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
 /* The body, in one piece; valid until the answer. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
+
+/* May this request begin work that takes time? Not while the server stops, but for a request whose
+ * connection was there before and had none yet, if another process takes the new connections:
+ * that client can not know, and nobody else would answer it. */
+bool kl_request_is_welcome(const struct kl_exchange *x);
 
 /* Headers of the answer; before any of the following. */
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value);
@@ -87,13 +91,8 @@ void kl_stream_json(struct kl_exchange *x, json_t *body);     /* stolen; compact
 void kl_stream_comment(struct kl_exchange *x, const char *text);
 void kl_stream_end(struct kl_exchange *x);
 
-/* Does more wait for the client than KL_HTTP_MAX_PENDING? */
-bool kl_stream_is_stuck(const struct kl_exchange *x);
-
-/* Cuts the connection; the watcher is told. */
-void kl_exchange_drop(struct kl_exchange *x, const char *cause);
-
-/* What remains of the exchanges when the server closes: dropped without telling. */
-void kl_exchanges_forget(struct kl_server *server);
+/* Does more than KL_SERVER_OUTPUT_BYTES wait for the client? Then what the engine makes is to be
+ * left with it; when all was taken, kl_generations_poll is called. */
+bool kl_stream_is_full(struct kl_exchange *x);
 
 #endif

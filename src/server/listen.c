@@ -1,6 +1,8 @@
 #include "server/listen.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -88,6 +90,44 @@ static enum kl_status listen_error(const char *host, uint16_t port, struct kl_er
     }
 }
 
+static enum kl_status refuse_open(const char *host, struct kl_error *err)
+{
+    return kl_fail(err, KL_ERR_INVALID,
+                   "refusing to listen on %s without API keys: everybody who reaches this machine "
+                   "could use it. Give --api-key-file FILE, or --no-auth if that is what you want",
+                   host);
+}
+
+enum kl_status kl_listen_adopt(int fd, bool only_loopback, char *host, uint16_t *port,
+                               struct kl_error *err)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address, option_len = sizeof(int);
+    int listens = 0, type = 0;
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &option_len) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &option_len) != 0)
+        return kl_fail_errno(err, "descriptor %d of the service manager can not be used", fd);
+    if (!listens || type != SOCK_STREAM ||
+        (address.ss_family != AF_INET && address.ss_family != AF_INET6))
+        return kl_fail(err, KL_ERR_INVALID,
+                       "descriptor %d of the service manager does not listen on TCP: its socket "
+                       "needs ListenStream= with an address and a port, and Accept=no",
+                       fd);
+    const void *bytes = address.ss_family == AF_INET
+                            ? (const void *)&((struct sockaddr_in *)(void *)&address)->sin_addr
+                            : (const void *)&((struct sockaddr_in6 *)(void *)&address)->sin6_addr;
+    inet_ntop(address.ss_family, bytes, host, KL_LISTEN_HOST);
+    *port = bound_port(fd);
+    if (only_loopback && !kl_is_loopback((const struct sockaddr *)&address))
+        return refuse_open(host, err);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return kl_fail_errno(err, "descriptor %d of the service manager can not be used", fd);
+    set_options(fd);
+    return KL_OK;
+}
+
 enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, int *fds,
                          size_t max_fds, size_t *n_fds, struct kl_error *err)
 {
@@ -101,11 +141,7 @@ enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, i
 
     for (struct addrinfo *a = found; a != NULL; a = a->ai_next) {
         if (only_loopback && !kl_is_loopback(a->ai_addr)) {
-            status = kl_fail(err, KL_ERR_INVALID,
-                             "refusing to listen on %s without API keys: everybody who reaches "
-                             "this machine could use it. Give --api-key-file FILE, or --no-auth "
-                             "if that is what you want",
-                             host);
+            status = refuse_open(host, err);
             goto done;
         }
     }

@@ -11,6 +11,8 @@ static const struct kl_route routes[] = {
     {"/v1/chat/completions", KL_POST, KL_ROUTE_V1 | KL_ROUTE_ANSWERS, kl_handle_chat_completions},
     {"/v1/models", KL_GET, KL_ROUTE_V1 | KL_ROUTE_SUBTREE, kl_handle_models},
     {"/health", KL_GET, KL_ROUTE_OPEN, kl_handle_health},
+    {"/live", KL_GET, KL_ROUTE_OPEN, kl_handle_live},
+    {"/ready", KL_GET, KL_ROUTE_OPEN, kl_handle_ready},
 };
 
 /* Every file of the page is a resource of its own; they share one row. */

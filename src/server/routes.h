@@ -40,6 +40,8 @@ void kl_handle_native_chat(struct kl_exchange *x);
 void kl_handle_chat_completions(struct kl_exchange *x);
 void kl_handle_models(struct kl_exchange *x);
 void kl_handle_health(struct kl_exchange *x);
+void kl_handle_live(struct kl_exchange *x);
+void kl_handle_ready(struct kl_exchange *x);
 void kl_handle_page(struct kl_exchange *x);
 
 #endif

@@ -1,8 +1,7 @@
 #include "server/server.h"
 
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <event2/listener.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,28 +9,26 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/drain.h"
 #include "server/generation.h"
 #include "server/listen.h"
 #include "server/server_state.h"
 
 #define TICK_US 250000L
-/* After answers were cut at the end of a stop: for their last bytes to leave. */
-#define FLUSH_NS 500000000u
 /* Out of descriptors: how long nothing is accepted. */
 #define ACCEPT_PAUSE_US 100000L
+/* Descriptors beside the connections: files, sockets, what a download needs. */
+#define OTHER_DESCRIPTORS 64
+
+static const int signal_numbers[KL_N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 
 /* ---- stopping -------------------------------------------------------------------------------- */
-
-void kl_server_check_stopped(struct kl_server *server)
-{
-    if (server->stopping && server->exchanges == NULL)
-        event_base_loopbreak(server->base);
-}
 
 void kl_server_start_tick(struct kl_server *server)
 {
@@ -40,58 +37,37 @@ void kl_server_start_tick(struct kl_server *server)
         event_add(server->tick, &period);
 }
 
-/* Ends what still runs when the time to finish is over, and all of it a little later. */
-static void stop_in_time(struct kl_server *server)
-{
-    uint64_t passed = kl_now_ns() - server->stop_ns;
-    if (passed >= server->patience_ns && !server->cut) {
-        struct kl_api_error error;
-        kl_api_fail(&error, 503, "stopping", NULL, "the server is being stopped");
-        server->cut = true;
-        kl_generations_cut(server, &error);
-    }
-    if (passed >= server->patience_ns + FLUSH_NS)
-        event_base_loopbreak(server->base);
-}
-
-static void begin_stop(struct kl_server *server)
-{
-    if (server->stopping)
-        return;
-    server->stopping = true;
-    server->stop_ns = kl_now_ns();
-    /* what waits for the model would not finish */
-    if (!kl_server_is_loading(server))
-        server->patience_ns = (uint64_t)server->options.stop_seconds * 1000000000u;
-    for (size_t i = 0; i < server->n_listeners; i++)
-        evhttp_del_accept_socket(server->http, server->listeners[i]);
-    server->n_listeners = 0;
-    if (server->exchanges != NULL && server->patience_ns > 0)
-        kl_info("stopping; running answers have %u s to finish", server->options.stop_seconds);
-    stop_in_time(server);
-    kl_server_start_tick(server);
-    kl_server_check_stopped(server);
-}
-
 static void on_stop(evutil_socket_t fd, short what, void *context)
 {
     (void)what;
     uint64_t value;
     if (read(fd, &value, sizeof value) == sizeof value)
-        begin_stop(context);
+        kl_drain_begin(context);
+}
+
+static void reload(struct kl_server *server)
+{
+    if (server->options.reload == NULL)
+        return;
+    kl_service_reloading(server);
+    server->options.reload(server->options.reload_context);
+    if (!server->stopping && !kl_server_is_loading(server))
+        kl_service_ready(server);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *context)
 {
     (void)what;
     struct kl_server *server = context;
-    if (server->stopping) {
+    if (number == SIGHUP) {
+        reload(server);
+    } else if (server->stopping) {
         kl_warning("%s again: stopping at once", strsignal((int)number));
         event_base_loopbreak(server->base);
-        return;
+    } else {
+        kl_info("%s: no new requests are taken", strsignal((int)number));
+        kl_drain_begin(server);
     }
-    kl_info("%s: no new requests are taken", strsignal((int)number));
-    begin_stop(server);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *context)
@@ -101,7 +77,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     struct kl_server *server = context;
     kl_generations_tick(server);
     if (server->stopping)
-        stop_in_time(server);
+        kl_drain_tick(server);
     if (server->generations != NULL || server->stopping)
         kl_server_start_tick(server);
 }
@@ -123,7 +99,7 @@ static void stop_for_error(struct kl_server *server, const struct kl_error *err)
     kl_api_fail(&error, 503, "loading_failed", NULL, "the model can not be loaded: %.400s",
                 err->text);
     kl_generations_cut(server, &error);
-    begin_stop(server);
+    kl_drain_begin(server);
 }
 
 /* The start is over. From here on only this thread knows of it. */
@@ -153,7 +129,20 @@ static void on_startup(evutil_socket_t fd, short what, void *context)
     server->served = state.served;
     kl_info("ready (%.2f s after the start): %s", kl_seconds_since(server->start_ns),
             server->served.model_name);
+    kl_service_ready(server);
     kl_generations_begin(server);
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *peer,
+                      int peer_len, void *context)
+{
+    (void)listener;
+    (void)peer_len;
+    struct kl_server *server = context;
+    if (server->accept_failed)
+        kl_info("connections are accepted again");
+    server->accept_failed = false;
+    kl_connection_open(server, fd, peer);
 }
 
 static void on_accept_again(evutil_socket_t fd, short what, void *context)
@@ -161,8 +150,8 @@ static void on_accept_again(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     struct kl_server *server = context;
-    for (size_t i = 0; i < server->n_listeners; i++)
-        evconnlistener_enable(evhttp_bound_socket_get_listener(server->listeners[i]));
+    for (size_t i = 0; i < server->n_listeners && !(server->stopping && server->hands_over); i++)
+        evconnlistener_enable(server->listeners[i]);
 }
 
 /* Mostly: out of descriptors. Trying again at once would spin. */
@@ -170,33 +159,12 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
 {
     struct kl_server *server = context;
     const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_US};
-    kl_warning("a connection can not be accepted: %m");
+    if (!server->accept_failed)
+        kl_warning("a connection can not be accepted: %m; trying on, without further words");
+    server->accept_failed = true;
+    server->connection_counts.accept_failures++;
     evconnlistener_disable(listener);
     event_add(server->accept_again, &pause);
-}
-
-/* evhttp sets no bound to the line that begins a chunk, nor to what comes while it answers. Cut
- * off, the connection ends as if the client had left; with a reset, for he may still be sending. */
-static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *context)
-{
-    (void)info;
-    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    int fd = bufferevent_getfd(context);
-    if (evbuffer_get_length(input) > KL_HTTP_HARD_MAX_BODY + KL_HTTP_HARD_MAX_HEADER) {
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        shutdown(fd, SHUT_RDWR);
-    }
-}
-
-static struct bufferevent *new_bufferevent(struct event_base *base, void *context)
-{
-    (void)context;
-    struct bufferevent *b = bufferevent_socket_new(base, -1, 0);
-    if (b != NULL && evbuffer_add_cb(bufferevent_get_input(b), on_input, b) == NULL) {
-        bufferevent_free(b);
-        b = NULL; /* evhttp then makes one itself */
-    }
-    return b;
 }
 
 static void on_libevent_log(int severity, const char *text)
@@ -206,13 +174,46 @@ static void on_libevent_log(int severity, const char *text)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+static unsigned seconds_or(unsigned given, unsigned otherwise)
+{
+    return given != 0 ? given : otherwise;
+}
+
+static void set_defaults(struct kl_server_options *o)
+{
+    if (o->max_connections == 0)
+        o->max_connections = KL_SERVER_CONNECTIONS;
+    o->header_seconds = seconds_or(o->header_seconds, KL_SERVER_HEADER_SECONDS);
+    o->body_seconds = seconds_or(o->body_seconds, KL_SERVER_BODY_SECONDS);
+    o->idle_seconds = seconds_or(o->idle_seconds, KL_SERVER_IDLE_SECONDS);
+    o->reader_seconds = seconds_or(o->reader_seconds, KL_SERVER_READER_SECONDS);
+    o->drain_seconds = seconds_or(o->drain_seconds, KL_SERVER_DRAIN_SECONDS);
+}
+
+/* As many connections as may be open need as many descriptors, or it is fewer connections. */
+static void fit_descriptors(struct kl_server_options *o)
+{
+    struct rlimit limit;
+    rlim_t wanted = o->max_connections + KL_MAX_REFUSED + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur >= wanted)
+        return;
+    rlim_t beside = KL_MAX_REFUSED + OTHER_DESCRIPTORS;
+    o->max_connections = limit.rlim_cur > beside ? (size_t)(limit.rlim_cur - beside) : 1;
+    kl_warning("this process may have %ju open files, which is room for %zu connections: raise the "
+               "limit (ulimit -Hn, LimitNOFILE=), or lower --max-connections",
+               (uintmax_t)limit.rlim_cur, o->max_connections);
+}
+
 static enum kl_status copy_options(struct kl_server *server,
                                    const struct kl_server_options *options, struct kl_error *err)
 {
     const char *host = options->host != NULL ? options->host : "127.0.0.1";
     server->options = *options;
-    if (server->options.stop_seconds == 0)
-        server->options.stop_seconds = KL_SERVER_STOP_SECONDS;
+    set_defaults(&server->options);
     if (options->no_auth && options->n_api_keys > 0)
         return kl_fail(err, KL_ERR_INVALID,
                        "API keys and --no-auth exclude each other: give one of them");
@@ -229,33 +230,62 @@ static enum kl_status copy_options(struct kl_server *server,
     return KL_OK;
 }
 
+/* "http://127.0.0.1:7860": 0.0.0.0 and :: are no addresses to open in a browser. */
+static void set_url(struct kl_server *server, const char *host, uint16_t port)
+{
+    const char *shown =
+        strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 ? "127.0.0.1" : host;
+    server->port = port;
+    snprintf(server->url, sizeof server->url,
+             strchr(shown, ':') != NULL ? "http://[%.250s]:%u" : "http://%.250s:%u", shown, port);
+}
+
+/* Our own sockets, or those of a service manager. */
+static enum kl_status get_sockets(struct kl_server *server, const char *host, uint16_t port,
+                                  int *fds, size_t *n, struct kl_error *err)
+{
+    const struct kl_server_options *o = &server->options;
+    bool only_loopback = o->n_api_keys == 0 && !o->no_auth;
+    char adopted[KL_LISTEN_HOST];
+    *n = kl_service_sockets(fds, KL_MAX_LISTENERS);
+    server->hands_over = *n > 0;
+    for (size_t i = *n; i-- > 0;) {
+        enum kl_status status = kl_listen_adopt(fds[i], only_loopback, adopted, &port, err);
+        if (status != KL_OK)
+            return status;
+        host = adopted;
+    }
+    if (*n == 0) {
+        enum kl_status status =
+            kl_listen(host, &port, only_loopback, fds, KL_MAX_LISTENERS, n, err);
+        if (status != KL_OK)
+            return status;
+    }
+    set_url(server, host, port);
+    return KL_OK;
+}
+
 static enum kl_status open_listeners(struct kl_server *server, const char *host, uint16_t port,
                                      struct kl_error *err)
 {
-    const struct kl_server_options *o = &server->options;
     int fds[KL_MAX_LISTENERS];
-    size_t n;
-    enum kl_status status =
-        kl_listen(host, &port, o->n_api_keys == 0 && !o->no_auth, fds, KL_MAX_LISTENERS, &n, err);
-    if (status != KL_OK)
-        return status;
+    size_t n = 0;
+    enum kl_status status = get_sockets(server, host, port, fds, &n, err);
     for (size_t i = 0; i < n; i++) {
-        struct evhttp_bound_socket *bound =
-            status == KL_OK ? evhttp_accept_socket_with_handle(server->http, fds[i]) : NULL;
-        if (bound == NULL) {
+        struct evconnlistener *listener =
+            status == KL_OK
+                ? evconnlistener_new(server->base, on_accept, server,
+                                     LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fds[i])
+                : NULL;
+        if (listener == NULL) {
             close(fds[i]);
-            status = kl_fail_memory(err, "a listening socket", 0);
+            if (status == KL_OK)
+                status = kl_fail_memory(err, "a listening socket", 0);
             continue;
         }
-        evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound), on_accept_error);
-        server->listeners[server->n_listeners++] = bound;
+        evconnlistener_set_error_cb(listener, on_accept_error);
+        server->listeners[server->n_listeners++] = listener;
     }
-    server->port = port;
-    /* 0.0.0.0 and :: are no addresses to open in a browser */
-    const char *shown =
-        strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 ? "127.0.0.1" : host;
-    snprintf(server->url, sizeof server->url,
-             strchr(shown, ':') != NULL ? "http://[%.250s]:%u" : "http://%.250s:%u", shown, port);
     return status;
 }
 
@@ -268,28 +298,18 @@ static enum kl_status open_events(struct kl_server *server, struct kl_error *err
     server->base = event_base_new();
     if (server->base == NULL)
         return kl_fail(err, KL_ERR_IO, "libevent can not start");
-    server->http = evhttp_new(server->base);
     server->startup_event =
         event_new(server->base, server->startup.fd, EV_READ | EV_PERSIST, on_startup, server);
     server->stop_event =
         event_new(server->base, server->stop_fd, EV_READ | EV_PERSIST, on_stop, server);
     server->tick = evtimer_new(server->base, on_tick, server);
     server->accept_again = evtimer_new(server->base, on_accept_again, server);
-    if (server->http == NULL || server->startup_event == NULL || server->stop_event == NULL ||
-        server->tick == NULL || server->accept_again == NULL ||
-        event_add(server->startup_event, NULL) != 0 || event_add(server->stop_event, NULL) != 0)
+    if (server->startup_event == NULL || server->stop_event == NULL || server->tick == NULL ||
+        server->accept_again == NULL || event_add(server->startup_event, NULL) != 0 ||
+        event_add(server->stop_event, NULL) != 0)
         return kl_fail_memory(err, "the event loop", 0);
 
-    evhttp_set_bevcb(server->http, new_bufferevent, NULL);
-    evhttp_set_gencb(server->http, kl_http_handle, server);
-    evhttp_set_max_headers_size(server->http, (ev_ssize_t)KL_HTTP_HARD_MAX_HEADER);
-    evhttp_set_max_body_size(server->http, (ev_ssize_t)KL_HTTP_HARD_MAX_BODY);
-    evhttp_set_timeout(server->http, KL_HTTP_IDLE_SECONDS);
-    /* all methods, also unknown ones, come to us and are answered in our words */
-    evhttp_set_allowed_methods(server->http, 0xffff);
-    /* a body that is too large is read to its end, or the client would see a reset, not the 413 */
-    evhttp_set_flags(server->http, EVHTTP_SERVER_LINGERING_CLOSE);
-    return KL_OK;
+    return kl_service_open(server, err);
 }
 
 enum kl_status kl_server_open(const struct kl_server_options *options, struct kl_server **server,
@@ -303,6 +323,7 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
     s->stop_fd = -1;
     s->startup.fd = -1;
     s->start_ns = kl_now_ns();
+    kl_metrics_init(&s->metrics);
     if (getrandom(&s->id_prefix, sizeof s->id_prefix, GRND_NONBLOCK) < 0)
         s->id_prefix = s->start_ns;
 
@@ -311,6 +332,8 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
         status = copy_options(s, options, err);
     if (status == KL_OK)
         status = open_events(s, err);
+    if (status == KL_OK)
+        fit_descriptors(&s->options);
     if (status == KL_OK)
         status = open_listeners(s, host, options->port, err);
     if (status != KL_OK) {
@@ -349,26 +372,34 @@ void kl_server_failed(struct kl_server *server, const struct kl_error *error)
 
 enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err)
 {
-    static const int numbers[2] = {SIGINT, SIGTERM};
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     enum kl_status status = KL_OK;
     /* writing to a client that left is an error code, not the end of the process */
     sigaction(SIGPIPE, &ignore, &before);
-    for (size_t i = 0; i < 2 && status == KL_OK; i++) {
-        server->signals[i] = evsignal_new(server->base, numbers[i], on_signal, server);
+    for (size_t i = 0; i < KL_N_SIGNALS && status == KL_OK; i++) {
+        server->signals[i] = evsignal_new(server->base, signal_numbers[i], on_signal, server);
         if (server->signals[i] == NULL || evsignal_add(server->signals[i], NULL) != 0)
             status = kl_fail(err, KL_ERR_IO, "the signals can not be handled");
     }
     if (status == KL_OK && event_base_dispatch(server->base) < 0)
         status = kl_fail_errno(err, "the event loop ended");
 
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < KL_N_SIGNALS; i++) {
         if (server->signals[i] != NULL)
             event_free(server->signals[i]);
         server->signals[i] = NULL;
     }
     sigaction(SIGPIPE, &before, NULL);
     return status;
+}
+
+enum kl_status kl_server_set_keys(struct kl_server *server, const char *const *api_keys,
+                                  size_t n_api_keys, struct kl_error *err)
+{
+    if (n_api_keys == 0 || server->access.n_keys == 0)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "a server keeps having keys, or having none, as long as it runs");
+    return kl_access_set_keys(&server->access, api_keys, n_api_keys, err);
 }
 
 void kl_server_stop(struct kl_server *server)
@@ -385,9 +416,10 @@ void kl_server_close(struct kl_server *server)
     if (server == NULL)
         return;
     kl_generations_forget(server);
-    kl_exchanges_forget(server);
-    if (server->http != NULL)
-        evhttp_free(server->http);
+    kl_connections_close(server);
+    for (size_t i = 0; i < server->n_listeners; i++)
+        evconnlistener_free(server->listeners[i]);
+    kl_service_close(server);
     struct event *const events[] = {server->startup_event, server->engine_event, server->stop_event,
                                     server->tick, server->accept_again};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {

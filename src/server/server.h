@@ -22,9 +22,17 @@
 
 struct kl_server;
 
+enum kl_context_policy {
+    KL_CONTEXT_ERROR, /* refused: 400 */
+    KL_CONTEXT_TRIM   /* the oldest turns are left out, and the answer says how many messages */
+};
+/* "error", "trim". false: neither. */
+bool kl_context_policy_parse(const char *name, enum kl_context_policy *policy);
+
 struct kl_server_options {
-    /* Where to listen: an address ("127.0.0.1", "::1", "0.0.0.0") or a name of this machine.
-     * NULL: 127.0.0.1. port 0 takes any free one; kl_server_port tells which. */
+    /* Where to listen, unless a service manager handed over sockets (service.h): an address
+     * ("127.0.0.1", "::1", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0 takes any
+     * free one; kl_server_port tells which. */
     const char *host;
     uint16_t port;
 
@@ -43,14 +51,57 @@ struct kl_server_options {
     /* How many requests may wait for the model; more are refused with a 429. */
     size_t max_waiting;
 
-    /* On SIGTERM or SIGINT: how long running answers may go on; 0: KL_SERVER_STOP_SECONDS. */
-    unsigned stop_seconds;
+    /* A request that is expected to wait longer for its first step is refused with a 429; 0: any
+     * wait is fine. */
+    double max_wait_seconds;
+
+    /* Of each answer: tokens, and wall time from when the request came in; 0: no limit. What asks
+     * for more gets as much. */
+    size_t max_tokens;
+    double max_seconds;
+
+    /* What becomes of conversations that are too long, unless a request says something else. */
+    enum kl_context_policy context_policy;
+
+    /* Each 0: what is named after it. Connections in all, beside some that are told there is no
+     * room; from one address (of IPv6: network of 64 bits), where the default leaves loopback
+     * free; seconds for the head of a request and for its body, until the next one on the same
+     * connection, and for a client to take a piece of its answer; on SIGTERM or SIGINT: how long
+     * running answers may go on. */
+    size_t max_connections;             /* KL_SERVER_CONNECTIONS */
+    size_t max_connections_per_address; /* KL_SERVER_CONNECTIONS_PER_ADDRESS */
+    unsigned header_seconds;            /* KL_SERVER_HEADER_SECONDS */
+    unsigned body_seconds;              /* KL_SERVER_BODY_SECONDS */
+    unsigned idle_seconds;              /* KL_SERVER_IDLE_SECONDS */
+    unsigned reader_seconds;            /* KL_SERVER_READER_SECONDS */
+    unsigned drain_seconds;             /* KL_SERVER_DRAIN_SECONDS */
+
+    /* Called on SIGHUP, on the server's thread; may call kl_server_set_keys. NULL: nothing. */
+    void (*reload)(void *context);
+    void *reload_context;
 };
 
-#define KL_SERVER_STOP_SECONDS 5
+/* An idle connection costs some 5 KiB; a page in a browser has up to 6. */
+#define KL_SERVER_CONNECTIONS 1024
+/* A household or an office behind one address. */
+#define KL_SERVER_CONNECTIONS_PER_ADDRESS 64
+/* Starting values as for other servers (haproxy, nginx); a phone on a bad line needs seconds. */
+#define KL_SERVER_HEADER_SECONDS 10
+#define KL_SERVER_BODY_SECONDS   30
+#define KL_SERVER_IDLE_SECONDS   60
+#define KL_SERVER_READER_SECONDS 30
+#define KL_SERVER_DRAIN_SECONDS  30
 
-/* Output that waits for a client, per answer: some 5000 tokens; then it is cut off. */
+/* Output that may wait for a client, per answer: some 5000 tokens, so that hardly any answer has to
+ * wait for a client with its place in the engine taken. What is more stays with the engine, whose
+ * request pauses. */
 #define KL_SERVER_OUTPUT_BYTES ((size_t)1 << 20)
+/* Bodies that were received and output that was not taken, of all connections together. When that
+ * is reached, requests with a body are refused, and an answer has only the second. */
+#define KL_SERVER_HELD_BYTES       ((size_t)16 << 20)
+#define KL_SERVER_MIN_OUTPUT_BYTES ((size_t)64 << 10)
+/* When to try again at a server that starts or stops. */
+#define KL_SERVER_RETRY_SECONDS 2
 
 /* What requests are answered with. All of it belongs to the caller and outlives the server. */
 struct kl_served {
@@ -65,7 +116,8 @@ struct kl_served {
     uint64_t model_bytes;   /* size of the file, or 0 */
 };
 
-/* Checks the options, binds and listens. An address in use or not ours is KL_ERR_IO with a text
+/* Checks the options, binds and listens, and raises the limit of open files to what the connections
+ * need, as far as that goes. An address in use or not ours is KL_ERR_IO with a text
  * that names it and says what to do; an unsafe combination of options is KL_ERR_INVALID. */
 enum kl_status kl_server_open(const struct kl_server_options *options, struct kl_server **server,
                               struct kl_error *err);
@@ -92,10 +144,15 @@ void kl_server_loading(struct kl_server *server, enum kl_loading_stage stage, ui
 void kl_server_ready(struct kl_server *server, const struct kl_served *served);
 void kl_server_failed(struct kl_server *server, const struct kl_error *error);
 
-/* Serves until it is told to stop; KL_OK then. While it runs it takes SIGINT and SIGTERM: the
- * first stops accepting and lets running answers finish for stop_seconds (none while the model is
- * being loaded), a second ends at once. */
+/* Serves until it is told to stop; KL_OK then. While it runs it takes SIGHUP (see reload), SIGINT
+ * and SIGTERM: the first takes no more work and lets running answers finish for drain_seconds (none
+ * while the model is being loaded), a second ends at once. */
 enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err);
+
+/* Other keys instead of those there are, at least one; from the server's thread. Requests that were
+ * let in go on. A server without keys stays one: KL_ERR_INVALID. */
+enum kl_status kl_server_set_keys(struct kl_server *server, const char *const *api_keys,
+                                  size_t n_api_keys, struct kl_error *err);
 
 /* As the first signal does; for another thread or a signal handler. May be called again. */
 void kl_server_stop(struct kl_server *server);

@@ -3,16 +3,20 @@
 #define KL_SERVER_SERVER_STATE_H
 
 #include <event2/event.h>
-#include <event2/http.h>
 
 #include "server/access.h"
+#include "server/connection.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/server.h"
+#include "server/service.h"
 #include "server/startup.h"
 
 #define KL_MAX_LISTENERS 8
+#define KL_N_SIGNALS     3
 
 struct kl_generation;
+struct evconnlistener;
 
 struct kl_server {
     struct kl_server_options options; /* without its strings: see access */
@@ -24,22 +28,27 @@ struct kl_server {
     uint64_t start_ns;
 
     struct event_base *base;
-    struct evhttp *http;
-    struct evhttp_bound_socket *listeners[KL_MAX_LISTENERS];
+    struct evconnlistener *listeners[KL_MAX_LISTENERS];
     size_t n_listeners;
     struct event *startup_event; /* the model is there, or can not be had */
     struct event *engine_event;  /* the engine has events for us; once there is one */
     struct event *stop_event;    /* kl_server_stop was called */
-    struct event *signals[2];
+    struct event *signals[KL_N_SIGNALS];
     struct event *tick; /* while something is being answered */
     struct event *accept_again;
     int stop_fd;
 
+    struct kl_connection *connections;
+    struct kl_connection_counts connection_counts;
     struct kl_exchange *exchanges;
     struct kl_generation *generations;
+    struct kl_metrics metrics;
     uint64_t n_exchanges; /* so far */
     uint64_t id_prefix;   /* random: ids of two runs differ */
 
+    struct kl_service service;
+    bool hands_over;    /* the sockets are a service manager's: others may accept from them */
+    bool accept_failed; /* and that was said; until one is accepted again */
     bool stopping;
     bool cut; /* the time to finish is over, what ran was ended */
     uint64_t stop_ns, patience_ns;

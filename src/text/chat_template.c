@@ -11,6 +11,7 @@
 struct kl_chat_template {
     const char *sha256; /* of tokenizer.chat_template; NULL: what an unknown template is taken as */
     const char *name;
+    unsigned features; /* of kl_chat_feature */
     enum kl_status (*render)(const struct kl_chat *chat, struct kl_prompt *out);
 };
 
@@ -314,15 +315,20 @@ static enum kl_status render_qwen3(const struct kl_chat *chat, struct kl_prompt 
     }
     if (status == KL_OK && chat->add_generation_prompt)
         status = scaffold(p, "<|im_start|>assistant\n");
+    if (status == KL_OK && chat->add_generation_prompt && chat->skip_thinking)
+        status = scaffold(p, "<think>\n\n</think>\n\n");
     return status;
 }
 
 /* One row for each template we know; the last is for all others. */
 static const struct kl_chat_template templates[] = {
-    {"cd8e9439f0570856fd70470bf8889ebd8b5d1107207f67a5efb46e342330527f", "qwen2.5", render_qwen2_5},
-    {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5", "qwen3", render_qwen3},
-    {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788", "smollm2", render_smollm2},
-    {NULL, "chatml", render_plain},
+    {"cd8e9439f0570856fd70470bf8889ebd8b5d1107207f67a5efb46e342330527f", "qwen2.5", KL_CHAT_TOOLS,
+     render_qwen2_5},
+    {"87a2728cb8dc9fe424d624542f6060ec05a1d285ebbec578bb078900e33396b5", "qwen3",
+     KL_CHAT_TOOLS | KL_CHAT_THINKING, render_qwen3},
+    {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788", "smollm2", 0,
+     render_smollm2},
+    {NULL, "chatml", KL_CHAT_TOOLS, render_plain},
 };
 
 #define N_TEMPLATES (sizeof templates / sizeof *templates)
@@ -350,6 +356,11 @@ const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf, 
 const char *kl_chat_template_name(const struct kl_chat_template *t)
 {
     return t->name;
+}
+
+bool kl_chat_template_has(const struct kl_chat_template *t, enum kl_chat_feature feature)
+{
+    return (t->features & (unsigned)feature) != 0;
 }
 
 static enum kl_status check_roles(const struct kl_chat *chat, struct kl_error *err)

@@ -39,6 +39,7 @@ struct kl_chat {
     const char *const *tools; /* JSON texts of the tools on offer, put in as they are too */
     size_t n_tools;
     bool add_generation_prompt; /* end with the opening of the assistant's turn */
+    bool skip_thinking; /* ... and an empty thought; only where the template has KL_CHAT_THINKING */
 };
 
 struct kl_chat_template; /* one of the built-in templates */
@@ -47,6 +48,14 @@ struct kl_chat_template; /* one of the built-in templates */
  * *known (may be NULL) says whether it was recognised. */
 const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf, bool *known);
 const char *kl_chat_template_name(const struct kl_chat_template *t);
+
+/* What a template can express beyond turns of text. What is asked of one that has not got it would
+ * be left out without a word, so callers refuse it. */
+enum kl_chat_feature {
+    KL_CHAT_TOOLS = 1,   /* tools on offer, calls of the assistant */
+    KL_CHAT_THINKING = 2 /* the model thinks first, unless skip_thinking */
+};
+bool kl_chat_template_has(const struct kl_chat_template *t, enum kl_chat_feature feature);
 
 /* A rendered prompt. Spans point into text; both live until _release. */
 struct kl_prompt {

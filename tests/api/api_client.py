@@ -144,6 +144,11 @@ def answer(server, messages=HELLO, **fields):
     return complete(server, messages, **fields)["choices"][0]["message"]["content"]
 
 
+def counts(usage):
+    """The figures that the same question has again; how much of it was cached may differ."""
+    return {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+
+
 class Stream:
     """An event stream, read to its end: .events (time, data), .comments, .chunks (parsed data)."""
 

@@ -133,7 +133,7 @@ def test_http_1_0_ends_with_the_connection(tiny):
     for extra in (b"", b"Connection: keep-alive\r\n"):
         received = raw(tiny, b"GET /chat?prompt=x&max_new_tokens=3 HTTP/1.0\r\n" + extra + b"\r\n")
         head, body = received.split(b"\r\n\r\n", 1)
-        assert head.startswith(b"HTTP/1.0 200") and b"chunked" not in head.lower()
+        assert head.startswith(b"HTTP/1.1 200") and b"chunked" not in head.lower()
         assert body.endswith(b"data: [DONE]\n\n")
 
 

@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from api_client import CHAT, Connection, HELLO, post
+from api_client import CHAT, Connection, HELLO, get, post
 
 STORY = [{"role": "user", "content": "Tell me a very long story about a lighthouse."}]
 
@@ -35,13 +35,15 @@ def test_a_short_answer_is_finished(start_server, model_path):
         next(running.chunks())
         server.process.terminate()
         time.sleep(0.1)
-        # a connection that is open hears that it is over; there are no new ones
+        # old and new connections hear that it is over
         idle.send("POST", CHAT, {"messages": HELLO})
-        refused = idle.read()
-        assert refused.status == 503 and refused.error["code"] == "stopping"
-        assert refused.headers["connection"] == "close"
-        with pytest.raises(OSError):
-            post(server, CHAT, {"messages": HELLO})
+        for refused in (idle.read(), post(server, CHAT, {"messages": HELLO})):
+            assert refused.status == 503 and refused.error["code"] == "stopping"
+            assert refused.headers["connection"] == "close"
+            assert 1 <= int(refused.headers["retry-after"]) <= 120
+        assert get(server, "/ready").status == 503
+        assert get(server, "/health").json()["status"] == "stopping"
+        assert get(server, "/live").status == 200
         body = b"".join(data for _, data in running.chunks())
     assert b'"finish_reason":"length"' in body and body.endswith(b"data: [DONE]\n\n")
     assert b'"error"' not in body
@@ -49,7 +51,7 @@ def test_a_short_answer_is_finished(start_server, model_path):
 
 
 def test_a_long_answer_is_cut(start_server, model_path):
-    server = start_server("--offline", model=model_path)
+    server = start_server("--offline", "--drain-seconds", 5, model=model_path)
     with Connection(server) as streamed, Connection(server) as whole:
         streamed.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": -1})
         streamed.read_head()

@@ -1,11 +1,11 @@
 /*
  * usage: render_stdin MODEL.gguf < CONVERSATIONS > ANSWERS
  *
- * A conversation is a byte (1: add_generation_prompt), a list of tools (texts) and a list of
- * messages (role, content, list of calls (name, arguments)). A text is its length as u32 and so
- * many bytes; a list is its length as u32 and so many items. The answer is the rendered text, the
- * list of its spans (length as u32, special as u32) and the list of its ids (i32).
- * All little-endian.
+ * A conversation is a byte (1: add_generation_prompt, 2: and skip_thinking), a list of tools
+ * (texts) and a list of messages (role, content, list of calls (name, arguments)). A text is its
+ * length as u32 and so many bytes; a list is its length as u32 and so many items. The answer is the
+ * rendered text, the list of its spans (length as u32, special as u32) and the list of its ids
+ * (i32). All little-endian.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,7 +138,8 @@ int main(int argc, char **argv)
     for (int prompt; status == KL_OK && (prompt = getchar()) != EOF;) {
         struct conversation c;
         memset(&c, 0, sizeof c);
-        c.chat.add_generation_prompt = prompt == 1;
+        c.chat.add_generation_prompt = prompt > 0;
+        c.chat.skip_thinking = prompt == 2;
         read_conversation(&c);
         status = answer(t, tokenizer, &c.chat, &err);
         release_conversation(&c);

@@ -96,17 +96,20 @@ def message(rng, role, parts):
     return out
 
 
-def conversation(rng, parts):
+def conversation(rng, parts, thinks):
     roles = ["system"] if rng.random() < 0.5 else []
     while len(roles) < 1 or rng.random() < 0.75:
         roles.append(rng.choice(("user", "user", "assistant", "assistant", "tool", "tool", "system")))
         if len(roles) == 12:
             break
-    return {
+    out = {
         "messages": [message(rng, role, parts) for role in roles],
         "tools": [tool(rng, parts) for _ in range(rng.randint(1, 3))] if rng.random() < 0.4 else [],
         "add_generation_prompt": rng.random() < 0.7,
     }
+    if thinks and rng.random() < 0.5:
+        out["enable_thinking"] = rng.random() < 0.5
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,8 @@ def conversations(name):
     rng = random.Random(4)
     plain = PLAIN + THOUGHTS if name == "qwen3" else PLAIN
     half = N_CONVERSATIONS // 2
-    return [conversation(rng, plain) for _ in range(half)] + [conversation(rng, plain + FORGED) for _ in range(half)]
+    parts = [plain] * half + [plain + FORGED] * half
+    return [conversation(rng, p, thinks=name == "qwen3") for p in parts]
 
 
 def sized(string):
@@ -140,7 +144,8 @@ def packed_message(m, name):
 
 def packed(c, name):
     tools = [sized(json.dumps(t, ensure_ascii=False)) for t in c["tools"]]
-    return bytes([c["add_generation_prompt"]]) + listed(tools) + listed([packed_message(m, name) for m in c["messages"]])
+    skips = c.get("enable_thinking") is False
+    return bytes([c["add_generation_prompt"] and 1 + skips]) + listed(tools) + listed([packed_message(m, name) for m in c["messages"]])
 
 
 class Reader:

@@ -107,6 +107,40 @@ static void hints_leave_the_content_alone(void **state)
     unlink(path);
 }
 
+/* For the handler of SIGBUS. */
+static void tells_whose_an_address_is(void **state)
+{
+    (void)state;
+    struct kl_mapped_file a, b;
+    struct kl_error err;
+    write_file("content", 7);
+    assert_int_equal(kl_mapped_file_open(&a, path, &err), KL_OK);
+    assert_int_equal(kl_mapped_file_open(&b, path, &err), KL_OK);
+    assert_ptr_equal(kl_mapped_file_name_at(a.data), a.path);
+    assert_ptr_equal(kl_mapped_file_name_at(a.data + a.size - 1), a.path);
+    assert_ptr_equal(kl_mapped_file_name_at(b.data), b.path);
+    assert_null(kl_mapped_file_name_at(a.data + a.size));
+    assert_null(kl_mapped_file_name_at(&a));
+    assert_null(kl_mapped_file_name_at(NULL));
+    const void *was = a.data;
+    kl_mapped_file_close(&a);
+    assert_null(kl_mapped_file_name_at(was));
+    assert_ptr_equal(kl_mapped_file_name_at(b.data), b.path);
+    kl_mapped_file_close(&b);
+    /* places are used again, and those that find none are files all the same */
+    struct kl_mapped_file many[KL_MAX_MAPPED_FILES + 2];
+    for (size_t i = 0; i < KL_MAX_MAPPED_FILES + 2; i++)
+        assert_int_equal(kl_mapped_file_open(&many[i], path, &err), KL_OK);
+    assert_ptr_equal(kl_mapped_file_name_at(many[KL_MAX_MAPPED_FILES - 1].data),
+                     many[KL_MAX_MAPPED_FILES - 1].path);
+    for (size_t i = 0; i < KL_MAX_MAPPED_FILES + 2; i++)
+        kl_mapped_file_close(&many[i]);
+    assert_int_equal(kl_mapped_file_open(&a, path, &err), KL_OK);
+    assert_ptr_equal(kl_mapped_file_name_at(a.data), a.path);
+    kl_mapped_file_close(&a);
+    unlink(path);
+}
+
 static void refuses_what_is_no_file(void **state)
 {
     (void)state;
@@ -132,6 +166,7 @@ int main(void)
         cmocka_unit_test(copies_a_part_without_the_mapping),
         cmocka_unit_test(an_empty_file_has_no_data),
         cmocka_unit_test(hints_leave_the_content_alone),
+        cmocka_unit_test(tells_whose_an_address_is),
         cmocka_unit_test(refuses_what_is_no_file),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -123,6 +123,14 @@ static void only_the_scaffold_is_special(void **state)
     kl_prompt_release(&prompt);
 }
 
+static void an_unknown_template_has_tools_and_no_thinking(void **state)
+{
+    (void)state;
+    const struct kl_chat_template *t = template_of(NULL, NULL);
+    assert_true(kl_chat_template_has(t, KL_CHAT_TOOLS));
+    assert_false(kl_chat_template_has(t, KL_CHAT_THINKING));
+}
+
 static void content_may_have_any_bytes(void **state)
 {
     (void)state;
@@ -168,6 +176,7 @@ int main(void)
         cmocka_unit_test(renders_turns),
         cmocka_unit_test(renders_tools),
         cmocka_unit_test(only_the_scaffold_is_special),
+        cmocka_unit_test(an_unknown_template_has_tools_and_no_thinking),
         cmocka_unit_test(content_may_have_any_bytes),
         cmocka_unit_test(refuses_what_is_no_conversation),
     };

@@ -1,0 +1,23 @@
+/*
+ * How a request wants to be treated, common to the routes: its priority and deadline (headers, so
+ * that a proxy may set them), what happens to a conversation that is too long, whether progress is
+ * told as JSON, and what the chat template is told.
+ */
+#ifndef KL_SERVER_ANSWER_FIELDS_H
+#define KL_SERVER_ANSWER_FIELDS_H
+
+#include <jansson.h>
+
+#include "server/api_error.h"
+#include "server/generation.h"
+
+/* X-Deadline-Ms, at most: an hour. */
+#define KL_MAX_DEADLINE_MS 3600000
+
+/* The headers X-Priority (background, interactive) and X-Deadline-Ms; the fields context_policy
+ * (error, trim), return_progress, enable_thinking and chat_template_kwargs. What is not given stays
+ * as it is in *request, the input's `thinking` among it: after kl_chat_input_parse. */
+enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
+                                struct kl_generation_request *request, struct kl_api_error *error);
+
+#endif

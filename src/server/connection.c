@@ -1,0 +1,497 @@
+#include "server/connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/access.h"
+#include "server/http.h"
+#include "server/server_state.h"
+
+/* While a server stops: for a request that is already on its way on a new connection. */
+#define DRAIN_SECONDS 1
+/* What one connection may send ahead while it is being answered: one more request. */
+#define MAX_AHEAD (KL_HTTP_MAX_BODY + KL_HTTP_MAX_HEADER)
+
+const char kl_cause_slow_reader[] = "the client reads too slowly";
+
+static void refuse(struct kl_connection *c, const struct kl_api_error *error);
+
+/* With a reset: it may still be sending, and what it did not take is not kept for it. */
+static void cut(struct kl_connection *c, const char *cause)
+{
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(bufferevent_getfd(c->bev), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    kl_connection_close(c, cause);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+static unsigned stage_seconds(const struct kl_connection *c)
+{
+    const struct kl_server_options *o = &c->server->options;
+    switch (c->stage) {
+    case KL_CONNECTION_IDLE:
+        return c->server->stopping && c->n_requests == 0 ? DRAIN_SECONDS : o->idle_seconds;
+    case KL_CONNECTION_HEAD:
+        return o->header_seconds;
+    case KL_CONNECTION_BODY:
+        return o->body_seconds;
+    case KL_CONNECTION_LINGERING:
+        return KL_LINGER_SECONDS;
+    default:
+        return 0; /* the reader's deadline stands for these */
+    }
+}
+
+/* A stage's deadline counts from its beginning, whatever comes meanwhile. */
+static void enter(struct kl_connection *c, enum kl_connection_stage stage)
+{
+    c->stage = stage;
+    c->stage_ns = kl_now_ns();
+    const struct timeval time = {.tv_sec = stage_seconds(c)};
+    evtimer_del(&c->deadline);
+    if (time.tv_sec > 0)
+        evtimer_add(&c->deadline, &time);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct kl_connection *c = context;
+    struct kl_api_error error;
+    if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
+        kl_connection_close(c, "nothing came for too long");
+        return;
+    }
+    c->server->connection_counts.requests_late++;
+    kl_api_fail(&error, 408, "request_timeout", NULL,
+                "the request's %s was not complete after %u s",
+                c->stage == KL_CONNECTION_HEAD ? "head" : "body", stage_seconds(c));
+    refuse(c, &error);
+}
+
+static void start_reader_time(struct kl_connection *c)
+{
+    const struct timeval time = {.tv_sec = c->server->options.reader_seconds};
+    size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
+    c->n_to_take = c->n_taken + (waiting < KL_READER_BYTES ? waiting : KL_READER_BYTES);
+    evtimer_add(&c->reader, &time);
+}
+
+static void on_reader_deadline(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct kl_connection *c = context;
+    if (c->n_taken >= c->n_to_take) {
+        start_reader_time(c);
+        return;
+    }
+    c->server->connection_counts.readers_late++;
+    cut(c, kl_cause_slow_reader);
+}
+
+static void on_output_changed(struct evbuffer *output, const struct evbuffer_cb_info *info,
+                              void *context)
+{
+    struct kl_connection *c = context;
+    c->n_taken += info->n_deleted;
+    if (evbuffer_get_length(output) == 0)
+        evtimer_del(&c->reader);
+    else if (!evtimer_pending(&c->reader, NULL))
+        start_reader_time(c);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static size_t held_bytes(const struct kl_connection *c)
+{
+    /* a body that is announced has its place */
+    bool announced = c->stage == KL_CONNECTION_BODY && !c->head.chunked;
+    return (announced ? (size_t)c->head.length : c->body.allocated) +
+           evbuffer_get_length(bufferevent_get_input(c->bev)) +
+           evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+static size_t all_held_bytes(const struct kl_server *server)
+{
+    size_t held = 0;
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next)
+        held += held_bytes(c);
+    return held;
+}
+
+static enum kl_status check_room(const struct kl_connection *c, size_t more,
+                                 struct kl_api_error *error)
+{
+    if (all_held_bytes(c->server) + more <= KL_SERVER_HELD_BYTES)
+        return KL_OK;
+    kl_api_fail(error, 503, "busy", NULL,
+                "the requests and answers that are on their way fill this server's %zu MiB for "
+                "them; try again in a moment",
+                KL_SERVER_HELD_BYTES >> 20);
+    error->retry_after = 1;
+    return KL_ERR_BUSY;
+}
+
+/* ---- what comes in --------------------------------------------------------------------------- */
+
+static void forget_request(struct kl_connection *c)
+{
+    kl_http_head_release(&c->head);
+    kl_buffer_release(&c->body);
+    c->chunks = (struct kl_http_chunks){0};
+    c->scanned = 0;
+}
+
+/* KL_OK without a head in c->head: it is not complete yet. */
+static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
+                                struct kl_api_error *error)
+{
+    size_t len = evbuffer_get_length(input), end;
+    if (len > KL_HTTP_MAX_HEADER)
+        len = KL_HTTP_MAX_HEADER;
+    const char *data = (const char *)evbuffer_pullup(input, (ev_ssize_t)len);
+    if (data == NULL)
+        return kl_api_fail(error, 503, "no_memory", NULL, "no memory for the request");
+    enum kl_status status = kl_http_head_find_end(data, len, &c->scanned, &end, error);
+    if (status != KL_OK || end == 0)
+        return status;
+    status = kl_http_head_parse(&c->head, data, end, error);
+    evbuffer_drain(input, end);
+    if (status != KL_OK)
+        return status;
+    if (!c->head.chunked && c->head.length > KL_HTTP_MAX_BODY)
+        return kl_api_fail(error, 413, "body_too_large", NULL,
+                           "the body has %s bytes; the limit is %zu",
+                           kl_http_head_field(&c->head, "Content-Length"), KL_HTTP_MAX_BODY);
+    if (!c->head.chunked && c->head.length == 0)
+        return KL_OK;
+    kl_buffer_init(&c->body, KL_HTTP_MAX_BODY);
+    if (check_room(c, c->head.chunked ? 0 : (size_t)c->head.length, error) != KL_OK)
+        return KL_ERR_BUSY;
+    if (c->head.expects_continue && evbuffer_get_length(input) == 0)
+        evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n");
+    return KL_OK;
+}
+
+static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input, bool *complete,
+                                struct kl_api_error *error)
+{
+    enum kl_status status = KL_OK;
+    *complete = !c->head.chunked && c->head.length == 0;
+    while (!*complete && evbuffer_get_length(input) > 0 && status == KL_OK) {
+        size_t len = evbuffer_get_contiguous_space(input), used = len;
+        const char *data = (const char *)evbuffer_pullup(input, (ev_ssize_t)len);
+        if (c->head.chunked) {
+            status = kl_http_chunks_decode(&c->chunks, data, len, &used, &c->body, error);
+            *complete = c->chunks.done;
+        } else {
+            if (used > c->head.length - c->body.len)
+                used = (size_t)c->head.length - c->body.len;
+            if (kl_buffer_append(&c->body, data, used) != KL_OK)
+                status =
+                    kl_api_fail(error, 503, "no_memory", NULL, "no memory for the request's body");
+            *complete = c->body.len == c->head.length;
+        }
+        if (status == KL_OK)
+            evbuffer_drain(input, used);
+    }
+    if (status == KL_OK && c->head.chunked)
+        status = check_room(c, 0, error);
+    return status;
+}
+
+static void hand_over(struct kl_connection *c)
+{
+    enter(c, KL_CONNECTION_ANSWERING);
+    c->n_requests++;
+    kl_http_handle(c);
+}
+
+/* Goes on with what has been received. The connection may be gone afterwards. */
+static void read_request(struct kl_connection *c)
+{
+    struct evbuffer *input = bufferevent_get_input(c->bev);
+    struct kl_api_error error;
+    enum kl_status status = KL_OK;
+    if (c->stage == KL_CONNECTION_IDLE) {
+        char blank[2];
+        while (evbuffer_copyout(input, blank, 2) == 2 && memcmp(blank, "\r\n", 2) == 0)
+            evbuffer_drain(input, 2); /* RFC 9112, 2.2: some clients end a body with one */
+        if (evbuffer_get_length(input) > 0)
+            enter(c, KL_CONNECTION_HEAD);
+    }
+    if (c->stage == KL_CONNECTION_HEAD) {
+        status = read_head(c, input, &error);
+        if (status == KL_OK && c->head.text != NULL)
+            enter(c, KL_CONNECTION_BODY);
+    }
+    bool complete = false;
+    if (c->stage == KL_CONNECTION_BODY && status == KL_OK)
+        status = read_body(c, input, &complete, &error);
+    if (status != KL_OK)
+        refuse(c, &error);
+    else if (complete)
+        hand_over(c);
+}
+
+static void on_read(struct bufferevent *bev, void *context)
+{
+    struct kl_connection *c = context;
+    struct evbuffer *input = bufferevent_get_input(bev);
+    size_t len = evbuffer_get_length(input);
+    switch (c->stage) {
+    case KL_CONNECTION_ANSWERING:
+        if (len > MAX_AHEAD)
+            cut(c, "the client sends too much ahead");
+        return;
+    case KL_CONNECTION_LAST:
+    case KL_CONNECTION_LINGERING:
+        evbuffer_drain(input, len);
+        c->n_lingered += len;
+        if (c->n_lingered > KL_LINGER_BYTES)
+            cut(c, "the client does not stop sending");
+        return;
+    default:
+        read_request(c);
+    }
+}
+
+/* ---- what goes out --------------------------------------------------------------------------- */
+
+static void linger(struct kl_connection *c)
+{
+    if (c->left) {
+        kl_connection_close(c, NULL);
+        return;
+    }
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    enter(c, KL_CONNECTION_LINGERING);
+}
+
+/* All that was written has left. */
+static void on_written(struct bufferevent *bev, void *context)
+{
+    (void)bev;
+    struct kl_connection *c = context;
+    struct kl_exchange *x = c->exchange;
+    if (x != NULL && !x->sent) {
+        kl_http_drained(x); /* the connection may be gone now */
+        return;
+    }
+    if (c->stage == KL_CONNECTION_LAST) {
+        c->exchange = NULL;
+        if (x != NULL)
+            kl_http_finished(x);
+        linger(c);
+    } else if (c->stage == KL_CONNECTION_ANSWERING) {
+        c->exchange = NULL;
+        forget_request(c);
+        enter(c, KL_CONNECTION_IDLE);
+        kl_http_finished(x);
+        read_request(c); /* what came meanwhile */
+    }
+}
+
+void kl_connection_answered(struct kl_connection *c, bool keep)
+{
+    if (!keep || c->left)
+        enter(c, KL_CONNECTION_LAST);
+    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0) /* no write will tell */
+        bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+bool kl_connection_is_full(const struct kl_connection *c)
+{
+    size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
+    return waiting > KL_SERVER_OUTPUT_BYTES || (waiting > KL_SERVER_MIN_OUTPUT_BYTES &&
+                                                all_held_bytes(c->server) > KL_SERVER_HELD_BYTES);
+}
+
+static void refuse(struct kl_connection *c, const struct kl_api_error *error)
+{
+    kl_debug("a connection is ended: %s", error->text);
+    kl_http_write_error(bufferevent_get_output(c->bev), error);
+    forget_request(c);
+    enter(c, KL_CONNECTION_LAST);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* The client closed, or the connection broke. Its last answer may still be on its way to a client
+ * that closed only its sending side. */
+static void on_event(struct bufferevent *bev, short what, void *context)
+{
+    struct kl_connection *c = context;
+    bool answered = c->stage == KL_CONNECTION_LAST || (c->exchange != NULL && c->exchange->sent);
+    if ((what & BEV_EVENT_EOF) == 0 || !answered) {
+        kl_connection_close(c, "the client left");
+        return;
+    }
+    c->left = true;
+    bufferevent_disable(bev, EV_READ);
+    if (c->stage == KL_CONNECTION_ANSWERING)
+        enter(c, KL_CONNECTION_LAST);
+}
+
+void kl_connection_close(struct kl_connection *c, const char *cause)
+{
+    struct kl_server *server = c->server;
+    struct kl_exchange *x = c->exchange;
+    if (c->previous != NULL)
+        c->previous->next = c->next;
+    else
+        server->connections = c->next;
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    evtimer_del(&c->deadline);
+    evtimer_del(&c->reader);
+    evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
+    c->exchange = NULL;
+    if (x != NULL)
+        kl_http_lost(x, cause);
+    bufferevent_free(c->bev); /* and the socket */
+    forget_request(c);
+    free(c);
+    kl_server_check_stopped(server);
+}
+
+/* Of addresses in IPv6 one customer has 2^64 and more. */
+static struct in6_addr counted_address(const struct sockaddr *address)
+{
+    struct in6_addr a = {0};
+    if (!kl_address_bytes(address, &a) || IN6_IS_ADDR_V4MAPPED(&a))
+        return a;
+    memset(a.s6_addr + 8, 0, 8);
+    return a;
+}
+
+/* The idle connection that has waited longest, or NULL. */
+static struct kl_connection *longest_idle(const struct kl_server *server)
+{
+    struct kl_connection *found = NULL;
+    for (struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+        if (c->stage == KL_CONNECTION_IDLE && (found == NULL || c->stage_ns < found->stage_ns))
+            found = c;
+    }
+    return found;
+}
+
+/* Whether there is room for a connection from this address; an idle one may be closed for it. */
+static enum kl_status admit(struct kl_server *server, const struct sockaddr *peer,
+                            const struct in6_addr *address, struct kl_api_error *error)
+{
+    const struct kl_server_options *o = &server->options;
+    size_t n = 0, n_here = 0;
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+        n += !c->refused;
+        n_here += !c->refused && memcmp(&c->peer, address, sizeof *address) == 0;
+    }
+    size_t limit_here = o->max_connections_per_address;
+    if (limit_here == 0)
+        limit_here = kl_is_loopback(peer) ? SIZE_MAX : KL_SERVER_CONNECTIONS_PER_ADDRESS;
+    struct kl_connection *idle = n >= o->max_connections ? longest_idle(server) : NULL;
+    if (n_here < limit_here && idle != NULL) {
+        server->connection_counts.evicted++;
+        kl_connection_close(idle, NULL);
+        n--;
+    }
+    if (n_here < limit_here && n < o->max_connections)
+        return KL_OK;
+    server->connection_counts.refused++;
+    kl_api_fail(error, 503, "too_many_connections", NULL,
+                n_here >= limit_here
+                    ? "%zu connections from this address are open, which is all it may have; "
+                      "close some, or try again later"
+                    : "%zu connections are open, which is all this server takes; try again later",
+                n_here >= limit_here ? n_here : n);
+    error->retry_after = 1;
+    return KL_ERR_BUSY;
+}
+
+static struct kl_connection *new_connection(struct kl_server *server, int fd)
+{
+    struct kl_connection *c = calloc(1, sizeof *c);
+    struct bufferevent *bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (c == NULL || bev == NULL ||
+        evbuffer_add_cb(bufferevent_get_output(bev), on_output_changed, c) == NULL) {
+        free(c);
+        if (bev != NULL)
+            bufferevent_free(bev);
+        else
+            close(fd);
+        return NULL;
+    }
+    c->server = server;
+    c->bev = bev;
+    evtimer_assign(&c->deadline, server->base, on_deadline, c);
+    evtimer_assign(&c->reader, server->base, on_reader_deadline, c);
+    bufferevent_setcb(bev, on_read, on_written, on_event, c);
+    return c;
+}
+
+void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr *peer)
+{
+    struct kl_api_error error;
+    struct in6_addr address = counted_address(peer);
+    size_t n_refused = 0;
+    bool refused = admit(server, peer, &address, &error) != KL_OK;
+    server->connection_counts.accepted++;
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next)
+        n_refused += c->refused;
+    if (refused && n_refused >= KL_MAX_REFUSED) {
+        close(fd);
+        return;
+    }
+    struct kl_connection *c = new_connection(server, fd);
+    if (c == NULL) {
+        kl_err("no memory for a connection");
+        return;
+    }
+    socklen_t len = sizeof c->local;
+    getsockname(fd, (struct sockaddr *)&c->local, &len);
+    c->peer = address;
+    c->refused = refused;
+    c->next = server->connections;
+    if (c->next != NULL)
+        c->next->previous = c;
+    server->connections = c;
+    if (refused)
+        refuse(c, &error);
+    else
+        enter(c, KL_CONNECTION_IDLE);
+    bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+}
+
+void kl_connections_drain(struct kl_server *server)
+{
+    for (struct kl_connection *c = server->connections, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->stage != KL_CONNECTION_IDLE)
+            continue;
+        if (c->n_requests == 0)
+            enter(c, KL_CONNECTION_IDLE);
+        else if (server->hands_over)
+            linger(c);
+    }
+}
+
+bool kl_connections_expect_request(const struct kl_server *server)
+{
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+        if (c->stage <= KL_CONNECTION_BODY && c->n_requests == 0)
+            return true;
+    }
+    return false;
+}
+
+void kl_connections_close(struct kl_server *server)
+{
+    while (server->connections != NULL)
+        kl_connection_close(server->connections, NULL);
+}

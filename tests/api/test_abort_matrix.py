@@ -1,0 +1,101 @@
+"""A client that leaves in each way, at each moment, of each kind of answer: what it had is free again.
+
+The promise is 50 ms. Here the limit is generous, so that a busy machine does not fail it.
+"""
+
+import os
+import socket
+import time
+
+import pytest
+from api_client import CHAT, Connection, health, wait_until
+
+SOON = 5
+STAGES = ["header", "body", "queued", "prefill", "first", "middle", "end"]
+LONG = [{"role": "user", "content": "word and " * 950}]
+
+
+def fin(c):
+    c.socket.close()
+
+
+def half_close(c):
+    c.socket.shutdown(socket.SHUT_WR)
+
+
+WAYS = [fin, Connection.reset, half_close]
+
+
+@pytest.fixture(scope="module")
+def matrix(server_factory, tiny_model_path):
+    """One place. Its answers are long enough to be left in the middle."""
+    server = server_factory(
+        "--offline", "--parallel", 1, "--queue", 4, "--threads", 1, model=tiny_model_path
+    )
+    yield server
+    server.end()
+
+
+def descriptors(server):
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
+def state(server):
+    h = health(server)
+    return h["running"], h["queued"]
+
+
+def ended(server):
+    h = health(server)
+    return h["requests_finished"] + h["requests_cancelled"] + h["requests_failed"]
+
+
+def go_to(stage, c, server, body):
+    """Brings the request on c to this stage."""
+    if stage == "header":
+        c.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConte")
+    elif stage == "body":
+        c.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                         b"Content-Length: 1000\r\n\r\n{\"mess")  # fmt: skip
+    else:
+        before = ended(server)
+        c.send("POST", CHAT, body)
+        if stage == "queued":
+            wait_until(lambda: state(server)[1] == 1, SOON, "it does not wait")
+        elif stage == "end":
+            wait_until(lambda: ended(server) > before, 20, "it does not end")
+        else:
+            wait_until(lambda: state(server)[0] == 1, 20, "it does not begin")
+        if body["stream"] and stage in ("first", "middle"):
+            c.read_head()
+            chunks = c.chunks()
+            for _ in range(2 if stage == "first" else 200):
+                next(chunks)
+        elif stage == "middle":
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_it_had_is_free(matrix, endless, stage, streamed, leave):
+    wait_until(lambda: state(matrix) == (0, 0), SOON, "something is left of another test")
+    descriptors_before, cancelled_before = descriptors(matrix), health(matrix)["requests_cancelled"]
+    messages = LONG if stage == "prefill" else endless
+    body = {"messages": messages, "stream": streamed, "max_tokens": 2 if stage == "end" else -1}
+    holder = Connection(matrix) if stage == "queued" else None
+    if holder:
+        go_to("first", holder, matrix, {"messages": endless, "stream": True, "max_tokens": -1})
+    with Connection(matrix) as c:
+        go_to(stage, c, matrix, body)
+        leave(c)
+        expected = (1, 0) if holder else (0, 0)
+        wait_until(lambda: state(matrix) == expected, SOON, "it still has its place")
+        if stage in ("header", "body") and leave is half_close:
+            assert c.socket.recv(1) == b""  # no answer to half a request
+    if stage in ("queued", "prefill", "first", "middle"):
+        assert health(matrix)["requests_cancelled"] == cancelled_before + 1
+    if holder:
+        holder.socket.close()
+    wait_until(lambda: state(matrix) == (0, 0), SOON, "the other one is not free")
+    wait_until(lambda: descriptors(matrix) <= descriptors_before, SOON, "a descriptor is left")

@@ -1,0 +1,231 @@
+"""Connections: what is slow, too many or cut off costs nobody else anything."""
+
+import resource
+import socket
+import threading
+import time
+
+import pytest
+from api_client import CHAT, Connection, HELLO, Stream, complete, get, health, post, raw, wait_until
+
+GET_HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SHORT = ["--header-timeout", 1, "--body-timeout", 1, "--idle-timeout", 1, "--reader-timeout", 1]
+
+
+@pytest.fixture(scope="module")
+def hasty(server_factory, tiny_model_path):
+    """Every deadline is 1 s."""
+    server = server_factory("--offline", *SHORT, model=tiny_model_path)
+    yield server
+    server.end()
+
+
+def dribble(c, data, seconds):
+    """Sends byte by byte, so that something always comes, until it is answered."""
+    c.socket.settimeout(0.05)
+    end = time.monotonic() + seconds
+    for i in range(len(data)):
+        c.socket.sendall(data[i : i + 1])
+        try:
+            c.rest += c.more()
+            break
+        except TimeoutError:
+            assert time.monotonic() < end, "it is still waited for"
+    c.socket.settimeout(10)
+    return c.read()
+
+
+@pytest.mark.parametrize("what", ["head", "body", "chunks"])
+def test_a_request_that_comes_slowly(hasty, what):
+    before = health(hasty)["connections"]["requests_late"]
+    with Connection(hasty) as c:
+        if what == "head":
+            slow = b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 1000
+        elif what == "body":
+            c.socket.sendall(b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+            slow = b"a" * 1000
+        else:
+            c.socket.sendall(b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
+                             b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+            slow = b"1\r\na\r\n" * 200
+        reply = dribble(c, slow, 20)
+        assert reply.status == 408 and reply.error["code"] == "request_timeout"
+        assert reply.headers["connection"] == "close"
+    assert health(hasty)["connections"]["requests_late"] == before + 1
+
+
+def test_idle_connections_are_closed(hasty):
+    with Connection(hasty) as fresh, Connection(hasty) as used:
+        used.send("GET", "/health")
+        assert used.read().status == 200
+        assert fresh.socket.recv(1) == b"" and used.socket.recv(1) == b""
+
+
+def test_answers_have_no_deadline_for_requests(hasty, endless):
+    """An answer may take longer than a request may."""
+    answer = Stream(hasty, CHAT, {"messages": endless, "stream": True, "max_tokens": 3000, "n": 4})
+    assert answer.finish_reason() == "length"
+
+
+def test_requests_one_after_the_other_in_one_piece(tiny):
+    """Pipelined requests are answered in their order, with bodies of all kinds between them."""
+    body = b'{"prompt":"x","max_new_tokens":1}'
+    post_length = b"POST /chat HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    post_chunks = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    post_chunks += b"2\r\n{}\r\n0\r\nTrailer: 1\r\n\r\n"
+    last = GET_HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    received = raw(tiny, GET_HEALTH + b"\r\n" + post_length + post_chunks + last)
+    statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"403", b"404", b"200"]
+
+
+def test_a_client_that_has_said_all_is_answered(tiny):
+    """What is answered at once is also sent to who closed its sending side, as `nc` does."""
+    with Connection(tiny) as c:
+        c.socket.sendall(GET_HEALTH)
+        c.socket.shutdown(socket.SHUT_WR)
+        assert c.read().status == 200
+        assert c.socket.recv(1) == b""
+
+
+def test_expect_100_continue(tiny):
+    body = b'{"prompt":"x","max_new_tokens":1}'
+    head = b"POST /chat HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    with Connection(tiny) as c:
+        c.socket.sendall(head % len(body))
+        assert c.read_head()[0] == 100
+        c.socket.sendall(body)
+        assert c.read().status == 200
+    with Connection(tiny) as c:
+        c.socket.sendall(head % (9 << 20))
+        assert c.read().status == 413
+
+
+def test_connections_in_all(start_server, endless):
+    server = start_server("--offline", "--max-connections", 8, "--parallel", 8)
+    opened = [Connection(server) for _ in range(8)]
+    try:
+        wait_until(lambda: health(server)["connections"]["evicted"] >= 1, 5, "no room is made")
+        assert opened[0].socket.recv(1) == b""  # the one that was idle longest
+        # those that are busy do not make room
+        for _ in range(8):
+            opened.append(Connection(server, receive_buffer=4096))
+            opened[-1].send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
+            opened[-1].read_head()
+        with Connection(server) as c:
+            reply = c.read()  # before anything was asked
+            assert reply.status == 503 and reply.error["code"] == "too_many_connections"
+            assert reply.headers["retry-after"] == "1"
+            assert c.socket.recv(1) == b""
+    finally:
+        for c in opened:
+            c.socket.close()
+    wait_until(lambda: get(server, "/live").status == 200, 5, "there is no room again")
+    assert health(server)["connections"]["refused"] >= 1
+
+
+def test_connections_from_one_address(start_server):
+    server = start_server("--offline", "--max-connections-per-address", 4)
+    held = [Connection(server) for _ in range(4)]
+    for c in held:
+        c.send("GET", "/health")
+        assert c.read().status == 200
+    with Connection(server) as c:
+        assert c.read().error["code"] == "too_many_connections"
+    with socket.create_connection(("127.0.0.1", server.port), source_address=("127.0.0.2", 0)) as s:
+        s.sendall(GET_HEALTH)
+        assert s.recv(100).startswith(b"HTTP/1.1 200")
+    for c in held:
+        c.socket.close()
+    wait_until(lambda: get(server, "/live").status == 200, 5, "the places are not free again")
+
+
+def test_memory_for_bodies_has_a_bound(tiny):
+    """Many large bodies at once: some are told to come again, and everything else goes on."""
+    held = [Connection(tiny) for _ in range(20)]
+    size = 1 << 20
+    head = b"POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+    try:
+        for c in held:
+            c.socket.sendall(head + b" " * (size - 1))
+        assert get(tiny, "/health").status == 200
+        replies = []
+        for c in held:
+            c.socket.sendall(b"x")
+            replies.append(c.read())
+        assert {r.status for r in replies} == {400, 503}
+        assert {r.error["code"] for r in replies if r.status == 503} == {"busy"}
+        assert sum(r.status == 400 for r in replies) >= 8
+    finally:
+        for c in held:
+            c.socket.close()
+    complete(tiny, max_tokens=1)
+
+
+def cpu_seconds(server):
+    fields = open(f"/proc/{server.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def test_out_of_descriptors(start_server):
+    """Connections wait until there are descriptors again; nothing spins meanwhile."""
+    server = start_server("--offline")
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    with Connection(server) as before:
+        before.send("GET", "/live")
+        assert before.read().status == 200
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (8, hard))
+        with Connection(server) as waiting:
+            waiting.send("GET", "/live")
+            time.sleep(0.3)
+            began = cpu_seconds(server)
+            time.sleep(1.5)
+            assert cpu_seconds(server) - began < 0.3
+            before.send("GET", "/health")
+            assert before.read().json()["connections"]["accept_failures"] > 0
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+            assert waiting.read().status == 200
+    assert server.log_text().count("can not be accepted") == 1
+
+
+def test_the_limit_of_descriptors_bounds_the_connections(start_server):
+    server = start_server("--offline", "--max-connections", 90000)
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    assert soft > 90000 or (soft == hard and "which is room for" in server.log_text())
+
+
+def test_a_crowd(start_server, endless):
+    """64 streams, 500 idle connections and 100 clients that never read, all at once: everybody who
+    reads has what he asked for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    server = start_server("--offline", "--parallel", 8, "--queue", 400)
+    expected = complete(server, endless, max_tokens=20)["choices"][0]["message"]["content"]
+    texts, opened = [], []
+
+    def read_stream():
+        body = {"messages": endless, "stream": True, "max_tokens": 20}
+        texts.append(Stream(server, CHAT, body).text())
+
+    try:
+        opened += [Connection(server) for _ in range(500)]
+        for _ in range(100):
+            opened.append(Connection(server, receive_buffer=4096))
+            opened[-1].send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": 200})
+        threads = [threading.Thread(target=read_stream) for _ in range(64)]
+        for t in threads:
+            t.start()
+        for _ in range(5):
+            assert get(server, "/health").status == 200
+        for t in threads:
+            t.join()
+    finally:
+        for c in opened:
+            c.socket.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert texts == [expected] * 64
+    wait_until(
+        lambda: health(server)["running"] + health(server)["queued"] == 0, 30, "some still run"
+    )
+    h = health(server)["connections"]
+    assert h["refused"] == h["evicted"] == 0 and h["accepted"] > 664
