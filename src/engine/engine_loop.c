@@ -357,6 +357,8 @@ static size_t plan_step(struct kl_engine *engine)
             if (reserve_rows(engine, i, &err) != KL_OK) {
                 finish_place(engine, i, KL_FINISH_ERROR, err.text);
                 again = true;
+                /* somebody may wait for its place: look before sleeping */
+                kl_attention_call(&engine->attention);
             }
         }
     }
