@@ -14,6 +14,7 @@
 #include "cli/line_editor.h"
 #include "cli/load.h"
 #include "cli/options.h"
+#include "cli/prefixes.h"
 #include "engine/engine.h"
 #include "text/chat_template.h"
 
@@ -289,6 +290,7 @@ static int chat(const struct chat_options *o, const char *prompt, struct kl_erro
                                               .prefill_chunk = KL_PREFILL_CHUNK,
                                               .n_threads = c->loaded.threads.decode,
                                               .n_threads_prefill = c->loaded.threads.prefill,
+                                              .cache_bytes = KL_DEFAULT_CACHE_RAM,
                                               .plan = &c->loaded.plan};
     enum kl_status status =
         kl_engine_open(c->loaded.model, c->loaded.tokenizer, &options, &c->engine, err);

@@ -17,6 +17,7 @@
 #include "cli/input.h"
 #include "cli/load.h"
 #include "cli/options.h"
+#include "cli/prefixes.h"
 #include "cli/terminal.h"
 #include "engine/engine.h"
 #include "server/server.h"
@@ -42,6 +43,9 @@ struct serve_options {
     enum kl_context_policy context_policy;
     const char *policy_name;
     const char *api_key_file, *log_format;
+    uint64_t cache_ram, cache_disk;
+    const char *warm_file;
+    const struct kl_warm_texts *warm_texts; /* of that file */
     bool no_auth, offline;
     struct kl_string_list allowed_hosts;
 };
@@ -125,6 +129,7 @@ struct loading {
     struct kl_error err;
     struct kl_loaded loaded;
     struct kl_engine *engine;
+    struct kl_page_store *page_store;
 };
 
 static void see_loading(void *context, enum kl_loading_stage stage, uint64_t done, uint64_t total)
@@ -142,12 +147,16 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     enum kl_status status = kl_load(&l->loaded, &options, KL_LOAD_MODEL, err);
     if (status != KL_OK)
         return status;
+    if (o->cache_ram > 0) /* what comes from disk goes there */
+        l->page_store = kl_open_page_store(&l->loaded, o->cache_disk);
     const struct kl_engine_options engine_options = {.ctx_size = l->loaded.ctx_size,
                                                      .parallel = o->parallel,
                                                      .queue_size = o->queue,
                                                      .prefill_chunk = KL_PREFILL_CHUNK,
                                                      .n_threads = l->loaded.threads.decode,
                                                      .n_threads_prefill = l->loaded.threads.prefill,
+                                                     .cache_bytes = o->cache_ram,
+                                                     .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
     kl_plan_add(&l->loaded.plan, "requests and answers on their way", KL_SERVER_HELD_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
@@ -157,6 +166,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     kl_info(
         "engine: %zu answers at once, %zu may wait, %zu tokens each; room for %zu tokens in all",
         o->parallel, o->queue, l->loaded.ctx_size, l->loaded.plan.kv_tokens);
+    if (o->cache_ram > 0)
+        kl_warm(l->engine, &l->loaded, o->warm_texts);
     return KL_OK;
 }
 
@@ -266,6 +277,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     }
     kl_server_close(l.server);
     kl_engine_close(l.engine);
+    kl_page_store_close(l.page_store);
     kl_unload(&l.loaded);
     if (l.status != KL_OK)
         return kl_load_report("serve", &l.err);
@@ -288,12 +300,17 @@ static int run(struct serve_options *o)
     }
     o->load.pull = !o->offline;
     o->load.measure_threads = true;
-    if (start_log(o->log_format, &err) == KL_OK && read_keys(o->api_key_file, &keys, &err) == KL_OK)
-        code = serve(o, &keys, &err);
-    else
-        code = kl_report("serve", &err);
+    struct kl_warm_texts texts = {0};
+    enum kl_status status = start_log(o->log_format, &err);
+    if (status == KL_OK)
+        status = kl_warm_texts_read(o->warm_file, &texts, &err);
+    if (status == KL_OK)
+        status = read_keys(o->api_key_file, &keys, &err);
+    o->warm_texts = &texts;
+    code = status == KL_OK ? serve(o, &keys, &err) : kl_report("serve", &err);
     kl_log_stop();
     kl_buffer_release(&keys.text);
+    kl_warm_texts_release(&texts);
     return code;
 }
 
@@ -310,6 +327,8 @@ static const struct serve_options defaults = {.load = {.ctx_size = DEFAULT_CTX},
                                               .drain_seconds = KL_SERVER_DRAIN_SECONDS,
                                               .max_wait = DEFAULT_WAIT,
                                               .max_seconds = DEFAULT_SECONDS,
+                                              .cache_ram = KL_DEFAULT_CACHE_RAM,
+                                              .cache_disk = KL_DEFAULT_CACHE_DISK,
                                               .policy_name = "error",
                                               .log_format = "text"};
 
@@ -338,6 +357,16 @@ int kl_run_serve(int argc, char **argv)
         {"context-policy", 0, KL_OPTION_STRING, "error|trim",
          "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
          &o.policy_name, 0, 0},
+        {"cache-ram", 0, KL_OPTION_BYTES, "SIZE",
+         "prompts that were computed are kept in this much memory (default 64M); 0: not at all",
+         &o.cache_ram, 0, (double)((uint64_t)1 << 40)},
+        {"cache-disk", 0, KL_OPTION_BYTES, "SIZE",
+         "and in this much of the cache directory, also for the next start (default 256M); 0: not "
+         "on disk",
+         &o.cache_disk, 0, (double)((uint64_t)1 << 50)},
+        {"warm", 0, KL_OPTION_STRING, "FILE",
+         "first messages, one a line, that are computed while nobody asks, as some greetings are",
+         &o.warm_file, 0, 0},
         {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text or json (one object a line)",
          &o.log_format, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE",
@@ -349,10 +378,10 @@ int kl_run_serve(int argc, char **argv)
          &o.allowed_hosts, 0, 0},
         {"max-connections", 0, KL_OPTION_SIZE, "N",
          "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,
-         100000},
+         10000},
         {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
          "of these from one address (default 64, but any number from this computer)",
-         &o.max_per_address, 1, 100000},
+         &o.max_per_address, 1, 10000},
         {"header-timeout", 0, KL_OPTION_SIZE, "SECONDS",
          "for the headers of a request, from their first byte", &o.header_seconds, 1, MAX_SECONDS},
         {"body-timeout", 0, KL_OPTION_SIZE, "SECONDS", "for the body of a request", &o.body_seconds,

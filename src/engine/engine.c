@@ -101,7 +101,8 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
     if (status == KL_OK)
         status = kl_kv_cache_open(model, plan->kv_tokens, &engine->kv, err);
     if (status == KL_OK)
-        status = kl_prefix_cache_open(engine->kv, kept_pages, &engine->prefixes, err);
+        status =
+            kl_prefix_cache_open(engine->kv, o->page_store, kept_pages, &engine->prefixes, err);
     if (status != KL_OK)
         return status;
     engine->totals.kv_max_tokens = kl_kv_cache_max_tokens(engine->kv);

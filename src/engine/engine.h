@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "engine/page_store.h"
 #include "model/model.h"
 #include "model/plan.h"
 #include "text/tokenizer.h"
@@ -33,6 +34,7 @@ struct kl_engine_options {
     /* Most that the prefix cache (prefix_cache.h) keeps in memory, beside the room for `parallel`
      * sequences; 0: off. With less than a request may come to need, what is kept gives way. */
     size_t cache_bytes;
+    struct kl_page_store *page_store; /* where it keeps pages on disk; NULL: nowhere; outlives it */
     /* With the budget and what others hold; the engine adds its own lines and the KV cache, whose
      * size is what the budget leaves. Looked at by _open only; NULL: no budget. */
     struct kl_plan *plan;
@@ -164,7 +166,8 @@ struct kl_engine_stats {
     uint64_t prompt_tokens, answer_tokens;        /* computed */
     uint64_t wasted_tokens;                       /* of these: for requests that were cancelled */
     uint64_t cache_hit_tokens, cache_miss_tokens; /* of prompts; their sum is all of them */
-    uint64_t cache_evictions;                     /* pages */
+    uint64_t cache_evictions;                     /* pages, out of memory */
+    uint64_t cache_loaded_pages;                  /* from disk */
     /* now */
     size_t cache_pages, cache_max_pages; /* of the prefix cache, in use by requests or not */
     uint64_t cache_bytes;

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "engine/engine_state.h"
 
+#define LOADED_PAGES 8 /* from disk at once: a few milliseconds, or 60 where it is a slow card */
+
 /* ---- queues ---------------------------------------------------------------------------------- */
 
 void kl_queue_append(struct kl_request_queue *queue, struct kl_request *request)
@@ -52,6 +54,7 @@ static void update_memory_counters(struct kl_engine *engine)
     engine->totals.cache_pages = cache.pages;
     engine->totals.cache_bytes = (uint64_t)cache.pages * kl_kv_cache_page_bytes(engine->kv);
     engine->totals.cache_evictions = cache.evictions;
+    engine->totals.cache_loaded_pages = cache.loaded;
 }
 
 /* The end of a request that stands in no place any more. The counters move before the event goes
@@ -206,36 +209,64 @@ static void end_places(struct kl_engine *engine)
     }
 }
 
-/* Gives a request a place, and what is known of its tokens. The last one is always computed: what
- * follows it is what the request is for. */
 static void begin(struct kl_engine *engine, struct kl_request *request, size_t place, size_t pages)
 {
     struct kl_error err;
-    bool first_time = request->admitted_ns == 0;
-    if (first_time)
+    if (request->admitted_ns == 0)
         request->admitted_ns = kl_now_ns();
     if (kl_sequence_new(engine->kv, &request->sequence, &err) != KL_OK) {
         finish(engine, request, KL_FINISH_ERROR, err.text);
         return;
     }
-    size_t cached =
-        kl_prefix_cache_lookup(engine->prefixes, request->cache_scope, keep_of(request),
-                               request->tokens, request->n_tokens - 1, request->sequence);
-    if (first_time)
-        request->n_cached = cached;
+    request->is_loading = true;
     engine->running[place] = request;
     engine->places[place] = (struct kl_place){.state = KL_PLACE_PREFILL,
                                               .level = request->level,
                                               .order = engine->n_admitted++,
                                               .pages = pages};
     pthread_mutex_lock(&engine->attention.lock);
-    if (request->level != KL_LEVEL_WARM) {
-        engine->n_running++;
-        engine->totals.cache_hit_tokens += first_time ? cached : 0;
-        engine->totals.cache_miss_tokens += first_time ? request->n_prompt - cached : 0;
+    engine->n_running += request->level != KL_LEVEL_WARM;
+    pthread_mutex_unlock(&engine->attention.lock);
+}
+
+/* Gives a request that was just begun what is known of its tokens. The last one is always computed:
+ * what follows it is what the request is for. */
+static void reuse(struct kl_engine *engine, struct kl_request *request)
+{
+    bool again = request->has_looked;
+    size_t cached =
+        kl_prefix_cache_lookup(engine->prefixes, request->cache_scope, keep_of(request),
+                               request->tokens, request->n_tokens - 1, request->sequence);
+    request->is_loading = false;
+    request->has_looked = true;
+    if (!again)
+        request->n_cached = cached;
+    pthread_mutex_lock(&engine->attention.lock);
+    if (!again && request->level != KL_LEVEL_WARM) {
+        engine->totals.cache_hit_tokens += cached;
+        engine->totals.cache_miss_tokens += request->n_prompt - cached;
     }
     update_memory_counters(engine);
     pthread_mutex_unlock(&engine->attention.lock);
+}
+
+/* Brings pages from disk for those who were just begun, a few of each between two steps, so that
+ * others' text does not stop. Returns the lowest level of those for whom there are more;
+ * KL_N_LEVELS: all are ready. */
+static unsigned load_pages(struct kl_engine *engine)
+{
+    unsigned level = KL_N_LEVELS;
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        struct kl_request *request = engine->running[i];
+        if (request == NULL || !request->is_loading)
+            continue;
+        if (!kl_prefix_cache_load(engine->prefixes, request->cache_scope, keep_of(request),
+                                  request->tokens, request->n_tokens - 1, LOADED_PAGES))
+            reuse(engine, request);
+        else if (request->level < level)
+            level = request->level;
+    }
+    return level;
 }
 
 /* The first that waits at a level. false: it goes on waiting. */
@@ -292,8 +323,9 @@ static void look_at_places(struct kl_engine *engine)
         if (request == NULL)
             continue;
         engine->places[i].remaining = request->n_tokens - kl_sequence_length(request->sequence);
-        engine->places[i].paused = !kl_request_has_room(request);
-        paused += engine->places[i].paused;
+        bool unread = !kl_request_has_room(request);
+        engine->places[i].paused = unread || request->is_loading;
+        paused += unread;
     }
     if (paused == engine->totals.paused) /* only this thread writes it */
         return;
@@ -424,16 +456,23 @@ static void answer_place(struct kl_engine *engine, size_t place)
         finish_place(engine, place, KL_FINISH_ERROR, err.text);
 }
 
+/* Whole pages are kept as soon as they are computed: for those who come now and begin alike, and so
+ * that they go to disk one by one. */
+static void keep_whole_pages(struct kl_engine *engine, const struct kl_request *request,
+                             size_t from, size_t to)
+{
+    if (from / KL_KV_PAGE_TOKENS < to / KL_KV_PAGE_TOKENS)
+        keep_prefix(engine, request, to / KL_KV_PAGE_TOKENS * KL_KV_PAGE_TOKENS);
+}
+
 /* Rows of a prompt were computed. */
-static void advance_prefill(struct kl_engine *engine, struct kl_request *request, size_t length)
+static void tell_prefill(struct kl_engine *engine, struct kl_request *request, size_t length)
 {
     if (request->level == KL_LEVEL_WARM)
         return;
     /* one that goes on after it gave its place up has told its prompt's progress before */
     if (request->answering_ns == 0 && kl_request_send_prefill(request, length))
         engine->has_events = true;
-    if (length == request->n_tokens) /* those who come now with the same beginning may use it */
-        keep_prefix(engine, request, length / KL_KV_PAGE_TOKENS * KL_KV_PAGE_TOKENS);
 }
 
 /* Counts what was computed, before any end is told, so that who sees it finds its work counted. */
@@ -467,7 +506,8 @@ static void use_results(struct kl_engine *engine)
             continue;
         size_t length = kl_sequence_length(request->sequence);
         if (engine->places[i].state == KL_PLACE_PREFILL)
-            advance_prefill(engine, request, length);
+            tell_prefill(engine, request, length);
+        keep_whole_pages(engine, request, length - engine->places[i].rows, length);
         if (length < request->n_tokens)
             continue;
         if (request->level == KL_LEVEL_WARM)
@@ -557,11 +597,12 @@ void *kl_engine_main(void *argument)
         look_at_places(engine);
         admit(engine);
         tell_positions(engine);
+        unsigned loading = load_pages(engine);
         size_t n_rows = plan_step(engine);
         wake_client(engine);
-        if (n_rows > 0)
+        if (n_rows > 0 && engine->step_level <= loading)
             step(engine);
-        else
+        else if (loading == KL_N_LEVELS)
             wait_for_attention(engine);
     }
     end_all(engine);

@@ -13,13 +13,16 @@ struct node {
     uint64_t scope; /* not looked at where pinned */
     uint64_t used;  /* the time of its last use, counted in uses */
     enum kl_keep keep;
-    size_t n; /* tokens; less than PAGE only without children */
+    struct kl_page_key key; /* of a whole page, where there is a store */
+    bool is_stored;         /* it has the page, or had it */
+    size_t n;               /* tokens; less than PAGE only without children */
     int32_t tokens[PAGE];
 };
 
 struct kl_prefix_cache {
     struct kl_kv_cache *kv;
-    struct node *roots, *free; /* free ones are linked by next_sibling */
+    struct kl_page_store *store; /* NULL: none */
+    struct node *roots, *free;   /* free ones are linked by next_sibling */
     uint64_t now;
     struct kl_prefix_cache_stats stats;
     struct node nodes[]; /* [max_pages] */
@@ -30,14 +33,16 @@ size_t kl_prefix_cache_memory(size_t max_pages)
     return sizeof(struct kl_prefix_cache) + max_pages * sizeof(struct node);
 }
 
-enum kl_status kl_prefix_cache_open(struct kl_kv_cache *kv, size_t max_pages,
-                                    struct kl_prefix_cache **out, struct kl_error *err)
+enum kl_status kl_prefix_cache_open(struct kl_kv_cache *kv, struct kl_page_store *store,
+                                    size_t max_pages, struct kl_prefix_cache **out,
+                                    struct kl_error *err)
 {
     struct kl_prefix_cache *cache = calloc(1, kl_prefix_cache_memory(max_pages));
     *out = cache;
     if (cache == NULL)
         return kl_fail_memory(err, "the prefix cache", kl_prefix_cache_memory(max_pages));
     cache->kv = kv;
+    cache->store = store;
     cache->stats.max_pages = max_pages;
     for (size_t i = max_pages; i > 0; i--) {
         cache->nodes[i - 1].next_sibling = cache->free;
@@ -205,17 +210,15 @@ size_t kl_prefix_cache_lookup(struct kl_prefix_cache *cache, uint64_t scope, enu
     size_t known = measure(cache, own, tokens, n), known_pinned = measure(cache, pinned, tokens, n);
     struct tree tree = known_pinned > known ? pinned : own;
     struct node *node = NULL;
-    size_t had = kl_sequence_length(sequence), at = 0, same = PAGE;
-    assert(had % PAGE == 0);
+    size_t at = 0, same = PAGE;
     struct kl_error err;
+    assert(kl_sequence_length(sequence) == 0);
     while (at < n && same == PAGE) {
         node = find_child(cache, tree, node, tokens + at, n - at, &same);
         if (node == NULL)
             break;
         use(cache, node, keep);
         at += same;
-        if (at <= had)
-            continue;
         bool done = same == PAGE ? kl_sequence_append_shared(sequence, node->page, &err) == KL_OK
                                  : append_copy(cache, sequence, node->page, same);
         if (!done)
@@ -245,6 +248,37 @@ static struct node *new_node(struct kl_prefix_cache *cache, enum kl_keep keep,
     return node;
 }
 
+static struct kl_page_key parent_key(const struct kl_prefix_cache *cache, const struct node *parent,
+                                     uint64_t scope)
+{
+    return parent != NULL ? parent->key : kl_page_store_root(cache->store, scope);
+}
+
+static void set_key(const struct kl_prefix_cache *cache, struct node *node)
+{
+    if (cache->store == NULL || node->n < PAGE)
+        return;
+    struct kl_page_key before = parent_key(cache, node->parent, node->scope);
+    node->key = kl_page_key_next(&before, node->tokens);
+}
+
+/* Whole pages go to disk in their order; one that was dropped there is offered again with the next
+ * text that goes through it. */
+static void store_page(const struct kl_prefix_cache *cache, struct node *node)
+{
+    bool next = node->parent == NULL || node->parent->is_stored;
+    if (cache->store == NULL || node->keep == KL_KEEP_PINNED || node->n < PAGE || node->is_stored ||
+        !next)
+        return;
+    struct kl_page_key before = parent_key(cache, node->parent, node->scope);
+    /* false: perhaps because the page before it is not there any more; then from there again */
+    node->is_stored =
+        kl_page_store_put(cache->store, &before, node->tokens, kl_kv_page_data(node->page),
+                          node->keep == KL_KEEP_BACKGROUND);
+    if (!node->is_stored && node->parent != NULL)
+        node->parent->is_stored = false;
+}
+
 /* Puts a page below parent, of which no child holds all of these tokens. NULL: there is no room. */
 static struct node *add_page(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
                              struct node *parent, const int32_t *tokens, size_t n,
@@ -262,6 +296,7 @@ static struct node *add_page(struct kl_prefix_cache *cache, uint64_t scope, enum
                           .n = n};
     memcpy(node->tokens, tokens, n * sizeof *tokens);
     *link = node;
+    set_key(cache, node);
     return node;
 }
 
@@ -274,6 +309,7 @@ static void replace_page(struct kl_prefix_cache *cache, struct node *node, const
     node->page = page;
     node->n = n;
     memcpy(node->tokens, tokens, n * sizeof *tokens);
+    set_key(cache, node);
 }
 
 void kl_prefix_cache_insert(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
@@ -293,6 +329,73 @@ void kl_prefix_cache_insert(struct kl_prefix_cache *cache, uint64_t scope, enum 
         if (node == NULL)
             return;
         use(cache, node, keep);
+        store_page(cache, node);
         parent = node;
     }
+}
+
+/* ---- from disk ------------------------------------------------------------------------------- */
+
+/* Room for one page in the KV cache, not at the price of `spared`. */
+static bool has_room(struct kl_prefix_cache *cache, enum kl_keep keep, const struct node *spared)
+{
+    while (kl_kv_cache_free_pages(cache->kv) == 0) {
+        struct node *victim = find_victim(cache, keep, spared, true);
+        if (victim == NULL)
+            return false;
+        evict(cache, victim);
+    }
+    return true;
+}
+
+/* The page of tokens[0, PAGE) below parent, in the place of the part of it that memory has (or
+ * NULL); NULL: it is not on disk, or there is no room. */
+static struct node *load_page(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
+                              struct node *parent, struct node *part, const int32_t *tokens)
+{
+    struct kl_page_key before = parent_key(cache, parent, scope);
+    struct kl_kv_page *page;
+    struct kl_error err;
+    if (!has_room(cache, keep, part != NULL ? part : parent) ||
+        kl_kv_page_new(cache->kv, &page, &err) != KL_OK)
+        return NULL;
+    struct node *node = NULL;
+    bool found = kl_page_store_get(cache->store, &before, tokens, kl_kv_page_data(page),
+                                   keep == KL_KEEP_BACKGROUND);
+    if (found && part != NULL) {
+        node = part;
+        replace_page(cache, node, tokens, PAGE, page);
+    } else if (found) {
+        node = add_page(cache, scope, keep, parent, tokens, PAGE, page);
+    }
+    kl_kv_page_release(cache->kv, page);
+    if (node == NULL)
+        return NULL;
+    node->is_stored = true;
+    cache->stats.loaded++;
+    return node;
+}
+
+bool kl_prefix_cache_load(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
+                          const int32_t *tokens, size_t n, size_t max_pages)
+{
+    if (cache->store == NULL || keep == KL_KEEP_PINNED)
+        return false;
+    const struct tree tree = {.scope = scope};
+    struct node *parent = NULL;
+    for (size_t at = 0; at + PAGE <= n; at += PAGE) {
+        size_t same;
+        struct node *node = find_child(cache, tree, parent, tokens + at, PAGE, &same);
+        if (same < PAGE) {
+            if (max_pages-- == 0)
+                return true;
+            bool is_part = node != NULL && same == node->n;
+            node = load_page(cache, scope, keep, parent, is_part ? node : NULL, tokens + at);
+        }
+        if (node == NULL)
+            return false;
+        use(cache, node, keep);
+        parent = node;
+    }
+    return false;
 }

@@ -13,6 +13,9 @@
  * a background request computed replaces nothing interactive, and what is pinned is replaced by
  * nothing.
  *
+ * With a page store whole pages are written to disk, too, and found there again; what is pinned is
+ * not, since it is computed again when nothing else is to be done.
+ *
  * Owned by the engine thread. Nothing is allocated after _open but pages and page tables.
  */
 #ifndef KL_ENGINE_PREFIX_CACHE_H
@@ -23,6 +26,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "engine/page_store.h"
 #include "model/model.h"
 
 struct kl_prefix_cache;
@@ -30,16 +34,22 @@ struct kl_prefix_cache;
 /* For whom something is looked up or kept. */
 enum kl_keep { KL_KEEP_BACKGROUND, KL_KEEP_INTERACTIVE, KL_KEEP_PINNED };
 
-/* max_pages 0: it keeps nothing and finds nothing. Half of it at most is pinned. kv must outlive
- * it. */
-enum kl_status kl_prefix_cache_open(struct kl_kv_cache *kv, size_t max_pages,
-                                    struct kl_prefix_cache **cache, struct kl_error *err);
+/* max_pages 0: it keeps nothing and finds nothing. Half of it at most is pinned. store may be NULL;
+ * kv and store must outlive it. */
+enum kl_status kl_prefix_cache_open(struct kl_kv_cache *kv, struct kl_page_store *store,
+                                    size_t max_pages, struct kl_prefix_cache **cache,
+                                    struct kl_error *err);
 void kl_prefix_cache_close(struct kl_prefix_cache *cache); /* NULL is allowed */
 size_t kl_prefix_cache_memory(size_t max_pages);           /* bytes of the tree, without pages */
 
-/* Continues the sequence, which is empty or ends with a page, by what is known of tokens[0, n): the
- * longest path, of the scope or pinned. Returns how long the sequence is then; that may be less
- * than is known where there is no memory for it. */
+/* Brings what is on disk of tokens[0, n) and not in memory into memory, up to max_pages pages in
+ * this call, in the caller's thread. true: there may be more. */
+bool kl_prefix_cache_load(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
+                          const int32_t *tokens, size_t n, size_t max_pages);
+
+/* Fills the sequence, which is empty, with what memory has of tokens[0, n): the longest path, of
+ * the scope or pinned. Returns how long the sequence is then; that may be less than is known where
+ * there is no memory for it. */
 size_t kl_prefix_cache_lookup(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
                               const int32_t *tokens, size_t n, struct kl_sequence *sequence);
 
@@ -55,6 +65,7 @@ bool kl_prefix_cache_make_room(struct kl_prefix_cache *cache, size_t n_pages);
 struct kl_prefix_cache_stats {
     size_t pages, pinned_pages, max_pages;
     uint64_t evictions; /* pages, for room of any kind */
+    uint64_t loaded;    /* pages, from the store */
 };
 struct kl_prefix_cache_stats kl_prefix_cache_stats(const struct kl_prefix_cache *cache);
 

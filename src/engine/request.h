@@ -58,6 +58,8 @@ struct kl_request {
     size_t n_prompt;
     size_t max_answer;
     size_t n_tokens; /* prompt and answer so far; all but the last one of an answer are computed */
+    bool is_loading; /* what is known of its tokens is still being looked for */
+    bool has_looked; /* and n_cached is what was found the first time */
     size_t n_cached; /* of the prompt, found in the prefix cache when it was begun */
     size_t n_computed;                                /* of prompt and answer */
     uint64_t submitted_ns, admitted_ns, answering_ns; /* 0: not yet */

@@ -1,6 +1,8 @@
 #include "model/kv_cache.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,6 +31,17 @@ static size_t bytes_of_page(const struct kl_model *model)
 size_t kl_kv_bytes_per_token(const struct kl_model *model)
 {
     return bytes_of_page(model) / KL_KV_PAGE_TOKENS;
+}
+
+/* Raise it when the tiles of kernels.h change, or the arithmetic of what is written to them. */
+#define KV_VERSION 1
+
+void kl_kv_identity(const struct kl_model *model, char text[KL_KV_IDENTITY_SIZE])
+{
+    snprintf(text, KL_KV_IDENTITY_SIZE, "version %d, model %016" PRIx64 ", %s, %s, attention %s",
+             KV_VERSION, model->weights.packed_key, model->kernels->name,
+             model->kv_type == KL_KV_F16 ? "f16" : "int8",
+             model->plain_attention ? "plain" : "flash");
 }
 
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,

@@ -95,6 +95,11 @@ struct kl_kv_cache;
 struct kl_kv_page;
 struct kl_sequence;
 
+/* What the content of pages depends on beside their tokens: the model file, the tier, the type of
+ * KV cache, the version of both. As text, for who keeps pages longer than the process lives. */
+#define KL_KV_IDENTITY_SIZE 128
+void kl_kv_identity(const struct kl_model *model, char text[KL_KV_IDENTITY_SIZE]);
+
 /* max_tokens: a hard limit for all sequences together, rounded up to pages; nothing is allocated
  * ahead. */
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,

@@ -357,12 +357,12 @@ static void try_file(struct kl_weights *w)
 enum kl_status kl_weights_open(struct kl_weights *w, const char *packed_dir, struct kl_error *err)
 {
     enum kl_status status = refuse_superfluous(w, err);
+    w->packed_key = packed_key(w->gguf);
     if (status != KL_OK || packed_dir == NULL)
         return status;
     w->packed_path = kl_packed_path(w->gguf, packed_dir, "packed");
     if (w->packed_path == NULL)
         return kl_fail_memory(err, "a file name", PATH_MAX);
-    w->packed_key = packed_key(w->gguf);
     try_file(w);
     return KL_OK;
 }

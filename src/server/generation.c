@@ -386,7 +386,7 @@ static double deadline_left(const struct kl_generation *g)
     return g->deadline_ns > now ? (double)(g->deadline_ns - now) * 1e-9 : 1e-9;
 }
 
-static enum kl_status admit(const struct kl_generation *g, const struct kl_generation_request *r,
+static enum kl_status admit(struct kl_generation *g, const struct kl_generation_request *r,
                             const struct kl_engine_stats *stats, struct kl_api_error *error)
 {
     const struct kl_server_options *o = &g->exchange->server->options;
@@ -404,21 +404,21 @@ static enum kl_status admit(const struct kl_generation *g, const struct kl_gener
                     "%zu requests run and %zu wait, which leaves no room for %zu more; try again "
                     "in %u s",
                     stats->running, stats->queued, r->n_choices, retry_after);
-        count(g, KL_COUNT_REFUSED_FULL);
+        g->refusal = KL_COUNT_REFUSED_FULL;
         break;
     case KL_REFUSED_WAIT:
         kl_api_fail(error, 429, "wait_too_long", NULL,
                     "a request that comes now would wait for about %.0f s, and this server lets "
                     "none wait for more than %.0f s; try again in %u s",
                     wait, o->max_wait_seconds, retry_after);
-        count(g, KL_COUNT_REFUSED_WAIT);
+        g->refusal = KL_COUNT_REFUSED_WAIT;
         break;
     default:
         kl_api_fail(error, 429, "deadline_unreachable", "X-Deadline-Ms",
                     "a request that comes now would wait for about %.1f s, beyond its deadline in "
                     "%.1f s; try again in %u s, or with a later deadline",
                     wait, application.deadline_seconds, retry_after);
-        count(g, KL_COUNT_REFUSED_DEADLINE);
+        g->refusal = KL_COUNT_REFUSED_DEADLINE;
         break;
     }
     error->retry_after = retry_after;
@@ -504,7 +504,7 @@ static enum kl_status wait_for_model(struct kl_generation *g, struct kl_generati
                     "try again later",
                     n);
         error->retry_after = LOADING_WAIT;
-        count(g, KL_COUNT_REFUSED_FULL);
+        g->refusal = KL_COUNT_REFUSED_FULL;
         return KL_ERR_BUSY;
     }
     g->waiting = *r;
@@ -546,6 +546,7 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     g->service_tier = request->service_tier;
     g->deadline_ns = deadline(x, request);
     g->created = (int64_t)time(NULL);
+    g->refusal = KL_COUNT_FAILED;
     bool waits = kl_server_is_loading(server);
     if ((waits ? wait_for_model(g, request, &error) : submit(g, request, &error)) != KL_OK)
         goto fail;
@@ -568,8 +569,11 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     return;
 
 fail:
-    if (g != NULL)
+    if (g != NULL) {
+        if (g->refusal != KL_COUNT_FAILED)
+            count(g, g->refusal);
         free_generation(g);
+    }
     kl_generation_request_release(request);
     kl_reply_error(x, &error);
 }
@@ -585,7 +589,7 @@ void kl_generations_begin(struct kl_server *server)
         enum kl_status status = submit(g, &g->waiting, &error);
         kl_generation_request_release(&g->waiting);
         if (status != KL_OK)
-            fail(g, &error, KL_COUNT_FAILED);
+            fail(g, &error, g->refusal);
         else if (g->stream)
             g->format->begin(g);
     }

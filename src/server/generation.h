@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "server/chat_input.h"
 #include "server/http.h"
+#include "server/metrics.h"
 
 #define KL_MAX_CHOICES 4
 
@@ -64,9 +65,10 @@ struct kl_generation {
     struct kl_generation_request waiting; /* while the model is being loaded */
     bool stream, include_usage, return_progress;
     const char *service_tier;
-    uint64_t deadline_ns; /* 0: none */
-    size_t n_left_out;    /* messages that did not fit */
-    int64_t created;      /* seconds since 1970 */
+    uint64_t deadline_ns;    /* 0: none */
+    size_t n_left_out;       /* messages that did not fit */
+    enum kl_counter refusal; /* what it counts as when it is not let in */
+    int64_t created;         /* seconds since 1970 */
     struct kl_answer_choice choices[KL_MAX_CHOICES];
     size_t n_choices, n_open;
     /* before the first text: how far it is, for the comments in the stream */

@@ -61,6 +61,30 @@ def test_other_service_tiers(tiny):
         assert reply.error["param"] == "service_tier" and reply.error["code"] == code
 
 
+@pytest.mark.parametrize(
+    "headers, fields", [({"X-Priority": "background"}, {}), ({}, {"service_tier": "flex"})]
+)
+def test_the_background_yields(tiny, endless, headers, fields):
+    """It stands still while somebody else is served, is not silent meanwhile, and then goes on as if
+    nothing had been."""
+    question = {"messages": endless, "stream": True, "max_tokens": 2000}
+    alone = Stream(tiny, CHAT, question).text()
+    with Connection(tiny) as background, Connection(tiny) as other:
+        background.send("POST", CHAT, question | fields, headers)
+        assert background.read_head()[0] == 200
+        pieces = []
+        for _, data in background.chunks():
+            pieces.append(data)
+            if len(pieces) == 20:
+                other.send("POST", CHAT, {"messages": endless, "max_tokens": -1, "n": 4})
+        lines = b"".join(pieces).decode().split("\n")
+        assert other.read().status == 200
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+    assert text == alone and lines[-3] == "data: [DONE]"
+    assert ": ping" in lines
+
+
 # ---- deadlines -----------------------------------------------------------------------------------
 
 

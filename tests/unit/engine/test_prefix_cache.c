@@ -38,12 +38,17 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct kl_prefix_cache *open_cache(size_t max_pages)
+static struct kl_prefix_cache *open_with_store(size_t max_pages, struct kl_page_store *store)
 {
     struct kl_prefix_cache *cache;
     struct kl_error err;
-    tiny_check(kl_prefix_cache_open(kv, max_pages, &cache, &err), &err);
+    tiny_check(kl_prefix_cache_open(kv, store, max_pages, &cache, &err), &err);
     return cache;
+}
+
+static struct kl_prefix_cache *open_cache(size_t max_pages)
+{
+    return open_with_store(max_pages, NULL);
 }
 
 /* What the keys and values of a token depend on. */
@@ -292,6 +297,63 @@ static void test_room_is_made_from_what_nobody_uses(void **state)
     kl_prefix_cache_close(cache);
 }
 
+/* ---- on disk --------------------------------------------------------------------------------- */
+
+static struct kl_page_store *open_store(const char *dir)
+{
+    const struct kl_page_store_options options = {.dir = dir,
+                                                  .identity = "test",
+                                                  .identity_size = 4,
+                                                  .page_bytes = kl_kv_cache_page_bytes(kv),
+                                                  .max_bytes = 64 << 20};
+    struct kl_page_store *store;
+    struct kl_error err;
+    tiny_check(kl_page_store_open(&options, &store, &err), &err);
+    return store;
+}
+
+/* As if the process had ended in between. */
+static void forget(struct kl_prefix_cache **cache, struct kl_page_store *store)
+{
+    kl_page_store_flush(store);
+    kl_prefix_cache_close(*cache);
+    *cache = open_with_store(20, store);
+}
+
+static void test_whole_pages_come_back_from_disk(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/kinglet-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct kl_page_store *store = open_store(dir);
+    struct kl_prefix_cache *cache = open_with_store(20, store);
+    int32_t text[MAX_TEXT];
+    random_tokens(text, MAX_TEXT, 1);
+    insert(cache, 7, KL_KEEP_INTERACTIVE, text, 4 * PAGE + 10);
+    insert(cache, 7, KL_KEEP_PINNED, text, 6 * PAGE);
+    forget(&cache, store);
+    assert_int_equal(lookup(cache, 7, KL_KEEP_INTERACTIVE, text, MAX_TEXT), 0);
+    assert_false(kl_prefix_cache_load(cache, 8, KL_KEEP_INTERACTIVE, text, MAX_TEXT, 9));
+    assert_true(kl_prefix_cache_load(cache, 7, KL_KEEP_INTERACTIVE, text, MAX_TEXT, 3));
+    assert_int_equal(lookup(cache, 7, KL_KEEP_INTERACTIVE, text, MAX_TEXT), 3 * PAGE);
+    assert_false(kl_prefix_cache_load(cache, 7, KL_KEEP_INTERACTIVE, text, MAX_TEXT, 3));
+    assert_int_equal(lookup(cache, 7, KL_KEEP_INTERACTIVE, text, MAX_TEXT), 4 * PAGE);
+    assert_int_equal(lookup(cache, 8, KL_KEEP_INTERACTIVE, text, MAX_TEXT), 0);
+    assert_int_equal(kl_prefix_cache_stats(cache).loaded, 4);
+
+    forget(&cache, store); /* a part that is in memory gives its place to the whole page */
+    insert(cache, 7, KL_KEEP_INTERACTIVE, text, 10);
+    assert_false(kl_prefix_cache_load(cache, 7, KL_KEEP_INTERACTIVE, text, 2 * PAGE, 9));
+    assert_int_equal(kl_prefix_cache_stats(cache).pages, 2);
+    assert_int_equal(lookup(cache, 7, KL_KEEP_INTERACTIVE, text, MAX_TEXT), 2 * PAGE);
+
+    kl_prefix_cache_close(cache);
+    kl_page_store_close(store);
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 /* ---- anything -------------------------------------------------------------------------------- */
 
 #define N_TEXTS 40
@@ -384,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_background_replaces_nothing_interactive),
         cmocka_unit_test(test_half_may_be_pinned),
         cmocka_unit_test(test_room_is_made_from_what_nobody_uses),
+        cmocka_unit_test(test_whole_pages_come_back_from_disk),
         cmocka_unit_test(test_random_texts),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

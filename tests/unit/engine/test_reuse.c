@@ -330,6 +330,55 @@ static void test_requests_go_before_warming(void **state)
     kl_engine_close(engine);
 }
 
+/* ---- on disk --------------------------------------------------------------------------------- */
+
+/* Another process, the same directory: what was computed before is not computed again. */
+static void test_restart(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/kinglet-test-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct kl_engine_options options = with_cache(100);
+    char identity[KL_KV_IDENTITY_SIZE];
+    kl_kv_identity(tiny.model, identity);
+    const struct kl_page_store_options on_disk = {.dir = dir,
+                                                  .identity = identity,
+                                                  .identity_size = strlen(identity),
+                                                  .page_bytes =
+                                                      PAGE * kl_kv_bytes_per_token(tiny.model),
+                                                  .max_bytes = 256 << 20};
+    static struct question q;
+    make_question(&q, 1000, 20, 1);
+    for (size_t start = 0; start < 3; start++) {
+        struct kl_error err;
+        tiny_check(kl_page_store_open(&on_disk, &options.page_store, &err), &err);
+        struct kl_engine *engine = open_engine(options);
+        struct answer answer = ask(engine, &q), alone = ask_alone(&q);
+        expect_same(&answer, &alone);
+        /* whole pages of the prompt; it may be computed quicker than it is written */
+        assert_int_equal(answer.cached_tokens % PAGE, 0);
+        if (start > 0) {
+            assert_true(answer.cached_tokens >= KL_PAGE_STORE_QUEUE * PAGE);
+            assert_int_equal(stats_of(engine).cache_loaded_pages, answer.cached_tokens / PAGE);
+        }
+        for (size_t again = 0; again < 3; again++) { /* offers again what was dropped */
+            kl_page_store_flush(options.page_store);
+            kl_buffer_release(&answer.text);
+            answer = ask(engine, &q);
+            assert_int_equal(answer.cached_tokens, 999);
+        }
+        if (start == 2)
+            assert_int_equal(stats_of(engine).cache_loaded_pages, 999 / PAGE);
+        kl_buffer_release(&answer.text);
+        kl_buffer_release(&alone.text);
+        kl_engine_close(engine);
+        kl_page_store_close(options.page_store);
+    }
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_background_gives_way_and_goes_on),
         cmocka_unit_test(test_background_stands_still),
         cmocka_unit_test(test_warmed_prompt_takes_one_step),
+        cmocka_unit_test(test_restart),
         cmocka_unit_test(test_requests_go_before_warming),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,0 +1,340 @@
+"""kinglet under a service manager, which these tests play: readiness, watchdog, sockets, reload; and
+what is left of it when its files are taken away."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from api_client import CHAT, Connection, HELLO, Stream, answer, get, health, post, wait_until
+
+SOON = 10
+
+
+class Notifications:
+    """What the server tells ($NOTIFY_SOCKET), line by line; always read, as a service manager does."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.seen = []
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self):
+        while message := self.socket.recv(4096):
+            self.seen += message.decode().split("\n")
+
+    def close(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", self.path)
+        self.reader.join()
+        self.socket.close()
+
+    def has(self, line):
+        return any(s.startswith(line) for s in list(self.seen))
+
+    def clear(self):
+        self.seen.clear()
+
+
+@pytest.fixture
+def notifications(tmp_path):
+    n = Notifications(tmp_path / "notify")
+    yield n
+    n.close()
+
+
+def test_what_it_tells(start_server, notifications):
+    server = start_server("--offline", env={"NOTIFY_SOCKET": notifications.path})
+    wait_until(lambda: notifications.has("READY=1"), SOON, "it does not say that it is ready")
+    assert notifications.has("STATUS=Loading the model")
+    assert notifications.has("EXTEND_TIMEOUT_USEC=")
+    assert not notifications.has("WATCHDOG=1")  # nobody asked for it
+    assert not notifications.has("STOPPING=1")
+    notifications.clear()
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: notifications.has("READY=1"), SOON, "it is not ready again")
+    assert notifications.seen[0] == "RELOADING=1"
+    assert notifications.seen[1].startswith("MONOTONIC_USEC=")
+    server.process.terminate()
+    wait_until(lambda: notifications.has("STOPPING=1"), SOON, "it does not say that it stops")
+    assert server.process.wait(SOON) == 0
+
+
+def test_not_ready_while_loading(hold_server, notifications, monkeypatch, tiny_model_path):
+    monkeypatch.setenv("NOTIFY_SOCKET", notifications.path)
+    held = hold_server()
+    reply = get(held.server, "/ready")
+    assert reply.status == 503 and reply.json() == {"status": "loading"}
+    assert int(reply.headers["retry-after"]) > 0
+    assert get(held.server, "/live").json() == {"status": "live"}
+    assert notifications.has("EXTEND_TIMEOUT_USEC=") and not notifications.has("READY=1")
+
+
+def test_ready(tiny):
+    reply = get(tiny, "/ready")
+    assert reply.status == 200 and reply.json() == {"status": "ready"}
+
+
+# ---- watchdog -------------------------------------------------------------------------------------
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+
+
+class Frozen:
+    """The threads of a process stand still, all but the first."""
+
+    def __init__(self, pid):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self.threads = [int(t) for t in os.listdir(f"/proc/{pid}/task") if int(t) != pid]
+
+    def ptrace(self, request, thread):
+        if self.libc.ptrace(request, thread, None, None) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def __enter__(self):
+        for t in self.threads:
+            self.ptrace(PTRACE_SEIZE, t)
+            self.ptrace(PTRACE_INTERRUPT, t)
+            os.waitpid(t, 0x40000000)  # __WALL: it stands still now
+
+    def __exit__(self, *exc):
+        for t in self.threads:
+            self.ptrace(PTRACE_DETACH, t)
+
+
+def fed(notifications, seconds):
+    """Whether the watchdog is fed in this time."""
+    notifications.clear()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if notifications.has("WATCHDOG=1"):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_the_watchdog(start_server, notifications, endless):
+    env = {"NOTIFY_SOCKET": notifications.path, "WATCHDOG_USEC": "1000000"}
+    server = start_server("--offline", env=env)
+    assert fed(notifications, SOON)  # with nothing to do
+    with Connection(server) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
+        c.read_head()
+        assert fed(notifications, SOON)  # while it answers
+        with Frozen(server.pid):
+            time.sleep(1)
+            # the loop lives, but nothing is computed
+            assert not fed(notifications, 2)
+            assert "the engine does not get on" in server.log_text()
+        assert fed(notifications, SOON)
+
+
+def test_a_client_that_does_not_read_is_not_the_engines_fault(start_server, notifications, endless):
+    env = {"NOTIFY_SOCKET": notifications.path, "WATCHDOG_USEC": "400000"}
+    server = start_server("--offline", "--reader-timeout", 60, env=env)
+    with Connection(server, receive_buffer=4096) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
+        count = [-1]
+
+        def stands_still():
+            before, count[0] = count[0], health(server)["answer_tokens"]
+            time.sleep(0.3)
+            return before == count[0] > 0
+
+        wait_until(stands_still, 60, "it is never held back")
+        assert health(server)["running"] == 4
+        for _ in range(3):
+            assert fed(notifications, SOON)
+    assert "does not get on" not in server.log_text()
+
+
+# ---- sockets that are handed over -----------------------------------------------------------------
+
+HAND_OVER = 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+
+
+class Activated:
+    """A server on a socket of ours."""
+
+    def __init__(self, kinglet, model, listener, log, *options):
+        command = ["sh", "-c", HAND_OVER, "sh", str(kinglet), "serve"]
+        command += ["--model", str(model), "--offline", *options]
+        self.port = listener.getsockname()[1]
+        self.log = log
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(command, stdin=listener, stdout=out, stderr=out)
+        self.pid = self.process.pid
+
+
+@pytest.fixture
+def activate(kinglet, tiny_model_path, tmp_path):
+    """activate(listener, *options) -> Activated, ended with the test."""
+    servers = []
+
+    def start(listener, *options):
+        log = tmp_path / f"server{len(servers)}.log"
+        servers.append(Activated(kinglet, tiny_model_path, listener, log, *options))
+        return servers[-1]
+
+    yield start
+    for s in servers:
+        if s.process.poll() is None:
+            s.process.terminate()
+        assert s.process.wait(60) == 0, s.log.read_text()
+        assert "Sanitizer" not in s.log.read_text()
+
+
+@pytest.fixture
+def listener():
+    s = socket.socket()
+    s.bind(("127.0.0.1", 0))
+    s.listen(512)
+    yield s
+    s.close()
+
+
+def test_a_restart_under_load_fails_no_request(activate, listener, endless):
+    old = activate(listener)
+    expected = answer(old, endless, max_tokens=40)  # its start is waited for in the backlog
+    failures, n_done, stop = [], [0], threading.Event()
+
+    def ask(stream):
+        while not stop.is_set():
+            try:
+                body = {"messages": endless, "max_tokens": 40, "stream": stream}
+                if stream:
+                    text = Stream(old, CHAT, body).text()
+                else:
+                    text = post(old, CHAT, body).json()["choices"][0]["message"]["content"]
+                if text != expected:
+                    failures.append(text)
+            except (AssertionError, OSError, EOFError, KeyError) as e:
+                failures.append(repr(e))
+            n_done[0] += 1
+
+    threads = [threading.Thread(target=ask, args=(i % 2 == 0,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(3):
+            before = n_done[0]
+            wait_until(lambda: n_done[0] >= before + 20, 60, "it does not answer")
+            new = activate(listener)
+            old.process.terminate()
+            assert old.process.wait(60) == 0, old.log.read_text()
+            old_log, old = old.log.read_text(), new
+            assert "Sanitizer" not in old_log
+        before = n_done[0]
+        wait_until(lambda: n_done[0] >= before + 20, 60, "it does not answer")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert failures == []
+
+
+def test_idle_connections_are_sent_to_the_next_process(activate, listener):
+    server = activate(listener)
+    with Connection(server) as used:
+        used.send("GET", "/live")
+        assert used.read().status == 200
+        server.process.terminate()
+        assert used.socket.recv(1) == b""
+        assert server.process.wait(60) == 0
+
+
+def test_a_socket_that_is_none(kinglet, tiny_model_path, tmp_path):
+    with socket.socket() as unbound:
+        server = Activated(kinglet, tiny_model_path, unbound, tmp_path / "log")
+        assert server.process.wait(SOON) == 2
+    assert "does not listen on TCP" in (tmp_path / "log").read_text()
+
+
+def test_a_socket_for_others_needs_keys_too(kinglet, tiny_model_path, tmp_path):
+    with socket.socket() as s:
+        s.bind(("0.0.0.0", 0))
+        s.listen()
+        server = Activated(kinglet, tiny_model_path, s, tmp_path / "log")
+        assert server.process.wait(SOON) == 2
+    assert "refusing to listen on 0.0.0.0 without API keys" in (tmp_path / "log").read_text()
+
+
+# ---- reload ---------------------------------------------------------------------------------------
+
+
+def test_reload(start_server, endless, tmp_path):
+    """Keys and log level change; a stream that runs does not notice."""
+    keys, level = tmp_path / "keys", tmp_path / "level"
+    keys.write_text("first-key\n")
+    keys.chmod(0o600)
+    level.write_text("warning\n")
+    server = start_server("--offline", "--api-key-file", keys, "--log-level", level)
+
+    def status(key):
+        return get(server, "/v1/models", {"Authorization": f"Bearer {key}"}).status
+
+    assert (status("first-key"), status("second-key")) == (200, 401)
+    with Connection(server) as c:
+        body = {"messages": endless, "stream": True, "max_tokens": -1}
+        c.send("POST", CHAT, body, {"Authorization": "Bearer first-key"})
+        c.read_head()
+        chunks = c.chunks()
+        next(chunks)
+        keys.write_text("second-key\n")
+        level.write_text("info\n")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: status("second-key") == 200, SOON, "the new key is not known")
+        assert status("first-key") == 401
+        assert b"".join(data for _, data in chunks).endswith(b"data: [DONE]\n\n")
+    assert "SIGHUP: read again" in server.log_text()
+
+    keys.write_text("short\n")
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "all stays as it was" in server.log_text(), SOON, "nothing is said")
+    assert status("second-key") == 200
+
+
+def test_log_level_file(run_kinglet, tmp_path):
+    done = run_kinglet("chat", "--log-level", tmp_path / "none", "x", check=False)
+    assert done.returncode == 1 and b"--log-level: can not open" in done.stderr
+    (tmp_path / "level").write_text("loud")
+    done = run_kinglet("chat", "--log-level", tmp_path / "level", "x", check=False)
+    assert done.returncode == 2 and b'--log-level takes' in done.stderr and b'"loud"' in done.stderr
+
+
+# ---- a file that is taken away --------------------------------------------------------------------
+
+
+def test_a_model_file_that_is_cut_short(start_server, tiny_model_path, tmp_path):
+    model = tmp_path / "copy.gguf"
+    shutil.copy(tiny_model_path, model)
+    # ThreadSanitizer would find that its threads are not joined, and leave with a code of its own
+    sanitizer = os.environ.get("TSAN_OPTIONS", "") + ":report_thread_leaks=0"
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TSAN_OPTIONS": sanitizer}
+    server = start_server("--offline", model=model, env=env)
+    assert post(server, CHAT, {"messages": HELLO, "max_tokens": 1}).status == 200
+    os.truncate(model, 0)
+    for packed in (tmp_path / "cache").rglob("*"):
+        if packed.is_file() and packed.stat().st_size > 100_000:
+            os.truncate(packed, 0)
+    with pytest.raises((OSError, EOFError)):
+        post(server, CHAT, {"messages": HELLO, "max_tokens": 100})
+    assert server.process.wait(SOON) == 4
+    said = server.log_text().splitlines()[-1]
+    assert str(tmp_path) in said and "was cut short" in said
+
+
+def test_other_bus_errors_are_not_explained_away(start_server):
+    server = start_server("--offline")
+    server.process.send_signal(signal.SIGBUS)
+    assert server.process.wait(SOON) == -signal.SIGBUS
+    assert "cut short" not in server.log_text()
