@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
-PARTS=(format structure unit emulated sanitize tsan fidelity api web fuzz)
+PARTS=(format structure unit emulated release sanitize tsan fidelity api web fuzz)
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
 TEST_SMOLLM=smollm2-135m-instruct
 NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
@@ -27,7 +27,7 @@ VENV=$BUILD/venv
 user_cache=${XDG_CACHE_HOME:-$HOME/.cache}
 export XDG_CACHE_HOME=$BUILD/cache
 
-unset KINGLET_MODEL KINGLET_CPU LOG_LEVEL # what the user's shell says is not what is tested
+unset program KINGLET_MODEL KINGLET_CPU LOG_LEVEL # what the user's shell says is not what is tested
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
 export OPENBLAS_NUM_THREADS=2
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
@@ -43,7 +43,9 @@ packages=(
     libjs-marked node-dompurify libjs-highlight.js
     # to test
     libcmocka-dev libsimde-dev clang-format-14 python3 python3-venv curl chromium fonts-noto-cjk
-    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+    gcc-aarch64-linux-gnu qemu-user-static
+    # to install the packages, and to look at what is in them
+    debootstrap systemd groff-base
 )
 
 need_packages() {
@@ -91,7 +93,7 @@ build() {
     shift
     # start.sh makes build/release too, without the tests
     if [[ -f $dir/build.ninja ]]; then
-        [[ $1 != --cross-file ]] || shift 2 # it is the directory's, and cannot be changed
+        while [[ $1 == --cross-file ]]; do shift 2; done # the directory's, and not to be changed
         meson configure "$dir" -Dtests=true "$@"
     else
         meson setup "$dir" -Dtests=true "$@"
@@ -101,9 +103,25 @@ build() {
     ! grep -A5 ' warning: ' "$log" || return 1
 }
 
+need_sysroot() {
+    need packages || return 1
+    [[ -f $BUILD/sysroot/sysroot.ini ]] || tools/sysroot-arm64 "$BUILD/sysroot"
+}
+
 need_aarch64() {
-    build aarch64 --cross-file deploy/aarch64-linux-gnu.ini --buildtype=release -Dkernels_only=true \
-        -Dc_link_args=-static
+    need sysroot || return 1
+    build aarch64 --cross-file deploy/aarch64-linux-gnu.ini \
+        --cross-file "$BUILD/sysroot/sysroot.ini" --buildtype=release || return 1
+    # for tests of the program, which start one file
+    printf '#!/bin/sh\nexec %q %q "$@"\n' "$BUILD/sysroot/run" \
+        "$BUILD/aarch64/src/cli/kinglet" >"$BUILD/aarch64/kinglet" &&
+        chmod +x "$BUILD/aarch64/kinglet"
+}
+
+need_release_packages() {
+    need sysroot || return 1
+    tools/release -o "$BUILD/packages" -s "$BUILD/sysroot" >"$RESULTS/release.log" 2>&1 ||
+        { tail -n 20 "$RESULTS/release.log"; return 1; }
 }
 
 need_release() { build release --buildtype=release; }
@@ -163,11 +181,11 @@ meson_test() {
     cp "$dir/meson-logs/$part.json" "$RESULTS/$part-meson.json" && return "$code"
 }
 
-# python_test BUILD NAME ARGUMENT...
+# python_test BUILD NAME ARGUMENT...   ($program: another than the build's)
 python_test() {
     local dir=$BUILD/$1 name=$2
     shift 2
-    KINGLET_BUILD_DIR=$dir KINGLET_BIN=$dir/src/cli/kinglet \
+    KINGLET_BUILD_DIR=$dir KINGLET_BIN=${program:-$dir/src/cli/kinglet} \
         "$VENV/bin/python" -m pytest -q -rfE --durations=5 --timeout=900 --color=no \
         -o cache_dir="$BUILD/pytest" --junitxml="$RESULTS/$name.xml" "$@"
 }
@@ -220,6 +238,22 @@ part_emulated() {
     emulated_cpu cortex-a72 neon || code=1
     emulated_cpu cortex-a76 neon-dotprod || code=1
     emulated_cpu max neon-dotprod || code=1
+    emulated_program || code=1
+    return $code
+}
+
+# What a Raspberry Pi 5 has beside its kernels: libraries for aarch64, and pages of 16 KiB. Most unit
+# tests are portable C, and slow under emulation.
+emulated_program() {
+    local code=0 names
+    need release tiny_model model smollm || return 1
+    names=$(meson test -C "$BUILD/aarch64" --no-rebuild --list 2>/dev/null |
+        grep -oE '(base|format|server)/.*$')
+    # shellcheck disable=SC2086 # names has one word per test
+    { [[ -n $names ]] && QEMU_CPU=cortex-a76 QEMU_PAGESIZE=16384 part=$part-pages \
+        meson_test aarch64 $names; } || code=1
+    program=$BUILD/aarch64/kinglet KINGLET_NATIVE_BIN=$BUILD/release/src/cli/kinglet \
+        python_test aarch64 "$part-program" tests/aarch64 || code=1
     return $code
 }
 
@@ -227,6 +261,16 @@ part_emulated() {
 emulated_cpu() {
     local part=$part-$1
     QEMU_CPU=$1 meson_test aarch64 kernels --test-args="--best $2"
+}
+
+# In a root of Debian of its own, to which only root may change.
+part_release() {
+    [[ $(id -u) -eq 0 ]] || {
+        echo "this part makes a Debian root with debootstrap and needs to be root"
+        return 1
+    }
+    need python release tiny_model release_packages || return 1
+    KINGLET_TEST_PACKAGES=$BUILD/packages python_test release release tests/release
 }
 
 part_fidelity() {

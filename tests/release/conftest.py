@@ -1,0 +1,145 @@
+"""What tools/release made (KINGLET_TEST_PACKAGES, or build/packages): unpacked, and installed in an
+empty Debian system, by root. That one takes the mirror and the settings of apt from this system,
+and of the rest sees nothing but /proc."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ARCHITECTURES = {"amd64": "X86-64", "arm64": "AArch64"}  # as readelf calls them
+
+SUITE = "bookworm"
+# what apt and dpkg keep of every package that ever was there
+BOOKKEEPING = ("var/lib/apt", "var/lib/dpkg", "var/cache/apt", "var/log", "proc", "tmp")
+INSIDE = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "XDG_CACHE_HOME": "/tmp/cache",
+}
+
+
+def output_of(*command, **more):
+    return subprocess.run(
+        [str(c) for c in command],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        **more,
+    ).stdout.decode("utf-8")
+
+
+@pytest.fixture(scope="session")
+def packages():
+    """The directory, with SHA256SUMS and what that names."""
+    path = Path(os.environ.get("KINGLET_TEST_PACKAGES", REPOSITORY / "build" / "packages"))
+    if not (path / "SHA256SUMS").is_file():
+        pytest.fail(f"{path} has no packages; make them with tools/release")
+    return path
+
+
+@pytest.fixture(scope="session")
+def version():
+    text = (REPOSITORY / "meson.build").read_text()
+    return text.split("version: '")[1].split("'")[0]
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def deb_of(packages, version):
+    """deb_of(architecture) -> path"""
+    return lambda architecture: packages / f"kinglet_{version}_{architecture}.deb"
+
+
+@pytest.fixture(scope="session")
+def unpack(deb_of, tmp_path_factory):
+    """unpack(architecture) -> directory with the content of the Debian package"""
+    done = {}
+
+    def run(architecture):
+        if architecture not in done:
+            done[architecture] = tmp_path_factory.mktemp(architecture)
+            output_of("dpkg-deb", "-x", deb_of(architecture), done[architecture])
+        return done[architecture]
+
+    return run
+
+
+def mirror():
+    """Where this system gets the suite from."""
+    lines = output_of("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)").splitlines()
+    found = [line.split()[1] for line in lines if line.split()[0] == SUITE]
+    assert found, f"the apt sources of this system have no {SUITE}: {lines}"
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def root(packages):
+    """An empty Debian system: the directory it lies in."""
+    path = packages.parent / "debian-root"
+    shutil.rmtree(path, ignore_errors=True)
+    log = packages.parent / "results" / "debootstrap.log"
+    log.parent.mkdir(exist_ok=True)
+    with open(log, "wb") as out:
+        done = subprocess.run(
+            ["debootstrap", "--variant=minbase", SUITE, path, mirror()],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+        )
+    assert done.returncode == 0, log.read_text(errors="replace")[-2000:]
+    settings = output_of("apt-config", "dump", "Acquire")
+    (path / "etc/apt/apt.conf.d/host").write_text(settings)
+    for name in ("resolv.conf", "hosts"):
+        shutil.copy(f"/etc/{name}", path / "etc" / name)
+    subprocess.run(["mount", "-t", "proc", "proc", path / "proc"], check=True)
+    yield path
+    subprocess.run(["umount", path / "proc"], check=True)
+    shutil.rmtree(path)
+
+
+def run_inside(root, *command):
+    environment = {**os.environ, **INSIDE}
+    done = subprocess.run(
+        ["chroot", root, *command], env=environment, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")[-4000:]
+
+
+
+def files_of(root):
+    found = set()
+    for directory, names, files in os.walk(root):
+        relative = Path(directory).relative_to(root)
+        names[:] = [n for n in names if str(relative / n) not in BOOKKEEPING]
+        found |= {str(relative / n) for n in names + files}
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed(root, deb_of, tiny_model_path):
+    """The system with the package: its directory, and the files that were there before."""
+    before = files_of(root)
+    shutil.copy(deb_of("amd64"), root / "tmp" / "kinglet.deb")
+    shutil.copy(tiny_model_path, root / "tmp" / "tiny.gguf")
+    run_inside(root, "apt-get", "update", "-q")
+    run_inside(root, "apt-get", "install", "-q", "-y", "--no-install-recommends", "/tmp/kinglet.deb")
+    return root, before
+
+
+@pytest.fixture(scope="session")
+def kinglet(installed):
+    """The installed program: what run_kinglet and start_server start (tests/conftest.py)."""
+    root, _ = installed
+    script = root / "tmp" / "kinglet"
+    settings = " ".join(f"{name}={value}" for name, value in INSIDE.items())
+    script.write_text(f'#!/bin/sh\nexec env {settings} chroot {root} kinglet "$@"\n')
+    script.chmod(0o755)
+    return script
