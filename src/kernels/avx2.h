@@ -6,10 +6,8 @@
 
 #include <immintrin.h>
 
-#include "kernels/layout.h"
+#include "kernels/matmul_tiles.h"
 #include "kernels/tiers.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE float sum_lanes(__m256 v)
 {

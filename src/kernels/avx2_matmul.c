@@ -61,54 +61,38 @@ INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, i
     return _mm256_madd_epi16(sum16, _mm256_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
 }
 
-/* One to four tokens: the weights go by once, unpacked in registers. */
-INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
-                       const int width)
+/* A block's part of the outputs of one to four tokens, unpacked in registers. */
+INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                    const uint8_t *block, const uint8_t *low, const struct kl_activations *x,
+                    size_t b, const int width, lanes sum[MOST_FEW])
 {
-    struct kl_layout l = layout_of(type);
     const int steps = steps_in_16_bits(type);
-    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    const size_t ahead = few_tokens_ahead(n_blocks, width);
-    for (size_t group = begin; group < end; group++) {
-        __m256 sum[MOST_FEW];
-        for (int i = 0; i < width; i++)
-            sum[i] = _mm256_setzero_ps();
-        for (size_t b = 0; b < n_blocks; b++) {
-            const uint8_t *header;
-            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
-            const uint8_t *lower = low_block(type, low, n_blocks, group, b);
-            struct block_scales s = load_scales(type, l, header, block);
-            const int8_t *q = x->q + b * KL_BLOCK;
-            const int16_t *sums = x->sum + 2 * b;
-            for (unsigned line = 0; ahead > 0 && line < l.block_bytes; line += 64)
-                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T0);
-            __m256i dot[MOST_FEW], sum16[MOST_FEW];
+    size_t n_blocks = x->k / KL_BLOCK;
+    struct block_scales s = load_scales(type, l, header, block);
+    const int8_t *q = x->q + b * KL_BLOCK;
+    const int16_t *sums = x->sum + 2 * b;
+    __m256i dot[MOST_FEW], sum16[MOST_FEW];
 #pragma GCC unroll 8
-            for (int g = 0; g < 8; g++) {
-                __m256i columns = load_columns(type, l, block, lower, g);
-                __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
+    for (int g = 0; g < 8; g++) {
+        __m256i columns = load_columns(type, l, block, low, g);
+        __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
 #pragma GCC unroll 4
-                for (int i = 0; i < width; i++) {
-                    __m256i p = multiply(type, size, columns, q + (size_t)i * x->k + 4 * g);
-                    sum16[i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[i], p);
-                    KEEP_ORDER(sum16[i]);
-                    if (g % steps != steps - 1)
-                        continue;
-                    __m256i wide = widen(type, s, sum16[i], g);
-                    dot[i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[i], wide);
-                }
-            }
-#pragma GCC unroll 4
-            for (int i = 0; i < width; i++) {
-                const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
-                __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, token_sums));
-                float scale = x->scale[(size_t)i * n_blocks + b];
-                sum[i] = add_block(l, s, exact, scale, token_sums, sum[i]);
-            }
+        for (int i = 0; i < width; i++) {
+            __m256i p = multiply(type, size, columns, q + (size_t)i * x->k + 4 * g);
+            sum16[i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[i], p);
+            KEEP_ORDER(sum16[i]);
+            if (g % steps != steps - 1)
+                continue;
+            __m256i wide = widen(type, s, sum16[i], g);
+            dot[i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[i], wide);
         }
-        for (int i = 0; i < width; i++)
-            _mm256_storeu_ps(y + (size_t)i * y_stride + (group - begin) * KL_LANES, sum[i]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++) {
+        const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
+        __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, token_sums));
+        float scale = x->scale[(size_t)i * n_blocks + b];
+        sum[i] = add_block(l, s, exact, scale, token_sums, sum[i]);
     }
 }
 
@@ -228,12 +212,17 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 }
 
 /* 8-bit weights widen at every step: their int32 sums must stay in registers. */
-INLINE int tile_groups_of(enum kl_quant type)
+INLINE int tile_groups(enum kl_quant type)
 {
     return is_signed(type) ? 1 : KL_PANEL_GROUPS;
 }
 
-#define TILE_TOKENS 4
+INLINE int tile_tokens(enum kl_quant type)
+{
+    (void)type;
+    return 4;
+}
+
 #include "kernels/matmul_driver.h"
 
 /* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.

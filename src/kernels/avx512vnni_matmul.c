@@ -157,10 +157,16 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
         _mm512_storeu_ps(t->y + (size_t)i * t->y_stride, sum[i]);
 }
 
-INLINE int tile_groups_of(enum kl_quant type)
+INLINE int tile_groups(enum kl_quant type)
 {
     (void)type;
     return KL_PANEL_GROUPS;
+}
+
+INLINE int tile_tokens(enum kl_quant type)
+{
+    (void)type;
+    return TILE_TOKENS;
 }
 
 #include "kernels/matmul_driver.h"

@@ -110,12 +110,17 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 }
 
 /* Q6_K has two sums for each group and token, too many for 16 registers with two groups. */
-INLINE int tile_groups_of(enum kl_quant type)
+INLINE int tile_groups(enum kl_quant type)
 {
     return type == KL_Q6_K ? 1 : KL_PANEL_GROUPS;
 }
 
-#define TILE_TOKENS 4
+INLINE int tile_tokens(enum kl_quant type)
+{
+    (void)type;
+    return 4;
+}
+
 #include "kernels/matmul_driver.h"
 
 DEFINE_MATMULS(kl_avxvnni_matmul)

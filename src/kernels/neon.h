@@ -7,10 +7,8 @@
 
 #include <arm_neon.h>
 
-#include "kernels/layout.h"
+#include "kernels/matmul_tiles.h"
 #include "kernels/tiers.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* The sum of 8 lanes: v[0] holds the first four. */
 INLINE float sum_lanes(float32x4x2_t v)
