@@ -141,13 +141,4 @@ INLINE void store_lanes(float *y, lanes v)
     _mm256_storeu_ps(y, v);
 }
 
-/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
- * chains of sums into trees and loads everything first, which spills half of the registers: 80
- * instead of 120 GMAC/s (SPEED.md). */
-#ifdef __AVX512VL__
-#define KEEP_ORDER(v) __asm__ volatile("" : "+v"(v))
-#else
-#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
-#endif
-
 #endif

@@ -4,7 +4,7 @@
  * and a step of 4 columns is one load of weights and 8 vpdpbusd, which broadcast their 4
  * activations themselves. One to four tokens wait for memory: 256 bits do for them.
  */
-#include "kernels/avx512vnni.h"
+#include "kernels/avx2.h"
 
 #define VNNI_DPBUSD _mm256_dpbusd_epi32
 #define VNNI_DPWSSD _mm256_dpwssd_epi32
@@ -171,4 +171,4 @@ INLINE int tile_tokens(enum kl_quant type)
 
 #include "kernels/matmul_driver.h"
 
-DEFINE_MATMULS(kl_avx512vnni_matmul)
+const struct kl_kernels kl_kernels_avx512vnni = TABLE("avx512vnni", true);

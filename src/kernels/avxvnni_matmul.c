@@ -3,7 +3,7 @@
  * sums are int32 from the first step on, in registers, and a step of 4 columns is 2 loads of
  * weights, 4 broadcasts and 8 vpdpbusd.
  */
-#include "kernels/avxvnni.h"
+#include "kernels/avx2.h"
 
 #define VNNI_DPBUSD _mm256_dpbusd_avx_epi32
 #define VNNI_DPWSSD _mm256_dpwssd_avx_epi32
@@ -123,4 +123,4 @@ INLINE int tile_tokens(enum kl_quant type)
 
 #include "kernels/matmul_driver.h"
 
-DEFINE_MATMULS(kl_avxvnni_matmul)
+const struct kl_kernels kl_kernels_avxvnni = TABLE("avxvnni", false);

@@ -15,6 +15,12 @@ static bool has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1u << 29)) != 0;
 }
 
+static bool can_sse41(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1");
+}
+
 static bool can_avx2(void)
 {
     __builtin_cpu_init();
@@ -73,6 +79,7 @@ static const struct tier {
 } tiers[] = {
     {&kl_kernels_scalar, can_scalar, "nothing"},
 #if defined(__x86_64__)
+    {&kl_kernels_sse41, can_sse41, "SSSE3 and SSE4.1"},
     {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
     {&kl_kernels_avxvnni, can_avxvnni, "AVX2, FMA, F16C and AVX-VNNI"},
     {&kl_kernels_avx512vnni, can_avx512vnni, "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"},

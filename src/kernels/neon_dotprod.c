@@ -65,4 +65,4 @@ INLINE float32x4x2_t partial_value(const struct partial *p)
 
 #include "kernels/neon_products.h"
 
-DEFINE_MATMULS(kl_neon_dotprod_matmul)
+const struct kl_kernels kl_kernels_neon_dotprod = TABLE("neon-dotprod");

@@ -61,8 +61,6 @@ INLINE float32x4x2_t partial_value(const struct partial *p)
 
 #include "kernels/neon_products.h"
 
-DEFINE_MATMULS(kl_neon_matmul)
-
 /* 4 rows of a column of float weights. */
 INLINE float32x4_t load_float(enum kl_quant type, const uint8_t *p)
 {
@@ -112,3 +110,5 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
 DEFINE_FLOAT_MATMUL(kl_neon_matmul_f32, KL_F32)
 DEFINE_FLOAT_MATMUL(kl_neon_matmul_f16, KL_F16)
 DEFINE_FLOAT_MATMUL(kl_neon_matmul_bf16, KL_BF16)
+
+const struct kl_kernels kl_kernels_neon = TABLE("neon");

@@ -26,6 +26,7 @@ struct kl_peak {
 const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels);
 
 extern const struct kl_peak kl_peak_scalar;
+extern const struct kl_peak kl_peak_sse41;
 extern const struct kl_peak kl_peak_avx2;
 extern const struct kl_peak kl_peak_avxvnni;
 extern const struct kl_peak kl_peak_avx512vnni;

@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 
 extern const struct kl_kernels kl_kernels_scalar;
+extern const struct kl_kernels kl_kernels_sse41;
 extern const struct kl_kernels kl_kernels_avx2;
 extern const struct kl_kernels kl_kernels_avxvnni;
 extern const struct kl_kernels kl_kernels_avx512vnni;
