@@ -39,11 +39,15 @@ static bool can_avxvnni(void)
     return can_avx2() && has_avxvnni();
 }
 
-static bool can_avx512vnni(void)
+static bool can_avx512(void)
 {
     return can_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vnni");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool can_avx512vnni(void)
+{
+    return can_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
@@ -82,6 +86,7 @@ static const struct tier {
     {&kl_kernels_sse41, can_sse41, "SSSE3 and SSE4.1"},
     {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
     {&kl_kernels_avxvnni, can_avxvnni, "AVX2, FMA, F16C and AVX-VNNI"},
+    {&kl_kernels_avx512, can_avx512, "AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ"},
     {&kl_kernels_avx512vnni, can_avx512vnni, "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"},
 #endif
 #if defined(__aarch64__)

@@ -9,6 +9,7 @@ const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels)
         &kl_peak_sse41,
         &kl_peak_avx2,
         &kl_peak_avxvnni,
+        &kl_peak_avx512,
         &kl_peak_avx512vnni,
 #endif
 #if defined(__aarch64__)

@@ -29,6 +29,7 @@ extern const struct kl_peak kl_peak_scalar;
 extern const struct kl_peak kl_peak_sse41;
 extern const struct kl_peak kl_peak_avx2;
 extern const struct kl_peak kl_peak_avxvnni;
+extern const struct kl_peak kl_peak_avx512;
 extern const struct kl_peak kl_peak_avx512vnni;
 extern const struct kl_peak kl_peak_neon;
 extern const struct kl_peak kl_peak_neon_dotprod;

@@ -10,6 +10,7 @@ extern const struct kl_kernels kl_kernels_scalar;
 extern const struct kl_kernels kl_kernels_sse41;
 extern const struct kl_kernels kl_kernels_avx2;
 extern const struct kl_kernels kl_kernels_avxvnni;
+extern const struct kl_kernels kl_kernels_avx512;
 extern const struct kl_kernels kl_kernels_avx512vnni;
 extern const struct kl_kernels kl_kernels_neon;
 extern const struct kl_kernels kl_kernels_neon_dotprod;

@@ -36,15 +36,25 @@ static const struct check checks[] = {
 };
 enum { N_CHECKS = sizeof checks / sizeof checks[0] };
 
-/* The i-th tier if this CPU can run it; where newer instructions are emulated, with AVX2 alone. */
+/* The first tier to be checked: where newer instructions than AVX2's are emulated, the first that
+ * has them. */
+static size_t first_tier(void)
+{
+    size_t i = 0;
+#ifdef KL_EMULATED
+    while (strcmp(kl_kernels_at(i)->name, "avx2") != 0)
+        i++;
+    i++;
+#endif
+    return i;
+}
+
+/* The i-th tier if this CPU can run it; emulated ones need AVX2. */
 static const struct kl_kernels *usable_tier(size_t i)
 {
-#ifdef KL_EMULATED
-    const struct kl_kernels *avx2 = NULL;
-    return i == 0 || kl_kernels_select("avx2", &avx2, NULL) == KL_OK ? kl_kernels_at(i) : NULL;
-#endif
     const struct kl_kernels *tier = NULL;
-    return kl_kernels_select(kl_kernels_at(i)->name, &tier, NULL) == KL_OK ? tier : NULL;
+    const char *needed = first_tier() > 0 ? "avx2" : kl_kernels_at(i)->name;
+    return kl_kernels_select(needed, &tier, NULL) == KL_OK ? kl_kernels_at(i) : NULL;
 }
 
 static const struct check *check_called(const char *name)
@@ -84,7 +94,7 @@ static int run(uint64_t seed, const char *best, char **names)
             return 1;
         }
     }
-    for (size_t i = 0; kl_kernels_at(i) != NULL; i++) {
+    for (size_t i = first_tier(); kl_kernels_at(i) != NULL; i++) {
         const struct kl_kernels *tier = usable_tier(i);
         if (tier == NULL)
             printf("%s: not on this CPU\n", kl_kernels_at(i)->name);
