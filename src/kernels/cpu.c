@@ -68,6 +68,16 @@ static bool can_neon_dotprod(void)
 {
     return offers(HWCAP_ASIMD) && offers(HWCAP_ASIMDDP);
 }
+
+static bool has_i8mm(void)
+{
+    return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+}
+
+static bool can_neon_i8mm(void)
+{
+    return can_neon_dotprod() && has_i8mm();
+}
 #endif
 
 static bool can_scalar(void)
@@ -92,6 +102,8 @@ static const struct tier {
 #if defined(__aarch64__)
     {&kl_kernels_neon, can_neon, "ASIMD"},
     {&kl_kernels_neon_dotprod, can_neon_dotprod, "ASIMD with dot products, ASIMDDP"},
+    {&kl_kernels_neon_i8mm, can_neon_i8mm,
+     "ASIMD with dot products and products of matrices, I8MM"},
 #endif
 };
 
@@ -148,8 +160,9 @@ const char *kl_cpu_features(void)
     return text;
 #elif defined(__aarch64__)
     static _Thread_local char text[64];
-    snprintf(text, sizeof text, "%s%s%s", offers(HWCAP_ASIMD) ? "ASIMD" : "no ASIMD",
-             offers(HWCAP_ASIMDHP) ? " ASIMDHP" : "", offers(HWCAP_ASIMDDP) ? " ASIMDDP" : "");
+    snprintf(text, sizeof text, "%s%s%s%s", offers(HWCAP_ASIMD) ? "ASIMD" : "no ASIMD",
+             offers(HWCAP_ASIMDHP) ? " ASIMDHP" : "", offers(HWCAP_ASIMDDP) ? " ASIMDDP" : "",
+             has_i8mm() ? " I8MM" : "");
     return text;
 #else
     return "baseline";

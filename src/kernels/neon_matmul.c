@@ -61,6 +61,8 @@ INLINE float32x4x2_t partial_value(const struct partial *p)
 
 #include "kernels/neon_products.h"
 
+#include "kernels/neon_columns.h"
+
 /* 4 rows of a column of float weights. */
 INLINE float32x4_t load_float(enum kl_quant type, const uint8_t *p)
 {

@@ -252,12 +252,9 @@ struct panel_block {
 };
 _Static_assert(sizeof(struct panel_block) <= KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
-INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
-                         const uint8_t *block, const uint8_t *low, void *panel, size_t group,
-                         size_t b)
+INLINE void store_scales(enum kl_quant type, struct kl_layout l, struct block_scales s,
+                         struct panel_block *out)
 {
-    struct panel_block *out = (struct panel_block *)panel + group * KL_PANEL_BLOCKS + b;
-    struct block_scales s = load_scales(type, l, header, block);
     for (int h = 0; h < 2; h++) {
         vst1q_f32(out->d + 4 * h, s.d[h]);
         if (l.has_min)
@@ -266,12 +263,6 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
             vst1q_f32(out->half[0] + 4 * h, s.half[0][h]);
             vst1q_f32(out->half[1] + 4 * h, s.half[1][h]);
         }
-    }
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        int8x16x2_t columns = load_columns(type, l, block, low, g);
-        vst1q_s8(out->q[g], columns.val[0]);
-        vst1q_s8(out->q[g] + 16, columns.val[1]);
     }
 }
 
@@ -295,70 +286,5 @@ INLINE const struct panel_block *panel_block_of(const struct tile *t, int group,
 {
     return (const struct panel_block *)t->panel + (size_t)group * KL_PANEL_BLOCKS + b;
 }
-
-/* The integers of block b, for the tile's groups and tokens. */
-INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q,
-                      const int groups, const int width, float32x4x2_t dot[2][4])
-{
-    struct partial partial[2][4];
-    int8x16_t x[4];
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        int8x16x2_t columns[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < groups; j++) {
-            const int8_t *from = panel_block_of(t, j, b)->q[g];
-            columns[j].val[0] = vld1q_s8(from);
-            columns[j].val[1] = vld1q_s8(from + 16);
-            KEEP_ORDER(columns[j].val[0]);
-            KEEP_ORDER(columns[j].val[1]);
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < width; i++) {
-            if (g % 4 == 0) {
-                x[i] = vld1q_s8(q + (size_t)i * t->x->k + 4 * g);
-                KEEP_ORDER(x[i]);
-            }
-#pragma GCC unroll 2
-            for (int j = 0; j < groups; j++) {
-                add_columns(type, &partial[j][i], columns[j], x[i], g);
-                if (!sums_end(type, g))
-                    continue;
-                struct block_scales s =
-                    panel_scales(type, layout_of(type), panel_block_of(t, j, b));
-                dot[j][i] = scaled(type, &s, &partial[j][i], dot[j][i], g);
-            }
-        }
-    }
-}
-
-INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
-{
-    struct kl_layout l = layout_of(type);
-    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
-
-    for (int i = 0; i < width && t->first_block == 0; i++)
-        memset(t->y + (size_t)i * t->y_stride, 0, (size_t)groups * KL_LANES * sizeof *t->y);
-    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK) {
-        float32x4x2_t dot[2][4] = {0};
-        tile_dots(type, t, b, q, groups, width, dot);
-        struct token_scales a[4];
-        for (int i = 0; i < width; i++)
-            a[i] = token_scales(type, l, t->x, t->token + (size_t)i, t->first_block + b);
-#pragma GCC unroll 2
-        for (int j = 0; j < groups; j++) {
-            struct block_scales s = panel_scales(type, l, panel_block_of(t, j, b));
-#pragma GCC unroll 4
-            for (int i = 0; i < width; i++) {
-                float *y = t->y + (size_t)i * t->y_stride + j * KL_LANES;
-                for (int h = 0; h < 2; h++)
-                    vst1q_f32(y + 4 * h, add_block(type, l, &s, h, dot[j][i].val[h], a[i],
-                                                   vld1q_f32(y + 4 * h)));
-            }
-        }
-    }
-}
-
-#include "kernels/matmul_driver.h"
 
 #endif

@@ -15,6 +15,7 @@ const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels)
 #if defined(__aarch64__)
         &kl_peak_neon,
         &kl_peak_neon_dotprod,
+        &kl_peak_neon_i8mm,
 #endif
         &kl_peak_scalar,
     };

@@ -14,6 +14,7 @@ extern const struct kl_kernels kl_kernels_avx512;
 extern const struct kl_kernels kl_kernels_avx512vnni;
 extern const struct kl_kernels kl_kernels_neon;
 extern const struct kl_kernels kl_kernels_neon_dotprod;
+extern const struct kl_kernels kl_kernels_neon_i8mm;
 
 /* exp(x) as every tier computes it: x is first limited to [KL_EXP_LOW, KL_EXP_HIGH], then
  * 2^n * p(r) with n = round(x / ln 2) by the magic-number trick, r = x - n ln 2 in two parts, and
