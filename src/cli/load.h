@@ -105,8 +105,8 @@ struct kl_load_options {
          0},                                                                                       \
     {                                                                                              \
         "cpu", 0, KL_OPTION_STRING, "TIER",                                                        \
-            "kernels to use: scalar, avx2, avxvnni, avx512vnni, or auto for the best that this "   \
-            "CPU has; if not given, $KINGLET_CPU or auto",                                         \
+            "kernels to use: scalar, sse4.1, avx2, avxvnni, avx512, avx512vnni, or auto for the "  \
+            "best that this CPU has; if not given, $KINGLET_CPU or auto",                          \
             &(o).cpu, 0, 0                                                                         \
     }
 

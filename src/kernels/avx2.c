@@ -1,11 +1,12 @@
 /*
- * The AVX2 tier (with FMA and F16C: Haswell, Zen and later). Gives the same bits as scalar.c.
+ * The AVX2 tier (with FMA and F16C: Haswell, Zen and later), and the SSE4.1 tier. Both give the
+ * bits of scalar.c.
  */
 #include <math.h>
 
 #include "kernels/avx2.h"
 
-void kl_avx2_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     /* packs works within 128-bit halves; this puts the 8 groups of 4 bytes back in order */
@@ -38,7 +39,7 @@ void kl_avx2_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t
     }
 }
 
-void kl_avx2_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
+void TIER(rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y)
 {
     __m256 squares = _mm256_setzero_ps();
     for (size_t i = 0; i < n; i += 8) {
@@ -52,7 +53,7 @@ void kl_avx2_rmsnorm(const float *x, const float *w, size_t n, float eps, float 
     }
 }
 
-void kl_avx2_rope(float *x, const float *cosine, const float *sine, size_t dim)
+void TIER(rope)(float *x, const float *cosine, const float *sine, size_t dim)
 {
     size_t half = dim / 2;
     for (size_t i = 0; i < half; i += 8) {
@@ -63,7 +64,7 @@ void kl_avx2_rope(float *x, const float *cosine, const float *sine, size_t dim)
     }
 }
 
-void kl_avx2_swiglu(const float *gate, const float *up, size_t n, float *out)
+void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
     for (size_t i = 0; i < n; i += 8) {
@@ -73,29 +74,3 @@ void kl_avx2_swiglu(const float *gate, const float *up, size_t n, float *out)
         _mm256_storeu_ps(out + i, v);
     }
 }
-
-const struct kl_kernels kl_kernels_avx2 = {
-    .name = "avx2",
-    .quantize = kl_avx2_quantize,
-    .rmsnorm = kl_avx2_rmsnorm,
-    .rope = kl_avx2_rope,
-    .swiglu = kl_avx2_swiglu,
-    .kv_store = {[KL_KV_F16] = kl_avx2_kv_store_f16, [KL_KV_INT8] = kl_avx2_kv_store_int8},
-    .attend = {[KL_KV_F16] = kl_avx2_attend_f16, [KL_KV_INT8] = kl_avx2_attend_int8},
-    .matmul_halves = kl_avx2_matmul_halves,
-    .matmul =
-        {
-            [KL_F32] = kl_avx2_matmul_f32,
-            [KL_F16] = kl_avx2_matmul_f16,
-            [KL_BF16] = kl_avx2_matmul_bf16,
-            [KL_Q4_0] = kl_avx2_matmul_q4_0,
-            [KL_Q4_1] = kl_avx2_matmul_q4_1,
-            [KL_Q5_0] = kl_avx2_matmul_q5_0,
-            [KL_Q5_1] = kl_avx2_matmul_q5_1,
-            [KL_Q8_0] = kl_avx2_matmul_q8_0,
-            [KL_Q8_HIGH] = kl_avx2_matmul_q8_high,
-            [KL_Q4_K] = kl_avx2_matmul_q4_k,
-            [KL_Q5_K] = kl_avx2_matmul_q5_k,
-            [KL_Q6_K] = kl_avx2_matmul_q6_k,
-        },
-};

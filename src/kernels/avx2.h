@@ -1,15 +1,40 @@
 /*
- * The AVX2 tier's own header: what its files share, and what its table in avx2.c is made of.
+ * The AVX2 tier's own header: what its files share, and what its table is made of. They are
+ * compiled a second time for CPUs with SSE4.1 only, and make that tier, then.
  */
 #ifndef KL_KERNELS_AVX2_H
 #define KL_KERNELS_AVX2_H
 
+#ifdef __AVX2__
 #include <immintrin.h>
+#define TIER(name) kl_avx2_##name
+#else
+#include "kernels/sse41_pairs.h"
+#define TIER(name) kl_sse41_##name
+#endif
 
-#include "kernels/layout.h"
+#include "kernels/matmul_tiles.h"
 #include "kernels/tiers.h"
 
-#define INLINE static inline __attribute__((always_inline))
+/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
+ * chains of sums into trees and loads everything first, which spills half of the registers: 80
+ * instead of 120 GMAC/s (SPEED.md). KEEP_BROADCAST: of a value whose halves are the same. */
+#if defined(__AVX512VL__)
+#define KEEP_ORDER(v) __asm__ volatile("" : "+v"(v))
+#elif defined(__AVX2__)
+#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
+#else
+#define KEEP_ORDER(v) __asm__ volatile("" : "+x"((v).low), "+x"((v).high))
+#endif
+#if defined(__AVX2__)
+#define KEEP_BROADCAST(v) KEEP_ORDER(v)
+#else
+#define KEEP_BROADCAST(v)                                                                          \
+    do {                                                                                           \
+        __asm__ volatile("" : "+x"((v).low));                                                      \
+        (v).high = (v).low;                                                                        \
+    } while (0)
+#endif
 
 INLINE float sum_lanes(__m256 v)
 {
@@ -45,26 +70,25 @@ INLINE __m256 exp_lanes(__m256 x)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
 }
 
-kl_matmul_fn kl_avx2_matmul_f32;
-kl_matmul_fn kl_avx2_matmul_f16;
-kl_matmul_fn kl_avx2_matmul_bf16;
-kl_matmul_fn kl_avx2_matmul_q4_0;
-kl_matmul_fn kl_avx2_matmul_q4_1;
-kl_matmul_fn kl_avx2_matmul_q5_0;
-kl_matmul_fn kl_avx2_matmul_q5_1;
-kl_matmul_fn kl_avx2_matmul_q8_0;
-kl_matmul_fn kl_avx2_matmul_q8_high;
-kl_matmul_halves_fn kl_avx2_matmul_halves;
-kl_matmul_fn kl_avx2_matmul_q4_k;
-kl_matmul_fn kl_avx2_matmul_q5_k;
-kl_matmul_fn kl_avx2_matmul_q6_k;
+kl_matmul_fn TIER(matmul_f32), TIER(matmul_f16), TIER(matmul_bf16);
+void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
+void TIER(rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
+void TIER(rope)(float *x, const float *cosine, const float *sine, size_t dim);
+void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out);
 
-void kl_avx2_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
-void kl_avx2_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y);
-void kl_avx2_rope(float *x, const float *cosine, const float *sine, size_t dim);
-void kl_avx2_swiglu(const float *gate, const float *up, size_t n, float *out);
+kl_kv_store_fn TIER(kv_store_f16), TIER(kv_store_int8);
+kl_attend_fn TIER(attend_f16), TIER(attend_int8);
 
-kl_kv_store_fn kl_avx2_kv_store_f16, kl_avx2_kv_store_int8;
-kl_attend_fn kl_avx2_attend_f16, kl_avx2_attend_int8;
+/* The table of a tier called `tier`; wide: it uses 512-bit registers. Its products with quantised
+ * weights are those of the file, by matmul_driver.h. */
+#define TABLE(tier, wide)                                                                          \
+    {                                                                                              \
+        .name = tier, .avx512 = wide, .quantize = TIER(quantize), .rmsnorm = TIER(rmsnorm),        \
+        .rope = TIER(rope), .swiglu = TIER(swiglu), .kv_store[KL_KV_F16] = TIER(kv_store_f16),     \
+        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = TIER(attend_f16),        \
+        .attend[KL_KV_INT8] = TIER(attend_int8), .matmul[KL_F32] = TIER(matmul_f32),               \
+        .matmul[KL_F16] = TIER(matmul_f16), .matmul[KL_BF16] = TIER(matmul_bf16),                  \
+        QUANTISED_PRODUCTS                                                                         \
+    }
 
 #endif

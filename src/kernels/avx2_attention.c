@@ -16,7 +16,7 @@ enum { TOKENS = KL_KV_PAGE_TOKENS, TILE_QUERIES = 3, TILE_VECTORS = 4 };
 /* ---- storing -----------------------------------------------------------------------------------
  */
 
-void kl_avx2_kv_store_f16(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
+void TIER(kv_store_f16)(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
 {
     uint16_t *keys = (uint16_t *)(void *)tile, *values = keys + dim * TOKENS;
     for (size_t d = 0; d < dim; d += 8) {
@@ -51,7 +51,7 @@ INLINE uint16_t store_block(const float *x, size_t n_vectors, int8_t *q, size_t 
     return half;
 }
 
-void kl_avx2_kv_store_int8(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
+void TIER(kv_store_int8)(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
 {
     size_t n_blocks = kl_kv_blocks(dim);
     uint8_t *half = tile + kl_kv_half_bytes(KL_KV_INT8, dim);
@@ -180,7 +180,7 @@ INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t
             factor[x] = _mm256_broadcast_ss(a + (size_t)x * a_stride + t);
         for (int i = 0; i < n_v; i++) {
             __m256 from = _mm256_loadu_ps(b + t * b_stride + 8 * i);
-            __asm__("" : "+x"(from)); /* or GCC loads it again for each query */
+            KEEP_ORDER(from); /* or GCC loads it again for each query */
             for (int x = 0; x < n_x; x++)
                 sum[x][i] = _mm256_fmadd_ps(factor[x], from, sum[x][i]);
         }
@@ -338,12 +338,12 @@ INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, f
 
 #include "kernels/attention_walks.h"
 
-void kl_avx2_attend_f16(const struct kl_attend_rows *a)
+void TIER(attend_f16)(const struct kl_attend_rows *a)
 {
     attend(a, KL_KV_F16);
 }
 
-void kl_avx2_attend_int8(const struct kl_attend_rows *a)
+void TIER(attend_int8)(const struct kl_attend_rows *a)
 {
     attend(a, KL_KV_INT8);
 }

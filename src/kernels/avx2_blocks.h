@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kernels/avx2.h"
+#include "kernels/matmul_tiles.h"
 
 /* Eight rows of one block: what the integer sums are multiplied with. */
 struct block_scales {
@@ -127,48 +128,17 @@ INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, 
     return add_floats(l, s, _mm256_cvtepi32_ps(dot), scale, sums, sum);
 }
 
-/* Of w in the products below: of both parts, the high one, which holds the scales. */
-INLINE struct kl_layout layout_of(enum kl_quant type)
+/* For matmul_driver.h. */
+typedef __m256 lanes;
+
+INLINE lanes zero_lanes(void)
 {
-    return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
+    return _mm256_setzero_ps();
 }
 
-/* Block b of a group of the low part; NULL where there is none. */
-INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n_blocks,
-                                size_t group, size_t b)
+INLINE void store_lanes(float *y, lanes v)
 {
-    return type == KL_Q8_LOW ? low + (group * n_blocks + b) * kl_layout(KL_Q8_LOW).block_bytes
-                             : NULL;
+    _mm256_storeu_ps(y, v);
 }
-
-enum { MOST_FEW = 4 };
-
-/* Bytes that few_tokens() asks ahead; 0: none. Long rows of several tokens do not stay in L1 beside
- * the weights, and reading them holds the weights up: 4 tokens x 4864 columns are half as fast
- * again when asked for (SPEED.md). */
-INLINE size_t few_tokens_ahead(size_t n_blocks, int width)
-{
-    return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
-}
-
-/* What a tile works on: a constant number of groups and tokens, from `first_block` of the row on.
- */
-struct tile {
-    const void *panel; /* what unpack_block() made of them */
-    size_t n_blocks;
-    const struct kl_activations *x;
-    size_t token, first_block;
-    float *y; /* outputs of the token, first group */
-    size_t y_stride;
-};
-
-/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
- * chains of sums into trees and loads everything first, which spills half of the registers: 80
- * instead of 120 GMAC/s (SPEED.md). */
-#ifdef __AVX512VL__
-#define KEEP_ORDER(v) __asm__ volatile("" : "+v"(v))
-#else
-#define KEEP_ORDER(v) __asm__ volatile("" : "+x"(v))
-#endif
 
 #endif

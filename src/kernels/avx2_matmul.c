@@ -1,116 +1,13 @@
 /*
  * Matrix products of the AVX2 tier.
  *
- * 8 rows are 8 lanes. For a group of 4 columns, 32 bytes hold 4 weights of each row; one 4-byte
- * broadcast of activations meets them in vpmaddubsw (unsigned weight x signed activation, pairs
- * added in int16), and sums stay in int16 as long as they can not overflow:
- *   4-bit weights: 15 * 127 * 2 = 3810 a step, 8 steps = 30480
- *   5-bit weights: 31 * 127 * 2 = 7874 a step, 4 steps = 31496
- *   6-bit weights: 63 * 127 * 2 = 16002 a step, 2 steps = 32004      (all below 32767)
- * then vpmaddwd widens to int32 (with Q6_K's 8-bit scales as its other operand). Weights are kept
- * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
- * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
- *
  * Up to four tokens read the packed weights once and unpack in registers. More of them unpack
  * panels of two groups into L1 first and run over them in tiles of 2 groups x 4 tokens: a step of 4
  * columns is then 2 loads of weights and 4 broadcasts for 8 products, below the 2 loads a cycle
  * that Zen and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the
  * int32 and float sums to the stack, where they are touched once in 8 steps.
  */
-#include "kernels/avx2_blocks.h"
-
-/* What is subtracted from every weight, negated, as the factor of the activations' sums. */
-INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
-{
-    if (type == KL_Q4_0)
-        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-8));
-    if (type == KL_Q5_0)
-        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-16));
-    if (type == KL_Q8_HIGH) /* twice 8 * (u - 16) + 3.5 = 16 u - 249 */
-        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-249));
-    if (type == KL_Q6_K) {
-        __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
-        return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
-    }
-    return _mm256_setzero_si256();
-}
-
-/* How many steps of 4 columns may be added up in int16 (the head of this file). */
-INLINE int steps_in_16_bits(enum kl_quant type)
-{
-    if (is_signed(type))
-        return 1;
-    if (type == KL_Q6_K)
-        return 2;
-    return type == KL_Q4_0 || type == KL_Q4_1 || type == KL_Q4_K ? 8 : 4;
-}
-
-/* 4 columns of one token. w_signed: only for 8-bit weights, whose |w| is w. */
-INLINE __m256i multiply(enum kl_quant type, __m256i w, __m256i w_signed, const int8_t *q)
-{
-    __m256i x = broadcast4(q);
-    if (is_signed(type))
-        x = _mm256_sign_epi8(x, w_signed);
-    return _mm256_maddubs_epi16(w, x);
-}
-
-INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, int g)
-{
-    if (type == KL_Q6_K)
-        return _mm256_madd_epi16(sum16, g < 4 ? s.half0 : s.half1);
-    return _mm256_madd_epi16(sum16, _mm256_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
-}
-
-/* One to four tokens: the weights go by once, unpacked in registers. */
-INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
-                       const int width)
-{
-    struct kl_layout l = layout_of(type);
-    const int steps = steps_in_16_bits(type);
-    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    const size_t ahead = few_tokens_ahead(n_blocks, width);
-    for (size_t group = begin; group < end; group++) {
-        __m256 sum[MOST_FEW];
-        for (int i = 0; i < width; i++)
-            sum[i] = _mm256_setzero_ps();
-        for (size_t b = 0; b < n_blocks; b++) {
-            const uint8_t *header;
-            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
-            const uint8_t *lower = low_block(type, low, n_blocks, group, b);
-            struct block_scales s = load_scales(type, l, header, block);
-            const int8_t *q = x->q + b * KL_BLOCK;
-            const int16_t *sums = x->sum + 2 * b;
-            for (unsigned line = 0; ahead > 0 && line < l.block_bytes; line += 64)
-                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T0);
-            __m256i dot[MOST_FEW], sum16[MOST_FEW];
-#pragma GCC unroll 8
-            for (int g = 0; g < 8; g++) {
-                __m256i columns = load_columns(type, l, block, lower, g);
-                __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
-#pragma GCC unroll 4
-                for (int i = 0; i < width; i++) {
-                    __m256i p = multiply(type, size, columns, q + (size_t)i * x->k + 4 * g);
-                    sum16[i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[i], p);
-                    KEEP_ORDER(sum16[i]);
-                    if (g % steps != steps - 1)
-                        continue;
-                    __m256i wide = widen(type, s, sum16[i], g);
-                    dot[i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[i], wide);
-                }
-            }
-#pragma GCC unroll 4
-            for (int i = 0; i < width; i++) {
-                const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
-                __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, token_sums));
-                float scale = x->scale[(size_t)i * n_blocks + b];
-                sum[i] = add_block(l, s, exact, scale, token_sums, sum[i]);
-            }
-        }
-        for (int i = 0; i < width; i++)
-            _mm256_storeu_ps(y + (size_t)i * y_stride + (group - begin) * KL_LANES, sum[i]);
-    }
-}
+#include "kernels/avx2_products.h"
 
 /* A block of a panel: KL_PANEL_BYTES in scratch. */
 struct panel_block {
@@ -175,7 +72,7 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
 #pragma GCC unroll 4
     for (int i = 0; i < width; i++) {
         __m256i x = broadcast4(q + (size_t)i * t->x->k + 4 * g);
-        KEEP_ORDER(x);
+        KEEP_BROADCAST(x);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
             __m256i signed_x = is_signed(type) ? _mm256_sign_epi8(x, columns[j]) : x;
@@ -227,13 +124,24 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             _mm256_storeu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES, sum[j][i]);
 }
 
-/* 8-bit weights widen at every step: their int32 sums must stay in registers. */
-INLINE int tile_groups_of(enum kl_quant type)
+/* 8-bit weights widen at every step: their int32 sums must stay in registers. Where a vector is a
+ * pair of registers, one group takes all of them. */
+INLINE int tile_groups(enum kl_quant type)
 {
+#ifdef __AVX2__
     return is_signed(type) ? 1 : KL_PANEL_GROUPS;
+#else
+    (void)type;
+    return 1;
+#endif
 }
 
-#define TILE_TOKENS 4
+INLINE int tile_tokens(enum kl_quant type)
+{
+    (void)type;
+    return 4;
+}
+
 #include "kernels/matmul_driver.h"
 
 /* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.
@@ -279,7 +187,12 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
         float_weights(type, w, begin, end, x, y, y_stride);                                        \
     }
 
-DEFINE_MATMULS(kl_avx2_matmul)
-DEFINE_FLOAT_MATMUL(kl_avx2_matmul_f32, KL_F32)
-DEFINE_FLOAT_MATMUL(kl_avx2_matmul_f16, KL_F16)
-DEFINE_FLOAT_MATMUL(kl_avx2_matmul_bf16, KL_BF16)
+DEFINE_FLOAT_MATMUL(TIER(matmul_f32), KL_F32)
+DEFINE_FLOAT_MATMUL(TIER(matmul_f16), KL_F16)
+DEFINE_FLOAT_MATMUL(TIER(matmul_bf16), KL_BF16)
+
+#ifdef __AVX2__
+const struct kl_kernels kl_kernels_avx2 = TABLE("avx2", false);
+#else
+const struct kl_kernels kl_kernels_sse41 = TABLE("sse4.1", false);
+#endif

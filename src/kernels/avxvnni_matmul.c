@@ -3,7 +3,7 @@
  * sums are int32 from the first step on, in registers, and a step of 4 columns is 2 loads of
  * weights, 4 broadcasts and 8 vpdpbusd.
  */
-#include "kernels/avxvnni.h"
+#include "kernels/avx2.h"
 
 #define VNNI_DPBUSD _mm256_dpbusd_avx_epi32
 #define VNNI_DPWSSD _mm256_dpwssd_avx_epi32
@@ -110,12 +110,17 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 }
 
 /* Q6_K has two sums for each group and token, too many for 16 registers with two groups. */
-INLINE int tile_groups_of(enum kl_quant type)
+INLINE int tile_groups(enum kl_quant type)
 {
     return type == KL_Q6_K ? 1 : KL_PANEL_GROUPS;
 }
 
-#define TILE_TOKENS 4
+INLINE int tile_tokens(enum kl_quant type)
+{
+    (void)type;
+    return 4;
+}
+
 #include "kernels/matmul_driver.h"
 
-DEFINE_MATMULS(kl_avxvnni_matmul)
+const struct kl_kernels kl_kernels_avxvnni = TABLE("avxvnni", false);

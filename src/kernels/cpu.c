@@ -15,6 +15,12 @@ static bool has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1u << 29)) != 0;
 }
 
+static bool can_sse41(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1");
+}
+
 static bool can_avx2(void)
 {
     __builtin_cpu_init();
@@ -33,11 +39,15 @@ static bool can_avxvnni(void)
     return can_avx2() && has_avxvnni();
 }
 
-static bool can_avx512vnni(void)
+static bool can_avx512(void)
 {
     return can_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vnni");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool can_avx512vnni(void)
+{
+    return can_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
@@ -58,6 +68,16 @@ static bool can_neon_dotprod(void)
 {
     return offers(HWCAP_ASIMD) && offers(HWCAP_ASIMDDP);
 }
+
+static bool has_i8mm(void)
+{
+    return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+}
+
+static bool can_neon_i8mm(void)
+{
+    return can_neon_dotprod() && has_i8mm();
+}
 #endif
 
 static bool can_scalar(void)
@@ -73,13 +93,17 @@ static const struct tier {
 } tiers[] = {
     {&kl_kernels_scalar, can_scalar, "nothing"},
 #if defined(__x86_64__)
+    {&kl_kernels_sse41, can_sse41, "SSSE3 and SSE4.1"},
     {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
     {&kl_kernels_avxvnni, can_avxvnni, "AVX2, FMA, F16C and AVX-VNNI"},
+    {&kl_kernels_avx512, can_avx512, "AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ"},
     {&kl_kernels_avx512vnni, can_avx512vnni, "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"},
 #endif
 #if defined(__aarch64__)
     {&kl_kernels_neon, can_neon, "ASIMD"},
     {&kl_kernels_neon_dotprod, can_neon_dotprod, "ASIMD with dot products, ASIMDDP"},
+    {&kl_kernels_neon_i8mm, can_neon_i8mm,
+     "ASIMD with dot products and products of matrices, I8MM"},
 #endif
 };
 
@@ -136,8 +160,9 @@ const char *kl_cpu_features(void)
     return text;
 #elif defined(__aarch64__)
     static _Thread_local char text[64];
-    snprintf(text, sizeof text, "%s%s%s", offers(HWCAP_ASIMD) ? "ASIMD" : "no ASIMD",
-             offers(HWCAP_ASIMDHP) ? " ASIMDHP" : "", offers(HWCAP_ASIMDDP) ? " ASIMDDP" : "");
+    snprintf(text, sizeof text, "%s%s%s%s", offers(HWCAP_ASIMD) ? "ASIMD" : "no ASIMD",
+             offers(HWCAP_ASIMDHP) ? " ASIMDHP" : "", offers(HWCAP_ASIMDDP) ? " ASIMDDP" : "",
+             has_i8mm() ? " I8MM" : "");
     return text;
 #else
     return "baseline";

@@ -149,7 +149,7 @@ struct kl_kernels {
  * whether they can be: some CPUs lower their clock for them, or share them between cores. */
 const struct kl_kernels *kl_kernels_best(bool allow_avx512);
 
-/* The tier called `name`: "scalar", "avx2", "avxvnni", "avx512vnni"; "auto" or NULL is the best of
+/* The tier called `name`: "scalar", "sse4.1", "avx2", ... (cpu.c); "auto" or NULL is the best of
  * all. KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */
 enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
                                  struct kl_error *err);

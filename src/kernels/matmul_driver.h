@@ -1,12 +1,48 @@
 /*
- * How the products of an x86 tier go over tokens, groups and panels. A template: included at the
+ * How the products of a vector tier go over tokens, groups and panels. A template: included at the
  * end of a tier's file, which has defined before
- *   few_tokens()      one to four tokens, unpacking in registers
- *   unpack_block()    a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
- *   panel_tile()      a tile of that panel x 1, 2, 3, 4 or TILE_TOKENS tokens
- *   tile_groups_of()  groups of a panel, for a type
+ *   add_few()           a block's part of the outputs of one to four tokens, unpacked in registers
+ *   lanes, zero_lanes(), store_lanes()
+ *                       the outputs of 8 rows
+ *   unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
+ *   panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
+ *   tile_groups(), tile_tokens()
+ *                       groups and tokens of a tile, for a type
  */
-#include "kernels/avx2_blocks.h"
+#include "kernels/matmul_tiles.h"
+
+/* Bytes that few_tokens() asks ahead; 0: none. Long rows of several tokens do not stay in L1 beside
+ * the weights, and reading them holds the weights up: 4 tokens x 4864 columns are half as fast
+ * again when asked for (SPEED.md). */
+INLINE size_t few_tokens_ahead(size_t n_blocks, int width)
+{
+    return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
+}
+
+/* One to four tokens: the weights go by once. */
+INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
+                       const int width)
+{
+    struct kl_layout l = layout_of(type);
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    const size_t ahead = few_tokens_ahead(n_blocks, width);
+    for (size_t group = begin; group < end; group++) {
+        lanes sum[MOST_FEW];
+        for (int i = 0; i < width; i++)
+            sum[i] = zero_lanes();
+        for (size_t b = 0; b < n_blocks; b++) {
+            const uint8_t *header;
+            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
+            for (unsigned line = 0; ahead > 0 && line < l.block_bytes; line += 64)
+                __builtin_prefetch(block + ahead + line, 0, 3);
+            add_few(type, l, header, block, low_block(type, low, n_blocks, group, b), x, b, width,
+                    sum);
+        }
+        for (int i = 0; i < width; i++)
+            store_lanes(y + (size_t)i * y_stride + (group - begin) * KL_LANES, sum[i]);
+    }
+}
 
 /* All tokens, four at a time: each type's own function, compiled once. */
 typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
@@ -34,15 +70,16 @@ INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size
     }
 }
 
-/* All tokens over the panels of `groups` groups. */
-INLINE void panel_tokens(enum kl_quant type, struct tile t, const int groups)
+/* All tokens over the panels of a tile's groups. */
+INLINE void panel_tokens(enum kl_quant type, struct tile t)
 {
+    const int groups = tile_groups(type), width = tile_tokens(type);
     float *y = t.y;
-    for (; t.token + TILE_TOKENS <= t.x->n; t.token += TILE_TOKENS) {
+    for (; t.token + (size_t)width <= t.x->n; t.token += (size_t)width) {
         t.y = y + t.token * t.y_stride;
-        panel_tile(type, &t, groups, TILE_TOKENS);
+        panel_tile(type, &t, groups, width);
     }
-    if (TILE_TOKENS > 4 && t.x->n - t.token >= 4) {
+    if (width > 4 && t.x->n - t.token >= 4) {
         t.y = y + t.token * t.y_stride;
         panel_tile(type, &t, groups, 4);
         t.token += 4;
@@ -71,7 +108,7 @@ INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *lo
             const uint8_t *block =
                 kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
             for (unsigned line = 0; line < l.block_bytes; line += 64)
-                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T1);
+                __builtin_prefetch(block + ahead + line, 0, 2);
             unpack_block(type, l, header, block,
                          low_block(type, low, n_blocks, group + j, first + b), panel, j, b);
         }
@@ -85,8 +122,7 @@ INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w
     struct kl_layout l = layout_of(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
-    const int tile_groups = tile_groups_of(type);
-    const size_t groups = (size_t)tile_groups;
+    const size_t groups = (size_t)tile_groups(type);
     size_t group = begin;
     for (; group + groups <= end && x->n > MOST_FEW; group += groups) {
         for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
@@ -100,7 +136,7 @@ INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w
                              .first_block = first,
                              .y = y + (group - begin) * KL_LANES,
                              .y_stride = y_stride};
-            panel_tokens(type, t, tile_groups);
+            panel_tokens(type, t);
         }
     }
     if (group < end)
@@ -113,33 +149,38 @@ INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w
     {                                                                                              \
         fours(type, w, low, begin, end, x, y, y_stride);                                           \
     }                                                                                              \
-    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
-              float *y, size_t y_stride, void *scratch)                                            \
+    static void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,   \
+                     float *y, size_t y_stride, void *scratch)                                     \
     {                                                                                              \
         many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
     }
 
-#define DEFINE_HALVES(name)                                                                        \
-    static void name##_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,    \
-                             const struct kl_activations *x, float *y, size_t y_stride)            \
-    {                                                                                              \
-        fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);                                   \
-    }                                                                                              \
-    void name(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,                   \
-              const struct kl_activations *x, float *y, size_t y_stride, void *scratch)            \
-    {                                                                                              \
-        many_tokens(KL_Q8_LOW, name##_fours, high, low, begin, end, x, y, y_stride, scratch);      \
-    }
+DEFINE_MATMUL(matmul_q4_0, KL_Q4_0)
+DEFINE_MATMUL(matmul_q4_1, KL_Q4_1)
+DEFINE_MATMUL(matmul_q5_0, KL_Q5_0)
+DEFINE_MATMUL(matmul_q5_1, KL_Q5_1)
+DEFINE_MATMUL(matmul_q8_0, KL_Q8_0)
+DEFINE_MATMUL(matmul_q8_high, KL_Q8_HIGH)
+DEFINE_MATMUL(matmul_q4_k, KL_Q4_K)
+DEFINE_MATMUL(matmul_q5_k, KL_Q5_K)
+DEFINE_MATMUL(matmul_q6_k, KL_Q6_K)
 
-/* The products of a tier with every quantised type; prefix: as in kl_avx2_matmul. */
-#define DEFINE_MATMULS(prefix)                                                                     \
-    DEFINE_MATMUL(prefix##_q4_0, KL_Q4_0)                                                          \
-    DEFINE_MATMUL(prefix##_q4_1, KL_Q4_1)                                                          \
-    DEFINE_MATMUL(prefix##_q5_0, KL_Q5_0)                                                          \
-    DEFINE_MATMUL(prefix##_q5_1, KL_Q5_1)                                                          \
-    DEFINE_MATMUL(prefix##_q8_0, KL_Q8_0)                                                          \
-    DEFINE_MATMUL(prefix##_q8_high, KL_Q8_HIGH)                                                    \
-    DEFINE_MATMUL(prefix##_q4_k, KL_Q4_K)                                                          \
-    DEFINE_MATMUL(prefix##_q5_k, KL_Q5_K)                                                          \
-    DEFINE_MATMUL(prefix##_q6_k, KL_Q6_K)                                                          \
-    DEFINE_HALVES(prefix##_halves)
+static void matmul_halves_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                                const struct kl_activations *x, float *y, size_t y_stride)
+{
+    fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
+}
+
+static void matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                          const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    many_tokens(KL_Q8_LOW, matmul_halves_fours, high, low, begin, end, x, y, y_stride, scratch);
+}
+
+/* The tier's products with quantised weights, in its table. */
+#define QUANTISED_PRODUCTS                                                                         \
+    .matmul_halves = matmul_halves, .matmul[KL_Q4_0] = matmul_q4_0,                                \
+    .matmul[KL_Q4_1] = matmul_q4_1, .matmul[KL_Q5_0] = matmul_q5_0,                                \
+    .matmul[KL_Q5_1] = matmul_q5_1, .matmul[KL_Q8_0] = matmul_q8_0,                                \
+    .matmul[KL_Q8_HIGH] = matmul_q8_high, .matmul[KL_Q4_K] = matmul_q4_k,                          \
+    .matmul[KL_Q5_K] = matmul_q5_k, .matmul[KL_Q6_K] = matmul_q6_k

@@ -1,7 +1,7 @@
 /*
- * The NEON tiers: armv8-a as it began (Cortex-A53, A72: Raspberry Pi 3 and 4), and with dot
- * products (Cortex-A76: Raspberry Pi 5), which differ in the products only. Both give the bits of
- * scalar.c.
+ * The NEON tiers: armv8-a as it began (Cortex-A53, A72: Raspberry Pi 3 and 4), with dot products
+ * (Cortex-A76: Raspberry Pi 5), and with products of matrices (I8MM: Cortex-A510 and later), which
+ * differ in the products only. All give the bits of scalar.c.
  */
 #include <math.h>
 
@@ -15,7 +15,7 @@ INLINE int16x4_t quantized(const float *x, float inverse)
     return vmovn_s32(vbslq_s32(sound, vcvtnq_s32_f32(v), vdupq_n_s32(-128)));
 }
 
-static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+void kl_neon_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
 {
     for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
         float32x4_t largest = vdupq_n_f32(0.0f);
@@ -36,7 +36,7 @@ static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t 
     }
 }
 
-static void rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
+void kl_neon_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
 {
     float32x4x2_t squares = {{vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}};
     for (size_t i = 0; i < n; i += 8) {
@@ -51,7 +51,7 @@ static void rmsnorm(const float *x, const float *w, size_t n, float eps, float *
     }
 }
 
-static void rope(float *x, const float *cosine, const float *sine, size_t dim)
+void kl_neon_rope(float *x, const float *cosine, const float *sine, size_t dim)
 {
     size_t half = dim / 2;
     for (size_t i = 0; i < half; i += 4) {
@@ -62,7 +62,7 @@ static void rope(float *x, const float *cosine, const float *sine, size_t dim)
     }
 }
 
-static void swiglu(const float *gate, const float *up, size_t n, float *out)
+void kl_neon_swiglu(const float *gate, const float *up, size_t n, float *out)
 {
     const float32x4_t one = vdupq_n_f32(1.0f);
     for (size_t i = 0; i < n; i += 4) {
@@ -71,23 +71,3 @@ static void swiglu(const float *gate, const float *up, size_t n, float *out)
         vst1q_f32(out + i, vmulq_f32(vdivq_f32(g, e), vld1q_f32(up + i)));
     }
 }
-
-/* products: the prefix of the functions for quantised weights */
-#define TABLE(tier, products)                                                                      \
-    {                                                                                              \
-        .name = tier, .quantize = quantize, .rmsnorm = rmsnorm, .rope = rope, .swiglu = swiglu,    \
-        .kv_store = {[KL_KV_F16] = kl_neon_kv_store_f16, [KL_KV_INT8] = kl_neon_kv_store_int8},    \
-        .attend = {[KL_KV_F16] = kl_neon_attend_f16, [KL_KV_INT8] = kl_neon_attend_int8},          \
-        .matmul_halves = products##_halves,                                                        \
-        .matmul = {                                                                                \
-            [KL_F32] = kl_neon_matmul_f32,     [KL_F16] = kl_neon_matmul_f16,                      \
-            [KL_BF16] = kl_neon_matmul_bf16,   [KL_Q4_0] = products##_q4_0,                        \
-            [KL_Q4_1] = products##_q4_1,       [KL_Q5_0] = products##_q5_0,                        \
-            [KL_Q5_1] = products##_q5_1,       [KL_Q8_0] = products##_q8_0,                        \
-            [KL_Q8_HIGH] = products##_q8_high, [KL_Q4_K] = products##_q4_k,                        \
-            [KL_Q5_K] = products##_q5_k,       [KL_Q6_K] = products##_q6_k,                        \
-        },                                                                                         \
-    }
-
-const struct kl_kernels kl_kernels_neon = TABLE("neon", kl_neon_matmul);
-const struct kl_kernels kl_kernels_neon_dotprod = TABLE("neon-dotprod", kl_neon_dotprod_matmul);

@@ -1,5 +1,5 @@
 /*
- * The NEON tiers' own header: what their files share, and what their tables in neon.c are made of.
+ * The NEON tiers' own header: what their files share, and what their tables are made of.
  * 8 lanes are two vectors of 4 floats; every core of armv8-a has what is used here.
  */
 #ifndef KL_KERNELS_NEON_H
@@ -7,10 +7,8 @@
 
 #include <arm_neon.h>
 
-#include "kernels/layout.h"
+#include "kernels/matmul_tiles.h"
 #include "kernels/tiers.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* The sum of 8 lanes: v[0] holds the first four. */
 INLINE float sum_lanes(float32x4x2_t v)
@@ -46,20 +44,27 @@ INLINE float32x4_t load_f16(const uint8_t *p)
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
 }
 
-/* One function for each type and tier; the float types need no dot products. */
 kl_matmul_fn kl_neon_matmul_f32, kl_neon_matmul_f16, kl_neon_matmul_bf16;
-kl_matmul_fn kl_neon_matmul_q4_0, kl_neon_dotprod_matmul_q4_0;
-kl_matmul_fn kl_neon_matmul_q4_1, kl_neon_dotprod_matmul_q4_1;
-kl_matmul_fn kl_neon_matmul_q5_0, kl_neon_dotprod_matmul_q5_0;
-kl_matmul_fn kl_neon_matmul_q5_1, kl_neon_dotprod_matmul_q5_1;
-kl_matmul_fn kl_neon_matmul_q8_0, kl_neon_dotprod_matmul_q8_0;
-kl_matmul_fn kl_neon_matmul_q8_high, kl_neon_dotprod_matmul_q8_high;
-kl_matmul_fn kl_neon_matmul_q4_k, kl_neon_dotprod_matmul_q4_k;
-kl_matmul_fn kl_neon_matmul_q5_k, kl_neon_dotprod_matmul_q5_k;
-kl_matmul_fn kl_neon_matmul_q6_k, kl_neon_dotprod_matmul_q6_k;
-kl_matmul_halves_fn kl_neon_matmul_halves, kl_neon_dotprod_matmul_halves;
+
+void kl_neon_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
+void kl_neon_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y);
+void kl_neon_rope(float *x, const float *cosine, const float *sine, size_t dim);
+void kl_neon_swiglu(const float *gate, const float *up, size_t n, float *out);
 
 kl_kv_store_fn kl_neon_kv_store_f16, kl_neon_kv_store_int8;
 kl_attend_fn kl_neon_attend_f16, kl_neon_attend_int8;
+
+/* The table of a tier called `tier`; its products with quantised weights are those of the file, by
+ * matmul_driver.h. */
+#define TABLE(tier)                                                                                \
+    {                                                                                              \
+        .name = tier, .quantize = kl_neon_quantize, .rmsnorm = kl_neon_rmsnorm,                    \
+        .rope = kl_neon_rope, .swiglu = kl_neon_swiglu,                                            \
+        .kv_store[KL_KV_F16] = kl_neon_kv_store_f16,                                               \
+        .kv_store[KL_KV_INT8] = kl_neon_kv_store_int8, .attend[KL_KV_F16] = kl_neon_attend_f16,    \
+        .attend[KL_KV_INT8] = kl_neon_attend_int8, .matmul[KL_F32] = kl_neon_matmul_f32,           \
+        .matmul[KL_F16] = kl_neon_matmul_f16, .matmul[KL_BF16] = kl_neon_matmul_bf16,              \
+        QUANTISED_PRODUCTS                                                                         \
+    }
 
 #endif

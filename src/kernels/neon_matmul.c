@@ -12,8 +12,6 @@
  */
 #include "kernels/neon.h"
 
-#define TILE_GROUPS 1
-
 /* Vector i: rows 2i and 2i+1, column by column in `narrow`, two halves of each row in `wide`. */
 struct partial {
     int16x8_t narrow[4];
@@ -26,6 +24,12 @@ INLINE int steps_in_16_bits(enum kl_quant type)
     if (type == KL_Q8_0 || type == KL_Q8_LOW)
         return 2;
     return type == KL_Q6_K ? 4 : 8;
+}
+
+INLINE int tile_groups(enum kl_quant type)
+{
+    (void)type;
+    return 1;
 }
 
 INLINE int tile_tokens(enum kl_quant type)
@@ -57,7 +61,7 @@ INLINE float32x4x2_t partial_value(const struct partial *p)
 
 #include "kernels/neon_products.h"
 
-DEFINE_PRODUCTS(kl_neon_matmul)
+#include "kernels/neon_columns.h"
 
 /* 4 rows of a column of float weights. */
 INLINE float32x4_t load_float(enum kl_quant type, const uint8_t *p)
@@ -108,3 +112,5 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
 DEFINE_FLOAT_MATMUL(kl_neon_matmul_f32, KL_F32)
 DEFINE_FLOAT_MATMUL(kl_neon_matmul_f16, KL_F16)
 DEFINE_FLOAT_MATMUL(kl_neon_matmul_bf16, KL_BF16)
+
+const struct kl_kernels kl_kernels_neon = TABLE("neon");

@@ -6,7 +6,7 @@
  *   add_columns(type, partial, w, x, g)   adds the products of columns 4g..4g+3; w: 4 columns of 8
  *                                         rows as int8, x: activations 16(g/4) and on of a block
  *   partial_value(partial)                the sums as floats, rows 0..3 and 4..7
- *   TILE_GROUPS, tile_tokens(type)        the tile whose sums the registers hold
+ *   tile_groups(type), tile_tokens(type)  the tile whose sums the registers hold
  *
  * Weights become int8 when they are unpacked: their offset is taken off the bytes, and nothing is
  * left for the sums of the activations to mend but the half steps of KL_Q8_HIGH. The integers of a
@@ -14,9 +14,8 @@
  * = 16646144 is the largest. The multiplication of integers has one pipe in the Cortex-A76, and so
  * has their conversion; floats have two.
  *
- * Up to four tokens read the packed weights once and unpack in registers. More of them unpack
- * panels into L1 first and run over them in tiles. A tile's float sums stay where they belong, in
- * y: they are touched once for 32 columns, and the registers are full.
+ * A tile's float sums stay where they belong, in y: they are touched once for 32 columns, and the
+ * registers are full.
  */
 #ifndef KL_KERNELS_NEON_PRODUCTS_H
 #define KL_KERNELS_NEON_PRODUCTS_H
@@ -24,8 +23,6 @@
 #include <string.h>
 
 #include "kernels/neon.h"
-
-enum { MOST_FEW = 4 };
 
 /* Keeps a value, and with it the order of the steps, as they are written: left alone, GCC loads
  * everything first and spills the sums. */
@@ -191,20 +188,6 @@ INLINE float32x4_t add_block(enum kl_quant type, struct kl_layout l, const struc
     return sum;
 }
 
-/* Of w in the products below: of both parts, the high one, which holds the scales. */
-INLINE struct kl_layout layout_of(enum kl_quant type)
-{
-    return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
-}
-
-/* Block b of a group of the low part; NULL where there is none. */
-INLINE const uint8_t *low_block(enum kl_quant type, const uint8_t *low, size_t n_blocks,
-                                size_t group, size_t b)
-{
-    return type == KL_Q8_LOW ? low + (group * n_blocks + b) * kl_layout(KL_Q8_LOW).block_bytes
-                             : NULL;
-}
-
 /* ---- few tokens -------------------------------------------------------------------------------
  */
 
@@ -229,62 +212,33 @@ INLINE void few_dots(enum kl_quant type, struct kl_layout l, const struct block_
     }
 }
 
-/* One to four tokens: the weights go by once, unpacked in registers. */
-INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
-                       const int width)
+/* For matmul_driver.h. */
+typedef float32x4x2_t lanes;
+
+INLINE lanes zero_lanes(void)
 {
-    struct kl_layout l = layout_of(type);
-    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    for (size_t group = begin; group < end; group++) {
-        float32x4x2_t sum[MOST_FEW];
-        for (int i = 0; i < width; i++)
-            sum[i].val[0] = sum[i].val[1] = vdupq_n_f32(0.0f);
-        for (size_t b = 0; b < n_blocks; b++) {
-            const uint8_t *header;
-            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
-            struct block_scales s = load_scales(type, l, header, block);
-            float32x4x2_t dot[MOST_FEW] = {0};
-            few_dots(type, l, &s, block, low_block(type, low, n_blocks, group, b),
-                     x->q + b * KL_BLOCK, x->k, width, dot);
-#pragma GCC unroll 4
-            for (int i = 0; i < width; i++) {
-                struct token_scales a = token_scales(type, l, x, (size_t)i, b);
-                for (int h = 0; h < 2; h++)
-                    sum[i].val[h] = add_block(type, l, &s, h, dot[i].val[h], a, sum[i].val[h]);
-            }
-        }
-        for (int i = 0; i < width; i++) {
-            float *out = y + (size_t)i * y_stride + (group - begin) * KL_LANES;
-            vst1q_f32(out, sum[i].val[0]);
-            vst1q_f32(out + 4, sum[i].val[1]);
-        }
-    }
+    return (lanes){{vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}};
 }
 
-/* All tokens, four at a time: each type's own function, compiled once. */
-typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
-                      const struct kl_activations *x, float *y, size_t y_stride);
-
-INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                  size_t end, const struct kl_activations *x, float *y, size_t y_stride)
+INLINE void store_lanes(float *y, lanes v)
 {
-    struct kl_activations rest = *x;
-    while (rest.n > 0) {
-        size_t n = rest.n < MOST_FEW ? rest.n : MOST_FEW;
-        if (n == 1)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 1);
-        else if (n == 2)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 2);
-        else if (n == 3)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 3);
-        else
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 4);
-        rest.n -= n;
-        rest.q += n * rest.k;
-        rest.scale += n * (rest.k / KL_BLOCK);
-        rest.sum += n * (rest.k / 16);
-        y += n * y_stride;
+    vst1q_f32(y, v.val[0]);
+    vst1q_f32(y + 4, v.val[1]);
+}
+
+/* A block's part of the outputs of one to four tokens, unpacked in registers. */
+INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                    const uint8_t *block, const uint8_t *low, const struct kl_activations *x,
+                    size_t b, const int width, lanes sum[MOST_FEW])
+{
+    struct block_scales s = load_scales(type, l, header, block);
+    float32x4x2_t dot[MOST_FEW] = {0};
+    few_dots(type, l, &s, block, low, x->q + b * KL_BLOCK, x->k, width, dot);
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++) {
+        struct token_scales a = token_scales(type, l, x, (size_t)i, b);
+        for (int h = 0; h < 2; h++)
+            sum[i].val[h] = add_block(type, l, &s, h, dot[i].val[h], a, sum[i].val[h]);
     }
 }
 
@@ -298,10 +252,9 @@ struct panel_block {
 };
 _Static_assert(sizeof(struct panel_block) <= KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
-INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
-                         const uint8_t *block, const uint8_t *low, struct panel_block *out)
+INLINE void store_scales(enum kl_quant type, struct kl_layout l, struct block_scales s,
+                         struct panel_block *out)
 {
-    struct block_scales s = load_scales(type, l, header, block);
     for (int h = 0; h < 2; h++) {
         vst1q_f32(out->d + 4 * h, s.d[h]);
         if (l.has_min)
@@ -310,12 +263,6 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
             vst1q_f32(out->half[0] + 4 * h, s.half[0][h]);
             vst1q_f32(out->half[1] + 4 * h, s.half[1][h]);
         }
-    }
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        int8x16x2_t columns = load_columns(type, l, block, low, g);
-        vst1q_s8(out->q[g], columns.val[0]);
-        vst1q_s8(out->q[g] + 16, columns.val[1]);
     }
 }
 
@@ -335,175 +282,9 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
     return s;
 }
 
-/* What a tile works on: a constant number of groups and tokens, from `block` of the row on. */
-struct tile {
-    const struct panel_block *panel; /* [groups][KL_PANEL_BLOCKS] */
-    size_t n_blocks;
-    const struct kl_activations *x;
-    size_t token, first_block;
-    float *y; /* outputs of the token, first group */
-    size_t y_stride;
-};
-
-/* The integers of block b, for the tile's groups and tokens. */
-INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q,
-                      const int groups, const int width, float32x4x2_t dot[2][4])
+INLINE const struct panel_block *panel_block_of(const struct tile *t, int group, size_t b)
 {
-    struct partial partial[2][4];
-    int8x16_t x[4];
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        int8x16x2_t columns[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < groups; j++) {
-            const int8_t *from = t->panel[(size_t)j * KL_PANEL_BLOCKS + b].q[g];
-            columns[j].val[0] = vld1q_s8(from);
-            columns[j].val[1] = vld1q_s8(from + 16);
-            KEEP_ORDER(columns[j].val[0]);
-            KEEP_ORDER(columns[j].val[1]);
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < width; i++) {
-            if (g % 4 == 0) {
-                x[i] = vld1q_s8(q + (size_t)i * t->x->k + 4 * g);
-                KEEP_ORDER(x[i]);
-            }
-#pragma GCC unroll 2
-            for (int j = 0; j < groups; j++) {
-                add_columns(type, &partial[j][i], columns[j], x[i], g);
-                if (!sums_end(type, g))
-                    continue;
-                struct block_scales s =
-                    panel_scales(type, layout_of(type), t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
-                dot[j][i] = scaled(type, &s, &partial[j][i], dot[j][i], g);
-            }
-        }
-    }
+    return (const struct panel_block *)t->panel + (size_t)group * KL_PANEL_BLOCKS + b;
 }
-
-INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
-{
-    struct kl_layout l = layout_of(type);
-    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
-
-    for (int i = 0; i < width && t->first_block == 0; i++)
-        memset(t->y + (size_t)i * t->y_stride, 0, (size_t)groups * KL_LANES * sizeof *t->y);
-    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK) {
-        float32x4x2_t dot[2][4] = {0};
-        tile_dots(type, t, b, q, groups, width, dot);
-        struct token_scales a[4];
-        for (int i = 0; i < width; i++)
-            a[i] = token_scales(type, l, t->x, t->token + (size_t)i, t->first_block + b);
-#pragma GCC unroll 2
-        for (int j = 0; j < groups; j++) {
-            struct block_scales s =
-                panel_scales(type, l, t->panel + (size_t)j * KL_PANEL_BLOCKS + b);
-#pragma GCC unroll 4
-            for (int i = 0; i < width; i++) {
-                float *y = t->y + (size_t)i * t->y_stride + j * KL_LANES;
-                for (int h = 0; h < 2; h++)
-                    vst1q_f32(y + 4 * h, add_block(type, l, &s, h, dot[j][i].val[h], a[i],
-                                                   vld1q_f32(y + 4 * h)));
-            }
-        }
-    }
-}
-
-/* All tokens over the panels of TILE_GROUPS groups. */
-INLINE void panel_tokens(enum kl_quant type, struct tile t)
-{
-    const int width = tile_tokens(type);
-    float *y = t.y;
-    for (; t.token + (size_t)width <= t.x->n; t.token += (size_t)width) {
-        t.y = y + t.token * t.y_stride;
-        panel_tile(type, &t, TILE_GROUPS, width);
-    }
-    t.y = y + t.token * t.y_stride;
-    if (t.x->n - t.token == 3)
-        panel_tile(type, &t, TILE_GROUPS, 3);
-    else if (t.x->n - t.token == 2)
-        panel_tile(type, &t, TILE_GROUPS, 2);
-    else if (t.x->n - t.token == 1)
-        panel_tile(type, &t, TILE_GROUPS, 1);
-}
-
-/* Blocks [first, first + n) of TILE_GROUPS groups into the panel. */
-INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
-                         size_t group, size_t first, size_t n, struct panel_block *panel)
-{
-    struct kl_layout l = layout_of(type);
-    size_t group_bytes = kl_layout_bytes(l, n_blocks);
-    for (size_t j = 0; j < TILE_GROUPS; j++) {
-        for (size_t b = 0; b < n; b++) {
-            const uint8_t *header;
-            const uint8_t *block =
-                kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
-            unpack_block(type, l, header, block,
-                         low_block(type, low, n_blocks, group + j, first + b),
-                         panel + j * KL_PANEL_BLOCKS + b);
-        }
-    }
-}
-
-INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w,
-                        const uint8_t *low, size_t begin, size_t end,
-                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
-{
-    struct panel_block *panel = scratch;
-    size_t n_blocks = x->k / KL_BLOCK, group = begin;
-    for (; group + TILE_GROUPS <= end && x->n > MOST_FEW; group += TILE_GROUPS) {
-        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
-            size_t left = n_blocks - first, n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
-            unpack_panel(type, w, low, n_blocks, group, first, n, panel);
-            panel_tokens(type, (struct tile){.panel = panel,
-                                             .n_blocks = n,
-                                             .x = x,
-                                             .first_block = first,
-                                             .y = y + (group - begin) * KL_LANES,
-                                             .y_stride = y_stride});
-        }
-    }
-    if (group < end)
-        in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
-}
-
-/* ---- the functions of a tier ------------------------------------------------------------------
- */
-
-#define DEFINE_MATMUL(name, type)                                                                  \
-    static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
-                             const struct kl_activations *x, float *y, size_t y_stride)            \
-    {                                                                                              \
-        fours(type, w, low, begin, end, x, y, y_stride);                                           \
-    }                                                                                              \
-    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
-              float *y, size_t y_stride, void *scratch)                                            \
-    {                                                                                              \
-        many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
-    }
-
-#define DEFINE_HALVES(name)                                                                        \
-    static void name##_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,    \
-                             const struct kl_activations *x, float *y, size_t y_stride)            \
-    {                                                                                              \
-        fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);                                   \
-    }                                                                                              \
-    void name(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,                   \
-              const struct kl_activations *x, float *y, size_t y_stride, void *scratch)            \
-    {                                                                                              \
-        many_tokens(KL_Q8_LOW, name##_fours, high, low, begin, end, x, y, y_stride, scratch);      \
-    }
-
-#define DEFINE_PRODUCTS(prefix)                                                                    \
-    DEFINE_MATMUL(prefix##_q4_0, KL_Q4_0)                                                          \
-    DEFINE_MATMUL(prefix##_q4_1, KL_Q4_1)                                                          \
-    DEFINE_MATMUL(prefix##_q5_0, KL_Q5_0)                                                          \
-    DEFINE_MATMUL(prefix##_q5_1, KL_Q5_1)                                                          \
-    DEFINE_MATMUL(prefix##_q8_0, KL_Q8_0)                                                          \
-    DEFINE_MATMUL(prefix##_q8_high, KL_Q8_HIGH)                                                    \
-    DEFINE_MATMUL(prefix##_q4_k, KL_Q4_K)                                                          \
-    DEFINE_MATMUL(prefix##_q5_k, KL_Q5_K)                                                          \
-    DEFINE_MATMUL(prefix##_q6_k, KL_Q6_K)                                                          \
-    DEFINE_HALVES(prefix##_halves)
 
 #endif

@@ -26,11 +26,14 @@ struct kl_peak {
 const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels);
 
 extern const struct kl_peak kl_peak_scalar;
+extern const struct kl_peak kl_peak_sse41;
 extern const struct kl_peak kl_peak_avx2;
 extern const struct kl_peak kl_peak_avxvnni;
+extern const struct kl_peak kl_peak_avx512;
 extern const struct kl_peak kl_peak_avx512vnni;
 extern const struct kl_peak kl_peak_neon;
 extern const struct kl_peak kl_peak_neon_dotprod;
+extern const struct kl_peak kl_peak_neon_i8mm;
 
 /* Reading is the same with all tiers that have AVX2. */
 uint64_t kl_avx2_peak_read(const void *data, size_t size);

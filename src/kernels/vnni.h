@@ -88,53 +88,37 @@ INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *ha
     return _mm256_cvtepi32_ps(whole);
 }
 
-/* One to four tokens: the weights go by once, unpacked in registers. */
-INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                       size_t end, const struct kl_activations *x, float *y, size_t y_stride,
-                       const int width)
+/* A block's part of the outputs of one to four tokens, unpacked in registers. */
+INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *header,
+                    const uint8_t *block, const uint8_t *low, const struct kl_activations *x,
+                    size_t b, const int width, lanes sum[MOST_FEW])
 {
-    struct kl_layout l = layout_of(type);
-    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    const size_t ahead = few_tokens_ahead(n_blocks, width);
-    for (size_t group = begin; group < end; group++) {
-        __m256 sum[MOST_FEW];
-        for (int i = 0; i < width; i++)
-            sum[i] = _mm256_setzero_ps();
-        for (size_t b = 0; b < n_blocks; b++) {
-            const uint8_t *header;
-            const uint8_t *block = kl_layout_block(l, w + group * group_bytes, b, &header);
-            const uint8_t *lower = low_block(type, low, n_blocks, group, b);
-            struct block_scales s = load_scales(type, l, header, block);
-            const int8_t *q = x->q + b * KL_BLOCK;
-            const int16_t *sums = x->sum + 2 * b;
-            for (unsigned line = 0; ahead > 0 && line < l.block_bytes; line += 64)
-                _mm_prefetch((const char *)block + ahead + line, _MM_HINT_T0);
-            __m256i dot[MOST_FEW][2];
+    size_t n_blocks = x->k / KL_BLOCK;
+    struct block_scales s = load_scales(type, l, header, block);
+    const int8_t *q = x->q + b * KL_BLOCK;
+    const int16_t *sums = x->sum + 2 * b;
+    __m256i dot[MOST_FEW][2];
 #pragma GCC unroll 4
-            for (int i = 0; i < width; i++)
+    for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
-                for (int part = 0; part < sums_of(type); part++)
-                    dot[i][part] = begin_sum(type, sums + 2 * (size_t)i * n_blocks, part);
+        for (int part = 0; part < sums_of(type); part++)
+            dot[i][part] = begin_sum(type, sums + 2 * (size_t)i * n_blocks, part);
 #pragma GCC unroll 8
-            for (int g = 0; g < 8; g++) {
-                __m256i columns = load_unsigned(type, l, block, lower, g);
-                const int part = sums_of(type) == 2 ? g / 4 : 0;
+    for (int g = 0; g < 8; g++) {
+        __m256i columns = load_unsigned(type, l, block, low, g);
+        const int part = sums_of(type) == 2 ? g / 4 : 0;
 #pragma GCC unroll 4
-                for (int i = 0; i < width; i++) {
-                    __m256i four = broadcast4(q + (size_t)i * x->k + 4 * g);
-                    dot[i][part] = VNNI_DPBUSD(dot[i][part], columns, four);
-                }
-            }
-            const __m256 half[2] = {half_scales(block, 0), half_scales(block, 1)};
-#pragma GCC unroll 4
-            for (int i = 0; i < width; i++) {
-                const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
-                float scale = x->scale[(size_t)i * n_blocks + b];
-                __m256 exact = whole_sum(type, dot[i], half, token_sums);
-                sum[i] = add_floats(l, s, exact, scale, token_sums, sum[i]);
-            }
+        for (int i = 0; i < width; i++) {
+            __m256i four = broadcast4(q + (size_t)i * x->k + 4 * g);
+            dot[i][part] = VNNI_DPBUSD(dot[i][part], columns, four);
         }
-        for (int i = 0; i < width; i++)
-            _mm256_storeu_ps(y + (size_t)i * y_stride + (group - begin) * KL_LANES, sum[i]);
+    }
+    const __m256 half[2] = {half_scales(block, 0), half_scales(block, 1)};
+#pragma GCC unroll 4
+    for (int i = 0; i < width; i++) {
+        const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
+        float scale = x->scale[(size_t)i * n_blocks + b];
+        __m256 exact = whole_sum(type, dot[i], half, token_sums);
+        sum[i] = add_floats(l, s, exact, scale, token_sums, sum[i]);
     }
 }

@@ -155,6 +155,50 @@ void check_rope(const struct kl_kernels *tier)
     }
 }
 
+/* A fused multiply-add rounds once. Where it is made of others: sums that are half way between two
+ * floats but for a part too small for a double, and what goes past either end of the range. */
+void check_fused(const struct kl_kernels *tier)
+{
+    static const struct {
+        float a, b, c, sum; /* a * b + c */
+    } cases[] = {
+        {0x1.0002p0f, 0x1.fffcp-25f, 0x1.000002p0f, 0x1.000002p0f},
+        {0x1.0002p0f, -0x1.fffcp-25f, -0x1.000002p0f, -0x1.000002p0f},
+        {0x1.0002p40f, 0x1.fffcp-25f, 0x1.000002p40f, 0x1.000002p40f},
+        {0x1.0002p-75f, 0x1.fffcp-76f, 0x0.fffffep-126f, 0x0.fffffep-126f}, /* subnormal */
+        {0x1.0002p-75f, -0x1.fffcp-76f, -0x0.fffffep-126f, -0x0.fffffep-126f},
+        {0x1p-75f, 0x1p-75f, 0.0f, 0.0f}, /* to even */
+        {0x1.000002p-75f, 0x1p-75f, 0.0f, 0x1p-149f},
+        {0x1p-100f, 0x1p-100f, 0x1p-149f, 0x1p-149f},
+        {0x1p100f, 0x1p100f, -1.0f, INFINITY},
+        {0x1p100f, 0x1p27f, 0x1.fffffep127f, INFINITY},
+        {-0x1p64f, 0x1p64f, INFINITY, INFINITY},
+        {0.0f, -1.0f, 0.0f, 0.0f},
+    };
+    enum { N = sizeof cases / sizeof cases[0], HALF = 16, DIM = 2 * HALF };
+    struct guarded x = guarded_new(DIM * 4, 4), cosine = guarded_new(HALF * 4, 4);
+    struct guarded sine = guarded_new(HALF * 4, 4);
+    float *rotated = x.data, *c = cosine.data, *s = sine.data;
+    for (size_t at = 0; at < N * HALF; at++) { /* each in every lane, with nothing beside it */
+        size_t k = at / HALF, lane = at % HALF;
+        for (size_t i = 0; i < HALF; i++) {
+            rotated[i] = i == lane ? cases[k].a : 1.0f;
+            rotated[i + HALF] = i == lane ? cases[k].c : 1.0f;
+            c[i] = i == lane ? cases[k].b : 1.0f;
+            s[i] = -1.0f;
+        }
+        attempt("rope", tier, "fused, lane %zu", lane);
+        tier->rope(x.data, c, s, DIM);
+        for (size_t i = 0; i < HALF; i++)
+            expect(rotated[i] == (i == lane ? cases[k].sum : 2.0f), "%a * %a + %a is %a and not %a",
+                   (double)cases[k].a, (double)cases[k].b, (double)cases[k].c, (double)rotated[i],
+                   (double)cases[k].sum);
+    }
+    guarded_free(&x);
+    guarded_free(&cosine);
+    guarded_free(&sine);
+}
+
 void check_swiglu(const struct kl_kernels *tier)
 {
     for (size_t round = 0; round < N_WIDTHS * ROUNDS; round++) {

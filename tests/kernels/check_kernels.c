@@ -2,8 +2,9 @@
  * Every slot of every tier against the scalar tier, bit by bit, and the scalar tier against
  * float64 (the idea of dav1d's checkasm).
  *
- *   check_kernels [--seed N] [NAME]   the checks, or the one called NAME; the seed is printed
- *   check_kernels [--seed N] --best TIER [NAME]
+ *   check_kernels [--seed N] [NAME...]
+ *                                     the checks, or those called NAME; the seed is printed
+ *   check_kernels [--seed N] --best TIER [NAME...]
  *                                     those of the tier that this CPU is given, which must be TIER:
  *                                     what it is told under emulation, where time is short
  *   check_kernels --self-test         that a faulty kernel is found and named
@@ -27,6 +28,7 @@ static const struct check checks[] = {
     {"quantize_not_finite", check_quantize_not_finite},
     {"rmsnorm", check_rmsnorm},
     {"rope", check_rope},
+    {"fused", check_fused},
     {"swiglu", check_swiglu},
     {"kv_store", check_kv_store},
     {"attend", check_attend},
@@ -34,33 +36,50 @@ static const struct check checks[] = {
 };
 enum { N_CHECKS = sizeof checks / sizeof checks[0] };
 
-/* The i-th tier if this CPU can run it; where newer instructions are emulated, with AVX2 alone. */
-static const struct kl_kernels *usable_tier(size_t i)
+/* The first tier to be checked: where newer instructions than AVX2's are emulated, the first that
+ * has them. */
+static size_t first_tier(void)
 {
+    size_t i = 0;
 #ifdef KL_EMULATED
-    const struct kl_kernels *avx2 = NULL;
-    return i == 0 || kl_kernels_select("avx2", &avx2, NULL) == KL_OK ? kl_kernels_at(i) : NULL;
+    while (strcmp(kl_kernels_at(i)->name, "avx2") != 0)
+        i++;
+    i++;
 #endif
-    const struct kl_kernels *tier = NULL;
-    return kl_kernels_select(kl_kernels_at(i)->name, &tier, NULL) == KL_OK ? tier : NULL;
+    return i;
 }
 
-static int run_tier(const struct kl_kernels *tier, uint64_t seed, const char *name, int *found)
+/* The i-th tier if this CPU can run it; emulated ones need AVX2. */
+static const struct kl_kernels *usable_tier(size_t i)
+{
+    const struct kl_kernels *tier = NULL;
+    const char *needed = first_tier() > 0 ? "avx2" : kl_kernels_at(i)->name;
+    return kl_kernels_select(needed, &tier, NULL) == KL_OK ? kl_kernels_at(i) : NULL;
+}
+
+static const struct check *check_called(const char *name)
+{
+    for (size_t c = 0; c < N_CHECKS; c++)
+        if (strcmp(name, checks[c].name) == 0)
+            return &checks[c];
+    return NULL;
+}
+
+/* names: of the checks, up to NULL; none: all of them */
+static int run_tier(const struct kl_kernels *tier, uint64_t seed, char **names)
 {
     int failed = 0;
-    for (size_t c = 0; c < N_CHECKS; c++) {
-        if (name != NULL && strcmp(name, checks[c].name) != 0)
-            continue;
-        failed += run_checks(&checks[c], 1, tier, seed);
-        (*found)++;
-    }
+    if (*names == NULL)
+        return run_checks(checks, N_CHECKS, tier, seed);
+    for (; *names != NULL; names++)
+        failed += run_checks(check_called(*names), 1, tier, seed);
     return failed;
 }
 
 /* best: of all tiers only the one that is chosen, if it is this one; NULL: every tier. */
-static int run(uint64_t seed, const char *best, const char *name)
+static int run(uint64_t seed, const char *best, char **names)
 {
-    int failed = 0, found = 0;
+    int failed = 0;
     const struct kl_kernels *chosen = NULL;
     printf("seed %llu\n", (unsigned long long)seed);
     kl_kernels_select("auto", &chosen, NULL);
@@ -69,16 +88,20 @@ static int run(uint64_t seed, const char *best, const char *name)
                 chosen->name, best);
         return 1;
     }
-    for (size_t i = 0; kl_kernels_at(i) != NULL; i++) {
+    for (char **name = names; *name != NULL; name++) {
+        if (check_called(*name) == NULL) {
+            fprintf(stderr, "check_kernels: no check is called %s\n", *name);
+            return 1;
+        }
+    }
+    for (size_t i = first_tier(); kl_kernels_at(i) != NULL; i++) {
         const struct kl_kernels *tier = usable_tier(i);
         if (tier == NULL)
             printf("%s: not on this CPU\n", kl_kernels_at(i)->name);
         else if (best == NULL || tier == chosen)
-            failed += run_tier(tier, seed, name, &found);
+            failed += run_tier(tier, seed, names);
     }
-    if (found == 0)
-        fprintf(stderr, "check_kernels: no check is called %s\n", name);
-    return failed > 0 || found == 0;
+    return failed > 0;
 }
 
 /* ---- the harness itself ---------------------------------------------------------------------- */
@@ -197,5 +220,5 @@ int main(int argc, char **argv)
         best = argv[at + 1];
         at += 2;
     }
-    return run(seed, best, at < argc ? argv[at] : NULL);
+    return run(seed, best, argv + at);
 }

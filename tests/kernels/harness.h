@@ -53,6 +53,7 @@ void check_quantize(const struct kl_kernels *tier);
 void check_quantize_not_finite(const struct kl_kernels *tier);
 void check_rmsnorm(const struct kl_kernels *tier);
 void check_rope(const struct kl_kernels *tier);
+void check_fused(const struct kl_kernels *tier);
 void check_swiglu(const struct kl_kernels *tier);
 void check_kv_store(const struct kl_kernels *tier);
 void check_attend(const struct kl_kernels *tier);

@@ -22,6 +22,10 @@ static inline __m512 emulated_cvtepi32_ps(__m512i v)
 }
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 
+/* SIMDe 0.7 gives the name to another function, of four arguments. */
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
+
 /* AVX-VNNI's encodings of the same instructions, which SIMDe does not know. */
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 #define _mm256_dpwssd_avx_epi32 simde_mm256_dpwssd_epi32
