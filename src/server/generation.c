@@ -96,11 +96,25 @@ static void log_end(const struct kl_generation *g, const char *cause)
         prefill = fmax(prefill, c->prefill_seconds);
         decode = fmax(decode, c->decode_seconds);
     }
-    kl_info("request %s: %s, status %d, %s; %u prompt tokens (%u cached), %u answer tokens; queue "
-            "%.3f s, prefill %.3f s, decode %.3f s, all %.3f s",
-            x->id, x->route->path, x->status, cause, g->choices[0].prompt_tokens,
-            g->choices[0].cached_tokens, answer_tokens, queue, prefill, decode,
-            kl_seconds_since(x->start_ns));
+    double seconds = kl_seconds_since(x->start_ns);
+    const struct kl_log_field fields[] = {
+        {"request_id", x->id, 0},
+        {"route", x->route->path, 0},
+        {"status", NULL, x->status},
+        {"end", cause, 0},
+        {"prompt_tokens", NULL, g->choices[0].prompt_tokens},
+        {"cached_tokens", NULL, g->choices[0].cached_tokens},
+        {"answer_tokens", NULL, answer_tokens},
+        {"queue_seconds", NULL, queue},
+        {"prefill_seconds", NULL, prefill},
+        {"decode_seconds", NULL, decode},
+        {"seconds", NULL, seconds},
+    };
+    kl_log_with(KL_LOG_INFO, fields, sizeof fields / sizeof fields[0],
+                "request %s: %s, status %d, %s; %u prompt tokens (%u cached), %u answer tokens; "
+                "queue %.3f s, prefill %.3f s, decode %.3f s, all %.3f s",
+                x->id, x->route->path, x->status, cause, g->choices[0].prompt_tokens,
+                g->choices[0].cached_tokens, answer_tokens, queue, prefill, decode, seconds);
 }
 
 static void count(const struct kl_generation *g, enum kl_counter counter)

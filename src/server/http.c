@@ -174,22 +174,30 @@ static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
     end_answer(x);
 }
 
-void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
+void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text)
 {
     struct evbuffer *data = evbuffer_new();
-    /* 10 digits: measurements need no more */
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
-    json_decref(body);
-    if (text == NULL || data == NULL || evbuffer_add_printf(data, "%s\n", text) < 0) {
+    if (text == NULL || data == NULL || evbuffer_add(data, text, strlen(text)) != 0) {
         kl_err("request %s: no memory for the answer", x->id);
         status = 500;
     }
-    kl_reply_header(x, "Content-Type", "application/json; charset=utf-8");
+    kl_reply_header(x, "Content-Type", content_type);
     kl_reply_header(x, "Cache-Control", "no-store");
     send_reply(x, status, data);
-    free(text);
     if (data != NULL)
         evbuffer_free(data);
+}
+
+void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
+{
+    /* 10 digits: measurements need no more */
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
+    json_decref(body);
+    char *line = text != NULL ? realloc(text, strlen(text) + 2) : NULL;
+    if (line != NULL)
+        strcat(line, "\n");
+    kl_reply_text(x, status, "application/json; charset=utf-8", line);
+    free(line != NULL ? line : text);
 }
 
 void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error)

@@ -72,9 +72,10 @@ bool kl_request_is_welcome(const struct kl_exchange *x);
 /* Headers of the answer; before any of the following. */
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value);
 
-/* Whole answers. A body is left out for HEAD and 304, its length is told. body is stolen (NULL: no
- * memory, a bare 500); data must live as long as the program. */
+/* Whole answers. A body is left out for HEAD and 304, its length is told. body is stolen, text
+ * copied (NULL: no memory, a bare 500); data must live as long as the program. */
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body);
+void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
 void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error);
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
                      const unsigned char *data, size_t len);

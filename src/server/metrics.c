@@ -55,6 +55,11 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
                      void (*see)(void *context, const struct kl_metric *metric), void *context)
 {
     static const char tokens_help[] = "tokens, by what became of them";
+    static const char active_help[] =
+        "requests that the engine has now; paused ones wait for their "
+        "readers";
+    static const char kv_help[] = "tokens in the KV cache, of requests and of kept prompts; and "
+                                  "most that fit";
     for (size_t i = 0; i < KL_N_COUNTERS; i++) {
         const struct counter_row *row = &counter_rows[i];
         see(context, &(struct kl_metric){.name = row->name,
@@ -69,6 +74,7 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "cached", (double)e->cache_hit_tokens,
          NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "warm", (double)e->warm_tokens, NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "answer", (double)e->answer_tokens,
          NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "wasted", (double)e->wasted_tokens,
@@ -77,6 +83,16 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"cache_evictions", "pages that left the prefix cache", KL_METRIC_COUNTER, NULL, NULL,
          (double)e->cache_evictions, NULL},
+        {"requests_active", active_help, KL_METRIC_GAUGE, "state", "running",
+         (double)(e->running - e->paused), NULL},
+        {"requests_active", active_help, KL_METRIC_GAUGE, "state", "paused", (double)e->paused,
+         NULL},
+        {"requests_active", active_help, KL_METRIC_GAUGE, "state", "queued", (double)e->queued,
+         NULL},
+        {"kv_cache_tokens", kv_help, KL_METRIC_GAUGE, "kind", "used", (double)e->kv_used_tokens,
+         NULL},
+        {"kv_cache_tokens", kv_help, KL_METRIC_GAUGE, "kind", "max", (double)e->kv_max_tokens,
+         NULL},
         {"cache_bytes", "memory of the prefix cache", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->cache_bytes, NULL},
         {"expected_wait_seconds", "what a request that came now would wait", KL_METRIC_GAUGE, NULL,

@@ -12,6 +12,7 @@ static const struct kl_route routes[] = {
     {"/v1/models", KL_GET, KL_ROUTE_V1 | KL_ROUTE_SUBTREE, kl_handle_models},
     {"/health", KL_GET, KL_ROUTE_OPEN, kl_handle_health},
     {"/live", KL_GET, KL_ROUTE_OPEN, kl_handle_live},
+    {"/metrics", KL_GET, 0, kl_handle_metrics},
     {"/ready", KL_GET, KL_ROUTE_OPEN, kl_handle_ready},
 };
 

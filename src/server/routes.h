@@ -41,6 +41,7 @@ void kl_handle_chat_completions(struct kl_exchange *x);
 void kl_handle_models(struct kl_exchange *x);
 void kl_handle_health(struct kl_exchange *x);
 void kl_handle_live(struct kl_exchange *x);
+void kl_handle_metrics(struct kl_exchange *x);
 void kl_handle_ready(struct kl_exchange *x);
 void kl_handle_page(struct kl_exchange *x);
 

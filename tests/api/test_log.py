@@ -27,6 +27,11 @@ def test_json(start_server, tmp_path):
     assert all({"time", "level", "message"} <= set(line) for line in lines)
     assert {line["level"] for line in lines} >= {"info"}
     assert lines[-1]["message"] == "stopped"
+    (request,) = (line for line in lines if "request_id" in line)
+    assert request["route"] == CHAT and request["status"] == 200 and request["end"] == "length"
+    assert request["answer_tokens"] == 3 and request["prompt_tokens"] > 3
+    assert 0 <= request["prefill_seconds"] <= request["seconds"]
+    assert "Hello" not in log.read_text()  # what was said is nobody's business
 
 
 def test_wrong_format(run_kinglet):

@@ -1,0 +1,148 @@
+/*
+ * GET /metrics: what metrics.h walks over, and a little about the process, in Prometheus' text
+ * format (version 0.0.4, "Exposition formats" of its documentation). Names: kinglet_ in front, base
+ * units, _total behind counters.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "server/routes.h"
+#include "server/server_state.h"
+
+#define TEXT_CAP ((size_t)256 << 10)
+
+struct page {
+    struct kl_buffer text;
+    enum kl_status status; /* of the first append that failed */
+    const char *last;      /* the name that was described last */
+};
+
+#define ADD(page, ...)                                                                             \
+    do {                                                                                           \
+        if ((page)->status == KL_OK)                                                               \
+            (page)->status = kl_buffer_append_format(&(page)->text, __VA_ARGS__);                  \
+    } while (0)
+
+static const char *suffix(enum kl_metric_type type)
+{
+    return type == KL_METRIC_COUNTER ? "_total" : "";
+}
+
+/* Once for all values of a name. */
+static void describe(struct page *p, const char *name, const char *help, enum kl_metric_type type)
+{
+    static const char *const types[] = {"counter", "gauge", "histogram"};
+    if (p->last != NULL && strcmp(p->last, name) == 0)
+        return;
+    p->last = name;
+    ADD(p, "# HELP kinglet_%s%s %s\n# TYPE kinglet_%s%s %s\n", name, suffix(type), help, name,
+        suffix(type), types[type]);
+}
+
+static void add_histogram(struct page *p, const char *name, const struct kl_histogram *h)
+{
+    uint64_t below = 0;
+    for (size_t i = 0; i < h->n_bounds; i++) {
+        below += h->counts[i];
+        ADD(p, "kinglet_%s_bucket{le=\"%g\"} %llu\n", name, h->bounds[i],
+            (unsigned long long)below);
+    }
+    ADD(p, "kinglet_%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)h->count);
+    ADD(p, "kinglet_%s_sum %.9g\nkinglet_%s_count %llu\n", name, h->sum, name,
+        (unsigned long long)h->count);
+}
+
+static void add_metric(void *context, const struct kl_metric *m)
+{
+    struct page *p = context;
+    describe(p, m->name, m->help, m->type);
+    if (m->type == KL_METRIC_HISTOGRAM)
+        add_histogram(p, m->name, m->histogram);
+    else if (m->label != NULL)
+        ADD(p, "kinglet_%s%s{%s=\"%s\"} %.15g\n", m->name, suffix(m->type), m->label,
+            m->label_value, m->value);
+    else
+        ADD(p, "kinglet_%s%s %.15g\n", m->name, suffix(m->type), m->value);
+}
+
+static void add_value(struct page *p, const char *name, const char *help, enum kl_metric_type type,
+                      double value)
+{
+    add_metric(p, &(struct kl_metric){.name = name, .help = help, .type = type, .value = value});
+}
+
+/* A label's value: backslash, quote and line end are escaped. */
+static void add_label(struct page *p, const char *value)
+{
+    for (const char *c = value; *c != '\0'; c++) {
+        if (*c == '\n')
+            ADD(p, "\\n");
+        else
+            ADD(p, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+    }
+}
+
+static void add_build(struct page *p, const struct kl_server *server)
+{
+    describe(p, "build_info", "version of the program and name of the model; always 1",
+             KL_METRIC_GAUGE);
+    ADD(p, "kinglet_build_info{version=\"%s\",model=\"", KL_VERSION);
+    if (!kl_server_is_loading(server))
+        add_label(p, server->served.model_name);
+    ADD(p, "\"} 1\n");
+}
+
+static void add_process(struct page *p, const struct kl_server *server)
+{
+    struct kl_resident memory = kl_memory_resident();
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    const struct kl_connection_counts *c = &server->connection_counts;
+    static const char refused_help[] = "connections that were closed, by cause";
+    add_build(p, server);
+    add_value(p, "ready", "1 when requests are answered, 0 while it loads or stops",
+              KL_METRIC_GAUGE, !server->stopping && !kl_server_is_loading(server));
+    add_value(p, "uptime_seconds", "since the start", KL_METRIC_GAUGE,
+              kl_seconds_since(server->start_ns));
+    add_value(p, "cpu_seconds", "processor time of all threads", KL_METRIC_COUNTER,
+              (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9);
+    add_value(p, "resident_memory_bytes", "in memory now, mapped weights included", KL_METRIC_GAUGE,
+              (double)memory.all);
+    add_value(p, "anonymous_memory_bytes", "of this, what no file holds", KL_METRIC_GAUGE,
+              (double)memory.anonymous);
+    add_value(p, "log_lines_dropped", "lines that stderr did not take", KL_METRIC_COUNTER,
+              (double)kl_log_dropped());
+    add_value(p, "connections_accepted", "connections that were accepted", KL_METRIC_COUNTER,
+              (double)c->accepted);
+    const struct kl_metric closed[] = {
+        {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "too_many",
+         (double)c->refused, NULL},
+        {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "made_room",
+         (double)c->evicted, NULL},
+        {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "request_late",
+         (double)c->requests_late, NULL},
+        {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "reader_late",
+         (double)c->readers_late, NULL},
+    };
+    for (size_t i = 0; i < sizeof closed / sizeof closed[0]; i++)
+        add_metric(p, &closed[i]);
+}
+
+void kl_handle_metrics(struct kl_exchange *x)
+{
+    const struct kl_server *server = x->server;
+    struct page p = {0};
+    struct kl_engine_stats engine = {0};
+    kl_buffer_init(&p.text, TEXT_CAP);
+    if (!kl_server_is_loading(server))
+        kl_engine_stats(server->served.engine, &engine);
+    add_process(&p, server);
+    kl_metrics_walk(&server->metrics, &engine, add_metric, &p);
+    kl_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8",
+                  p.status == KL_OK ? p.text.data : NULL);
+    kl_buffer_release(&p.text);
+}
