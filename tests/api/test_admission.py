@@ -104,7 +104,7 @@ def test_a_deadline_far_away(tiny, value):
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_deadline_while_the_prompt_is_read(start_server, streamed):
     """It is let in, since nobody is before it, and has said nothing when its time is up."""
-    server = start_server("--offline")
+    server = start_server("--offline", "--cache-ram", 0)
     body = {"messages": [{"role": "user", "content": "word and " * 950}], "stream": streamed}
     limit = {"X-Deadline-Ms": "5"}
     if streamed:

@@ -46,7 +46,8 @@ def test_in_decode(tiny, endless, cancelled, streamed, leave):
 
 @pytest.fixture(scope="module")
 def one_place(server_factory, model_path):
-    server = server_factory("--offline", "--parallel", 1, "--queue", 2, model=model_path)
+    options = ("--offline", "--parallel", 1, "--queue", 2, "--cache-ram", 0)
+    server = server_factory(*options, model=model_path)
     yield server
     server.end()
 
