@@ -314,23 +314,22 @@ def test_log_level_file(run_kinglet, tmp_path):
 # ---- a file that is taken away --------------------------------------------------------------------
 
 
-def test_a_model_file_that_is_cut_short(start_server, tiny_model_path, tmp_path):
-    model = tmp_path / "copy.gguf"
-    shutil.copy(tiny_model_path, model)
+@pytest.mark.parametrize("suffix", [".gguf", ".packed", ".tokenizer"])
+def test_a_file_that_is_cut_short(start_server, tiny_model_path, tmp_path, suffix):
+    """Read by the engine's thread, all of the pool's, and the one that serves."""
+    shutil.copy(tiny_model_path, tmp_path / "copy.gguf")
     # ThreadSanitizer would find that its threads are not joined, and leave with a code of its own
     sanitizer = os.environ.get("TSAN_OPTIONS", "") + ":report_thread_leaks=0"
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TSAN_OPTIONS": sanitizer}
-    server = start_server("--offline", model=model, env=env)
+    server = start_server("--offline", "--threads", 2, model=tmp_path / "copy.gguf", env=env)
     assert post(server, CHAT, {"messages": HELLO, "max_tokens": 1}).status == 200
-    os.truncate(model, 0)
-    for packed in (tmp_path / "cache").rglob("*"):
-        if packed.is_file() and packed.stat().st_size > 100_000:
-            os.truncate(packed, 0)
+    (file,) = tmp_path.rglob("*" + suffix)
+    os.truncate(file, 0)
     with pytest.raises((OSError, EOFError)):
-        post(server, CHAT, {"messages": HELLO, "max_tokens": 100})
+        post(server, "/chat", {"prompt": "something else", "max_new_tokens": 100})
     assert server.process.wait(SOON) == 4
     said = server.log_text().splitlines()[-1]
-    assert str(tmp_path) in said and "was cut short" in said
+    assert str(file) in said and "was cut short" in said
 
 
 def test_other_bus_errors_are_not_explained_away(start_server):
