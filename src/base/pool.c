@@ -3,13 +3,14 @@
 #include <assert.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 /* How long a thread spins before it sleeps. A pause is 40 to 140 cycles on x86 and about 1 on
  * ARM's yield; 2000 of them are some tens of microseconds: the longest time between two steps of a
@@ -210,15 +211,11 @@ enum kl_status kl_pool_open(size_t n_threads, struct kl_pool **out, struct kl_er
         return kl_fail_memory(err, "the thread pool", sizeof *pool);
     *pool = (struct kl_pool){.n_threads = 1, .active = 1};
 
-    /* signals are the main thread's business */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     enum kl_status status = KL_OK;
     for (size_t i = 1; i < n_threads; i++) {
         struct worker *w = &pool->workers[i];
         *w = (struct worker){.pool = pool, .index = i};
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+        if (kl_thread_start(&w->thread, worker_main, w) != 0) {
             status = kl_fail(err, KL_ERR_MEMORY, "thread %zu of %zu could not be started", i + 1,
                              n_threads);
             break;
@@ -226,7 +223,6 @@ enum kl_status kl_pool_open(size_t n_threads, struct kl_pool **out, struct kl_er
         pool->n_threads++;
     }
     kl_pool_set_active(pool, pool->n_threads);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (status != KL_OK) {
         kl_pool_close(pool);
         return status;

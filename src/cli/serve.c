@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
@@ -198,12 +198,7 @@ static void *load_main(void *argument)
 
 static enum kl_status start_loading(struct loading *l, struct kl_error *err)
 {
-    /* signals are the main thread's business */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    errno = pthread_create(&l->thread, NULL, load_main, l);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    errno = kl_thread_start(&l->thread, load_main, l);
     return errno == 0 ? KL_OK : kl_fail_errno(err, "the thread that loads could not be started");
 }
 

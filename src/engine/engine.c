@@ -2,12 +2,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "engine/engine_state.h"
 
 /* ---- opening and closing --------------------------------------------------------------------- */
@@ -171,12 +171,7 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     status = open_cache(engine, model, err);
     if (status != KL_OK)
         goto fail;
-    /* signals are the main thread's business */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&engine->thread, NULL, kl_engine_main, engine);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = kl_thread_start(&engine->thread, kl_engine_main, engine);
     if (failed != 0) {
         errno = failed;
         status = kl_fail_errno(err, "the engine's thread could not be started");

@@ -375,6 +375,22 @@ static size_t plan_step(struct kl_engine *engine)
 
 /* ---- a step ---------------------------------------------------------------------------------- */
 
+/* Whether somebody of a lower level than those in the running step came, or can go on again because
+ * what he said was read. */
+static bool is_wanted_below(const struct kl_engine *engine)
+{
+    for (unsigned level = 0; level < engine->step_level && level < engine->blocked_level; level++) {
+        if (engine->waiting[level].head != NULL)
+            return true;
+    }
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        struct kl_request *request = engine->running[i];
+        if (request != NULL && request->level < engine->step_level && kl_request_has_room(request))
+            return true;
+    }
+    return false;
+}
+
 /* Asked by the forward pass at every layer. Results do not depend on which rows share a batch, so
  * a pass can be thrown away and done again without the request that ends; and the pass of a higher
  * level later, when somebody of a lower one comes. */
@@ -393,10 +409,7 @@ static bool should_stop(void *context)
         if (engine->places[i].rows > 0 && kl_request_must_end(engine->running[i], now, &how))
             return true;
     }
-    for (unsigned level = 0; level < engine->step_level && level < engine->blocked_level; level++) {
-        if (engine->waiting[level].head != NULL)
-            engine->has_yielded = true;
-    }
+    engine->has_yielded = is_wanted_below(engine);
     return engine->has_yielded || atomic_load_explicit(&engine->closing, memory_order_relaxed);
 }
 

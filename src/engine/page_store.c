@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "engine/page_file.h"
 #include "engine/page_index.h"
 
@@ -341,11 +341,7 @@ static enum kl_status first_look(struct kl_page_store *store, struct kl_error *e
 
 static enum kl_status start_writer(struct kl_page_store *store, struct kl_error *err)
 {
-    sigset_t all, old; /* signals are the main thread's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&store->thread, NULL, writer_main, store);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = kl_thread_start(&store->thread, writer_main, store);
     if (failed == 0)
         return KL_OK;
     errno = failed;

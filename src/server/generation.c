@@ -32,10 +32,9 @@ static bool is_waiting(const struct kl_generation *g)
 
 json_t *kl_generation_progress(const struct kl_generation *g)
 {
-    double passed = g->prefill_ns != 0 ? kl_seconds_since(g->prefill_ns) : 0;
     return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)g->prefill_total, "cache",
                      (json_int_t)g->prefill_cached, "processed", (json_int_t)g->prefill_done,
-                     "time_ms", (json_int_t)(passed * 1000));
+                     "time_ms", (json_int_t)(kl_seconds_since(g->prefill_ns) * 1000));
 }
 
 static void send_progress(struct kl_generation *g)
@@ -215,9 +214,8 @@ static void on_waiting(struct kl_generation *g, const struct kl_event *event)
     if (event->type == KL_EVENT_QUEUED) {
         g->position = event->position;
         g->wait_seconds = event->wait_seconds;
+        g->prefill_ns = kl_now_ns();
     } else {
-        if (g->prefill_ns == 0)
-            g->prefill_ns = kl_now_ns();
         g->prefill_done = event->done;
         g->prefill_total = event->total;
         g->prefill_cached = event->cached_tokens;
@@ -497,6 +495,7 @@ static enum kl_status submit(struct kl_generation *g, const struct kl_generation
         }
     }
     g->n_open = g->n_choices;
+    g->prefill_ns = kl_now_ns();
     kl_tokens_release(&tokens);
     if (g->n_left_out > 0 && status == KL_OK)
         count_left_out(g);

@@ -74,7 +74,7 @@ struct kl_generation {
     /* before the first text: how far it is, for the comments in the stream */
     uint32_t position, prefill_done, prefill_total, prefill_cached;
     float wait_seconds;
-    uint64_t prefill_ns; /* when it began; 0: not yet */
+    uint64_t prefill_ns; /* when it began, as far as is known: when it was last in the queue */
     bool has_text;
     struct kl_generation *previous, *next;
 };

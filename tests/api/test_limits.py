@@ -133,7 +133,9 @@ def test_queue_full(tight, endless):
     finally:
         for c in streams:
             c.socket.close()
-    wait_until(lambda: health(tight)["running"] == 0, 5, "the place is not free again")
+    wait_until(
+        lambda: health(tight)["running"] + health(tight)["queued"] == 0, 5, "there is no room again"
+    )  # fmt: skip
     complete(tight, max_tokens=1)
 
 

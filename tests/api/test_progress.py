@@ -20,7 +20,8 @@ def check_progress(found):
         assert 0 <= p["cache"] <= p["processed"] <= p["total"]
     processed = [p["processed"] for p in found]
     assert processed == sorted(processed) and processed[-1] == found[-1]["total"]
-    assert [p["time_ms"] for p in found] == sorted(p["time_ms"] for p in found)
+    times = [p["time_ms"] for p in found]
+    assert times == sorted(times) and times[-1] < 1e6
 
 
 def test_progress_in_chunks(tiny):

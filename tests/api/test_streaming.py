@@ -2,12 +2,18 @@
 
 import threading
 import time
+import uuid
 
 import pytest
 from api_client import CHAT, Connection, Stream, complete, stream
 
 STORY = [{"role": "user", "content": "Tell me a long story about a lighthouse."}]
-LONG_PROMPT = [{"role": "user", "content": "Summarise this: " + "the quick brown fox. " * 120}]
+
+
+def long_prompt():
+    """Another one each time: what was read before is not read again."""
+    text = f"Summarise number {uuid.uuid4()}: " + "the quick brown fox. " * 120
+    return [{"role": "user", "content": text}]
 
 
 def check_pieces(s, tokens):
@@ -38,7 +44,7 @@ def test_each_piece_is_its_own_chunk(server):
 
 
 def test_headers_come_before_the_prompt_is_read(server):
-    s = stream(server, LONG_PROMPT, max_tokens=2)
+    s = stream(server, long_prompt(), max_tokens=2)
     first_text = s.texts()[0][0]
     assert s.head_time - s.began < 0.5 * (first_text - s.began)
     # the role chunk comes with them
@@ -46,7 +52,7 @@ def test_headers_come_before_the_prompt_is_read(server):
 
 
 def test_progress_while_the_prompt_is_read(server):
-    s = stream(server, LONG_PROMPT, max_tokens=2)
+    s = stream(server, long_prompt(), max_tokens=2)
     progress = [c for _, c in s.comments if c.startswith("prefill ")]
     percents = [float(c.split()[1].rstrip("%")) for c in progress]
     assert len(percents) >= 2 and percents == sorted(percents)
@@ -75,7 +81,7 @@ def test_the_place_in_the_queue(start_server, model_path):
     server = start_server("--offline", "--parallel", 1, "--queue", 2, model=model_path)
     with Connection(server) as first, Connection(server) as second, Connection(server) as third:
         for c in (first, second, third):
-            c.send("POST", CHAT, {"messages": LONG_PROMPT, "stream": True, "max_tokens": 1})
+            c.send("POST", CHAT, {"messages": long_prompt(), "stream": True, "max_tokens": 1})
             assert c.read_head()[0] == 200
         comments, times = [], [time.monotonic()]
         for at, data in third.chunks():
@@ -84,15 +90,16 @@ def test_the_place_in_the_queue(start_server, model_path):
                 comments.append(data.decode().split(",")[0].strip(": \n"))
             if any(c.startswith("prefill") for c in comments):
                 break
-        assert comments[0] == "queue 2" and "queue 1" in comments
-        assert comments.index("queue 1") > 0 and comments[-1].startswith("prefill")
-        assert max(b - a for a, b in zip(times, times[1:])) < 5
+        assert comments[-1].startswith("prefill")
+        places = [int(c.removeprefix("queue ")) for c in comments[:-1]]
+        assert {1, 2} <= set(places) and places == sorted(places, reverse=True)
+        assert max(b - a for a, b in zip(times, times[1:])) < 5  # on a busy machine
 
 
 @pytest.mark.parametrize("path", [CHAT, "/chat"])
 def test_comments_end_no_event(server, path):
     """A comment is one line, without a blank line after it; there are no id: or retry: lines."""
-    s = Stream(server, path, {"messages": LONG_PROMPT, "stream": True, "max_tokens": 2,
+    s = Stream(server, path, {"messages": long_prompt(), "stream": True, "max_tokens": 2,
                               "max_new_tokens": 2})  # fmt: skip
     assert s.comments
     for line in s.raw.split(b"\n"):
@@ -111,7 +118,7 @@ def test_others_go_on_while_one_is_read(server):
         for _ in range(5):
             next(pieces)
         with Connection(server) as other:
-            other.send("POST", CHAT, {"messages": LONG_PROMPT, "max_tokens": 1})
+            other.send("POST", CHAT, {"messages": long_prompt(), "max_tokens": 1})
             texts = sum(b'"content":"' in data for _, data in pieces)
             assert texts > 40
             assert other.read().status == 200

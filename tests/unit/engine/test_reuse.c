@@ -274,6 +274,30 @@ static void test_background_stands_still(void **state)
     kl_engine_close(engine);
 }
 
+/* Nobody reads what the other one says: its turn does not stand in the way. */
+static void test_background_goes_on_beside_one_that_is_not_read(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(with_cache(40));
+    struct question unread, background;
+    make_long_question(&unread, 20, ENDLESS);
+    make_question(&background, 300, 30, 5);
+    background.options.priority = KL_PRIORITY_BACKGROUND;
+    struct answer alone[2] = {ask_alone(&unread), ask_alone(&background)}, answers[2];
+    answer_init(&answers[0]);
+    answer_init(&answers[1]);
+    struct kl_request *requests[2] = {submit(engine, &unread), submit(engine, &background)};
+    answers_wait(engine, requests + 1, answers + 1, 1, NULL);
+    answers_wait(engine, requests, answers, 1, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        expect_same(&answers[i], &alone[i]);
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answers[i].text);
+        kl_buffer_release(&alone[i].text);
+    }
+    kl_engine_close(engine);
+}
+
 /* ---- ahead ----------------------------------------------------------------------------------- */
 
 static bool is_warm(const struct kl_engine_stats *s)
@@ -390,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_in_company_and_with_little_room),
         cmocka_unit_test(test_background_gives_way_and_goes_on),
         cmocka_unit_test(test_background_stands_still),
+        cmocka_unit_test(test_background_goes_on_beside_one_that_is_not_read),
         cmocka_unit_test(test_warmed_prompt_takes_one_step),
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_requests_go_before_warming),

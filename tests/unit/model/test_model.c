@@ -316,6 +316,64 @@ static void test_pages_come_and_go(void **state)
     kl_model_close(model);
 }
 
+/* Appends tokens [from, to) of text 0 to a sequence; logits: of these, or NULL. */
+static void append_tokens(struct kl_forward *forward, struct kl_sequence *s, size_t from, size_t to,
+                          size_t n_vocab, float *logits)
+{
+    struct kl_row rows[MAX_ROWS];
+    struct kl_error err = {0};
+    assert_int_equal(kl_sequence_reserve(s, to, &err), KL_OK);
+    for (size_t i = from; i < to; i++)
+        rows[i - from] =
+            (struct kl_row){.sequence = s,
+                            .token = token_of(0, i, n_vocab),
+                            .logits = logits != NULL ? logits + (i - from) * n_vocab : NULL};
+    assert_int_equal(kl_forward_run(forward, rows, to - from, NULL, NULL, &err), KL_OK);
+}
+
+/* Pages of another sequence, and a part of one that goes on itself: the same bits, in both types of
+ * KV cache; and who holds no share any more takes nothing away. */
+static void test_shared_pages_give_the_same_bits(void **state)
+{
+    (void)state;
+    enum { PART = 3, FROM = 2 * KL_KV_PAGE_TOKENS + PART, TO = FROM + 5 };
+    for (int type = 0; type < KL_KV_TYPES; type++) {
+        struct kl_model *model = open_with(&(struct kl_model_options){
+            .kernels = kl_kernels_at(0), .packed_dir = packed_dir, .kv_type = type});
+        size_t n_vocab = kl_model_config(model)->n_vocab;
+        struct kl_kv_cache *cache = open_cache(model, 256);
+        struct kl_forward *forward = open_forward(model, 2);
+        struct kl_sequence *a = new_sequence(cache, 1), *b = new_sequence(cache, 0);
+        struct kl_error err = {0};
+        float *expected = malloc((TO - FROM) * n_vocab * sizeof *expected);
+        float *found = malloc((TO - FROM) * n_vocab * sizeof *found);
+        assert_true(expected != NULL && found != NULL);
+        for (size_t at = 0; at < FROM; at++)
+            append_tokens(forward, a, at, at + 1, n_vocab, NULL);
+        append_tokens(forward, a, FROM, TO, n_vocab, expected);
+
+        assert_int_equal(kl_sequence_append_shared(b, kl_sequence_page(a, 0), &err), KL_OK);
+        assert_int_equal(kl_sequence_append_shared(b, kl_sequence_page(a, 1), &err), KL_OK);
+        assert_int_equal(kl_sequence_append_copy(b, kl_sequence_page(a, 2), PART, &err), KL_OK);
+        assert_int_equal(kl_sequence_length(b), FROM);
+        assert_int_equal(kl_kv_cache_used_tokens(cache), 4 * KL_KV_PAGE_TOKENS);
+        assert_int_equal(kl_kv_page_shares(kl_sequence_page(b, 0)), 2);
+        assert_int_equal(kl_kv_page_shares(kl_sequence_page(b, 2)), 1);
+        kl_sequence_free(a);
+        assert_int_equal(kl_kv_cache_used_tokens(cache), 3 * KL_KV_PAGE_TOKENS);
+        append_tokens(forward, b, FROM, TO, n_vocab, found);
+        assert_memory_equal(found, expected, (TO - FROM) * n_vocab * sizeof *found);
+
+        kl_sequence_free(b);
+        assert_int_equal(kl_kv_cache_used_tokens(cache), 0);
+        free(expected);
+        free(found);
+        kl_forward_close(forward);
+        kl_kv_cache_close(cache);
+        kl_model_close(model);
+    }
+}
+
 static void test_token_out_of_range(void **state)
 {
     (void)state;
@@ -492,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_no_position_past_the_context),
         cmocka_unit_test(test_giving_up_changes_nothing),
         cmocka_unit_test(test_pages_come_and_go),
+        cmocka_unit_test(test_shared_pages_give_the_same_bits),
         cmocka_unit_test(test_token_out_of_range),
         cmocka_unit_test(test_packed_file_is_kept_and_mended),
         cmocka_unit_test(test_packed_in_memory),

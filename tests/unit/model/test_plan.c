@@ -32,6 +32,21 @@ static void without_a_budget(void **state)
     assert_true(kl_plan_total(&plan) == 104 * MIB);
 }
 
+/* What is kept for those who will come is beside the conversations, and goes first. */
+static void room_to_keep(void **state)
+{
+    (void)state;
+    struct kl_plan_kv keeps = kv;
+    keeps.kept = 512;
+    struct kl_plan plan = with(0, 100 * MIB);
+    struct kl_error err;
+    assert_int_equal(kl_plan_kv(&plan, &keeps, &err), KL_OK);
+    assert_int_equal(plan.kv_tokens, 4096 + 512);
+    plan = with(101 * MIB, 100 * MIB);
+    assert_int_equal(kl_plan_kv(&plan, &keeps, &err), KL_OK);
+    assert_int_equal(plan.kv_tokens, 1024);
+}
+
 static void the_cache_gets_what_is_left(void **state)
 {
     (void)state;
@@ -95,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_a_budget),
+        cmocka_unit_test(room_to_keep),
         cmocka_unit_test(the_cache_gets_what_is_left),
         cmocka_unit_test(one_conversation_must_fit),
         cmocka_unit_test(everything_else_must_fit),
