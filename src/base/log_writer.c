@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #define BUFFER_SIZE  ((size_t)256 * 1024)
 #define STOP_SECONDS 1
@@ -142,18 +142,13 @@ static void *writer_main(void *unused)
 
 enum kl_status kl_log_start(struct kl_error *err)
 {
-    sigset_t all, old; /* signals are the main thread's business */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_mutex_lock(&writer.lock);
-    errno = pthread_create(&writer.thread, NULL, writer_main, NULL);
-    if (errno == 0) {
+    int problem = kl_thread_start(&writer.thread, writer_main, NULL);
+    if (problem == 0) {
         writer.state = BY_THREAD;
         writer.over = false;
     }
     pthread_mutex_unlock(&writer.lock);
-    int problem = errno;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     errno = problem;
     return problem == 0 ? KL_OK : kl_fail_errno(err, "the thread of the log can not be started");
 }
