@@ -234,10 +234,11 @@ part_tsan() {
 # not there is never used, since the emulated CPU would not know the instruction.
 part_emulated() {
     local code=0
-    need aarch64 || return 1
+    need aarch64 release tiny_model || return 1
     emulated_cpu cortex-a72 neon || code=1
     emulated_cpu cortex-a76 neon-dotprod || code=1
-    emulated_cpu max neon-dotprod || code=1
+    emulated_cpu max neon-i8mm || code=1
+    python_test release emulated tests/emulated || code=1
     emulated_program || code=1
     return $code
 }

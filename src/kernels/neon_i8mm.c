@@ -74,8 +74,7 @@ INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const 
                 KEEP_ORDER(rows);
 #pragma GCC unroll 2
                 for (int p = 0; p < pairs; p++) {
-                    bool begins = sums_begin(type, g);
-                    int32x4_t before = begins ? vdupq_n_s32(MAGIC_BITS) : sum[p][j][i];
+                    int32x4_t before = g == 0 ? vdupq_n_s32(MAGIC_BITS) : sum[p][j][i];
                     sum[p][j][i] = vmmlaq_s32(before, rows, x[p]);
                     KEEP_ORDER(sum[p][j][i]);
                 }

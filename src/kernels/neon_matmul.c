@@ -48,7 +48,7 @@ INLINE void add_columns(enum kl_quant type, struct partial *p, int8x16x2_t w, in
         __asm__ volatile("" : "+w"(p->narrow[i])); /* KEEP_ORDER of neon_products.h */
         if (g % steps != steps - 1)
             continue;
-        bool begins = type == KL_Q6_K || g == steps - 1;
+        bool begins = g == steps - 1;
         p->wide[i] = begins ? vpaddlq_s16(p->narrow[i]) : vpadalq_s16(p->wide[i], p->narrow[i]);
     }
 }
@@ -57,6 +57,11 @@ INLINE float32x4x2_t partial_value(const struct partial *p)
 {
     return (float32x4x2_t){{vcvtq_f32_s32(vpaddq_s32(p->wide[0], p->wide[1])),
                             vcvtq_f32_s32(vpaddq_s32(p->wide[2], p->wide[3]))}};
+}
+
+INLINE float32x4_t partial_times(const struct partial *p, int h, float32x4_t by)
+{
+    return vfmaq_f32(vdupq_n_f32(0.0f), partial_value(p).val[h], by);
 }
 
 #include "kernels/neon_products.h"

@@ -6,6 +6,7 @@
  *   add_columns(type, partial, w, x, g)   adds the products of columns 4g..4g+3; w: 4 columns of 8
  *                                         rows as int8, x: activations 16(g/4) and on of a block
  *   partial_value(partial)                the sums as floats, rows 0..3 and 4..7
+ *   partial_times(partial, h, by)         those of rows 4h..4h+3, multiplied; of nothing +0
  *   tile_groups(type), tile_tokens(type)  the tile whose sums the registers hold
  *
  * Weights become int8 when they are unpacked: their offset is taken off the bytes, and nothing is
@@ -28,12 +29,7 @@
  * everything first and spills the sums. */
 #define KEEP_ORDER(v) __asm__ volatile("" : "+w"(v))
 
-/* Q6_K has scales for 16 columns: its sums end twice in a block. */
-INLINE bool sums_begin(enum kl_quant type, int g)
-{
-    return g == 0 || (type == KL_Q6_K && g == 4);
-}
-
+/* Q6_K has scales for 16 columns: its sums are looked at in the middle of a block, too. */
 INLINE bool sums_end(enum kl_quant type, int g)
 {
     return g == 7 || (type == KL_Q6_K && g == 3);
@@ -45,8 +41,9 @@ INLINE bool sums_end(enum kl_quant type, int g)
 /* Eight rows of one block: what the integer sums are multiplied with. */
 struct block_scales {
     float32x4_t d[2];
-    float32x4_t m[2];       /* where the type has a minimum: times the sum of the activations */
-    float32x4_t half[2][2]; /* Q6_K: the rows' scales of columns 0..15, and of 16..31 */
+    float32x4_t m[2];    /* where the type has a minimum: times the sum of the activations */
+    float32x4_t last[2]; /* Q6_K: the rows' scales of columns 16..31, and what has to be added */
+    float32x4_t more[2]; /* to them for columns 0..15 */
 };
 
 INLINE float32x4x2_t load_u8(const uint8_t *p)
@@ -74,8 +71,8 @@ INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
             s.m[h] = vnegq_f32(s.m[h]);
         } else if (type == KL_Q6_K) {
             s.d[h] = load_f16(header + 8 * h);
-            s.half[0][h] = load_s8(block).val[h];
-            s.half[1][h] = load_s8(block + 8).val[h];
+            s.last[h] = load_s8(block + 8).val[h];
+            s.more[h] = vsubq_f32(load_s8(block).val[h], s.last[h]);
         } else {
             s.d[h] = load_f16(block + 8 * h);
             if (type == KL_Q8_HIGH)
@@ -145,15 +142,17 @@ INLINE int8x16x2_t load_columns(enum kl_quant type, struct kl_layout l, const ui
 /* ---- from integers to outputs -----------------------------------------------------------------
  */
 
-/* Sums that ended at step g as floats; of Q6_K's second half, with the first one's. */
+/* Sums that ended at step g as floats. Q6_K's go on over both halves of a block: all columns times
+ * the last 16's scale, and the first 16, which the sums were in the middle, times the difference
+ * (65024 * 255 at most: exact). */
 INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
                             const struct partial *p, float32x4x2_t first_half, int g)
 {
+    if (type == KL_Q6_K && g < 4)
+        return (float32x4x2_t){{partial_times(p, 0, s->more[0]), partial_times(p, 1, s->more[1])}};
     float32x4x2_t value = partial_value(p);
-    for (int h = 0; h < 2 && type == KL_Q6_K; h++) {
-        float32x4_t before = g < 4 ? vdupq_n_f32(0.0f) : first_half.val[h];
-        value.val[h] = vfmaq_f32(before, value.val[h], s->half[g / 4][h]);
-    }
+    for (int h = 0; h < 2 && type == KL_Q6_K; h++)
+        value.val[h] = vfmaq_f32(first_half.val[h], value.val[h], s->last[h]);
     return value;
 }
 
@@ -248,7 +247,7 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
 /* A block of a panel: at most KL_PANEL_BYTES in scratch. */
 struct panel_block {
     int8_t q[8][32];
-    float d[8], m[8], half[2][8];
+    float d[8], m[8], last[8], more[8];
 };
 _Static_assert(sizeof(struct panel_block) <= KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
@@ -260,8 +259,8 @@ INLINE void store_scales(enum kl_quant type, struct kl_layout l, struct block_sc
         if (l.has_min)
             vst1q_f32(out->m + 4 * h, s.m[h]);
         if (type == KL_Q6_K) {
-            vst1q_f32(out->half[0] + 4 * h, s.half[0][h]);
-            vst1q_f32(out->half[1] + 4 * h, s.half[1][h]);
+            vst1q_f32(out->last + 4 * h, s.last[h]);
+            vst1q_f32(out->more + 4 * h, s.more[h]);
         }
     }
 }
@@ -275,8 +274,8 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
         if (l.has_min)
             s.m[h] = vld1q_f32(in->m + 4 * h);
         if (type == KL_Q6_K) {
-            s.half[0][h] = vld1q_f32(in->half[0] + 4 * h);
-            s.half[1][h] = vld1q_f32(in->half[1] + 4 * h);
+            s.last[h] = vld1q_f32(in->last + 4 * h);
+            s.more[h] = vld1q_f32(in->more + 4 * h);
         }
     }
     return s;
