@@ -146,7 +146,8 @@ enum kl_status kl_log_start(struct kl_error *err)
     int problem = kl_thread_start(&writer.thread, writer_main, NULL);
     if (problem == 0) {
         writer.state = BY_THREAD;
-        writer.over = false;
+        writer.over = writer.failed = false;
+        writer.reported = writer.dropped;
     }
     pthread_mutex_unlock(&writer.lock);
     errno = problem;
