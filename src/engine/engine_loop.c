@@ -250,9 +250,30 @@ static void reuse(struct kl_engine *engine, struct kl_request *request)
     pthread_mutex_unlock(&engine->attention.lock);
 }
 
+/* Whether another one is computing pages that this one, just begun, could use: of n answers to one
+ * prompt, say. One that stands still is not waited for. */
+static bool is_being_computed(const struct kl_engine *engine, const struct kl_request *request)
+{
+    if (engine->totals.cache_max_pages == 0)
+        return false;
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        const struct kl_request *other = engine->running[i];
+        if (other == NULL || other->is_loading || engine->places[i].paused ||
+            other->level != request->level || other->cache_scope != request->cache_scope)
+            continue;
+        size_t same = 0, computed = kl_sequence_length(other->sequence);
+        while (same < request->n_tokens - 1 && same < other->n_tokens &&
+               request->tokens[same] == other->tokens[same])
+            same++;
+        if (same / KL_KV_PAGE_TOKENS > computed / KL_KV_PAGE_TOKENS)
+            return true;
+    }
+    return false;
+}
+
 /* Brings pages from disk for those who were just begun, a few of each between two steps, so that
  * others' text does not stop. Returns the lowest level of those for whom there are more;
- * KL_N_LEVELS: all are ready. */
+ * KL_N_LEVELS: all are ready, or wait for another one's pages. */
 static unsigned load_pages(struct kl_engine *engine)
 {
     unsigned level = KL_N_LEVELS;
@@ -260,11 +281,12 @@ static unsigned load_pages(struct kl_engine *engine)
         struct kl_request *request = engine->running[i];
         if (request == NULL || !request->is_loading)
             continue;
-        if (!kl_prefix_cache_load(engine->prefixes, request->cache_scope, keep_of(request),
-                                  request->tokens, request->n_tokens - 1, LOADED_PAGES))
-            reuse(engine, request);
-        else if (request->level < level)
+        bool more = kl_prefix_cache_load(engine->prefixes, request->cache_scope, keep_of(request),
+                                         request->tokens, request->n_tokens - 1, LOADED_PAGES);
+        if (more && request->level < level)
             level = request->level;
+        else if (!more && !is_being_computed(engine, request))
+            reuse(engine, request);
     }
     return level;
 }

@@ -205,6 +205,35 @@ static void test_in_company_and_with_little_room(void **state)
         kl_buffer_release(&alone[i].text);
 }
 
+/* Several answers to one prompt, at the same time: it is computed once, but for parts of pages. */
+static void test_one_prompt_for_many(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    struct kl_engine *engine = open_engine(with_cache(100));
+    static struct question q[N];
+    struct answer alone[N], answers[N];
+    struct kl_request *requests[N];
+    for (size_t i = 0; i < N; i++) {
+        make_question(&q[i], 1000, 20, 8);
+        q[i].options.sampling.temperature = 0.9f;
+        q[i].options.sampling.seed = i;
+        alone[i] = ask_alone(&q[i]);
+        answer_init(&answers[i]);
+    }
+    for (size_t i = 0; i < N; i++)
+        requests[i] = submit(engine, &q[i]);
+    answers_wait(engine, requests, answers, N, NULL);
+    assert_true(stats_of(engine).prompt_tokens <= 1000 + (N - 1) * PAGE);
+    for (size_t i = 0; i < N; i++) {
+        expect_same(&answers[i], &alone[i]);
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answers[i].text);
+        kl_buffer_release(&alone[i].text);
+    }
+    kl_engine_close(engine);
+}
+
 /* ---- background ------------------------------------------------------------------------------ */
 
 static bool has_text(struct answer *a)
@@ -412,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_scopes),
         cmocka_unit_test(test_abandoned_prompt_is_kept),
         cmocka_unit_test(test_in_company_and_with_little_room),
+        cmocka_unit_test(test_one_prompt_for_many),
         cmocka_unit_test(test_background_gives_way_and_goes_on),
         cmocka_unit_test(test_background_stands_still),
         cmocka_unit_test(test_background_goes_on_beside_one_that_is_not_read),

@@ -56,6 +56,21 @@ static void test_speeds_follow_the_recent_past(void **state)
     assert_true(kl_speed_value(&s.prefill) == 128.0);
 }
 
+static void test_what_a_prompt_row_costs(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    kl_statistics_add_step(&s, 0, 4, 1.0); /* no prompt */
+    assert_true(s.row_seconds == 0.0);
+    kl_statistics_add_step(&s, 64, 3, 0.5);
+    assert_true(s.row_seconds == 0.5 / 64);
+    kl_statistics_add_step(&s, 3, 1, 0.5); /* the end of one: its rows are not what it cost */
+    assert_true(s.row_seconds == 0.5 / 64);
+    for (int i = 0; i < 20; i++)
+        kl_statistics_add_step(&s, 32, 1, 0.5);
+    assert_true(s.row_seconds > 0.99 * 0.5 / 32 && s.row_seconds < 0.5 / 32);
+}
+
 static void test_work(void **state)
 {
     (void)state;
@@ -76,6 +91,7 @@ static void test_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_a_prompt_row_costs),
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_nearest_rank),
