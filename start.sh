@@ -69,7 +69,6 @@ pkg-config: building
 python3: building
 libevent-dev: the HTTP server
 libjansson-dev: JSON
-libsystemd-dev: running as a service
 libcurl4-openssl-dev: getting the model
 ca-certificates: getting the model
 libutf8proc-dev: Unicode

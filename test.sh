@@ -39,7 +39,7 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 packages=(
     # to build: as in start.sh
     gcc libc6-dev meson ninja-build pkg-config ca-certificates
-    libevent-dev libjansson-dev libsystemd-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
+    libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
     libjs-marked node-dompurify libjs-highlight.js
     # to test
     libcmocka-dev libsimde-dev clang-format-14 python3 python3-venv curl chromium fonts-noto-cjk

@@ -1,5 +1,4 @@
 #include "base/pool.h"
-#include "base/thread.h"
 
 #include <assert.h>
 #include <linux/futex.h>
@@ -10,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 /* How long a thread spins before it sleeps. A pause is 40 to 140 cycles on x86 and about 1 on
  * ARM's yield; 2000 of them are some tens of microseconds: the longest time between two steps of a

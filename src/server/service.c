@@ -2,51 +2,120 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <systemd/sd-daemon.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/generation.h"
 #include "server/server_state.h"
 
+/* The first descriptor that is handed over; fixed by the protocol. */
+#define FIRST_SOCKET 3
 /* How often the status is told, and the time to start is asked to be longer: a download may take
  * an hour. */
 #define STATUS_SECONDS 5
 #define EXTEND_SECONDS 30
 
+/* ---- the protocols --------------------------------------------------------------------------- */
+
+/* The number that a variable holds; 0 when there is none. */
+static uint64_t number_of(const char *variable)
+{
+    const char *text = getenv(variable);
+    char *end;
+    if (text == NULL || *text < '0' || *text > '9')
+        return 0;
+    errno = 0;
+    uint64_t n = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0' ? n : 0;
+}
+
+/* The address of $NOTIFY_SOCKET: a path, or "@name" in the abstract name space. 0: none. */
+static socklen_t notify_address(struct sockaddr_un *address)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    size_t len = path != NULL ? strlen(path) : 0;
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (len < 2 || len >= sizeof address->sun_path || (path[0] != '/' && path[0] != '@'))
+        return 0;
+    memcpy(address->sun_path, path, len);
+    if (path[0] == '@')
+        address->sun_path[0] = '\0';
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+}
+
+/* One message of lines "NAME=value". Does not wait: what a busy service manager has no room for now
+ * is told again with the next status. */
+static void __attribute__((format(printf, 1, 2))) tell(const char *format, ...)
+{
+    struct sockaddr_un address;
+    socklen_t address_len = notify_address(&address);
+    char text[512];
+    va_list ap;
+    if (address_len == 0)
+        return;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
+                         (const struct sockaddr *)&address, address_len) < 0)
+        kl_debug("the service manager can not be told \"%s\": %m", text);
+    if (fd >= 0)
+        close(fd);
+}
+
 size_t kl_service_sockets(int *fds, size_t max)
 {
-    int n = sd_listen_fds(1);
-    if (n < 0) {
-        errno = -n;
-        kl_warning("the sockets of the service manager can not be had: %m");
-    }
-    size_t count = n > 0 ? (size_t)n : 0;
-    if (count > max) {
-        kl_warning("the service manager hands over %zu sockets; the first %zu are used", count,
+    uint64_t n = number_of("LISTEN_FDS");
+    if (number_of("LISTEN_PID") != (uint64_t)getpid())
+        n = 0; /* meant for the process that started us */
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDNAMES");
+    if (n > max) {
+        kl_warning("the service manager hands over %" PRIu64 " sockets; the first %zu are used", n,
                    max);
-        count = max;
+        n = max;
     }
-    for (size_t i = 0; i < count; i++)
-        fds[i] = SD_LISTEN_FDS_START + (int)i;
-    return count;
+    for (size_t i = 0; i < n; i++) {
+        fds[i] = FIRST_SOCKET + (int)i;
+        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    }
+    return (size_t)n;
 }
+
+static uint64_t watchdog_us(void)
+{
+    bool ours = getenv("WATCHDOG_PID") == NULL || number_of("WATCHDOG_PID") == (uint64_t)getpid();
+    return ours ? number_of("WATCHDOG_USEC") : 0;
+}
+
+/* ---- what is told ---------------------------------------------------------------------------- */
 
 static void tell_loading(struct kl_server *server)
 {
     struct kl_startup_state state;
     char stage[48];
     kl_startup_read(&server->startup, &state);
-    sd_notifyf(0, "STATUS=Loading the model: %s\nEXTEND_TIMEOUT_USEC=%u",
-               kl_startup_text(&state, stage, sizeof stage), EXTEND_SECONDS * 1000000u);
+    tell("STATUS=Loading the model: %s\nEXTEND_TIMEOUT_USEC=%u",
+         kl_startup_text(&state, stage, sizeof stage), EXTEND_SECONDS * 1000000u);
 }
 
 static void tell_work(const struct kl_engine_stats *stats)
 {
-    sd_notifyf(0, "STATUS=%zu requests run, %zu wait, %" PRIu64 " finished", stats->running,
-               stats->queued,
-               stats->requests_ended[KL_FINISH_STOP] + stats->requests_ended[KL_FINISH_LENGTH]);
+    tell("READY=1\nSTATUS=%zu requests run, %zu wait, %" PRIu64 " finished", stats->running,
+         stats->queued,
+         stats->requests_ended[KL_FINISH_STOP] + stats->requests_ended[KL_FINISH_LENGTH]);
 }
 
 /* Does the engine get on with what there is to do? */
@@ -83,7 +152,7 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     if (server->service.watchdog_us == 0)
         return;
     if (alive)
-        sd_notify(0, "WATCHDOG=1");
+        tell("WATCHDOG=1");
     else
         kl_err("the engine does not get on: nothing was computed for %.1f s; the service manager's "
                "watchdog is not told that all is well",
@@ -93,16 +162,15 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 enum kl_status kl_service_open(struct kl_server *server, struct kl_error *err)
 {
     struct kl_service *s = &server->service;
-    if (sd_watchdog_enabled(0, &s->watchdog_us) <= 0)
-        s->watchdog_us = 0;
+    struct sockaddr_un address;
+    s->watchdog_us = watchdog_us();
     uint64_t period_us = STATUS_SECONDS * UINT64_C(1000000);
     if (s->watchdog_us > 0 && s->watchdog_us / 4 < period_us)
         period_us = s->watchdog_us / 4;
     const struct timeval period = {.tv_sec = (time_t)(period_us / 1000000),
                                    .tv_usec = (suseconds_t)(period_us % 1000000)};
     s->progress_ns = kl_now_ns();
-    /* 1: there is somebody to tell */
-    if (sd_notify(0, "STATUS=Starting") <= 0)
+    if (notify_address(&address) == 0)
         return KL_OK;
     s->timer = event_new(server->base, -1, EV_PERSIST, on_timer, server);
     if (s->timer == NULL || event_add(s->timer, &period) != 0)
@@ -120,17 +188,17 @@ void kl_service_close(struct kl_server *server)
 
 void kl_service_ready(struct kl_server *server)
 {
-    sd_notifyf(0, "READY=1\nSTATUS=Serving %s", server->served.model_name);
+    tell("READY=1\nSTATUS=Serving %s", server->served.model_name);
 }
 
 void kl_service_reloading(struct kl_server *server)
 {
     (void)server;
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, kl_now_ns() / 1000);
+    tell("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, kl_now_ns() / 1000);
 }
 
 void kl_service_stopping(struct kl_server *server)
 {
-    sd_notifyf(0, "STOPPING=1\nSTATUS=Stopping; running answers have %u s to finish",
-               server->options.drain_seconds);
+    tell("STOPPING=1\nSTATUS=Stopping; running answers have %u s to finish",
+         server->options.drain_seconds);
 }

@@ -1,8 +1,10 @@
 /*
  * The service manager (systemd): the sockets it holds for us, and what it is told.
  *
- * Protocols: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). Without a service manager
- * (no LISTEN_FDS, NOTIFY_SOCKET, WATCHDOG_USEC in the environment) nothing here does anything.
+ * The protocols of sd_listen_fds(3), sd_notify(3) and sd_watchdog_enabled(3), which are promised to
+ * stay and small; libsystemd would wait for a busy service manager, and has no static form. Without
+ * a service manager (no LISTEN_FDS, NOTIFY_SOCKET, WATCHDOG_USEC in the environment) nothing here
+ * does anything.
  *
  * The watchdog is fed while this loop runs and the engine gets on: not when it has work that does
  * not wait for a client and computed nothing for half of the watchdog's time.

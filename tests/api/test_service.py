@@ -60,9 +60,9 @@ def test_what_it_tells(start_server, notifications):
     assert not notifications.has("STOPPING=1")
     notifications.clear()
     server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: notifications.has("RELOADING=1"), SOON, "it does not say that it reloads")
     wait_until(lambda: notifications.has("READY=1"), SOON, "it is not ready again")
-    assert notifications.seen[0] == "RELOADING=1"
-    assert notifications.seen[1].startswith("MONOTONIC_USEC=")
+    assert notifications.has("RELOADING=1") and notifications.has("MONOTONIC_USEC=")
     server.process.terminate()
     wait_until(lambda: notifications.has("STOPPING=1"), SOON, "it does not say that it stops")
     assert server.process.wait(SOON) == 0
@@ -155,6 +155,26 @@ def test_a_client_that_does_not_read_is_not_the_engines_fault(start_server, noti
         for _ in range(3):
             assert fed(notifications, SOON)
     assert "does not get on" not in server.log_text()
+
+
+def test_a_service_manager_that_does_not_listen(start_server, tmp_path):
+    """More messages than its socket takes: the server does not wait for it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(str(tmp_path / "deaf"))
+        env = {"NOTIFY_SOCKET": str(tmp_path / "deaf"), "WATCHDOG_USEC": "4000"}
+        server = start_server("--offline", env=env)
+        time.sleep(1)  # 1000 messages
+        assert get(server, "/live").status == 200
+        server.process.terminate()
+        assert server.process.wait(SOON) == 0
+
+
+def test_what_is_meant_for_another_process(start_server, notifications):
+    env = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "4000"}
+    server = start_server("--offline", env={**env, "NOTIFY_SOCKET": notifications.path})
+    assert get(server, "/live").status == 200
+    wait_until(lambda: notifications.has("READY=1"), SOON, "it does not say that it is ready")
+    assert not notifications.has("WATCHDOG=1")
 
 
 # ---- sockets that are handed over -----------------------------------------------------------------

@@ -14,7 +14,6 @@ LAYERS = ("base", "format", "kernels", "text", "model", "engine", "server", "cli
 LIBRARIES = {
     r"event2/|event\.h|evhttp\.h": "server",
     r"jansson\.h": "server",
-    r"systemd/": "server",
     r"curl/": "cli",
     r"histedit\.h|editline/": "cli",
     r"utf8proc\.h": "text",
