@@ -105,7 +105,7 @@ build() {
 
 need_sysroot() {
     need packages || return 1
-    [[ -f $BUILD/sysroot/sysroot.ini ]] || tools/sysroot-arm64 "$BUILD/sysroot"
+    [[ $BUILD/sysroot/sysroot.ini -nt tools/sysroot-arm64 ]] || tools/sysroot-arm64 "$BUILD/sysroot"
 }
 
 need_aarch64() {

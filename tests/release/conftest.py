@@ -86,22 +86,27 @@ def mirror():
 def root(packages):
     """An empty Debian system: the directory it lies in."""
     path = packages.parent / "debian-root"
-    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():  # of a run that was killed
+        subprocess.run(["umount", "--quiet", "--lazy", path / "proc"])
+        shutil.rmtree(path)
     log = packages.parent / "results" / "debootstrap.log"
     log.parent.mkdir(exist_ok=True)
     with open(log, "wb") as out:
         done = subprocess.run(
             ["debootstrap", "--variant=minbase", SUITE, path, mirror()],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
         )
     assert done.returncode == 0, log.read_text(errors="replace")[-2000:]
     settings = output_of("apt-config", "dump", "Acquire")
+    settings += 'Dpkg::Use-Pty "0";\n'  # there is no /dev/pts
     (path / "etc/apt/apt.conf.d/host").write_text(settings)
     for name in ("resolv.conf", "hosts"):
         shutil.copy(f"/etc/{name}", path / "etc" / name)
     subprocess.run(["mount", "-t", "proc", "proc", path / "proc"], check=True)
     yield path
-    subprocess.run(["umount", path / "proc"], check=True)
+    subprocess.run(["umount", "--lazy", path / "proc"], check=True)
     shutil.rmtree(path)
 
 
@@ -111,7 +116,6 @@ def run_inside(root, *command):
         ["chroot", root, *command], env=environment, stdin=subprocess.DEVNULL, capture_output=True
     )
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")[-4000:]
-
 
 
 def files_of(root):
