@@ -55,6 +55,12 @@ def pages(tmp_path):
     return lambda: sorted(directory.glob("*")) if directory.exists() else []
 
 
+def disk(server):
+    """What the server counts of its disk."""
+    found = health(server)["statistics"]
+    return {k.removeprefix("disk_"): v for k, v in found.items() if k.startswith("disk_")}
+
+
 def wait_for_pages(pages, n):
     """They are written a little later than they are computed."""
     wait_until(lambda: sum(p.suffix == ".kv" for p in pages()) >= n, 60, f"{n} pages on disk")
@@ -111,6 +117,8 @@ def test_damaged_pages_are_computed_again(start, pages):
     again, cached, _ = ask(second, question("Lamp 3?"))
     assert again == text
     assert cached < n_prompt // 2
+    counted = disk(second)["pages"]
+    assert counted["damaged"] == 1 and counted["found"] == cached // PAGE
     assert second.stop() == 0
     third = start()  # and is whole again
     again, cached, _ = ask(third, question("Lamp 3?"))
@@ -163,6 +171,8 @@ def test_a_full_disk(start, pages):
     assert len(pages()) == before
     assert ask(server, question("Lamp 3?"))[0] == text
     assert len(re.findall("takes no more pages", server.log_text())) == 1
+    assert disk(server)["on"] == 0 and disk(server)["write_errors"] >= 1
+    assert disk(server)["pages"]["dropped"] > 0
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, old)
     n = 10
     while "takes pages again" not in server.log_text():  # after so many pages that were dropped
@@ -170,6 +180,7 @@ def test_a_full_disk(start, pages):
         n += 1
         assert n < 40
     wait_until(lambda: len(pages()) > before, 60, "new pages")
+    assert disk(server)["on"] == 1
     assert health(server)["requests_failed"] == 0
 
 
@@ -177,6 +188,7 @@ def test_the_cap(start, pages):
     server = start("--cache-disk", "1M")
     for n in range(4):
         ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
+    assert 0 < disk(server)["bytes"] <= 1 << 20 and disk(server)["on"] == 1
     assert server.stop() == 0
     assert 500_000 < sum(p.stat().st_size for p in pages()) <= 1 << 20
 
@@ -184,6 +196,7 @@ def test_the_cap(start, pages):
 def test_off(start, pages):
     server = start("--cache-disk", 0)
     ask(server, question("Lamp 3?"))
+    assert disk(server)["on"] == 0
     assert server.stop() == 0
     assert pages() == []
 
