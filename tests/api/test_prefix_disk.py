@@ -11,10 +11,19 @@ import pytest
 from api_client import CHAT, Connection, complete, health, wait_until
 
 PAGE = 32  # tokens
-RULES = " ".join(
-    f"Rule {n}: answer questions about lamp number {n} only when the moon is {m}."
-    for n, m in enumerate(["new", "waxing", "full", "waning", "red", "hidden"] * 9)
-)
+MOONS = ["new", "waxing", "full", "waning", "red", "hidden"]
+
+
+def rules(n):
+    """A system prompt; the tiny model makes three times as many tokens of it as the real one."""
+    return " ".join(
+        f"Rule {i}: answer questions about lamp number {i} only when the moon is {MOONS[i % 6]}."
+        for i in range(n)
+    )
+
+
+RULES = rules(18)  # about 700 tokens of the tiny model
+LONG_RULES = rules(54)  # over 1000 of the real one
 
 
 def question(text, system=RULES):
@@ -66,39 +75,41 @@ def wait_for_pages(pages, n):
     wait_until(lambda: sum(p.suffix == ".kv" for p in pages()) >= n, 60, f"{n} pages on disk")
 
 
-def check_restart(start, pages, model):
+def check_restart(start, pages, model, system):
     with_nothing = start("--cache-disk", 0, "--cache-ram", 0, model=model)
-    expected, cached, n_prompt = ask(with_nothing, question("Lamp 7?"))
+    expected, cached, n_prompt = ask(with_nothing, question("Lamp 7?", system))
     assert with_nothing.stop() == 0
-    assert n_prompt > 1000 and cached == 0 and pages() == []
+    assert cached == 0 and pages() == []
 
     first = start(model=model)
-    before, _, n_prompt = ask(first, question("Lamp 3?"))
+    before, _, n_prompt = ask(first, question("Lamp 3?", system))
     wait_for_pages(pages, n_prompt // PAGE)
     with Connection(first) as c:
-        c.send("POST", CHAT, {"messages": question("Tell me all."), "stream": True})
+        c.send("POST", CHAT, {"messages": question("Tell me all.", system), "stream": True})
         c.read_head()
         next(c.chunks())
         first.process.kill()
         first.process.wait()
 
     second = start(model=model)
-    text, cached, n_prompt = ask(second, question("Lamp 7?"))
+    text, cached, n_prompt = ask(second, question("Lamp 7?", system))
     # all whole pages of what both have in common: all but the last words
     assert n_prompt - 2 * PAGE < cached < n_prompt
     assert text == expected
-    text, cached, n_prompt = ask(second, question("Lamp 3?"))
+    text, cached, n_prompt = ask(second, question("Lamp 3?", system))
     assert n_prompt - 2 * PAGE < cached < n_prompt
     assert text == before
     assert not any(p.name.startswith("writing.") for p in pages())
+    return n_prompt
 
 
 def test_after_kill_9(start, pages, tiny_model_path):
-    check_restart(start, pages, tiny_model_path)
+    check_restart(start, pages, tiny_model_path, RULES)
 
 
 def test_after_kill_9_with_the_real_model(start, pages, model_path):
-    check_restart(start, pages, model_path)
+    n_prompt = check_restart(start, pages, model_path, LONG_RULES)
+    assert n_prompt > 1000
 
 
 def test_damaged_pages_are_computed_again(start, pages):
@@ -141,19 +152,21 @@ def test_keys_do_not_share(start, pages, tmp_path):
     def cached(server, key):
         with Connection(server) as c:
             c.send("POST", CHAT, body, {"Authorization": f"Bearer {key}"})
-            return c.read().json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+            usage = c.read().json()["usage"]
+            assert usage["prompt_tokens"] > 500
+            return usage["prompt_tokens_details"]["cached_tokens"]
 
     # some tokens are of greetings that are computed ahead, for all
     first = start("--api-key-file", keys)
     assert cached(first, "key-of-one") < PAGE
     assert cached(first, "key-of-two") < PAGE
-    assert cached(first, "key-of-one") > 1000
+    assert cached(first, "key-of-one") > 500
     assert first.stop() == 0  # writes what waits
     keys.write_text("key-of-three\nkey-of-two\nkey-of-one\n")
     second = start("--api-key-file", keys)
     assert cached(second, "key-of-three") < PAGE
-    assert cached(second, "key-of-two") > 1000
-    assert cached(second, "key-of-one") > 1000
+    assert cached(second, "key-of-two") > 500
+    assert cached(second, "key-of-one") > 500
 
 
 def test_a_full_disk(start, pages):
@@ -190,7 +203,7 @@ def test_the_cap(start, pages):
         ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
     assert 0 < disk(server)["bytes"] <= 1 << 20 and disk(server)["on"] == 1
     assert server.stop() == 0
-    assert 500_000 < sum(p.stat().st_size for p in pages()) <= 1 << 20
+    assert 800_000 < sum(p.stat().st_size for p in pages()) <= 1 << 20
 
 
 def test_off(start, pages):
