@@ -34,7 +34,9 @@ void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t
     if (prefill_rows < KL_ROW_TILE) /* the last rows of a prompt: mostly the price of a step */
         return;
     double row_seconds = seconds / (double)prefill_rows;
-    s->row_seconds = s->row_seconds == 0.0 ? row_seconds : (s->row_seconds + row_seconds) / 2;
+    /* slower counts at once, so that at most one step is too long; faster by and by */
+    s->row_seconds =
+        row_seconds >= s->row_seconds ? row_seconds : (s->row_seconds + row_seconds) / 2;
 }
 
 /* The last few weigh most: people and their programs change what they ask for. */

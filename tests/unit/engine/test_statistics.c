@@ -66,9 +66,13 @@ static void test_what_a_prompt_row_costs(void **state)
     assert_true(s.row_seconds == 0.5 / 64);
     kl_statistics_add_step(&s, 3, 1, 0.5); /* the end of one: its rows are not what it cost */
     assert_true(s.row_seconds == 0.5 / 64);
+    kl_statistics_add_step(&s, 32, 1, 0.5); /* slower: at once */
+    assert_true(s.row_seconds == 0.5 / 32);
+    kl_statistics_add_step(&s, 64, 1, 0.5); /* faster: by and by */
+    assert_true(s.row_seconds == 0.75 * 0.5 / 32);
     for (int i = 0; i < 20; i++)
-        kl_statistics_add_step(&s, 32, 1, 0.5);
-    assert_true(s.row_seconds > 0.99 * 0.5 / 32 && s.row_seconds < 0.5 / 32);
+        kl_statistics_add_step(&s, 64, 1, 0.5);
+    assert_true(s.row_seconds > 0.5 / 64 && s.row_seconds < 1.01 * 0.5 / 64);
 }
 
 static void test_work(void **state)
