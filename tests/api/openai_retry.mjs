@@ -1,14 +1,23 @@
-// The openai package for Node against a server whose queue is full (its URL is the first argument):
-// it obeys Retry-After by itself. Prints one JSON object for test_admission.py.
+// The openai package for Node against a server with one place and room for one to wait (its URL is
+// the first argument, a question with a long answer the second): with both taken, it obeys
+// Retry-After by itself. Prints one JSON object for test_admission.py.
 import { createRequire } from 'node:module';
 import process from 'node:process';
 
 // a package outside of this tree: NODE_PATH counts for require only
 const OpenAI = createRequire(import.meta.url)('openai');
 const client = new OpenAI({ baseURL: process.argv[2], apiKey: 'none', maxRetries: 8 });
+for (let i = 0; i < 2; i++)
+    await client.chat.completions.create({
+        model: 'default',
+        messages: JSON.parse(process.argv[3]),
+        max_tokens: -1,
+        stream: true,
+    });
 const answer = await client.chat.completions.create({
     model: 'default',
     messages: [{ role: 'user', content: 'Hello' }],
     max_tokens: 2,
 });
 console.log(JSON.stringify({ tokens: answer.usage.completion_tokens }));
+process.exit(); // the others are left

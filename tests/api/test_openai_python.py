@@ -2,7 +2,7 @@
 
 import openai
 import pytest
-from api_client import Connection, HELLO, counts, health, wait_until
+from api_client import HELLO, counts, health, wait_until
 
 FACTS = [
     {"role": "system", "content": "Answer briefly."},
@@ -110,16 +110,3 @@ def test_keys(start_server, tmp_path):
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url, api_key="a-wrong-key").models.list()
     assert openai.OpenAI(base_url=url, api_key="the-right-key").models.list().data
-
-
-def test_it_retries_a_full_queue(tight, endless):
-    """429 and its Retry-After: the client comes again by itself, and then there is room."""
-    client = openai.OpenAI(base_url=tight.base_url + "/v1", api_key="none", max_retries=8)
-    with Connection(tight) as one, Connection(tight) as two:
-        for c in (one, two):
-            body = {"messages": endless, "stream": True, "max_tokens": -1}
-            c.send("POST", "/v1/chat/completions", body)
-            c.read_head()
-        found = client.chat.completions.create(model="default", messages=HELLO, max_tokens=2)
-    assert found.usage.completion_tokens == 2
-    assert health(tight)["requests_refused"] > 0
