@@ -1,7 +1,8 @@
 /*
  * Where our own files live: $XDG_CACHE_HOME/kinglet, or ~/.cache/kinglet (XDG Base Directory).
  *   models/   downloaded model files      packed/   weights in our own layout
- *   threads/  how many threads were the fastest    history   what was typed in kinglet chat
+ *   threads/  how many threads were the fastest    prefixes/ pages of the prefix cache
+ *   history   what was typed in kinglet chat
  */
 #ifndef KL_BASE_PATHS_H
 #define KL_BASE_PATHS_H

@@ -268,6 +268,8 @@ void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats)
     stats->queued = engine->n_requests - engine->n_running;
     struct kl_statistics measured = engine->measured;
     pthread_mutex_unlock(&engine->attention.lock);
+    if (engine->options.page_store != NULL)
+        kl_page_store_stats(engine->options.page_store, &stats->disk);
     stats->latency_p50 = kl_statistics_latency(&measured, 50);
     stats->latency_p95 = kl_statistics_latency(&measured, 95);
     stats->prefill_speed = kl_speed_value(&measured.prefill);

@@ -170,6 +170,7 @@ struct kl_engine_stats {
     /* now */
     size_t cache_pages, cache_max_pages; /* of the prefix cache, in use by requests or not */
     uint64_t cache_bytes;
+    struct kl_page_store_stats disk; /* without a page store: all 0 */
     /* What one of a priority that is submitted now would wait for its first step, seconds; 0: not
      * at all, or nothing was measured yet. */
     double expected_wait[KL_N_PRIORITIES];

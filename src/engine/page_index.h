@@ -13,6 +13,7 @@ struct kl_page_entry {
     struct kl_page_key key, parent;
     int64_t used;  /* larger: more recently */
     uint64_t size; /* bytes it counts for */
+    bool checked;  /* this process wrote it, or read it and found it good */
     bool has_next; /* set and used by kl_page_index_oldest */
 };
 

@@ -21,6 +21,11 @@
 #define CLOSE_SECONDS 2.0
 #define MAX_PAGES     65536
 
+/* Pages that may wait to be written. 6 MiB are 15 pages of 24 layers in f16: nearly half a thousand
+ * tokens, which take longer to compute than to write. */
+#define QUEUE_BYTES ((size_t)6 << 20)
+enum { MIN_QUEUE = 4, MAX_QUEUE = 256 };
+
 /* A page of background work counts as used ten years before it was: so the order of use, which is
  * all that a file's time keeps, has all of them before the interactive ones. */
 #define BACKGROUND_AGE_NS (INT64_C(10) * 365 * 86400 * 1000000000)
@@ -48,10 +53,10 @@ struct kl_page_store {
     pthread_cond_t queued; /* something is, or closing */
     pthread_cond_t empty;  /* the queue is */
     struct kl_page_index index;
-    struct kl_page_index fresh; /* the writer's alone: being filled from the directory */
-    int64_t clock;              /* the last time of use given; never goes back */
-    struct queued queue[KL_PAGE_STORE_QUEUE];
-    uint8_t *blocks; /* [KL_PAGE_STORE_QUEUE][block_bytes]: header and page */
+    struct kl_page_index fresh;     /* the writer's alone: being filled from the directory */
+    int64_t clock;                  /* the last time of use given; never goes back */
+    struct queued queue[MAX_QUEUE]; /* a ring of stats.max_queued */
+    uint8_t *blocks;                /* [max_queued][block_bytes]: header and page */
     size_t block_bytes;
     size_t
         first; /* the oldest in the queue; while `writing`, the writer reads its block unlocked */
@@ -127,9 +132,13 @@ static void adopt_fresh(struct kl_page_store *store)
     store->index = store->fresh;
     store->fresh = old;
     store->since_look = 0;
-    for (size_t i = 0; i < store->index.n; i++)
-        if (store->index.entries[i].used > store->clock)
-            store->clock = store->index.entries[i].used;
+    for (size_t i = 0; i < store->index.n; i++) {
+        struct kl_page_entry *entry = &store->index.entries[i];
+        const struct kl_page_entry *known = kl_page_index_find(&old, &entry->key);
+        entry->checked = known != NULL && known->checked;
+        if (entry->used > store->clock)
+            store->clock = entry->used;
+    }
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -167,15 +176,25 @@ static enum kl_status make_room(struct kl_page_store *store, uint64_t size,
     return status;
 }
 
-/* The place in the queue of a page; KL_PAGE_STORE_QUEUE: it is not there. */
+/* The place in the queue of a page; MAX_QUEUE: it is not there. */
 static size_t find_queued(const struct kl_page_store *store, const struct kl_page_key *key)
 {
     for (size_t i = 0; i < store->stats.queued; i++) {
-        size_t at = (store->first + i) % KL_PAGE_STORE_QUEUE;
+        size_t at = (store->first + i) % store->stats.max_queued;
         if (memcmp(&store->queue[at].key, key, sizeof *key) == 0)
             return at;
     }
-    return KL_PAGE_STORE_QUEUE;
+    return MAX_QUEUE;
+}
+
+/* Takes the file away that a page is written in place of, if there is one. */
+static enum kl_status remove_old(struct kl_page_store *store, const struct kl_page_key *key,
+                                 const struct kl_page_key *parent, struct kl_error *err)
+{
+    pthread_mutex_lock(&store->lock);
+    bool there = kl_page_index_remove(&store->index, key);
+    pthread_mutex_unlock(&store->lock);
+    return there ? kl_page_remove(store->dir, key, parent, err) : KL_OK;
 }
 
 /* Writes the oldest of the queue. *written: whether; without an error, there may be no room. */
@@ -195,8 +214,10 @@ static enum kl_status write_oldest(struct kl_page_store *store, bool look_first,
         adopt_fresh(store);
         pthread_mutex_unlock(&store->lock);
     }
-    bool room;
-    status = make_room(store, store->file_bytes, &header->parent, &room, err);
+    bool room = false;
+    status = remove_old(store, &q->key, &header->parent, err);
+    if (status == KL_OK)
+        status = make_room(store, store->file_bytes, &header->parent, &room, err);
     if (status != KL_OK || !room)
         return status;
     char name[KL_PAGE_NAME_SIZE];
@@ -205,12 +226,13 @@ static enum kl_status write_oldest(struct kl_page_store *store, bool look_first,
     if (status != KL_OK)
         return status;
     *written = true;
-    struct kl_page_entry entry = {
-        .key = q->key, .parent = header->parent, .used = q->used, .size = store->file_bytes};
+    const struct kl_page_entry entry = {.key = q->key,
+                                        .parent = header->parent,
+                                        .used = q->used,
+                                        .size = store->file_bytes,
+                                        .checked = true};
     pthread_mutex_lock(&store->lock);
-    /* when another process had written it, it may be known already */
-    if (kl_page_index_find(&store->index, &q->key) == NULL)
-        kl_page_index_insert(&store->index, &entry);
+    kl_page_index_insert(&store->index, &entry);
     pthread_mutex_unlock(&store->lock);
     return KL_OK;
 }
@@ -243,7 +265,7 @@ static void count_oldest(struct kl_page_store *store, bool written)
     if (!store->stats.on)
         kl_info("the prefix cache on disk takes pages again: %s", store->path);
     store->stats.on = true;
-    store->first = (store->first + 1) % KL_PAGE_STORE_QUEUE;
+    store->first = (store->first + 1) % store->stats.max_queued;
     store->stats.queued--;
 }
 
@@ -298,7 +320,7 @@ static enum kl_status take_memory(struct kl_page_store *store,
     uint64_t block, file = 0, all;
     if (!kl_add(options->page_bytes, sizeof(struct kl_page_header), &block) ||
         !kl_align_up(block, 64, &block) || !kl_align_up(block, KL_PAGE_FILE_BLOCK, &file) ||
-        !kl_mul(block, KL_PAGE_STORE_QUEUE, &all) || options->max_bytes < file)
+        !kl_mul(block, MAX_QUEUE, &all) || options->max_bytes < file)
         return kl_fail(err, KL_ERR_INVALID,
                        "the prefix cache on disk has room for %llu bytes, and one page takes %llu; "
                        "allow more, or 0 to have none",
@@ -307,6 +329,9 @@ static enum kl_status take_memory(struct kl_page_store *store,
     store->block_bytes = (size_t)block;
     store->file_bytes = file;
     store->max_bytes = options->max_bytes;
+    const size_t fit = QUEUE_BYTES / store->block_bytes;
+    store->stats.max_queued = fit < MIN_QUEUE ? MIN_QUEUE : fit < MAX_QUEUE ? fit : MAX_QUEUE;
+    all = store->stats.max_queued * block; /* less than MAX_QUEUE of them */
     uint64_t pages = options->max_bytes / file;
     size_t max = pages < MAX_PAGES ? (size_t)pages : MAX_PAGES;
     enum kl_status status = kl_page_index_init(&store->index, max, err);
@@ -396,10 +421,10 @@ void kl_page_store_close(struct kl_page_store *store)
 /* Whether a page may join the queue. While writing is off, one of many may, to try. */
 static bool admits(struct kl_page_store *store, const struct kl_page_key *parent)
 {
-    if (!can_follow(store, parent) && find_queued(store, parent) == KL_PAGE_STORE_QUEUE)
+    if (!can_follow(store, parent) && find_queued(store, parent) == MAX_QUEUE)
         return false;
     if (store->stats.on)
-        return store->stats.queued < KL_PAGE_STORE_QUEUE;
+        return store->stats.queued < store->stats.max_queued;
     return store->stats.queued == 0 && store->refused++ >= store->pause;
 }
 
@@ -411,12 +436,13 @@ bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *pa
     int64_t used = use(store, background);
     struct kl_page_entry *entry = kl_page_index_find(&store->index, &key);
     bool taken = true;
-    if (entry != NULL) {
+    /* what is there and was computed all the same may be damaged: it is written anew */
+    if (entry != NULL && entry->checked) {
         touch(entry, used);
-    } else if (find_queued(store, &key) == KL_PAGE_STORE_QUEUE) {
+    } else if (find_queued(store, &key) == MAX_QUEUE) {
         taken = admits(store, parent);
         if (taken) {
-            size_t at = (store->first + store->stats.queued++) % KL_PAGE_STORE_QUEUE;
+            size_t at = (store->first + store->stats.queued++) % store->stats.max_queued;
             uint8_t *block = store->blocks + at * store->block_bytes;
             const struct kl_page_header header = kl_page_header(parent, tokens, store->page_bytes);
             memcpy(block, &header, sizeof header);
@@ -441,6 +467,7 @@ static bool get_from_disk(struct kl_page_store *store, const struct kl_page_key 
     if (found == KL_PAGE_DAMAGED)
         (void)unlinkat(store->dir, name, 0);
     pthread_mutex_lock(&store->lock);
+    struct kl_page_entry *entry = kl_page_index_find(&store->index, key);
     if (found == KL_PAGE_READ)
         store->stats.hits++;
     else
@@ -449,6 +476,8 @@ static bool get_from_disk(struct kl_page_store *store, const struct kl_page_key 
         store->stats.damaged++;
     if (found == KL_PAGE_DAMAGED || found == KL_PAGE_GONE)
         kl_page_index_remove(&store->index, key);
+    else if (entry != NULL && found == KL_PAGE_READ)
+        entry->checked = true;
     pthread_mutex_unlock(&store->lock);
     return found == KL_PAGE_READ;
 }
@@ -460,23 +489,20 @@ bool kl_page_store_get(struct kl_page_store *store, const struct kl_page_key *pa
     const struct kl_page_header wanted = kl_page_header(parent, tokens, store->page_bytes);
     pthread_mutex_lock(&store->lock);
     int64_t used = use(store, background);
-    struct kl_page_entry *entry = kl_page_index_find(&store->index, &key);
-    if (entry != NULL) {
-        touch(entry, used);
-        used = entry->used;
-        pthread_mutex_unlock(&store->lock);
-        return get_from_disk(store, &key, &wanted, page, used);
-    }
     size_t at = find_queued(store, &key);
-    bool found = at < KL_PAGE_STORE_QUEUE;
-    if (found) {
+    struct kl_page_entry *entry = kl_page_index_find(&store->index, &key);
+    bool queued = at < MAX_QUEUE;
+    if (queued) {
         memcpy(page, store->blocks + at * store->block_bytes + sizeof wanted, store->page_bytes);
         store->stats.hits++;
+    } else if (entry != NULL) {
+        touch(entry, used);
+        used = entry->used;
     } else {
         store->stats.misses++;
     }
     pthread_mutex_unlock(&store->lock);
-    return found;
+    return queued || (entry != NULL && get_from_disk(store, &key, &wanted, page, used));
 }
 
 void kl_page_store_flush(struct kl_page_store *store)

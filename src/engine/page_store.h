@@ -35,7 +35,6 @@
 #include "kernels/kernels.h" /* KL_KV_PAGE_TOKENS */
 
 #define KL_PAGE_KEY_SIZE     32
-#define KL_PAGE_STORE_QUEUE  16 /* pages that may wait to be written */
 #define KL_PAGE_STORE_RESCAN 64 /* pages written between two looks at the whole directory */
 
 struct kl_page_key {
@@ -68,11 +67,11 @@ void kl_page_store_close(struct kl_page_store *store);
 /* The parent of the first pages of a scope. */
 struct kl_page_key kl_page_store_root(const struct kl_page_store *store, uint64_t scope);
 
-/* Queues a page to be written, unless it is there. page: [page_bytes], copied. background: among
- * the first to be removed, until a get that is not background. false: it was dropped, since the
- * queue is full, writing is off, or the page before it is not there (alone it would be of no use).
- * So put pages in order, as soon as they are complete and not all at the end; and later again from
- * the first that was dropped. */
+/* Queues a page to be written, unless it is there and known to be good. page: [page_bytes], copied.
+ * background: among the first to be removed, until a get that is not background. false: it was
+ * dropped, since the queue is full, writing is off, or the page before it is not there (alone it
+ * would be of no use). So put pages in order, as soon as they are complete and not all at the end;
+ * and later again from the first that was dropped. */
 bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *parent,
                        const int32_t *tokens, const void *page, bool background);
 
@@ -87,8 +86,9 @@ void kl_page_store_flush(struct kl_page_store *store);
 size_t kl_page_store_memory(const struct kl_page_store *store); /* bytes: queue and index */
 
 struct kl_page_store_stats {
-    size_t pages, queued;
+    size_t pages;
     uint64_t bytes, max_bytes; /* on disk */
+    size_t queued, max_queued; /* that wait to be written; what fits into 6 MiB, 4 to 256 pages */
     uint64_t hits, misses;     /* of get */
     uint64_t written, dropped; /* of put; dropped: see put, and when writing failed */
     uint64_t damaged;          /* files that were not what they should be, and were removed */

@@ -55,6 +55,7 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
                      void (*see)(void *context, const struct kl_metric *metric), void *context)
 {
     static const char tokens_help[] = "tokens, by what became of them";
+    static const char pages_help[] = "pages of the prefix cache on disk, by what became of them";
     for (size_t i = 0; i < KL_N_COUNTERS; i++) {
         const struct counter_row *row = &counter_rows[i];
         see(context, &(struct kl_metric){.name = row->name,
@@ -79,6 +80,23 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          (double)e->cache_evictions, NULL},
         {"cache_bytes", "memory of the prefix cache", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->cache_bytes, NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "found", (double)e->disk.hits, NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "missed", (double)e->disk.misses,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "written", (double)e->disk.written,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "dropped", (double)e->disk.dropped,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "damaged", (double)e->disk.damaged,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "evicted", (double)e->disk.evicted,
+         NULL},
+        {"disk_write_errors", "times that writing the prefix cache failed", KL_METRIC_COUNTER, NULL,
+         NULL, (double)e->disk.write_errors, NULL},
+        {"disk_on", "whether the prefix cache is written to disk", KL_METRIC_GAUGE, NULL, NULL,
+         e->disk.on ? 1.0 : 0.0, NULL},
+        {"disk_bytes", "the prefix cache on disk", KL_METRIC_GAUGE, NULL, NULL,
+         (double)e->disk.bytes, NULL},
         {"expected_wait_seconds", "what a request that came now would wait", KL_METRIC_GAUGE, NULL,
          NULL, e->expected_wait[KL_PRIORITY_INTERACTIVE], NULL},
     };

@@ -80,8 +80,23 @@ static void gives_back_what_was_put(void **state)
     assert_int_equal(stats.misses, 3);
     assert_int_equal(stats.queued + stats.dropped + stats.damaged + stats.evicted, 0);
     assert_int_equal(count_files(""), 3);
-    assert_true(kl_page_store_memory(store) > KL_PAGE_STORE_QUEUE * PAGE_BYTES);
+    assert_true(kl_page_store_memory(store) > stats.max_queued * PAGE_BYTES);
     kl_page_store_close(store);
+}
+
+static void the_queue_takes_little_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t page_bytes, max_queued;
+    } cases[] = {{100, 256}, {208896, 30}, {393216, 15}, {1 << 20, 5}, {4 << 20, 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct kl_page_store *store;
+        struct kl_error err;
+        assert_int_equal(open_as(dir, "m", cases[i].page_bytes, 100 << 20, &store, &err), KL_OK);
+        assert_int_equal(store_stats(store).max_queued, cases[i].max_queued);
+        kl_page_store_close(store);
+    }
 }
 
 static void survives_a_restart(void **state)
@@ -295,6 +310,35 @@ static void any_damage_is_found(void **state)
     expect_damage(store, &p);
     write_file(path, good, FILE_SIZE);
     assert_true(page_get(store, &p) && page_get(store, &other));
+    kl_page_store_close(store);
+}
+
+/* Whoever stops reading at a damaged page computes those behind it, too: one start mends all. */
+static void pages_that_nobody_read_are_written_anew(void **state)
+{
+    (void)state;
+    struct kl_page_store *store = store_open(CAP(3)); /* all that fits: nothing else has to go */
+    struct disk_page a = first_page(store, 1), b = page_after(&a.key, 1), c = page_after(&b.key, 1);
+    const struct disk_page chain[] = {a, b, c};
+    char path[PATH_MAX];
+    put_all(store, chain, 3);
+    kl_page_store_close(store);
+    page_path(&b, path);
+    write_file(path, b.content, PAGE_BYTES);
+    page_path(&c, path);
+    write_file(path, b.content, PAGE_BYTES);
+
+    store = store_open(CAP(3));
+    assert_true(page_get(store, &a));
+    assert_false(page_get(store, &b));
+    put_all(store, chain, 3);
+    assert_int_equal(store_stats(store).written, 2);
+    assert_int_equal(store_stats(store).evicted, 0);
+    put_all(store, chain, 3); /* all are good now */
+    assert_int_equal(store_stats(store).written, 2);
+    kl_page_store_close(store);
+    store = store_open(CAP(3));
+    assert_true(page_get(store, &a) && page_get(store, &b) && page_get(store, &c));
     kl_page_store_close(store);
 }
 
@@ -516,6 +560,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         DISK_TEST(keys_cover_all_that_a_page_depends_on),
         DISK_TEST(gives_back_what_was_put),
+        DISK_TEST(the_queue_takes_little_memory),
         DISK_TEST(survives_a_restart),
         DISK_TEST(the_least_recently_used_go_first),
         DISK_TEST(no_page_goes_before_those_that_continue_it),
@@ -523,6 +568,7 @@ int main(void)
         DISK_TEST(a_page_whose_parent_is_not_there),
         DISK_TEST(background_goes_before_interactive),
         DISK_TEST(any_damage_is_found),
+        DISK_TEST(pages_that_nobody_read_are_written_anew),
         DISK_TEST(things_that_are_no_files),
         DISK_TEST(files_that_others_removed),
         DISK_TEST(nobody_else_may_read),

@@ -1,0 +1,221 @@
+"""The prefix cache on disk: what was computed is there after a restart, also after `kill -9`; and
+the answers do not depend on it, whatever the disk does."""
+
+import os
+import re
+import resource
+import stat
+from pathlib import Path
+
+import pytest
+from api_client import CHAT, Connection, complete, health, wait_until
+
+PAGE = 32  # tokens
+MOONS = ["new", "waxing", "full", "waning", "red", "hidden"]
+
+
+def rules(n):
+    """A system prompt; the tiny model makes three times as many tokens of it as the real one."""
+    return " ".join(
+        f"Rule {i}: answer questions about lamp number {i} only when the moon is {MOONS[i % 6]}."
+        for i in range(n)
+    )
+
+
+RULES = rules(18)  # about 700 tokens of the tiny model
+LONG_RULES = rules(54)  # over 1000 of the real one
+
+
+def question(text, system=RULES):
+    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
+
+
+def ask(server, messages, **fields):
+    """The greedy answer, and how many tokens of the prompt did not have to be computed."""
+    said = complete(server, messages, temperature=0, max_tokens=24, **fields)
+    usage = said["usage"]
+    return (
+        said["choices"][0]["message"]["content"],
+        usage["prompt_tokens_details"]["cached_tokens"],
+        usage["prompt_tokens"],
+    )
+
+
+@pytest.fixture
+def start(start_server, tmp_path):
+    """start(*args, model=None) -> Server with a cache directory of its own, the same for all; but
+    for what takes long to make."""
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinglet"
+    (tmp_path / "kinglet").mkdir()
+    for name in ("packed", "threads"):
+        (shared / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kinglet" / name).symlink_to(shared / name)
+
+    def start(*args, model=None):
+        return start_server("--offline", *args, model=model, env={"XDG_CACHE_HOME": str(tmp_path)})
+
+    return start
+
+
+@pytest.fixture
+def pages(tmp_path):
+    """The files of the cache; those that are being written, too."""
+    directory = tmp_path / "kinglet" / "prefixes"
+    return lambda: sorted(directory.glob("*")) if directory.exists() else []
+
+
+def disk(server):
+    """What the server counts of its disk."""
+    found = health(server)["statistics"]
+    return {k.removeprefix("disk_"): v for k, v in found.items() if k.startswith("disk_")}
+
+
+def wait_for_pages(pages, n):
+    """They are written a little later than they are computed."""
+    wait_until(lambda: sum(p.suffix == ".kv" for p in pages()) >= n, 60, f"{n} pages on disk")
+
+
+def check_restart(start, pages, model, system):
+    with_nothing = start("--cache-disk", 0, "--cache-ram", 0, model=model)
+    expected, cached, n_prompt = ask(with_nothing, question("Lamp 7?", system))
+    assert with_nothing.stop() == 0
+    assert cached == 0 and pages() == []
+
+    first = start(model=model)
+    before, _, n_prompt = ask(first, question("Lamp 3?", system))
+    wait_for_pages(pages, n_prompt // PAGE)
+    with Connection(first) as c:
+        c.send("POST", CHAT, {"messages": question("Tell me all.", system), "stream": True})
+        c.read_head()
+        next(c.chunks())
+        first.process.kill()
+        first.process.wait()
+
+    second = start(model=model)
+    text, cached, n_prompt = ask(second, question("Lamp 7?", system))
+    # all whole pages of what both have in common: all but the last words
+    assert n_prompt - 2 * PAGE < cached < n_prompt
+    assert text == expected
+    text, cached, n_prompt = ask(second, question("Lamp 3?", system))
+    assert n_prompt - 2 * PAGE < cached < n_prompt
+    assert text == before
+    assert not any(p.name.startswith("writing.") for p in pages())
+    return n_prompt
+
+
+def test_after_kill_9(start, pages, tiny_model_path):
+    check_restart(start, pages, tiny_model_path, RULES)
+
+
+def test_after_kill_9_with_the_real_model(start, pages, model_path):
+    n_prompt = check_restart(start, pages, model_path, LONG_RULES)
+    assert n_prompt > 1000
+
+
+def test_damaged_pages_are_computed_again(start, pages):
+    first = start()
+    text, _, n_prompt = ask(first, question("Lamp 3?"))
+    wait_for_pages(pages, n_prompt // PAGE)
+    assert first.stop() == 0
+    for i, path in enumerate(pages()):
+        content = bytearray(path.read_bytes())
+        if i % 3 == 0:
+            content[len(content) * i // len(pages())] ^= 0x10
+        elif i % 3 == 1:
+            content = content[: len(content) // 2]
+        path.write_bytes(content)
+    second = start()
+    again, cached, _ = ask(second, question("Lamp 3?"))
+    assert again == text
+    assert cached < n_prompt // 2
+    counted = disk(second)["pages"]
+    assert counted["damaged"] == 1 and counted["found"] == cached // PAGE
+    assert second.stop() == 0
+    third = start()  # and is whole again
+    again, cached, _ = ask(third, question("Lamp 3?"))
+    assert again == text and cached > n_prompt - 2 * PAGE
+
+
+def test_nobody_else_may_read(start, pages):
+    server = start()
+    _, _, n_prompt = ask(server, question("Lamp 3?"))
+    wait_for_pages(pages, n_prompt // PAGE)
+    assert stat.S_IMODE(pages()[0].parent.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(p.stat().st_mode) for p in pages()} == {0o600}
+
+
+def test_keys_do_not_share(start, pages, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("key-of-one\nkey-of-two\n")
+    body = {"messages": question("Lamp 3?"), "temperature": 0, "max_tokens": 4}
+
+    def cached(server, key):
+        with Connection(server) as c:
+            c.send("POST", CHAT, body, {"Authorization": f"Bearer {key}"})
+            usage = c.read().json()["usage"]
+            assert usage["prompt_tokens"] > 500
+            return usage["prompt_tokens_details"]["cached_tokens"]
+
+    # some tokens are of greetings that are computed ahead, for all
+    first = start("--api-key-file", keys)
+    assert cached(first, "key-of-one") < PAGE
+    assert cached(first, "key-of-two") < PAGE
+    assert cached(first, "key-of-one") > 500
+    assert first.stop() == 0  # writes what waits
+    keys.write_text("key-of-three\nkey-of-two\nkey-of-one\n")
+    second = start("--api-key-file", keys)
+    assert cached(second, "key-of-three") < PAGE
+    assert cached(second, "key-of-two") > 500
+    assert cached(second, "key-of-one") > 500
+
+
+def test_a_full_disk(start, pages):
+    """Files may not grow: writing fails as it does on a full disk, in the middle of a page."""
+    server = start()
+    text, _, n_prompt = ask(server, question("Lamp 3?"))
+    wait_for_pages(pages, n_prompt // PAGE)
+    size, before = pages()[0].stat().st_size, len(pages())
+    limit = size // 2 + 4096
+    assert server.log.stat().st_size < limit // 2  # it grows a little, too
+    old = resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for n in range(4):
+        ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
+    wait_until(lambda: "takes no more pages" in server.log_text(), 60, "word of the full disk")
+    assert len(pages()) == before
+    assert ask(server, question("Lamp 3?"))[0] == text
+    assert len(re.findall("takes no more pages", server.log_text())) == 1
+    assert disk(server)["on"] == 0 and disk(server)["write_errors"] >= 1
+    assert disk(server)["pages"]["dropped"] > 0
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, old)
+    n = 10
+    while "takes pages again" not in server.log_text():  # after so many pages that were dropped
+        ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
+        n += 1
+        assert n < 40
+    wait_until(lambda: len(pages()) > before, 60, "new pages")
+    assert disk(server)["on"] == 1
+    assert health(server)["requests_failed"] == 0
+
+
+def test_the_cap(start, pages):
+    server = start("--cache-disk", "1M")
+    for n in range(4):
+        ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
+    assert 0 < disk(server)["bytes"] <= 1 << 20 and disk(server)["on"] == 1
+    assert server.stop() == 0
+    assert 800_000 < sum(p.stat().st_size for p in pages()) <= 1 << 20
+
+
+def test_off(start, pages):
+    server = start("--cache-disk", 0)
+    ask(server, question("Lamp 3?"))
+    assert disk(server)["on"] == 0
+    assert server.stop() == 0
+    assert pages() == []
+
+
+def test_what_waits_is_written_at_the_end(start, pages):
+    server = start()
+    _, _, n_prompt = ask(server, question("Lamp 3?"))
+    assert server.stop() == 0
+    assert len(pages()) >= n_prompt // PAGE
