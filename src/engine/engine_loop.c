@@ -518,7 +518,10 @@ static void count_step(struct kl_engine *engine, double seconds)
     }
     pthread_mutex_lock(&engine->attention.lock);
     kl_statistics_add_step(&engine->measured, prefill_rows, decode_rows, seconds);
-    engine->totals.prompt_tokens += prefill_rows;
+    if (engine->step_level == KL_LEVEL_WARM) /* a step is of one level */
+        engine->totals.warmed_tokens += prefill_rows;
+    else
+        engine->totals.prompt_tokens += prefill_rows;
     engine->totals.steps++;
     update_memory_counters(engine);
     pthread_mutex_unlock(&engine->attention.lock);
