@@ -513,15 +513,13 @@ static void tell_prefill(struct kl_engine *engine, struct kl_request *request, s
 /* Counts what was computed, before any end is told, so that who sees it finds its work counted. */
 static void count_step(struct kl_engine *engine, double seconds)
 {
-    size_t prefill_rows = 0, decode_rows = 0, warm_rows = 0;
+    size_t prefill_rows = 0, decode_rows = 0;
     for (size_t i = 0; i < engine->options.parallel; i++) {
         struct kl_place *place = &engine->places[i];
         if (place->rows == 0)
             continue;
         struct kl_request *request = engine->running[i];
         request->n_computed += place->rows;
-        if (request->level == KL_LEVEL_WARM)
-            warm_rows += place->rows;
         if (place->state == KL_PLACE_PREFILL)
             prefill_rows += place->rows;
         else
@@ -529,8 +527,10 @@ static void count_step(struct kl_engine *engine, double seconds)
     }
     pthread_mutex_lock(&engine->attention.lock);
     kl_statistics_add_step(&engine->measured, prefill_rows, decode_rows, seconds);
-    engine->totals.prompt_tokens += prefill_rows - warm_rows;
-    engine->totals.warm_tokens += warm_rows;
+    if (engine->step_level == KL_LEVEL_WARM) /* a step is of one level */
+        engine->totals.warmed_tokens += prefill_rows;
+    else
+        engine->totals.prompt_tokens += prefill_rows;
     engine->totals.steps++;
     update_memory_counters(engine);
     pthread_mutex_unlock(&engine->attention.lock);
