@@ -249,7 +249,8 @@ uint64_t kl_key_scope(const struct kl_access *access, const char *key)
         return 0;
     kl_sha256_init(&hash);
     kl_sha256_update(&hash, purpose, sizeof purpose);
-    kl_sha256_update(&hash, key, key != NULL ? strlen(key) : 0);
+    if (key != NULL)
+        kl_sha256_update(&hash, key, strlen(key));
     kl_sha256_finish_hex(&hash, hex);
     hex[16] = '\0';
     uint64_t scope = strtoull(hex, NULL, 16);

@@ -298,12 +298,19 @@ static void on_written(struct bufferevent *bev, void *context)
     }
 }
 
+/* Nothing more will be written for this request. If nothing waits, no write will tell of its end.
+ */
+static void expect_written(struct kl_connection *c)
+{
+    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+        bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+}
+
 void kl_connection_answered(struct kl_connection *c, bool keep)
 {
     if (!keep || c->left)
         enter(c, KL_CONNECTION_LAST);
-    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0) /* no write will tell */
-        bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+    expect_written(c);
 }
 
 bool kl_connection_is_full(const struct kl_connection *c)
@@ -319,6 +326,7 @@ static void refuse(struct kl_connection *c, const struct kl_api_error *error)
     kl_http_write_error(bufferevent_get_output(c->bev), error);
     forget_request(c);
     enter(c, KL_CONNECTION_LAST);
+    expect_written(c);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

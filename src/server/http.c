@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -18,6 +19,9 @@
 #define MAX_PATH 1024
 /* The headers of an answer; ours are some 500 bytes. */
 #define MAX_REPLY_HEADERS 8192
+/* The status line and what add_head adds, some 250 bytes; what stands around a chunk. */
+#define MAX_OWN_HEADERS 512
+#define MAX_CHUNK_FRAME 32
 
 /* ---- life of an exchange --------------------------------------------------------------------- */
 
@@ -88,6 +92,22 @@ void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
         kl_err("request %s: no memory for the header %s", x->id, name);
 }
 
+static struct evbuffer *output_of(const struct kl_exchange *x)
+{
+    return bufferevent_get_output(x->connection->bev);
+}
+
+/* Room for what is to be written next, so that no half of it is. Without memory for that the
+ * answer can not go on: the connection is cut, and its end is an event like that of any other. */
+static bool make_room(const struct kl_exchange *x, size_t size)
+{
+    if (evbuffer_expand(output_of(x), size) == 0)
+        return true;
+    kl_err("request %s: no memory for its answer; its connection is cut", x->id);
+    shutdown(bufferevent_getfd(x->connection->bev), SHUT_RDWR);
+    return false;
+}
+
 /* What every answer begins with. */
 static void add_status_line(struct evbuffer *out, int status)
 {
@@ -121,6 +141,8 @@ void kl_http_write_error(struct evbuffer *out, const struct kl_api_error *error)
 static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *length)
 {
     x->close = x->close || !x->head->keep_alive || x->server->stopping;
+    if (!make_room(x, x->headers.len + MAX_OWN_HEADERS))
+        return;
     add_status_line(out, x->status);
     evbuffer_add_printf(out, "X-Request-Id: %s\r\n", x->id);
     evbuffer_add(out, x->headers.data, x->headers.len);
@@ -154,11 +176,6 @@ static void end_answer(struct kl_exchange *x)
     x->sent = true;
     x->gone = NULL;
     kl_connection_answered(x->connection, !x->close);
-}
-
-static struct evbuffer *output_of(const struct kl_exchange *x)
-{
-    return bufferevent_get_output(x->connection->bev);
 }
 
 /* Sends the complete answer; data may be NULL. */
@@ -245,6 +262,8 @@ static void send_chunk(struct kl_exchange *x, enum kl_status status, const struc
         kl_err("request %s: no memory for a piece of the stream", x->id);
         return;
     }
+    if (!make_room(x, text->len + MAX_CHUNK_FRAME))
+        return;
     if (x->chunked)
         evbuffer_add_printf(out, "%zx\r\n", text->len);
     evbuffer_add(out, text->data, text->len);
@@ -281,7 +300,7 @@ void kl_stream_comment(struct kl_exchange *x, const char *text)
 
 void kl_stream_end(struct kl_exchange *x)
 {
-    if (x->chunked)
+    if (x->chunked && make_room(x, MAX_CHUNK_FRAME))
         evbuffer_add(output_of(x), "0\r\n\r\n", 5);
     end_answer(x);
 }

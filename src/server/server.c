@@ -197,8 +197,10 @@ static void fit_descriptors(struct kl_server_options *o)
     rlim_t wanted = o->max_connections + KL_MAX_REFUSED + OTHER_DESCRIPTORS;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
+    rlim_t before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        limit.rlim_cur = before; /* a service manager may forbid the call */
     if (limit.rlim_cur >= wanted)
         return;
     rlim_t beside = KL_MAX_REFUSED + OTHER_DESCRIPTORS;

@@ -3,6 +3,7 @@
 The promise is 50 ms. Here the limit is generous, so that a busy machine does not fail it.
 """
 
+import itertools
 import os
 import socket
 import time
@@ -12,7 +13,7 @@ from api_client import CHAT, Connection, health, wait_until
 
 SOON = 5
 STAGES = ["header", "body", "queued", "prefill", "first", "middle", "end"]
-LONG = [{"role": "user", "content": "word and " * 950}]
+NUMBERS = itertools.count()
 
 
 def fin(c):
@@ -81,7 +82,9 @@ def go_to(stage, c, server, body):
 def test_what_it_had_is_free(matrix, endless, stage, streamed, leave):
     wait_until(lambda: state(matrix) == (0, 0), SOON, "something is left of another test")
     descriptors_before, cancelled_before = descriptors(matrix), health(matrix)["requests_cancelled"]
-    messages = LONG if stage == "prefill" else endless
+    # no prompt of which anything is known already
+    long_prompt = [{"role": "user", "content": f"{next(NUMBERS)}. " + "word and " * 950}]
+    messages = long_prompt if stage == "prefill" else endless
     body = {"messages": messages, "stream": streamed, "max_tokens": 2 if stage == "end" else -1}
     holder = Connection(matrix) if stage == "queued" else None
     if holder:
