@@ -518,8 +518,7 @@ static void count_step(struct kl_engine *engine, double seconds)
         struct kl_place *place = &engine->places[i];
         if (place->rows == 0)
             continue;
-        struct kl_request *request = engine->running[i];
-        request->n_computed += place->rows;
+        engine->running[i]->n_computed += place->rows;
         if (place->state == KL_PLACE_PREFILL)
             prefill_rows += place->rows;
         else
