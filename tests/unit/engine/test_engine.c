@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "engine/request.h"
 #include "questions.h"
 
 static struct question endless;
