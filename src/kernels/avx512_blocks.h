@@ -3,6 +3,9 @@
  * offsets of a tile's tokens. Included after offset_in_sum(), which says what is subtracted from
  * every weight of a type.
  */
+#ifndef KL_KERNELS_AVX512_BLOCKS_H
+#define KL_KERNELS_AVX512_BLOCKS_H
+
 #include "kernels/avx2_blocks.h"
 
 enum { TILE_TOKENS = 8 };
@@ -39,3 +42,5 @@ INLINE void prepare_offsets(enum kl_quant type, const int16_t *sums, size_t n_bl
     for (size_t b = 0; b < n_blocks && type != KL_Q6_K && offset != 0; b++)
         out->of[0][b] = -offset * (sums[2 * b] + sums[2 * b + 1]);
 }
+
+#endif

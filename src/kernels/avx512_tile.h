@@ -4,6 +4,8 @@
  *   unpack_block()       as matmul_driver.h says
  *   tile_dots()          the integers of one block, exact as floats, for the tokens of a tile
  */
+#include "kernels/avx512_blocks.h"
+
 /* add_floats() for 16 rows: the same operations on each. */
 INLINE __m512 add_both(struct kl_layout l, const struct panel_block *block, __m512 dot, float scale,
                        const int16_t *sums, __m512 sum)

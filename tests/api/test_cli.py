@@ -482,7 +482,7 @@ def test_serve_logs_each_stage_with_its_time(start_server):
         rf"info +listening on http://127\.0\.0\.1:{server.port} \(\d+\.\d\d s after the start\)",
         r"info +model \S+ \(\d+\.\d\d s\): \S+, [\d.]+ MB, \d+ tensors",
         r"info +tokenizer ready \(\d+\.\d\d s\): \d+ tokens",
-        r"info +kernels: \w+ \(.*; this CPU has .*\)",
+        r"info +kernels: [\w.-]+ \(.*; this CPU has .*\)",
         r"info +weights ready \(\d+\.\d\d s, .*\): qwen2, \d+ layers",
         r"info +threads: \d+ for decoding, \d+ for prompts \(.*\)",
         r"info +memory: +[\d.]+ MB  weights",
