@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include "engine/request.h"
 #include "questions.h"
 
 static struct question endless;
