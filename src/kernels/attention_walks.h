@@ -1,8 +1,56 @@
 /*
- * The walks of attention over the pages. A template: included at the end of a tier's file, which
- * has defined the steps they are made of (first_query, read_keys, add_scores, weigh_page, ...).
+ * Attention as far as it is the same for all vectors: which queries see what of a page, and the
+ * walks over the pages. A template: included at the end of a tier's file, which has defined the
+ * steps that these are made of (TILE_QUERIES, multiply, read_keys, weigh_page, finish, ...).
  */
 #include "kernels/kernels.h"
+
+static size_t at_most(size_t n, size_t limit)
+{
+    return n < limit ? n : limit;
+}
+
+/* Positions that query x sees of those from `at` on, in this page. */
+static size_t valid_in_page(const struct kl_attend_rows *a, size_t x, size_t at)
+{
+    return at_most(a->n_positions + x / a->n_heads - at, TOKENS);
+}
+
+/* The first query that sees position `at`: rows see one more each. */
+static size_t first_query(const struct kl_attend_rows *a, size_t at)
+{
+    return at < a->n_positions ? 0 : (at + 1 - a->n_positions) * a->n_heads;
+}
+
+/* s[x, token] = q[x] . k[token] for the queries from x on; s: [queries, s_stride] */
+static void add_scores(const struct kl_attend_rows *a, size_t x, const float *k, float *s,
+                       size_t s_stride)
+{
+    for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
+        size_t n = at_most(n_queries - x, TILE_QUERIES);
+        for (size_t i = 0; i < n; i++)
+            clear_vector(s + (x + i) * s_stride, TOKENS);
+        multiply(a->q + x * a->dim, a->dim, n, k, TOKENS, a->dim, s + x * s_stride, s_stride);
+    }
+}
+
+/* out[x] += sum over the tokens it sees of p[x, token] * v[token] for the queries from x on */
+static void add_values(const struct kl_attend_rows *a, size_t x, size_t at, const float *p,
+                       size_t p_stride, const float *v)
+{
+    for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
+        size_t n = at_most(n_queries - x, TILE_QUERIES), common = valid_in_page(a, x, at);
+        multiply(p + x * p_stride, p_stride, n, v, a->dim, common, a->out + x * a->dim, a->dim);
+        for (size_t i = x; i < x + n; i++) { /* a later row sees more */
+            size_t valid = valid_in_page(a, i, at);
+            if (valid > common)
+                multiply(p + i * p_stride + common, p_stride, 1, v + common * a->dim, a->dim,
+                         valid - common, a->out + i * a->dim, a->dim);
+        }
+    }
+}
+
+/* ---- the walks ------------------------------------------------------------------------------- */
 
 INLINE void attend_online(const struct kl_attend_rows *a, const enum kl_kv_type type)
 {

@@ -13,8 +13,7 @@
 
 enum { TOKENS = KL_KV_PAGE_TOKENS, TILE_QUERIES = 4, TILE_WIDTH = 16 };
 
-/* ---- storing -----------------------------------------------------------------------------------
- */
+/* ---- storing --------------------------------------------------------------------------------- */
 
 void kl_neon_kv_store_f16(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot)
 {
@@ -65,8 +64,7 @@ void kl_neon_kv_store_int8(const float *k, const float *v, size_t dim, uint8_t *
     }
 }
 
-/* ---- a tile as floats --------------------------------------------------------------------------
- */
+/* ---- a tile as floats ------------------------------------------------------------------------ */
 
 INLINE float32x4x2_t load_8_f16(const uint16_t *p)
 {
@@ -165,8 +163,7 @@ INLINE void read_values(const struct kl_attend_rows *a, const enum kl_kv_type ty
     }
 }
 
-/* ---- products ----------------------------------------------------------------------------------
- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 INLINE void clear_vector(float *x, size_t n)
 {
@@ -238,53 +235,7 @@ static void multiply(const float *a, size_t a_stride, size_t n, const float *b, 
         product_tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
 }
 
-static size_t at_most(size_t n, size_t limit)
-{
-    return n < limit ? n : limit;
-}
-
-/* Positions that query x sees of those from `at` on, in this page. */
-static size_t valid_in_page(const struct kl_attend_rows *a, size_t x, size_t at)
-{
-    return at_most(a->n_positions + x / a->n_heads - at, TOKENS);
-}
-
-/* The first query that sees position `at`: rows see one more each. */
-static size_t first_query(const struct kl_attend_rows *a, size_t at)
-{
-    return at < a->n_positions ? 0 : (at + 1 - a->n_positions) * a->n_heads;
-}
-
-/* s[x, token] = q[x] . k[token] for the queries from x on; s: [queries, s_stride] */
-static void add_scores(const struct kl_attend_rows *a, size_t x, const float *k, float *s,
-                       size_t s_stride)
-{
-    for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
-        size_t n = at_most(n_queries - x, TILE_QUERIES);
-        for (size_t i = 0; i < n; i++)
-            clear_vector(s + (x + i) * s_stride, TOKENS);
-        multiply(a->q + x * a->dim, a->dim, n, k, TOKENS, a->dim, s + x * s_stride, s_stride);
-    }
-}
-
-/* out[x] += sum over the tokens it sees of p[x, token] * v[token] for the queries from x on */
-static void add_values(const struct kl_attend_rows *a, size_t x, size_t at, const float *p,
-                       size_t p_stride, const float *v)
-{
-    for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
-        size_t n = at_most(n_queries - x, TILE_QUERIES), common = valid_in_page(a, x, at);
-        multiply(p + x * p_stride, p_stride, n, v, a->dim, common, a->out + x * a->dim, a->dim);
-        for (size_t i = x; i < x + n; i++) { /* a later row sees more */
-            size_t valid = valid_in_page(a, i, at);
-            if (valid > common)
-                multiply(p + i * p_stride + common, p_stride, 1, v + common * a->dim, a->dim,
-                         valid - common, a->out + i * a->dim, a->dim);
-        }
-    }
-}
-
-/* ---- softmax -----------------------------------------------------------------------------------
- */
+/* ---- softmax --------------------------------------------------------------------------------- */
 
 INLINE void scale_vector(float *x, size_t n, float factor)
 {

@@ -53,8 +53,7 @@ enum kl_status kl_stream_reader_feed(struct kl_stream_reader *reader, const char
 /* Whether the bytes so far end with a whole event: false when the connection broke inside one. */
 bool kl_stream_reader_at_end(const struct kl_stream_reader *reader);
 
-/* ---- answers that are no streams ---------------------------------------------------------------
- */
+/* ---- answers that are no streams ------------------------------------------------------------- */
 
 /* A complete answer of the chat route, or an error object: events as above. */
 void kl_read_answer(const char *json, size_t len, kl_stream_event_fn *see, void *context);
