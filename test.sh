@@ -206,23 +206,23 @@ part_unit() {
     need release tiny_model && meson_test release
 }
 
-# The unit tests, and the tests of the program that do with the tiny model.
+# The unit tests, and the tests of the program that do with the tiny model; but for those that wait
+# for answers of thousands of tokens, which take minutes here.
 part_sanitize() {
     local code=0
     need sanitizers tiny_model node_client || return 1
     meson_test sanitize || code=1
-    python_test sanitize sanitize-api --without model_path --without smollm_path tests/api ||
-        code=1
+    python_test sanitize sanitize-api --without model_path --without smollm_path --without endless \
+        --without bench tests/api || code=1
     return $code
 }
 
-# Everything that has threads; but for answers of thousands of tokens and for bench, which reads
-# gigabytes: minutes here.
+# What has threads of its own, and the program; but for what takes minutes here, as above.
 part_tsan() {
     local code=0 names
     need thread_sanitizer tiny_model node_client || return 1
     names=$(meson test -C "$BUILD/tsan" --no-rebuild --list 2>/dev/null |
-        grep -oE '(base/(log|pool|ring)|engine/.*)$')
+        grep -oE '(base/(log|pool|ring)|engine/(engine|page_store|prefix_cache|request|reuse))$')
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && meson_test tsan $names; } || code=1
     python_test tsan tsan-api --without model_path --without smollm_path --without endless \
