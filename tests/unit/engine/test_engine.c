@@ -605,7 +605,8 @@ static void test_deadlines(void **state)
     answer_init(&answer);
     answers_wait(engine, &runs, &answer, 1, NULL);
     assert_int_equal(answer.finish, KL_FINISH_DEADLINE);
-    assert_int_equal(answer.last_n_tokens, answer.answer_tokens);
+    /* the last tokens may be the beginning of a code point, which has no text yet */
+    assert_in_range(answer.answer_tokens - answer.last_n_tokens, 0, 3);
     assert_int_equal(stats.requests_ended[KL_FINISH_DEADLINE], 2);
     kl_request_release(runs);
     kl_buffer_release(&answer.text);
