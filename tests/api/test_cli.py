@@ -293,7 +293,9 @@ class Terminal:
         """Its exit code, when it has ended by itself."""
         drain = threading.Thread(target=self.drain, daemon=True)
         drain.start()
-        return self.process.wait(30)
+        code = self.process.wait(30)
+        drain.join()  # or it would read the next terminal, once that has this one's number
+        return code
 
     def drain(self):
         try:
