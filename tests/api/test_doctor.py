@@ -27,6 +27,11 @@ def doctor(run_kinglet):
     return run
 
 
+@pytest.fixture
+def reads_gigabytes():
+    """For --without: what doctor measures of a computer takes minutes under sanitizers."""
+
+
 def found(findings, part):
     matching = [f for f in findings if part in f["text"]]
     assert matching, f"nothing about {part!r} in {findings}"
@@ -156,7 +161,7 @@ def test_nobody_there(doctor):
     assert code == BROKEN and len(findings) == 1
 
 
-def test_this_computer(doctor, model_path):
+def test_this_computer(doctor, reads_gigabytes, model_path):
     code, findings = doctor("--model", model_path)
     assert code != BROKEN, findings
     areas = {f["area"] for f in findings}
@@ -164,7 +169,7 @@ def test_this_computer(doctor, model_path):
     assert "give the bits of the scalar ones" in found(findings, "kernels give")["text"]
 
 
-def test_another_tier(doctor, tiny_model_path):
+def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
     code, findings = doctor("--model", tiny_model_path, "--cpu", "scalar")
     assert code == WARNINGS
     assert "leave --cpu" in found(findings, "kernels: scalar")["remedy"]
@@ -176,7 +181,7 @@ def test_no_model(doctor, tmp_path):
     found(findings, "none.gguf")
 
 
-def test_as_text(run_kinglet, tiny_model_path):
+def test_as_text(run_kinglet, reads_gigabytes, tiny_model_path):
     done = run_kinglet("doctor", "--model", tiny_model_path, check=False)
     lines = done.stdout.decode().splitlines()
     assert all(len(line) <= 80 for line in lines)
