@@ -1,7 +1,10 @@
 /* kinglet: one program, one table of commands. */
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/mapped_file.h"
@@ -56,16 +59,13 @@ static int unknown_command(const char *name)
     return KL_EXIT_USAGE;
 }
 
-static void say(const char *text)
-{
-    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
-    (void)ignored;
-}
-
 /* Model files are mapped: if one is cut short or its disk fails while we run, this is the only
  * notice. Any other bus error is a fault of ours and ends as the system has it. */
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    static const char reason[] =
+        " was cut short, or its disk failed, while it was in use; put it back and start again\n";
     (void)context;
     const char *name = info->si_code > 0 ? kl_mapped_file_name_at(info->si_addr) : NULL;
     if (name == NULL) {
@@ -73,9 +73,15 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
         raise(number);
         return;
     }
-    say("kinglet: ");
-    say(name);
-    say(" was cut short, or its disk failed, while it was in use; put it back and start again\n");
+    if (atomic_flag_test_and_set(&said)) /* several threads may read the same file */
+        for (;;)
+            pause();
+    /* one call, so that no line of the log comes in between */
+    const struct iovec parts[] = {{(void *)(uintptr_t) "kinglet: ", 9},
+                                  {(void *)(uintptr_t)name, strlen(name)},
+                                  {(void *)(uintptr_t)reason, sizeof reason - 1}};
+    ssize_t ignored = writev(STDERR_FILENO, parts, 3);
+    (void)ignored;
     _exit(KL_EXIT_LOST_FILE);
 }
 
