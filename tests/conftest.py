@@ -201,6 +201,11 @@ class Server:
     def wait_until_ready(self):
         self.wait_until(self.is_ready, "load the model")
 
+    def log_with(self, part):
+        """The log, once it holds this: a thread of its own writes it, a little later."""
+        self.wait_until(lambda: part in self.log_text(), f"log {part!r}")
+        return self.log_text()
+
     def stop(self):
         """Ends it (SIGTERM, and SIGKILL if that is not heard) and returns its exit status."""
         if self.process.poll() is None:

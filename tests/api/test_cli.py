@@ -484,7 +484,7 @@ def test_eval_refusals(run, tiny_model_path, tmp_path):
 
 def test_serve_logs_each_stage_with_its_time(start_server):
     server = start_server("--parallel", "2", "--ctx-size", "256", "--queue", "3")
-    log = server.log_text()
+    log = server.log_with("info    ready (")
     stages = [
         r"info +kinglet \d+\.\d+\.\d+ starts",
         rf"info +listening on http://127\.0\.0\.1:{server.port} \(\d+\.\d\d s after the start\)",

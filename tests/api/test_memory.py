@@ -19,7 +19,7 @@ def peak_resident(server):
 
 def test_the_budget_is_kept(start_server, model_path):
     server = start_server("--offline", "--memory", "512M", "--ctx-size", 4096, model=model_path)
-    room = int(re.search(r"room for (\d+) tokens in all", server.log_text())[1])
+    room = int(re.search(r"room for (\d+) tokens in all", server.log_with("tokens in all"))[1])
     assert 4096 <= room < 4 * 4096
     assert health(server)["kv_cache_max"] == room
 

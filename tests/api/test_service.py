@@ -134,8 +134,7 @@ def test_the_watchdog(start_server, notifications, endless):
             time.sleep(1)
             # the loop lives, but nothing is computed
             assert not fed(notifications, 2)
-        said = "the engine does not get on"  # by the thread of the log, which stood still as well
-        wait_until(lambda: said in server.log_text(), SOON, "it does not say why")
+        server.log_with("the engine does not get on")  # its thread stood still as well
         assert fed(notifications, SOON)
 
 
@@ -316,7 +315,7 @@ def test_reload(start_server, endless, tmp_path):
         wait_until(lambda: status("second-key") == 200, SOON, "the new key is not known")
         assert status("first-key") == 401
         assert b"".join(data for _, data in chunks).endswith(b"data: [DONE]\n\n")
-    assert "SIGHUP: read again" in server.log_text()
+    server.log_with("SIGHUP: read again")
 
     keys.write_text("short\n")
     server.process.send_signal(signal.SIGHUP)
