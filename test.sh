@@ -14,7 +14,7 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
-PARTS=(format structure unit emulated release sanitize tsan fidelity api web fuzz)
+PARTS=(format structure unit emulated release deploy sanitize tsan fidelity api web fuzz)
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
 TEST_SMOLLM=smollm2-135m-instruct
 NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
@@ -46,6 +46,8 @@ packages=(
     gcc-aarch64-linux-gnu qemu-user-static
     # to install the packages, and to look at what is in them
     debootstrap systemd groff-base
+    # what stands around the server where it is deployed
+    prometheus nginx-light haproxy buildah
 )
 
 need_packages() {
@@ -272,6 +274,12 @@ part_release() {
     }
     need python release tiny_model release_packages || return 1
     KINGLET_TEST_PACKAGES=$BUILD/packages python_test release release tests/release
+}
+
+# What stands around the server where it is deployed, and every configuration that deploy/ ships: run
+# for real. Container images are built in a Debian root, to which only root may change.
+part_deploy() {
+    need python release tiny_model model && python_test release deploy tests/deploy
 }
 
 part_fidelity() {
