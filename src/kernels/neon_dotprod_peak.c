@@ -1,37 +1,9 @@
 /*
- * What the NEON tier with dot products could do at best; see peak.h. Reading is as without.
+ * What the NEON tier with dot products could do at best; see peak.h.
  */
-#include <arm_neon.h>
-
-#include "kernels/peak.h"
-
-#define VECTORS 16 /* 16 products each: a step */
-
-static uint64_t read_all(const void *data, size_t size)
-{
-    return kl_peak_neon.read(data, size);
-}
-
-/* What the products do, and nothing else: SDOT, no load. */
-static uint64_t multiply(size_t steps)
-{
-    int8x16_t w = vdupq_n_s8(1), x = vdupq_n_s8(1);
-    int32x4_t sums[VECTORS];
-    for (int i = 0; i < VECTORS; i++)
-        sums[i] = vdupq_n_s32(0);
-    for (; steps > 0; steps--) {
-        for (int i = 0; i < VECTORS; i++) {
-            int32x4_t sum = vdotq_s32(sums[i], w, x);
-            /* for all the compiler knows, w is another one each time; and sums stay in place */
-            __asm__("" : "+w"(w), "+w"(sum));
-            sums[i] = sum;
-        }
-    }
-    int64_t total = 0;
-    for (int i = 0; i < VECTORS; i++)
-        total += vaddlvq_s32(sums[i]);
-    return (uint64_t)total;
-}
+#define PRODUCT      vdotq_s32
+#define PRODUCT_MACS 16
+#include "kernels/neon_peak_sums.h"
 
 const struct kl_peak kl_peak_neon_dotprod = {
     .name = "neon-dotprod", .read = read_all, .multiply = multiply};

@@ -10,6 +10,21 @@
 
 static struct tiny tiny;
 
+/* Before and after a group of tests. */
+static inline int open_tiny(void **state)
+{
+    (void)state;
+    tiny_open(&tiny);
+    return 0;
+}
+
+static inline int close_tiny(void **state)
+{
+    (void)state;
+    tiny_close(&tiny);
+    return 0;
+}
+
 static const struct kl_engine_options usual = {
     .ctx_size = 4096, .parallel = 3, .queue_size = 4, .prefill_chunk = 32, .n_threads = 2};
 

@@ -12,16 +12,8 @@ static struct question endless;
 
 static int setup(void **state)
 {
-    (void)state;
-    tiny_open(&tiny);
+    open_tiny(state);
     make_long_question(&endless, 10, ENDLESS);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    tiny_close(&tiny);
     return 0;
 }
 
@@ -827,5 +819,5 @@ int main(void)
         cmocka_unit_test(test_idle_engine_uses_no_cpu),
         cmocka_unit_test(test_finish_names),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, close_tiny);
 }

@@ -15,20 +15,6 @@
 
 #define PAGE KL_KV_PAGE_TOKENS
 
-static int setup(void **state)
-{
-    (void)state;
-    tiny_open(&tiny);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    tiny_close(&tiny);
-    return 0;
-}
-
 enum { MOST = 3 }; /* requests of a scenario */
 
 struct scenario {
@@ -272,5 +258,5 @@ int main(void)
         cmocka_unit_test(test_background_gives_its_place_up),
         cmocka_unit_test(test_computed_ahead),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

@@ -14,20 +14,6 @@
 
 #define PAGE KL_KV_PAGE_TOKENS
 
-static int setup(void **state)
-{
-    (void)state;
-    tiny_open(&tiny);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    tiny_close(&tiny);
-    return 0;
-}
-
 static struct kl_engine_options with_cache(size_t pages)
 {
     struct kl_engine_options options = usual;
@@ -449,5 +435,5 @@ int main(void)
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_requests_go_before_warming),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }
