@@ -41,6 +41,8 @@ void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t
 
 /* The last few weigh most: people and their programs change what they ask for. */
 #define ANSWER_WEIGHT 0.1
+/* Tokens of a typical answer before one has ended: clients ask for far more than they get. */
+#define UNKNOWN_ANSWER 256.0
 
 void kl_statistics_add_answer(struct kl_statistics *s, size_t n_tokens)
 {
@@ -53,9 +55,8 @@ double kl_statistics_work(const struct kl_statistics *s, size_t prompt_tokens, s
     double prefill = kl_speed_value(&s->prefill), decode = kl_speed_value(&s->decode);
     if (prefill == 0.0 || decode == 0.0)
         return 0.0;
-    double answer = (double)max_answer;
-    if (s->answer_tokens > 0.0 && s->answer_tokens < answer)
-        answer = s->answer_tokens;
+    double typical = s->answer_tokens > 0.0 ? s->answer_tokens : UNKNOWN_ANSWER;
+    double answer = typical < (double)max_answer ? typical : (double)max_answer;
     return (double)prompt_tokens / prefill + answer / decode;
 }
 

@@ -84,6 +84,7 @@ static void test_work(void **state)
     assert_true(kl_statistics_work(&s, 100, 100) == 0.0);
     kl_statistics_add_step(&s, 0, 20, 1.0);
     assert_true(kl_statistics_work(&s, 300, 40) == 3.0 + 2.0);
+    assert_true(kl_statistics_work(&s, 0, 30000) == 256 / 20.0); /* hardly anybody gets so much */
     kl_statistics_add_answer(&s, 10);
     assert_true(kl_statistics_work(&s, 0, 40) == 0.5);
     assert_true(kl_statistics_work(&s, 0, 4) == 0.2);
