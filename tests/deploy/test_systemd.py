@@ -75,7 +75,7 @@ def test_a_wrong_option_is_not_tried_again(service, run_kinglet):
 
 
 class SocketActivated:
-    """The service on a socket that systemd's program holds: the command of the unit, with options."""
+    """The unit's command with these options, on a socket that systemd's program holds."""
 
     def __init__(self, service, options, kinglet, model, log):
         with socket.socket() as s:
@@ -84,8 +84,8 @@ class SocketActivated:
         program, *arguments = shlex.split(service["ExecStart"][0])
         assert program == "/usr/local/bin/kinglet" and arguments[-1] == "$KINGLET_OPTIONS"
         command = ["systemd-socket-activate", f"--listen=127.0.0.1:{self.port}"]
-        environment = {"KINGLET_MODEL": str(model), "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", "")}
-        command += [f"--setenv={name}={value}" for name, value in environment.items()]
+        cache = os.environ.get("XDG_CACHE_HOME", "")
+        command += [f"--setenv=KINGLET_MODEL={model}", f"--setenv=XDG_CACHE_HOME={cache}"]
         command += [str(kinglet), *arguments[:-1], *options]
         self.log = log
         with open(log, "wb") as out:

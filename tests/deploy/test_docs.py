@@ -1,0 +1,132 @@
+"""What the documents say is there: links, files, commands with their options, metrics."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from api_client import get
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GUIDES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *GUIDES[1:], REPOSITORY / "bench" / "README.md"]
+UNKNOWN = "--not-an-option"
+
+
+def name_of(path):
+    return str(path.relative_to(REPOSITORY))
+
+
+def anchors(path):
+    """Of a file's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
+    found = set()
+    for heading in re.findall(r"^#+ (.*)$", text, re.M):
+        heading = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+        found.add(heading.replace(" ", "-"))
+    return found
+
+
+def code(path):
+    """The lines of a document that are code (indented by four, or more in a list), those that go on
+    joined; and the pieces in backticks."""
+    text = path.read_text().replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    return lines, [" ".join(p.split()) for p in re.findall(r"`([^`]+)`", text)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_links(path):
+    for target in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        if re.match(r"https?://", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists(), target
+        assert there.is_relative_to(REPOSITORY), target
+        assert not anchor or anchor in anchors(there), (target, sorted(anchors(there)))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_files_that_are_named(path):
+    """`docs/page.png`, `tools/release arm64`: a folder of ours, a slash, a name."""
+    folders = ("bench", "deploy", "docs", "src", "tests", "tools", "web")
+    for piece in code(path)[1]:
+        word = piece.split(" ")[0]
+        if word.split("/")[0] in folders and re.fullmatch(r"[\w./-]+/[\w.-]+", word):
+            assert (REPOSITORY / word).exists(), word
+
+
+@pytest.fixture(scope="session")
+def commands(run_kinglet):
+    """{command: its --help}"""
+    found = re.findall(r"^  ([a-z]+) ", run_kinglet("--help").stdout.decode(), re.M)
+    return {c: run_kinglet(c, "--help").stdout.decode() for c in found}
+
+
+def calls(line):
+    """The words behind each `kinglet` of a line of shell."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    found = None
+    for word in words:
+        if set(word) <= set("();<>|&"):
+            found = None
+        elif found is not None:
+            found.append(word)
+        elif word.split("/")[-1] == "kinglet":
+            found = []
+            yield found
+        elif word == "./start.sh":
+            found = ["serve"]
+            yield found
+
+
+def test_calls_are_found():
+    line = 'git diff | kinglet chat "What?" && X=1 build/kinglet serve --port 1 # kinglet no'
+    assert list(calls(line)) == [["chat", "What?"], ["serve", "--port", "1"]]
+    assert list(calls("./start.sh -p 1 | cat; tar x kinglet-0.1.tar")) == [["serve", "-p", "1"]]
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=name_of)
+def test_commands_are_understood(path, commands, kinglet):
+    """Each is given one more option, which does not exist: nothing before it was refused."""
+    lines, pieces = code(path)
+    found = [c for line in lines for c in calls(line)]
+    found += [c for p in pieces if p.startswith(("kinglet ", "./start.sh ")) for c in calls(p)]
+    settings = re.findall(r"KINGLET_OPTIONS=(--.*)", path.read_text())
+    found += [["serve", *shlex.split(options)] for options in settings]
+    for command in found:
+        command = [word for word in command if word != "--help"]  # it would hide what is wrong
+        if command in ([], ["COMMAND"], ["--version"]):
+            continue
+        assert command[0] in commands, command
+        done = subprocess.run(
+            [kinglet, *command, UNKNOWN], capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        said = f"kinglet {command[0]}: unknown option {UNKNOWN}"
+        assert done.returncode == 2 and done.stderr.startswith(said), (command, done.stderr)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=name_of)
+def test_options_exist(path, commands):
+    for piece in code(path)[1]:
+        if piece.startswith("--"):
+            for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", piece):
+                assert any(re.search(rf"{option}(?![\w-])", h) for h in commands.values()), option
+
+
+@pytest.fixture(scope="session")
+def metrics(server_factory, tiny_model_path):
+    """The names on /metrics: of the families, and of their samples."""
+    server = server_factory("--offline", model=tiny_model_path)
+    text = get(server, "/metrics").body.decode()
+    server.end()
+    return set(re.findall(r"^(?:# TYPE )?(kinglet_\w+)", text, re.M))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_metrics_exist(path, metrics):
+    named = set(re.findall(r"\bkinglet_[a-z]\w*", path.read_text()))
+    assert named <= metrics, named - metrics
