@@ -1,7 +1,6 @@
 """bench/accuracy: the sandbox holds, the scores are right, and unequal texts are found."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -217,8 +216,7 @@ def accuracy(kinglet, tiny_model_path, tmp_path):
             [*map(str, command), "--max-tokens", "24", *map(str, args)],
             capture_output=True,
             text=True,
-            timeout=300,
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            timeout=600,
         )
 
     return run
@@ -259,6 +257,16 @@ def test_equal_texts_and_a_peer(accuracy, peer, tmp_path):
     files[0].write_text(json.dumps(answer | {"text": "something else"}))
     done = accuracy("--peer", peer)
     assert done.returncode == 1 and done.stdout.count("The texts of default and plain differ") == 1
+
+
+def test_the_real_model(accuracy, model_path):
+    """Four clients, all CPUs and caches, or one client, one thread and none: the same texts."""
+    done = accuracy("--model", model_path, "--humaneval", "2", "--questions", "2", "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    found = json.loads(done.stdout)["settings"]
+    assert [k["answers"] for k in found] == [2, 2, 2, 5]
+    assert all(k["equal"] == k["answers"] for k in found)
+    assert all(k["cached_tokens"][0] > 0 == k["cached_tokens"][1] for k in found[3:])
 
 
 def test_unequal_texts(accuracy, kinglet, make_tiny_model, tmp_path):
