@@ -46,6 +46,8 @@ packages=(
     gcc-aarch64-linux-gnu qemu-user-static
     # to install the packages, and to look at what is in them
     debootstrap systemd groff-base
+    # to run what a model wrote
+    bubblewrap
     # what stands around the server where it is deployed
     prometheus nginx-light haproxy buildah
 )
@@ -74,10 +76,13 @@ need_packages() {
 
 need_python() {
     need packages || return 1
-    cmp -s tests/requirements.txt "$VENV/requirements.txt" && return 0
+    local wanted
+    wanted=$(cat tests/requirements.txt bench/accuracy-requirements.txt)
+    [[ $(cat "$VENV/requirements.txt" 2>/dev/null) != "$wanted" ]] || return 0
     python3 -m venv "$VENV" &&
-        "$VENV/bin/pip" install -q --disable-pip-version-check -r tests/requirements.txt &&
-        cp tests/requirements.txt "$VENV/"
+        "$VENV/bin/pip" install -q --disable-pip-version-check \
+            -r tests/requirements.txt -r bench/accuracy-requirements.txt &&
+        printf '%s\n' "$wanted" >"$VENV/requirements.txt"
 }
 
 need_node_client() {

@@ -1,0 +1,87 @@
+"""Runs Python programs that nobody has read: those that a model wrote.
+
+A program is a process of its own in bubblewrap: no network, no file of this computer but /usr, which
+can only be read, an empty directory of 1 MiB in memory, no other processes in sight, nothing of the
+environment; time, memory, processes and file sizes are limited; when its time is over it is killed
+with all that it started. Root runs it as nobody, since limits do not hold for root.
+
+Needs bubblewrap (Debian: bubblewrap), prlimit (util-linux), /usr/bin/python3, and a kernel that lets
+its users make user namespaces; many containers do not.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+
+SECONDS = 10  # of a clock; HumanEval's own solutions take far less than one
+MEBIBYTE = 1 << 20
+NOBODY = 65534
+LIMITS = {
+    "cpu": SECONDS,
+    "as": 512 * MEBIBYTE,
+    "nproc": 4,
+    "fsize": MEBIBYTE,  # of what it prints, too: that goes into a file
+    "nofile": 64,
+    "core": 0,
+}
+COMMAND = (
+    *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"),
+    *("--ro-bind", "/usr", "/usr"),
+    *("--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
+    *("--dev", "/dev", "--remount-ro", "/dev", "--size", str(MEBIBYTE), "--tmpfs", "/tmp"),
+    *("--remount-ro", "/", "--chdir", "/tmp", "--"),
+    *("/usr/bin/prlimit", *(f"--{name}={n}" for name, n in LIMITS.items()), "--"),
+    *("/usr/bin/python3", "-I", "-S", "-"),  # alone, without packages, from standard input
+)
+
+
+class SandboxError(Exception):
+    """The sandbox itself does not work here."""
+
+
+def run(program, seconds=SECONDS):
+    """None if the program came to its end, or why it did not: its last words, or "killed after N s".
+
+    The end is proved by a word that is printed there and that the program can not know: one that
+    leaves early with exit code 0 has not passed.
+    """
+    word = secrets.token_hex(16)
+    who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                **who,
+            )
+        except OSError as e:
+            raise SandboxError(f"bwrap cannot be run ({e}); install bubblewrap") from None
+        try:
+            process.communicate(f"{program}\n\nprint({word!r})\n".encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return f"killed after {seconds} s"
+        finally:
+            # the first process of its namespace dies with bwrap, and all others with that
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        lines = output.read().decode(errors="replace").splitlines()
+    if process.returncode == 0 and word in lines:
+        return None
+    return (lines or [""])[-1][:200] or f"ended with {process.returncode}"
+
+
+def check():
+    """Raises SandboxError where not even a program that does nothing comes to its end."""
+    said = run("pass")
+    if said is not None:
+        raise SandboxError(
+            f"the sandbox does not run an empty program: {said}; it needs bubblewrap,"
+            " /usr/bin/python3 and user namespaces, which many containers forbid"
+        )
