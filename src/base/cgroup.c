@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/system_file.h"
+
 /* "memory" in "cpu,memory"? */
 static bool lists(const char *controllers, const char *wanted)
 {
@@ -41,14 +43,11 @@ static void visit_levels(const char *mount, char *path,
 void kl_cgroup_visit(const char *root, const char *controller,
                      void (*visit)(void *context, const char *directory), void *context)
 {
-    char name[PATH_MAX], line[PATH_MAX + 256];
+    char name[PATH_MAX], text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
     snprintf(name, sizeof name, "%s/proc/self/cgroup", root);
-    FILE *f = fopen(name, "re");
-    if (f == NULL)
-        return;
-    while (fgets(line, sizeof line, f) != NULL) {
+    kl_system_file_read(name, text, sizeof text);
+    while ((line = strsep(&rest, "\n")) != NULL) {
         /* "4:memory:/path" in v1, "0::/path" in v2 */
-        line[strcspn(line, "\n")] = '\0';
         char *controllers = strchr(line, ':');
         char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
         if (path == NULL)
@@ -63,25 +62,20 @@ void kl_cgroup_visit(const char *root, const char *controller,
             continue;
         visit_levels(name, path, visit, context);
     }
-    fclose(f);
 }
 
 size_t kl_cgroup_numbers(const char *directory, const char *name, double *out, size_t max)
 {
-    char path[PATH_MAX], line[128];
+    char path[PATH_MAX], text[128], *at = text, *end;
     size_t n = 0;
     int len = snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *f = len > 0 && (size_t)len < sizeof path ? fopen(path, "re") : NULL;
-    if (f == NULL)
+    if (len <= 0 || (size_t)len >= sizeof path || !kl_system_file_read(path, text, sizeof text))
         return 0;
-    if (fgets(line, sizeof line, f) != NULL) {
-        char *at = line, *end;
-        for (; n < max; n++, at = end) {
-            out[n] = strtod(at, &end);
-            if (end == at)
-                break;
-        }
+    text[strcspn(text, "\n")] = '\0';
+    for (; n < max; n++, at = end) {
+        out[n] = strtod(at, &end);
+        if (end == at)
+            break;
     }
-    fclose(f);
     return n;
 }

@@ -2,9 +2,11 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
+#include "base/system_file.h"
 
 /* v1 says "no limit" with the largest number of whole pages that fits into 63 bits. */
 #define NO_LIMIT 9.0e18
@@ -22,19 +24,17 @@ static void see_limit(void *context, const char *directory)
 
 void kl_memory_read(const char *root, struct kl_memory *m)
 {
-    char path[PATH_MAX], line[128];
+    char path[PATH_MAX], text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
     unsigned long long kib;
     *m = (struct kl_memory){0};
     snprintf(path, sizeof path, "%s/proc/meminfo", root);
-    FILE *f = fopen(path, "re");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+    kl_system_file_read(path, text, sizeof text);
+    while ((line = strsep(&rest, "\n")) != NULL) {
         if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
             m->total = kib * 1024;
         else if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
             m->available = kib * 1024;
     }
-    if (f != NULL)
-        fclose(f);
     kl_cgroup_visit(root, "memory", see_limit, m);
 }
 
@@ -48,10 +48,10 @@ uint64_t kl_memory_room(const struct kl_memory *m)
 struct kl_resident kl_memory_resident(void)
 {
     struct kl_resident r = {0};
-    char line[128];
+    char text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
     unsigned long long kib;
-    FILE *f = fopen("/proc/self/status", "re");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+    kl_system_file_read("/proc/self/status", text, sizeof text);
+    while ((line = strsep(&rest, "\n")) != NULL) {
         if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
             r.peak = kib * 1024;
         else if (sscanf(line, "VmRSS: %llu kB", &kib) == 1)
@@ -59,8 +59,6 @@ struct kl_resident kl_memory_resident(void)
         else if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
             r.anonymous = kib * 1024;
     }
-    if (f != NULL)
-        fclose(f);
     return r;
 }
 
