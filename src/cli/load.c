@@ -146,7 +146,9 @@ static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
         grown = now.anonymous - before->anonymous;
     if (!kl_model_is_mapped(l->model))
         grown -= grown < weights ? grown : weights;
-    plan->budget = o->memory;
+    struct kl_memory memory;
+    kl_memory_read("", &memory);
+    kl_plan_set_budget(plan, o->memory, memory.limit);
     kl_plan_add(plan, "weights", weights, NULL);
     kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
     kl_plan_add(plan, "norms and biases", grown, NULL);
@@ -159,7 +161,8 @@ void kl_load_log_plan(const struct kl_plan *plan, bool failed)
     struct kl_memory memory;
     kl_memory_read("", &memory);
     uint64_t room = kl_memory_room(&memory);
-    bool short_of = plan->budget == 0 && room != 0 && kl_plan_total(plan) > room;
+    bool unlimited = plan->budget == 0 || plan->of_group;
+    bool short_of = unlimited && room != 0 && kl_plan_total(plan) > room && !failed;
     enum kl_log_level level = failed || short_of ? KL_LOG_WARNING : KL_LOG_INFO;
     struct kl_buffer text;
     kl_buffer_init(&text, 4096);

@@ -35,7 +35,7 @@ struct kl_load_options {
     size_t threads, threads_prefill;         /* 0: as remembered, or all that may be used */
     bool measure_threads;                    /* where nothing is remembered */
     size_t ctx_size;
-    uint64_t memory; /* a hard budget in bytes; 0: none */
+    uint64_t memory; /* a hard budget in bytes; 0: the control group's limit, if it has one */
     bool pull;       /* get the model if it is not here */
 };
 
@@ -54,7 +54,8 @@ struct kl_load_options {
     {                                                                                              \
         "memory", 0, KL_OPTION_BYTES, "SIZE",                                                      \
             "never hold more memory than this (512M, 2G: MiB and GiB), mapped weights included; "  \
-            "what does not fit is refused at the start",                                           \
+            "what does not fit is refused at the start; if not given, the limit of the control "   \
+            "group (memory.max), where there is one",                                              \
             &(o).memory, 1, (double)((uint64_t)1 << 50)                                            \
     }
 #define KL_LOAD_ROWS(o)                                                                            \

@@ -4,6 +4,12 @@
 
 #define MB 1e6
 
+void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, uint64_t group_limit)
+{
+    plan->of_group = asked == 0 && group_limit != 0;
+    plan->budget = plan->of_group ? group_limit : asked;
+}
+
 void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const char *lowered_by)
 {
     assert(plan->n_lines < KL_PLAN_MAX_LINES);
@@ -21,19 +27,22 @@ uint64_t kl_plan_total(const struct kl_plan *plan)
 static enum kl_status fail_too_small(const struct kl_plan *plan, const struct kl_plan_kv *kv,
                                      uint64_t others, size_t tokens, struct kl_error *err)
 {
+    const char *name =
+        plan->of_group ? "the control group's limit (memory.max)" : "the memory budget";
+    const char *option = plan->of_group ? "it" : "--memory";
     /* the options take whole MiB, so rounded up */
     uint64_t enough = (others + (uint64_t)kv->conversation * kv->token_bytes + (1 << 20) - 1) >> 20;
     if (tokens > 0)
         return kl_fail(err, KL_ERR_MEMORY,
-                       "the memory budget of %.1f MB leaves room for a conversation of %zu tokens, "
-                       "not %zu: lower --ctx-size to %zu, or raise --memory to %lluM",
-                       (double)plan->budget / MB, tokens, kv->conversation, tokens,
+                       "%s of %.1f MB leaves room for a conversation of %zu tokens, not %zu: lower "
+                       "--ctx-size to %zu, or raise %s to %lluM",
+                       name, (double)plan->budget / MB, tokens, kv->conversation, tokens, option,
                        (unsigned long long)enough);
     return kl_fail(err, KL_ERR_MEMORY,
-                   "the memory budget of %.1f MB is too small: %.1f MB are needed before the first "
-                   "token of a conversation. Raise --memory to %lluM, or lower --ctx-size, "
-                   "--parallel and --queue",
-                   (double)plan->budget / MB, (double)others / MB, (unsigned long long)enough);
+                   "%s of %.1f MB is too small: %.1f MB are needed before the first token of a "
+                   "conversation. Raise %s to %lluM, or lower --ctx-size, --parallel and --queue",
+                   name, (double)plan->budget / MB, (double)others / MB, option,
+                   (unsigned long long)enough);
 }
 
 enum kl_status kl_plan_kv(struct kl_plan *plan, const struct kl_plan_kv *kv, struct kl_error *err)
@@ -67,6 +76,7 @@ enum kl_status kl_plan_text(const struct kl_plan *plan, struct kl_buffer *out)
     if (status == KL_OK)
         status = kl_buffer_append_format(out, "%8.1f MB  in all", (double)kl_plan_total(plan) / MB);
     if (status == KL_OK && plan->budget != 0)
-        status = kl_buffer_append_format(out, ", of %.1f MB", (double)plan->budget / MB);
+        status = kl_buffer_append_format(out, ", of %.1f MB%s", (double)plan->budget / MB,
+                                         plan->of_group ? " that the control group may have" : "");
     return status == KL_OK ? kl_buffer_append_string(out, "\n") : status;
 }

@@ -8,6 +8,7 @@
 #ifndef KL_MODEL_PLAN_H
 #define KL_MODEL_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,11 +25,20 @@ struct kl_plan_line {
 
 struct kl_plan {
     uint64_t budget; /* bytes; 0: none */
+    bool of_group;   /* the budget is the limit of our control group: nobody asked for one */
     struct kl_plan_line lines[KL_PLAN_MAX_LINES];
     size_t n_lines;
     /* of the KV cache; its bytes are a line, too */
     size_t kv_tokens, kv_token_bytes;
 };
+
+/* What was asked for (0: nothing) is the budget, else what the control group may have (0:
+ * anything).
+ *
+ * Such a limit counts as --memory does, mapped weights included. The system could take their pages
+ * back, but all of them are read for each token: where they do not fit beside the rest, each token
+ * waits for the disk. What other files have in the page cache goes first and does not count. */
+void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, uint64_t group_limit);
 
 void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const char *lowered_by);
 uint64_t kl_plan_total(const struct kl_plan *plan);

@@ -91,6 +91,42 @@ static void everything_else_must_fit(void **state)
     assert_non_null(strstr(err.text, "Raise --memory to 101M"));
 }
 
+/* The limit of the control group is the budget where none is asked for. */
+static void whose_budget(void **state)
+{
+    (void)state;
+    struct kl_plan plan = {0};
+    kl_plan_set_budget(&plan, 0, 0);
+    assert_true(plan.budget == 0 && !plan.of_group);
+    kl_plan_set_budget(&plan, 0, 512 * MIB);
+    assert_true(plan.budget == 512 * MIB && plan.of_group);
+    kl_plan_set_budget(&plan, 600 * MIB, 512 * MIB);
+    assert_true(plan.budget == 600 * MIB && !plan.of_group);
+    kl_plan_set_budget(&plan, 600 * MIB, 0);
+    assert_true(plan.budget == 600 * MIB && !plan.of_group);
+}
+
+static void a_groups_limit_is_named(void **state)
+{
+    (void)state;
+    struct kl_plan plan = with(101 * MIB - 1, 100 * MIB);
+    struct kl_error err;
+    struct kl_buffer text;
+    plan.of_group = true;
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_ERR_MEMORY);
+    assert_non_null(strstr(err.text, "the control group's limit (memory.max) of 105.9 MB leaves"));
+    assert_non_null(strstr(err.text, "lower --ctx-size to 992, or raise it to 101M"));
+    kl_buffer_init(&text, 1000);
+    assert_int_equal(kl_plan_text(&plan, &text), KL_OK);
+    assert_non_null(strstr(text.data, ", of 105.9 MB that the control group may have\n"));
+    kl_buffer_release(&text);
+    plan = with(50 * MIB, 100 * MIB);
+    plan.of_group = true;
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_ERR_MEMORY);
+    assert_non_null(strstr(err.text, "(memory.max) of 52.4 MB is too small"));
+    assert_non_null(strstr(err.text, "Raise it to 101M"));
+}
+
 static void as_text(void **state)
 {
     (void)state;
@@ -114,6 +150,8 @@ int main(void)
         cmocka_unit_test(the_cache_gets_what_is_left),
         cmocka_unit_test(one_conversation_must_fit),
         cmocka_unit_test(everything_else_must_fit),
+        cmocka_unit_test(whose_budget),
+        cmocka_unit_test(a_groups_limit_is_named),
         cmocka_unit_test(as_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
