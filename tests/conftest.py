@@ -22,6 +22,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 sys.path.insert(0, str(TESTS / "tools"))
+from faults import Faults  # noqa: E402
 START_SECONDS = 120  # the first start repacks the weights, and sanitizer builds are slow
 STOP_SECONDS = 30
 MODELS = (
@@ -314,6 +315,14 @@ def hold_server(start_server, tmp_path):
             h.server.end()  # while it is held: let go, it might fail before it is told to end
         finally:
             h.lock.close()
+
+
+@pytest.fixture(scope="module")
+def faults(build_dir, tmp_path_factory):
+    """What lets allocations and writes of a server fail that is started with env=faults.env. Not
+    under sanitizers: their runtime is to be the first that sees an allocation."""
+    library = existing(build_dir / "tests/tools/libfaults.so", "the faults", "KINGLET_BUILD_DIR")
+    return Faults(library, tmp_path_factory.mktemp("faults") / "numbers")
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,7 @@ struct kl_event {
     uint32_t n_tokens;     /* TEXT: tokens generated so far */
     uint32_t text_len;     /* TEXT */
     enum kl_finish finish; /* DONE */
+    enum kl_status status; /* DONE with KL_FINISH_ERROR; KL_ERR_MEMORY: another one may succeed */
     /* DONE: what it cost. Seconds are wall time. */
     uint32_t prompt_tokens, cached_tokens, answer_tokens; /* the end token is not counted */
     uint32_t wasted_tokens; /* computed, of prompt and answer, for one that was cancelled */

@@ -60,7 +60,7 @@ static void update_memory_counters(struct kl_engine *engine)
 /* The end of a request that stands in no place any more. The counters move before the event goes
  * out: who sees the end finds room for the next request. */
 static void finish(struct kl_engine *engine, struct kl_request *request, enum kl_finish finish,
-                   const char *why)
+                   const struct kl_error *why)
 {
     uint64_t now = kl_now_ns();
     pthread_mutex_lock(&engine->attention.lock);
@@ -193,7 +193,7 @@ static struct kl_request *leave_place(struct kl_engine *engine, size_t place, bo
 }
 
 static void finish_place(struct kl_engine *engine, size_t place, enum kl_finish how,
-                         const char *why)
+                         const struct kl_error *why)
 {
     finish(engine, leave_place(engine, place, how != KL_FINISH_ERROR), how, why);
 }
@@ -215,7 +215,7 @@ static void begin(struct kl_engine *engine, struct kl_request *request, size_t p
     if (request->admitted_ns == 0)
         request->admitted_ns = kl_now_ns();
     if (kl_sequence_new(engine->kv, &request->sequence, &err) != KL_OK) {
-        finish(engine, request, KL_FINISH_ERROR, err.text);
+        finish(engine, request, KL_FINISH_ERROR, &err);
         return;
     }
     request->is_loading = true;
@@ -385,7 +385,7 @@ static size_t plan_step(struct kl_engine *engine)
             struct kl_error err;
             engine->step_level = engine->places[i].level;
             if (reserve_rows(engine, i, &err) != KL_OK) {
-                finish_place(engine, i, KL_FINISH_ERROR, err.text);
+                finish_place(engine, i, KL_FINISH_ERROR, &err);
                 again = true;
                 /* somebody may wait for its place: look before sleeping */
                 kl_attention_call(&engine->attention);
@@ -468,15 +468,15 @@ static void answer_place(struct kl_engine *engine, size_t place)
         request->answering_ns = kl_now_ns();
     int32_t token = kl_sampler_choose(engine->sampler, &request->sampling, &engine->choices[place],
                                       &request->random);
+    struct kl_error err;
     if (token < 0) {
-        finish_place(engine, place, KL_FINISH_ERROR,
-                     "the model computed no usable number for the next token: its file may be "
-                     "damaged");
+        kl_fail(&err, KL_ERR_FORMAT,
+                "the model computed no usable number for the next token: its file may be damaged");
+        finish_place(engine, place, KL_FINISH_ERROR, &err);
         return;
     }
     size_t before = request->n_tokens;
     bool sent;
-    struct kl_error err;
     enum kl_answer answer = kl_request_accept(request, token, &sent, &err);
     pthread_mutex_lock(&engine->attention.lock);
     engine->totals.answer_tokens += request->n_tokens - before;
@@ -488,7 +488,7 @@ static void answer_place(struct kl_engine *engine, size_t place)
     else if (answer == KL_ANSWER_FULL)
         finish_place(engine, place, KL_FINISH_LENGTH, NULL);
     else if (answer == KL_ANSWER_FAILED)
-        finish_place(engine, place, KL_FINISH_ERROR, err.text);
+        finish_place(engine, place, KL_FINISH_ERROR, &err);
 }
 
 /* Whole pages are kept as soon as they are computed: for those who come now and begin alike, and so
@@ -570,7 +570,7 @@ static void step(struct kl_engine *engine)
     } else if (status != KL_ERR_CANCELLED) {
         for (size_t i = 0; i < engine->options.parallel; i++) {
             if (engine->places[i].rows > 0)
-                finish_place(engine, i, KL_FINISH_ERROR, err.text);
+                finish_place(engine, i, KL_FINISH_ERROR, &err);
         }
     }
 }

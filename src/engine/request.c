@@ -307,7 +307,7 @@ static double seconds_between(uint64_t from_ns, uint64_t to_ns)
     return to_ns > from_ns ? (double)(to_ns - from_ns) * 1e-9 : 0.0;
 }
 
-void kl_request_finish(struct kl_request *r, enum kl_finish finish, const char *why,
+void kl_request_finish(struct kl_request *r, enum kl_finish finish, const struct kl_error *why,
                        uint64_t now_ns)
 {
     uint64_t admitted = r->admitted_ns != 0 ? r->admitted_ns : now_ns;
@@ -322,8 +322,11 @@ void kl_request_finish(struct kl_request *r, enum kl_finish finish, const char *
     event.queue_seconds = seconds_between(r->submitted_ns, admitted);
     event.prefill_seconds = seconds_between(admitted, answering);
     event.decode_seconds = seconds_between(answering, now_ns);
-    event.text_len = finish == KL_FINISH_ERROR ? (uint32_t)strlen(why) : 0;
-    send(r, &event, why);
+    if (finish == KL_FINISH_ERROR) {
+        event.status = why->status;
+        event.text_len = (uint32_t)strlen(why->text);
+    }
+    send(r, &event, event.text_len > 0 ? why->text : NULL);
     atomic_store(&r->waits, false);
     atomic_store(&r->finished, true);
     kl_request_disown(r);

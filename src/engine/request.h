@@ -93,8 +93,8 @@ enum kl_answer kl_request_accept(struct kl_request *request, int32_t token, bool
                                  struct kl_error *err);
 
 /* The last event; why is only used with KL_FINISH_ERROR. Gives the engine's side up. */
-void kl_request_finish(struct kl_request *request, enum kl_finish finish, const char *why,
-                       uint64_t now_ns);
+void kl_request_finish(struct kl_request *request, enum kl_finish finish,
+                       const struct kl_error *why, uint64_t now_ns);
 
 /* Pages of the KV cache for the prompt and the longest answer. */
 static inline size_t kl_request_pages(const struct kl_request *request)

@@ -7,6 +7,9 @@
 #include "base/buffer.h"
 #include "base/utf8.h"
 
+/* Retry-After, seconds: what is short now is free again when somebody's answer has ended. */
+#define NO_MEMORY_WAIT 1
+
 enum kl_status kl_api_fail(struct kl_api_error *error, int status, const char *code,
                            const char *param, const char *format, ...)
 {
@@ -24,7 +27,18 @@ enum kl_status kl_api_fail(struct kl_api_error *error, int status, const char *c
 
 enum kl_status kl_api_fail_internal(struct kl_api_error *error, const struct kl_error *err)
 {
-    return kl_api_fail(error, 500, "internal_error", NULL, "%s", err->text);
+    if (err->status != KL_ERR_MEMORY)
+        return kl_api_fail(error, 500, "internal_error", NULL, "%s", err->text);
+    kl_api_fail(error, 503, "no_memory", NULL, "%s; try again in a moment", err->text);
+    error->retry_after = NO_MEMORY_WAIT;
+    return KL_ERR_INVALID;
+}
+
+enum kl_status kl_api_fail_memory(struct kl_api_error *error, const char *what)
+{
+    kl_api_fail(error, 503, "no_memory", NULL, "no memory for %s; try again in a moment", what);
+    error->retry_after = NO_MEMORY_WAIT;
+    return KL_ERR_INVALID;
 }
 
 /* The kinds that clients of the OpenAI API tell apart. */

@@ -24,8 +24,12 @@ enum kl_status kl_api_fail(struct kl_api_error *error, int status, const char *c
                            const char *param, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* The usual answer when memory is short or an engine fails: 500, the text of err. */
+/* The usual answer when the engine or something below it fails: the text of err, with a 503 and a
+ * time to come again where memory was short, else with a 500. */
 enum kl_status kl_api_fail_internal(struct kl_api_error *error, const struct kl_error *err);
+
+/* The same 503 when it was this layer that had no memory for `what` ("the request"). */
+enum kl_status kl_api_fail_memory(struct kl_api_error *error, const char *what);
 
 /* A new reference; NULL when memory is short. */
 json_t *kl_api_error_json(const struct kl_api_error *error);

@@ -8,15 +8,11 @@
 #include "server/fields.h"
 #include "server/http.h"
 #include "server/json_limits.h"
+#include "server/library_memory.h"
 
 /* As Python's json.dumps separates, which is what the templates' tojson makes; 15 digits give every
  * short decimal back as it was written. */
 #define DUMP_LIKE_PYTHON (JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
-
-static enum kl_status no_memory(struct kl_api_error *error)
-{
-    return kl_api_fail(error, 500, "internal_error", NULL, "no memory for the conversation");
-}
 
 /* Makes a string that lives as long as the input; NULL when memory is short. value is stolen. */
 static const char *keep(struct kl_chat_input *input, json_t *value)
@@ -89,14 +85,14 @@ static enum kl_status join_parts(struct kl_chat_input *input, const json_t *part
         }
         if ((i > 0 && kl_buffer_append(&text, "\n", 1) != KL_OK) ||
             kl_buffer_append(&text, json_string_value(words), json_string_length(words)) != KL_OK) {
-            status = no_memory(error);
+            status = kl_api_fail_memory(error, "the conversation");
             goto done;
         }
     }
     out->content_len = text.len;
     out->content = keep(input, json_stringn(text.data != NULL ? text.data : "", text.len));
     if (out->content == NULL)
-        status = no_memory(error);
+        status = kl_api_fail_memory(error, "the conversation");
 
 done:
     kl_buffer_release(&text);
@@ -139,7 +135,7 @@ static const char *parse_arguments(struct kl_chat_input *input, const json_t *ar
     size_t len = json_string_length(arguments);
     if (kl_json_check_limits(text, len, KL_JSON_MAX_DEPTH, KL_JSON_MAX_NODES, NULL) != KL_OK)
         return text;
-    json_t *parsed = json_loadb(text, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
+    json_t *parsed = kl_json_load(text, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
     if (parsed == NULL)
         return text;
     const char *kept = keep_dump(input, parsed);
@@ -173,7 +169,7 @@ static enum kl_status parse_calls(struct kl_chat_input *input, const json_t *mes
                                "%s[%zu].function.name must be a string", param, i);
         const char *arguments = parse_arguments(input, json_object_get(function, "arguments"));
         if (arguments == NULL)
-            return no_memory(error);
+            return kl_api_fail_memory(error, "the conversation");
         input->calls[input->n_calls++] = (struct kl_tool_call){name, arguments};
     }
     return KL_OK;
@@ -194,7 +190,7 @@ static enum kl_status parse_tools(struct kl_chat_input *input, const json_t *too
                                i);
         input->tools[i] = keep_dump(input, tool);
         if (input->tools[i] == NULL)
-            return no_memory(error);
+            return kl_api_fail_memory(error, "the conversation");
         input->n_tools++;
     }
     return KL_OK;
@@ -218,7 +214,7 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
     input->kept = json_array();
     if (input->messages == NULL || input->calls == NULL || input->tools == NULL ||
         input->kept == NULL)
-        return no_memory(error);
+        return kl_api_fail_memory(error, "the conversation");
 
     json_array_foreach(messages, i, message)
     {
@@ -237,7 +233,9 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
             return status;
         input->n_messages++;
     }
-    return parse_tools(input, tools, error);
+    enum kl_status status = parse_tools(input, tools, error);
+    /* arguments of a call that could not be parsed are passed as they are, but not for this */
+    return kl_json_was_short() ? kl_api_fail_memory(error, "the conversation") : status;
 }
 
 void kl_chat_input_release(struct kl_chat_input *input)

@@ -11,6 +11,7 @@
 #include "server/answer_fields.h"
 #include "server/fields.h"
 #include "server/generation.h"
+#include "server/library_memory.h"
 #include "server/routes.h"
 #include "server/sampling_fields.h"
 
@@ -82,7 +83,7 @@ static json_t *conversation(const json_t *body, struct kl_api_error *error)
         return NULL;
     }
     if (result == NULL)
-        kl_api_fail(error, 500, "internal_error", NULL, "no memory for the conversation");
+        kl_api_fail_memory(error, "the conversation");
     return result;
 }
 
@@ -115,8 +116,13 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
     const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
+    kl_event_was_short();
     if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
-        kl_api_fail(error, 400, "invalid_request", NULL, "the query of the URL can not be read");
+        if (object == NULL || kl_event_was_short())
+            kl_api_fail_memory(error, "the request");
+        else
+            kl_api_fail(error, 400, "invalid_request", NULL,
+                        "the query of the URL can not be read");
         json_decref(object);
         return NULL;
     }
@@ -125,16 +131,22 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
         if (value == NULL)
             continue;
         bool text = strcmp(names[i], "prompt") == 0 || strcmp(names[i], "stop") == 0;
-        json_t *json = text ? NULL : json_loads(value, JSON_DECODE_ANY, NULL);
+        json_t *json = text ? NULL : kl_json_load(value, strlen(value), JSON_DECODE_ANY, NULL);
         if (json == NULL || json_is_object(json) || json_is_array(json)) {
             json_decref(json);
             json = json_string(value);
+        }
+        if (kl_json_was_short()) {
+            json_decref(json);
+            kl_api_fail_memory(error, "the request");
+            break;
         }
         if (json == NULL) {
             kl_api_fail(error, 400, "invalid_value", names[i], "%s must be UTF-8", names[i]);
             break;
         }
-        json_object_set_new(object, names[i], json);
+        if (json_object_set_new(object, names[i], json) != 0)
+            kl_api_fail_memory(error, "the request");
     }
     evhttp_clear_headers(&pairs);
     if (error->status != 0) {
@@ -160,7 +172,7 @@ void kl_handle_native_chat(struct kl_exchange *x)
     if (body != NULL)
         messages = conversation(body, &error);
     if (messages != NULL && (r.json = json_pack("[O, O]", body, messages)) == NULL)
-        kl_api_fail(&error, 500, "internal_error", NULL, "no memory for the conversation");
+        kl_api_fail_memory(&error, "the conversation");
     if (r.json != NULL && parse(x, body, messages, &r, &error) == KL_OK) {
         kl_generation_start(x, &native_format, &r);
     } else {

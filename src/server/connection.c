@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "server/access.h"
 #include "server/http.h"
+#include "server/library_memory.h"
 #include "server/server_state.h"
 
 /* While a server stops: for a request that is already on its way on a new connection. */
@@ -157,7 +158,7 @@ static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
         len = KL_HTTP_MAX_HEADER;
     const char *data = (const char *)evbuffer_pullup(input, (ev_ssize_t)len);
     if (data == NULL)
-        return kl_api_fail(error, 503, "no_memory", NULL, "no memory for the request");
+        return kl_api_fail_memory(error, "the request");
     enum kl_status status = kl_http_head_find_end(data, len, &c->scanned, &end, error);
     if (status != KL_OK || end == 0)
         return status;
@@ -174,8 +175,9 @@ static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
     kl_buffer_init(&c->body, KL_HTTP_MAX_BODY);
     if (check_room(c, c->head.chunked ? 0 : (size_t)c->head.length, error) != KL_OK)
         return KL_ERR_BUSY;
-    if (c->head.expects_continue && evbuffer_get_length(input) == 0)
-        evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n");
+    if (c->head.expects_continue && evbuffer_get_length(input) == 0 &&
+        evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n") < 0)
+        return kl_api_fail_memory(error, "the request");
     return KL_OK;
 }
 
@@ -194,8 +196,7 @@ static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input,
             if (used > c->head.length - c->body.len)
                 used = (size_t)c->head.length - c->body.len;
             if (kl_buffer_append(&c->body, data, used) != KL_OK)
-                status =
-                    kl_api_fail(error, 503, "no_memory", NULL, "no memory for the request's body");
+                status = kl_api_fail_memory(error, "the request's body");
             *complete = c->body.len == c->head.length;
         }
         if (status == KL_OK)
@@ -210,7 +211,11 @@ static void hand_over(struct kl_connection *c)
 {
     enter(c, KL_CONNECTION_ANSWERING);
     c->n_requests++;
-    kl_http_handle(c);
+    struct kl_api_error error;
+    if (kl_http_handle(c))
+        return;
+    kl_api_fail_memory(&error, "the request");
+    refuse(c, &error);
 }
 
 /* Goes on with what has been received. The connection may be gone afterwards. */
@@ -425,8 +430,9 @@ static enum kl_status admit(struct kl_server *server, const struct sockaddr *pee
 static struct kl_connection *new_connection(struct kl_server *server, int fd)
 {
     struct kl_connection *c = calloc(1, sizeof *c);
+    kl_event_was_short();
     struct bufferevent *bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (c == NULL || bev == NULL ||
+    if (c == NULL || bev == NULL || kl_event_was_short() ||
         evbuffer_add_cb(bufferevent_get_output(bev), on_output_changed, c) == NULL) {
         free(c);
         if (bev != NULL)
@@ -473,7 +479,10 @@ void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr 
         refuse(c, &error);
     else
         enter(c, KL_CONNECTION_IDLE);
-    bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+    if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0) {
+        kl_err("no memory for a connection");
+        kl_connection_close(c, NULL);
+    }
 }
 
 void kl_connections_drain(struct kl_server *server)

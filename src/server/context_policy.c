@@ -65,7 +65,7 @@ enum kl_status kl_context_trim(const struct kl_chat_input *input,
     enum kl_status status;
     *left_out = 0;
     if (turns == NULL || kept == NULL) {
-        status = kl_api_fail(error, 500, "internal_error", NULL, "no memory for the conversation");
+        status = kl_api_fail_memory(error, "the conversation");
         goto done;
     }
     status = kl_chat_input_encode(input, chat_template, tokenizer, tokens, error);

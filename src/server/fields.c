@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/json_limits.h"
+#include "server/library_memory.h"
 
 const char *kl_json_type_name(const json_t *value)
 {
@@ -52,7 +53,9 @@ enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
         return kl_api_fail(error, 400, "invalid_json", NULL, "%s", err.text);
 
     json_error_t json_error;
-    json_t *root = json_loadb(data, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &json_error);
+    json_t *root = kl_json_load(data, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &json_error);
+    if (kl_json_was_short())
+        return kl_api_fail_memory(error, "the request");
     if (root == NULL)
         return kl_api_fail(error, 400, "invalid_json", NULL,
                            "the body is not valid JSON: %s (line %d, column %d)", json_error.text,

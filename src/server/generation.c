@@ -193,9 +193,6 @@ static void finish(struct kl_generation *g)
         fail_late(g);
         return;
     }
-    count(g, late ? KL_COUNT_DEADLINE : KL_COUNT_ANSWERED);
-    if (!late)
-        measure(g, KL_DURATION_REQUEST, kl_seconds_since(x->start_ns));
     for (size_t i = 0; i < g->n_choices && g->stream; i++) {
         if (g->choices[i].is_silent)
             g->format->choice_done(g, i);
@@ -203,6 +200,10 @@ static void finish(struct kl_generation *g)
     g->format->end(g);
     if (g->stream)
         kl_stream_end(x);
+    bool failed = x->status != 200; /* no memory for its text */
+    count(g, failed ? KL_COUNT_FAILED : late ? KL_COUNT_DEADLINE : KL_COUNT_ANSWERED);
+    if (!late && !failed)
+        measure(g, KL_DURATION_REQUEST, kl_seconds_since(x->start_ns));
     log_end(g, kl_finish_name(g->choices[0].finish));
     free_generation(g);
 }
@@ -242,7 +243,7 @@ static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *ev
     if (g->stream) {
         g->format->text(g, i, event->text, event->text_len);
     } else if (kl_buffer_append(&c->text, event->text, event->text_len) != KL_OK) {
-        kl_api_fail(error, 500, "internal_error", NULL, "no memory for the answer");
+        kl_api_fail_memory(error, "the answer");
         return false;
     }
     return true;
@@ -265,7 +266,9 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     if (event->finish != KL_FINISH_CANCELLED && event->finish != KL_FINISH_ERROR)
         measure(g, KL_DURATION_QUEUE, event->queue_seconds);
     if (event->finish == KL_FINISH_ERROR) {
-        kl_api_fail(error, 500, "internal_error", NULL, "%.400s", event->text);
+        struct kl_error err;
+        kl_fail(&err, event->status, "%s", event->text);
+        kl_api_fail_internal(error, &err);
         return false;
     }
     if (event->finish == KL_FINISH_CANCELLED) {
@@ -548,7 +551,7 @@ void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *f
     }
     g = calloc(1, sizeof *g);
     if (g == NULL) {
-        kl_api_fail(&error, 500, "internal_error", NULL, "no memory for the request");
+        kl_api_fail_memory(&error, "the request");
         goto fail;
     }
     g->exchange = x;

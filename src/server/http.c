@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "server/connection.h"
 #include "server/generation.h"
+#include "server/library_memory.h"
 #include "server/routes.h"
 #include "server/server_state.h"
 #include "server/sse.h"
@@ -21,7 +22,7 @@
 #define MAX_REPLY_HEADERS 8192
 /* The status line and what add_head adds, some 250 bytes; what stands around a chunk. */
 #define MAX_OWN_HEADERS 512
-#define MAX_CHUNK_FRAME 32
+#define MAX_CHUNK_FRAME 96 /* evbuffer_add_printf wants 64 free, whatever it writes */
 
 /* ---- life of an exchange --------------------------------------------------------------------- */
 
@@ -89,7 +90,7 @@ void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
     /* a line break would begin a header of somebody else's */
     int len = (int)strcspn(value, "\r\n");
     if (kl_buffer_append_format(&x->headers, "%s: %.*s\r\n", name, len, value) != KL_OK)
-        kl_err("request %s: no memory for the header %s", x->id, name);
+        x->lacks_header = true;
 }
 
 static struct evbuffer *output_of(const struct kl_exchange *x)
@@ -97,14 +98,20 @@ static struct evbuffer *output_of(const struct kl_exchange *x)
     return bufferevent_get_output(x->connection->bev);
 }
 
-/* Room for what is to be written next, so that no half of it is. Without memory for that the
- * answer can not go on: the connection is cut, and its end is an event like that of any other. */
+/* Without memory an answer that was begun can not go on: a piece of it would be missing. The
+ * connection's end is an event like that of any other. */
+static void cut(const struct kl_exchange *x)
+{
+    kl_err("request %s: no memory for its answer; its connection is cut", x->id);
+    shutdown(bufferevent_getfd(x->connection->bev), SHUT_RDWR);
+}
+
+/* Room for what is to be written next, so that no half of it is. */
 static bool make_room(const struct kl_exchange *x, size_t size)
 {
     if (evbuffer_expand(output_of(x), size) == 0)
         return true;
-    kl_err("request %s: no memory for its answer; its connection is cut", x->id);
-    shutdown(bufferevent_getfd(x->connection->bev), SHUT_RDWR);
+    cut(x);
     return false;
 }
 
@@ -121,19 +128,29 @@ static void add_status_line(struct evbuffer *out, int status)
 
 void kl_http_write_error(struct evbuffer *out, const struct kl_api_error *error)
 {
+    /* in place of an error for whose text there is no memory */
+    static const char no_memory[] =
+        "{\"error\":{\"message\":\"no memory for the answer; try again in a moment\","
+        "\"type\":\"server_error\",\"param\":null,\"code\":\"no_memory\"}}";
     json_t *body = kl_api_error_json(error);
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *json = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
     json_decref(body);
-    add_status_line(out, error->status);
-    if (error->retry_after != 0)
-        evbuffer_add_printf(out, "Retry-After: %u\r\n", error->retry_after);
-    evbuffer_add_printf(out,
-                        "Content-Type: application/json; charset=utf-8\r\n"
-                        "Cache-Control: no-store\r\nContent-Length: %zu\r\n"
-                        "Connection: close\r\n\r\n%s%s",
-                        text != NULL ? strlen(text) + 1 : 0, text != NULL ? text : "",
-                        text != NULL ? "\n" : "");
-    free(text);
+    bool lost = kl_json_was_short() || json == NULL;
+    const char *text = lost ? no_memory : json;
+    unsigned retry_after = lost ? 1 : error->retry_after;
+    if (evbuffer_expand(out, MAX_OWN_HEADERS + strlen(text)) == 0) {
+        add_status_line(out, lost ? 503 : error->status);
+        if (retry_after != 0)
+            evbuffer_add_printf(out, "Retry-After: %u\r\n", retry_after);
+        evbuffer_add_printf(out,
+                            "Content-Type: application/json; charset=utf-8\r\n"
+                            "Cache-Control: no-store\r\nContent-Length: %zu\r\n"
+                            "Connection: close\r\n\r\n",
+                            strlen(text) + 1);
+        evbuffer_add(out, text, strlen(text));
+        evbuffer_add(out, "\n", 1);
+    } /* or the connection is closed without an answer */
+    free(json);
 }
 
 /* The head of the answer. An answer in one piece has a length, a stream chunks or, in HTTP/1.0,
@@ -178,29 +195,46 @@ static void end_answer(struct kl_exchange *x)
     kl_connection_answered(x->connection, !x->close);
 }
 
+/* Instead of an answer for which there is no memory. */
+static void reply_no_memory(struct kl_exchange *x)
+{
+    struct kl_api_error error;
+    kl_err("request %s: no memory for its answer", x->id);
+    kl_api_fail_memory(&error, "the answer");
+    kl_http_write_error(output_of(x), &error);
+    x->status = error.status;
+    x->close = true;
+    log_reply(x);
+    end_answer(x);
+}
+
 /* Sends the complete answer; data may be NULL. */
 static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
 {
     size_t length = data != NULL ? evbuffer_get_length(data) : 0;
     struct evbuffer *out = output_of(x);
+    if (x->lacks_header) {
+        reply_no_memory(x);
+        return;
+    }
     x->status = status;
     log_reply(x);
     add_head(x, out, status == 304 ? NULL : &length);
-    if (x->head->method != KL_HTTP_HEAD && data != NULL)
-        evbuffer_add_buffer(out, data);
+    if (x->head->method != KL_HTTP_HEAD && data != NULL && evbuffer_add_buffer(out, data) != 0)
+        cut(x);
     end_answer(x);
 }
 
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text)
 {
-    struct evbuffer *data = evbuffer_new();
-    if (text == NULL || data == NULL || evbuffer_add(data, text, strlen(text)) != 0) {
-        kl_err("request %s: no memory for the answer", x->id);
-        status = 500;
+    struct evbuffer *data = text != NULL ? evbuffer_new() : NULL;
+    if (data != NULL && evbuffer_add(data, text, strlen(text)) == 0) {
+        kl_reply_header(x, "Content-Type", content_type);
+        kl_reply_header(x, "Cache-Control", "no-store");
+        send_reply(x, status, data);
+    } else {
+        reply_no_memory(x);
     }
-    kl_reply_header(x, "Content-Type", content_type);
-    kl_reply_header(x, "Cache-Control", "no-store");
-    send_reply(x, status, data);
     if (data != NULL)
         evbuffer_free(data);
 }
@@ -210,7 +244,8 @@ void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
     /* 10 digits: measurements need no more */
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
     json_decref(body);
-    char *line = text != NULL ? realloc(text, strlen(text) + 2) : NULL;
+    bool short_of_memory = kl_json_was_short();
+    char *line = text != NULL && !short_of_memory ? realloc(text, strlen(text) + 2) : NULL;
     if (line != NULL)
         strcat(line, "\n");
     kl_reply_text(x, status, "application/json; charset=utf-8", line);
@@ -230,14 +265,15 @@ void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error)
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
                      const unsigned char *data, size_t len)
 {
-    struct evbuffer *body = NULL;
-    if (data != NULL) {
-        body = evbuffer_new();
-        if (body == NULL || evbuffer_add_reference(body, data, len, NULL, NULL) != 0)
-            status = 500;
-        kl_reply_header(x, "Content-Type", content_type);
+    struct evbuffer *body = data != NULL ? evbuffer_new() : NULL;
+    bool there = body != NULL && evbuffer_add_reference(body, data, len, NULL, NULL) == 0;
+    if (data != NULL && !there) {
+        reply_no_memory(x);
+    } else {
+        if (data != NULL)
+            kl_reply_header(x, "Content-Type", content_type);
+        send_reply(x, status, body);
     }
-    send_reply(x, status, body);
     if (body != NULL)
         evbuffer_free(body);
 }
@@ -251,7 +287,10 @@ void kl_stream_begin(struct kl_exchange *x)
     x->chunked = x->head->minor >= 1;
     x->close = !x->chunked;
     x->last_write_ns = kl_now_ns();
-    add_head(x, output_of(x), NULL);
+    if (x->lacks_header)
+        cut(x);
+    else
+        add_head(x, output_of(x), NULL);
 }
 
 static void send_chunk(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
@@ -259,7 +298,7 @@ static void send_chunk(struct kl_exchange *x, enum kl_status status, const struc
     struct evbuffer *out = output_of(x);
     x->last_write_ns = kl_now_ns();
     if (status != KL_OK) {
-        kl_err("request %s: no memory for a piece of the stream", x->id);
+        cut(x);
         return;
     }
     if (!make_room(x, text->len + MAX_CHUNK_FRAME))
@@ -283,10 +322,10 @@ void kl_stream_json(struct kl_exchange *x, json_t *body)
 {
     char *line = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
     json_decref(body);
-    if (line != NULL)
+    if (!kl_json_was_short() && line != NULL)
         kl_stream_data(x, line);
     else
-        kl_err("request %s: no memory for a piece of the stream", x->id);
+        cut(x);
     free(line);
 }
 
@@ -451,15 +490,12 @@ static enum kl_status check_request(struct kl_exchange *x, char *path, struct kl
     return status;
 }
 
-void kl_http_handle(struct kl_connection *connection)
+bool kl_http_handle(struct kl_connection *connection)
 {
     struct kl_server *server = connection->server;
     struct kl_exchange *x = calloc(1, sizeof *x);
-    if (x == NULL) {
-        kl_err("no memory for a request");
-        kl_connection_close(connection, NULL);
-        return;
-    }
+    if (x == NULL)
+        return false;
     *x = (struct kl_exchange){.server = server,
                               .connection = connection,
                               .head = &connection->head,
@@ -479,4 +515,5 @@ void kl_http_handle(struct kl_connection *connection)
         kl_reply_error(x, &error);
     else
         x->route->handle(x);
+    return true;
 }

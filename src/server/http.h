@@ -36,6 +36,7 @@ struct kl_exchange {
     uint64_t cache_scope;     /* of the key it came with: see kl_key_scope */
     int status;               /* what was answered; 0 before */
     struct kl_buffer headers; /* of the answer */
+    bool lacks_header;        /* for which there was no memory: the answer is not to be sent */
     bool close;               /* the connection ends with this answer */
     bool chunked;             /* a stream in HTTP/1.1 */
     bool sent;                /* the answer is complete; its last bytes may be on their way */
@@ -47,15 +48,16 @@ struct kl_exchange {
     struct kl_exchange *previous, *next;
 };
 
-/* From the connection. A request is complete: */
-void kl_http_handle(struct kl_connection *connection);
+/* From the connection. A request is complete; false: there is no memory to begin with it. */
+bool kl_http_handle(struct kl_connection *connection);
 /* The answer has left; its connection is gone, for this cause; all that was written so far has
  * left. The first two end the exchange. */
 void kl_http_finished(struct kl_exchange *x);
 void kl_http_lost(struct kl_exchange *x, const char *cause);
 void kl_http_drained(struct kl_exchange *x);
 
-/* A whole answer to what is not a request that could be handled; the connection is to be closed. */
+/* A whole answer to what is not a request that could be handled; the connection is to be closed.
+ * Without memory for its text it is a 503; without memory at all there is none. */
 void kl_http_write_error(struct evbuffer *output, const struct kl_api_error *error);
 
 /* A request header, or NULL. */
@@ -73,7 +75,8 @@ bool kl_request_is_welcome(const struct kl_exchange *x);
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value);
 
 /* Whole answers. A body is left out for HEAD and 304, its length is told. body is stolen, text
- * copied (NULL: no memory, a bare 500); data must live as long as the program. */
+ * copied (NULL: no memory); data must live as long as the program. Where memory was short, for any
+ * part of it, the answer is a 503 that says so, and the connection ends; x->status tells. */
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body);
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
 void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error);
@@ -85,7 +88,9 @@ void kl_reply_static(struct kl_exchange *x, int status, const char *content_type
 void kl_exchange_watch(struct kl_exchange *x, void (*gone)(void *context, const char *cause),
                        void *context);
 
-/* An event stream: headers at once, then events, each as its own chunk, then the end. */
+/* An event stream: headers at once, then events, each as its own chunk, then the end. When memory
+ * is short for one of them the connection is cut, so that nobody takes what came for all there is.
+ */
 void kl_stream_begin(struct kl_exchange *x);
 void kl_stream_data(struct kl_exchange *x, const char *line); /* one line; see sse.h */
 void kl_stream_json(struct kl_exchange *x, json_t *body);     /* stolen; compact, as data */

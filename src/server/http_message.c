@@ -181,7 +181,7 @@ enum kl_status kl_http_head_parse(struct kl_http_head *head, const char *data, s
 {
     *head = (struct kl_http_head){.text = malloc(len + 1)};
     if (head->text == NULL)
-        return kl_api_fail(error, 500, "internal_error", NULL, "no memory for the request");
+        return kl_api_fail_memory(error, "the request");
     memcpy(head->text, data, len);
     head->text[len] = '\0';
     if (memchr(data, '\0', len) != NULL)
@@ -293,7 +293,7 @@ enum kl_status kl_http_chunks_decode(struct kl_http_chunks *c, const char *data,
                                "the body has more than %zu bytes, which is the limit",
                                KL_HTTP_MAX_BODY);
         if (kl_buffer_append(body, data + at, n) != KL_OK)
-            return kl_api_fail(error, 503, "no_memory", NULL, "no memory for the request's body");
+            return kl_api_fail_memory(error, "the request's body");
         at += n;
         c->left -= n;
         if (c->left == 0)

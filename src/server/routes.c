@@ -1,7 +1,5 @@
 #include "server/routes.h"
 
-#include <event2/http.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "web/assets.h"
@@ -20,20 +18,32 @@ static const struct kl_route routes[] = {
 static const struct kl_route page_route = {"/", KL_GET, KL_ROUTE_OPEN | KL_ROUTE_PUBLIC,
                                            kl_handle_page};
 
+/* -1: it is no hexadecimal digit. */
+static int digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
 bool kl_route_path(const char *raw, char *out, size_t size)
 {
-    size_t len = 0, decoded_len;
-    char *encoded = strndup(raw, strcspn(raw, "?#"));
-    char *decoded = encoded != NULL ? evhttp_uridecode(encoded, 0, &decoded_len) : NULL;
-    free(encoded);
-    if (decoded == NULL)
-        return false;
-    bool ok = decoded[0] == '/' && strlen(decoded) == decoded_len && decoded_len < size;
-    for (size_t i = 0; ok && i < decoded_len; i++) {
-        if (decoded[i] != '/' || len == 0 || out[len - 1] != '/')
-            out[len++] = decoded[i];
+    size_t len = 0;
+    bool ok = raw[0] == '/';
+    for (const char *at = raw; ok && strchr("?#", *at) == NULL; at++) {
+        char c = *at;
+        int high = c == '%' ? digit(at[1]) : -1, low = high >= 0 ? digit(at[2]) : -1;
+        if (low >= 0) {
+            c = (char)(high << 4 | low);
+            at += 2;
+        }
+        if (c == '/' && len > 0 && out[len - 1] == '/')
+            continue;
+        ok = c != '\0' && len + 1 < size;
+        if (ok)
+            out[len++] = c;
     }
-    free(decoded);
     if (!ok)
         return false;
     if (len > 1 && out[len - 1] == '/')

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "server/drain.h"
 #include "server/generation.h"
+#include "server/library_memory.h"
 #include "server/listen.h"
 #include "server/server_state.h"
 
@@ -326,6 +327,7 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
     s->startup.fd = -1;
     s->start_ns = kl_now_ns();
     kl_metrics_init(&s->metrics);
+    kl_library_memory_watch();
     if (getrandom(&s->id_prefix, sizeof s->id_prefix, GRND_NONBLOCK) < 0)
         s->id_prefix = s->start_ns;
 

@@ -69,6 +69,7 @@ static size_t check_answers(struct kl_engine *engine, struct kl_request **reques
         answer_init(&answer);
         answers_wait(engine, &requests[i], &answer, 1, NULL);
         if (answer.finish == KL_FINISH_ERROR) {
+            assert_int_equal(answer.status, KL_ERR_MEMORY);
             assert_non_null(strstr(answer.why, "out of memory"));
             failed++;
         } else if (answer.finish == KL_FINISH_CANCELLED) {

@@ -241,14 +241,14 @@ static void test_full_ring_says_so_and_calls_when_there_is_room(void **state)
     assert_true(kl_request_poll(request, &event));
     assert_false(atomic_load(&attention.wanted)); /* once */
 
-    char why[512];
-    memset(why, 'w', sizeof why - 1);
-    why[sizeof why - 1] = '\0';
-    kl_request_finish(request, KL_FINISH_ERROR, why, kl_now_ns());
+    struct kl_error why = {.status = KL_ERR_MEMORY};
+    memset(why.text, 'w', sizeof why.text - 1);
+    kl_request_finish(request, KL_FINISH_ERROR, &why, kl_now_ns());
     struct answer answer;
     read_answer(request, &answer);
     assert_true(answer.done);
-    assert_string_equal(answer.why, why);
+    assert_string_equal(answer.why, why.text);
+    assert_int_equal(answer.status, KL_ERR_MEMORY);
     assert_int_equal(answer.text.len, n - 2);
     kl_buffer_release(&answer.text);
 }

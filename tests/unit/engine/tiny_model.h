@@ -73,6 +73,7 @@ static inline void random_tokens(int32_t *tokens, size_t n, uint64_t seed)
 struct answer {
     struct kl_buffer text;
     char why[512];
+    enum kl_status status;
     enum kl_finish finish;
     uint32_t prompt_tokens, cached_tokens, answer_tokens, wasted_tokens;
     uint32_t n_queued, n_prefill, n_text; /* events */
@@ -120,6 +121,7 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
         a->wasted_tokens = event->wasted_tokens;
         assert_true(event->text_len < sizeof a->why);
         memcpy(a->why, event->text, event->text_len + 1);
+        a->status = event->status;
         assert_true(event->queue_seconds >= 0.0 && event->prefill_seconds >= 0.0 &&
                     event->decode_seconds >= 0.0);
         a->done = true;
