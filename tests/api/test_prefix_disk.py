@@ -1,9 +1,12 @@
 """The prefix cache on disk: what was computed is there after a restart, also after `kill -9`; and
 the answers do not depend on it, whatever the disk does."""
 
+import errno
 import os
+import random
 import re
 import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -51,8 +54,9 @@ def start(start_server, tmp_path):
         (shared / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "kinglet" / name).symlink_to(shared / name)
 
-    def start(*args, model=None):
-        return start_server("--offline", *args, model=model, env={"XDG_CACHE_HOME": str(tmp_path)})
+    def start(*args, model=None, env=None, **options):
+        env = {"XDG_CACHE_HOME": str(tmp_path), **(env or {})}
+        return start_server("--offline", *args, model=model, env=env, **options)
 
     return start
 
@@ -219,3 +223,94 @@ def test_what_waits_is_written_at_the_end(start, pages):
     _, _, n_prompt = ask(server, question("Lamp 3?"))
     assert server.stop() == 0
     assert len(pages()) >= n_prompt // PAGE
+
+
+# ---- faults --------------------------------------------------------------------------------------
+
+CALLS = 4  # to write a page: the file is made, written, closed, renamed
+STORY = "The keeper writes down what he sees: a ship, a bird, a cloud, and again a ship. " * 4
+
+
+def new_pages(n):
+    """A prompt of which the beginning is that of the others, and some pages are its own."""
+    return question(f"{n}: {STORY}")
+
+
+@pytest.fixture
+def uncached(start):
+    """What is said without any cache."""
+    server = start("--cache-disk", 0, "--cache-ram", 0)
+    return lambda messages: ask(server, messages)[0]
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_each_write_fails(start, pages, uncached, faults, error, lasting):
+    """One of the calls that write pages, or all from it on: answers are the same bits, and what was
+    not written is computed again."""
+    for number in range(1, 3 * CALLS):
+        server = start(env=faults.env)
+        messages = new_pages(number)
+        expected = uncached(messages)
+        faults.disk_fails_at(number, error, lasting)
+        assert ask(server, messages)[0] == expected
+        wait_until(lambda: disk(server)["write_errors"] > 0, 60, f"call {number} does not fail")
+        assert disk(server)["on"] == 0
+        assert ask(server, messages)[0] == expected
+        assert health(server)["requests_failed"] == 0
+        faults.disk_fails_at(0, 0)
+        assert server.stop() == 0
+        assert len(re.findall("takes no more pages", server.log_text())) == 1
+    server = start()
+    for number in range(1, 3 * CALLS):
+        assert ask(server, new_pages(number))[0] == uncached(new_pages(number))
+    assert disk(server)["pages"]["damaged"] == 0
+
+
+def kill_in_write(server, faults, number, messages):
+    """At one of the calls that write the first pages of a new prompt."""
+    faults.killed_at(number)
+    try:
+        ask(server, messages)
+    except (EOFError, ConnectionError):
+        pass  # the page was written before the answer was there
+    server.process.wait(60)
+
+
+def kill_anywhere(server, moment, messages):
+    """Before an answer, in its middle, or behind it."""
+    with Connection(server) as c:
+        c.send("POST", CHAT, {"messages": messages, "stream": True, "max_tokens": 24})
+        if moment > 0:
+            c.read_head()
+            chunks = c.chunks()
+            for _ in range(3 if moment == 1 else 1000):
+                if next(chunks, None) is None:
+                    break
+        server.process.kill()
+        server.process.wait()
+
+
+def test_killed_200_times(start, pages, uncached, faults):
+    """Half of the times while a page is being written: each next start finds whole pages or none."""
+    chance = random.Random(200)
+    found = 0
+    for i in range(200):
+        server = start(env=faults.env)
+        if i % 20 == 19:
+            server.process.kill()  # nothing was asked
+            server.process.wait()
+            continue
+        text, cached, _ = ask(server, new_pages(i - 1))
+        assert text == uncached(new_pages(i - 1))
+        found += cached // PAGE
+        assert disk(server)["pages"]["damaged"] == 0
+        if i % 2 == 0:
+            kill_in_write(server, faults, chance.randint(1, 3 * CALLS), new_pages(i))
+        else:
+            kill_anywhere(server, chance.randrange(3), new_pages(i))
+        assert server.process.returncode == -signal.SIGKILL
+    assert found > 200 * 15  # pages that the prompts have in common, most of the times
+    server = start()
+    assert ask(server, new_pages(199))[0] == uncached(new_pages(199))
+    assert not any(p.name.startswith("writing.") for p in pages())
