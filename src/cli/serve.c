@@ -253,6 +253,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         .max_tokens = o->max_tokens,
         .max_seconds = (double)o->max_seconds,
         .context_policy = o->context_policy,
+        .memory_budget = o->load.memory,
     };
     kl_info("kinglet %s starts", KL_VERSION);
     enum kl_status status = kl_server_open(&options, &l.server, err);

@@ -57,8 +57,6 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
     static const char tokens_help[] = "tokens, by what became of them";
     static const char active_help[] =
         "requests that the engine has now; paused ones wait for their readers";
-    static const char kv_help[] =
-        "tokens in the KV cache, of requests and of kept prompts; and most that fit";
     static const char pages_help[] = "pages of the prefix cache on disk, by what became of them";
     for (size_t i = 0; i < KL_N_COUNTERS; i++) {
         const struct counter_row *row = &counter_rows[i];
@@ -89,10 +87,10 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"requests_active", active_help, KL_METRIC_GAUGE, "state", "queued", (double)e->queued,
          NULL},
-        {"kv_cache_tokens", kv_help, KL_METRIC_GAUGE, "kind", "used", (double)e->kv_used_tokens,
-         NULL},
-        {"kv_cache_tokens", kv_help, KL_METRIC_GAUGE, "kind", "max", (double)e->kv_max_tokens,
-         NULL},
+        {"kv_cache_tokens", "tokens in the KV cache, of requests and of kept prompts",
+         KL_METRIC_GAUGE, NULL, NULL, (double)e->kv_used_tokens, NULL},
+        {"kv_cache_max_tokens", "tokens that fit into the KV cache", KL_METRIC_GAUGE, NULL, NULL,
+         (double)e->kv_max_tokens, NULL},
         {"cache_bytes", "memory of the prefix cache", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->cache_bytes, NULL},
         {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "found", (double)e->disk.hits, NULL},
@@ -112,6 +110,8 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          e->disk.on ? 1.0 : 0.0, NULL},
         {"disk_bytes", "the prefix cache on disk", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->disk.bytes, NULL},
+        {"disk_max_bytes", "most that the prefix cache takes on disk; 0: it is not written there",
+         KL_METRIC_GAUGE, NULL, NULL, (double)e->disk.max_bytes, NULL},
         {"expected_wait_seconds", "what a request that came now would wait", KL_METRIC_GAUGE, NULL,
          NULL, e->expected_wait[KL_PRIORITY_INTERACTIVE], NULL},
     };

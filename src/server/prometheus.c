@@ -96,6 +96,20 @@ static void add_build(struct page *p, const struct kl_server *server)
     ADD(p, "\"} 1\n");
 }
 
+/* The most that this process may hold: its budget, the limit of its control groups, or all that the
+ * computer has, whichever is least. */
+static uint64_t memory_limit(const struct kl_server *server)
+{
+    struct kl_memory memory;
+    kl_memory_read("", &memory);
+    uint64_t limit = memory.total;
+    if (memory.limit != 0 && memory.limit < limit)
+        limit = memory.limit;
+    if (server->options.memory_budget != 0 && server->options.memory_budget < limit)
+        limit = server->options.memory_budget;
+    return limit;
+}
+
 static void add_process(struct page *p, const struct kl_server *server)
 {
     struct kl_resident memory = kl_memory_resident();
@@ -114,10 +128,15 @@ static void add_process(struct page *p, const struct kl_server *server)
               (double)memory.all);
     add_value(p, "anonymous_memory_bytes", "of this, what no file holds", KL_METRIC_GAUGE,
               (double)memory.anonymous);
+    add_value(p, "memory_limit_bytes",
+              "most that may be in memory: --memory, the control group's limit, or the computer's",
+              KL_METRIC_GAUGE, (double)memory_limit(server));
     add_value(p, "log_lines_dropped", "lines that stderr did not take", KL_METRIC_COUNTER,
               (double)kl_log_dropped());
     add_value(p, "connections_accepted", "connections that were accepted", KL_METRIC_COUNTER,
               (double)c->accepted);
+    add_value(p, "accept_failures", "times that no connection could be accepted", KL_METRIC_COUNTER,
+              (double)c->accept_failures);
     const struct kl_metric closed[] = {
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "too_many",
          (double)c->refused, NULL},

@@ -60,6 +60,9 @@ struct kl_server_options {
     size_t max_tokens;
     double max_seconds;
 
+    /* The most memory that the process is planned to hold, bytes; 0: not limited. Only told. */
+    uint64_t memory_budget;
+
     /* What becomes of conversations that are too long, unless a request says something else. */
     enum kl_context_policy context_policy;
 

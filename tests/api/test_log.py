@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 from api_client import CHAT, HELLO, Connection, post
+
+OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
 
 @pytest.fixture
@@ -31,6 +35,9 @@ def test_json(start_server, tmp_path):
     assert request["route"] == CHAT and request["status"] == 200 and request["end"] == "length"
     assert request["answer_tokens"] == 3 and request["prompt_tokens"] > 3
     assert 0 <= request["prefill_seconds"] <= request["seconds"]
+    described = OPERATING.read_text().split("| field | is |\n")[1].split("\n\n")[0]
+    described = set(re.findall(r"^\| `(\w+)`", described, re.M))
+    assert described == set(request) - {"time", "level", "message"}
     assert "Hello" not in log.read_text()  # what was said is nobody's business
 
 

@@ -1,7 +1,12 @@
 """GET /metrics, read by Prometheus' own Python client."""
 
+import re
+from pathlib import Path
+
 from api_client import complete, get
 from prometheus_client.parser import text_string_to_metric_families
+
+OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
 
 def families(server, headers=None):
@@ -51,6 +56,37 @@ def test_names_keep_the_conventions(tiny):
     for family in families(tiny).values():
         assert family.name.startswith("kinglet_") and family.documentation
         assert family.type in ("counter", "gauge", "histogram")
+
+
+def test_each_is_described(tiny):
+    """docs/operating.md has a row for each family, with its type, and each value of its labels."""
+    text = OPERATING.read_text()
+    rows = re.findall(r"^\| `(kinglet_\w+)` \| (\w+) \| (.*) \|$", text, re.M)
+    ends = text.split("| `end` | the request |\n")[1].split("\n\n")[0]
+    named = {name: set(re.findall(r"`(\w+)`", about)) for name, _, about in rows}
+    named["kinglet_requests_total"] |= set(re.findall(r"^\| `(\w+)`", ends, re.M))
+    found = families(tiny).values()
+    types = {f.name + ("_total" if f.type == "counter" else ""): f.type for f in found}
+    assert sorted((name, kind) for name, kind, _ in rows) == sorted(types.items())
+    for family in found:
+        for sample in family.samples:
+            for label, said in sample.labels.items():
+                if label in ("cause", "end", "kind", "state"):
+                    assert {label, said} <= named[sample.name], (sample.name, label, said)
+
+
+def test_the_memory_that_there_may_be(start_server, tiny):
+    def limit(server):
+        return value(families(server), "kinglet_memory_limit_bytes")
+
+    assert limit(start_server("--offline", "--memory", "1G")) == 1 << 30
+    assert limit(tiny) > 1 << 30  # of the control group, or the computer
+
+
+def test_a_cache_that_is_not_written(start_server, tiny):
+    off = families(start_server("--offline", "--cache-disk", 0))
+    assert value(off, "kinglet_disk_on") == value(off, "kinglet_disk_max_bytes") == 0
+    assert value(families(tiny), "kinglet_disk_max_bytes") == 256 << 20
 
 
 def test_with_keys_it_needs_one(start_server, tmp_path):
