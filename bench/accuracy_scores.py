@@ -14,7 +14,8 @@ from sacrebleu.metrics import BLEU
 
 RESAMPLES = 10_000
 SEED = 164
-FENCED = re.compile(r"```[^\n]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+# Some models write the language below the fence instead of behind it.
+FENCED = re.compile(r"```[^\n]*\n(?:python\n)?(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
 def code_of(text):

@@ -131,6 +131,7 @@ def test_it_ends_with_who_started_it():
     [
         f"```python\n{SOLVED}\n```\n",
         f"Here it is:\n\n```\n{SOLVED}\n```\nAnd a call:\n```python\nf(1)\n```",
+        f"```\npython\n{SOLVED}\n```",
         f"```python\n{SOLVED}",  # cut at the stop string, or at the last token
         SOLVED,
     ],
