@@ -1,8 +1,11 @@
 """A proxy of this system in front of our servers, with the configuration that deploy/ ships, and
 what every proxy has to do."""
 
+import json
 import socket
+import ssl
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import openai
@@ -143,3 +146,15 @@ def check_doctor(proxy, run_kinglet):
     said = done.stdout.decode()
     assert done.returncode == 0, said
     assert "a real stream" in said and "the work stops" in said
+
+
+def check_tls(proxy, certificate):
+    origin = f"https://localhost:{proxy.port}"
+    request = urllib.request.Request(
+        origin + "/chat",
+        json.dumps({"prompt": "Hi", "max_new_tokens": 2}).encode(),
+        {"Origin": origin, "Content-Type": "application/json"},
+    )
+    trusted = ssl.create_default_context(cafile=certificate.crt)
+    with urllib.request.urlopen(request, context=trusted) as reply:
+        assert reply.read().endswith(b"data: [DONE]\n\n")

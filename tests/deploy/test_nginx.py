@@ -1,9 +1,6 @@
 """deploy/nginx/kinglet.conf, run by Debian's nginx."""
 
 import json
-import ssl
-import subprocess
-import urllib.request
 
 import proxies
 import pytest
@@ -117,30 +114,16 @@ def test_connections_are_kept(start_nginx, start_server):
     assert health(server)["connections"]["accepted"] - before < 10
 
 
-def test_tls(start_nginx, server, tmp_path):
-    """The lines that are there as a comment, with a certificate of this test."""
-    key, certificate = tmp_path / "kinglet.key", tmp_path / "kinglet.crt"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out",
-         certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
+def test_tls(start_nginx, server, certificate):
+    """The lines that are there as a comment."""
     nginx = start_nginx(
         server.port,
         **{
             "    listen 80;\n": "",
             "#tls listen 443": "#tls listen 127.0.0.1:{port}",
-            "/etc/nginx/kinglet.key": str(key),
-            "/etc/nginx/kinglet.crt": str(certificate),
+            "/etc/nginx/kinglet.key": str(certificate.key),
+            "/etc/nginx/kinglet.crt": str(certificate.crt),
             "#tls ": "",
         },
     )
-    request = urllib.request.Request(
-        f"https://localhost:{nginx.port}/chat",
-        json.dumps({"prompt": "Hi", "max_new_tokens": 2}).encode(),
-        {"Origin": f"https://localhost:{nginx.port}", "Content-Type": "application/json"},
-    )
-    trusted = ssl.create_default_context(cafile=certificate)
-    with urllib.request.urlopen(request, context=trusted) as reply:
-        assert reply.read().endswith(b"data: [DONE]\n\n")
+    proxies.check_tls(nginx, certificate)
