@@ -48,7 +48,7 @@ def test_links(path):
         assert not anchor or anchor in anchors(there), (target, sorted(anchors(there)))
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+@pytest.mark.parametrize("path", GUIDES, ids=name_of)
 def test_files_that_are_named(path):
     """`docs/page.png`, `tools/release arm64`: a folder of ours, a slash, a name."""
     folders = ("bench", "deploy", "docs", "src", "tests", "tools", "web")
@@ -130,3 +130,17 @@ def metrics(server_factory, tiny_model_path):
 def test_metrics_exist(path, metrics):
     named = set(re.findall(r"\bkinglet_[a-z]\w*", path.read_text()))
     assert named <= metrics, named - metrics
+
+
+def test_what_the_program_says_is_quoted_as_it_says_it():
+    """What stands in quotes in the FAQ is in the source, with anything for "..."."""
+    foreign = {"Exec format error", "numbers"}
+    text = (REPOSITORY / "docs" / "faq.md").read_text()
+    text = re.sub(r"^    .*$|`[^`]*`", "", text, flags=re.M)  # code has quotes of its own
+    quoted = {" ".join(q.split()) for q in re.findall(r'"([^"]+)"', text)} - foreign
+    assert len(quoted) > 10
+    source = "".join(p.read_text() for p in (REPOSITORY / "src").rglob("*.c"))
+    source = re.sub(r'"\s*\n\s*"', "", source)  # strings that go on in the next line
+    for quote in quoted:
+        pattern = "[^\n]*".join(re.escape(part.strip()) for part in quote.split("..."))
+        assert re.search(pattern, source), quote
