@@ -10,10 +10,15 @@ void kl_histogram_init(struct kl_histogram *h, const double *bounds, size_t n_bo
 
 void kl_histogram_add(struct kl_histogram *h, double value)
 {
-    size_t i = 0;
-    while (i < h->n_bounds && value > h->bounds[i])
-        i++;
-    h->counts[i]++;
+    size_t low = 0, high = h->n_bounds; /* the first bound that is not below it */
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (value > h->bounds[middle])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    h->counts[low]++;
     h->count++;
     h->sum += value;
 }

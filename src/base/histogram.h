@@ -1,5 +1,5 @@
 /*
- * How often values fell between fixed bounds. Adding is a few comparisons; nothing is allocated.
+ * How often values fell between fixed bounds. Adding is a binary search; nothing is allocated.
  * Not locked: one thread adds and reads.
  */
 #ifndef KL_BASE_HISTOGRAM_H
@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KL_MAX_BOUNDS 16
+#define KL_MAX_BOUNDS 400
 
 struct kl_histogram {
     const double *bounds; /* [n_bounds], ascending; the caller's, static */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/bench_soak.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/terminal.h"
@@ -206,13 +207,35 @@ static int run(struct kl_bench_options *o, const char *command)
     return status == KL_OK ? KL_EXIT_OK : kl_report("bench", &err);
 }
 
-/* Known before the table of options is made, because it changes what that shows as defaults. */
-static bool is_quick(int argc, char **argv)
+/* Known before the table of options is made, because it changes what that shows as defaults.
+ * "--name" or "--name=...". */
+static bool is_given(const char *option, int argc, char **argv)
 {
+    size_t len = strlen(option);
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--quick") == 0)
+        if (strncmp(argv[i], option, len) == 0 && (argv[i][len] == '\0' || argv[i][len] == '='))
             return true;
     return false;
+}
+
+/* What only one of the two kinds of measuring has. */
+static enum kl_status check_soak(const struct kl_soak_options *soak, size_t n_arguments,
+                                 struct kl_error *err)
+{
+    const char *only = soak->url != NULL          ? "--url"
+                       : soak->prompts != NULL    ? "--prompts"
+                       : soak->key_file != NULL   ? "--api-key-file"
+                       : soak->model_name != NULL ? "--model-name"
+                       : soak->rounds > 0         ? "--rounds"
+                       : soak->pid > 0            ? "--pid"
+                       : n_arguments > 0          ? "arguments for serve (behind --)"
+                                                  : NULL;
+    if (soak->time == NULL && only != NULL)
+        return kl_fail(err, KL_ERR_INVALID, "%s: only with --soak TIME", only);
+    if (soak->url != NULL && n_arguments > 0)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "arguments for serve (behind --): not with --url, whose server runs");
+    return KL_OK;
 }
 
 int kl_run_bench(int argc, char **argv)
@@ -229,9 +252,12 @@ int kl_run_bench(int argc, char **argv)
         .generate = 32,
         .repeat = 3,
     };
-    struct kl_bench_options o = is_quick(argc, argv) ? quick : thorough;
+    struct kl_bench_options o = is_given("--quick", argc, argv) ? quick : thorough;
     o.load = (struct kl_load_options){.ctx_size = 4096};
     o.chunk = KL_PREFILL_CHUNK;
+    struct kl_soak_options soak = {.load = &o.load, .people = 1, .timeout = 120};
+    if (is_given("--soak", argc, argv))
+        o.generate = 128;
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         KL_MEMORY_ROW(o.load),
@@ -255,6 +281,7 @@ int kl_run_bench(int argc, char **argv)
         {"logits", 0, KL_OPTION_FLAG, NULL,
          "compute the logits of all tokens, and not only what greedy decoding needs", &o.logits, 0,
          0},
+        KL_SOAK_ROWS(soak),
         {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object instead of the table", &o.json, 0,
          0},
         {"report", 0, KL_OPTION_STRING, "FILE.html",
@@ -267,6 +294,8 @@ int kl_run_bench(int argc, char **argv)
                  "answer, memory. GB/s counts the weights read, once for each forward pass; GMAC/s "
                  "the multiply-adds of the matrices; the percentages are of what the computer "
                  "reached with as many threads in this run. Takes a minute.",
+        .arguments = "[-- OPTIONS OF SERVE...]",
+        .max_arguments = KL_SOAK_ARGUMENTS,
         .options = table,
         .n_options = sizeof table / sizeof table[0],
     };
@@ -276,5 +305,15 @@ int kl_run_bench(int argc, char **argv)
     join(argc, argv, command, sizeof command); /* parsing moves the words */
     if (!kl_command_line_read(&line, argc, argv, "warning", &n, &code))
         return code;
-    return run(&o, command);
+    struct kl_error err = {0};
+    if (check_soak(&soak, n, &err) != KL_OK)
+        return kl_report("bench", &err);
+    if (soak.time == NULL)
+        return run(&o, command);
+    soak.arguments = argv + 1;
+    soak.n_arguments = n;
+    soak.generate = o.generate;
+    soak.report = o.report;
+    soak.json = o.json;
+    return kl_bench_soak(&soak, command);
 }

@@ -165,10 +165,7 @@ enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error 
 
 enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out);
 
-/* One HTML file that needs nothing else. */
-enum kl_status kl_bench_html(const struct kl_bench *b, struct kl_buffer *out);
-
-/* The file is there as a whole or not at all. */
+/* As kl_html_write. */
 enum kl_status kl_bench_write_report(const struct kl_bench *b, const char *path,
                                      struct kl_error *err);
 

@@ -8,33 +8,12 @@
 #include "cli/options.h"
 
 #define REPORT_CAP ((size_t)1 << 20)
-#define KEY_CAP    ((size_t)64 * 1024)
 
 struct doctor_options {
     struct kl_load_options load;
     const char *url, *key_file;
     bool json;
 };
-
-/* The first key of a file as serve reads it; text keeps it. */
-static enum kl_status read_key(const char *path, struct kl_buffer *text, const char **key,
-                               struct kl_error *err)
-{
-    *key = NULL;
-    if (path == NULL)
-        return KL_OK;
-    enum kl_status status = kl_read_input(path, text, err);
-    if (status != KL_OK)
-        return status;
-    char *rest = text->data, *line;
-    while (*key == NULL && (line = strsep(&rest, "\n")) != NULL) {
-        line += strspn(line, " \t\r");
-        line[strcspn(line, " \t\r")] = '\0';
-        if (line[0] != '\0' && line[0] != '#')
-            *key = line;
-    }
-    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s holds no key", path);
-}
 
 static int report(const struct kl_findings *findings, bool json)
 {
@@ -80,8 +59,8 @@ int kl_run_doctor(int argc, char **argv)
         return code;
     struct kl_buffer key_text;
     const char *key;
-    kl_buffer_init(&key_text, KEY_CAP);
-    if (read_key(o.key_file, &key_text, &key, &err) != KL_OK) {
+    kl_buffer_init(&key_text, KL_KEY_FILE_CAP);
+    if (kl_read_key(o.key_file, &key_text, &key, &err) != KL_OK) {
         code = kl_report("doctor", &err);
     } else {
         if (o.url != NULL) {

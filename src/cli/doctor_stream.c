@@ -360,18 +360,6 @@ static void check_leaving(const struct patient *p)
     }
 }
 
-/* "http://host:port/v1/" is meant as "http://host:port". */
-static void take_base(struct patient *p, const char *url)
-{
-    snprintf(p->base, sizeof p->base, "%s%s", strstr(url, "://") == NULL ? "http://" : "", url);
-    size_t len = strlen(p->base);
-    while (len > 0 && p->base[len - 1] == '/')
-        len--;
-    if (len > 3 && memcmp(p->base + len - 3, "/v1", 3) == 0)
-        len -= 3;
-    p->base[len] = '\0';
-}
-
 static void find_model_name(struct patient *p)
 {
     char url[1100];
@@ -388,7 +376,7 @@ static void find_model_name(struct patient *p)
 void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key)
 {
     struct patient p = {.key = key, .findings = findings, .model = "default"};
-    take_base(&p, url);
+    kl_http_base(url, p.base, sizeof p.base);
     find_model_name(&p);
     if (!check_answer(&p))
         return;

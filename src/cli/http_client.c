@@ -40,6 +40,17 @@ static size_t take_header(char *data, size_t size, size_t count, void *context)
     return size * count;
 }
 
+/* Called about once a second while nothing comes, and oftener otherwise. */
+static int look_whether_to_stop(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
+                                curl_off_t d)
+{
+    struct exchange *x = context;
+    (void)a, (void)b, (void)c, (void)d;
+    if (x->request->stop != NULL && atomic_load(x->request->stop))
+        x->answer->given_up = true;
+    return x->answer->given_up;
+}
+
 static void copy_header(CURL *curl, const char *name, char *out, size_t size)
 {
     struct curl_header *header;
@@ -95,8 +106,22 @@ static void set_options(CURL *curl, struct exchange *x, const struct curl_slist 
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_whether_to_stop);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
     if (request->body != NULL)
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
+}
+
+static enum kl_http_failure failure_of(CURL *curl, CURLcode result)
+{
+    curl_off_t connected = 0; /* microseconds; 0: was not */
+    curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connected);
+    if (result == CURLE_OK)
+        return KL_HTTP_WHOLE;
+    if (connected == 0)
+        return KL_HTTP_NO_CONNECTION;
+    return result == CURLE_OPERATION_TIMEDOUT ? KL_HTTP_STALLED : KL_HTTP_CUT;
 }
 
 enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http_answer *answer,
@@ -113,6 +138,7 @@ enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http
     set_options(curl, &x, headers, message);
     CURLcode result = curl_easy_perform(curl);
     read_head(curl, answer);
+    answer->failure = failure_of(curl, result);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
     if (x.failed != KL_OK)
@@ -127,4 +153,15 @@ enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http
 void kl_http_release(struct kl_http_answer *answer)
 {
     kl_buffer_release(&answer->body);
+}
+
+void kl_http_base(const char *url, char *out, size_t size)
+{
+    snprintf(out, size, "%s%s", strstr(url, "://") == NULL ? "http://" : "", url);
+    size_t len = strlen(out);
+    while (len > 0 && out[len - 1] == '/')
+        len--;
+    if (len > 3 && memcmp(out + len - 3, "/v1", 3) == 0)
+        len -= 3;
+    out[len] = '\0';
 }

@@ -46,3 +46,22 @@ enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *
     }
     return KL_OK;
 }
+
+enum kl_status kl_read_key(const char *path, struct kl_buffer *text, const char **key,
+                           struct kl_error *err)
+{
+    *key = NULL;
+    if (path == NULL)
+        return KL_OK;
+    enum kl_status status = kl_read_input(path, text, err);
+    if (status != KL_OK)
+        return status;
+    char *rest = text->data, *line;
+    while (*key == NULL && (line = strsep(&rest, "\n")) != NULL) {
+        line += strspn(line, " \t\r");
+        line[strcspn(line, " \t\r")] = '\0';
+        if (line[0] != '\0' && line[0] != '#')
+            *key = line;
+    }
+    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s holds no key", path);
+}

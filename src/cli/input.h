@@ -1,4 +1,4 @@
-/* What commands read: whole files or standard input, and token ids written as numbers. */
+/* What commands read: whole files or standard input, keys, and token ids written as numbers. */
 #ifndef KL_CLI_INPUT_H
 #define KL_CLI_INPUT_H
 
@@ -11,6 +11,12 @@
 
 /* Appends all of a file; path NULL or "-": standard input. out->data is never NULL afterwards. */
 enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_error *err);
+
+#define KL_KEY_FILE_CAP ((size_t)64 * 1024)
+
+/* The first key of a file as serve reads it; text keeps it. path NULL: NULL. */
+enum kl_status kl_read_key(const char *path, struct kl_buffer *text, const char **key,
+                           struct kl_error *err);
 
 /* Ids separated by blanks, tabs or line ends, each below n_vocab. */
 enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *out,

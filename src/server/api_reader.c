@@ -185,15 +185,48 @@ bool kl_read_running(const char *json, size_t len, size_t *running)
     return known;
 }
 
-enum kl_status kl_write_chat_request(const char *model, const char *text, size_t max_tokens,
-                                     bool stream, struct kl_buffer *out)
+bool kl_read_resident(const char *json, size_t len, double *bytes)
 {
-    json_t *root = json_pack("{s:s, s:[{s:s, s:s}], s:I, s:i, s:b}", "model", model, "messages",
-                             "role", "user", "content", text, "max_tokens", (json_int_t)max_tokens,
-                             "temperature", 0, "stream", (int)stream);
+    json_t *root = json_loadb(json, len, 0, NULL);
+    const json_t *value = json_object_get(root, "resident_bytes");
+    bool known = json_is_number(value);
+    *bytes = known ? json_number_value(value) : 0;
+    json_decref(root);
+    return known;
+}
+
+/* Takes root; NULL: there was no memory for it. */
+static enum kl_status write_json(json_t *root, struct kl_buffer *out)
+{
     char *json = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
     enum kl_status status = json != NULL ? kl_buffer_append_string(out, json) : KL_ERR_MEMORY;
     free(json);
     json_decref(root);
     return status;
+}
+
+enum kl_status kl_write_conversation(const char *model, const char *const *turns, size_t n,
+                                     size_t max_tokens, struct kl_buffer *out)
+{
+    json_t *root = json_pack("{s:s, s:[], s:I, s:i, s:b, s:{s:b}}", "model", model, "messages",
+                             "max_tokens", (json_int_t)max_tokens, "temperature", 0, "stream", 1,
+                             "stream_options", "include_usage", 1);
+    for (size_t i = 0; i < n; i++) {
+        json_t *message =
+            json_pack("{s:s, s:s}", "role", i % 2 == 0 ? "user" : "assistant", "content", turns[i]);
+        if (json_array_append_new(json_object_get(root, "messages"), message) != 0) {
+            json_decref(root);
+            return KL_ERR_MEMORY;
+        }
+    }
+    return write_json(root, out);
+}
+
+enum kl_status kl_write_chat_request(const char *model, const char *text, size_t max_tokens,
+                                     bool stream, struct kl_buffer *out)
+{
+    return write_json(json_pack("{s:s, s:[{s:s, s:s}], s:I, s:i, s:b}", "model", model, "messages",
+                                "role", "user", "content", text, "max_tokens",
+                                (json_int_t)max_tokens, "temperature", 0, "stream", (int)stream),
+                      out);
 }

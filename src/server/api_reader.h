@@ -65,6 +65,15 @@ bool kl_read_model_id(const char *json, size_t len, char *out, size_t size);
  * processing of llama-server's /slots. False: this text does not say. */
 bool kl_read_running(const char *json, size_t len, size_t *running);
 
+/* The resident memory of a server, in bytes: "resident_bytes" of our /health. False: it does not
+ * say. */
+bool kl_read_resident(const char *json, size_t len, double *bytes);
+
+/* A streaming, greedy request of the chat route that asks for usage, as JSON. turns: [n], what the
+ * user and the model have said, in turn, the user first and last. */
+enum kl_status kl_write_conversation(const char *model, const char *const *turns, size_t n,
+                                     size_t max_tokens, struct kl_buffer *out);
+
 /* A request of the chat route with one message of the user, greedy, as JSON. */
 enum kl_status kl_write_chat_request(const char *model, const char *text, size_t max_tokens,
                                      bool stream, struct kl_buffer *out);

@@ -112,6 +112,11 @@ static void reads_what_is_no_stream(void **state)
     assert_int_equal(running, 1);
     assert_false(kl_read_running("{\"status\":\"ok\"}", 15, &running));
     assert_false(kl_read_running("[]", 2, &running));
+
+    double resident = 9;
+    assert_true(kl_read_resident("{\"resident_bytes\":1048576}", 26, &resident));
+    assert_float_equal(resident, 1048576, 0);
+    assert_false(kl_read_resident("{\"status\":\"ok\"}", 15, &resident));
 }
 
 static void asks(void **state)
@@ -123,6 +128,14 @@ static void asks(void **state)
     assert_string_equal(out.data, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":"
                                   "\"say \\\"hi\\\"\"}],\"max_tokens\":5,\"temperature\":0,"
                                   "\"stream\":true}");
+    kl_buffer_clear(&out);
+    static const char *const turns[] = {"a", "b", "c\n"};
+    assert_int_equal(kl_write_conversation("m", turns, 3, 7, &out), KL_OK);
+    assert_string_equal(out.data,
+                        "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                        "{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":"
+                        "\"c\\n\"}],\"max_tokens\":7,\"temperature\":0,\"stream\":true,"
+                        "\"stream_options\":{\"include_usage\":true}}");
     kl_buffer_release(&out);
 }
 
