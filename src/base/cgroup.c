@@ -38,11 +38,11 @@ static void visit_levels(const char *mount, char *path,
     }
 }
 
-void kl_cgroup_visit(const char *root, const char *controller,
+void kl_cgroup_visit(const char *root, const char *process, const char *controller,
                      void (*visit)(void *context, const char *directory), void *context)
 {
     char name[PATH_MAX], line[PATH_MAX + 256];
-    snprintf(name, sizeof name, "%s/proc/self/cgroup", root);
+    snprintf(name, sizeof name, "%s/proc/%s/cgroup", root, process);
     FILE *f = fopen(name, "re");
     if (f == NULL)
         return;
