@@ -40,11 +40,11 @@ static void visit_levels(const char *mount, char *path,
     }
 }
 
-void kl_cgroup_visit(const char *root, const char *controller,
+void kl_cgroup_visit(const char *root, const char *process, const char *controller,
                      void (*visit)(void *context, const char *directory), void *context)
 {
     char name[PATH_MAX], text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
-    snprintf(name, sizeof name, "%s/proc/self/cgroup", root);
+    snprintf(name, sizeof name, "%s/proc/%s/cgroup", root, process);
     kl_system_file_read(name, text, sizeof text);
     while ((line = strsep(&rest, "\n")) != NULL) {
         /* "4:memory:/path" in v1, "0::/path" in v2 */

@@ -86,6 +86,13 @@ static void see_quota(void *context, const char *directory)
         *cpus = fmin(*cpus, values[0] / values[1]);
 }
 
+double kl_cpus_quota(const char *root, const char *process)
+{
+    double cpus = HUGE_VAL;
+    kl_cgroup_visit(root, process, "cpu", see_quota, &cpus);
+    return cpus;
+}
+
 /* "model name" on x86; on ARM the number of the design. */
 static void read_model(const char *root, char *out, size_t size)
 {
@@ -108,7 +115,6 @@ static void read_model(const char *root, char *out, size_t size)
 void kl_cpus_read(const char *root, const cpu_set_t *allowed, struct kl_cpus *cpus)
 {
     cpu_set_t set;
-    double quota = HUGE_VAL;
     CPU_ZERO(&set);
     *cpus = (struct kl_cpus){0};
     if (allowed != NULL)
@@ -124,7 +130,7 @@ void kl_cpus_read(const char *root, const cpu_set_t *allowed, struct kl_cpus *cp
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         cpus->allowed = cpus->fast = cpus->cores = online > 0 ? (size_t)online : 1;
     }
-    kl_cgroup_visit(root, "cpu", see_quota, &quota);
+    double quota = kl_cpus_quota(root, "self");
     if (quota < (double)cpus->allowed)
         cpus->quota = (size_t)ceil(quota);
     cpus->threads = cpus->fast;

@@ -21,6 +21,10 @@ struct kl_cpus {
  * mask, or NULL to ask for this process's. */
 void kl_cpus_read(const char *root, const cpu_set_t *allowed, struct kl_cpus *cpus);
 
+/* The CPU time that its control groups give a process ("self" or a number), in CPUs; HUGE_VAL: no
+ * limit. */
+double kl_cpus_quota(const char *root, const char *process);
+
 /* In words, for the log: "4 of 8 CPUs, the fast ones; ...". */
 const char *kl_cpus_text(const struct kl_cpus *cpus, char *out, size_t size);
 

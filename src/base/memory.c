@@ -13,13 +13,20 @@
 
 static void see_limit(void *context, const char *directory)
 {
-    struct kl_memory *m = context;
+    uint64_t *limit = context;
     double bytes;
     if (kl_cgroup_numbers(directory, "memory.max", &bytes, 1) != 1 &&
         kl_cgroup_numbers(directory, "memory.limit_in_bytes", &bytes, 1) != 1)
         return;
-    if (bytes > 0 && bytes < NO_LIMIT && (m->limit == 0 || bytes < (double)m->limit))
-        m->limit = (uint64_t)bytes;
+    if (bytes > 0 && bytes < NO_LIMIT && (*limit == 0 || bytes < (double)*limit))
+        *limit = (uint64_t)bytes;
+}
+
+uint64_t kl_memory_limit(const char *root, const char *process)
+{
+    uint64_t limit = 0;
+    kl_cgroup_visit(root, process, "memory", see_limit, &limit);
+    return limit;
 }
 
 void kl_memory_read(const char *root, struct kl_memory *m)
@@ -35,7 +42,7 @@ void kl_memory_read(const char *root, struct kl_memory *m)
         else if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
             m->available = kib * 1024;
     }
-    kl_cgroup_visit(root, "memory", see_limit, m);
+    m->limit = kl_memory_limit(root, "self");
 }
 
 uint64_t kl_memory_room(const struct kl_memory *m)

@@ -16,6 +16,9 @@ struct kl_memory {
 /* root: "" for this computer, or a directory with copies of proc/ and sys/. */
 void kl_memory_read(const char *root, struct kl_memory *memory);
 
+/* The smallest of the limits of a process's control groups ("self" or a number); 0: none. */
+uint64_t kl_memory_limit(const char *root, const char *process);
+
 /* What a process may still take: the smaller of available and limit; 0: not known. */
 uint64_t kl_memory_room(const struct kl_memory *memory);
 

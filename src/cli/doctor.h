@@ -10,6 +10,7 @@
 #include "cli/bench.h"
 #include "cli/findings.h"
 #include "cli/load.h"
+#include "cli/process_watch.h"
 
 /* ---- doctor_stream.c: any OpenAI-compatible server --------------------------------------------
  */
@@ -41,20 +42,55 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *arrival
 /* url: "http://host:port" with or without "/v1". key: may be NULL. */
 void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key);
 
-/* ---- doctor_machine.c: processor, memory, disk ------------------------------------------------
+/* ---- doctor_machine.c: processor; doctor_memory.c: memory, disk --------------------------------
  */
 
 /* root: "" for this computer, or a directory with copies of proc/ and sys/. */
 void kl_doctor_cpu(struct kl_findings *findings, const char *root);
 void kl_doctor_memory(struct kl_findings *findings, const char *root);
 
+/* What the files of a directory (or this file) lie on, and whether that is kept busy. */
+void kl_doctor_storage(struct kl_findings *findings, const char *root, const char *path);
+
 /* Which kernels are used, and which better ones are not. */
 void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *options);
+
+/* ---- doctor_process.c: a running process -------------------------------------------------------
+ */
+
+/* Looks at its threads, memory and log for 1.5 seconds. */
+void kl_doctor_process(struct kl_findings *findings, int pid);
+
+/* What was seen, judged; watch->ended is false. */
+void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *watch);
+
+struct kl_log_growth {
+    const char *path;
+    double rate;  /* bytes a second */
+    bool sd_card; /* it lies on one */
+    bool debug;   /* the process was told to log everything */
+};
+void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log);
 
 /* ---- doctor_model.c: the model on this computer ------------------------------------------------
  */
 
-/* Loads it twice, measures reading, decoding and the tokenizer, and compares numbers. */
+/* Starts it three times (as it is, from the disk, from memory), measures reading and decoding, and
+ * goes on with the two parts below. */
 void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options);
+
+/* ---- doctor_tokenizer.c: its speed, and its ids against the stored ones ------------------------
+ */
+
+void kl_doctor_tokenizer(struct kl_findings *findings, const struct kl_loaded *loaded);
+
+/* ---- doctor_numbers.c: whether the numbers are right -------------------------------------------
+ */
+
+/* The stored answer of this model, and the kernels against the scalar ones. entry: which model of
+ * the catalogue the bytes of its file are, or NULL. */
+enum kl_status kl_doctor_numbers(struct kl_findings *findings, const struct kl_loaded *loaded,
+                                 const struct kl_model_entry *entry,
+                                 const struct kl_load_options *options, struct kl_error *err);
 
 #endif

@@ -1,48 +1,71 @@
 #include <fcntl.h>
-#include <inttypes.h>
-#include <math.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/mapped_file.h"
+#include "base/memory.h"
+#include "base/paths.h"
 #include "cli/doctor.h"
 #include "cli/terminal.h"
+#include "format/packed.h"
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static void check_digest(struct kl_findings *findings, const struct kl_model_location *where)
+static bool read_digest(const char *path, char hex[65])
 {
     struct kl_sha256 hash;
-    char hex[65];
     static char buffer[1 << 20];
-    ssize_t n;
-    if (where->entry == NULL) {
-        kl_found(findings, KL_NOTE, "file",
-                 "%s is not in the catalogue: its bytes can not be "
-                 "compared with anything",
-                 where->name);
-        return;
-    }
-    int fd = open(where->path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     kl_sha256_init(&hash);
     while (fd >= 0 && (n = read(fd, buffer, sizeof buffer)) > 0)
         kl_sha256_update(&hash, buffer, (size_t)n);
     if (fd >= 0)
         close(fd);
     kl_sha256_finish_hex(&hash, hex);
-    if (strcmp(hex, where->entry->sha256) == 0) {
+    return n == 0;
+}
+
+/* Which model of the catalogue these bytes are, whatever the file is called; NULL: none. */
+static const struct kl_model_entry *check_digest(struct kl_findings *findings,
+                                                 const struct kl_model_location *where)
+{
+    char hex[65];
+    const struct kl_model_entry *entry;
+    if (!read_digest(where->path, hex)) {
+        kl_found(findings, KL_BROKEN, "file", "%s can not be read to its end", where->path);
+        return NULL;
+    }
+    for (size_t i = 0; (entry = kl_catalogue_at(i)) != NULL; i++) {
+        if (strcmp(hex, entry->sha256) != 0)
+            continue;
         kl_found(findings, KL_GOOD, "file", "%s: the bytes that were published (SHA-256)",
-                 where->name);
-        return;
+                 entry->name);
+        return entry;
+    }
+    if (where->entry == NULL) {
+        kl_found(findings, KL_NOTE, "file",
+                 "%s: its SHA-256 (%.16s...) is none of the catalogue's, so its bytes can not be "
+                 "compared with anything",
+                 where->name, hex);
+        return NULL;
     }
     struct kl_finding *found = kl_found(findings, KL_BROKEN, "file", "%s has SHA-256 %s and not %s",
                                         where->path, hex, where->entry->sha256);
     kl_found_cost(found, "the model may answer nonsense");
     kl_found_remedy(found, "rm '%s' and kinglet pull %s", where->path, where->name);
+    return NULL;
 }
+
+/* ---- the disk -------------------------------------------------------------------------------- */
 
 /* How fast the disk gives what is not in memory: 64 MB from the middle of the file, whose pages are
  * given up first. Those that another process has mapped stay, and make it look quicker. */
@@ -67,20 +90,174 @@ static double read_disk(const char *path)
     return n > 0 ? (double)done / seconds : 0;
 }
 
-static void check_disk(struct kl_findings *findings, const struct kl_loaded *l)
+/* How much of a file is in memory, 0..1; 1 where that is not known. */
+static double share_in_memory(const char *path)
 {
-    char speed[32];
-    double rate = read_disk(l->location.path);
+    struct kl_mapped_file file;
+    double share = 1;
+    if (kl_mapped_file_open(&file, path, NULL) != KL_OK)
+        return share;
+    size_t page = kl_memory_page(), n_pages = (file.size + page - 1) / page, n = 0;
+    unsigned char *resident = malloc(n_pages + 1);
+    if (resident != NULL && n_pages > 0 &&
+        mincore((void *)(uintptr_t)file.data, file.size, resident) == 0) {
+        for (size_t i = 0; i < n_pages; i++)
+            n += resident[i] & 1;
+        share = (double)n / (double)n_pages;
+    }
+    free(resident);
+    kl_mapped_file_close(&file);
+    return share;
+}
+
+/* Gives the pages of a file up, as if the computer had just been started. What another process has
+ * mapped stays. */
+static void forget_pages(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+}
+
+/* ---- starts ---------------------------------------------------------------------------------- */
+
+/* The files that a start maps; empty: not known. */
+struct start_files {
+    char model[PATH_MAX], weights[PATH_MAX], tokenizer[PATH_MAX];
+};
+
+struct starts {
+    struct kl_load_times first, cold, warm; /* as it was found, after forgetting, from memory */
+    bool prepared;                          /* the first one had to pack the weights */
+    double remembered; /* of the packed weights, before the cold one: 1 makes it a warm one */
+    double disk_rate;  /* bytes a second; 0: not known */
+};
+
+#define STILL_IN_MEMORY 0.1 /* more than this share is no cold start */
+
+static double all_of(const struct kl_load_times *t)
+{
+    return t->file + t->tokenizer + t->weights;
+}
+
+static void find_files(const struct kl_loaded *l, struct start_files *files)
+{
+    char directory[PATH_MAX];
+    *files = (struct start_files){0};
+    memcpy(files->model, l->location.path, sizeof files->model);
+    if (kl_cache_path("packed", directory, sizeof directory, NULL) != KL_OK)
+        return;
+    char *weights = kl_packed_path(l->gguf, directory, "packed");
+    char *tokenizer = kl_packed_path(l->gguf, directory, "tokenizer");
+    if (weights != NULL && tokenizer != NULL) {
+        snprintf(files->weights, sizeof files->weights, "%s", weights);
+        snprintf(files->tokenizer, sizeof files->tokenizer, "%s", tokenizer);
+    }
+    free(weights);
+    free(tokenizer);
+}
+
+/* Three starts; the last one stays in *l. */
+static enum kl_status measure_starts(const struct kl_load_options *options, struct kl_loaded *l,
+                                     struct starts *s, struct kl_error *err)
+{
+    struct start_files files;
+    struct stat st;
+    time_t began = time(NULL);
+    *s = (struct starts){.remembered = 1};
+    enum kl_status status = kl_load(l, options, KL_LOAD_MODEL, err);
+    if (status != KL_OK)
+        return status;
+    s->first = l->times;
+    find_files(l, &files);
+    s->prepared = stat(files.weights, &st) != 0 || st.st_ctime >= began;
+    if (kl_model_is_mapped(l->model)) {
+        kl_unload(l);
+        forget_pages(files.model);
+        forget_pages(files.tokenizer);
+        forget_pages(files.weights);
+        s->remembered = share_in_memory(files.weights);
+        s->disk_rate = read_disk(s->remembered < STILL_IN_MEMORY ? files.weights : files.model);
+        forget_pages(files.weights);
+        status = kl_load(l, options, KL_LOAD_MODEL, err);
+        if (status != KL_OK)
+            return status;
+        s->cold = l->times;
+    }
+    kl_unload(l);
+    if (s->disk_rate == 0)
+        s->disk_rate = read_disk(files.model);
+    status = kl_load(l, options, KL_LOAD_MODEL, err);
+    if (status == KL_OK)
+        s->warm = l->times;
+    return status;
+}
+
+/* memory_rate: bytes a second that reading alone reaches here with all threads. */
+static void judge_warm_start(struct kl_findings *findings, const struct kl_loaded *l,
+                             const struct starts *s, double memory_rate)
+{
+    const struct kl_load_times *t = &s->warm;
+    double bytes = (double)kl_model_weight_bytes(l->model);
+    bool mapped = kl_model_is_mapped(l->model);
+    struct kl_finding *found =
+        kl_found(findings, mapped ? KL_GOOD : KL_WARNING, "start",
+                 "%.0f ms from memory (file %.0f, tokenizer %.0f, weights %.0f, where reading them "
+                 "alone takes %.0f)",
+                 all_of(t) * 1e3, t->file * 1e3, t->tokenizer * 1e3, t->weights * 1e3,
+                 bytes / memory_rate * 1e3);
+    if (!mapped) {
+        kl_found_cost(found, "the weights are prepared anew at each start, and their memory can "
+                             "not be given back");
+        kl_found_remedy(found, "make room in the cache directory");
+    } else if (s->prepared) {
+        kl_found(findings, KL_NOTE, "start",
+                 "the weights were prepared just now, which took %.1f s: the next start has them",
+                 all_of(&s->first));
+    } else {
+        kl_found(findings, KL_GOOD, "start",
+                 "the prepared weights were there and have their checksums (%.0f ms)",
+                 all_of(&s->first) * 1e3);
+    }
+}
+
+#define SLOW_START 10 /* seconds */
+
+static void judge_cold_start(struct kl_findings *findings, const struct kl_loaded *l,
+                             const struct starts *s)
+{
+    char speed[32], reached[32];
+    double rate = s->disk_rate;
+    double bytes = (double)kl_model_weight_bytes(l->model);
+    struct kl_finding *found;
     if (rate <= 0)
         return;
-    double cold = (double)kl_model_weight_bytes(l->model) / rate;
-    struct kl_finding *found =
-        kl_found(findings, cold > 10 ? KL_WARNING : KL_GOOD, "disk",
-                 "reads %s a second: a start with nothing in memory takes about %.1f s",
-                 kl_format_bytes(rate, speed, sizeof speed), cold);
-    if (cold > 10)
+    double alone = bytes / rate, cold = alone;
+    kl_format_bytes(rate, speed, sizeof speed);
+    if (s->remembered < STILL_IN_MEMORY) {
+        const struct kl_load_times *t = &s->cold;
+        cold = all_of(t);
+        found =
+            kl_found(findings, cold > SLOW_START ? KL_WARNING : KL_GOOD, "disk",
+                     "%.1f s for a start with nothing in memory, as after a reboot (file %.0f "
+                     "ms, tokenizer %.0f, weights %.0f: %s a second); the disk reads %s a "
+                     "second, which takes %.1f s",
+                     cold, t->file * 1e3, t->tokenizer * 1e3, t->weights * 1e3,
+                     kl_format_bytes(bytes / t->weights, reached, sizeof reached), speed, alone);
+    } else {
+        found = kl_found(
+            findings, cold > SLOW_START ? KL_WARNING : KL_GOOD, "disk",
+            "reads %s a second: a start with nothing in memory takes about %.1f s%s", speed, alone,
+            kl_model_is_mapped(l->model) ? " (not tried: another process has the weights in memory)"
+                                         : "");
+    }
+    if (cold > SLOW_START) {
+        kl_found_cost(found, "so long nobody is answered after a reboot");
         kl_found_remedy(found, "keep the cache directory on an SSD (XDG_CACHE_HOME), or an SD card "
                                "of class A2");
+    }
 }
 
 /* ---- speed ----------------------------------------------------------------------------------- */
@@ -126,8 +303,9 @@ static void judge_speed(struct kl_findings *findings, const struct kl_bench *b)
     }
 }
 
+/* read_rate: what reading alone reaches, bytes a second. */
 static enum kl_status measure_speed(struct kl_findings *findings, struct kl_loaded *l,
-                                    struct kl_error *err)
+                                    double *read_rate, struct kl_error *err)
 {
     static struct kl_bench b; /* 200 KB */
     const struct kl_bench_options options = {.prompts = {.values = {128}, .len = 1},
@@ -143,282 +321,42 @@ static enum kl_status measure_speed(struct kl_findings *findings, struct kl_load
         status = kl_bench_measure_model(&b, show_nothing, err);
     if (status != KL_OK)
         return status;
+    *read_rate = b.machine.points[b.machine.n_points - 1].read_gb * 1e9;
     judge_machine(findings, &b);
     judge_speed(findings, &b);
     return KL_OK;
 }
 
-/* ---- tokenizer ------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *kind, *text;
-    double slow; /* MB/s: less is a warning */
-} samples[] = {
-    {"Chinese", "清晨的海面上起了薄雾,灯塔的光慢慢淡下去。渔民们把网拖上船,数着今天的收获。", 3},
-    {"English", "The lighthouse keeper wrote down the weather every hour, and nobody read it. ", 8},
-    {"code", "for (size_t i = 0; i < n; i++) {\n    sum += values[i] * weights[i];\n}\n", 8},
-};
-
-static double encode_speed(const struct kl_tokenizer *tokenizer, const char *text)
-{
-    struct kl_tokens tokens = {0};
-    size_t len = strlen(text), repeat = (size_t)200000 / len;
-    char *long_text = malloc(len * repeat);
-    if (long_text == NULL)
-        return 0;
-    for (size_t i = 0; i < repeat; i++)
-        memcpy(long_text + i * len, text, len);
-    const struct kl_span span = {.text = long_text, .len = len * repeat};
-    double best = INFINITY;
-    for (int i = 0; i < 3; i++) {
-        tokens.len = 0;
-        uint64_t start = kl_now_ns();
-        if (kl_tokenizer_encode(tokenizer, &span, 1, &tokens, NULL) != KL_OK)
-            best = INFINITY;
-        else
-            best = fmin(best, kl_seconds_since(start));
-    }
-    kl_tokens_release(&tokens);
-    free(long_text);
-    return (double)span.len / best * 1e-6;
-}
-
-static void check_tokenizer(struct kl_findings *findings, const struct kl_loaded *l)
-{
-    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
-        double speed = encode_speed(l->tokenizer, samples[i].text);
-        kl_found(findings, speed < samples[i].slow ? KL_WARNING : KL_GOOD, "tokenizer",
-                 "%s: %.0f MB/s", samples[i].kind, speed);
-    }
-}
-
-/* ---- numbers --------------------------------------------------------------------------------- */
-
-#define N_GOLDEN     16
-#define N_PROMPT_CAP 64
-static const char golden_prompt[] = "A kinglet is a small bird. 小鸟在";
-
-/* What the models of the catalogue go on with, greedily; the same on every computer, since all
- * kernels give the same bits. */
-static const struct golden {
-    const char *model;
-    int32_t tokens[N_GOLDEN];
-} golden[] = {
-    {"qwen2.5-coder-0.5b-instruct",
-     {101916, 15946, 102582, 3837, 104017, 9370, 111668, 20412, 110609, 3837, 104017, 9370, 111668,
-      101913, 116139, 20412}},
-    {"smollm2-135m-instruct",
-     {178, 139, 232, 23022, 138, 179, 130, 229, 198, 198, 504, 2798, 4097, 8715, 314, 476}},
-};
-
-struct passes {
-    const struct kl_loaded *loaded;
-    struct kl_forward *forward;
-    struct kl_kv_cache *cache;
-    struct kl_sequence *sequence;
-    size_t n_vocab;
-};
-
-static enum kl_status open_passes(struct passes *p, const struct kl_loaded *l, struct kl_error *err)
-{
-    *p = (struct passes){.loaded = l, .n_vocab = kl_model_config(l->model)->n_vocab};
-    size_t room = N_PROMPT_CAP + N_GOLDEN;
-    enum kl_status status = kl_forward_open(l->model, N_PROMPT_CAP, l->n_threads, &p->forward, err);
-    if (status == KL_OK)
-        status = kl_kv_cache_open(l->model, room, &p->cache, err);
-    if (status == KL_OK)
-        status = kl_sequence_new(p->cache, &p->sequence, err);
-    if (status == KL_OK)
-        status = kl_sequence_reserve(p->sequence, room, err);
-    return status;
-}
-
-static void close_passes(struct passes *p)
-{
-    kl_sequence_free(p->sequence);
-    if (p->cache != NULL)
-        kl_kv_cache_close(p->cache);
-    if (p->forward != NULL)
-        kl_forward_close(p->forward);
-}
-
-/* All logits behind the last of n tokens (n <= N_PROMPT_CAP). */
-static enum kl_status pass(struct passes *p, const int32_t *tokens, size_t n, float *logits,
-                           struct kl_error *err)
-{
-    struct kl_row rows[N_PROMPT_CAP];
-    for (size_t i = 0; i < n; i++)
-        rows[i] = (struct kl_row){.sequence = p->sequence, .token = tokens[i]};
-    rows[n - 1].logits = logits;
-    return kl_forward_run(p->forward, rows, n, NULL, NULL, err);
-}
-
-static int32_t most_likely(const float *logits, size_t n)
-{
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        best = logits[i] > logits[best] ? i : best;
-    return (int32_t)best;
-}
-
-/* Greedy tokens, and the bits of all logits on the way as one number. */
-struct answer {
-    int32_t tokens[N_GOLDEN];
-    uint64_t bits;
-};
-
-static enum kl_status answer_prompt(const struct kl_loaded *l, size_t n_answer, struct answer *out,
-                                    struct kl_error *err)
-{
-    struct passes p;
-    struct kl_tokens prompt = {0};
-    const struct kl_span span = {.text = golden_prompt, .len = strlen(golden_prompt)};
-    *out = (struct answer){0};
-    enum kl_status status = open_passes(&p, l, err);
-    float *logits = malloc(p.n_vocab * sizeof logits[0]);
-    if (status == KL_OK && logits == NULL)
-        status = kl_fail_memory(err, "logits", p.n_vocab * sizeof logits[0]);
-    if (status == KL_OK)
-        status = kl_tokenizer_encode(l->tokenizer, &span, 1, &prompt, err);
-    if (status == KL_OK && (prompt.len == 0 || prompt.len > N_PROMPT_CAP))
-        status = kl_fail(err, KL_ERR_FORMAT, "the tokenizer makes %zu tokens of \"%s\"", prompt.len,
-                         golden_prompt);
-    const int32_t *next = prompt.ids;
-    size_t n = prompt.len;
-    for (size_t i = 0; i < n_answer && status == KL_OK; i++) {
-        status = pass(&p, next, n, logits, err);
-        if (status != KL_OK)
-            break;
-        out->bits = kl_hash64(logits, p.n_vocab * sizeof logits[0], out->bits);
-        out->tokens[i] = most_likely(logits, p.n_vocab);
-        next = &out->tokens[i];
-        n = 1;
-    }
-    kl_tokens_release(&prompt);
-    free(logits);
-    close_passes(&p);
-    return status;
-}
-
-/* "1 2 3"; out: 12 * N_GOLDEN bytes. */
-static const char *join_ids(const int32_t ids[N_GOLDEN], char *out)
-{
-    size_t used = 0;
-    for (int i = 0; i < N_GOLDEN; i++)
-        used += (size_t)sprintf(out + used, "%s%" PRId32, i > 0 ? " " : "", ids[i]);
-    return out;
-}
-
-static void compare_golden(struct kl_findings *findings, const struct kl_loaded *l,
-                           const struct answer *found)
-{
-    char expected[12 * N_GOLDEN];
-    for (size_t i = 0; i < sizeof golden / sizeof golden[0]; i++) {
-        if (strcmp(golden[i].model, l->location.name) != 0)
-            continue;
-        if (memcmp(golden[i].tokens, found->tokens, sizeof found->tokens) == 0) {
-            kl_found(findings, KL_GOOD, "numbers",
-                     "the model goes on as it did when kinglet was "
-                     "made (%d tokens)",
-                     N_GOLDEN);
-        } else {
-            char ids[12 * N_GOLDEN];
-            struct kl_finding *bad = kl_found(
-                findings, KL_BROKEN, "numbers", "the model goes on with %s and not with %s",
-                join_ids(found->tokens, ids), join_ids(golden[i].tokens, expected));
-            kl_found_cost(bad, "answers may be nonsense");
-            kl_found_remedy(bad, "remove the directory packed/ in the cache; if that does not "
-                                 "help, test the memory (memtest86+)");
-        }
-        return;
-    }
-    kl_found(findings, KL_NOTE, "numbers", "no answer of this model is stored to compare with");
-}
-
-/* The tier against the scalar one: every kernel that this model uses, on its own weights. */
-#define N_COMPARED 2
-
-static enum kl_status compare_kernels(struct kl_findings *findings, const struct kl_loaded *l,
-                                      const struct kl_load_options *options, struct kl_error *err)
-{
-    struct kl_loaded plain;
-    struct kl_load_options scalar = *options;
-    struct answer ours, theirs;
-    scalar.cpu = "scalar";
-    scalar.measure_threads = false;
-    scalar.threads = l->n_threads;
-    enum kl_status status = answer_prompt(l, N_COMPARED, &ours, err);
-    if (status != KL_OK)
-        return status;
-    status = kl_load(&plain, &scalar, KL_LOAD_MODEL, err);
-    if (status != KL_OK)
-        return status;
-    status = answer_prompt(&plain, N_COMPARED, &theirs, err);
-    const char *name = kl_model_kernels(l->model)->name;
-    if (status == KL_OK && ours.bits == theirs.bits)
-        kl_found(findings, KL_GOOD, "numbers", "the %s kernels give the bits of the scalar ones",
-                 name);
-    else if (status == KL_OK)
-        kl_found_remedy(kl_found(findings, KL_BROKEN, "numbers",
-                                 "the %s kernels do not give the bits of the scalar ones", name),
-                        "serve with --cpu scalar until it is known why: the processor, its memory, "
-                        "or a bug of kinglet");
-    kl_unload(&plain);
-    return status;
-}
-
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-static void judge_start(struct kl_findings *findings, const struct kl_loaded *l,
-                        const struct kl_load_times *first)
-{
-    double total = l->times.file + l->times.tokenizer + l->times.weights;
-    double before = first->file + first->tokenizer + first->weights;
-    bool mapped = kl_model_is_mapped(l->model);
-    struct kl_finding *found =
-        kl_found(findings, mapped ? KL_GOOD : KL_WARNING, "start",
-                 "%.0f ms with everything in memory (file %.0f, tokenizer %.0f, weights %.0f); "
-                 "the first of two took %.0f ms",
-                 total * 1e3, l->times.file * 1e3, l->times.tokenizer * 1e3, l->times.weights * 1e3,
-                 before * 1e3);
-    if (!mapped) {
-        kl_found_cost(found, "the weights are prepared anew at each start, and their memory can "
-                             "not be given back");
-        kl_found_remedy(found, "make room in the cache directory");
-    }
-}
-
 static enum kl_status check_model(struct kl_findings *findings, struct kl_loaded *l,
+                                  const struct starts *starts,
                                   const struct kl_load_options *options, struct kl_error *err)
 {
-    struct answer answer;
-    check_digest(findings, &l->location);
-    check_disk(findings, l);
-    check_tokenizer(findings, l);
-    enum kl_status status = measure_speed(findings, l, err);
-    if (status == KL_OK)
-        status = answer_prompt(l, N_GOLDEN, &answer, err);
-    if (status == KL_OK) {
-        compare_golden(findings, l, &answer);
-        status = compare_kernels(findings, l, options, err);
-    }
-    return status;
+    double read_rate;
+    const struct kl_model_entry *entry = check_digest(findings, &l->location);
+    char directory[PATH_MAX];
+    bool kept = kl_model_is_mapped(l->model) &&
+                kl_cache_path("packed", directory, sizeof directory, NULL) == KL_OK;
+    kl_doctor_storage(findings, "", kept ? directory : l->location.path);
+    kl_doctor_tokenizer(findings, l);
+    enum kl_status status = measure_speed(findings, l, &read_rate, err);
+    if (status != KL_OK)
+        return status;
+    judge_warm_start(findings, l, starts, read_rate);
+    judge_cold_start(findings, l, starts);
+    return kl_doctor_numbers(findings, l, entry, options, err);
 }
 
 void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options)
 {
     struct kl_loaded l;
+    struct starts starts;
     struct kl_error err = {0};
-    enum kl_status status = kl_load(&l, options, KL_LOAD_MODEL, &err);
+    enum kl_status status = measure_starts(options, &l, &starts, &err);
     if (status == KL_OK) {
-        struct kl_load_times first = l.times;
+        status = check_model(findings, &l, &starts, options, &err);
         kl_unload(&l);
-        status = kl_load(&l, options, KL_LOAD_MODEL, &err);
-        if (status == KL_OK) {
-            judge_start(findings, &l, &first);
-            status = check_model(findings, &l, options, &err);
-            kl_unload(&l);
-        }
     }
     if (status != KL_OK)
         kl_found(findings, KL_BROKEN, "model", "%s", err.text);

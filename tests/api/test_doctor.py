@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 import time
 
@@ -167,6 +168,27 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
     areas = {f["area"] for f in findings}
     assert areas >= {"cpu", "memory", "disk", "start", "file", "tokenizer", "speed", "numbers"}
     assert "give the bits of the scalar ones" in found(findings, "kernels give")["text"]
+    found(findings, "qwen2.5-coder-0.5b-instruct: the bytes that were published")
+    found(findings, "the ids of 10 texts are those of Hugging Face's tokenizers")
+    found(findings, "goes on as it did when kinglet was made (16 greedy tokens)")
+    found(findings, "a start with nothing in memory")
+    found(findings, "where reading them alone takes")
+
+
+def test_a_model_with_other_words(doctor, reads_gigabytes, smollm_path, tmp_path):
+    """Two words of its vocabulary have changed places: all is well, but for what it reads."""
+    other = tmp_path / "model.gguf"
+    data = bytearray(smollm_path.read_bytes())
+    words = [struct.pack("<Q", len(w)) + w for w in ("Ġwasn".encode(), "Ġsure".encode())]
+    first, second = map(data.index, words)  # in the list of tokens, which stands before the merges
+    data[first : first + len(words[0])], data[second : second + len(words[1])] = words[1], words[0]
+    other.write_bytes(data)
+    code, findings = doctor("--model", other)
+    assert code == BROKEN
+    assert "English: not the ids" in found(findings, "not the ids")["text"]
+    found(findings, "SHA-256")
+    found(findings, "no answer of this file is stored")
+    found(findings, "all logits of 8 tokens")
 
 
 def test_another_tier(doctor, reads_gigabytes, tiny_model_path):

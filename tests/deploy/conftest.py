@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "api"))
 
 from watching import start_prometheus, watched  # noqa: E402, F401  fixtures
 
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A self-signed certificate of localhost: the files .crt and .key."""

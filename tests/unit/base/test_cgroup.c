@@ -27,7 +27,7 @@ static void unified(void **state)
     (void)state;
     struct seen seen = {""};
     fake_file("proc/self/cgroup", "0::/user.slice/app\n");
-    kl_cgroup_visit(fake_root, "cpu", note, &seen);
+    kl_cgroup_visit(fake_root, "self", "cpu", note, &seen);
     assert_string_equal(seen.text, "/sys/fs/cgroup/user.slice/app;/sys/fs/cgroup/user.slice;"
                                    "/sys/fs/cgroup;");
 }
@@ -37,11 +37,11 @@ static void one_controller_of_several(void **state)
     (void)state;
     struct seen seen = {""};
     fake_file("proc/self/cgroup", "5:cpuset:/x\n4:cpuacct,cpu:/docker/12:3\n3:memory:/\n");
-    kl_cgroup_visit(fake_root, "cpu", note, &seen);
+    kl_cgroup_visit(fake_root, "self", "cpu", note, &seen);
     assert_string_equal(seen.text, "/sys/fs/cgroup/cpu/docker/12:3;/sys/fs/cgroup/cpu/docker;"
                                    "/sys/fs/cgroup/cpu;");
     seen.text[0] = '\0';
-    kl_cgroup_visit(fake_root, "memory", note, &seen);
+    kl_cgroup_visit(fake_root, "self", "memory", note, &seen);
     assert_string_equal(seen.text, "/sys/fs/cgroup/memory;");
 }
 
@@ -49,9 +49,9 @@ static void none_at_all(void **state)
 {
     (void)state;
     struct seen seen = {""};
-    kl_cgroup_visit(fake_root, "cpu", note, &seen); /* no such file */
+    kl_cgroup_visit(fake_root, "self", "cpu", note, &seen); /* no such file */
     fake_file("proc/self/cgroup", "nonsense\n\n7:memory\n");
-    kl_cgroup_visit(fake_root, "memory", note, &seen);
+    kl_cgroup_visit(fake_root, "self", "memory", note, &seen);
     assert_string_equal(seen.text, "");
 }
 

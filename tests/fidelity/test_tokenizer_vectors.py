@@ -1,0 +1,14 @@
+"""The ids that `kinglet doctor` compares a computer's tokenizer with are the reference's."""
+
+from pathlib import Path
+
+from make_tokenizer_vectors import render
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_the_table_is_what_the_reference_makes(model_path, smollm_path):
+    table = REPOSITORY / "src" / "cli" / "tokenizer_vectors.c"
+    assert table.read_text(encoding="utf-8") == render([model_path, smollm_path]), (
+        "make it again: tests/tools/make_tokenizer_vectors.py QWEN2 SMOLLM > src/cli/tokenizer_vectors.c"
+    )
