@@ -1,7 +1,7 @@
 /* src/cli/bench_soak_*.c */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <unistd.h>
