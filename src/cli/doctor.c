@@ -64,8 +64,8 @@ int kl_run_doctor(int argc, char **argv)
                  "it. Takes half a minute.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .notes =
-            "Exit codes: 0 all is good, 1 something should be mended, 2 something is broken.\n",
+        .exit_codes = "0 all is good, 1 something should be mended, 2 something is\n"
+                      "broken or wrong usage",
     };
     size_t n;
     int code;

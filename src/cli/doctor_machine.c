@@ -33,9 +33,12 @@ void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *
         kl_found_remedy(kl_found(findings, KL_WARNING, AREA,
                                  "kernels: %s, and this CPU could use %s", used->name, best->name),
                         "leave --cpu, KINGLET_CPU and --no-avx512 away");
-    for (size_t i = 0; (tier = kl_kernels_at(i)) != NULL; i++)
-        if (kl_kernels_select(tier->name, &tier, &err) != KL_OK)
+    bool better = false; /* they stand in the order of their speed */
+    for (size_t i = 0; (tier = kl_kernels_at(i)) != NULL; i++) {
+        if (better && kl_kernels_select(tier->name, &tier, &err) != KL_OK)
             kl_found(findings, KL_NOTE, AREA, "not used: %s", err.text);
+        better = better || tier == best;
+    }
 }
 
 static void check_quota(struct kl_findings *findings, const struct kl_cpus *cpus)

@@ -347,9 +347,11 @@ enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buf
     if (status == KL_OK && line->notes != NULL)
         status = kl_buffer_append_format(out, "\n%s\n", line->notes);
     if (status == KL_OK)
-        status = kl_buffer_append_string(
-            out, "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
-                 "4 a file in use was cut short, or its disk failed.\n");
+        status = kl_buffer_append_format(
+            out,
+            "\nExit codes: %s, 3 the model cannot be had,\n"
+            "4 a file in use was cut short, or its disk failed.\n",
+            line->exit_codes != NULL ? line->exit_codes : "0 done, 1 failed, 2 wrong usage");
     return status;
 }
 
