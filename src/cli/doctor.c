@@ -46,8 +46,9 @@ int kl_run_doctor(int argc, char **argv)
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         {"url", 0, KL_OPTION_STRING, "URL",
-         "look at this server (any that speaks OpenAI's API) and not at this computer", &o.url, 0,
-         0},
+         "look at this server (any that speaks OpenAI's API) and not at this computer; one with a "
+         "query is asked as it is, and may answer with events of any kind",
+         &o.url, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
          &o.key_file, 0, 0},
         {"pid", 0, KL_OPTION_SIZE, "PID",
@@ -78,10 +79,11 @@ int kl_run_doctor(int argc, char **argv)
     if (kl_read_key(o.key_file, &key_text, &key, &err) != KL_OK) {
         code = kl_report("doctor", &err);
     } else {
-        if (o.pid != 0)
-            kl_doctor_process(&findings, (int)o.pid);
         if (o.url != NULL)
             kl_doctor_stream(&findings, o.url, key);
+        if (o.pid != 0)
+            kl_doctor_process(&findings, (int)o.pid,
+                              o.url != NULL && kl_server_is_idle(o.url, key));
         if (o.pid == 0 && o.url == NULL)
             look_at_this_computer(&o.load);
         code = report(o.json);

@@ -39,8 +39,12 @@ struct kl_delivery_judgement {
 /* Pure. */
 struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *arrivals);
 
-/* url: "http://host:port" with or without "/v1". key: may be NULL. */
+/* url: "http://host:port" with or without "/v1"; or one with a query ("?"), which is asked as it is
+ * and answers with server-sent events of any kind. key: may be NULL. */
 void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key);
+
+/* Whether the server says that it works on no request now. */
+bool kl_server_is_idle(const char *url, const char *key);
 
 /* ---- doctor_machine.c: processor; doctor_memory.c: memory, disk --------------------------------
  */
@@ -58,11 +62,13 @@ void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *
 /* ---- doctor_process.c: a running process -------------------------------------------------------
  */
 
-/* Looks at its threads, memory and log for 1.5 seconds. */
-void kl_doctor_process(struct kl_findings *findings, int pid);
+/* Looks at its threads, memory and log for a second. unasked: it is known that it works on no
+ * request. */
+void kl_doctor_process(struct kl_findings *findings, int pid, bool unasked);
 
 /* What was seen, judged; watch->ended is false. */
-void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *watch);
+void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *watch,
+                      bool unasked);
 
 struct kl_log_growth {
     const char *path;

@@ -58,6 +58,23 @@ static void check_quota(struct kl_findings *findings, const struct kl_cpus *cpus
     }
 }
 
+static void check_affinity(struct kl_findings *findings, const char *root,
+                           const struct kl_cpus *cpus)
+{
+    char list[256];
+    if (!kl_system_line(root, "sys/devices/system/cpu/online", list, sizeof list))
+        return;
+    size_t online = kl_system_count_cpus(list);
+    if (cpus->allowed >= online)
+        return;
+    struct kl_finding *found = kl_found(findings, KL_NOTE, AREA,
+                                        "its affinity, or a cpuset, leaves it %zu of the %zu CPUs "
+                                        "there are",
+                                        cpus->allowed, online);
+    kl_found_remedy(found, "if that is not meant: taskset, docker --cpuset-cpus, systemd "
+                           "AllowedCPUs=");
+}
+
 /* Of all periods in which the group of ours, or one above it, wanted to run. */
 static void see_stops(void *context, const char *directory)
 {
@@ -413,6 +430,7 @@ void kl_doctor_cpu(struct kl_findings *findings, const char *root)
     struct kl_cpus cpus;
     kl_cpus_read(root, NULL, &cpus);
     check_quota(findings, &cpus);
+    check_affinity(findings, root, &cpus);
     check_stops(findings, root);
     check_clusters(findings, root);
     check_firmware(findings, root);

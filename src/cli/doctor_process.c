@@ -11,7 +11,7 @@
 #include "cli/terminal.h"
 
 #define AREA          "process"
-#define WATCH_SECONDS 1.5
+#define WATCH_SECONDS 1.0
 
 static bool is_kinglet(const struct kl_process_watch *w)
 {
@@ -24,6 +24,15 @@ static double share(double part, double whole)
 }
 
 /* ---- what it does ---------------------------------------------------------------------------- */
+
+/* How many of its threads run, or want to, at a time. */
+static double mean_runnable(const struct kl_process_watch *w)
+{
+    double n = 0;
+    for (size_t i = 0; i < w->n_threads; i++)
+        n += (double)w->threads[i].n_runnable;
+    return share(n, (double)w->n_looks);
+}
 
 /* "worker (tid 7) 99 %", the busiest three. */
 static void name_busiest(const struct kl_process_watch *w, char *out, size_t size)
@@ -89,11 +98,9 @@ static void advise_threads(const struct kl_process_watch *w, struct kl_finding *
 
 static void judge_oversubscription(struct kl_findings *findings, const struct kl_process_watch *w)
 {
-    double runnable = 0, waited = 0, used = w->user + w->kernel;
-    for (size_t i = 0; i < w->n_threads; i++) {
-        runnable += (double)w->threads[i].n_runnable / (double)w->n_looks;
+    double runnable = mean_runnable(w), waited = 0, used = w->user + w->kernel;
+    for (size_t i = 0; i < w->n_threads; i++)
         waited += w->threads[i].waited;
-    }
     if (runnable > 1.2 * w->cpus + 0.3) {
         struct kl_finding *found =
             kl_found(findings, KL_WARNING, AREA,
@@ -114,19 +121,39 @@ static void judge_oversubscription(struct kl_findings *findings, const struct kl
     }
 }
 
+static void advise_waiting(const struct kl_process_watch *w, struct kl_finding *finding)
+{
+    kl_found_remedy(finding, is_kinglet(w) ? "this is a bug of kinglet: report it, please"
+                                           : "wait passively: OMP_WAIT_POLICY=passive, "
+                                             "GOMP_SPINCOUNT=0, llama-server --poll 0");
+}
+
+#define SHORTEST_TIME 0.02 /* seconds: the kernel counts in hundredths */
+
 /* A thread that never waits computes or spins; from outside these look alike, but for spinning
  * with system calls (sched_yield, a poll that returns at once). */
-static void judge_spinning(struct kl_findings *findings, const struct kl_process_watch *w)
+static void judge_spinning(struct kl_findings *findings, const struct kl_process_watch *w,
+                           bool unasked)
 {
+    double runnable = mean_runnable(w);
+    if (unasked && runnable > 0.3) {
+        struct kl_finding *found =
+            kl_found(findings, KL_WARNING, AREA,
+                     "spinning: %.1f of its threads run, or want to, though it works on no request",
+                     runnable);
+        kl_found_cost(found, "power, heat, and the time of everybody else");
+        advise_waiting(w, found);
+        return;
+    }
     size_t n_calls = 0, n_busy = 0;
     const struct kl_watched_thread *caller = NULL, *busy = NULL;
     for (size_t i = 0; i < w->n_threads; i++) {
         const struct kl_watched_thread *t = &w->threads[i];
-        double used = t->user + t->kernel;
+        double time = t->user + t->kernel;
         if (!t->there_at_first || !t->there_at_last || t->n_runnable < 0.9 * (double)t->n_seen ||
-            used < 0.05 * w->seconds || t->voluntary > 2 * w->seconds)
+            time < SHORTEST_TIME || t->voluntary > 2 * w->seconds)
             continue;
-        if (t->kernel > 0.3 * used) {
+        if (t->kernel > 0.3 * time) {
             n_calls++;
             caller = t;
         } else {
@@ -142,9 +169,7 @@ static void judge_spinning(struct kl_findings *findings, const struct kl_process
             n_calls, n_calls > 1 ? "s" : "", caller->name, caller->id, n_calls > 1 ? "" : "s",
             n_calls > 1 ? "" : "s", share(caller->kernel, caller->user + caller->kernel) * 100);
         kl_found_cost(found, "a CPU each, for waiting");
-        kl_found_remedy(found, is_kinglet(w) ? "this is a bug of kinglet: report it, please"
-                                             : "wait passively: OMP_WAIT_POLICY=passive, "
-                                               "GOMP_SPINCOUNT=0, llama-server --poll 0");
+        advise_waiting(w, found);
     }
     if (n_busy > 0) {
         struct kl_finding *found =
@@ -306,11 +331,11 @@ void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *w)
+void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *w, bool unasked)
 {
     describe(findings, w);
     judge_oversubscription(findings, w);
-    judge_spinning(findings, w);
+    judge_spinning(findings, w, unasked);
     if (w->waits_known)
         judge_futexes(findings, w);
     else
@@ -323,7 +348,7 @@ void kl_judge_process(struct kl_findings *findings, const struct kl_process_watc
     judge_memory(findings, w);
 }
 
-void kl_doctor_process(struct kl_findings *findings, int pid)
+void kl_doctor_process(struct kl_findings *findings, int pid, bool unasked)
 {
     static struct kl_process_watch watch; /* 200 KB */
     struct log_file before, after;
@@ -339,7 +364,7 @@ void kl_doctor_process(struct kl_findings *findings, int pid)
                  pid);
         return;
     }
-    kl_judge_process(findings, &watch);
+    kl_judge_process(findings, &watch, unasked);
     if (logs && read_log(pid, &after)) {
         const struct kl_log_growth growth = {
             .path = after.path,

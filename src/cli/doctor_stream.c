@@ -13,7 +13,11 @@
 #define N_TOKENS        96
 #define MAX_PIECES      4096
 #define RELEASE_SECONDS 5.0
+#define LATE_SECONDS    1.0
 static const char question[] = "Count from one to thirty in words, separated by commas.";
+/* Its answer does not end by itself while it is seen whether leaving ends it. */
+static const char long_question[] =
+    "Tell me a very long story about a lighthouse, in ten chapters.";
 
 /* ---- how pieces came ------------------------------------------------------------------------- */
 
@@ -64,6 +68,7 @@ struct watch {
     double at[MAX_PIECES];
     struct kl_arrivals arrivals;
     double now, first_event;
+    double silence; /* longest time without a byte before the first text */
     size_t comments, answer_tokens;
     bool done, leave_at_first_text, left;
     char finish[40], error[200], broken[200];
@@ -107,6 +112,8 @@ static void see_event(void *context, const struct kl_stream_event *event)
 static bool see_part(void *context, double at, const char *data, size_t len)
 {
     struct watch *w = context;
+    if (w->arrivals.n == 0 && at - w->now > w->silence)
+        w->silence = at - w->now;
     w->now = at;
     w->status = kl_stream_reader_feed(&w->reader, data, len, &w->err);
     return w->status == KL_OK && !w->left;
@@ -118,6 +125,7 @@ struct patient {
     char model[128];
     const char *key;
     struct kl_findings *findings;
+    enum kl_delivery delivery; /* of its first answer */
 };
 
 static void make_url(const struct patient *p, const char *path, char *out, size_t size)
@@ -125,28 +133,34 @@ static void make_url(const struct patient *p, const char *path, char *out, size_
     snprintf(out, size, "%s%s", p->base, path);
 }
 
+/* What is asked, and how. */
+struct asking {
+    const char *text;
+    size_t n_tokens;
+    bool leave; /* at the first text */
+    bool offer_gzip;
+};
+
 /* Asks for an answer and watches it come. */
-static enum kl_status watch_answer(const struct patient *p, struct watch *w, bool leave,
-                                   bool offer_gzip, struct kl_http_answer *answer,
-                                   struct kl_error *err)
+static enum kl_status watch_answer(const struct patient *p, const struct asking *a, struct watch *w,
+                                   struct kl_http_answer *answer, struct kl_error *err)
 {
     char url[1100];
     struct kl_buffer body;
-    kl_buffer_init(&body, 4096);
-    *w = (struct watch){.leave_at_first_text = leave};
+    kl_buffer_init(&body, 16384);
+    *w = (struct watch){.leave_at_first_text = a->leave};
     w->arrivals.at = w->at;
     kl_stream_reader_init(&w->reader, see_event, w);
     make_url(p, "/v1/chat/completions", url, sizeof url);
     *answer = (struct kl_http_answer){0};
-    enum kl_status status =
-        kl_write_chat_request(p->model, question, leave ? 1000 : N_TOKENS, true, &body);
+    enum kl_status status = kl_write_chat_request(p->model, a->text, a->n_tokens, true, &body);
     if (status != KL_OK)
         status = kl_fail(err, status, "no memory for a request");
     else
         status = kl_http_run(&(struct kl_http_request){.url = url,
                                                        .key = p->key,
                                                        .body = body.data,
-                                                       .offer_gzip = offer_gzip,
+                                                       .offer_gzip = a->offer_gzip,
                                                        .stall_seconds = STALL_SECONDS,
                                                        .see = see_part,
                                                        .context = w},
@@ -184,7 +198,7 @@ static void judge_headers(const struct patient *p, const struct kl_http_answer *
                         "look for a proxy that collects answers (nginx: proxy_buffering off;)");
 }
 
-static void judge_delivery(const struct patient *p, const struct watch *w)
+static enum kl_delivery judge_delivery(const struct patient *p, const struct watch *w)
 {
     struct kl_delivery_judgement j = kl_judge_delivery(&w->arrivals);
     struct kl_finding *found;
@@ -218,6 +232,7 @@ static void judge_delivery(const struct patient *p, const struct watch *w)
                  "%zu pieces in %.2f s: too little to tell whether something holds them back",
                  w->arrivals.n, w->arrivals.end);
     }
+    return j.delivery;
 }
 
 static void judge_content(const struct patient *p, const struct watch *w)
@@ -238,19 +253,21 @@ static void judge_content(const struct patient *p, const struct watch *w)
 }
 
 /* false: no use to go on. */
-static bool check_answer(const struct patient *p)
+static bool check_answer(struct patient *p)
 {
     struct kl_error err = {0};
     struct kl_http_answer answer;
     static struct watch w; /* 32 KB of times */
-    enum kl_status status = watch_answer(p, &w, false, true, &answer, &err);
+    struct asking asking = {.text = question, .n_tokens = N_TOKENS, .offer_gzip = true};
+    enum kl_status status = watch_answer(p, &asking, &w, &answer, &err);
     if (status == KL_OK && answer.status == 200 && answer.encoding[0] != '\0') {
         struct kl_finding *found = kl_found(p->findings, KL_WARNING, AREA,
                                             "the stream is compressed (%s)", answer.encoding);
         kl_found_cost(found, "what compresses collects before it sends, and costs time");
         kl_found_remedy(found, "nginx: leave text/event-stream out of gzip_types");
         kl_http_release(&answer);
-        status = watch_answer(p, &w, false, false, &answer, &err);
+        asking.offer_gzip = false;
+        status = watch_answer(p, &asking, &w, &answer, &err);
     }
     kl_http_release(&answer);
     if (status != KL_OK || answer.status != 200) {
@@ -264,7 +281,7 @@ static bool check_answer(const struct patient *p)
         return false;
     }
     judge_headers(p, &answer);
-    judge_delivery(p, &w);
+    p->delivery = judge_delivery(p, &w);
     judge_content(p, &w);
     return true;
 }
@@ -338,7 +355,8 @@ static void check_leaving(const struct patient *p)
                  "requests run");
         return;
     }
-    enum kl_status status = watch_answer(p, &w, true, false, &answer, &err);
+    const struct asking asking = {.text = long_question, .n_tokens = 1000, .leave = true};
+    enum kl_status status = watch_answer(p, &asking, &w, &answer, &err);
     kl_http_release(&answer);
     if (status != KL_OK || !w.left)
         return;
@@ -347,18 +365,195 @@ static void check_leaving(const struct patient *p)
     while (ask_running(p, &running) && running > before && kl_seconds_since(left) < RELEASE_SECONDS)
         nanosleep(&pause, NULL);
     double seconds = kl_seconds_since(left);
-    if (running > before) {
-        struct kl_finding *found = kl_found(
-            p->findings, KL_WARNING, AREA,
-            "the work goes on for more than %.0f s after its client has left", RELEASE_SECONDS);
-        kl_found_cost(found, "those who are still there wait for it");
-        kl_found_remedy(found, "let the proxy pass the end of a connection on (nginx: "
-                               "proxy_ignore_client_abort off;)");
+    struct kl_finding *found;
+    if (running > before)
+        found = kl_found(p->findings, KL_WARNING, AREA,
+                         "the work goes on for more than %.0f s after its client has left",
+                         RELEASE_SECONDS);
+    else
+        found = kl_found(p->findings, seconds > LATE_SECONDS ? KL_NOTE : KL_GOOD, AREA,
+                         "the work stops %.0f ms after its client has left", seconds * 1e3);
+    if (found->weight == KL_GOOD)
+        return;
+    kl_found_cost(found, "those who are still there wait for it");
+    kl_found_remedy(found, "let the proxy pass the end of a connection on at once (nginx: "
+                           "proxy_ignore_client_abort off; proxy_buffering off;)");
+}
+
+/* ---- what is in it --------------------------------------------------------------------------- */
+
+/* Characters outside of the vocabularies' words: their bytes come in several tokens. */
+static const char rare_question[] = "Write this line again: 🦩🪶 𠮷野家 龘 🇳🇵 ½ ğ";
+#define N_RARE_TOKENS 24
+
+static void collect_text(void *context, const struct kl_stream_event *event)
+{
+    if (event->type == KL_STREAM_TEXT)
+        kl_buffer_append_string(context, event->text); /* what is missing makes a difference */
+}
+
+/* The text of an answer, as a stream or as a whole; false: there is none. */
+static bool ask_text(const struct patient *p, bool stream, struct kl_buffer *text)
+{
+    char url[1100];
+    struct kl_buffer body;
+    struct kl_error err;
+    struct kl_stream_reader reader;
+    struct kl_http_answer answer = {0};
+    kl_buffer_init(&body, 4096);
+    make_url(p, "/v1/chat/completions", url, sizeof url);
+    bool done =
+        kl_write_chat_request(p->model, rare_question, N_RARE_TOKENS, stream, &body) == KL_OK &&
+        kl_http_run(
+            &(struct kl_http_request){
+                .url = url, .key = p->key, .body = body.data, .stall_seconds = STALL_SECONDS},
+            &answer, &err) == KL_OK &&
+        answer.status == 200 && answer.body.len > 0;
+    if (done && stream) {
+        kl_stream_reader_init(&reader, collect_text, text);
+        done = kl_stream_reader_feed(&reader, answer.body.data, answer.body.len, &err) == KL_OK;
+        kl_stream_reader_release(&reader);
+    } else if (done) {
+        kl_read_answer(answer.body.data, answer.body.len, collect_text, text);
+    }
+    kl_http_release(&answer);
+    kl_buffer_release(&body);
+    return done && text->len > 0;
+}
+
+/* U+FFFD stands for bytes that are no character. */
+static size_t count_replaced(const struct kl_buffer *text)
+{
+    static const char replacement[] = "\xEF\xBF\xBD";
+    size_t n = 0;
+    for (const char *at = text->data; (at = strstr(at, replacement)) != NULL; at++)
+        n++;
+    return n;
+}
+
+static void check_characters(const struct patient *p)
+{
+    struct kl_buffer streamed, whole;
+    kl_buffer_init(&streamed, 65536);
+    kl_buffer_init(&whole, 65536);
+    if (ask_text(p, true, &streamed) && ask_text(p, false, &whole)) {
+        size_t broken = count_replaced(&streamed), usual = count_replaced(&whole);
+        if (broken > usual) {
+            struct kl_finding *found = kl_found(
+                p->findings, KL_BROKEN, AREA,
+                "characters break in the stream: %zu are U+FFFD, of the same answer as a whole %zu",
+                broken, usual);
+            kl_found_cost(found, "rare Chinese characters and emoji come as question marks");
+            kl_found_remedy(found, "the server has to hold the first bytes of a character back "
+                                   "until its last one is there");
+        } else if (streamed.len == whole.len && memcmp(streamed.data, whole.data, whole.len) == 0) {
+            kl_found(p->findings, KL_GOOD, AREA,
+                     "characters are whole: a stream makes the text of the same answer in one "
+                     "piece");
+        } else {
+            kl_found(p->findings, KL_NOTE, AREA,
+                     "a stream and the same answer in one piece are different texts, though both "
+                     "were asked for with temperature 0");
+        }
+    }
+    kl_buffer_release(&streamed);
+    kl_buffer_release(&whole);
+}
+
+/* ---- while a long question is read ----------------------------------------------------------- */
+
+#define N_WORDS      400
+#define LONG_SILENCE 10.0 /* seconds */
+
+static void check_waiting(const struct patient *p)
+{
+    static const char *const words[] = {"lamp", "river", "stone", "bread", "window", "garden"};
+    static struct watch w;
+    struct kl_buffer text;
+    struct kl_error err;
+    struct kl_http_answer answer;
+    kl_buffer_init(&text, 16384);
+    /* the time, so that no earlier answer helps */
+    enum kl_status status = kl_buffer_append_format(&text, "%llu", (unsigned long long)kl_now_ns());
+    for (size_t i = 0; i < N_WORDS && status == KL_OK; i++)
+        status = kl_buffer_append_format(&text, " %s", words[i * i % 6]);
+    if (status == KL_OK) {
+        const struct asking asking = {.text = text.data, .n_tokens = 1};
+        status = watch_answer(p, &asking, &w, &answer, &err);
+        if (status == KL_OK && answer.status == 200 && w.arrivals.n > 0) {
+            bool silent = w.silence > LONG_SILENCE;
+            struct kl_finding *found = kl_found(
+                p->findings, silent ? KL_WARNING : KL_GOOD, AREA,
+                "a question of %d words: first text after %.1f s, until then silent for %.1f s at "
+                "most (%zu comments came)",
+                N_WORDS, w.arrivals.at[0], w.silence, w.comments);
+            if (silent) {
+                kl_found_cost(found, "people take it for broken; proxies end silent connections "
+                                     "(nginx after 60 s)");
+                kl_found_remedy(found, "the server should send comments (\": ...\") while it "
+                                       "reads, as kinglet does");
+            }
+        }
+        kl_http_release(&answer);
+    }
+    kl_buffer_release(&text);
+}
+
+/* ---- streams that are not OpenAI's ----------------------------------------------------------- */
+
+/* Each line that begins with "data:" is a piece. */
+struct plain_watch {
+    struct watch *watch;
+    char begun[6]; /* of a line: as much as "data:" */
+    size_t n_begun;
+};
+
+static bool see_plain_part(void *context, double at, const char *data, size_t len)
+{
+    struct plain_watch *plain = context;
+    struct watch *w = plain->watch;
+    if (w->first_event == 0)
+        w->first_event = at;
+    for (size_t i = 0; i < len; i++) {
+        if (data[i] == '\n' || data[i] == '\r') {
+            plain->n_begun = 0;
+        } else if (plain->n_begun < 5) {
+            plain->begun[plain->n_begun++] = data[i];
+            if (plain->n_begun == 5 && memcmp(plain->begun, "data:", 5) == 0 &&
+                w->arrivals.n < MAX_PIECES)
+                w->at[w->arrivals.n++] = at;
+        }
+    }
+    return true;
+}
+
+/* url as it was given. */
+static void check_plain_stream(const struct patient *p, const char *url)
+{
+    static struct watch w;
+    struct plain_watch plain = {.watch = &w};
+    struct kl_error err;
+    struct kl_http_answer answer;
+    w = (struct watch){.arrivals.at = w.at};
+    enum kl_status status = kl_http_run(&(struct kl_http_request){.url = url,
+                                                                  .key = p->key,
+                                                                  .stall_seconds = STALL_SECONDS,
+                                                                  .see = see_plain_part,
+                                                                  .context = &plain},
+                                        &answer, &err);
+    kl_http_release(&answer);
+    w.arrivals.end = answer.end;
+    if (status != KL_OK) {
+        kl_found(p->findings, KL_BROKEN, AREA, "%s", err.text);
+    } else if (answer.status != 200) {
+        kl_found(p->findings, KL_BROKEN, AREA, "GET %s: status %d", url, answer.status);
     } else {
-        kl_found(p->findings, KL_GOOD, AREA, "the work stops %.0f ms after its client has left",
-                 seconds * 1e3);
+        judge_headers(p, &answer);
+        judge_delivery(p, &w);
     }
 }
+
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static void find_model_name(struct patient *p)
 {
@@ -377,9 +572,24 @@ void kl_doctor_stream(struct kl_findings *findings, const char *url, const char 
 {
     struct patient p = {.key = key, .findings = findings, .model = "default"};
     kl_http_base(url, p.base, sizeof p.base);
+    if (strchr(p.base, '?') != NULL) {
+        check_plain_stream(&p, p.base);
+        return;
+    }
     find_model_name(&p);
     if (!check_answer(&p))
         return;
+    check_characters(&p);
+    check_waiting(&p);
     check_refusal(&p);
-    check_leaving(&p);
+    if (p.delivery != KL_DELIVERY_LUMP) /* or the work is done at the first text */
+        check_leaving(&p);
+}
+
+bool kl_server_is_idle(const char *url, const char *key)
+{
+    struct patient p = {.key = key};
+    size_t running;
+    kl_http_base(url, p.base, sizeof p.base);
+    return ask_running(&p, &running) && running == 0;
 }

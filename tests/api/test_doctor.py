@@ -1,6 +1,7 @@
 """kinglet doctor: what it says of this computer, of servers, and of what stands before them."""
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -39,12 +40,18 @@ def found(findings, part):
     return matching[0]
 
 
-def pump(source, sink, change):
+def pump(source, sink, change, stubborn=False):
     """Everything of one socket to another, through change(bytes) -> bytes; at its end change(b"")
-    gives what was held back."""
+    gives what was held back. stubborn: also when nobody takes it any more."""
     try:
         while data := source.recv(65536):
-            sink.sendall(change(data))
+            try:
+                sink.sendall(change(data))
+            except OSError:
+                if not stubborn:
+                    raise
+        if stubborn:
+            return
         sink.sendall(change(b""))
         sink.shutdown(socket.SHUT_WR)
     except OSError:
@@ -52,10 +59,11 @@ def pump(source, sink, change):
 
 
 class Proxy:
-    """Passes connections on to a server; what comes back goes through change."""
+    """Passes connections on to a server; what comes back goes through change. stubborn: it does not
+    pass on that one side leaves."""
 
-    def __init__(self, server, make_change):
-        self.server, self.make_change = server, make_change
+    def __init__(self, server, make_change, stubborn=False):
+        self.server, self.make_change, self.stubborn = server, make_change, stubborn
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -65,8 +73,8 @@ class Proxy:
             while True:
                 client, _ = self.listener.accept()
                 upstream = socket.create_connection(("127.0.0.1", self.server.port))
-                for pair in ((client, upstream, lambda data: data),
-                             (upstream, client, self.make_change())):
+                for pair in ((client, upstream, lambda data: data, self.stubborn),
+                             (upstream, client, self.make_change(), self.stubborn)):
                     threading.Thread(target=pump, args=pair, daemon=True).start()
         except OSError:
             pass
@@ -74,11 +82,11 @@ class Proxy:
 
 @pytest.fixture
 def proxy():
-    """proxy(server, make_change) -> Proxy."""
+    """proxy(server, make_change, stubborn=False) -> Proxy."""
     made = []
 
-    def make(server, make_change):
-        made.append(Proxy(server, make_change))
+    def make(server, make_change, stubborn=False):
+        made.append(Proxy(server, make_change, stubborn))
         return made[-1]
 
     yield make
@@ -125,6 +133,8 @@ def test_a_good_server(doctor, server):
     assert code == GOOD, findings
     assert "a real stream" in found(findings, "stream")["text"]
     found(findings, "refused with a reason (status 400)")
+    found(findings, "characters are whole")
+    found(findings, "a question of 400 words")
     found(findings, "the work stops")
     assert health(server)["running"] == 0
 
@@ -141,6 +151,39 @@ def test_a_proxy_that_holds_back(doctor, server, proxy):
     assert code == WARNINGS
     grouped = found(findings, "held back on the way")
     assert "proxy_buffering off" in grouped["remedy"]
+
+
+def broken_characters():
+    """Chinese characters of a stream become what a decoder makes of half of their bytes."""
+    head = b""
+
+    def change(data):
+        nonlocal head
+        head += data[: 2000 - len(head)]
+        if b"text/event-stream" not in head:
+            return data
+        return re.sub(rb"[\xe4-\xe9][\x80-\xbf]{2}", "\ufffd".encode(), data)
+
+    return change
+
+
+def test_a_proxy_that_breaks_characters_and_hides_who_leaves(doctor, start_server, model_path, proxy):
+    server = start_server("--offline", "--drain-seconds", 1, model=model_path)
+    code, findings = doctor("--url", proxy(server, broken_characters, stubborn=True).url)
+    assert code == BROKEN
+    assert "hold the first bytes" in found(findings, "characters break")["remedy"]
+    assert "pass the end" in found(findings, "the work goes on for more than 5 s")["remedy"]
+
+
+def test_events_of_another_kind(doctor, server):
+    """An address with a query is asked as it is."""
+    question = "/chat?prompt=Count%20from%20one%20to%20thirty&max_new_tokens=64"
+    code, findings = doctor("--url", server.base_url + question)
+    assert code == GOOD
+    assert "a real stream" in found(findings, "stream")["text"]
+    code, findings = doctor("--url", server.base_url + "/nothing?a=b")
+    assert code == BROKEN
+    found(findings, "status 404")
 
 
 def test_a_server_that_wants_a_key(doctor, start_server, tmp_path):

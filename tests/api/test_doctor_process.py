@@ -97,10 +97,10 @@ def run(tmp_path):
 
 @pytest.fixture
 def doctor(run_kinglet):
-    """doctor(pid) -> (exit code, findings)."""
+    """doctor(pid, *args) -> (exit code, findings)."""
 
-    def look(pid):
-        done = run_kinglet("doctor", "--json", "--pid", pid, check=False)
+    def look(pid, *args):
+        done = run_kinglet("doctor", "--json", "--pid", pid, *args, check=False)
         return done.returncode, json.loads(done.stdout)["findings"]
 
     return look
@@ -126,12 +126,20 @@ def test_a_server_that_nobody_asks(doctor, start_server):
 
 
 def test_threads_that_spin(doctor, run, threads):
-    n = 4 * os.cpu_count() + 2
+    n = 2 * os.cpu_count() + 2
     code, findings = doctor(run(threads, "spin", str(n)))
     assert code == WARNINGS
     many = found(findings, "oversubscribed: ")
     assert "OMP_NUM_THREADS=" in many["remedy"] and "waits" in many["cost"]
     assert "OMP_WAIT_POLICY=passive" in found(findings, "spinning: ")["remedy"]
+
+
+def test_a_thread_that_spins_while_nobody_asks(doctor, run, threads, tiny):
+    """With the address of the server that a process is said to be, it is known when it has nothing to do."""
+    code, findings = doctor(run(threads, "spin", "1"), "--url", tiny.base_url)
+    assert code == WARNINGS
+    found(findings, "works on no request")
+    found(findings, "the work stops")
 
 
 def test_threads_that_wait_for_each_other(doctor, run, threads):

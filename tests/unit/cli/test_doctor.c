@@ -205,6 +205,14 @@ static void sees_throttling(void **state)
                      KL_WARNING);
 }
 
+static void sees_that_cpus_are_kept_from_it(void **state)
+{
+    (void)state;
+    fake_file("sys/devices/system/cpu/online", "0-4095\n");
+    kl_doctor_cpu(&findings, fake_root);
+    assert_non_null(strstr(finding_with("of the 4096 CPUs there are")->remedy, "taskset"));
+}
+
 static void sees_a_quota_that_stops(void **state)
 {
     (void)state;
@@ -294,13 +302,21 @@ static void emmc_is_no_card(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(heaviest_first),          TEST(the_last_one_gives_way),
-        TEST(judges_how_text_came),    TEST(sees_a_slow_processor),
-        TEST(sees_a_good_processor),   TEST(sees_kinds_of_cores),
-        TEST(powersave_may_be_good),   TEST(sees_throttling),
-        TEST(sees_a_quota_that_stops), TEST(sees_how_much_memory_there_is),
-        TEST(swap_in_memory_is_quick), TEST(sees_programs_that_a_limit_has_ended),
-        TEST(sees_an_sd_card),         TEST(emmc_is_no_card),
+        TEST(heaviest_first),
+        TEST(the_last_one_gives_way),
+        TEST(judges_how_text_came),
+        TEST(sees_a_slow_processor),
+        TEST(sees_a_good_processor),
+        TEST(sees_kinds_of_cores),
+        TEST(powersave_may_be_good),
+        TEST(sees_throttling),
+        TEST(sees_that_cpus_are_kept_from_it),
+        TEST(sees_a_quota_that_stops),
+        TEST(sees_how_much_memory_there_is),
+        TEST(swap_in_memory_is_quick),
+        TEST(sees_programs_that_a_limit_has_ended),
+        TEST(sees_an_sd_card),
+        TEST(emmc_is_no_card),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

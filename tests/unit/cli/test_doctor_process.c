@@ -65,7 +65,7 @@ static void judges_an_idle_process(void **state)
     add_thread(0.001, 0.001, 0)->voluntary = 4;
     for (int i = 0; i < 60; i++)
         add_thread(0, 0, 0)->n_futex = 100; /* a pool that waits for work is no contention */
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     finding_with("python3 (pid 7) is idle: 61 threads use 0.1 % of a CPU, 2 waits a second");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
 }
@@ -77,7 +77,7 @@ static void judges_a_process_that_computes(void **state)
     a->voluntary = b->voluntary = 2500; /* a few times a layer: most of it is work */
     a->n_futex = 1;
     b->n_futex = 8;
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     finding_with("use 1.87 of 2 CPUs");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
 }
@@ -90,7 +90,7 @@ static void judges_oversubscription(void **state)
         t->waited = 1.4;
         t->voluntary = 200;
     }
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("oversubscribed: 7.6 threads want to run");
     assert_int_equal(found->weight, KL_WARNING);
     assert_non_null(strstr(found->cost, "waits 74 % of the time"));
@@ -98,7 +98,7 @@ static void judges_oversubscription(void **state)
     assert_null(seek("other programs"));
     findings.n = 0;
     strcpy(watch.name, "kinglet");
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     assert_non_null(strstr(finding_with("oversubscribed")->remedy, "--threads 2"));
 }
 
@@ -108,7 +108,7 @@ static void judges_neighbours(void **state)
     struct kl_watched_thread *t = add_thread(0.9, 0.1, 100);
     t->waited = 1.0;
     t->voluntary = 100;
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("wait 50 % of the time that they want to run");
     assert_int_equal(found->weight, KL_WARNING);
     assert_string_equal(found->cost, "it would be up to 2.0 times as fast alone");
@@ -119,15 +119,19 @@ static void judges_spinning(void **state)
 {
     (void)state;
     add_thread(0.5, 1.4, 100);
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("spinning: 1 thread (worker, tid 100) never");
     assert_int_equal(found->weight, KL_WARNING);
     assert_non_null(strstr(found->remedy, "OMP_WAIT_POLICY=passive"));
     findings.n = watch.n_threads = 0;
     add_thread(1.9, 0, 100);
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     assert_int_equal(finding_with("computing, or spinning")->weight, KL_NOTE);
     assert_null(seek("spinning: "));
+    findings.n = 0; /* nobody asks it: then it is known that it does not compute */
+    kl_judge_process(&findings, &watch, true);
+    finding_with("spinning: 1.0 of its threads run, or want to, though");
+    assert_null(seek("computing"));
 }
 
 static void judges_contention(void **state)
@@ -138,13 +142,13 @@ static void judges_contention(void **state)
         t->voluntary = 80000;
         t->n_futex = 30;
     }
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("2 threads wait for each other 80000 times a");
     assert_int_equal(found->weight, KL_WARNING);
     assert_non_null(strstr(found->text, "12 microseconds of work"));
     findings.n = 0;
     watch.waits_known = false;
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     assert_null(seek("wait for each other"));
     const struct kl_finding *unseen = finding_with("can not be seen");
     assert_int_equal(unseen->weight, KL_NOTE);
@@ -155,7 +159,7 @@ static void judges_a_clone_storm(void **state)
 {
     (void)state;
     watch.n_came = 300;
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     assert_int_equal(finding_with("at least 150 threads a second")->weight, KL_WARNING);
 }
 
@@ -166,7 +170,7 @@ static void judges_memory(void **state)
     watch.limit = 1e9;
     watch.swapped = 100e6;
     watch.major_faults = 400;
-    kl_judge_process(&findings, &watch);
+    kl_judge_process(&findings, &watch, false);
     assert_int_equal(finding_with("holds 950.0 MB of at most 1.0 GB")->weight, KL_WARNING);
     assert_int_equal(finding_with("100.0 MB of its memory are swapped out")->weight, KL_WARNING);
     assert_int_equal(finding_with("reads 200 pages a second")->weight, KL_WARNING);
