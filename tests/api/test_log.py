@@ -1,12 +1,13 @@
 """What serve says on stderr."""
 
+import fcntl
 import json
 import os
 import re
 from pathlib import Path
 
 import pytest
-from api_client import CHAT, HELLO, Connection, post
+from api_client import CHAT, HELLO, Connection, get, post, stream, wait_until
 
 OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
@@ -41,26 +42,55 @@ def test_json(start_server, tmp_path):
     assert "Hello" not in log.read_text()  # what was said is nobody's business
 
 
+def test_at_info_an_answer_has_one_line(start_server):
+    """However long it is, and other requests have none: that is why it costs next to nothing."""
+    server = start_server("--offline", "--log-level", "info")
+    for n in (1, 30):
+        stream(server, max_tokens=n)
+    for path in ("/health", "/metrics", "/", "/nothing"):
+        get(server, path)
+    assert server.log_with("30 answer tokens").count(" request ") == 2
+
+
 def test_wrong_format(run_kinglet):
     done = run_kinglet("serve", "--log-format", "xml", check=False)
     assert done.returncode == 2
     assert b'--log-format takes text or json, not "xml"' in done.stderr
 
 
-def test_a_reader_of_the_log_that_stops_holds_nobody_up(start_server, unread):
-    server = start_server("--offline", "--log-level", "debug", stderr=unread)
+def dropped(server):
+    page = get(server, "/metrics").body.decode()
+    return int(re.search(r"^kinglet_log_lines_dropped_total (\d+)$", page, re.M)[1])
+
+
+def ask(server, n):
+    """n requests of a line each, one behind the other."""
     with Connection(server) as c:
-        for _ in range(1500):  # a line each: more than a pipe holds
-            c.send("GET", "/health")
-            assert c.read().status == 200
-    answer = post(server, CHAT, {"messages": HELLO, "max_tokens": 3})
-    assert answer.status == 200
+        for _ in range(n // 50):
+            for _ in range(50):
+                c.send("GET", "/live")
+            for _ in range(50):
+                assert c.read().status == 200
+
+
+def test_a_reader_of_the_log_that_stops_holds_nobody_up(start_server, unread):
+    """The pipe and 256 KB behind it are full, a line has over 100 bytes; an answer goes on."""
+    fcntl.fcntl(unread, fcntl.F_SETPIPE_SZ, 4096)
+    options = ("--offline", "--log-level", "debug", "--log-format", "json")
+    server = start_server(*options, stderr=unread)
+    ask(server, 1000)
+    assert dropped(server) == 0
+    ask(server, 2000)
+    assert 0 < dropped(server) < 3000
+    before = dropped(server)
+    assert stream(server, max_tokens=20).finish_reason() == "length"
+    assert dropped(server) > before  # its own line
     assert server.stop() == 0
 
 
 def test_a_full_disk_under_the_log_holds_nobody_up(start_server):
     with open("/dev/full", "wb") as full:
         server = start_server("--offline", "--log-level", "debug", stderr=full)
-        answer = post(server, CHAT, {"messages": HELLO, "max_tokens": 3})
-    assert answer.status == 200
+    assert stream(server, max_tokens=20).finish_reason() == "length"
+    wait_until(lambda: dropped(server) > 0, 60, "no line is counted")
     assert server.stop() == 0

@@ -89,12 +89,13 @@ def test_the_variables_find_the_server(watched, dashboard):
     assert f"127.0.0.1:{watched.server.port}" in found
 
 
-def test_what_grafana_is_given_exists(dashboard):
-    """The data source's kind is the one that the dashboard asks for, its address that of the
-    container; the dashboard lies where compose.yaml puts it."""
+def test_the_provisioning_fits(dashboard):
+    """The data source is of the kind that the dashboard asks for, and knows how often Prometheus
+    scrapes, of which Grafana makes $__rate_interval."""
     source = (SHIPPED / "provisioning" / "datasources" / "datasources.yml").read_text()
-    assert "type: prometheus\n" in source and "url: http://prometheus:9090\n" in source
+    assert "type: prometheus\n" in source
     interval = re.search(r"timeInterval: (\w+)", source)[1]
     scraped = (REPOSITORY / "deploy" / "prometheus" / "prometheus.yml").read_text()
     assert f"scrape_interval: {interval}\n" in scraped
-    assert dashboard["uid"] == "kinglet"
+    kinds = {p["datasource"]["type"] for p in panels(dashboard)}
+    assert kinds == {"prometheus"}

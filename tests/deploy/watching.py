@@ -103,6 +103,11 @@ def ends(server):
     return health(server)["statistics"]["requests"]
 
 
+def is_idle(server):
+    found = health(server)
+    return found["running"] + found["queued"] == 0
+
+
 def abandon(server):
     """Streams whose client leaves; some of these the tiny model answers with all its context."""
     for text in ENDLESS:
@@ -111,7 +116,7 @@ def abandon(server):
             c.send("POST", CHAT, {"messages": messages, "stream": True, "max_tokens": -1})
             assert c.read_head()[0] == 200
             c.reset()
-        wait_until(lambda: health(server)["running"] == 0, PATIENCE, "the place is not free")
+        wait_until(lambda: is_idle(server), PATIENCE, "the place is not free")
     assert ends(server)["client_left"] > 0
 
 
