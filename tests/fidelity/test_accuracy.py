@@ -170,6 +170,7 @@ def test_codebleu():
     other = "def g(y):\n    z = y * 2\n    return z"
     assert scores.codebleu_rows([SOLVED], [SOLVED])[0, 0] == pytest.approx(1)
     assert scores.codebleu_rows([other], [SOLVED])[0, 0] < 0.8
+    assert scores.codebleu_rows(["def g():\n    pass"], [SOLVED])[0, 0] < 0.25
     commented = 'def f(x):\n    """Adds 1."""\n    # one more\n    return x + 1'
     assert scores.bare(commented).split() == SOLVED.split()
     assert scores.bare("def f(:\n  '''") == "def f(:\n  '''"
