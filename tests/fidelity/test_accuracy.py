@@ -170,6 +170,7 @@ def test_codebleu():
     other = "def g(y):\n    z = y * 2\n    return z"
     assert scores.codebleu_rows([SOLVED], [SOLVED])[0, 0] == pytest.approx(1)
     assert scores.codebleu_rows([other], [SOLVED])[0, 0] < 0.8
+    assert scores.codebleu_rows(["def g():\n    pass"], [SOLVED])[0, 0] < 0.25
     commented = 'def f(x):\n    """Adds 1."""\n    # one more\n    return x + 1'
     assert scores.bare(commented).split() == SOLVED.split()
     assert scores.bare("def f(:\n  '''") == "def f(:\n  '''"
@@ -212,13 +213,10 @@ def accuracy(kinglet, tiny_model_path, tmp_path):
     command = [sys.executable, BENCH / "accuracy", "--model", tiny_model_path, "--humaneval", "3"]
     command += ["--kinglet", kinglet, "--prompts", prompts, "--answers", tmp_path / "answers"]
 
-    def run(*args):
-        return subprocess.run(
-            [*map(str, command), "--max-tokens", "24", *map(str, args)],
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+    def run(*args, start=subprocess.run, **options):
+        arguments = [*map(str, command), "--max-tokens", "24", *map(str, args)]
+        options = options or {"capture_output": True, "text": True, "timeout": 600}
+        return start(arguments, **options)
 
     return run
 
@@ -279,6 +277,23 @@ def test_unequal_texts(accuracy, kinglet, make_tiny_model, tmp_path):
     assert done.returncode == 1, done.stderr
     assert "The texts of default and plain differ: 你好 / 为什么？\n" in done.stdout
     assert done.stdout.count("The texts of default and plain differ") == 5
+
+
+def test_an_interrupted_run_goes_on(accuracy, tmp_path):
+    """The peer never becomes ready; what the others have said until then is kept."""
+    pid = tmp_path / "pid"
+    slow = script(tmp_path / "llama-server", f"echo $$ >{pid}\nexec sleep 1000")
+    with accuracy("--peer", slow, start=subprocess.Popen, stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + 300
+        while len(list((tmp_path / "answers").glob("*.json"))) < 32 or not pid.exists():
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(300) == 2
+    assert not Path("/proc", pid.read_text().strip()).exists()
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "answers").iterdir()}
+    assert accuracy().returncode == 0
+    assert kept == {p: p.stat().st_mtime_ns for p in (tmp_path / "answers").iterdir()}
 
 
 def test_failures_are_not_differences(accuracy, tmp_path):
