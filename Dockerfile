@@ -1,0 +1,50 @@
+# kinglet in an image of its own files and nothing else: the program, the libraries that it needs, the
+# certificates of TLS, and curl for HEALTHCHECK. docs/docker.md says how to build and run it.
+#
+#   BASE    Debian 12, for building; amd64 or arm64, whichever the builder runs for
+#   MODEL   baked in: a name of `kinglet pull --list`, or a GGUF file in this directory
+
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS build
+RUN apt-get update -q && \
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+        gcc libc6-dev meson ninja-build pkg-config ca-certificates curl \
+        libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev \
+        libjs-marked node-dompurify libjs-highlight.js
+COPY . /source
+RUN meson setup --buildtype=release --prefix=/usr --strip /build /source && \
+    meson install -C /build --destdir /install
+
+# What the two programs ask the dynamic linker for, at the same places as here.
+RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/cache && \
+    cp /install/usr/bin/kinglet /usr/bin/curl /image/usr/bin/ && \
+    for library in $(ldd /image/usr/bin/kinglet /image/usr/bin/curl | grep -o '/lib[^ ]*'); do \
+        cp --parents -L "$library" /image/; \
+    done && \
+    cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \
+    echo 'kinglet:x:65532:65532:kinglet:/cache:/nowhere' >/image/etc/passwd && \
+    echo 'kinglet:x:65532:' >/image/etc/group
+
+ARG MODEL
+RUN case "$MODEL" in \
+    '') ;; \
+    *.gguf) cp "/source/$MODEL" /image/model.gguf ;; \
+    *) XDG_CACHE_HOME=/pulled /image/usr/bin/kinglet pull "$MODEL" && \
+        mv /pulled/kinglet/models/*.gguf /image/model.gguf ;; \
+    esac
+
+FROM scratch
+COPY --from=build /image/ /
+# models that are downloaded, prepared weights, what was computed before
+COPY --from=build --chown=65532:65532 /image/cache /cache
+ARG MODEL
+ENV KINGLET_MODEL=${MODEL:+/model.gguf} XDG_CACHE_HOME=/cache
+USER 65532:65532
+VOLUME /cache
+EXPOSE 7860
+# ready when the model is loaded; getting it the first time may take a while
+HEALTHCHECK --start-period=10m --interval=10s --timeout=5s \
+    CMD ["/usr/bin/curl", "-fsS", "http://127.0.0.1:7860/ready"]
+ENTRYPOINT ["/usr/bin/kinglet"]
+# Who reaches the port decides whoever publishes it; for more than this computer: --api-key-file
+CMD ["serve", "--host", "0.0.0.0", "--no-auth"]
