@@ -48,7 +48,7 @@ def test_links(path):
         assert not anchor or anchor in anchors(there), (target, sorted(anchors(there)))
 
 
-@pytest.mark.parametrize("path", GUIDES, ids=name_of)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_files_that_are_named(path):
     """`docs/page.png`, `tools/release arm64`: a folder of ours, a slash, a name."""
     folders = ("bench", "deploy", "docs", "src", "tests", "tools", "web")
