@@ -121,6 +121,15 @@ def test_what_is_written_and_read_is_mounted(built, pod, server):
     assert "secret" in volumes[mounts[str(keys.parent)]["name"]]
 
 
+def test_the_image(build):
+    """The one that docs/docker.md makes, of this version; the example names another."""
+    version = re.search(r"version: '([\d.]+)'", (REPOSITORY / "meson.build").read_text())[1]
+    for directory, name in (("base", "kinglet"), ("example", "registry.example.org/kinglet")):
+        spec = build(directory)["Deployment"]["spec"]["template"]["spec"]
+        images = {c["image"] for c in spec["initContainers"] + spec["containers"]}
+        assert images == {f"{name}:{version}"}
+
+
 def test_memory_and_processors(pod, server, start_server, model_path):
     """Whole processors, and limits equal to requests; and the plan fits, since the control group's
     limit is the same to the program as --memory."""
@@ -145,10 +154,9 @@ def test_the_example_shows_what_it_is_there_for(build):
     assert {o["metadata"]["namespace"] for o in built.values()} == {"chat"}
     assert built["ConfigMap"]["data"]["KINGLET_MODEL"] == "qwen2.5-coder-0.5b-instruct"
     assert built["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2
-    spec = built["Deployment"]["spec"]["template"]["spec"]
-    images = {c["image"] for c in spec["initContainers"] + spec["containers"]}
-    assert images == {"registry.example.org/kinglet:0.1.0"}
-    assert "--allow-host=chat.example.org" in spec["containers"][0]["args"]
+    (server,) = built["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert "--allow-host=chat.example.org" in server["args"]
+    assert server["resources"]["requests"]["cpu"] == "4"
 
 
 # ---- run ----------------------------------------------------------------------------------------
