@@ -16,7 +16,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 KEY = "a-key-of-the-cluster"
 OLDEST = "1.30"  # has the pause before a container ends
-UNITS = {"M": 1 << 20, "G": 1 << 30, "Mi": 1 << 20, "Gi": 1 << 30}  # kinglet's and Kubernetes'
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +51,6 @@ def pod(built):
 def server(pod):
     (container,) = pod["spec"]["containers"]
     return container
-
-
-def bytes_of(text):
-    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()
-    return int(number) * UNITS[unit]
 
 
 def option(container, name):
@@ -127,12 +121,25 @@ def test_what_is_written_and_read_is_mounted(built, pod, server):
     assert "secret" in volumes[mounts[str(keys.parent)]["name"]]
 
 
-def test_memory_and_processors(pod, server):
-    """A budget of our own below the limit; whole processors, and limits equal to requests."""
+def test_the_image(build):
+    """The one that docs/docker.md makes, of this version; the example names another."""
+    version = re.search(r"version: '([\d.]+)'", (REPOSITORY / "meson.build").read_text())[1]
+    for directory, name in (("base", "kinglet"), ("example", "registry.example.org/kinglet")):
+        spec = build(directory)["Deployment"]["spec"]["template"]["spec"]
+        images = {c["image"] for c in spec["initContainers"] + spec["containers"]}
+        assert images == {f"{name}:{version}"}
+
+
+def test_memory_and_processors(pod, server, start_server, model_path):
+    """Whole processors, and limits equal to requests; and the plan fits, since the control group's
+    limit is the same to the program as --memory."""
     for container in pod["spec"]["initContainers"] + [server]:
         size = container["resources"]
         assert size["limits"] == size["requests"] and int(size["limits"]["cpu"]) >= 1
-    assert bytes_of(option(server, "memory")) < bytes_of(server["resources"]["limits"]["memory"])
+    memory = size["limits"]["memory"].removesuffix("i")  # 1Gi is kinglet's 1G
+    running = start_server("--offline", "--memory", memory, model=model_path)
+    plan = re.search(r"memory: +([\d.]+) MB +in all, of ([\d.]+) MB", running.log_text())
+    assert float(plan[1]) < 0.8 * float(plan[2])  # the rest is for files that are read and written
 
 
 def test_answers_have_the_time_to_end(pod, server, run_kinglet):
@@ -147,10 +154,9 @@ def test_the_example_shows_what_it_is_there_for(build):
     assert {o["metadata"]["namespace"] for o in built.values()} == {"chat"}
     assert built["ConfigMap"]["data"]["KINGLET_MODEL"] == "qwen2.5-coder-0.5b-instruct"
     assert built["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2
-    spec = built["Deployment"]["spec"]["template"]["spec"]
-    images = {c["image"] for c in spec["initContainers"] + spec["containers"]}
-    assert images == {"registry.example.org/kinglet:0.1.0"}
-    assert "--allow-host=chat.example.org" in spec["containers"][0]["args"]
+    (server,) = built["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert "--allow-host=chat.example.org" in server["args"]
+    assert server["resources"]["requests"]["cpu"] == "4"
 
 
 # ---- run ----------------------------------------------------------------------------------------

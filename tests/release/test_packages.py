@@ -17,9 +17,9 @@ COMMON = {
     "share/doc/kinglet/CHANGELOG.md",
     "share/doc/kinglet/README.md",
     "share/doc/kinglet/copyright",
-    "share/doc/kinglet/http-api.md",
     "share/man/man1/kinglet.1.gz",
 }
+COMMON |= {f"share/doc/kinglet/docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md")}
 LIBRARIES = {"libc.so.6", "libm.so.6", "libcurl.so.4"}
 LINKERS = {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 MAX_EXPOSURE = 2.0  # of systemd-analyze security, 0 to 10
