@@ -146,9 +146,7 @@ static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
         grown = now.anonymous - before->anonymous;
     if (!kl_model_is_mapped(l->model))
         grown -= grown < weights ? grown : weights;
-    struct kl_memory memory;
-    kl_memory_read("", &memory);
-    kl_plan_set_budget(plan, o->memory, memory.limit);
+    kl_plan_set_budget(plan, o->memory, "");
     kl_plan_add(plan, "weights", weights, NULL);
     kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
     kl_plan_add(plan, "norms and biases", grown, NULL);

@@ -2,12 +2,16 @@
 
 #include <assert.h>
 
+#include "base/memory.h"
+
 #define MB 1e6
 
-void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, uint64_t group_limit)
+void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, const char *root)
 {
-    plan->of_group = asked == 0 && group_limit != 0;
-    plan->budget = plan->of_group ? group_limit : asked;
+    struct kl_memory memory;
+    kl_memory_read(root, &memory);
+    plan->of_group = asked == 0 && memory.limit != 0;
+    plan->budget = plan->of_group ? memory.limit : asked;
 }
 
 void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const char *lowered_by)

@@ -32,13 +32,13 @@ struct kl_plan {
     size_t kv_tokens, kv_token_bytes;
 };
 
-/* What was asked for (0: nothing) is the budget, else what the control group may have (0:
- * anything).
+/* What was asked for (0: nothing) is the budget, else the smallest limit of our control groups, if
+ * there is one. root: "" for this computer, or a directory with copies of proc/ and sys/.
  *
  * Such a limit counts as --memory does, mapped weights included. The system could take their pages
  * back, but all of them are read for each token: where they do not fit beside the rest, each token
  * waits for the disk. What other files have in the page cache goes first and does not count. */
-void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, uint64_t group_limit);
+void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, const char *root);
 
 void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const char *lowered_by);
 uint64_t kl_plan_total(const struct kl_plan *plan);

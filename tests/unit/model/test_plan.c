@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../base/fake_root.h"
 #include "model/plan.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -96,14 +97,19 @@ static void whose_budget(void **state)
 {
     (void)state;
     struct kl_plan plan = {0};
-    kl_plan_set_budget(&plan, 0, 0);
+    kl_plan_set_budget(&plan, 0, fake_root);
     assert_true(plan.budget == 0 && !plan.of_group);
-    kl_plan_set_budget(&plan, 0, 512 * MIB);
+    kl_plan_set_budget(&plan, 600 * MIB, fake_root);
+    assert_true(plan.budget == 600 * MIB && !plan.of_group);
+    fake_file("proc/self/cgroup", "0::/kinglet.service\n");
+    fake_file("sys/fs/cgroup/kinglet.service/memory.max", "536870912\n");
+    kl_plan_set_budget(&plan, 0, fake_root);
     assert_true(plan.budget == 512 * MIB && plan.of_group);
-    kl_plan_set_budget(&plan, 600 * MIB, 512 * MIB);
+    kl_plan_set_budget(&plan, 600 * MIB, fake_root);
     assert_true(plan.budget == 600 * MIB && !plan.of_group);
-    kl_plan_set_budget(&plan, 600 * MIB, 0);
-    assert_true(plan.budget == 600 * MIB && !plan.of_group);
+    fake_file("sys/fs/cgroup/kinglet.service/memory.max", "max\n");
+    kl_plan_set_budget(&plan, 0, fake_root);
+    assert_true(plan.budget == 0 && !plan.of_group);
 }
 
 static void a_groups_limit_is_named(void **state)
@@ -150,7 +156,7 @@ int main(void)
         cmocka_unit_test(the_cache_gets_what_is_left),
         cmocka_unit_test(one_conversation_must_fit),
         cmocka_unit_test(everything_else_must_fit),
-        cmocka_unit_test(whose_budget),
+        cmocka_unit_test_setup_teardown(whose_budget, fake_root_make, fake_root_remove),
         cmocka_unit_test(a_groups_limit_is_named),
         cmocka_unit_test(as_text),
     };
