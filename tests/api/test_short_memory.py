@@ -122,7 +122,9 @@ def failing(server_factory, tiny_model_path, faults):
     """A server whose allocations fail when they are told to, and how many blocks and descriptors it
     has when it has nothing to do."""
     options = ("--parallel", 2, "--cache-ram", "1M", "--cache-disk", 0, "--log-level", "error")
-    server = server_factory("--offline", *options, model=tiny_model_path, env=faults.env)
+    # what is freed is overwritten, so that whoever still used it would show
+    env = faults.env | {"MALLOC_PERTURB_": "165"}
+    server = server_factory("--offline", *options, model=tiny_model_path, env=env)
     # what is made once and kept: for descriptors, and by libraries
     held = [Connection(server) for _ in range(8)]
     for c in held:
