@@ -71,15 +71,15 @@ static void describe(struct kl_findings *findings, const struct kl_process_watch
     name_busiest(w, busiest, sizeof busiest);
     if (used < 0.02 && w->n_came == 0)
         kl_found(findings, KL_GOOD, AREA,
-                 "%s (pid %d) is idle: %zu threads use %.1f %% of a CPU, %.0f waits a second",
-                 w->name, w->pid, n, used * 100, voluntary / w->seconds);
+                 "%s (pid %d) is idle: %zu thread%s, %.1f %% of a CPU, %.0f waits a second",
+                 w->name, w->pid, n, n == 1 ? "" : "s", used * 100, voluntary / w->seconds);
     else
         kl_found(findings, KL_GOOD, AREA,
-                 "%s (pid %d): %zu threads use %.2f of %.2g CPUs (%.0f %% of it in the kernel), "
-                 "wait %.0f times and are put aside %.0f times a second%s%s",
-                 w->name, w->pid, n, used, w->cpus, share(w->kernel, w->user + w->kernel) * 100,
-                 voluntary / w->seconds, involuntary / w->seconds, busiest[0] != '\0' ? "; " : "",
-                 busiest);
+                 "%s (pid %d): %zu thread%s, %.2f of %.4g CPUs (%.0f %% of it in the kernel), "
+                 "%.0f waits and put aside %.0f times a second%s%s",
+                 w->name, w->pid, n, n == 1 ? "" : "s", used, w->cpus,
+                 share(w->kernel, w->user + w->kernel) * 100, voluntary / w->seconds,
+                 involuntary / w->seconds, busiest[0] != '\0' ? "; " : "", busiest);
 }
 
 /* ---- threads that are in each other's way ---------------------------------------------------- */
@@ -104,7 +104,7 @@ static void judge_oversubscription(struct kl_findings *findings, const struct kl
     if (runnable > 1.2 * w->cpus + 0.3) {
         struct kl_finding *found =
             kl_found(findings, KL_WARNING, AREA,
-                     "oversubscribed: %.1f threads want to run at a time, and it may use %.2g CPUs",
+                     "oversubscribed: %.1f threads want to run at a time, and it may use %.4g CPUs",
                      runnable, w->cpus);
         kl_found_cost(found,
                       "a thread that wants to run waits %.0f %% of the time, and those that wait "

@@ -66,7 +66,7 @@ static void judges_an_idle_process(void **state)
     for (int i = 0; i < 60; i++)
         add_thread(0, 0, 0)->n_futex = 100; /* a pool that waits for work is no contention */
     kl_judge_process(&findings, &watch, false);
-    finding_with("python3 (pid 7) is idle: 61 threads use 0.1 % of a CPU, 2 waits a second");
+    finding_with("python3 (pid 7) is idle: 61 threads, 0.1 % of a CPU, 2 waits a second");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
 }
 
@@ -78,7 +78,7 @@ static void judges_a_process_that_computes(void **state)
     a->n_futex = 1;
     b->n_futex = 8;
     kl_judge_process(&findings, &watch, false);
-    finding_with("use 1.87 of 2 CPUs");
+    finding_with("2 threads, 1.87 of 2 CPUs");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
 }
 
