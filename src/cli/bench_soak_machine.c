@@ -1,67 +1,33 @@
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli/bench_soak.h"
+#include "cli/system_files.h"
 
 #define MAX_ZONES 32
 #define MAX_CPUS  256
-#define KIB       1024.0
-
-static FILE *open_below(const char *root, const char *name)
-{
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/%s", root, name);
-    return n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
-}
-
-/* The first number of a file, in the base that strtoul finds for it; false: none, it is 0. */
-static bool read_number(const char *root, const char *name, double *value)
-{
-    char line[64] = "", *end = line;
-    FILE *f = open_below(root, name);
-    *value = 0;
-    if (f == NULL)
-        return false;
-    if (fgets(line, sizeof line, f) != NULL)
-        *value = (double)strtoul(line, &end, 0);
-    fclose(f);
-    return end != line;
-}
+#define KIB       1024
 
 void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *reading)
 {
-    char name[64], line[256];
-    double shared = 0;
-    const struct {
-        const char *field;
-        double *value;
-    } fields[] = {{"VmHWM:", &reading->peak},
-                  {"VmRSS:", &reading->resident},
-                  {"RssAnon:", &reading->anonymous},
-                  {"RssFile:", &reading->file},
-                  {"RssShmem:", &shared},
-                  {"VmSwap:", &reading->swap}};
+    char name[64];
     snprintf(name, sizeof name, "proc/%ld/status", (long)pid);
-    FILE *f = open_below(root, name);
-    if (f == NULL)
-        return;
-    while (fgets(line, sizeof line, f) != NULL)
-        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-            if (strncmp(line, fields[i].field, strlen(fields[i].field)) == 0)
-                *fields[i].value = strtod(line + strlen(fields[i].field), NULL) * KIB;
-    fclose(f);
-    reading->file += shared; /* memory that is shared is a file's to the kernel */
+    reading->peak = KIB * kl_system_field(root, name, "VmHWM", 0);
+    reading->resident = KIB * kl_system_field(root, name, "VmRSS", 0);
+    reading->anonymous = KIB * kl_system_field(root, name, "RssAnon", 0);
+    reading->swap = KIB * kl_system_field(root, name, "VmSwap", 0);
+    /* memory that is shared is a file's to the kernel */
+    reading->file = KIB * (kl_system_field(root, name, "RssFile", 0) +
+                           kl_system_field(root, name, "RssShmem", 0));
 }
 
 /* Raspberry Pi's firmware says it in bits: 0-3 are now (vcgencmd get_throttled). Intel's and AMD's
  * processors count, a core each; the kernel shows that. */
 static void read_throttling(struct kl_soak_machine *machine, struct kl_soak_reading *reading)
 {
-    double bits, count = 0, one;
+    double bits = 0, count = 0, one = 0;
     bool counts = false;
-    if (read_number(machine->root, "sys/devices/platform/soc/soc:firmware/get_throttled", &bits)) {
+    if (kl_system_number(machine->root, "sys/devices/platform/soc/soc:firmware/get_throttled",
+                         &bits)) {
         reading->knows_throttling = true;
         reading->throttled = ((unsigned long)bits & 0xF) != 0;
         return;
@@ -70,7 +36,7 @@ static void read_throttling(struct kl_soak_machine *machine, struct kl_soak_read
         char name[96];
         snprintf(name, sizeof name,
                  "sys/devices/system/cpu/cpu%d/thermal_throttle/core_throttle_count", i);
-        if (!read_number(machine->root, name, &one))
+        if (!kl_system_number(machine->root, name, &one))
             break;
         counts = true;
         count += one;
@@ -83,18 +49,18 @@ static void read_throttling(struct kl_soak_machine *machine, struct kl_soak_read
 void kl_soak_read_machine(struct kl_soak_machine *machine, struct kl_soak_reading *reading)
 {
     char name[96];
-    double value, sum = 0;
+    double value = 0, sum = 0;
     size_t n = 0;
     for (int i = 0; i < MAX_ZONES; i++) {
         snprintf(name, sizeof name, "sys/class/thermal/thermal_zone%d/temp", i);
-        if (!read_number(machine->root, name, &value))
+        if (!kl_system_number(machine->root, name, &value))
             break;
         if (value * 1e-3 > reading->celsius && value < 150e3) /* broken sensors say anything */
             reading->celsius = value * 1e-3;
     }
     for (int i = 0; i < MAX_CPUS; i++) {
         snprintf(name, sizeof name, "sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq", i);
-        if (!read_number(machine->root, name, &value))
+        if (!kl_system_number(machine->root, name, &value))
             break;
         sum += value * 1e-3;
         n++;
