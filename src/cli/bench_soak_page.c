@@ -5,7 +5,7 @@
 #include "cli/html_report.h"
 #include "cli/terminal.h"
 
-#define N_BARS 16
+#define N_BARS 10
 
 static const struct kl_soak *soak_of(const struct kl_html *h)
 {
@@ -70,6 +70,7 @@ static void plot_histogram(struct kl_html *h, const char *caption, const char *b
     const struct kl_histogram *g = &spread->histogram;
     struct kl_bar bars[N_BARS] = {0};
     size_t low = 0, high = g->n_bounds;
+    char text[32];
     if (g->count == 0)
         return;
     while (g->counts[low] == 0)
@@ -82,8 +83,7 @@ static void plot_histogram(struct kl_html *h, const char *caption, const char *b
     for (size_t i = 0; i < n; i++) {
         size_t last = low + (i + 1) * each - 1;
         double bound = g->bounds[last < g->n_bounds ? last : g->n_bounds - 1] * scale;
-        if (i % 3 == 0)
-            snprintf(bars[i].label, sizeof bars[i].label, "%.3g", bound);
+        snprintf(bars[i].label, sizeof bars[i].label, "%s", kl_three_digits(bound, text));
     }
     kl_html_bars(h, caption, below, bars, n, color);
 }

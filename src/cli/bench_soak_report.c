@@ -269,15 +269,17 @@ static void say_machine(struct text *t, const struct kl_soak *s)
 static void say_drift(struct text *t, const struct kl_soak *s)
 {
     struct drift drifts[N_DRIFTS];
+    size_t known = 0;
     find_drift(s, drifts);
-    SAY(t, "from the first to the last tenth:");
     for (size_t i = 0; i < N_DRIFTS; i++) {
         const struct drift *d = &drifts[i];
-        if (d->first > 0 && d->last > 0)
-            SAY(t, "%s %s %.3g to %.3g %s (%+.1f %%)", i > 0 ? ";" : "", d->what,
-                d->first * d->scale, d->last * d->scale, d->unit, 100 * (d->last / d->first - 1));
+        if (d->first <= 0 || d->last <= 0) /* nothing was answered in a tenth */
+            continue;
+        SAY(t, "%s%s %.3g to %.3g %s (%+.1f %%)",
+            known++ > 0 ? "; " : "from the first to the last tenth: ", d->what, d->first * d->scale,
+            d->last * d->scale, d->unit, 100 * (d->last / d->first - 1));
     }
-    SAY(t, "\n");
+    SAY(t, "%s", known > 0 ? "\n" : "");
 }
 
 enum kl_status kl_soak_text(const struct kl_soak *s, struct kl_buffer *out)

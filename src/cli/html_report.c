@@ -80,8 +80,10 @@ void kl_html_bars(struct kl_html *h, const char *caption, const char *below,
         if (bars[i].high > bars[i].low)
             KL_HTML(h, "<path class=\"range\" d=\"M%.1f %.1fV%.1f\"/>", middle,
                     bottom - bars[i].low * scale, bottom - bars[i].high * scale);
-        KL_HTML(h, "<text class=\"value\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>",
-                middle, above - 5, kl_three_digits(bars[i].value, text));
+        if (bars[i].value > 0)
+            KL_HTML(h,
+                    "<text class=\"value\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>",
+                    middle, above - 5, kl_three_digits(bars[i].value, text));
         KL_HTML(h, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", middle,
                 bottom + 16, bars[i].label);
     }
