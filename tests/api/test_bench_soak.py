@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from api_client import get, health, wait_until
 from test_bench import Page
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 120  # seconds; only against hanging
 ANSWERED = {"finish_reason": "stop", "delta": {}}
 
@@ -439,3 +441,47 @@ def test_nobody_is_there(soak):
 def test_wrong_usage(soak, args, said):
     done = soak(*args, check=False)
     assert done.returncode in (1, 2) and said in done.stderr, done.stderr
+
+
+# ---- bench/soak ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def peer(kinglet, tmp_path):
+    """A program with llama-server's options: ours, behind a translation of them."""
+    path = tmp_path / "llama-server"
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys\n"
+        "assert sys.argv.pop() == '--no-webui', sys.argv\n"
+        "o = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "assert o['-c'] == str(4096 * int(o['-np'])) and o['--cache-ram'] == '64', o\n"
+        f"command = [{str(kinglet)!r}, 'serve', '--model', o['-m'], '--threads', o['-t']]\n"
+        "os.execv(command[0], command + ['--port', o['--port'], '--parallel', o['-np']])\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_both_in_turn(kinglet, peer, prompts, tiny_model_path):
+    """That these are the same program shows: the same bits make the same answers."""
+
+    def run(*args):
+        command = [sys.executable, REPOSITORY / "bench" / "soak", "--model", tiny_model_path]
+        command += ["--peer", peer, "--kinglet", kinglet, "--prompts", prompts, "--generate", "6"]
+        done = subprocess.run(
+            [*map(str, command), *args], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    both = json.loads(run("--questions", "1", "--threads", "1", "--people", "2", "--json"))
+    ours, theirs = both["kinglet"], both["peer"]
+    for report in (ours, theirs):
+        assert report["kinds"]["greetings"]["requests"] == 1
+        assert report["kinds"]["talks"]["requests"] == 3
+        assert report["people"] == 2 and report["memory_bytes"]["peak"] > 0
+    assert ours["all"]["tokens"] == theirs["all"]["tokens"]
+    table = run("--threads", "1")
+    assert "| requests, of them answered | 5, 100.00 % | 5, 100.00 % |" in table
+    assert re.search(r"^\| latency, s: mean / p50 / p95 / p99 \| [\d.]+ / .* \|$", table, re.M)
