@@ -12,6 +12,8 @@ struct exchange {
     const struct kl_http_request *request;
     struct kl_http_answer *answer;
     uint64_t start;
+    double came; /* seconds: when the last of it came */
+    bool stalled;
     enum kl_status failed;
 };
 
@@ -22,7 +24,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     double at = kl_seconds_since(x->start);
     if (x->answer->head == 0)
         x->answer->head = at;
-    x->answer->end = at;
+    x->answer->end = x->came = at;
     if (x->request->see == NULL)
         x->failed = kl_buffer_append(&x->answer->body, data, len);
     else
@@ -35,20 +37,22 @@ static size_t take_header(char *data, size_t size, size_t count, void *context)
 {
     struct exchange *x = context;
     (void)data;
+    x->came = kl_seconds_since(x->start);
     if (x->answer->head == 0)
-        x->answer->head = kl_seconds_since(x->start);
+        x->answer->head = x->came;
     return size * count;
 }
 
 /* Called about once a second while nothing comes, and oftener otherwise. */
-static int look_whether_to_stop(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
-                                curl_off_t d)
+static int look_whether_to_go_on(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
+                                 curl_off_t d)
 {
     struct exchange *x = context;
     (void)a, (void)b, (void)c, (void)d;
     if (x->request->stop != NULL && atomic_load(x->request->stop))
         x->answer->given_up = true;
-    return x->answer->given_up;
+    x->stalled = kl_seconds_since(x->start) - x->came > (double)x->request->stall_seconds;
+    return x->answer->given_up || x->stalled;
 }
 
 static void copy_header(CURL *curl, const char *name, char *out, size_t size)
@@ -98,8 +102,6 @@ static void set_options(CURL *curl, struct exchange *x, const struct curl_slist 
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)request->stall_seconds);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
@@ -107,13 +109,13 @@ static void set_options(CURL *curl, struct exchange *x, const struct curl_slist 
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_whether_to_stop);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_whether_to_go_on);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
     if (request->body != NULL)
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
 }
 
-static enum kl_http_failure failure_of(CURL *curl, CURLcode result)
+static enum kl_http_failure failure_of(CURL *curl, CURLcode result, const struct exchange *x)
 {
     curl_off_t connected = 0; /* microseconds; 0: was not */
     curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connected);
@@ -121,7 +123,7 @@ static enum kl_http_failure failure_of(CURL *curl, CURLcode result)
         return KL_HTTP_WHOLE;
     if (connected == 0)
         return KL_HTTP_NO_CONNECTION;
-    return result == CURLE_OPERATION_TIMEDOUT ? KL_HTTP_STALLED : KL_HTTP_CUT;
+    return x->stalled ? KL_HTTP_STALLED : KL_HTTP_CUT;
 }
 
 enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http_answer *answer,
@@ -138,7 +140,7 @@ enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http
     set_options(curl, &x, headers, message);
     CURLcode result = curl_easy_perform(curl);
     read_head(curl, answer);
-    answer->failure = failure_of(curl, result);
+    answer->failure = failure_of(curl, result, &x);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);
     if (x.failed != KL_OK)
@@ -146,6 +148,9 @@ enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http
                        KL_HTTP_BODY_CAP);
     if (result == CURLE_OK || answer->given_up)
         return KL_OK;
+    if (x.stalled)
+        return kl_fail(err, KL_ERR_IO, "%s: nothing came for %zu s", request->url,
+                       request->stall_seconds);
     return kl_fail(err, KL_ERR_IO, "%s: %s", request->url,
                    message[0] != '\0' ? message : curl_easy_strerror(result));
 }
