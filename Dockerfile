@@ -16,7 +16,7 @@ RUN meson setup --buildtype=release --prefix=/usr --strip /build /source && \
     meson install -C /build --destdir /install
 
 # What the two programs ask the dynamic linker for, at the same places as here.
-RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/cache && \
+RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /volumes/cache && \
     cp /install/usr/bin/kinglet /usr/bin/curl /image/usr/bin/ && \
     for library in $(ldd /image/usr/bin/kinglet /image/usr/bin/curl | grep -o '/lib[^ ]*'); do \
         cp --parents -L "$library" /image/; \
@@ -28,15 +28,15 @@ RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /image/cache && \
 ARG MODEL
 RUN case "$MODEL" in \
     '') ;; \
-    *.gguf) cp "/source/$MODEL" /image/model.gguf ;; \
+    *.gguf) install -m 644 "/source/$MODEL" /image/model.gguf ;; \
     *) XDG_CACHE_HOME=/pulled /image/usr/bin/kinglet pull "$MODEL" && \
-        mv /pulled/kinglet/models/*.gguf /image/model.gguf ;; \
+        install -m 644 /pulled/kinglet/models/*.gguf /image/model.gguf && rm -r /pulled ;; \
     esac
 
 FROM scratch
 COPY --from=build /image/ /
 # models that are downloaded, prepared weights, what was computed before
-COPY --from=build --chown=65532:65532 /image/cache /cache
+COPY --from=build --chown=65532:65532 /volumes/ /
 ARG MODEL
 ENV KINGLET_MODEL=${MODEL:+/model.gguf} XDG_CACHE_HOME=/cache
 USER 65532:65532

@@ -49,7 +49,7 @@ packages=(
     # to run what a model wrote
     bubblewrap
     # what stands around the server where it is deployed
-    prometheus nginx-light haproxy buildah
+    prometheus nginx-light haproxy buildah iproute2
 )
 
 need_packages() {
@@ -129,6 +129,14 @@ need_release_packages() {
     need sysroot || return 1
     tools/release -o "$BUILD/packages" -s "$BUILD/sysroot" >"$RESULTS/release.log" 2>&1 ||
         { tail -n 20 "$RESULTS/release.log"; return 1; }
+}
+
+# what it would install is looked up anew; a day later it would be much
+need_debian_root() {
+    need python || return 1
+    export KINGLET_TEST_DEBIAN=$BUILD/debian-root.tar
+    [[ -n $(find "$KINGLET_TEST_DEBIAN" -mtime -1 2>/dev/null) ]] ||
+        "$VENV/bin/python" tests/tools/make_debian_root.py "$KINGLET_TEST_DEBIAN"
 }
 
 need_release() { build release --buildtype=release; }
@@ -277,14 +285,18 @@ part_release() {
         echo "this part makes a Debian root with debootstrap and needs to be root"
         return 1
     }
-    need python release tiny_model release_packages || return 1
+    need python release tiny_model debian_root release_packages || return 1
     KINGLET_TEST_PACKAGES=$BUILD/packages python_test release release tests/release
 }
 
 # What stands around the server where it is deployed, and every configuration that deploy/ ships: run
 # for real. Container images are built in a Debian root, to which only root may change.
 part_deploy() {
-    need python release tiny_model model && python_test release deploy tests/deploy
+    [[ $(id -u) -eq 0 ]] || {
+        echo "this part builds an image in a Debian root and needs to be root"
+        return 1
+    }
+    need python release tiny_model model debian_root && python_test release deploy tests/deploy
 }
 
 part_fidelity() {

@@ -6,6 +6,7 @@ Environment (test.sh sets all of it; each has a default for a run by hand):
   KINGLET_TEST_MODEL       the real model (the first that `kinglet pull` left in the cache)
   KINGLET_TEST_SMOLLM      SmolLM2 135M, a real model of the architecture llama (in the cache)
   KINGLET_TEST_TINY_MODEL  a tiny random model (made once a session)
+  KINGLET_TEST_DEBIAN      an empty Debian system (build/debian-root.tar)
 A thing that is missing fails the tests that need it; nothing is skipped in silence.
 """
 
@@ -124,6 +125,16 @@ def tiny_model_path(request):
     if given:
         return existing(given, "the tiny model", "KINGLET_TEST_TINY_MODEL")
     return request.getfixturevalue("make_tiny_model")()
+
+
+@pytest.fixture(scope="session")
+def debian_root():
+    """An empty Debian system as a tar file, of tests/tools/make_debian_root.py. For root only."""
+    if os.geteuid() != 0:
+        pytest.fail("what runs in a Debian system of its own needs chroot: run this as root")
+    default = REPOSITORY / "build" / "debian-root.tar"
+    path = os.environ.get("KINGLET_TEST_DEBIAN", default)
+    return existing(path, "the Debian system", "KINGLET_TEST_DEBIAN")
 
 
 @pytest.fixture(scope="session")

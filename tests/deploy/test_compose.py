@@ -10,7 +10,6 @@ import compose_spec
 import pytest
 import yaml
 from api_client import get
-
 from proxies import DEPLOY
 
 REPOSITORY = DEPLOY.parent

@@ -14,8 +14,8 @@ BOXES = ("box1", "box2", "box3")
 
 @pytest.fixture
 def start_haproxy(tmp_path_factory):
-    """start_haproxy(*ports, **changes) -> Proxy before the boxes at these ports (three, or one that is all
-    of them); changes of the configuration's text."""
+    """start_haproxy(*ports, **changes) -> Proxy before the boxes at these ports (three, or one that is
+    all of them); changes of the configuration's text."""
     started = []
 
     def start(*ports, **changes):

@@ -1,0 +1,217 @@
+"""Dockerfile: the image is built for real, by buildah on a Debian system of our own, and then run as
+a container engine would run it: in namespaces of its own, read-only, as the user that it names."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from api_client import CHAT, HELLO, wait_until
+from proxies import DEPLOY, SOON
+
+REPOSITORY = DEPLOY.parent
+MAX_BYTES = 40e6  # without the model
+MAX_SECONDS = 1800  # to build it; only guards against hanging
+pytestmark = pytest.mark.timeout(2 * MAX_SECONDS)
+
+# ROOT CACHE COMMAND...: /proc and the volume are all that is mounted, and the network is empty
+RUN = """
+set -e
+root=$1 cache=$2
+shift 2
+mount --bind "$root" "$root"
+mount --bind "$cache" "$root/cache"
+mount -t proc proc "$root/proc"
+mount -o remount,bind,ro "$root"
+ip link set lo up
+exec chroot --userspec="$USERSPEC" --groups= "$root" "$@"
+"""
+
+
+class Builder:
+    """buildah with a store of its own."""
+
+    def __init__(self, directory):
+        self.store = ["--root", directory / "store", "--runroot", directory / "run"]
+        self.environment = os.environ | {"TMPDIR": str(directory)}
+
+    def __call__(self, *command):
+        done = subprocess.run(
+            [str(c) for c in ("buildah", "--storage-driver", "vfs", *self.store, *command)],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, env=self.environment,
+            timeout=MAX_SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, tiny_model_path):
+    """The files of the repository as they are, committed or not, and a model."""
+    copy = tmp_path_factory.mktemp("source")
+    names = subprocess.run(
+        ["git", "-C", REPOSITORY, "ls-files", "-co", "--exclude-standard"],
+        check=True, capture_output=True, text=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in names:
+        if (REPOSITORY / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, copy / name)
+    shutil.copy(tiny_model_path, copy / "tiny.gguf")
+    return copy
+
+
+class Image:
+    """.config, and .root: the directory with its files."""
+
+    def __init__(self, builder, name):
+        described = json.loads(builder("inspect", "--type", "image", name))
+        self.config = described["Docker"]["config"]
+        self.root = builder("mount", builder("from", name))
+
+
+@pytest.fixture(scope="module")
+def image(debian_root, source, tmp_path_factory):
+    """Built with the tiny model in it."""
+    directory = tmp_path_factory.mktemp("buildah")
+    builder = Builder(directory)
+    base = builder("from", "scratch")
+    builder("add", "--quiet", base, debian_root, "/")
+    builder("commit", "--quiet", "--rm", base, "localhost/debian")
+    builder(
+        "build", "--isolation", "chroot", "--network", "host", "--layers=false", "--format",
+        "docker", "--build-arg", "BASE=localhost/debian", "--build-arg", "MODEL=tiny.gguf",
+        "--tag", "localhost/kinglet", source,
+    )  # fmt: skip
+    yield Image(builder, "localhost/kinglet")
+    builder("rm", "--all")
+    shutil.rmtree(directory)
+
+
+class Container:
+    def __init__(self, image, cache, log, command=None, environment=()):
+        self.user = image.config["User"]
+        os.makedirs(os.path.join(image.root, "proc"), exist_ok=True)  # as engines do
+        variables = dict(v.split("=", 1) for v in image.config["Env"]) | dict(environment)
+        line = image.config["Entrypoint"] + (command or image.config["Cmd"])
+        with open(log, "wb") as out:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "-n", "-p", "--fork", "--kill-child", "--propagation", "private",
+                 "sh", "-c", RUN, "sh", image.root, cache, *line],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                env=variables | {"USERSPEC": self.user, "PATH": os.environ["PATH"]},
+            )  # fmt: skip
+        self.log = log
+
+    def pid(self):
+        """Of the program, which is process 1 of the container; None before it was started."""
+        parent = self.process.pid
+        with open(f"/proc/{parent}/task/{parent}/children") as children:
+            return next(map(int, children.read().split()), None)
+
+    def run(self, *command):
+        """A command of the image inside of it."""
+        uid, gid = self.user.split(":")
+        return subprocess.run(
+            ["nsenter", "-t", str(self.pid()), "-m", "-n", "-r", "-w", "-S", uid, "-G", gid, *command],
+            capture_output=True, timeout=SOON,
+        )  # fmt: skip
+
+    def is_ready(self, port):
+        assert self.process.poll() is None, self.log.read_text()
+        if self.pid() is None:
+            return False
+        return self.run("/usr/bin/curl", "-f", f"http://127.0.0.1:{port}/ready").returncode == 0
+
+    def is_healthy(self, image):
+        kind, *command = image.config["Healthcheck"]["Test"]
+        assert kind == "CMD"  # there is no shell
+        return self.run(*command).returncode == 0
+
+    def ask(self, path, body=None):
+        data = [] if body is None else ["-d", json.dumps(body)]
+        done = self.run("/usr/bin/curl", "-sS", *data, f"http://127.0.0.1:7860{path}")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def start_container(image, tmp_path):
+    """start_container(port=7860, command=None, environment=()) -> Container that is ready there; its
+    volume is tmp_path/cache."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    os.chown(cache, *map(int, image.config["User"].split(":")))
+    started = []
+
+    def start(port=7860, **options):
+        started.append(Container(image, cache, tmp_path / "log", **options))
+        wait_until(lambda: started[-1].is_ready(port), SOON, "it does not get ready")
+        return started[-1]
+
+    yield start
+    for container in started:
+        if container.process.poll() is None:
+            os.kill(container.pid(), signal.SIGTERM)
+        # as PID 1 it must handle the signal itself
+        assert container.process.wait(SOON) == 0, container.log.read_text()
+
+
+def test_it_is_small(image):
+    files = [os.path.join(d, n) for d, _, names in os.walk(image.root) for n in names]
+    assert os.path.join(image.root, "model.gguf") in files
+    size = sum(os.lstat(f).st_size for f in files if not f.endswith("/model.gguf"))
+    assert 10e6 < size < MAX_BYTES
+    programs = {f.removeprefix(image.root) for f in files if "/bin/" in f}
+    assert programs == {"/usr/bin/kinglet", "/usr/bin/curl"}
+
+
+def test_nothing_but_the_volume_is_its_own(image):
+    """Nothing else belongs to its user or may be written by everybody."""
+    uid, gid = map(int, image.config["User"].split(":"))
+    assert uid != 0 and gid != 0 and image.config["Volumes"] == {"/cache": {}}
+    assert os.stat(image.root).st_uid == 0
+    for directory, names, files in os.walk(image.root):
+        for name in names + files:
+            path = os.path.join(directory, name)
+            found = os.lstat(path)
+            if path == os.path.join(image.root, "cache"):
+                assert (found.st_uid, found.st_gid) == (uid, gid)
+            else:
+                assert (found.st_uid, found.st_gid, found.st_mode & 0o022) == (0, 0, 0), path
+
+
+def test_it_serves(image, start_container):
+    """As it is, without any option: the model that was baked in."""
+    container = start_container()
+    assert container.is_healthy(image)
+    assert image.config["ExposedPorts"] == {"7860/tcp": {}}
+    assert container.ask("/health")["status"] == "ok"
+    assert container.ask("/v1/models")["data"][0]["id"] == "model"
+    answer = container.ask(CHAT, {"messages": HELLO, "max_tokens": 4})
+    assert answer["choices"][0]["message"]["content"]
+    with open(f"/proc/{container.pid()}/status") as status:
+        said = dict(line.split(":\t", 1) for line in status.read().splitlines() if ":\t" in line)
+    assert set(said["Uid"].split()) == {image.config["User"].split(":")[0]}
+    assert int(said["CapEff"], 16) == 0
+
+
+def test_a_model_of_the_volume(start_container, tiny_model_path, tmp_path):
+    """Other options and another model; and what is prepared is kept in the volume."""
+    shutil.copy(tiny_model_path, tmp_path / "cache" / "mounted.gguf")
+    command = ["serve", "--host", "0.0.0.0", "--no-auth", "--ctx-size", "2048"]
+    container = start_container(
+        command=command, environment={"KINGLET_MODEL": "/cache/mounted.gguf"}
+    )
+    assert container.ask("/health")["ctx_size"] == 2048
+    assert container.ask("/v1/models")["data"][0]["id"] == "mounted"
+    assert list((tmp_path / "cache" / "kinglet").rglob("*mounted*"))
+
+
+def test_unhealthy_is_said(image, start_container):
+    """Nothing is ready at the port that HEALTHCHECK asks."""
+    command = ["serve", "--host", "0.0.0.0", "--no-auth", "--port", "7861"]
+    container = start_container(command=command, port=7861)
+    assert not container.is_healthy(image)
