@@ -1,4 +1,4 @@
-"""compose.yaml: valid, confined, and in agreement with the files that it mounts and with the program."""
+"""compose.yaml: valid, confined, and as the files that it mounts and the program have it."""
 
 import json
 import re

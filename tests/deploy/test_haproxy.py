@@ -14,8 +14,8 @@ BOXES = ("box1", "box2", "box3")
 
 @pytest.fixture
 def start_haproxy(tmp_path_factory):
-    """start_haproxy(*ports, **changes) -> Proxy before the boxes at these ports (three, or one that is
-    all of them); changes of the configuration's text."""
+    """start_haproxy(*ports, **changes) -> Proxy before the boxes at these ports (three, or one that
+    is all of them); changes of the configuration's text."""
     started = []
 
     def start(*ports, **changes):
@@ -62,7 +62,7 @@ def long_talk(boxes):
 
 
 class Answer:
-    """One request in a conversation of its own: .box that answered, .text if it did so to the end."""
+    """One request in a conversation of its own: .box that answered, .text if it did to the end."""
 
     def __init__(self, proxy, number, streamed, messages, max_tokens):
         self.streamed, self.box, self.text = streamed, None, None

@@ -1,5 +1,5 @@
-"""Dockerfile: the image is built for real, by buildah on a Debian system of our own, and then run as
-a container engine would run it: in namespaces of its own, read-only, as the user that it names."""
+"""Dockerfile: the image is built for real, by buildah on a Debian system of our own, and then run
+as a container engine would: in namespaces of its own, read-only, as the user that it names."""
 
 import json
 import os
@@ -115,7 +115,8 @@ class Container:
         """A command of the image inside of it."""
         uid, gid = self.user.split(":")
         return subprocess.run(
-            ["nsenter", "-t", str(self.pid()), "-m", "-n", "-r", "-w", "-S", uid, "-G", gid, *command],
+            ["nsenter", "-t", str(self.pid()), "-m", "-n", "-r", "-w", "-S", uid, "-G", gid,
+             *command],
             capture_output=True, timeout=SOON,
         )  # fmt: skip
 
@@ -139,8 +140,8 @@ class Container:
 
 @pytest.fixture
 def start_container(image, tmp_path):
-    """start_container(port=7860, command=None, environment=()) -> Container that is ready there; its
-    volume is tmp_path/cache."""
+    """start_container(port=7860, command=None, environment=()) -> Container that is ready there;
+    its volume is tmp_path/cache."""
     cache = tmp_path / "cache"
     cache.mkdir()
     os.chown(cache, *map(int, image.config["User"].split(":")))

@@ -7,7 +7,7 @@ import pytest
 from api_client import Connection, get, health, post
 from proxies import free_port
 
-# What the configuration is included from, as Debian's own nginx.conf does, in a directory of its own.
+# What the configuration is included from, as Debian's nginx.conf does, in a directory of its own.
 MAIN = """
 daemon off;
 pid {directory}/nginx.pid;

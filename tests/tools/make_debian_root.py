@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes an empty Debian system as a tar file: the package is installed in it, the image built on it.
+"""Makes an empty Debian system as a tar file, for the tests of the package and of the image.
 
     make_debian_root.py FILE
 
