@@ -122,12 +122,19 @@ def test_what_is_written_and_read_is_mounted(built, pod, server):
 
 
 def test_the_image(build):
-    """The one that docs/docker.md makes, of this version; the example names another."""
-    version = re.search(r"version: '([\d.]+)'", (REPOSITORY / "meson.build").read_text())[1]
-    for directory, name in (("base", "kinglet"), ("example", "registry.example.org/kinglet")):
+    """The one that compose.yaml makes; the example names another. The Dockerfile gives it the user,
+    the port and the program that the manifests count on."""
+    compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+    base = compose["services"]["kinglet"]["image"]
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    assert 'ENTRYPOINT ["/usr/bin/kinglet"]' in dockerfile
+    for directory, image in (("base", base), ("example", f"registry.example.org/{base}")):
         spec = build(directory)["Deployment"]["spec"]["template"]["spec"]
-        images = {c["image"] for c in spec["initContainers"] + spec["containers"]}
-        assert images == {f"{name}:{version}"}
+        for container in spec["initContainers"] + spec["containers"]:
+            assert container["image"] == image and "command" not in container
+        whole = spec["securityContext"]
+        assert f"USER {whole['runAsUser']}:{whole['runAsGroup']}\n" in dockerfile
+        assert f"EXPOSE {spec['containers'][0]['ports'][0]['containerPort']}\n" in dockerfile
 
 
 def test_memory_and_processors(pod, server, start_server, model_path):
