@@ -1,4 +1,6 @@
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cli/bench_soak.h"
 #include "cli/system_files.h"
@@ -7,17 +9,30 @@
 #define MAX_CPUS  256
 #define KIB       1024
 
+/* In one pass: the figures belong together, and change from one reading of the file to the next. */
 void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *reading)
 {
-    char name[64];
+    char name[64], line[256];
+    double shared = 0;
+    const struct {
+        const char *field;
+        double *value;
+    } fields[] = {{"VmHWM:", &reading->peak},
+                  {"VmRSS:", &reading->resident},
+                  {"RssAnon:", &reading->anonymous},
+                  {"RssFile:", &reading->file},
+                  {"RssShmem:", &shared},
+                  {"VmSwap:", &reading->swap}};
     snprintf(name, sizeof name, "proc/%ld/status", (long)pid);
-    reading->peak = KIB * kl_system_field(root, name, "VmHWM", 0);
-    reading->resident = KIB * kl_system_field(root, name, "VmRSS", 0);
-    reading->anonymous = KIB * kl_system_field(root, name, "RssAnon", 0);
-    reading->swap = KIB * kl_system_field(root, name, "VmSwap", 0);
-    /* memory that is shared is a file's to the kernel */
-    reading->file = KIB * (kl_system_field(root, name, "RssFile", 0) +
-                           kl_system_field(root, name, "RssShmem", 0));
+    FILE *f = kl_system_open(root, name);
+    if (f == NULL)
+        return;
+    while (fgets(line, sizeof line, f) != NULL)
+        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+            if (strncmp(line, fields[i].field, strlen(fields[i].field)) == 0)
+                *fields[i].value = KIB * strtod(line + strlen(fields[i].field), NULL);
+    fclose(f);
+    reading->file += shared; /* memory that is shared is a file's to the kernel */
 }
 
 /* Raspberry Pi's firmware says it in bits: 0-3 are now (vcgencmd get_throttled). Intel's and AMD's
