@@ -349,14 +349,14 @@ run_parts() {
     done
 }
 
-# The parts under sanitizers take half of the time and hardly ever two processors, nor do the others:
-# all parts are run in two rows at once. What both rows need is made before.
+# No part has work for two processors all the time: they are run in two rows at once, that take about
+# as long as each other. What both rows need is made before.
 run_two_rows() {
     local part beside=() others=()
     for part in "$@"; do
-        [[ $part =~ ^(sanitize|tsan|fuzz)$ ]] && beside+=("$part") || others+=("$part")
+        [[ $part =~ ^(release|deploy|sanitize|tsan|fuzz)$ ]] && beside+=("$part") || others+=("$part")
     done
-    need packages && need python && need release && need tiny_model && need node_client
+    need packages && need python && need release sysroot tiny_model node_client model smollm
     echo "${beside[*]}: beside the others; what they say comes behind"
     (
         export XDG_CACHE_HOME=$BUILD/cache-beside
