@@ -48,6 +48,10 @@ static int read_character(EditLine *edit, wchar_t *out)
             continue;
         if (n <= 0)
             return (int)n;
+        /* A Ctrl-D that was typed before the terminal was switched to editing comes as NUL, which
+         * libedit takes for Ctrl-V: the next Ctrl-D would be text. */
+        if (byte == '\0')
+            continue;
         size_t used = mbrtowc(out, &byte, 1, &state);
         if (used == (size_t)-2) /* more bytes belong to it */
             continue;

@@ -385,6 +385,16 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
     assert t.wait() == 0
 
 
+def test_nul_is_not_typed(terminal, tiny_model_path):
+    """What becomes of a Ctrl-D that is typed before the line is edited; libedit quotes with it."""
+    t = terminal("chat", "-m", tiny_model_path)
+    t.wait_for(rb"/help shows.*" + PROMPT)
+    t.type(b"half")
+    t.wait_for(rb"half")  # now it is edited
+    t.type(b"\x15\0\x04")
+    assert t.wait() == 0
+
+
 def test_interrupted_single_answer_ends_the_program(kinglet, model_path):
     process = subprocess.Popen(
         [kinglet, "chat", "-m", model_path, "Count from one to five hundred in words."],
