@@ -5,9 +5,8 @@
 #include "cli/bench_soak.h"
 #include "cli/system_files.h"
 
-#define MAX_ZONES 32
-#define MAX_CPUS  256
-#define KIB       1024
+#define MAX_CPUS 256
+#define KIB      1024
 
 /* In one pass: the figures belong together, and change from one reading of the file to the next. */
 void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *reading)
@@ -35,16 +34,16 @@ void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *r
     reading->file += shared; /* memory that is shared is a file's to the kernel */
 }
 
-/* Raspberry Pi's firmware says it in bits: 0-3 are now (vcgencmd get_throttled). Intel's and AMD's
- * processors count, a core each; the kernel shows that. */
+/* Raspberry Pi's firmware says it in bits, of which 0-3 are now. Intel's and AMD's processors
+ * count, a core each; the kernel shows that. */
 static void read_throttling(struct kl_soak_machine *machine, struct kl_soak_reading *reading)
 {
-    double bits = 0, count = 0, one = 0;
+    unsigned long bits;
+    double count = 0, one = 0;
     bool counts = false;
-    if (kl_system_number(machine->root, "sys/devices/platform/soc/soc:firmware/get_throttled",
-                         &bits)) {
+    if (kl_system_firmware(machine->root, &bits)) {
         reading->knows_throttling = true;
-        reading->throttled = ((unsigned long)bits & 0xF) != 0;
+        reading->throttled = (bits & 0xF) != 0;
         return;
     }
     for (int i = 0; i < MAX_CPUS; i++) {
@@ -66,13 +65,9 @@ void kl_soak_read_machine(struct kl_soak_machine *machine, struct kl_soak_readin
     char name[96];
     double value = 0, sum = 0;
     size_t n = 0;
-    for (int i = 0; i < MAX_ZONES; i++) {
-        snprintf(name, sizeof name, "sys/class/thermal/thermal_zone%d/temp", i);
-        if (!kl_system_number(machine->root, name, &value))
-            break;
-        if (value * 1e-3 > reading->celsius && value < 150e3) /* broken sensors say anything */
-            reading->celsius = value * 1e-3;
-    }
+    for (int i = 0; i < KL_SYSTEM_ZONES; i++)
+        if (kl_system_zone(machine->root, i, &value) && value > reading->celsius)
+            reading->celsius = value;
     for (int i = 0; i < MAX_CPUS; i++) {
         snprintf(name, sizeof name, "sys/devices/system/cpu/cpu%d/cpufreq/scaling_cur_freq", i);
         if (!kl_system_number(machine->root, name, &value))

@@ -211,8 +211,6 @@ static void check_clusters(struct kl_findings *findings, const char *root)
 
 /* ---- too hot, too little power --------------------------------------------------------------- */
 
-#define FIRMWARE "sys/devices/platform/soc/soc:firmware/get_throttled"
-
 static void found_voltage(struct kl_findings *findings, const char *when)
 {
     struct kl_finding *found = kl_found(findings, KL_WARNING, AREA, "under-voltage %s", when);
@@ -221,13 +219,13 @@ static void found_voltage(struct kl_findings *findings, const char *when)
                            "Pi 5)");
 }
 
-/* Raspberry Pi's firmware: bits 0-3 are now, 16-19 since the start: under-voltage, frequency
- * capped, throttled, soft temperature limit (Raspberry Pi documentation, vcgencmd get_throttled).
- * Newer kernels have only the first bit, as an alarm of a sensor called rpi_volt. */
+/* Newer kernels have only the first bit of a Raspberry Pi's firmware, as an alarm of a sensor
+ * called rpi_volt. */
 static void check_firmware(struct kl_findings *findings, const char *root)
 {
     char line[40], name[64];
     double alarm;
+    unsigned long bits;
     for (int i = 0; i < 16; i++) {
         snprintf(name, sizeof name, "sys/class/hwmon/hwmon%d/name", i);
         if (!kl_system_line(root, name, line, sizeof line) || strcmp(line, "rpi_volt") != 0)
@@ -238,9 +236,8 @@ static void check_firmware(struct kl_findings *findings, const char *root)
             return;
         }
     }
-    if (!kl_system_line(root, FIRMWARE, line, sizeof line))
+    if (!kl_system_firmware(root, &bits))
         return;
-    unsigned long bits = strtoul(line, NULL, 16);
     if ((bits & 0x10001) != 0)
         found_voltage(findings, (bits & 1) != 0 ? "now" : "since the start");
     if ((bits & 0xE000E) != 0)
@@ -279,7 +276,7 @@ static void check_throttling(struct kl_findings *findings, const char *root)
                         "clean the fan; see whether 'kinglet bench' gets slower while it runs");
 }
 
-/* Where a zone's temperature begins to slow the processor down, in thousandths of a degree. */
+/* Where a zone's temperature begins to slow the processor down, in degrees Celsius. */
 static double passive_trip(const char *root, int zone)
 {
     char name[80], type[32];
@@ -290,30 +287,27 @@ static double passive_trip(const char *root, int zone)
             break;
         snprintf(name, sizeof name, "sys/class/thermal/thermal_zone%d/trip_point_%d_temp", zone, i);
         if (strcmp(type, "passive") == 0 && kl_system_number(root, name, &value) && value > 0)
-            return value;
+            return value * 1e-3;
     }
-    return 85000;
+    return 85;
 }
 
 static void check_temperature(struct kl_findings *findings, const char *root)
 {
     double hottest = 0, trip = 0;
-    for (int i = 0; i < 32; i++) {
-        char name[64];
+    for (int i = 0; i < KL_SYSTEM_ZONES; i++) {
         double value;
-        snprintf(name, sizeof name, "sys/class/thermal/thermal_zone%d/temp", i);
-        if (kl_system_number(root, name, &value) && value > hottest) {
+        if (kl_system_zone(root, i, &value) && value > hottest) {
             hottest = value;
             trip = passive_trip(root, i);
         }
     }
-    if (hottest >= trip - 5000 && hottest > 0)
+    if (hottest >= trip - 5 && hottest > 0)
         kl_found_remedy(kl_found(findings, KL_WARNING, AREA,
-                                 "%.0f degrees Celsius; it slows down from %.0f on", hottest * 1e-3,
-                                 trip * 1e-3),
+                                 "%.0f degrees Celsius; it slows down from %.0f on", hottest, trip),
                         "give it a heat sink with a fan, or air");
     else if (hottest > 0)
-        kl_found(findings, KL_GOOD, AREA, "%.0f degrees Celsius", hottest * 1e-3);
+        kl_found(findings, KL_GOOD, AREA, "%.0f degrees Celsius", hottest);
 }
 
 /* ---- who else works here --------------------------------------------------------------------- */

@@ -109,6 +109,27 @@ bool kl_system_is_sd_card(const char *root, const char *disk)
            strcmp(type, "SD") == 0;
 }
 
+bool kl_system_firmware(const char *root, unsigned long *bits)
+{
+    char line[40], *end;
+    if (!kl_system_line(root, "sys/devices/platform/soc/soc:firmware/get_throttled", line,
+                        sizeof line))
+        return false;
+    *bits = strtoul(line, &end, 16); /* without 0x */
+    return end != line;
+}
+
+bool kl_system_zone(const char *root, int zone, double *celsius)
+{
+    char name[64];
+    double value;
+    snprintf(name, sizeof name, "sys/class/thermal/thermal_zone%d/temp", zone);
+    if (!kl_system_number(root, name, &value) || value <= 0 || value >= 150e3)
+        return false;
+    *celsius = value * 1e-3;
+    return true;
+}
+
 size_t kl_system_count_cpus(const char *list)
 {
     size_t n = 0;

@@ -40,6 +40,15 @@ bool kl_system_disk(const char *root, dev_t device, char *out, size_t size);
  */
 bool kl_system_is_sd_card(const char *root, const char *disk);
 
+/* What a Raspberry Pi's firmware says of itself: bits 0-3 are now, 16-19 since the start:
+ * under-voltage, frequency capped, throttled, soft temperature limit (Raspberry Pi documentation,
+ * vcgencmd get_throttled). false: there is no such firmware. */
+bool kl_system_firmware(const char *root, unsigned long *bits);
+
+#define KL_SYSTEM_ZONES 32 /* thermal zones that are looked at */
+/* Degrees Celsius; false: there is no such zone, or its sensor says what can not be. */
+bool kl_system_zone(const char *root, int zone, double *celsius);
+
 /* How many CPUs a list like "0-3,5" names, as cpuset files and Cpus_allowed_list have it. */
 size_t kl_system_count_cpus(const char *list);
 

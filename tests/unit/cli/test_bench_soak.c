@@ -281,10 +281,10 @@ static void temperature_frequency_throttling(void **state)
     assert_false(read_machine(&machine).throttled);
 
     static const char firmware[] = "sys/devices/platform/soc/soc:firmware/get_throttled";
-    fake_file(firmware, "0x50000\n"); /* since the start, not now */
+    fake_file(firmware, "e0000\n"); /* since the start, not now */
     r = read_machine(&machine);
     assert_true(r.knows_throttling && !r.throttled);
-    fake_file(firmware, "0x50004\n");
+    fake_file(firmware, "e0004\n");
     assert_true(read_machine(&machine).throttled);
 }
 
