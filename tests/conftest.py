@@ -24,6 +24,7 @@ TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 sys.path.insert(0, str(TESTS / "tools"))
 from faults import Faults  # noqa: E402
+
 START_SECONDS = 120  # the first start repacks the weights, and sanitizer builds are slow
 STOP_SECONDS = 30
 MODELS = (

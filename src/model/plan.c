@@ -8,10 +8,9 @@
 
 void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, const char *root)
 {
-    struct kl_memory memory;
-    kl_memory_read(root, &memory);
-    plan->of_group = asked == 0 && memory.limit != 0;
-    plan->budget = plan->of_group ? memory.limit : asked;
+    uint64_t limit = kl_memory_limit(root, "self");
+    plan->of_group = asked == 0 && limit != 0;
+    plan->budget = plan->of_group ? limit : asked;
 }
 
 void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const char *lowered_by)
