@@ -81,24 +81,23 @@ is_installed() {
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# apt-get as root, its own output to the log, its progress shown
+# apt-get as root, its own output to the log, its progress shown. The progress has a descriptor of its
+# own: where it shares the standard output, scripts of packages cannot write to that (apt 3.0). Made by
+# the inner shell, since sudo closes descriptors above 2.
 run_apt() {
     local label=$1 line kind percent
     shift
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
-        apt-get -q -y -o APT::Status-Fd=1 "$@" 2>>"$LOG" </dev/null |
+        sh -c 'exec apt-get -q -y -o APT::Status-Fd=3 "$@" 3>&1 >&2' apt-get "$@" \
+        2>>"$LOG" </dev/null |
         {
             while IFS= read -r line; do
-                case $line in
-                dlstatus:* | pmstatus:*)
-                    kind=downloading
-                    [[ $line == pmstatus:* ]] && kind=installing
-                    percent=${line#*:*:}
-                    percent=${percent%%[.:]*}
-                    [[ $percent =~ ^[0-9]+$ ]] && show_percent "$label, $kind" "$percent"
-                    ;;
-                *) printf '%s\n' "$line" >>"$LOG" ;;
-                esac
+                kind=downloading
+                [[ $line == pmstatus:* ]] && kind=installing
+                percent=${line#*:*:}
+                percent=${percent%%[.:]*}
+                [[ $line == @(dl|pm)status:* && $percent =~ ^[0-9]+$ ]] &&
+                    show_percent "$label, $kind" "$percent"
             done
             end_line
         }
