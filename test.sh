@@ -42,7 +42,7 @@ packages=(
     libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
     libjs-marked node-dompurify libjs-highlight.js
     # to test
-    libcmocka-dev libsimde-dev clang-format-14 python3 python3-venv curl chromium fonts-noto-cjk
+    libcmocka-dev libsimde-dev clang-format-14 clang-14 libclang-rt-14-dev python3 python3-venv curl chromium fonts-noto-cjk
     gcc-aarch64-linux-gnu qemu-user-static
     # to install the packages, and to look at what is in them
     debootstrap systemd groff-base
@@ -143,6 +143,9 @@ need_release() { build release --buildtype=release; }
 need_sanitizers() {
     build sanitize --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
         -Dc_args='-fno-sanitize-recover=all -fno-omit-frame-pointer'
+}
+need_fuzzers() {
+    CC=clang-14 build fuzz --buildtype=debugoptimized -Dtests=false -Dfuzzers=true
 }
 need_thread_sanitizer() {
     build tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
@@ -312,7 +315,8 @@ part_web() {
 }
 
 part_fuzz() {
-    need sanitizers tiny_model && python_test sanitize fuzz tests/fuzz
+    need sanitizers fuzzers tiny_model &&
+        KINGLET_FUZZ_BUILD=$BUILD/fuzz python_test sanitize fuzz tests/fuzz
 }
 
 # ---- the run --------------------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""Coverage-guided fuzzing (libFuzzer, with sanitizers) of all that reads foreign bytes.
+
+A target is one file in targets/, a page of code that says what must hold. Here each has a fixed
+number of runs from a fixed seed, some ten seconds on a small CPU. Its seeds are the files in
+seeds/NAME, or what seeds_of() makes. For longer, by hand:
+
+    mkdir found; build/fuzz/tests/fuzz/targets/fuzz_http -max_total_time=900 found tests/fuzz/seeds/http
+
+Environment (test.sh sets it): KINGLET_FUZZ_BUILD, the build directory (build/fuzz), made by
+`CC=clang-14 meson setup --buildtype=debugoptimized -Dfuzzers=true build/fuzz`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from model_file import tiny_qwen2
+
+HERE = Path(__file__).resolve().parent
+# runs, and the longest input that is tried
+TARGETS = {
+    "chat": (15_000, 4096),
+    "gguf": (1_500, 42_000),
+    "http": (300_000, 4096),
+    "stream": (300_000, 4096),
+    "tokenizer": (80_000, 4096),
+}
+
+
+def seeds_of(name, directory):
+    if name == "gguf":
+        (directory / "whole").write_bytes(bytes(tiny_qwen2().write().data))
+    for file in sorted((HERE / "seeds" / name).glob("*")):
+        shutil.copy(file, directory)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    build = Path(os.environ.get("KINGLET_FUZZ_BUILD", HERE.parents[1] / "build" / "fuzz"))
+    directory = build / "tests" / "fuzz" / "targets"
+    if not directory.is_dir():
+        pytest.fail(f"{directory} does not exist; build it with ./test.sh fuzz")
+    return directory
+
+
+def test_every_target_is_run():
+    assert sorted(TARGETS) == sorted(
+        file.stem.removeprefix("fuzz_") for file in (HERE / "targets").glob("fuzz_*.c")
+    )
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_is_found(targets, tiny_model_path, tmp_path, name):
+    runs, max_len = TARGETS[name]
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    seeds_of(name, corpus)
+    n_seeds = len(list(corpus.iterdir()))
+    assert n_seeds > 0
+    done = subprocess.run(
+        [
+            str(targets / f"fuzz_{name}"),
+            f"-runs={runs}",
+            f"-max_len={max_len}",
+            "-seed=1",
+            "-timeout=60",
+            "-rss_limit_mb=2048",
+            f"-artifact_prefix={tmp_path}/",
+            str(corpus),
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, "KINGLET_TEST_TINY_MODEL": str(tiny_model_path)},
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert int(re.search(r"Done (\d+) runs", done.stderr)[1]) >= runs
+    # what is tried leads further than what was given
+    covered = [int(n) for n in re.findall(r"\bcov: (\d+)", done.stderr)]
+    assert covered[-1] > covered[0] and len(list(corpus.iterdir())) > n_seeds
