@@ -150,8 +150,9 @@ static void judge_spinning(struct kl_findings *findings, const struct kl_process
     for (size_t i = 0; i < w->n_threads; i++) {
         const struct kl_watched_thread *t = &w->threads[i];
         double time = t->user + t->kernel;
-        if (!t->there_at_first || !t->there_at_last || t->n_runnable < 0.9 * (double)t->n_seen ||
-            time < SHORTEST_TIME || t->voluntary > 2 * w->seconds)
+        if (!t->there_at_first || !t->there_at_last ||
+            (double)t->n_runnable < 0.9 * (double)t->n_seen || time < SHORTEST_TIME ||
+            t->voluntary > 2 * w->seconds)
             continue;
         if (t->kernel > 0.3 * time) {
             n_calls++;

@@ -1,0 +1,128 @@
+/*
+ * The whole server, with a tiny model and a real connection: whatever is sent, what comes back is
+ * an HTTP answer and never a 500, and after all of them the server stops in order.
+ *
+ * The input's first byte chooses a route; what follows is its body, or the query of GET /chat. The
+ * last choice is the bytes as they are.
+ */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "kernels/kernels.h"
+#include "server/server.h"
+#include "tiny_tokenizer.h"
+
+#define CONTEXT 256
+
+static struct kl_server *server;
+
+static void *serve(void *unused)
+{
+    struct kl_error err = {0};
+    (void)unused;
+    PROMISE(kl_server_run(server, &err) == KL_OK);
+    return NULL;
+}
+
+static void start(void)
+{
+    static struct kl_model *model;
+    static struct kl_served served = {.model_name = "tiny"};
+    struct kl_model_options options = {0};
+    struct kl_error err = {0};
+    const struct kl_server_options server_options = {.max_waiting = 8, .max_tokens = 3};
+    const struct kl_engine_options engine_options = {.ctx_size = CONTEXT,
+                                                     .parallel = 2,
+                                                     .queue_size = 8,
+                                                     .prefill_chunk = 64,
+                                                     .n_threads = 1,
+                                                     .cache_bytes = (size_t)1 << 20};
+    pthread_t thread;
+    served.tokenizer = tiny_tokenizer();
+    served.chat_template = kl_chat_template_for(tiny_gguf(), NULL);
+    PROMISE(kl_kernels_select(NULL, &options.kernels, &err) == KL_OK);
+    PROMISE(kl_model_open(tiny_gguf(), &options, &model, &err) == KL_OK);
+    PROMISE(kl_engine_open(model, served.tokenizer, &engine_options, &served.engine, &err) ==
+            KL_OK);
+    PROMISE(kl_server_open(&server_options, &server, &err) == KL_OK);
+    kl_server_ready(server, &served);
+    PROMISE(pthread_create(&thread, NULL, serve, NULL) == 0);
+}
+
+static int dial(void)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons(kl_server_port(server)),
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    PROMISE(fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0);
+    return fd;
+}
+
+static void send_all(int fd, const void *data, size_t len)
+{
+    for (const char *at = data; len > 0;) {
+        ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
+        if (n <= 0)
+            return; /* it has refused the rest */
+        at += n;
+        len -= (size_t)n;
+    }
+}
+
+/* Reads to the end of the connection. expects: there is an answer, whole or cut. */
+static void check_answer(int fd, bool expects)
+{
+    char head[64] = "", rest[4096];
+    size_t len = 0;
+    ssize_t n;
+    while (len < sizeof head - 1 && (n = recv(fd, head + len, sizeof head - 1 - len, 0)) > 0)
+        len += (size_t)n;
+    while (recv(fd, rest, sizeof rest, 0) > 0)
+        ;
+    PROMISE(len > 0 || !expects);
+    if (len == 0)
+        return;
+    PROMISE(strncmp(head, "HTTP/1.1 ", 9) == 0);
+    PROMISE(strncmp(head + 9, "500", 3) != 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const posts[] = {"/v1/chat/completions", "/chat"};
+    static const char *const gets[] = {"/health", "/metrics", "/ready", "/live", "/v1/models", "/"};
+    char head[256];
+    if (server == NULL)
+        start();
+    unsigned route = take_byte(&data, &size) % 10;
+    int fd = dial();
+    if (route < 2) {
+        int n = snprintf(head, sizeof head,
+                         "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                         "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+                         posts[route], size);
+        send_all(fd, head, (size_t)n);
+        send_all(fd, data, size);
+    } else if (route < 9) {
+        const char *path = route < 8 ? gets[route - 2] : "/chat?prompt=";
+        int n = snprintf(head, sizeof head, "GET %s", path);
+        send_all(fd, head, (size_t)n);
+        send_all(fd, data, size);
+        n = snprintf(head, sizeof head,
+                     " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        send_all(fd, head, (size_t)n);
+    } else {
+        send_all(fd, data, size);
+        shutdown(fd, SHUT_WR);
+    }
+    /* the query may have said that a body follows */
+    if (route > 1 && route < 9 && memchr(data, '\n', size) != NULL)
+        shutdown(fd, SHUT_WR);
+    check_answer(fd, route < 2);
+    close(fd);
+    return 0;
+}
