@@ -381,23 +381,6 @@ static enum kl_status check_host(struct kl_exchange *x, const char *named,
     return KL_OK;
 }
 
-/* Another page in the visitor's browser must not use this server through him. */
-static enum kl_status check_site(struct kl_exchange *x, struct kl_api_error *error)
-{
-    const char *origin = kl_request_header(x, "Origin");
-    const char *host = kl_request_header(x, "Host");
-    if (origin != NULL && (host == NULL || !kl_origin_is_own(origin, host)))
-        return kl_api_fail(error, 403, "origin_not_allowed", "Origin",
-                           "requests from web pages of \"%.100s\" are not accepted, only from this "
-                           "server's own page; a proxy in front must pass the Host header on",
-                           origin);
-    if (!kl_fetch_site_allowed(kl_request_header(x, "Sec-Fetch-Site")))
-        return kl_api_fail(error, 403, "origin_not_allowed", "Sec-Fetch-Site",
-                           "requests from other web sites are not accepted, only from this "
-                           "server's own page");
-    return KL_OK;
-}
-
 static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
 {
     const struct kl_access *access = &x->server->access;
@@ -423,9 +406,9 @@ static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *err
     const char *type = kl_request_header(x, "Content-Type");
     if (type == NULL || type[0] == '\0')
         return KL_OK;
-    size_t n = strcspn(type, "; \t");
-    if (n == 16 && strncasecmp(type, "application/json", n) == 0)
+    if (kl_type_is_json(type))
         return KL_OK;
+    size_t n = strcspn(type, "; \t");
     bool simple = (n == 33 && strncasecmp(type, "application/x-www-form-urlencoded", n) == 0) ||
                   (n == 10 && strncasecmp(type, "text/plain", n) == 0);
     if (simple && kl_request_header(x, "Origin") == NULL)
@@ -480,7 +463,7 @@ static enum kl_status check_request(struct kl_exchange *x, char *path, struct kl
     if (status == KL_OK)
         status = find_route(x, target, path, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_PUBLIC) == 0)
-        status = check_site(x, error);
+        status = kl_site_check(x->head, (x->route->methods & KL_POST) != 0, error);
     if (status == KL_OK)
         status = check_method(x, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_OPEN) == 0)
