@@ -370,7 +370,8 @@ int kl_run_serve(int argc, char **argv)
         {"no-auth", 0, KL_OPTION_FLAG, NULL,
          "let everybody who reaches --host use it, without a key", &o.no_auth, 0, 0},
         {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
-         "a name under which clients reach this server (\"box.lan\"); may be given again",
+         "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all that end "
+         "so); may be given again",
          &o.allowed_hosts, 0, 0},
         {"max-connections", 0, KL_OPTION_SIZE, "N",
          "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,

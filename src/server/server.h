@@ -31,7 +31,7 @@ bool kl_context_policy_parse(const char *name, enum kl_context_policy *policy);
 
 struct kl_server_options {
     /* Where to listen, unless a service manager handed over sockets (service.h): an address
-     * ("127.0.0.1", "::1", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0 takes any
+     * ("127.0.0.1", "::1", "[::1]", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0 takes any
      * free one; kl_server_port tells which. */
     const char *host;
     uint16_t port;
@@ -44,7 +44,7 @@ struct kl_server_options {
     bool no_auth;
 
     /* Names beside localhost and the addresses themselves under which clients reach this server
-     * ("kinglet.lan"); a Host header with another name is refused. */
+     * ("kinglet.lan"; "*.lan": all that end so); a Host header with another name is refused. */
     const char *const *allowed_hosts;
     size_t n_allowed_hosts;
 

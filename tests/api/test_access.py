@@ -50,6 +50,29 @@ def test_allowed_host(start_server):
     assert post(server, CHAT, BODY, tls).status == 200
 
 
+def test_allowed_endings(start_server):
+    server = start_server("--offline", "--allow-host", "*.LAN")
+    for host in ("box.lan", "a.b.lan:7860", "localhost"):
+        assert get(server, "/health", {"Host": host}).status == 200, host
+    for host in ("lan", ".lan", "boxlan", "box.lan.evil.example", "*"):
+        assert get(server, "/health", {"Host": host}).status == 403, host
+
+
+@pytest.mark.parametrize("option, name, words", [
+    ("--allow-host", "*", (b"DNS rebinding", b"*.lan")),
+    ("--allow-host", "b*x.lan", (b"--allow-host b*x.lan", b"*.lan")),
+    ("--host", "127.0.0.1:80", (b"127.0.0.1:80", b"--port")),
+    ("--host", "[::1]:80", (b"[::1]:80", b"--port")),
+    ("--host", "[]", (b"[]",)),
+])  # fmt: skip
+def test_names_that_are_refused(run_kinglet, tiny_model_path, option, name, words):
+    done = run_kinglet("serve", "--offline", "--model", tiny_model_path, option, name, "--port", 0,
+                       check=False)  # fmt: skip
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr
+
+
 @pytest.mark.parametrize(
     "origin",
     ["null", "http://evil.example", "http://localhost.evil.example", "http://127.0.0.1",
@@ -107,6 +130,32 @@ def test_content_type(tiny, content_type, alone, from_page):
     assert post(tiny, CHAT, BODY, headers).status == alone
     headers["Origin"] = f"http://127.0.0.1:{tiny.port}"
     assert post(tiny, CHAT, BODY, headers).status == from_page
+
+
+@pytest.mark.parametrize(
+    "headers, answered",
+    [
+        ({"User-Agent": "curl/8.5.0", "Accept": "*/*"}, True),
+        ({"User-Agent": "Mozilla/5.0"}, False),
+        ({"Accept-Language": "de"}, False),
+        ({"Sec-Fetch-Mode": "no-cors"}, False),
+        ({"Referer": "http://evil.example/"}, False),
+        ({"Accept-Language": "de", "Referer": "http://127.0.0.1:{port}/"}, True),
+    ],
+)
+def test_what_pages_can_send(tiny, headers, answered):
+    """tests/web/test_foreign_pages.py shows that browsers do; the table is in test_access.c."""
+    headers = {name: value.format(port=tiny.port) for name, value in headers.items()}
+    expected = 200 if answered else 403
+    simple = headers | {"Content-Type": "text/plain"}
+    assert get(tiny, "/chat?prompt=x&max_new_tokens=1", headers).status == expected
+    for path in (CHAT, "/chat"):
+        reply = post(tiny, path, BODY, simple)
+        assert reply.status == expected
+        assert answered or reply.error["code"] == "origin_not_allowed"
+        assert post(tiny, path, BODY, headers).status == 200  # JSON: a browser would ask first
+    for path in ("/", "/health", "/live", "/v1/models", "/metrics"):
+        assert get(tiny, path, headers).status == 200
 
 
 def test_plain_curl(tiny):
