@@ -381,22 +381,36 @@ static enum kl_status check_host(struct kl_exchange *x, const char *named,
     return KL_OK;
 }
 
-static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
+/* *key: the valid one, else any that was sent, else NULL. */
+static bool find_key(const struct kl_exchange *x, const char **key)
 {
     const struct kl_access *access = &x->server->access;
     const char *bearer = kl_bearer_key(kl_request_header(x, "Authorization"));
     const char *plain = kl_request_header(x, "x-api-key");
     bool bearer_allowed = kl_key_allowed(access, bearer);
     bool plain_allowed = kl_key_allowed(access, plain);
-    x->cache_scope = kl_key_scope(access, bearer_allowed ? bearer : plain);
-    if (bearer_allowed || plain_allowed)
+    *key = bearer_allowed || plain == NULL ? bearer : plain;
+    return bearer_allowed || plain_allowed;
+}
+
+bool kl_request_has_key(const struct kl_exchange *x)
+{
+    const char *key;
+    return find_key(x, &key);
+}
+
+static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
+{
+    const char *key;
+    bool allowed = find_key(x, &key);
+    x->cache_scope = kl_key_scope(&x->server->access, key);
+    if (allowed)
         return KL_OK;
     kl_reply_header(x, "WWW-Authenticate", "Bearer");
     return kl_api_fail(
         error, 401, "invalid_api_key", NULL,
-        bearer == NULL && plain == NULL
-            ? "this server wants an API key; send it as \"Authorization: Bearer KEY\""
-            : "the API key is wrong");
+        key == NULL ? "this server wants an API key; send it as \"Authorization: Bearer KEY\""
+                    : "the API key is wrong");
 }
 
 /* JSON it must be. curl -d says "form" where it sends JSON, so for a client that is not a browser

@@ -31,8 +31,8 @@ bool kl_context_policy_parse(const char *name, enum kl_context_policy *policy);
 
 struct kl_server_options {
     /* Where to listen, unless a service manager handed over sockets (service.h): an address
-     * ("127.0.0.1", "::1", "[::1]", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0 takes any
-     * free one; kl_server_port tells which. */
+     * ("127.0.0.1", "::1", "[::1]", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0
+     * takes any free one; kl_server_port tells which. */
     const char *host;
     uint16_t port;
 

@@ -198,6 +198,31 @@ def test_api_keys(start_server, key_file):
     assert KEY not in server.log_text()
 
 
+STATUS = {"status", "version"}
+
+
+def test_health_tells_figures_for_a_key(start_server, key_file):
+    server = start_server("--offline", "--api-key-file", key_file)
+    for headers in ({}, {"x-api-key": KEY + "x"}, {"x-api-key": ""}, {"Authorization": KEY}):
+        reply = get(server, "/health", headers)
+        assert reply.status == 200 and set(reply.json()) == STATUS, headers
+        assert reply.json()["status"] == "ok"
+    for headers in ({"x-api-key": KEY}, {"Authorization": f"Bearer {KEY}"}):
+        told = get(server, "/health", headers).json()
+        assert {"statistics", "connections", "running", "uptime_seconds"} | STATUS < set(told)
+    for path in ("/live", "/ready"):
+        assert set(get(server, path).json()) == {"status"}
+
+
+def test_health_while_loading(hold_server, key_file):
+    held = hold_server("--api-key-file", key_file)
+    loading = STATUS | {"stage", "stage_done", "stage_total"}
+    reply = get(held.server, "/health")
+    assert reply.status == 503 and set(reply.json()) == loading
+    told = get(held.server, "/health", {"x-api-key": KEY}).json()
+    assert set(told) == loading | {"uptime_seconds"}
+
+
 def test_an_address_for_all_needs_keys(run_kinglet, tiny_model_path):
     done = run_kinglet("serve", "--offline", "--model", tiny_model_path, "--host", "0.0.0.0",
                        "--port", 0, check=False)  # fmt: skip
