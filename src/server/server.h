@@ -36,8 +36,8 @@ struct kl_server_options {
     const char *host;
     uint16_t port;
 
-    /* With keys, everything but the page and /health needs one of them ("Authorization: Bearer
-     * KEY" or "x-api-key: KEY"). An address that others can reach is refused without keys, unless
+    /* With keys, everything but the page, /live, /ready and the status in /health needs one of them
+     * ("Authorization: Bearer KEY" or "x-api-key: KEY"). An address that others can reach is refused without keys, unless
      * no_auth says that this is meant. */
     const char *const *api_keys;
     size_t n_api_keys;
