@@ -371,6 +371,19 @@ const char *kl_server_url(const struct kl_server *server)
     return server->url;
 }
 
+bool kl_server_is_local(const struct kl_server *server)
+{
+    bool local = true;
+    for (size_t i = 0; i < server->n_listeners; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t len = sizeof address;
+        int fd = evconnlistener_get_fd(server->listeners[i]);
+        local = local && getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
+                kl_is_loopback((const struct sockaddr *)&address);
+    }
+    return local;
+}
+
 void kl_server_loading(struct kl_server *server, enum kl_loading_stage stage, uint64_t done,
                        uint64_t total)
 {

@@ -37,8 +37,8 @@ struct kl_server_options {
     uint16_t port;
 
     /* With keys, everything but the page, /live, /ready and the status in /health needs one of them
-     * ("Authorization: Bearer KEY" or "x-api-key: KEY"). An address that others can reach is refused without keys, unless
-     * no_auth says that this is meant. */
+     * ("Authorization: Bearer KEY" or "x-api-key: KEY"). An address that others can reach is
+     * refused without keys, unless no_auth says that this is meant. */
     const char *const *api_keys;
     size_t n_api_keys;
     bool no_auth;
@@ -128,6 +128,10 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
 /* The port it listens on, and its address as a browser wants it: "http://127.0.0.1:7860". */
 uint16_t kl_server_port(const struct kl_server *server);
 const char *kl_server_url(const struct kl_server *server);
+
+/* Whether it listens on loopback addresses only: other computers do not reach it, and from a
+ * container nothing outside of it does. */
+bool kl_server_is_local(const struct kl_server *server);
 
 enum kl_loading_stage {
     KL_LOADING_FINDING,     /* which model, and where it is */

@@ -239,6 +239,18 @@ def test_an_address_for_all_with_keys_or_on_purpose(start_server, key_file):
     assert get(server, "/v1/models", {"Host": "evil.example"}).status == 403
 
 
+def test_a_container_says_what_opens_it(start_server, key_file):
+    """The image sets `container`, as systemd and podman do."""
+    said, inside = "--host 0.0.0.0 and --api-key-file FILE, or --no-auth", {"container": "oci"}
+    server = start_server("--offline", env=inside)
+    assert said in server.log_with("ready (").splitlines()[2]
+    server = start_server("--offline", "--host", "localhost", "--api-key-file", key_file, env=inside)
+    assert said in server.log_with("ready (")
+    for options, env in ((("--host", "0.0.0.0", "--no-auth"), inside), ((), {})):
+        server = start_server("--offline", *options, env=env)
+        assert said not in server.log_with("ready (")
+
+
 def test_a_port_in_use(run_kinglet, tiny, tiny_model_path):
     done = run_kinglet("serve", "--offline", "--model", tiny_model_path, "--port", tiny.port,
                        check=False)  # fmt: skip
