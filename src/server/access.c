@@ -12,12 +12,12 @@
 
 #define MAX_HOST 256 /* RFC 1035: a name has at most 255 bytes */
 
-static void digest(const char *key, char hex[65])
+static void digest(const char *key, uint8_t out[KL_KEY_DIGEST])
 {
     struct kl_sha256 hash;
     kl_sha256_init(&hash);
     kl_sha256_update(&hash, key, strlen(key));
-    kl_sha256_finish_hex(&hash, hex);
+    kl_sha256_finish(&hash, out);
 }
 
 bool kl_split_authority(const char *authority, char *host, size_t host_size, char port[6])
@@ -59,7 +59,7 @@ bool kl_split_authority(const char *authority, char *host, size_t host_size, cha
 enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *api_keys,
                                   size_t n_api_keys, struct kl_error *err)
 {
-    char(*digests)[65] = calloc(n_api_keys + 1, sizeof *digests);
+    uint8_t(*digests)[KL_KEY_DIGEST] = calloc(n_api_keys + 1, sizeof *digests);
     if (digests == NULL)
         return kl_fail_memory(err, "the list of keys", (n_api_keys + 1) * sizeof *digests);
     for (size_t i = 0; i < n_api_keys; i++) {
@@ -318,31 +318,32 @@ bool kl_key_allowed(const struct kl_access *access, const char *key)
         return true;
     if (key == NULL)
         return false;
-    char hex[65];
-    digest(key, hex);
-    unsigned char found = 0;
+    uint8_t given[KL_KEY_DIGEST];
+    digest(key, given);
+    bool found = false;
     for (size_t i = 0; i < access->n_keys; i++) {
-        unsigned char different = 0;
-        for (size_t j = 0; j < 64; j++)
-            different |= (unsigned char)(hex[j] ^ access->key_digests[i][j]);
+        uint8_t different = 0;
+        for (size_t j = 0; j < sizeof given; j++)
+            different |= (uint8_t)(given[j] ^ access->key_digests[i][j]);
         found |= different == 0;
     }
-    return found != 0;
+    return found;
 }
 
 uint64_t kl_key_scope(const struct kl_access *access, const char *key)
 {
     static const char purpose[] = "kinglet prefix cache";
     struct kl_sha256 hash;
-    char hex[65];
+    uint8_t bytes[KL_KEY_DIGEST];
     if (access->n_keys == 0)
         return 0;
     kl_sha256_init(&hash);
     kl_sha256_update(&hash, purpose, sizeof purpose);
     if (key != NULL)
         kl_sha256_update(&hash, key, strlen(key));
-    kl_sha256_finish_hex(&hash, hex);
-    hex[16] = '\0';
-    uint64_t scope = strtoull(hex, NULL, 16);
+    kl_sha256_finish(&hash, bytes);
+    uint64_t scope = 0;
+    for (size_t i = 0; i < sizeof scope; i++)
+        scope = scope << 8 | bytes[i];
     return scope != 0 ? scope : 1;
 }

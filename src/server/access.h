@@ -18,10 +18,12 @@
 #include "base/error.h"
 #include "server/http_message.h"
 
+#define KL_KEY_DIGEST 32 /* SHA-256 */
+
 struct kl_access {
     char **hosts; /* lower case, without a port; "*.lan": every name that ends in ".lan" */
     size_t n_hosts;
-    char (*key_digests)[65]; /* SHA-256 in hex: comparing them tells nothing about the keys */
+    uint8_t (*key_digests)[KL_KEY_DIGEST]; /* comparing them tells nothing about the keys */
     size_t n_keys;
 };
 
@@ -63,7 +65,8 @@ bool kl_type_is_json(const char *content_type);
 /* The key in "Bearer KEY", or NULL. */
 const char *kl_bearer_key(const char *authorization);
 
-/* Without keys everybody; otherwise whoever has one. Takes the same time for every wrong key. */
+/* Without keys everybody; otherwise whoever has one. What is done depends on the length of the key
+ * that was sent and on how many there are, not on what they hold. */
 bool kl_key_allowed(const struct kl_access *access, const char *key);
 
 /* What the holders of one key share, and nobody else: a number that tells nothing about the key and
