@@ -48,6 +48,6 @@ HEALTHCHECK --start-period=10m --interval=10s --timeout=5s \
     CMD ["/usr/bin/curl", "-fsS", "http://127.0.0.1:7860/ready"]
 ENTRYPOINT ["/usr/bin/kinglet"]
 # Nothing outside of the container reaches it until a command says so:
-#   serve --host 0.0.0.0 --api-key-file FILE    who has a key may use it
-#   serve --host 0.0.0.0 --no-auth              who reaches the port may use it
+#   serve --host 0.0.0.0 --api-key-file FILE    for clients that have a key
+#   serve --host 0.0.0.0 --no-auth              for every client that reaches the port
 CMD ["serve"]

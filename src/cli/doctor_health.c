@@ -1,4 +1,4 @@
-/* What a server's /health tells those who ask as we do. */
+/* How much a server's /health tells: figures need a key, where there are keys. */
 #include <stdio.h>
 
 #include "cli/doctor.h"
@@ -21,8 +21,7 @@ static void judge(struct kl_findings *findings, enum kl_health_told told, bool w
         found = kl_found(findings, KL_NOTE, AREA,
                          with_key ? "/health tells its status alone: the key is not one of the "
                                     "server's"
-                                  : "/health tells its status alone: it has figures for those who "
-                                    "have a key");
+                                  : "/health tells its status alone: its figures need a key");
         kl_found_remedy(found, with_key ? "give another key: --api-key-file FILE"
                                         : "give a key: --api-key-file FILE");
         break;

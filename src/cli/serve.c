@@ -264,7 +264,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     if (getenv("container") != NULL && kl_server_is_local(l.server))
         kl_info("this is a container, and nothing outside of it reaches that address: to publish "
                 "the port, give serve --host 0.0.0.0 and --api-key-file FILE, or --no-auth if "
-                "whoever reaches the port may use it");
+                "every client that reaches the port may use it");
     reloadable.server = l.server;
     status = start_loading(&l, err);
     if (status == KL_OK) {

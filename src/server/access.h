@@ -3,7 +3,7 @@
  *
  * Against DNS rebinding (a web site whose name suddenly points at this box) the Host header must
  * be one of our own names; against other sites in the visitor's browser, Origin and Sec-Fetch-Site
- * must be ours. Browsers send the latter not always: a GET over plain http to a name of the LAN has
+ * must be ours. Browsers do not always send these: a GET over plain http to a name of the LAN has
  * neither. Pure functions on strings, addresses and heads of requests.
  */
 #ifndef KL_SERVER_ACCESS_H
@@ -51,11 +51,11 @@ bool kl_host_allowed(const struct kl_access *access, const char *host_header,
 bool kl_origin_is_own(const char *origin, const char *host_header);
 
 /* Whether the page that caused a request, if any, is our own: a 403 otherwise. An Origin and a
- * Sec-Fetch-Site must be ours where they are there. `works`: the request begins work. What a page
- * may send to other sites without asking them first (a GET, and a POST of anything but JSON) then
- * needs the word of the browser that it is ours (Sec-Fetch-Site, Origin or Referer), or must look
- * like no browser's at all: no Sec-Fetch-*, Accept-Language, nor "Mozilla/" in User-Agent. A page
- * can leave its Referer out, but none of these. */
+ * Sec-Fetch-Site must be ours where they are there. `works`: the request begins work. Requests that
+ * a page may send to other sites without asking them first (a GET, and a POST of anything but JSON)
+ * then need the word of the browser that the page is ours (Sec-Fetch-Site, Origin or Referer), or
+ * must look like no browser's at all: no Sec-Fetch-*, Accept-Language, nor "Mozilla/" in
+ * User-Agent. A page can leave its Referer out, but none of these. */
 enum kl_status kl_site_check(const struct kl_http_head *head, bool works,
                              struct kl_api_error *error);
 
@@ -65,8 +65,8 @@ bool kl_type_is_json(const char *content_type);
 /* The key in "Bearer KEY", or NULL. */
 const char *kl_bearer_key(const char *authorization);
 
-/* Without keys everybody; otherwise whoever has one. What is done depends on the length of the key
- * that was sent and on how many there are, not on what they hold. */
+/* True without keys; otherwise for each of the server's keys. The work depends on the length of the
+ * key that was sent and on how many there are, not on what they hold. */
 bool kl_key_allowed(const struct kl_access *access, const char *key);
 
 /* What the holders of one key share, and nobody else: a number that tells nothing about the key and

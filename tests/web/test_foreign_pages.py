@@ -16,9 +16,9 @@ import pytest
 from conftest import CHROMIUM, CHROMIUM_OPTIONS
 
 SOON = 30  # seconds, for what takes some milliseconds
-POLICIES = ("strict-origin-when-cross-origin", "no-referrer", "unsafe-url")
+POLICIES = ("no-referrer", "unsafe-url")
 
-# What a page can do with the address `url`: {kind: script}. {id}: of this try.
+# What a page can do with the address `url`: {kind: script}.
 GETS = {
     "img": "new Image().src = url",
     "srcset": "new Image().srcset = url + ' 1x'",
@@ -196,7 +196,7 @@ def test_no_foreign_page_begins_work(lan, policy):
         n = refusals(lan)
         run(page, script, f"{lan.url}/chat?prompt={kind}&max_new_tokens=1")
         until(lambda: refusals(lan) > n, f"{kind}: it does not reach the server")
-        assert begun(lan) == before, kind
+    assert begun(lan) == before
 
 
 def test_what_browsers_send(lan):
