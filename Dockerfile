@@ -38,7 +38,8 @@ COPY --from=build /image/ /
 # models that are downloaded, prepared weights, what was computed before
 COPY --from=build --chown=65532:65532 /volumes/ /
 ARG MODEL
-ENV KINGLET_MODEL=${MODEL:+/model.gguf} XDG_CACHE_HOME=/cache
+# container: by this the program knows where it runs, and says how the port is opened
+ENV KINGLET_MODEL=${MODEL:+/model.gguf} XDG_CACHE_HOME=/cache container=oci
 USER 65532:65532
 VOLUME /cache
 EXPOSE 7860
@@ -46,5 +47,7 @@ EXPOSE 7860
 HEALTHCHECK --start-period=10m --interval=10s --timeout=5s \
     CMD ["/usr/bin/curl", "-fsS", "http://127.0.0.1:7860/ready"]
 ENTRYPOINT ["/usr/bin/kinglet"]
-# Who reaches the port decides whoever publishes it; for more than this computer: --api-key-file
-CMD ["serve", "--host", "0.0.0.0", "--no-auth"]
+# Nothing outside of the container reaches it until a command says so:
+#   serve --host 0.0.0.0 --api-key-file FILE    for clients that have a key
+#   serve --host 0.0.0.0 --no-auth              for every client that reaches the port
+CMD ["serve"]

@@ -23,6 +23,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 sys.path.insert(0, str(TESTS / "tools"))
+import computers  # noqa: E402
 from faults import Faults  # noqa: E402
 
 START_SECONDS = 120  # the first start repacks the weights, and sanitizer builds are slow
@@ -168,10 +169,11 @@ def free_port():
 
 
 class Server:
-    """A running `kinglet serve`."""
+    """A running `kinglet serve`, here or on another computer (computers.py)."""
 
-    def __init__(self, command, port, log, env, stderr=None):
+    def __init__(self, command, port, log, env, stderr=None, computer=None):
         self.port = port
+        self.computer = computer
         self.base_url = f"http://127.0.0.1:{port}"
         self.log = Path(log)
         with open(log, "wb") as out:
@@ -198,13 +200,19 @@ class Server:
         self.stop()
         pytest.fail(f"the server did not {what} in {START_SECONDS} s:\n{self.log_text()[-4000:]}")
 
+    def connect(self, timeout):
+        """From its own computer."""
+        if self.computer is not None:
+            return self.computer.connect("127.0.0.1", self.port, timeout)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
     def is_listening(self):
-        socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        self.connect(timeout=1).close()
         return True
 
     def is_ready(self):
         """Whether the model is loaded: /health says 200."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as s:
+        with self.connect(timeout=10) as s:
             s.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return s.recv(64).split(b" ", 2)[1] == b"200"
 
@@ -242,16 +250,18 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server_factory(kinglet, tmp_path_factory):
-    """start(*args, model, env=None, ready=True, stderr=None) -> Server; the caller ends it. It is
-    ready to answer, or with ready=False it listens and may still be loading the model. stderr: a
-    descriptor instead of the file."""
+    """start(*args, model, env=None, ready=True, stderr=None, computer=None) -> Server; the caller
+    ends it. It is ready to answer, or with ready=False it listens and may still be loading the
+    model. stderr: a descriptor instead of the file. computer: where it runs, if not here."""
 
-    def start(*args, model, env=None, ready=True, stderr=None):
+    def start(*args, model, env=None, ready=True, stderr=None, computer=None):
         port = free_port()
         log = tmp_path_factory.mktemp("server") / "server.log"
         command = [str(kinglet), "serve", "--model", str(model), "--port", str(port)]
         command += [str(a) for a in args]
-        server = Server(command, port, log, {**os.environ, **(env or {})}, stderr)
+        if computer is not None:
+            command = computer.command(*command)
+        server = Server(command, port, log, {**os.environ, **(env or {})}, stderr, computer)
         if ready:
             server.wait_until_ready()
         else:
@@ -282,6 +292,13 @@ def start_server(server_factory, request):
         except AssertionError as e:  # the others are ended all the same
             errors.append(str(e))
     assert not errors, "\n".join(errors)
+
+
+@pytest.fixture
+def two_computers():
+    """(a box, another computer) with a network of their own; see computers.py. For root only."""
+    with computers.two_computers() as both:
+        yield both
 
 
 class HeldServer:

@@ -59,6 +59,12 @@ void kl_doctor_storage(struct kl_findings *findings, const char *root, const cha
 /* Which kernels are used, and which better ones are not. */
 void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *options);
 
+/* ---- doctor_health.c: how much a server tells of itself -----------------------------------------
+ */
+
+/* base: as kl_http_base makes it. Says nothing of servers that are not kinglet's. */
+void kl_doctor_health(struct kl_findings *findings, const char *base, const char *key);
+
 /* ---- doctor_process.c: a running process -------------------------------------------------------
  */
 

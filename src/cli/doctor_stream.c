@@ -576,6 +576,7 @@ void kl_doctor_stream(struct kl_findings *findings, const char *url, const char 
         check_plain_stream(&p, p.base);
         return;
     }
+    kl_doctor_health(findings, p.base, key);
     find_model_name(&p);
     if (!check_answer(&p))
         return;

@@ -261,6 +261,10 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         return kl_report("serve", err);
     kl_info("listening on %s (%.2f s after the start); Ctrl-C stops", kl_server_url(l.server),
             kl_seconds_since(l.start));
+    if (getenv("container") != NULL && kl_server_is_local(l.server))
+        kl_info("this is a container, and nothing outside of it reaches that address: to publish "
+                "the port, give serve --host 0.0.0.0 and --api-key-file FILE, or --no-auth if "
+                "every client that reaches the port may use it");
     reloadable.server = l.server;
     status = start_loading(&l, err);
     if (status == KL_OK) {
@@ -370,7 +374,8 @@ int kl_run_serve(int argc, char **argv)
         {"no-auth", 0, KL_OPTION_FLAG, NULL,
          "let everybody who reaches --host use it, without a key", &o.no_auth, 0, 0},
         {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
-         "a name under which clients reach this server (\"box.lan\"); may be given again",
+         "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all that end "
+         "so); may be given again",
          &o.allowed_hosts, 0, 0},
         {"max-connections", 0, KL_OPTION_SIZE, "N",
          "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,

@@ -12,12 +12,12 @@
 
 #define MAX_HOST 256 /* RFC 1035: a name has at most 255 bytes */
 
-static void digest(const char *key, char hex[65])
+static void digest(const char *key, uint8_t out[KL_KEY_DIGEST])
 {
     struct kl_sha256 hash;
     kl_sha256_init(&hash);
     kl_sha256_update(&hash, key, strlen(key));
-    kl_sha256_finish_hex(&hash, hex);
+    kl_sha256_finish(&hash, out);
 }
 
 bool kl_split_authority(const char *authority, char *host, size_t host_size, char port[6])
@@ -59,7 +59,7 @@ bool kl_split_authority(const char *authority, char *host, size_t host_size, cha
 enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *api_keys,
                                   size_t n_api_keys, struct kl_error *err)
 {
-    char(*digests)[65] = calloc(n_api_keys + 1, sizeof *digests);
+    uint8_t(*digests)[KL_KEY_DIGEST] = calloc(n_api_keys + 1, sizeof *digests);
     if (digests == NULL)
         return kl_fail_memory(err, "the list of keys", (n_api_keys + 1) * sizeof *digests);
     for (size_t i = 0; i < n_api_keys; i++) {
@@ -74,6 +74,33 @@ enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *a
     access->key_digests = digests;
     access->n_keys = n_api_keys;
     return KL_OK;
+}
+
+/* "*.lan" is every name that ends in ".lan"; a * stands nowhere else. */
+static enum kl_status check_pattern(const char *name, struct kl_error *err)
+{
+    if (strchr(name, '*') == NULL)
+        return KL_OK;
+    if (strcmp(name, "*") == 0)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "--allow-host *: with every name allowed, any web page could use this "
+                       "server through the browsers of those who visit it (DNS rebinding); name "
+                       "the names that clients use, or \"*.lan\" for all that end in .lan");
+    if (strncmp(name, "*.", 2) != 0 || name[2] == '\0' || name[2] == '.' ||
+        strchr(name + 1, '*') != NULL)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "--allow-host %s: a * stands only for the beginning of a name and before a "
+                       "dot, as in \"*.lan\"",
+                       name);
+    return KL_OK;
+}
+
+static bool name_matches(const char *pattern, const char *host)
+{
+    if (pattern[0] != '*')
+        return strcmp(host, pattern) == 0;
+    size_t len = strlen(host), ending = strlen(pattern + 1);
+    return len > ending && strcmp(host + len - ending, pattern + 1) == 0;
 }
 
 enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
@@ -91,6 +118,9 @@ enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
     for (size_t i = 0; i <= n_hosts; i++) {
         const char *name = i < n_hosts ? hosts[i] : bound_host;
         char host[MAX_HOST], port[6], bracketed[MAX_HOST + 2];
+        status = i < n_hosts ? check_pattern(name, err) : KL_OK;
+        if (status != KL_OK)
+            goto fail;
         if (strchr(name, ':') != strrchr(name, ':') && name[0] != '[' && strlen(name) < MAX_HOST) {
             /* a bare IPv6 address, as --host takes it */
             snprintf(bracketed, sizeof bracketed, "[%s]", name);
@@ -177,7 +207,7 @@ bool kl_host_allowed(const struct kl_access *access, const char *host_header,
     if (strcmp(host, "localhost") == 0)
         return true;
     for (size_t i = 0; i < access->n_hosts; i++) {
-        if (strcmp(host, access->hosts[i]) == 0)
+        if (name_matches(access->hosts[i], host))
             return true;
     }
     struct in6_addr named, own;
@@ -208,10 +238,70 @@ bool kl_origin_is_own(const char *origin, const char *host_header)
     return strcmp(origin_host, own_host) == 0 && strcmp(a, b) == 0;
 }
 
-bool kl_fetch_site_allowed(const char *sec_fetch_site)
+/* A Referer is the URL of a page: its origin and more. */
+static bool referer_is_own(const char *referer, const char *host_header)
 {
-    return sec_fetch_site == NULL || strcmp(sec_fetch_site, "same-origin") == 0 ||
-           strcmp(sec_fetch_site, "none") == 0;
+    char origin[MAX_HOST + 16]; /* "https://", a name, a port */
+    const char *name = strstr(referer, "://");
+    size_t len = name != NULL ? (size_t)(name - referer) + 3 : 0;
+    len += strcspn(referer + len, "/?#");
+    if (len >= sizeof origin)
+        return false;
+    memcpy(origin, referer, len);
+    origin[len] = '\0';
+    return kl_origin_is_own(origin, host_header);
+}
+
+/* Headers that no browser leaves out of a request, whatever the page says; the first where the
+ * server's address counts as safe (https, loopback). */
+static bool looks_like_a_browser(const struct kl_http_head *head)
+{
+    for (size_t i = 0; i < head->n_fields; i++) {
+        if (strncasecmp(head->fields[i].name, "Sec-Fetch-", 10) == 0)
+            return true;
+    }
+    const char *agent = kl_http_head_field(head, "User-Agent");
+    return kl_http_head_field(head, "Accept-Language") != NULL ||
+           (agent != NULL && strstr(agent, "Mozilla/") != NULL);
+}
+
+bool kl_type_is_json(const char *content_type)
+{
+    static const char json[] = "application/json";
+    size_t len = strcspn(content_type, "; \t");
+    return len == strlen(json) && strncasecmp(content_type, json, len) == 0;
+}
+
+enum kl_status kl_site_check(const struct kl_http_head *head, bool works,
+                             struct kl_api_error *error)
+{
+    static const char code[] = "origin_not_allowed";
+    const char *host = kl_http_head_field(head, "Host");
+    const char *origin = kl_http_head_field(head, "Origin");
+    const char *site = kl_http_head_field(head, "Sec-Fetch-Site");
+    const char *referer = kl_http_head_field(head, "Referer");
+    const char *type = kl_http_head_field(head, "Content-Type");
+    if (origin != NULL && (host == NULL || !kl_origin_is_own(origin, host)))
+        return kl_api_fail(error, 403, code, "Origin",
+                           "requests from web pages of \"%.100s\" are not accepted, only from this "
+                           "server's own page; a proxy in front must pass the Host header on",
+                           origin);
+    if (site != NULL && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)
+        return kl_api_fail(error, 403, code, "Sec-Fetch-Site",
+                           "requests from other web sites are not accepted, only from this "
+                           "server's own page");
+    bool asks_first = head->method == KL_HTTP_POST && type != NULL && kl_type_is_json(type);
+    if (!works || asks_first || origin != NULL || site != NULL)
+        return KL_OK;
+    if (referer != NULL && host != NULL && referer_is_own(referer, host))
+        return KL_OK;
+    if (referer == NULL && !looks_like_a_browser(head))
+        return KL_OK;
+    return kl_api_fail(error, 403, code, "Referer",
+                       "a page of another web site may have caused this request: %s. From a "
+                       "program, send a POST with \"Content-Type: application/json\"",
+                       referer != NULL ? "its Referer is not of this server"
+                                       : "it looks like a browser's, and has no Referer");
 }
 
 const char *kl_bearer_key(const char *authorization)
@@ -228,31 +318,32 @@ bool kl_key_allowed(const struct kl_access *access, const char *key)
         return true;
     if (key == NULL)
         return false;
-    char hex[65];
-    digest(key, hex);
-    unsigned char found = 0;
+    uint8_t given[KL_KEY_DIGEST];
+    digest(key, given);
+    bool found = false;
     for (size_t i = 0; i < access->n_keys; i++) {
-        unsigned char different = 0;
-        for (size_t j = 0; j < 64; j++)
-            different |= (unsigned char)(hex[j] ^ access->key_digests[i][j]);
+        uint8_t different = 0;
+        for (size_t j = 0; j < sizeof given; j++)
+            different |= (uint8_t)(given[j] ^ access->key_digests[i][j]);
         found |= different == 0;
     }
-    return found != 0;
+    return found;
 }
 
 uint64_t kl_key_scope(const struct kl_access *access, const char *key)
 {
     static const char purpose[] = "kinglet prefix cache";
     struct kl_sha256 hash;
-    char hex[65];
+    uint8_t bytes[KL_KEY_DIGEST];
     if (access->n_keys == 0)
         return 0;
     kl_sha256_init(&hash);
     kl_sha256_update(&hash, purpose, sizeof purpose);
     if (key != NULL)
         kl_sha256_update(&hash, key, strlen(key));
-    kl_sha256_finish_hex(&hash, hex);
-    hex[16] = '\0';
-    uint64_t scope = strtoull(hex, NULL, 16);
+    kl_sha256_finish(&hash, bytes);
+    uint64_t scope = 0;
+    for (size_t i = 0; i < sizeof scope; i++)
+        scope = scope << 8 | bytes[i];
     return scope != 0 ? scope : 1;
 }

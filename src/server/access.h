@@ -3,7 +3,8 @@
  *
  * Against DNS rebinding (a web site whose name suddenly points at this box) the Host header must
  * be one of our own names; against other sites in the visitor's browser, Origin and Sec-Fetch-Site
- * must be ours. Pure functions on strings and addresses.
+ * must be ours. Browsers do not always send these: a GET over plain http to a name of the LAN has
+ * neither. Pure functions on strings, addresses and heads of requests.
  */
 #ifndef KL_SERVER_ACCESS_H
 #define KL_SERVER_ACCESS_H
@@ -15,11 +16,14 @@
 #include <sys/socket.h>
 
 #include "base/error.h"
+#include "server/http_message.h"
+
+#define KL_KEY_DIGEST 32 /* SHA-256 */
 
 struct kl_access {
-    char **hosts; /* lower case, without a port */
+    char **hosts; /* lower case, without a port; "*.lan": every name that ends in ".lan" */
     size_t n_hosts;
-    char (*key_digests)[65]; /* SHA-256 in hex: comparing them tells nothing about the keys */
+    uint8_t (*key_digests)[KL_KEY_DIGEST]; /* comparing them tells nothing about the keys */
     size_t n_keys;
 };
 
@@ -46,13 +50,23 @@ bool kl_host_allowed(const struct kl_access *access, const char *host_header,
  * that ends TLS the scheme may differ. "null" is not. */
 bool kl_origin_is_own(const char *origin, const char *host_header);
 
-/* Is there no Sec-Fetch-Site header (NULL), or one of our own page or the visitor himself? */
-bool kl_fetch_site_allowed(const char *sec_fetch_site);
+/* Whether the page that caused a request, if any, is our own: a 403 otherwise. An Origin and a
+ * Sec-Fetch-Site must be ours where they are there. `works`: the request begins work. Requests that
+ * a page may send to other sites without asking them first (a GET, and a POST of anything but JSON)
+ * then need the word of the browser that the page is ours (Sec-Fetch-Site, Origin or Referer), or
+ * must look like no browser's at all: no Sec-Fetch-*, Accept-Language, nor "Mozilla/" in
+ * User-Agent. A page can leave its Referer out, but none of these. */
+enum kl_status kl_site_check(const struct kl_http_head *head, bool works,
+                             struct kl_api_error *error);
+
+/* Is a Content-Type "application/json", with or without parameters? */
+bool kl_type_is_json(const char *content_type);
 
 /* The key in "Bearer KEY", or NULL. */
 const char *kl_bearer_key(const char *authorization);
 
-/* Without keys everybody; otherwise whoever has one. Takes the same time for every wrong key. */
+/* True without keys; otherwise for each of the server's keys. The work depends on the length of the
+ * key that was sent and on how many there are, not on what they hold. */
 bool kl_key_allowed(const struct kl_access *access, const char *key);
 
 /* What the holders of one key share, and nobody else: a number that tells nothing about the key and

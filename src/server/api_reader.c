@@ -185,6 +185,16 @@ bool kl_read_running(const char *json, size_t len, size_t *running)
     return known;
 }
 
+enum kl_health_told kl_read_health(const char *json, size_t len)
+{
+    json_t *root = json_loadb(json, len, 0, NULL);
+    bool ours = json_is_string(json_object_get(root, "status")) &&
+                json_is_string(json_object_get(root, "version"));
+    bool all = json_is_number(json_object_get(root, "uptime_seconds"));
+    json_decref(root);
+    return !ours ? KL_HEALTH_OTHER : all ? KL_HEALTH_ALL : KL_HEALTH_STATUS;
+}
+
 bool kl_read_resident(const char *json, size_t len, double *bytes)
 {
     json_t *root = json_loadb(json, len, 0, NULL);

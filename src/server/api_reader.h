@@ -65,6 +65,11 @@ bool kl_read_model_id(const char *json, size_t len, char *out, size_t size);
  * processing of llama-server's /slots. False: this text does not say. */
 bool kl_read_running(const char *json, size_t len, size_t *running);
 
+/* What the text of a /health of ours tells: with a key (or where there are none) all, without one
+ * the status alone. */
+enum kl_health_told { KL_HEALTH_OTHER, KL_HEALTH_STATUS, KL_HEALTH_ALL };
+enum kl_health_told kl_read_health(const char *json, size_t len);
+
 /* The resident memory of a server, in bytes: "resident_bytes" of our /health. False: it does not
  * say. */
 bool kl_read_resident(const char *json, size_t len, double *bytes);

@@ -1,20 +1,22 @@
-/* GET /health: for a person, a load balancer, a script. Needs no key and tells no secrets. */
+/* GET /health: for a person, a load balancer, a script. Without a key, where there are keys, it
+ * tells the status alone: figures say when others ask, and how much. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "server/routes.h"
 #include "server/server_state.h"
 
 /* A 503, so that who balances load or waits for a 200 waits. */
-static void reply_loading(struct kl_exchange *x)
+static void reply_loading(struct kl_exchange *x, bool with_figures)
 {
     struct kl_server *server = x->server;
     struct kl_startup_state state;
     kl_startup_read(&server->startup, &state);
-    json_t *body = json_pack(
-        "{s:s, s:s, s:I, s:I, s:s, s:f}", "status", server->stopping ? "stopping" : "loading",
-        "stage", kl_loading_stage_name(state.stage), "stage_done", (json_int_t)state.done,
-        "stage_total", (json_int_t)state.total, "version", KL_VERSION, "uptime_seconds",
-        kl_seconds_since(server->start_ns));
+    json_t *body =
+        json_pack("{s:s, s:s, s:I, s:I, s:s}", "status", server->stopping ? "stopping" : "loading",
+                  "stage", kl_loading_stage_name(state.stage), "stage_done", (json_int_t)state.done,
+                  "stage_total", (json_int_t)state.total, "version", KL_VERSION);
+    if (with_figures)
+        json_object_set_new(body, "uptime_seconds", json_real(kl_seconds_since(server->start_ns)));
     kl_reply_json(x, 503, body);
 }
 
@@ -42,13 +44,9 @@ static void add_metric(void *context, const struct kl_metric *m)
     json_object_set_new(json_object_get(all, m->name), m->label_value, value);
 }
 
-void kl_handle_health(struct kl_exchange *x)
+static void reply_figures(struct kl_exchange *x)
 {
     const struct kl_server *server = x->server;
-    if (kl_server_is_loading(server)) {
-        reply_loading(x);
-        return;
-    }
     struct kl_engine_stats s;
     struct kl_memory m;
     kl_engine_stats(server->served.engine, &s);
@@ -92,4 +90,18 @@ void kl_handle_health(struct kl_exchange *x)
     json_decref(more);
     json_decref(counts);
     kl_reply_json(x, server->stopping ? 503 : 200, body);
+}
+
+void kl_handle_health(struct kl_exchange *x)
+{
+    const struct kl_server *server = x->server;
+    bool with_figures = kl_request_has_key(x);
+    if (kl_server_is_loading(server))
+        reply_loading(x, with_figures);
+    else if (with_figures)
+        reply_figures(x);
+    else
+        kl_reply_json(x, server->stopping ? 503 : 200,
+                      json_pack("{s:s, s:s}", "status", server->stopping ? "stopping" : "ok",
+                                "version", KL_VERSION));
 }

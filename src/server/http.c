@@ -381,39 +381,36 @@ static enum kl_status check_host(struct kl_exchange *x, const char *named,
     return KL_OK;
 }
 
-/* Another page in the visitor's browser must not use this server through him. */
-static enum kl_status check_site(struct kl_exchange *x, struct kl_api_error *error)
-{
-    const char *origin = kl_request_header(x, "Origin");
-    const char *host = kl_request_header(x, "Host");
-    if (origin != NULL && (host == NULL || !kl_origin_is_own(origin, host)))
-        return kl_api_fail(error, 403, "origin_not_allowed", "Origin",
-                           "requests from web pages of \"%.100s\" are not accepted, only from this "
-                           "server's own page; a proxy in front must pass the Host header on",
-                           origin);
-    if (!kl_fetch_site_allowed(kl_request_header(x, "Sec-Fetch-Site")))
-        return kl_api_fail(error, 403, "origin_not_allowed", "Sec-Fetch-Site",
-                           "requests from other web sites are not accepted, only from this "
-                           "server's own page");
-    return KL_OK;
-}
-
-static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
+/* *key: the valid one, else any that was sent, else NULL. */
+static bool find_key(const struct kl_exchange *x, const char **key)
 {
     const struct kl_access *access = &x->server->access;
     const char *bearer = kl_bearer_key(kl_request_header(x, "Authorization"));
     const char *plain = kl_request_header(x, "x-api-key");
     bool bearer_allowed = kl_key_allowed(access, bearer);
     bool plain_allowed = kl_key_allowed(access, plain);
-    x->cache_scope = kl_key_scope(access, bearer_allowed ? bearer : plain);
-    if (bearer_allowed || plain_allowed)
+    *key = bearer_allowed || plain == NULL ? bearer : plain;
+    return bearer_allowed || plain_allowed;
+}
+
+bool kl_request_has_key(const struct kl_exchange *x)
+{
+    const char *key;
+    return find_key(x, &key);
+}
+
+static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
+{
+    const char *key;
+    bool allowed = find_key(x, &key);
+    x->cache_scope = kl_key_scope(&x->server->access, key);
+    if (allowed)
         return KL_OK;
     kl_reply_header(x, "WWW-Authenticate", "Bearer");
     return kl_api_fail(
         error, 401, "invalid_api_key", NULL,
-        bearer == NULL && plain == NULL
-            ? "this server wants an API key; send it as \"Authorization: Bearer KEY\""
-            : "the API key is wrong");
+        key == NULL ? "this server wants an API key; send it as \"Authorization: Bearer KEY\""
+                    : "the API key is wrong");
 }
 
 /* JSON it must be. curl -d says "form" where it sends JSON, so for a client that is not a browser
@@ -423,9 +420,9 @@ static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *err
     const char *type = kl_request_header(x, "Content-Type");
     if (type == NULL || type[0] == '\0')
         return KL_OK;
-    size_t n = strcspn(type, "; \t");
-    if (n == 16 && strncasecmp(type, "application/json", n) == 0)
+    if (kl_type_is_json(type))
         return KL_OK;
+    size_t n = strcspn(type, "; \t");
     bool simple = (n == 33 && strncasecmp(type, "application/x-www-form-urlencoded", n) == 0) ||
                   (n == 10 && strncasecmp(type, "text/plain", n) == 0);
     if (simple && kl_request_header(x, "Origin") == NULL)
@@ -480,7 +477,7 @@ static enum kl_status check_request(struct kl_exchange *x, char *path, struct kl
     if (status == KL_OK)
         status = find_route(x, target, path, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_PUBLIC) == 0)
-        status = check_site(x, error);
+        status = kl_site_check(x->head, (x->route->methods & KL_POST) != 0, error);
     if (status == KL_OK)
         status = check_method(x, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_OPEN) == 0)

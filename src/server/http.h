@@ -66,6 +66,10 @@ const char *kl_request_header(const struct kl_exchange *x, const char *name);
 /* The body, in one piece; valid until the answer. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
 
+/* Does it come with a valid key, or does this server want none? For routes that need none but tell
+ * more with one. */
+bool kl_request_has_key(const struct kl_exchange *x);
+
 /* May this request begin work that takes time? Not while the server stops, but for a request whose
  * connection was there before and had none yet, if another process takes the new connections:
  * that client can not know, and nobody else would answer it. */

@@ -135,9 +135,12 @@ enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, i
     enum kl_status status = KL_OK;
     *n_fds = 0;
     int code = getaddrinfo(host, NULL, &hints, &found);
-    if (code != 0)
-        return kl_fail(err, KL_ERR_INVALID, "host %s is not an address or a known name: %s", host,
-                       gai_strerror(code));
+    if (code != 0) {
+        char name[256], digits[6];
+        bool has_port = kl_split_authority(host, name, sizeof name, digits) && digits[0] != '\0';
+        return kl_fail(err, KL_ERR_INVALID, "host %s is not an address or a known name: %s%s", host,
+                       gai_strerror(code), has_port ? "; a port is given with --port" : "");
+    }
 
     for (struct addrinfo *a = found; a != NULL; a = a->ai_next) {
         if (only_loopback && !kl_is_loopback(a->ai_addr)) {

@@ -11,7 +11,7 @@ void kl_handle_page(struct kl_exchange *x)
     /* asked again each time, which costs a 304: a new version of the program is seen at once */
     kl_reply_header(x, "Cache-Control", "no-cache");
     kl_reply_header(x, "Content-Security-Policy", kl_page_csp);
-    kl_reply_header(x, "Referrer-Policy", "no-referrer");
+    kl_reply_header(x, "Referrer-Policy", "same-origin");
     kl_reply_header(x, "X-Frame-Options", "DENY");
     kl_reply_header(x, "Cross-Origin-Resource-Policy", "same-origin");
 

@@ -212,9 +212,9 @@ static void fit_descriptors(struct kl_server_options *o)
 }
 
 static enum kl_status copy_options(struct kl_server *server,
-                                   const struct kl_server_options *options, struct kl_error *err)
+                                   const struct kl_server_options *options, const char *host,
+                                   struct kl_error *err)
 {
-    const char *host = options->host != NULL ? options->host : "127.0.0.1";
     server->options = *options;
     set_defaults(&server->options);
     if (options->no_auth && options->n_api_keys > 0)
@@ -315,10 +315,23 @@ static enum kl_status open_events(struct kl_server *server, struct kl_error *err
     return kl_service_open(server, err);
 }
 
+/* "[::1]" as in a URL is the address "::1". */
+static const char *without_brackets(const char *host, char *out, size_t size)
+{
+    size_t len = strlen(host);
+    if (len < 3 || host[0] != '[' || host[len - 1] != ']' || len - 1 > size)
+        return host;
+    memcpy(out, host + 1, len - 2);
+    out[len - 2] = '\0';
+    return out;
+}
+
 enum kl_status kl_server_open(const struct kl_server_options *options, struct kl_server **server,
                               struct kl_error *err)
 {
+    char plain[KL_LISTEN_HOST];
     const char *host = options->host != NULL ? options->host : "127.0.0.1";
+    host = without_brackets(host, plain, sizeof plain);
     *server = NULL;
     struct kl_server *s = calloc(1, sizeof *s);
     if (s == NULL)
@@ -333,7 +346,7 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
 
     enum kl_status status = kl_startup_init(&s->startup, err);
     if (status == KL_OK)
-        status = copy_options(s, options, err);
+        status = copy_options(s, options, host, err);
     if (status == KL_OK)
         status = open_events(s, err);
     if (status == KL_OK)
@@ -356,6 +369,19 @@ uint16_t kl_server_port(const struct kl_server *server)
 const char *kl_server_url(const struct kl_server *server)
 {
     return server->url;
+}
+
+bool kl_server_is_local(const struct kl_server *server)
+{
+    bool local = true;
+    for (size_t i = 0; i < server->n_listeners; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t len = sizeof address;
+        int fd = evconnlistener_get_fd(server->listeners[i]);
+        local = local && getsockname(fd, (struct sockaddr *)&address, &len) == 0 &&
+                kl_is_loopback((const struct sockaddr *)&address);
+    }
+    return local;
 }
 
 void kl_server_loading(struct kl_server *server, enum kl_loading_stage stage, uint64_t done,

@@ -31,20 +31,20 @@ bool kl_context_policy_parse(const char *name, enum kl_context_policy *policy);
 
 struct kl_server_options {
     /* Where to listen, unless a service manager handed over sockets (service.h): an address
-     * ("127.0.0.1", "::1", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0 takes any
-     * free one; kl_server_port tells which. */
+     * ("127.0.0.1", "::1", "[::1]", "0.0.0.0") or a name of this machine. NULL: 127.0.0.1. port 0
+     * takes any free one; kl_server_port tells which. */
     const char *host;
     uint16_t port;
 
-    /* With keys, everything but the page and /health needs one of them ("Authorization: Bearer
-     * KEY" or "x-api-key: KEY"). An address that others can reach is refused without keys, unless
-     * no_auth says that this is meant. */
+    /* With keys, everything but the page, /live, /ready and the status in /health needs one of them
+     * ("Authorization: Bearer KEY" or "x-api-key: KEY"). An address that others can reach is
+     * refused without keys, unless no_auth says that this is meant. */
     const char *const *api_keys;
     size_t n_api_keys;
     bool no_auth;
 
     /* Names beside localhost and the addresses themselves under which clients reach this server
-     * ("kinglet.lan"); a Host header with another name is refused. */
+     * ("kinglet.lan"; "*.lan": all that end so); a Host header with another name is refused. */
     const char *const *allowed_hosts;
     size_t n_allowed_hosts;
 
@@ -128,6 +128,10 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
 /* The port it listens on, and its address as a browser wants it: "http://127.0.0.1:7860". */
 uint16_t kl_server_port(const struct kl_server *server);
 const char *kl_server_url(const struct kl_server *server);
+
+/* Whether it listens on loopback addresses only: other computers do not reach it, and from a
+ * container nothing outside of it does. */
+bool kl_server_is_local(const struct kl_server *server);
 
 enum kl_loading_stage {
     KL_LOADING_FINDING,     /* which model, and where it is */

@@ -215,8 +215,9 @@ def stream(server, messages=HELLO, **fields):
     return Stream(server, CHAT, {"messages": messages, "stream": True, **fields})
 
 
-def health(server):
-    return get(server, "/health").json()
+def health(server, key=None):
+    """All of it; a server with keys wants one for that."""
+    return get(server, "/health", {"x-api-key": key} if key else None).json()
 
 
 def wait_until(condition, seconds, what):

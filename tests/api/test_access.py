@@ -50,6 +50,29 @@ def test_allowed_host(start_server):
     assert post(server, CHAT, BODY, tls).status == 200
 
 
+def test_allowed_endings(start_server):
+    server = start_server("--offline", "--allow-host", "*.LAN")
+    for host in ("box.lan", "a.b.lan:7860", "localhost"):
+        assert get(server, "/health", {"Host": host}).status == 200, host
+    for host in ("lan", ".lan", "boxlan", "box.lan.evil.example", "*"):
+        assert get(server, "/health", {"Host": host}).status == 403, host
+
+
+@pytest.mark.parametrize("option, name, words", [
+    ("--allow-host", "*", (b"DNS rebinding", b"*.lan")),
+    ("--allow-host", "b*x.lan", (b"--allow-host b*x.lan", b"*.lan")),
+    ("--host", "127.0.0.1:80", (b"127.0.0.1:80", b"--port")),
+    ("--host", "[::1]:80", (b"[::1]:80", b"--port")),
+    ("--host", "[]", (b"[]",)),
+])  # fmt: skip
+def test_names_that_are_refused(run_kinglet, tiny_model_path, option, name, words):
+    done = run_kinglet("serve", "--offline", "--model", tiny_model_path, option, name, "--port", 0,
+                       check=False)  # fmt: skip
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr
+
+
 @pytest.mark.parametrize(
     "origin",
     ["null", "http://evil.example", "http://localhost.evil.example", "http://127.0.0.1",
@@ -109,6 +132,32 @@ def test_content_type(tiny, content_type, alone, from_page):
     assert post(tiny, CHAT, BODY, headers).status == from_page
 
 
+@pytest.mark.parametrize(
+    "headers, answered",
+    [
+        ({"User-Agent": "curl/8.5.0", "Accept": "*/*"}, True),
+        ({"User-Agent": "Mozilla/5.0"}, False),
+        ({"Accept-Language": "de"}, False),
+        ({"Sec-Fetch-Mode": "no-cors"}, False),
+        ({"Referer": "http://evil.example/"}, False),
+        ({"Accept-Language": "de", "Referer": "http://127.0.0.1:{port}/"}, True),
+    ],
+)
+def test_what_pages_can_send(tiny, headers, answered):
+    """tests/web/test_foreign_pages.py shows that browsers do; the table is in test_access.c."""
+    headers = {name: value.format(port=tiny.port) for name, value in headers.items()}
+    expected = 200 if answered else 403
+    simple = headers | {"Content-Type": "text/plain"}
+    assert get(tiny, "/chat?prompt=x&max_new_tokens=1", headers).status == expected
+    for path in (CHAT, "/chat"):
+        reply = post(tiny, path, BODY, simple)
+        assert reply.status == expected
+        assert answered or reply.error["code"] == "origin_not_allowed"
+        assert post(tiny, path, BODY, headers).status == 200  # JSON: a browser would ask first
+    for path in ("/", "/health", "/live", "/v1/models", "/metrics"):
+        assert get(tiny, path, headers).status == 200
+
+
 def test_plain_curl(tiny):
     done = subprocess.run(
         ["curl", "-sN", "-d", '{"prompt":"x","max_new_tokens":2}', tiny.base_url + "/chat"],
@@ -149,6 +198,31 @@ def test_api_keys(start_server, key_file):
     assert KEY not in server.log_text()
 
 
+STATUS = {"status", "version"}
+
+
+def test_health_tells_figures_for_a_key(start_server, key_file):
+    server = start_server("--offline", "--api-key-file", key_file)
+    for headers in ({}, {"x-api-key": KEY + "x"}, {"x-api-key": ""}, {"Authorization": KEY}):
+        reply = get(server, "/health", headers)
+        assert reply.status == 200 and set(reply.json()) == STATUS, headers
+        assert reply.json()["status"] == "ok"
+    for headers in ({"x-api-key": KEY}, {"Authorization": f"Bearer {KEY}"}):
+        told = get(server, "/health", headers).json()
+        assert {"statistics", "connections", "running", "uptime_seconds"} | STATUS < set(told)
+    for path in ("/live", "/ready"):
+        assert set(get(server, path).json()) == {"status"}
+
+
+def test_health_while_loading(hold_server, key_file):
+    held = hold_server("--api-key-file", key_file)
+    loading = STATUS | {"stage", "stage_done", "stage_total"}
+    reply = get(held.server, "/health")
+    assert reply.status == 503 and set(reply.json()) == loading
+    told = get(held.server, "/health", {"x-api-key": KEY}).json()
+    assert set(told) == loading | {"uptime_seconds"}
+
+
 def test_an_address_for_all_needs_keys(run_kinglet, tiny_model_path):
     done = run_kinglet("serve", "--offline", "--model", tiny_model_path, "--host", "0.0.0.0",
                        "--port", 0, check=False)  # fmt: skip
@@ -163,6 +237,18 @@ def test_an_address_for_all_with_keys_or_on_purpose(start_server, key_file):
     server = start_server("--offline", "--host", "0.0.0.0", "--no-auth")
     assert get(server, "/v1/models").status == 200
     assert get(server, "/v1/models", {"Host": "evil.example"}).status == 403
+
+
+def test_a_container_says_what_opens_it(start_server, key_file):
+    """The image sets `container`, as systemd and podman do."""
+    said, inside = "--host 0.0.0.0 and --api-key-file FILE, or --no-auth", {"container": "oci"}
+    server = start_server("--offline", env=inside)
+    assert said in server.log_with("ready (").splitlines()[2]
+    server = start_server("--offline", "--host", "localhost", "--api-key-file", key_file, env=inside)
+    assert said in server.log_with("ready (")
+    for options, env in ((("--host", "0.0.0.0", "--no-auth"), inside), ((), {})):
+        server = start_server("--offline", *options, env=env)
+        assert said not in server.log_with("ready (")
 
 
 def test_a_port_in_use(run_kinglet, tiny, tiny_model_path):

@@ -194,8 +194,15 @@ def test_a_server_that_wants_a_key(doctor, start_server, tmp_path):
     code, findings = doctor("--url", server.base_url)
     assert code == BROKEN
     assert "--api-key-file" in found(findings, "status 401")["remedy"]
+    assert "--api-key-file" in found(findings, "/health tells its status alone")["remedy"]
     code, findings = doctor("--url", server.base_url, "--api-key-file", keys)
     assert code == GOOD, findings
+    found(findings, "/health tells all of its figures")
+
+    keys.write_text("another-key-of-mine\n")
+    code, findings = doctor("--url", server.base_url, "--api-key-file", keys)
+    assert code == BROKEN
+    found(findings, "the key is not one of the server's")
 
 
 def test_nobody_there(doctor):

@@ -96,6 +96,23 @@ def test_nginx_asks_kinglet(compose, tmp_path):
     assert made == expected != shipped.read_text()
 
 
+def test_grafana_gets_a_password(compose):
+    """The file has none and asks for one: the notation is that of the shell."""
+    value = compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]
+
+    def given(environment):
+        return subprocess.run(
+            ["sh", "-c", f'printf %s "{value}"'], capture_output=True, text=True, env=environment
+        )
+
+    assert given({"GRAFANA_PASSWORD": "of-mine"}).stdout == "of-mine"
+    for nothing in ({}, {"GRAFANA_PASSWORD": ""}):
+        refused = given(nothing)
+        assert refused.returncode != 0 and ".env" in refused.stderr
+    for ignored in (".gitignore", ".dockerignore"):
+        assert "\n.env\n" in f"\n{(REPOSITORY / ignored).read_text()}"
+
+
 def test_the_command_of_kinglet(compose, start_server):
     """The program takes it, and answers Prometheus under the name of the service."""
     command = compose["services"]["kinglet"]["command"]

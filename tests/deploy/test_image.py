@@ -1,6 +1,7 @@
 """Dockerfile: the image is built for real, by buildah on a Debian system of our own, and then run
 as a container engine would: in namespaces of its own, read-only, as the user that it names."""
 
+import ipaddress
 import json
 import os
 import shutil
@@ -131,6 +132,18 @@ class Container:
         assert kind == "CMD"  # there is no shell
         return self.run(*command).returncode == 0
 
+    def listens_on(self):
+        """The addresses, of IPv4 and IPv6."""
+        found = set()
+        for table in ("tcp", "tcp6"):
+            with open(f"/proc/{self.pid()}/net/{table}") as lines:
+                for _, local, _, state, *_ in map(str.split, list(lines)[1:]):
+                    raw = bytes.fromhex(local.partition(":")[0])
+                    words = (raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
+                    if state == "0A":
+                        found.add(str(ipaddress.ip_address(b"".join(words))))
+        return found
+
     def ask(self, path, body=None):
         data = [] if body is None else ["-d", json.dumps(body)]
         done = self.run("/usr/bin/curl", "-sS", *data, f"http://127.0.0.1:7860{path}")
@@ -184,10 +197,17 @@ def test_nothing_but_the_volume_is_its_own(image):
                 assert (found.st_uid, found.st_gid, found.st_mode & 0o022) == (0, 0, 0), path
 
 
+OPEN = ["serve", "--host", "0.0.0.0", "--no-auth"]
+OPENED_BY = "--host 0.0.0.0 and --api-key-file FILE, or --no-auth"
+
+
 def test_it_serves(image, start_container):
-    """As it is, without any option: the model that was baked in."""
+    """As it is, without any option: the model that was baked in, for itself alone; and the log says
+    what opens it."""
     container = start_container()
     assert container.is_healthy(image)
+    assert container.listens_on() == {"127.0.0.1"}
+    assert OPENED_BY in "".join(container.log.read_text().splitlines()[:3])
     assert image.config["ExposedPorts"] == {"7860/tcp": {}}
     assert container.ask("/health")["status"] == "ok"
     assert container.ask("/v1/models")["data"][0]["id"] == "model"
@@ -202,10 +222,11 @@ def test_it_serves(image, start_container):
 def test_a_model_of_the_volume(start_container, tiny_model_path, tmp_path):
     """Other options and another model; and what is prepared is kept in the volume."""
     shutil.copy(tiny_model_path, tmp_path / "cache" / "mounted.gguf")
-    command = ["serve", "--host", "0.0.0.0", "--no-auth", "--ctx-size", "2048"]
+    command = [*OPEN, "--ctx-size", "2048"]
     container = start_container(
         command=command, environment={"KINGLET_MODEL": "/cache/mounted.gguf"}
     )
+    assert container.listens_on() == {"0.0.0.0"} and OPENED_BY not in container.log.read_text()
     assert container.ask("/health")["ctx_size"] == 2048
     assert container.ask("/v1/models")["data"][0]["id"] == "mounted"
     assert list((tmp_path / "cache" / "kinglet").rglob("*mounted*"))
@@ -213,6 +234,6 @@ def test_a_model_of_the_volume(start_container, tiny_model_path, tmp_path):
 
 def test_unhealthy_is_said(image, start_container):
     """Nothing is ready at the port that HEALTHCHECK asks."""
-    command = ["serve", "--host", "0.0.0.0", "--no-auth", "--port", "7861"]
+    command = [*OPEN, "--port", "7861"]
     container = start_container(command=command, port=7861)
     assert not container.is_healthy(image)

@@ -22,11 +22,17 @@ TIMEOUT_MS = 180_000  # an answer of the real model on a busy machine
 
 
 @pytest.fixture(scope="session")
-def browser():
+def chromium():
+    """What starts browsers; there can be only one in a process."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
+        yield playwright.chromium
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    browser = chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

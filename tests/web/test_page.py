@@ -523,3 +523,15 @@ def test_the_page_opens_while_the_model_is_loaded(hold_server, open_page, model_
     wait_for_answer(page)
     assert page.text_content(".message:last-child .prose") != ""
     page.wait_for_selector(f"#model:text-is('{held.name}')")
+
+
+def test_the_page_of_a_server_with_keys_says_what_it_loads(hold_server, open_page, tmp_path):
+    """/health tells the stage without a key, /v1/models wants one."""
+    key_file = tmp_path / "keys"
+    key_file.write_text("a-long-enough-key-for-the-test\n")
+    key_file.chmod(0o600)
+    page = open_page(hold_server("--api-key-file", key_file).server.base_url)
+    page.wait_for_selector("#key-dialog[open]")
+    page.fill("#key", "a-long-enough-key-for-the-test")
+    page.press("#key", "Enter")
+    page.wait_for_selector("#model:text-is('正在下载模型')")

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -119,15 +120,148 @@ static void test_origins(void **state)
     assert_false(kl_origin_is_own("localhost:7860", "localhost:7860"));
 }
 
-static void test_fetch_site(void **state)
+/* The status that a request with these lines gets; 200: none of its own. */
+static int judge(const char *first, const char *lines, bool works)
+{
+    char text[2048];
+    struct kl_http_head head;
+    struct kl_api_error error;
+    int len =
+        snprintf(text, sizeof text, "%s HTTP/1.1\r\nHost: box.lan:7860\r\n%s\r\n", first, lines);
+    assert_int_equal(kl_http_head_parse(&head, text, (size_t)len, &error), KL_OK);
+    int status = kl_site_check(&head, works, &error) == KL_OK ? 200 : error.status;
+    kl_http_head_release(&head);
+    if (status != 200)
+        assert_string_equal(error.code, "origin_not_allowed");
+    return status;
+}
+
+#define BROWSER "User-Agent: Mozilla/5.0 (X11)\r\nAccept-Language: en\r\n"
+
+static void test_sites(void **state)
 {
     (void)state;
-    assert_true(kl_fetch_site_allowed(NULL));
-    assert_true(kl_fetch_site_allowed("same-origin"));
-    assert_true(kl_fetch_site_allowed("none"));
-    assert_false(kl_fetch_site_allowed("same-site"));
-    assert_false(kl_fetch_site_allowed("cross-site"));
-    assert_false(kl_fetch_site_allowed(""));
+    const struct {
+        const char *lines;
+        int get, form, json, reads; /* a GET and POSTs that work, and a GET that does not */
+    } cases[] = {
+        /* no browser */
+        {"", 200, 200, 200, 200},
+        {"User-Agent: curl/8.5.0\r\nAccept: */*\r\n", 200, 200, 200, 200},
+        {"User-Agent: node\r\nSec-Fetch-Mode: cors\r\nAccept-Language: *\r\n", 403, 403, 200, 200},
+        {"User-Agent: Mozilla/5.0 PowerShell/7\r\n", 403, 403, 200, 200},
+        {"User-Agent: bot (like Mozilla/5.0)\r\n", 403, 403, 200, 200},
+        {"Accept-Language: de\r\n", 403, 403, 200, 200},
+        {"Accept-Language:\r\n", 403, 403, 200, 200},
+        {"sec-fetch-dest: image\r\n", 403, 403, 200, 200},
+        /* a browser, where the address does not count as safe: no Sec-Fetch-* */
+        {BROWSER, 403, 403, 200, 200},
+        {BROWSER "Referer: http://evil.lan/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://box.lan:8080/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://box.lan/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://box.lan:7860.evil/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://evil.lan/?http://box.lan:7860/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://evil.lan#://box.lan:7860/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://box.lan:7860@evil.lan/\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: box.lan:7860\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer:\r\n", 403, 403, 200, 200},
+        {BROWSER "Referer: http://box.lan:7860/\r\n", 200, 200, 200, 200},
+        {BROWSER "Referer: HTTP://Box.LAN:7860?x\r\n", 200, 200, 200, 200},
+        {BROWSER "Referer: http://box.lan:7860/page/#part\r\n", 200, 200, 200, 200},
+        {BROWSER "Origin: http://box.lan:7860\r\n", 200, 200, 200, 200},
+        {BROWSER "Origin: http://evil.lan\r\n", 403, 403, 403, 403},
+        {BROWSER "Origin: null\r\n", 403, 403, 403, 403},
+        {BROWSER "Origin: null\r\nReferer: http://box.lan:7860/\r\n", 403, 403, 403, 403},
+        {"Referer: http://evil.lan/\r\n", 403, 403, 200, 200},
+        {"Origin:\r\n", 403, 403, 403, 403},
+        /* and where it does */
+        {BROWSER "Sec-Fetch-Site: same-origin\r\n", 200, 200, 200, 200},
+        {BROWSER "Sec-Fetch-Site: none\r\nSec-Fetch-User: ?1\r\n", 200, 200, 200, 200},
+        {BROWSER "Sec-Fetch-Site: same-site\r\n", 403, 403, 403, 403},
+        {BROWSER "Sec-Fetch-Site: cross-site\r\n", 403, 403, 403, 403},
+        {BROWSER "Sec-Fetch-Site: cross-site\r\nReferer: http://box.lan:7860/\r\n", 403, 403, 403,
+         403},
+        {"Sec-Fetch-Site:\r\n", 403, 403, 403, 403},
+        {"Sec-Fetch-Site: Same-Origin\r\n", 403, 403, 403, 403},
+    };
+    /* a page may send the first to other sites as they are, the second after a preflight */
+    static const char *const simple[] = {"",
+                                         "Content-Type: text/plain\r\n",
+                                         "Content-Type:\r\n",
+                                         "Content-Type: application/jsonx\r\n",
+                                         "Content-Type: application/x-www-form-urlencoded\r\n",
+                                         "Content-Type: multipart/form-data; boundary=x\r\n",
+                                         "Content-Type: text/plain; application/json\r\n"};
+    static const char *const json[] = {"Content-Type: application/json\r\n",
+                                       "content-type: Application/JSON;charset=utf-8\r\n"};
+    char lines[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("%s\n", cases[i].lines);
+        assert_int_equal(judge("GET /chat?prompt=x", cases[i].lines, true), cases[i].get);
+        assert_int_equal(judge("HEAD /chat?prompt=x", cases[i].lines, true), cases[i].get);
+        assert_int_equal(judge("GET /health", cases[i].lines, false), cases[i].reads);
+        for (size_t k = 0; k < sizeof simple / sizeof simple[0]; k++) {
+            snprintf(lines, sizeof lines, "%s%s", cases[i].lines, simple[k]);
+            assert_int_equal(judge("POST /chat", lines, true), cases[i].form);
+        }
+        for (size_t k = 0; k < sizeof json / sizeof json[0]; k++) {
+            snprintf(lines, sizeof lines, "%s%s", cases[i].lines, json[k]);
+            assert_int_equal(judge("POST /chat", lines, true), cases[i].json);
+        }
+        /* the type of a body that a GET does not have says nothing */
+        snprintf(lines, sizeof lines, "%s%s", cases[i].lines, json[0]);
+        assert_int_equal(judge("GET /chat?prompt=x", lines, true), cases[i].get);
+    }
+}
+
+/* HTTP/1.0 may come without a Host: then no page can be its own. */
+static void test_site_without_host(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"Origin: http://box.lan\r\n",
+                                        "Referer: http://box.lan/\r\n"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[256];
+        struct kl_http_head head;
+        struct kl_api_error error;
+        int len = snprintf(text, sizeof text, "GET /chat HTTP/1.0\r\n%s\r\n", lines[i]);
+        assert_int_equal(kl_http_head_parse(&head, text, (size_t)len, &error), KL_OK);
+        assert_int_not_equal(kl_site_check(&head, true, &error), KL_OK);
+        assert_int_equal(error.status, 403);
+        kl_http_head_release(&head);
+    }
+}
+
+static void test_host_patterns(void **state)
+{
+    (void)state;
+    const char *const names[] = {"*.LAN", "*.box.example."};
+    struct kl_access access;
+    struct kl_error err;
+    struct sockaddr_storage local = address("10.0.0.7");
+    const struct sockaddr *own = (const struct sockaddr *)&local;
+    assert_int_equal(kl_access_init(&access, "127.0.0.1", names, 2, NULL, 0, &err), KL_OK);
+    const char *const good[] = {"a.lan", "A.b.Lan:7860", "x.lan.", "pi.box.example"};
+    const char *const bad[] = {"lan",    ".lan",          "alan",    "a.lan.evil", "box.example",
+                               "*.evil", "a.boxxexample", "a.lan:x", "lan.a"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_true(kl_host_allowed(&access, good[i], own));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(kl_host_allowed(&access, bad[i], own));
+    kl_access_release(&access);
+
+    const struct {
+        const char *name, *said;
+    } wrong[] = {{"*", "DNS rebinding"}, {"*.", "as in"},     {"*.*", "as in"},
+                 {"*lan", "as in"},      {"a.*", "as in"},    {"a*b.lan", "as in"},
+                 {"*.a*.lan", "as in"},  {"*..lan", "as in"}, {"**.lan", "as in"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        const char *const one[] = {wrong[i].name};
+        assert_int_equal(kl_access_init(&access, "::1", one, 1, NULL, 0, &err), KL_ERR_INVALID);
+        assert_non_null(strstr(err.text, wrong[i].name));
+        assert_non_null(strstr(err.text, wrong[i].said));
+        assert_non_null(strstr(err.text, "*.lan"));
+    }
 }
 
 static void test_keys(void **state)
@@ -231,7 +365,9 @@ int main(void)
         cmocka_unit_test(test_split_authority),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_fetch_site),
+        cmocka_unit_test(test_sites),
+        cmocka_unit_test(test_site_without_host),
+        cmocka_unit_test(test_host_patterns),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_other_keys),
         cmocka_unit_test(test_key_scope),

@@ -105,6 +105,19 @@ static void reads_what_is_no_stream(void **state)
     assert_false(kl_read_model_id("oops", 4, id, sizeof id));
 
     size_t running = 9;
+    static const struct {
+        const char *text;
+        enum kl_health_told told;
+    } healths[] = {
+        {"{\"status\":\"ok\",\"version\":\"1\",\"uptime_seconds\":0.5}", KL_HEALTH_ALL},
+        {"{\"status\":\"ok\",\"version\":\"1\"}", KL_HEALTH_STATUS},
+        {"{\"status\":\"ok\"}", KL_HEALTH_OTHER},
+        {"{\"status\":\"ok\",\"version\":1,\"uptime_seconds\":0.5}", KL_HEALTH_OTHER},
+        {"[]", KL_HEALTH_OTHER},
+        {"OK", KL_HEALTH_OTHER},
+    };
+    for (size_t i = 0; i < sizeof healths / sizeof healths[0]; i++)
+        assert_int_equal(kl_read_health(healths[i].text, strlen(healths[i].text)), healths[i].told);
     assert_true(kl_read_running("{\"running\":2}", 13, &running));
     assert_int_equal(running, 2);
     static const char slots[] = "[{\"is_processing\":true},{\"is_processing\":false}]";
