@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "cli/aliases.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
@@ -47,7 +48,8 @@ struct serve_options {
     const char *warm_file;
     const struct kl_warm_texts *warm_texts; /* of that file */
     bool no_auth, offline;
-    struct kl_string_list allowed_hosts;
+    struct kl_string_list allowed_hosts, alias_words;
+    struct kl_aliases aliases; /* of these words */
 };
 
 /* The keys of --api-key-file; they point into text. */
@@ -128,6 +130,7 @@ struct loading {
     enum kl_status status;
     struct kl_error err;
     struct kl_loaded loaded;
+    struct kl_names names; /* of the model, beside its own */
     struct kl_engine *engine;
     struct kl_page_store *page_store;
 };
@@ -145,6 +148,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     struct kl_load_options options = o->load;
     options.observer = &observer;
     enum kl_status status = kl_load(&l->loaded, &options, KL_LOAD_MODEL, err);
+    if (status == KL_OK)
+        status = kl_aliases_of(&o->aliases, &l->loaded.location, &l->names, err);
     if (status != KL_OK)
         return status;
     if (o->cache_ram > 0) /* what comes from disk goes there */
@@ -179,13 +184,14 @@ static void *load_main(void *argument)
     if (l->status == KL_OK) {
         struct stat st;
         const struct kl_model_location *where = &l->loaded.location;
-        const char *slash = strrchr(where->path, '/');
         const struct kl_served served = {
             .engine = l->engine,
             .tokenizer = l->loaded.tokenizer,
             .chat_template = l->loaded.chat_template,
             .model_name = where->name,
-            .model_file = slash != NULL ? slash + 1 : where->path,
+            .model_file = where->file,
+            .aliases = l->names.values,
+            .n_aliases = l->names.len,
             .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,
             .model_bytes = kl_gguf_file(l->loaded.gguf)->size,
         };
@@ -294,6 +300,8 @@ static int run(struct serve_options *o)
                 o->policy_name);
         return kl_report("serve", &err);
     }
+    if (kl_aliases_read(&o->alias_words, &o->aliases, &err) != KL_OK)
+        return kl_report("serve", &err);
     o->load.pull = !o->offline;
     o->load.measure_threads = true;
     struct kl_warm_texts texts = {0};
@@ -372,6 +380,10 @@ int kl_run_serve(int argc, char **argv)
         {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
          "a name under which clients reach this server (\"box.lan\"); may be given again",
          &o.allowed_hosts, 0, 0},
+        {"alias", 0, KL_OPTION_STRINGS, "NAME[=MODEL]",
+         "a further name for the model, shown in /v1/models (\"gpt-4o-mini\"); with =MODEL the "
+         "start fails where another model is served; may be given again",
+         &o.alias_words, 0, 0},
         {"max-connections", 0, KL_OPTION_SIZE, "N",
          "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,
          10000},
