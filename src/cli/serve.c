@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,17 +96,33 @@ static enum kl_status read_keys(const char *path, struct api_keys *keys, struct 
     return KL_OK;
 }
 
-/* SIGHUP: what can change without a restart. What can not be read stays as it is. */
+/* SIGHUP has two meanings: the terminal was closed, or what can change without a restart is to be
+ * read again. */
 struct reloadable {
     struct kl_server *server;
     const char *api_key_file;
+    bool of_terminal; /* started from one, and not under nohup */
 };
+
+/* A terminal that was closed is none for the descriptors that are left of it. */
+static bool is_of_terminal(void)
+{
+    struct sigaction now;
+    bool ignored = sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+    return !ignored && isatty(STDERR_FILENO) != 0;
+}
 
 static void reload(void *context)
 {
     const struct reloadable *r = context;
     struct kl_error err = {0};
     struct api_keys keys = {0};
+    if (r->of_terminal && isatty(STDERR_FILENO) == 0) {
+        kl_info("SIGHUP: the terminal was closed; no new requests are taken");
+        kl_server_stop(r->server);
+        return;
+    }
+    /* what cannot be read stays as it is */
     enum kl_status status = kl_log_level_reload(&err);
     if (status == KL_OK && r->api_key_file != NULL) {
         status = read_keys(r->api_key_file, &keys, &err);
@@ -236,7 +253,8 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
 static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
 {
     struct loading l = {.options = o, .start = kl_now_ns()};
-    struct reloadable reloadable = {.api_key_file = o->api_key_file};
+    struct reloadable reloadable = {.api_key_file = o->api_key_file,
+                                    .of_terminal = is_of_terminal()};
     const struct kl_server_options options = {
         .host = o->host,
         .port = (uint16_t)o->port,
@@ -406,7 +424,8 @@ int kl_run_serve(int argc, char **argv)
         .command = "serve",
         .about = "Serves the chat page and the HTTP API. Gets the model first if it is not here. "
                  "SIGINT and SIGTERM stop it; answers that are being written may end. SIGHUP "
-                 "makes it read --api-key-file and the file of --log-level again.",
+                 "makes it read --api-key-file and the file of --log-level again, or, where it was "
+                 "started from a terminal that was closed, stops it ('nohup' lets it go on).",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
     };

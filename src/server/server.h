@@ -79,7 +79,8 @@ struct kl_server_options {
     unsigned reader_seconds;            /* KL_SERVER_READER_SECONDS */
     unsigned drain_seconds;             /* KL_SERVER_DRAIN_SECONDS */
 
-    /* Called on SIGHUP, on the server's thread; may call kl_server_set_keys. NULL: nothing. */
+    /* Called on SIGHUP, on the server's thread; may call kl_server_set_keys and kl_server_stop.
+     * NULL: nothing. */
     void (*reload)(void *context);
     void *reload_context;
 };
