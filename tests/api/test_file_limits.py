@@ -93,4 +93,5 @@ def test_serve(start_server, tmp_path):
                60, "the log does not come to its limit")  # fmt: skip
     assert answer(server, text, max_tokens=40) == first
     assert health(server)["status"] == "ok"
+    assert server.stop() == 0  # what the log still had to write came to nothing
     assert server.log.stat().st_size == LIMIT
