@@ -68,7 +68,7 @@ static enum kl_status read_keys(const char *path, struct api_keys *keys, struct 
     keys->n = 0;
     if (path == NULL)
         return KL_OK;
-    enum kl_status status = kl_read_input(path, &keys->text, err);
+    enum kl_status status = kl_read_text(path, &keys->text, err);
     if (status != KL_OK)
         return status;
     if (stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
