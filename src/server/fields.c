@@ -88,8 +88,8 @@ enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, 
         if (floor(real) != real)
             return kl_api_fail(error, 400, "invalid_type", name, "%s must be an integer, not %g",
                                name, real);
-        /* what 64 bits do not hold is out of any range */
-        if (!(real >= -0x1p63 && real < 0x1p63))
+        /* what 64 bits do not hold is out of any range; an integer just below comes as this, too */
+        if (!(real > -0x1p63 && real < 0x1p63))
             return kl_api_fail(error, 400, "invalid_value", name,
                                "%s must be between %" PRId64 " and %" PRId64 ", not %g", name, lo,
                                hi, real);

@@ -1,6 +1,5 @@
 #include "server/json_numbers.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -13,11 +12,35 @@
 
 static const char byte_order_mark[] = "\xEF\xBB\xBF";
 
+static size_t count_digits(const char *text)
+{
+    return strspn(text, "0123456789");
+}
+
+/* Of the number at the beginning of a text, as JSON has them (RFC 8259, section 6); 0: none. */
+static size_t number_length(const char *text)
+{
+    size_t len = text[0] == '-' ? 1 : 0;
+    size_t digits = text[len] == '0' ? 1 : count_digits(text + len);
+    if (digits == 0)
+        return 0;
+    len += digits;
+    if (text[len] == '.' && (digits = count_digits(text + len + 1)) > 0)
+        len += 1 + digits;
+    if (text[len] == 'e' || text[len] == 'E') {
+        size_t sign = text[len + 1] == '+' || text[len + 1] == '-' ? 1 : 0;
+        digits = count_digits(text + len + 1 + sign);
+        len += digits > 0 ? 1 + sign + digits : 0;
+    }
+    return len;
+}
+
 /* A whole number that 64 bits do not hold. */
 static bool is_wide(const char *token, size_t len)
 {
+    size_t sign = token[0] == '-' ? 1 : 0;
     errno = 0;
-    return strcspn(token, ".eE") >= len && (strtoll(token, NULL, 10), errno == ERANGE);
+    return sign + count_digits(token + sign) == len && (strtoll(token, NULL, 10), errno == ERANGE);
 }
 
 /* Writes a number that can be held over one that cannot, with as many bytes: 17 digits of it are
@@ -46,9 +69,9 @@ static void narrow_numbers(char *text, size_t len)
             n = 2;
         else if (text[i] == '"')
             in_string = !in_string;
-        else if (!in_string && (text[i] == '-' || isdigit((unsigned char)text[i])))
-            narrow(text + i, n = strspn(text + i, "0123456789+-.eE"));
-        i += n;
+        else if (!in_string && (n = number_length(text + i)) > 0)
+            narrow(text + i, n);
+        i += n > 0 ? n : 1;
     }
 }
 
