@@ -110,7 +110,7 @@ static enum kl_status take_file(struct kl_soak_prompts *p, const char *directory
                        name);
     struct kl_buffer text;
     kl_buffer_init(&text, TEXT_CAP);
-    enum kl_status status = kl_read_input(path, &text, err);
+    enum kl_status status = kl_read_text(path, &text, err);
     if (status != KL_OK) {
         kl_buffer_release(&text);
         return status;

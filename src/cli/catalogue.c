@@ -1,13 +1,16 @@
 #include "cli/catalogue.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/paths.h"
+#include "base/utf8.h"
 #include "cli/options.h"
 
 #define CODER_PART(n, bytes)                                                                       \
@@ -65,7 +68,7 @@ const struct kl_model_entry *kl_catalogue_at(size_t i)
 const struct kl_model_entry *kl_catalogue_find(const char *name)
 {
     for (size_t i = 0; i < CATALOGUE_LEN; i++) {
-        if (strcmp(catalogue[i].name, name) == 0)
+        if (strcasecmp(catalogue[i].name, name) == 0)
             return &catalogue[i];
     }
     return NULL;
@@ -110,10 +113,22 @@ const char *kl_model_from_environment(void)
     return name != NULL && name[0] != '\0' ? name : NULL;
 }
 
+/* In letters of either case; of a longer text. */
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t len = strlen(text), n = strlen(suffix);
+    return len > n && strcasecmp(text + len - n, suffix) == 0;
+}
+
 static bool is_file_name(const char *text)
 {
-    size_t len = strlen(text);
-    return strchr(text, '/') != NULL || (len > 5 && strcmp(text + len - 5, ".gguf") == 0);
+    return strchr(text, '/') != NULL || has_suffix(text, ".gguf");
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
 }
 
 static enum kl_status locate_file(const char *file, struct kl_model_location *location,
@@ -126,12 +141,11 @@ static enum kl_status locate_file(const char *file, struct kl_model_location *lo
     if (stat(file, &st) != 0)
         return kl_fail_errno(err, "cannot open the model file %s", file);
 
-    const char *slash = strrchr(file, '/');
-    const char *base = slash != NULL ? slash + 1 : file;
-    snprintf(location->name, sizeof location->name, "%s", base);
-    size_t len = strlen(location->name);
-    if (len > 5 && strcmp(location->name + len - 5, ".gguf") == 0)
-        location->name[len - 5] = '\0';
+    const char *base = base_name(file);
+    size_t len = strlen(base);
+    if (has_suffix(base, ".gguf"))
+        len -= strlen(".gguf");
+    kl_utf8_line(base, len, location->name, sizeof location->name);
     for (size_t i = 0; i < CATALOGUE_LEN; i++) {
         /* a catalogue model at another place keeps its name */
         if (strcmp(catalogue[i].file, base) == 0)
@@ -161,33 +175,75 @@ static enum kl_status locate_entry(const struct kl_model_entry *entry,
     return KL_OK;
 }
 
-enum kl_status kl_model_locate(const char *name_or_file, struct kl_model_location *location,
-                               struct kl_error *err)
+/* NAME.gguf in the models directory, where NAME is in letters of either case. */
+static bool find_file(const char *directory, const char *name, char *out, size_t size)
 {
-    *location = (struct kl_model_location){0};
-    const char *word = name_or_file != NULL ? name_or_file : kl_model_from_environment();
+    DIR *models = opendir(directory);
+    const struct dirent *entry;
+    size_t len = strlen(name);
+    bool found = false;
+    while (models != NULL && !found && (entry = readdir(models)) != NULL) {
+        found =
+            strncasecmp(entry->d_name, name, len) == 0 && strcmp(entry->d_name + len, ".gguf") == 0;
+        if (found)
+            snprintf(out, size, "%s", entry->d_name);
+    }
+    if (models != NULL)
+        closedir(models);
+    return found;
+}
+
+/* What was got with --url, or laid there by hand. */
+static enum kl_status locate_other(const char *name, struct kl_model_location *location,
+                                   struct kl_error *err)
+{
+    struct stat st;
+    char directory[PATH_MAX], file[256];
+    enum kl_status status = kl_model_path_of_name(name, location->path, err);
+    if (status == KL_OK)
+        status = kl_cache_path("models", directory, sizeof directory, err);
+    if (status != KL_OK)
+        return status;
+    snprintf(location->name, sizeof location->name, "%s", name);
+    if (stat(location->path, &st) == 0)
+        return KL_OK;
+    if (find_file(directory, name, file, sizeof file)) {
+        snprintf(location->name, sizeof location->name, "%.*s", (int)strlen(name), file);
+        return kl_model_path_of_name(location->name, location->path, err);
+    }
+    struct kl_nearest nearest;
+    kl_nearest_init(&nearest, name);
+    for (size_t i = 0; i < CATALOGUE_LEN; i++)
+        kl_nearest_consider(&nearest, catalogue[i].name);
+    if (nearest.best != NULL)
+        return kl_fail(err, KL_ERR_NOT_FOUND, "there is no model %s; did you mean %s?", name,
+                       nearest.best);
+    return kl_fail(err, KL_ERR_NOT_FOUND,
+                   "there is no model %s; 'kinglet pull --list' shows those there are", name);
+}
+
+static enum kl_status locate(const char *word, struct kl_model_location *location,
+                             struct kl_error *err)
+{
+    char name[128];
     if (word == NULL)
         return locate_entry(&catalogue[0], location, err);
     if (is_file_name(word))
         return locate_file(word, location, err);
-    const struct kl_model_entry *entry = kl_catalogue_find(word);
-    if (entry != NULL)
-        return locate_entry(entry, location, err);
+    snprintf(name, sizeof name, "%s", word); /* of a longer one, what is too long, too */
+    if (has_suffix(name, ":latest"))
+        name[strlen(name) - strlen(":latest")] = '\0';
+    const struct kl_model_entry *entry = kl_catalogue_find(name);
+    return entry != NULL ? locate_entry(entry, location, err) : locate_other(name, location, err);
+}
 
-    struct stat st;
-    enum kl_status status = kl_model_path_of_name(word, location->path, err);
-    if (status != KL_OK)
-        return status;
-    snprintf(location->name, sizeof location->name, "%s", word);
-    if (stat(location->path, &st) == 0)
-        return KL_OK;
-    struct kl_nearest nearest;
-    kl_nearest_init(&nearest, word);
-    for (size_t i = 0; i < CATALOGUE_LEN; i++)
-        kl_nearest_consider(&nearest, catalogue[i].name);
-    if (nearest.best != NULL)
-        return kl_fail(err, KL_ERR_NOT_FOUND, "there is no model %s; did you mean %s?", word,
-                       nearest.best);
-    return kl_fail(err, KL_ERR_NOT_FOUND,
-                   "there is no model %s; 'kinglet pull --list' shows those there are", word);
+enum kl_status kl_model_locate(const char *name_or_file, struct kl_model_location *location,
+                               struct kl_error *err)
+{
+    *location = (struct kl_model_location){0};
+    enum kl_status status =
+        locate(name_or_file != NULL ? name_or_file : kl_model_from_environment(), location, err);
+    const char *base = base_name(location->path);
+    kl_utf8_line(base, strlen(base), location->file, sizeof location->file);
+    return status;
 }

@@ -2,7 +2,8 @@
  * Which models there are and where they lie. Nothing here touches the network.
  *
  * A model is named by a NAME or by the path of a GGUF FILE. A NAME is a row of the catalogue or a
- * file NAME.gguf in the models directory ($XDG_CACHE_HOME/kinglet/models).
+ * file NAME.gguf in the models directory ($XDG_CACHE_HOME/kinglet/models); the case of its letters
+ * and a ":latest" behind it do not matter.
  */
 #ifndef KL_CLI_CATALOGUE_H
 #define KL_CLI_CATALOGUE_H
@@ -52,7 +53,8 @@ enum kl_status kl_model_path_of_name(const char *name, char *out, struct kl_erro
 
 struct kl_model_location {
     char path[PATH_MAX];
-    char name[128];                     /* as clients and logs see it */
+    /* as clients and logs see them: one line of UTF-8, whatever the file is called */
+    char name[128], file[256 * 3];
     const struct kl_model_entry *entry; /* NULL: not in the catalogue */
 };
 

@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
@@ -195,10 +197,29 @@ struct sequences {
     struct kl_tokens ids;
     size_t *starts; /* [MAX_SEQUENCES + 1] */
     size_t n;
+    size_t longest;
 };
 
-static enum kl_status read_sequences(const char *path, size_t n_vocab, struct sequences *s,
-                                     struct kl_error *err)
+/* The ids that were read since the last one; empty lines are no sequences. */
+static enum kl_status end_sequence(struct sequences *s, const struct kl_config *config,
+                                   struct kl_error *err)
+{
+    size_t len = s->ids.len - s->starts[s->n];
+    if (len == 0)
+        return KL_OK;
+    if (len > config->n_ctx_train)
+        return kl_fail(err, KL_ERR_LIMIT,
+                       "a sequence of %zu tokens, where this model was made for %zu", len,
+                       config->n_ctx_train);
+    if (s->n == MAX_SEQUENCES)
+        return kl_fail(err, KL_ERR_LIMIT, "more than %d sequences", MAX_SEQUENCES);
+    s->longest = len > s->longest ? len : s->longest;
+    s->starts[++s->n] = s->ids.len;
+    return KL_OK;
+}
+
+static enum kl_status read_sequences(const char *path, const struct kl_config *config,
+                                     struct sequences *s, struct kl_error *err)
 {
     struct kl_buffer text;
     kl_buffer_init(&text, KL_INPUT_CAP);
@@ -207,17 +228,14 @@ static enum kl_status read_sequences(const char *path, size_t n_vocab, struct se
     if (s->starts == NULL)
         status = kl_fail_memory(err, "sequences", MAX_SEQUENCES * sizeof s->starts[0]);
     if (status == KL_OK)
-        status = kl_read_input(path, &text, err);
+        status = kl_read_text(path, &text, err);
     char *rest = text.data, *line;
-    while (status == KL_OK && (line = strsep(&rest, "\n")) != NULL) {
-        status = kl_parse_ids(line, n_vocab, &s->ids, err);
-        if (status == KL_OK && s->ids.len > s->starts[s->n]) { /* empty lines are no sequences */
-            if (s->n == MAX_SEQUENCES)
-                status = kl_fail(err, KL_ERR_LIMIT, "%s has more than %d sequences", path,
-                                 MAX_SEQUENCES);
-            else
-                s->starts[++s->n] = s->ids.len;
-        }
+    for (size_t number = 1; status == KL_OK && (line = strsep(&rest, "\n")) != NULL; number++) {
+        status = kl_parse_ids(line, config->n_vocab, &s->ids, err);
+        if (status == KL_OK)
+            status = end_sequence(s, config, err);
+        if (status != KL_OK)
+            kl_error_prefix(err, "%s, line %zu", path, number);
     }
     if (status == KL_OK && s->n == 0)
         status = kl_fail(err, KL_ERR_INVALID, "%s holds no sequence of token ids", path);
@@ -250,6 +268,18 @@ static enum kl_status write_at(const struct npy *npy, const void *data, size_t l
     return KL_OK;
 }
 
+/* Half a file, whose header promises all rows, is not left. */
+static enum kl_status npy_close(struct npy *npy, enum kl_status status, struct kl_error *err)
+{
+    struct stat st;
+    bool is_file = fstat(npy->fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (close(npy->fd) != 0 && status == KL_OK)
+        status = kl_fail_errno(err, "cannot write %s", npy->path);
+    if (status != KL_OK && is_file)
+        unlink(npy->path);
+    return status;
+}
+
 static enum kl_status npy_open(struct npy *npy, const char *path, size_t n_rows, size_t n_vocab,
                                struct kl_error *err)
 {
@@ -265,14 +295,8 @@ static enum kl_status npy_open(struct npy *npy, const char *path, size_t n_rows,
                      n_vocab);
     memset(header + 10 + n, ' ', (size_t)(118 - n));
     header[127] = '\n';
-    return write_at(npy, header, 128, 0, err);
-}
-
-static enum kl_status npy_close(struct npy *npy, struct kl_error *err)
-{
-    if (close(npy->fd) != 0)
-        return kl_fail_errno(err, "cannot write %s", npy->path);
-    return KL_OK;
+    enum kl_status status = write_at(npy, header, 128, 0, err);
+    return status == KL_OK ? KL_OK : npy_close(npy, status, err);
 }
 
 static enum kl_status write_row(void *context, size_t position, const float *logits,
@@ -282,33 +306,59 @@ static enum kl_status write_row(void *context, size_t position, const float *log
     return write_at(npy, logits, npy->row, npy->header + position * npy->row, err);
 }
 
-/* One sequence after the other, or the first tokens of all, then the second ones, ... */
-static enum kl_status run_sequences(struct batch *batch, const struct sequences *s,
-                                    struct kl_sequence **sequences, bool together,
-                                    struct kl_error *err)
+/* One sequence after the other, in the same place. */
+static enum kl_status run_in_turn(struct batch *batch, const struct sequences *s,
+                                  struct kl_sequence *place, struct kl_error *err)
 {
     enum kl_status status = KL_OK;
-    if (!together) {
-        for (size_t i = 0; i < s->n && status == KL_OK; i++) {
-            for (size_t at = s->starts[i]; at < s->starts[i + 1] && status == KL_OK; at++)
-                status = batch_add(batch, sequences[i], s->ids.ids[at], at, true, err);
-            if (status == KL_OK)
-                status = batch_flush(batch, err);
-        }
-        return status;
+    for (size_t i = 0; i < s->n && status == KL_OK; i++) {
+        kl_sequence_truncate(place, 0);
+        status = kl_sequence_reserve(place, s->starts[i + 1] - s->starts[i], err);
+        for (size_t at = s->starts[i]; at < s->starts[i + 1] && status == KL_OK; at++)
+            status = batch_add(batch, place, s->ids.ids[at], at, true, err);
+        if (status == KL_OK)
+            status = batch_flush(batch, err);
     }
-    bool more = true;
-    for (size_t t = 0; more && status == KL_OK; t++) {
-        more = false;
+    return status;
+}
+
+/* The first tokens of all, then the second ones, ... */
+static enum kl_status run_together(struct batch *batch, const struct sequences *s,
+                                   struct kl_sequence **places, struct kl_error *err)
+{
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < s->n && status == KL_OK; i++)
+        status = kl_sequence_reserve(places[i], s->starts[i + 1] - s->starts[i], err);
+    for (size_t t = 0; t < s->longest && status == KL_OK; t++) {
         for (size_t i = 0; i < s->n && status == KL_OK; i++) {
             size_t at = s->starts[i] + t;
-            if (at >= s->starts[i + 1])
-                continue;
-            more = true;
-            status = batch_add(batch, sequences[i], s->ids.ids[at], at, true, err);
+            if (at < s->starts[i + 1])
+                status = batch_add(batch, places[i], s->ids.ids[at], at, true, err);
         }
     }
     return status == KL_OK ? batch_flush(batch, err) : status;
+}
+
+/* The tokens that are there at once; each sequence's last page may be almost empty. */
+static size_t context_of(const struct sequences *s, bool together)
+{
+    return together ? s->ids.len + s->n * KL_KV_PAGE_TOKENS : s->longest + KL_KV_PAGE_TOKENS;
+}
+
+static enum kl_status check_context(const struct kl_loaded *loaded, const struct sequences *s,
+                                    bool together, struct kl_error *err)
+{
+    struct kl_memory memory;
+    kl_memory_read("", &memory);
+    size_t n = context_of(s, together);
+    uint64_t room = kl_memory_room(&memory);
+    double bytes = (double)n * (double)kl_kv_bytes_per_token(loaded->model);
+    if (room == 0 || bytes <= (double)room)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_MEMORY,
+                   "the context of %zu tokens takes %.0f MB, and %.0f MB are free%s", n,
+                   bytes / 1e6, (double)room / 1e6,
+                   together ? "; without --together only the longest sequence counts" : "");
 }
 
 static enum kl_status write_logits(const struct kl_loaded *loaded, const struct eval_options *o,
@@ -316,28 +366,23 @@ static enum kl_status write_logits(const struct kl_loaded *loaded, const struct 
 {
     struct batch batch;
     struct kl_kv_cache *cache = NULL;
-    size_t n_open = 0;
-    struct kl_sequence **sequences = calloc(s->n, sizeof sequences[0]);
+    size_t n_open = 0, n = o->together ? s->n : 1;
+    struct kl_sequence **places = calloc(n, sizeof places[0]);
     enum kl_status status = batch_open(&batch, loaded, o->chunk, write_row, npy, err);
-    if (status == KL_OK && sequences == NULL)
-        status = kl_fail_memory(err, "sequences", s->n * sizeof sequences[0]);
-    if (status == KL_OK) /* each sequence's last page may be almost empty */
-        status =
-            kl_kv_cache_open(loaded->model, s->ids.len + s->n * KL_KV_PAGE_TOKENS, &cache, err);
-    for (; n_open < s->n && status == KL_OK; n_open++) {
-        status = kl_sequence_new(cache, &sequences[n_open], err);
-        if (status != KL_OK)
-            break;
-        status =
-            kl_sequence_reserve(sequences[n_open], s->starts[n_open + 1] - s->starts[n_open], err);
-    }
+    if (status == KL_OK && places == NULL)
+        status = kl_fail_memory(err, "sequences", n * sizeof places[0]);
     if (status == KL_OK)
-        status = run_sequences(&batch, s, sequences, o->together, err);
+        status = kl_kv_cache_open(loaded->model, context_of(s, o->together), &cache, err);
+    for (; status == KL_OK && n_open < n; n_open += status == KL_OK ? 1 : 0)
+        status = kl_sequence_new(cache, &places[n_open], err);
+    if (status == KL_OK)
+        status = o->together ? run_together(&batch, s, places, err)
+                             : run_in_turn(&batch, s, places[0], err);
     for (size_t i = 0; i < n_open; i++)
-        kl_sequence_free(sequences[i]);
+        kl_sequence_free(places[i]);
     if (cache != NULL)
         kl_kv_cache_close(cache);
-    free(sequences);
+    free(places);
     batch_close(&batch);
     return status;
 }
@@ -347,16 +392,14 @@ static enum kl_status eval_logits(const struct kl_loaded *loaded, const struct e
 {
     struct sequences s;
     struct npy npy;
-    size_t n_vocab = kl_model_config(loaded->model)->n_vocab;
-    enum kl_status status = read_sequences(o->tokens, n_vocab, &s, err);
+    const struct kl_config *config = kl_model_config(loaded->model);
+    enum kl_status status = read_sequences(o->tokens, config, &s, err);
     if (status == KL_OK)
-        status = npy_open(&npy, o->logits, s.ids.len, n_vocab, err);
-    if (status == KL_OK) {
-        status = write_logits(loaded, o, &s, &npy, err);
-        enum kl_status closed = npy_close(&npy, status == KL_OK ? err : NULL);
-        if (status == KL_OK)
-            status = closed;
-    }
+        status = check_context(loaded, &s, o->together, err);
+    if (status == KL_OK)
+        status = npy_open(&npy, o->logits, s.ids.len, config->n_vocab, err);
+    if (status == KL_OK)
+        status = npy_close(&npy, write_logits(loaded, o, &s, &npy, err), err);
     free(s.starts);
     kl_tokens_release(&s.ids);
     return status;

@@ -4,9 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
+/* Bytes of what is no number, in an error. */
+#define MAX_SHOWN 40
+
+static bool is_standard_input(const char *path)
+{
+    return path == NULL || strcmp(path, "-") == 0;
+}
+
 enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_error *err)
 {
-    bool is_stdin = path == NULL || strcmp(path, "-") == 0;
+    bool is_stdin = is_standard_input(path);
     const char *name = is_stdin ? "standard input" : path;
     FILE *file = is_stdin ? stdin : fopen(path, "rb");
     if (file == NULL)
@@ -28,6 +38,25 @@ enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_
     return status;
 }
 
+enum kl_status kl_read_text(const char *path, struct kl_buffer *out, struct kl_error *err)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    size_t before = out->len, n = strlen(mark);
+    enum kl_status status = kl_read_input(path, out, err);
+    if (status != KL_OK)
+        return status;
+    char *text = out->data + before;
+    if (strncmp(text, mark, n) == 0) {
+        memmove(text, text + n, out->len - before - n + 1);
+        out->len -= n;
+    }
+    size_t len = strlen(text);
+    if (len != out->len - before)
+        return kl_fail(err, KL_ERR_FORMAT, "%s is no text: a NUL byte stands behind %zu bytes",
+                       is_standard_input(path) ? "standard input" : path, len);
+    return KL_OK;
+}
+
 enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *out,
                             struct kl_error *err)
 {
@@ -36,10 +65,13 @@ enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *
         size_t len = strcspn(text, blanks);
         size_t digits = strspn(text, "0123456789");
         unsigned long long id = digits == len && len <= 10 ? strtoull(text, NULL, 10) : n_vocab;
-        if (id >= n_vocab)
+        if (id >= n_vocab) {
+            char shown[3 * MAX_SHOWN + 1];
+            kl_utf8_line(text, len < MAX_SHOWN ? len : MAX_SHOWN, shown, sizeof shown);
             return kl_fail(err, KL_ERR_INVALID,
-                           "\"%.*s\" is no token id; they are whole numbers below %zu",
-                           (int)(len < 40 ? len : 40), text, n_vocab);
+                           "\"%s\" is no token id; they are whole numbers below %zu", shown,
+                           n_vocab);
+        }
         if (kl_tokens_push(out, (int32_t)id) != KL_OK)
             return kl_fail_memory(err, "token ids", (out->len + 1) * sizeof(int32_t));
         text += len;
@@ -53,7 +85,7 @@ enum kl_status kl_read_key(const char *path, struct kl_buffer *text, const char 
     *key = NULL;
     if (path == NULL)
         return KL_OK;
-    enum kl_status status = kl_read_input(path, text, err);
+    enum kl_status status = kl_read_text(path, text, err);
     if (status != KL_OK)
         return status;
     char *rest = text->data, *line;

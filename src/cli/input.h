@@ -12,6 +12,10 @@
 /* Appends all of a file; path NULL or "-": standard input. out->data is never NULL afterwards. */
 enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_error *err);
 
+/* The same for a file of lines. A byte order mark is left out; a NUL byte, at which the last line
+ * would end without a word, is KL_ERR_FORMAT. */
+enum kl_status kl_read_text(const char *path, struct kl_buffer *out, struct kl_error *err);
+
 #define KL_KEY_FILE_CAP ((size_t)64 * 1024)
 
 /* The first key of a file as serve reads it; text keeps it. path NULL: NULL. */

@@ -1,5 +1,9 @@
 #include "cli/json_writer.h"
 
+#include <string.h>
+
+#include "base/utf8.h"
+
 #define JSON_FORMAT(j, ...)                                                                        \
     do {                                                                                           \
         if ((j)->status == KL_OK)                                                                  \
@@ -9,13 +13,17 @@
 static void write_string(struct kl_json *j, const char *text)
 {
     JSON_FORMAT(j, "\"");
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\')
-            JSON_FORMAT(j, "\\%c", *text);
-        else if ((unsigned char)*text < 0x20)
-            JSON_FORMAT(j, "\\u%04x", (unsigned char)*text);
+    for (size_t i = 0, len = strlen(text); i < len;) {
+        uint32_t c;
+        bool valid;
+        char bytes[4];
+        i += kl_utf8_decode(text + i, len - i, &c, &valid);
+        if (c == '"' || c == '\\')
+            JSON_FORMAT(j, "\\%c", (char)c);
+        else if (c < 0x20)
+            JSON_FORMAT(j, "\\u%04x", (unsigned)c);
         else
-            JSON_FORMAT(j, "%c", *text);
+            JSON_FORMAT(j, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);
     }
     JSON_FORMAT(j, "\"");
 }

@@ -89,6 +89,9 @@ int main(int argc, char **argv)
 {
     const struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     sigaction(SIGBUS, &bus_error, NULL);
+    /* a file beyond the limit of its size (ulimit -f) is an error of that write, as a full disk is,
+     * and not the end of the process */
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         print_help(stderr);
         return KL_EXIT_USAGE;

@@ -53,7 +53,7 @@ enum kl_status kl_warm_texts_read(const char *path, struct kl_warm_texts *texts,
     kl_buffer_init(&texts->text, WARM_FILE_CAP);
     if (path == NULL)
         return KL_OK;
-    enum kl_status status = kl_read_input(path, &texts->text, err);
+    enum kl_status status = kl_read_text(path, &texts->text, err);
     if (status != KL_OK)
         return status;
     char *rest = texts->text.data, *line;

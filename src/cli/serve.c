@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "cli/aliases.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
@@ -47,7 +49,8 @@ struct serve_options {
     const char *warm_file;
     const struct kl_warm_texts *warm_texts; /* of that file */
     bool no_auth, offline;
-    struct kl_string_list allowed_hosts;
+    struct kl_string_list allowed_hosts, alias_words;
+    struct kl_aliases aliases; /* of these words */
 };
 
 /* The keys of --api-key-file; they point into text. */
@@ -65,7 +68,7 @@ static enum kl_status read_keys(const char *path, struct api_keys *keys, struct 
     keys->n = 0;
     if (path == NULL)
         return KL_OK;
-    enum kl_status status = kl_read_input(path, &keys->text, err);
+    enum kl_status status = kl_read_text(path, &keys->text, err);
     if (status != KL_OK)
         return status;
     if (stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
@@ -93,17 +96,33 @@ static enum kl_status read_keys(const char *path, struct api_keys *keys, struct 
     return KL_OK;
 }
 
-/* SIGHUP: what can change without a restart. What can not be read stays as it is. */
+/* SIGHUP has two meanings: the terminal was closed, or what can change without a restart is to be
+ * read again. */
 struct reloadable {
     struct kl_server *server;
     const char *api_key_file;
+    bool of_terminal; /* started from one, and not under nohup */
 };
+
+/* A terminal that was closed is none for the descriptors that are left of it. */
+static bool is_of_terminal(void)
+{
+    struct sigaction now;
+    bool ignored = sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+    return !ignored && isatty(STDERR_FILENO) != 0;
+}
 
 static void reload(void *context)
 {
     const struct reloadable *r = context;
     struct kl_error err = {0};
     struct api_keys keys = {0};
+    if (r->of_terminal && isatty(STDERR_FILENO) == 0) {
+        kl_info("SIGHUP: the terminal was closed; no new requests are taken");
+        kl_server_stop(r->server);
+        return;
+    }
+    /* what cannot be read stays as it is */
     enum kl_status status = kl_log_level_reload(&err);
     if (status == KL_OK && r->api_key_file != NULL) {
         status = read_keys(r->api_key_file, &keys, &err);
@@ -128,6 +147,7 @@ struct loading {
     enum kl_status status;
     struct kl_error err;
     struct kl_loaded loaded;
+    struct kl_names names; /* of the model, beside its own */
     struct kl_engine *engine;
     struct kl_page_store *page_store;
 };
@@ -145,6 +165,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     struct kl_load_options options = o->load;
     options.observer = &observer;
     enum kl_status status = kl_load(&l->loaded, &options, KL_LOAD_MODEL, err);
+    if (status == KL_OK)
+        status = kl_aliases_of(&o->aliases, &l->loaded.location, &l->names, err);
     if (status != KL_OK)
         return status;
     if (o->cache_ram > 0) /* what comes from disk goes there */
@@ -179,13 +201,14 @@ static void *load_main(void *argument)
     if (l->status == KL_OK) {
         struct stat st;
         const struct kl_model_location *where = &l->loaded.location;
-        const char *slash = strrchr(where->path, '/');
         const struct kl_served served = {
             .engine = l->engine,
             .tokenizer = l->loaded.tokenizer,
             .chat_template = l->loaded.chat_template,
             .model_name = where->name,
-            .model_file = slash != NULL ? slash + 1 : where->path,
+            .model_file = where->file,
+            .aliases = l->names.values,
+            .n_aliases = l->names.len,
             .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,
             .model_bytes = kl_gguf_file(l->loaded.gguf)->size,
         };
@@ -230,7 +253,8 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
 static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
 {
     struct loading l = {.options = o, .start = kl_now_ns()};
-    struct reloadable reloadable = {.api_key_file = o->api_key_file};
+    struct reloadable reloadable = {.api_key_file = o->api_key_file,
+                                    .of_terminal = is_of_terminal()};
     const struct kl_server_options options = {
         .host = o->host,
         .port = (uint16_t)o->port,
@@ -298,6 +322,8 @@ static int run(struct serve_options *o)
                 o->policy_name);
         return kl_report("serve", &err);
     }
+    if (kl_aliases_read(&o->alias_words, &o->aliases, &err) != KL_OK)
+        return kl_report("serve", &err);
     o->load.pull = !o->offline;
     o->load.measure_threads = true;
     struct kl_warm_texts texts = {0};
@@ -377,6 +403,10 @@ int kl_run_serve(int argc, char **argv)
          "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all that end "
          "so); may be given again",
          &o.allowed_hosts, 0, 0},
+        {"alias", 0, KL_OPTION_STRINGS, "NAME[=MODEL]",
+         "a further name for the model, shown in /v1/models (\"gpt-4o-mini\"); with =MODEL the "
+         "start fails where another model is served; may be given again",
+         &o.alias_words, 0, 0},
         {"max-connections", 0, KL_OPTION_SIZE, "N",
          "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,
          10000},
@@ -399,7 +429,8 @@ int kl_run_serve(int argc, char **argv)
         .command = "serve",
         .about = "Serves the chat page and the HTTP API. Gets the model first if it is not here. "
                  "SIGINT and SIGTERM stop it; answers that are being written may end. SIGHUP "
-                 "makes it read --api-key-file and the file of --log-level again.",
+                 "makes it read --api-key-file and the file of --log-level again, or, where it was "
+                 "started from a terminal that was closed, stops it ('nohup' lets it go on).",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
     };

@@ -19,6 +19,13 @@ struct tokenize_options {
     size_t time; /* how often; 0: the tokens are wanted, not the time */
 };
 
+/* What ends a line, moves the cursor or turns the direction of what follows. */
+static bool is_invisible(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || (c >= 0x200b && c <= 0x200f) ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
 /* So that each piece stays on one line and every byte can be seen. */
 static void print_escaped(const char *text, size_t len)
 {
@@ -34,7 +41,7 @@ static void print_escaped(const char *text, size_t len)
             fputs("\\t", stdout);
         else if (text[i] == '\\')
             fputs("\\\\", stdout);
-        else if (!valid || code_point < 0x20 || code_point == 0x7f)
+        else if (!valid || is_invisible(code_point))
             for (size_t j = 0; j < n; j++)
                 printf("\\x%02x", (unsigned char)text[i + j]);
         else
@@ -141,7 +148,8 @@ int kl_run_tokenize(int argc, char **argv)
     struct kl_buffer input;
     struct kl_loaded loaded;
     kl_buffer_init(&input, KL_INPUT_CAP);
-    enum kl_status status = kl_read_input(n > 0 ? argv[1] : NULL, &input, &err);
+    enum kl_status status =
+        (o.decode ? kl_read_text : kl_read_input)(n > 0 ? argv[1] : NULL, &input, &err);
     if (status != KL_OK) {
         code = kl_report("tokenize", &err);
     } else if (kl_load(&loaded, &o.load, KL_LOAD_TOKENIZER, &err) != KL_OK) {

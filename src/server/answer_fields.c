@@ -54,20 +54,73 @@ static enum kl_status policy_field(const json_t *body, enum kl_context_policy *p
     return KL_OK;
 }
 
-static enum kl_status thinking_field(const json_t *object, enum kl_thinking *thinking,
-                                     struct kl_api_error *error)
+static void say_thinking(struct kl_chat_input *input, const char *name, bool on)
+{
+    input->thinking = on ? KL_THINKING_ON : KL_THINKING_OFF;
+    input->thinking_name = name;
+}
+
+static enum kl_status thinking_switch(const json_t *object, const char *name,
+                                      struct kl_chat_input *input, struct kl_api_error *error)
 {
     bool on = false;
-    if (kl_field_bool(object, "enable_thinking", &on, error) != KL_OK)
+    if (kl_field_bool(object, name, &on, error) != KL_OK)
         return KL_ERR_INVALID;
-    if (json_is_boolean(json_object_get(object, "enable_thinking")))
-        *thinking = on ? KL_THINKING_ON : KL_THINKING_OFF;
+    if (json_is_boolean(json_object_get(object, name)))
+        say_thinking(input, name, on);
     return KL_OK;
 }
 
-/* Arguments of a template written in Jinja, elsewhere. Of these enable_thinking is known; another
- * one would change the prompt, so it is not ignored. */
-static enum kl_status template_arguments(const json_t *body, enum kl_thinking *thinking,
+/* A boolean, or as Anthropic and DeepSeek have it: {"type": "enabled"}. How long is not offered. */
+static enum kl_status thinking_field(const json_t *body, struct kl_chat_input *input,
+                                     struct kl_api_error *error)
+{
+    const char *name = "thinking", *type = "";
+    const json_t *value = json_object_get(body, name);
+    if (!json_is_object(value))
+        return thinking_switch(body, name, input, error);
+    if (kl_field_string(value, "type", &type, error) != KL_OK)
+        return kl_api_fail(error, 400, "invalid_type", name, "thinking.type must be a string");
+    const json_t *budget = json_object_get(value, "budget_tokens");
+    if (strcmp(type, "enabled") == 0) {
+        say_thinking(input, name, true);
+        if (budget != NULL && !json_is_null(budget))
+            return kl_api_fail(
+                error, 400, "unsupported", name,
+                "thinking.budget_tokens is not offered by this server; leave it out, "
+                "max_tokens counts thoughts and answer");
+    } else if (strcmp(type, "disabled") == 0) {
+        say_thinking(input, name, false);
+    } else if (strcmp(type, "auto") != 0 && strcmp(type, "adaptive") != 0) {
+        return kl_api_fail(error, 400, "invalid_value", name,
+                           "thinking.type is \"%.40s\"; it must be enabled, disabled or auto",
+                           type);
+    }
+    return KL_OK;
+}
+
+/* OpenAI's steps of thinking. None of the models has more than on and off; "medium" is what is
+ * meant where nothing is said. */
+static enum kl_status effort_field(const json_t *body, struct kl_chat_input *input,
+                                   struct kl_api_error *error)
+{
+    const char *name = "reasoning_effort", *effort = NULL;
+    if (kl_field_string(body, name, &effort, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (effort == NULL || strcmp(effort, "medium") == 0)
+        return KL_OK;
+    if (strcmp(effort, "none") != 0)
+        return kl_api_fail(error, 400, "unsupported", name,
+                           "reasoning_effort \"%.40s\" is not offered by this server, only "
+                           "\"none\" and \"medium\"",
+                           effort);
+    say_thinking(input, name, false);
+    return KL_OK;
+}
+
+/* Arguments of a template written in Jinja, elsewhere. Of these the switch is known, by its two
+ * names; another one would change the prompt, so it is not ignored. */
+static enum kl_status template_arguments(const json_t *body, struct kl_chat_input *input,
                                          struct kl_api_error *error)
 {
     const json_t *arguments = NULL;
@@ -77,13 +130,24 @@ static enum kl_status template_arguments(const json_t *body, enum kl_thinking *t
         return KL_ERR_INVALID;
     json_object_foreach((json_t *)arguments, name, value)
     {
-        if (strcmp(name, "enable_thinking") != 0)
+        if (strcmp(name, "enable_thinking") != 0 && strcmp(name, "thinking") != 0 &&
+            !json_is_null(value))
             return kl_api_fail(error, 400, "unsupported", "chat_template_kwargs",
                                "chat_template_kwargs.%.60s is not known to this server, only "
                                "enable_thinking is",
                                name);
     }
-    return thinking_field(arguments, thinking, error);
+    enum kl_status status = thinking_switch(arguments, "thinking", input, error);
+    return status == KL_OK ? thinking_switch(arguments, "enable_thinking", input, error) : status;
+}
+
+static enum kl_status thinking_fields(const json_t *body, struct kl_chat_input *input,
+                                      struct kl_api_error *error)
+{
+    if (template_arguments(body, input, error) != KL_OK ||
+        effort_field(body, input, error) != KL_OK || thinking_field(body, input, error) != KL_OK)
+        return KL_ERR_INVALID;
+    return thinking_switch(body, "enable_thinking", input, error);
 }
 
 enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
@@ -93,8 +157,7 @@ enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
         deadline_header(x, &r->deadline_seconds, error) != KL_OK ||
         policy_field(body, &r->context_policy, error) != KL_OK ||
         kl_field_bool(body, "return_progress", &r->return_progress, error) != KL_OK ||
-        template_arguments(body, &r->input.thinking, error) != KL_OK ||
-        thinking_field(body, &r->input.thinking, error) != KL_OK)
+        thinking_fields(body, &r->input, error) != KL_OK)
         return KL_ERR_INVALID;
     return KL_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/utf8.h"
+#include "server/library_memory.h"
 
 /* Retry-After, seconds: what is short now is free again when somebody's answer has ended. */
 #define NO_MEMORY_WAIT 1
@@ -74,6 +75,8 @@ json_t *kl_json_text(const char *text, size_t len)
         status = kl_buffer_append(&clean, encoded, kl_utf8_encode(code_point, encoded));
     }
     json_t *result = status == KL_OK ? json_stringn(clean.data, clean.len) : NULL;
+    if (status != KL_OK)
+        kl_json_tell_short();
     kl_buffer_release(&clean);
     return result;
 }

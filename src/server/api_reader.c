@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "server/api_error.h"
 
 void kl_stream_reader_init(struct kl_stream_reader *reader, kl_stream_event_fn *see, void *context)
 {
@@ -162,7 +163,7 @@ bool kl_read_model_id(const char *json, size_t len, char *out, size_t size)
     const char *id =
         json_string_value(json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
     if (id != NULL)
-        snprintf(out, size, "%s", id);
+        kl_utf8_line(id, strlen(id), out, size);
     json_decref(root);
     return id != NULL;
 }
@@ -205,6 +206,12 @@ bool kl_read_resident(const char *json, size_t len, double *bytes)
     return known;
 }
 
+/* What is asked may come from a command line or be a part of an answer: any bytes. */
+static json_t *text_json(const char *text)
+{
+    return kl_json_text(text, strlen(text));
+}
+
 /* Takes root; NULL: there was no memory for it. */
 static enum kl_status write_json(json_t *root, struct kl_buffer *out)
 {
@@ -218,12 +225,12 @@ static enum kl_status write_json(json_t *root, struct kl_buffer *out)
 enum kl_status kl_write_conversation(const char *model, const char *const *turns, size_t n,
                                      size_t max_tokens, struct kl_buffer *out)
 {
-    json_t *root = json_pack("{s:s, s:[], s:I, s:i, s:b, s:{s:b}}", "model", model, "messages",
-                             "max_tokens", (json_int_t)max_tokens, "temperature", 0, "stream", 1,
-                             "stream_options", "include_usage", 1);
+    json_t *root = json_pack("{s:o, s:[], s:I, s:i, s:b, s:{s:b}}", "model", text_json(model),
+                             "messages", "max_tokens", (json_int_t)max_tokens, "temperature", 0,
+                             "stream", 1, "stream_options", "include_usage", 1);
     for (size_t i = 0; i < n; i++) {
-        json_t *message =
-            json_pack("{s:s, s:s}", "role", i % 2 == 0 ? "user" : "assistant", "content", turns[i]);
+        json_t *message = json_pack("{s:s, s:o}", "role", i % 2 == 0 ? "user" : "assistant",
+                                    "content", text_json(turns[i]));
         if (json_array_append_new(json_object_get(root, "messages"), message) != 0) {
             json_decref(root);
             return KL_ERR_MEMORY;
@@ -235,8 +242,9 @@ enum kl_status kl_write_conversation(const char *model, const char *const *turns
 enum kl_status kl_write_chat_request(const char *model, const char *text, size_t max_tokens,
                                      bool stream, struct kl_buffer *out)
 {
-    return write_json(json_pack("{s:s, s:[{s:s, s:s}], s:I, s:i, s:b}", "model", model, "messages",
-                                "role", "user", "content", text, "max_tokens",
-                                (json_int_t)max_tokens, "temperature", 0, "stream", (int)stream),
+    return write_json(json_pack("{s:o, s:[{s:s, s:o}], s:I, s:i, s:b}", "model", text_json(model),
+                                "messages", "role", "user", "content", text_json(text),
+                                "max_tokens", (json_int_t)max_tokens, "temperature", 0, "stream",
+                                (int)stream),
                       out);
 }

@@ -257,12 +257,11 @@ static enum kl_status check_features(const struct kl_chat_input *input,
                            "this model can not be told of %s: its chat template (%s) has no place "
                            "for them; leave them out, or serve a model that has",
                            input->n_tools > 0 ? "tools" : "tool_calls", name);
-    if (input->thinking != KL_THINKING_NOT_SAID &&
-        !kl_chat_template_has(chat_template, KL_CHAT_THINKING))
-        return kl_api_fail(error, 400, "unsupported", "enable_thinking",
+    if (input->thinking == KL_THINKING_ON && !kl_chat_template_has(chat_template, KL_CHAT_THINKING))
+        return kl_api_fail(error, 400, "unsupported", input->thinking_name,
                            "this model does not think before it answers: its chat template (%s) "
-                           "has no enable_thinking; leave it out",
-                           name);
+                           "has no enable_thinking; leave %s out, or switch it off",
+                           name, input->thinking_name);
     return KL_OK;
 }
 
@@ -282,7 +281,8 @@ enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
         .tools = input->tools,
         .n_tools = input->n_tools,
         .add_generation_prompt = true,
-        .skip_thinking = input->thinking == KL_THINKING_OFF,
+        .skip_thinking = input->thinking == KL_THINKING_OFF &&
+                         kl_chat_template_has(chat_template, KL_CHAT_THINKING),
     };
     if (check_features(input, chat_template, error) != KL_OK)
         return KL_ERR_INVALID;

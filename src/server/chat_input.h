@@ -17,7 +17,7 @@
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
-/* "enable_thinking", for models that think before they answer. */
+/* Whether a model that can do so thinks before it answers. */
 enum kl_thinking { KL_THINKING_NOT_SAID, KL_THINKING_ON, KL_THINKING_OFF };
 
 struct kl_chat_input {
@@ -28,7 +28,8 @@ struct kl_chat_input {
     const char **tools; /* JSON texts */
     size_t n_tools;
     json_t *kept;              /* strings that were made here */
-    enum kl_thinking thinking; /* the caller's to set */
+    enum kl_thinking thinking; /* the caller's to set, as the next */
+    const char *thinking_name; /* the field that said so, for errors; static */
 };
 
 /* messages: an array; tools: an array or NULL. The JSON must outlive *input. Release *input in any

@@ -11,9 +11,11 @@
 #include "server/answer_fields.h"
 #include "server/fields.h"
 #include "server/generation.h"
+#include "server/json_numbers.h"
 #include "server/library_memory.h"
 #include "server/routes.h"
 #include "server/sampling_fields.h"
+#include "server/unsupported_fields.h"
 
 #define DEFAULT_MAX_NEW_TOKENS 256
 #define DEFAULT_TEMPERATURE    0.1f /* with do_sample; without it the answer is greedy */
@@ -98,7 +100,8 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body, con
     if (kl_field_bool(body, "do_sample", &do_sample, error) != KL_OK ||
         kl_max_tokens_field(body, "max_new_tokens", &r->max_tokens, error) != KL_OK ||
         kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
-        kl_stop_field(body, r, error) != KL_OK)
+        kl_stop_field(body, r, error) != KL_OK ||
+        kl_unsupported_fields_check(body, KL_FIELDS_OF_NATIVE, error) != KL_OK)
         return KL_ERR_INVALID;
     if (!do_sample)
         r->sampling.temperature = 0;
@@ -106,18 +109,44 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body, con
     return status == KL_OK ? kl_answer_fields(x, body, r, error) : status;
 }
 
-/* The query as the object that a body would be: "8", "0.5", "true" are what they look like. */
+static const char *const query_names[] = {
+    "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
+    "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
+    "context_policy", "return_progress", "enable_thinking",    "thinking",    "reasoning_effort"};
+#define N_QUERY_NAMES (sizeof query_names / sizeof query_names[0])
+
+/* Of the fields that are read, and of those that are refused; NULL past the end. */
+static const char *query_name(size_t i)
+{
+    return i < N_QUERY_NAMES ? query_names[i] : kl_unsupported_field_at(i - N_QUERY_NAMES);
+}
+
+/* "8", "0.5", "true" are what they look like. false: *error says why not. */
+static bool add_query_field(json_t *object, const char *name, const char *value,
+                            struct kl_api_error *error)
+{
+    bool text = strcmp(name, "prompt") == 0 || strcmp(name, "stop") == 0;
+    json_t *json = text ? NULL : kl_json_read(value, strlen(value), NULL);
+    if (json == NULL)
+        json = json_string(value);
+    if (kl_json_was_short()) {
+        json_decref(json);
+        kl_api_fail_memory(error, "the request");
+    } else if (json == NULL) {
+        kl_api_fail(error, 400, "invalid_value", name, "%s must be UTF-8", name);
+    } else if (json_object_set_new(object, name, json) != 0) {
+        kl_api_fail_memory(error, "the request");
+    }
+    return error->status == 0;
+}
+
+/* The query as the object that a body would be. */
 static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *error)
 {
-    static const char *const names[] = {
-        "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
-        "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
-        "context_policy", "return_progress", "enable_thinking"};
-    const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
     kl_event_was_short();
-    if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
+    if (object == NULL || evhttp_parse_query_str(x->query != NULL ? x->query : "", &pairs) != 0) {
         if (object == NULL || kl_event_was_short())
             kl_api_fail_memory(error, "the request");
         else
@@ -126,30 +155,14 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
         json_decref(object);
         return NULL;
     }
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = evhttp_find_header(&pairs, names[i]);
-        if (value == NULL)
-            continue;
-        bool text = strcmp(names[i], "prompt") == 0 || strcmp(names[i], "stop") == 0;
-        json_t *json = text ? NULL : kl_json_load(value, strlen(value), JSON_DECODE_ANY, NULL);
-        if (json == NULL || json_is_object(json) || json_is_array(json)) {
-            json_decref(json);
-            json = json_string(value);
-        }
-        if (kl_json_was_short()) {
-            json_decref(json);
-            kl_api_fail_memory(error, "the request");
-            break;
-        }
-        if (json == NULL) {
-            kl_api_fail(error, 400, "invalid_value", names[i], "%s must be UTF-8", names[i]);
-            break;
-        }
-        if (json_object_set_new(object, names[i], json) != 0)
-            kl_api_fail_memory(error, "the request");
+    const char *name;
+    bool ok = true;
+    for (size_t i = 0; ok && (name = query_name(i)) != NULL; i++) {
+        const char *value = evhttp_find_header(&pairs, name);
+        ok = value == NULL || add_query_field(object, name, value, error);
     }
     evhttp_clear_headers(&pairs);
-    if (error->status != 0) {
+    if (!ok) {
         json_decref(object);
         return NULL;
     }

@@ -1,7 +1,7 @@
 /*
  * POST /v1/chat/completions, as OpenAI's API reference has it (Chat Completions), and for what a
- * model of this size can do. What would change the answer and is not done here is refused by name;
- * fields that are not known are ignored.
+ * model of this size can do. What would change the answer and is not done here is refused by name
+ * (unsupported_fields.h); fields that are not known are ignored.
  */
 #include <math.h>
 #include <string.h>
@@ -12,6 +12,7 @@
 #include "server/routes.h"
 #include "server/sampling_fields.h"
 #include "server/server_state.h"
+#include "server/unsupported_fields.h"
 
 /* Without a limit in the request. Small models sometimes do not stop; this is some pages of text.
  */
@@ -162,46 +163,6 @@ static const struct kl_answer_format document_format = {.end = document_end};
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-static enum kl_status unsupported(struct kl_api_error *error, const char *param, const char *text)
-{
-    return kl_api_fail(error, 400, "unsupported", param, "%s", text);
-}
-
-/* What would be another answer than the one we can give. */
-static enum kl_status check_unsupported(const json_t *body, struct kl_api_error *error)
-{
-    bool logprobs = false;
-    int64_t top_logprobs = 0;
-    double frequency = 0, presence = 0;
-    const json_t *bias = NULL, *format = NULL;
-    const char *type = "text";
-    if (kl_field_bool(body, "logprobs", &logprobs, error) != KL_OK ||
-        kl_field_int(body, "top_logprobs", 0, 20, &top_logprobs, error) != KL_OK ||
-        kl_field_number(body, "frequency_penalty", -2, 2, &frequency, error) != KL_OK ||
-        kl_field_number(body, "presence_penalty", -2, 2, &presence, error) != KL_OK ||
-        kl_field_object(body, "logit_bias", &bias, error) != KL_OK ||
-        kl_field_object(body, "response_format", &format, error) != KL_OK)
-        return KL_ERR_INVALID;
-    if (format != NULL && kl_field_string(format, "type", &type, error) != KL_OK)
-        return kl_api_fail(error, 400, "invalid_type", "response_format",
-                           "response_format.type must be a string");
-    if (logprobs || top_logprobs > 0)
-        return unsupported(error, "logprobs", "logprobs are not offered by this server");
-    if (frequency < 0 || frequency > 0)
-        return unsupported(error, "frequency_penalty",
-                           "frequency_penalty is not offered; repetition_penalty is");
-    if (presence < 0 || presence > 0)
-        return unsupported(error, "presence_penalty",
-                           "presence_penalty is not offered; repetition_penalty is");
-    if (json_object_size(bias) > 0)
-        return unsupported(error, "logit_bias", "logit_bias is not offered by this server");
-    if (strcmp(type, "text") != 0)
-        return kl_api_fail(error, 400, "unsupported", "response_format",
-                           "response_format \"%.40s\" is not offered by this server, only \"text\"",
-                           type);
-    return KL_OK;
-}
-
 /* The tools to tell the model of; none when tool_choice says so. */
 static enum kl_status parse_tools(const json_t *body, const json_t **tools,
                                   struct kl_api_error *error)
@@ -211,16 +172,17 @@ static enum kl_status parse_tools(const json_t *body, const json_t **tools,
     const json_t *choice = json_object_get(body, "tool_choice");
     if (choice == NULL || json_is_null(choice))
         return KL_OK;
-    const char *text = json_string_value(choice);
-    if (json_is_object(choice) || (text != NULL && strcmp(text, "required") == 0))
-        return unsupported(error, "tool_choice",
-                           "a call of a tool can not be forced on this server; tool_choice may be "
-                           "\"auto\" or \"none\"");
-    if (text == NULL || (strcmp(text, "auto") != 0 && strcmp(text, "none") != 0))
-        return kl_api_fail(error, 400, "invalid_value", "tool_choice",
-                           "tool_choice must be \"auto\" or \"none\"");
-    if (strcmp(text, "none") == 0)
+    /* some clients write {"type": "auto"} */
+    const char *word =
+        json_string_value(json_is_object(choice) ? json_object_get(choice, "type") : choice);
+    bool none = word != NULL && strcmp(word, "none") == 0;
+    bool forced = json_is_object(choice) || (word != NULL && strcmp(word, "required") == 0);
+    if (none)
         *tools = NULL;
+    else if (word == NULL || strcmp(word, "auto") != 0)
+        return kl_api_fail(error, 400, forced ? "unsupported" : "invalid_value", "tool_choice",
+                           "tool_choice must be \"auto\" or \"none\"%s",
+                           forced ? ": a call of a tool cannot be forced on this server" : "");
     return KL_OK;
 }
 
@@ -272,7 +234,8 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body,
         kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
         kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
         kl_stop_field(body, r, error) != KL_OK || parse_stream(body, r, error) != KL_OK ||
-        parse_tier(body, r, error) != KL_OK || check_unsupported(body, error) != KL_OK ||
+        parse_tier(body, r, error) != KL_OK ||
+        kl_unsupported_fields_check(body, KL_FIELDS_OF_CHAT, error) != KL_OK ||
         parse_tools(body, &tools, error) != KL_OK)
         return KL_ERR_INVALID;
     if (messages == NULL)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/json_limits.h"
+#include "server/json_numbers.h"
 #include "server/library_memory.h"
 
 const char *kl_json_type_name(const json_t *value)
@@ -53,7 +54,7 @@ enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
         return kl_api_fail(error, 400, "invalid_json", NULL, "%s", err.text);
 
     json_error_t json_error;
-    json_t *root = kl_json_load(data, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &json_error);
+    json_t *root = kl_json_read(data, len, &json_error);
     if (kl_json_was_short())
         return kl_api_fail_memory(error, "the request");
     if (root == NULL)
@@ -87,8 +88,12 @@ enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, 
         if (floor(real) != real)
             return kl_api_fail(error, 400, "invalid_type", name, "%s must be an integer, not %g",
                                name, real);
-        /* Beyond 2^62 the conversion would be undefined; every hi is far below. */
-        integer = real > 0x1p62 ? INT64_MAX : real < -0x1p62 ? INT64_MIN : (int64_t)real;
+        /* what 64 bits do not hold is out of any range; an integer just below comes as this, too */
+        if (!(real > -0x1p63 && real < 0x1p63))
+            return kl_api_fail(error, 400, "invalid_value", name,
+                               "%s must be between %" PRId64 " and %" PRId64 ", not %g", name, lo,
+                               hi, real);
+        integer = (int64_t)real;
     }
     if (integer < lo || integer > hi)
         return kl_api_fail(error, 400, "invalid_value", name,

@@ -195,17 +195,32 @@ static void end_answer(struct kl_exchange *x)
     kl_connection_answered(x->connection, !x->close);
 }
 
-/* Instead of an answer for which there is no memory. */
-static void reply_no_memory(struct kl_exchange *x)
+/* Instead of an answer that could not be made. */
+static void reply_failed(struct kl_exchange *x, const struct kl_api_error *error)
 {
-    struct kl_api_error error;
-    kl_err("request %s: no memory for its answer", x->id);
-    kl_api_fail_memory(&error, "the answer");
-    kl_http_write_error(output_of(x), &error);
-    x->status = error.status;
+    kl_err("request %s: %s", x->id, error->text);
+    kl_http_write_error(output_of(x), error);
+    x->status = error->status;
     x->close = true;
     log_reply(x);
     end_answer(x);
+}
+
+static void reply_no_memory(struct kl_exchange *x)
+{
+    struct kl_api_error error;
+    kl_api_fail_memory(&error, "the answer");
+    reply_failed(x, &error);
+}
+
+/* Trying again would not help: a fault of ours, since all that is told is made valid first. */
+static void reply_no_json(struct kl_exchange *x)
+{
+    struct kl_api_error error;
+    kl_api_fail(&error, 500, "internal_error", NULL,
+                "the answer cannot be written as JSON: a text in it is not UTF-8, or a number is "
+                "not finite; please report this");
+    reply_failed(x, &error);
 }
 
 /* Sends the complete answer; data may be NULL. */
@@ -245,6 +260,10 @@ void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
     json_decref(body);
     bool short_of_memory = kl_json_was_short();
+    if (text == NULL && !short_of_memory) {
+        reply_no_json(x);
+        return;
+    }
     char *line = text != NULL && !short_of_memory ? realloc(text, strlen(text) + 2) : NULL;
     if (line != NULL)
         strcat(line, "\n");

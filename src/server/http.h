@@ -80,7 +80,8 @@ void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
 
 /* Whole answers. A body is left out for HEAD and 304, its length is told. body is stolen, text
  * copied (NULL: no memory); data must live as long as the program. Where memory was short, for any
- * part of it, the answer is a 503 that says so, and the connection ends; x->status tells. */
+ * part of it, the answer is a 503 that says so, and the connection ends; x->status tells. A body
+ * that is NULL with memory enough could not be encoded: a 500. */
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body);
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
 void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error);

@@ -99,6 +99,11 @@ bool kl_json_was_short(void)
     return tell_once(&was_short);
 }
 
+void kl_json_tell_short(void)
+{
+    was_short = true;
+}
+
 bool kl_event_was_short(void)
 {
     return tell_once(&event_was_short);

@@ -25,6 +25,9 @@ json_t *kl_json_load(const char *data, size_t len, size_t flags, json_error_t *e
 /* Whether one of jansson's allocations on this thread has failed since it last asked. What was
  * parsed or built meanwhile is not to be used then. */
 bool kl_json_was_short(void);
+/* What was to become JSON found no memory, before jansson was asked: the next call of the former
+ * says so. */
+void kl_json_tell_short(void);
 
 /* The same of libevent. Most of its calls say so themselves and nobody asks afterwards: to be
  * called before those that do not, too. */

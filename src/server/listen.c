@@ -6,12 +6,14 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "server/access.h"
+#include "server/port_owner.h"
 
 #define BACKLOG 128
 /* The kernel's share of what waits for a slow reader; small, so that slowness is noticed. A stream
@@ -67,14 +69,38 @@ static int listen_on(const struct addrinfo *a)
     return fd;
 }
 
-static enum kl_status listen_error(const char *host, uint16_t port, struct kl_error *err)
+static enum kl_status in_use(const char *host, uint16_t port, const struct sockaddr *address,
+                             struct kl_error *err)
+{
+    struct kl_port_owner owner;
+    char who[160] = "", how[80] = "'sudo ss -ltnp' shows which; stop that one";
+    bool known = kl_port_owner_find(address, &owner);
+    if (known && owner.is_kinglet)
+        return kl_fail(err, KL_ERR_IO,
+                       "%s port %u is in use by another kinglet, %sprocess %d: use that one, stop "
+                       "it ('%skill %d'), or choose another port with --port",
+                       host, port, owner.is_certain ? "" : "as it seems ", (int)owner.pid,
+                       owner.is_certain ? "" : "sudo ", (int)owner.pid);
+    if (known && owner.pid != 0) {
+        snprintf(who, sizeof who, ", %s (process %d)", owner.name, (int)owner.pid);
+        snprintf(how, sizeof how, "stop that one");
+    } else if (known) {
+        const struct passwd *user = getpwuid(owner.uid);
+        snprintf(who, sizeof who, ", of the user %.60s (%u)", user != NULL ? user->pw_name : "",
+                 (unsigned)owner.uid);
+    }
+    return kl_fail(err, KL_ERR_IO,
+                   "%s port %u is in use by another program%s: %s, or choose another port with "
+                   "--port",
+                   host, port, who, how);
+}
+
+static enum kl_status listen_error(const char *host, uint16_t port, const struct sockaddr *address,
+                                   struct kl_error *err)
 {
     switch (errno) {
     case EADDRINUSE:
-        return kl_fail(err, KL_ERR_IO,
-                       "%s port %u is in use by another program: stop that one, or choose another "
-                       "port with --port",
-                       host, port);
+        return in_use(host, port, address, err);
     case EACCES:
         return kl_fail(err, KL_ERR_IO,
                        "no permission to listen on %s port %u: ports below 1024 belong to the "
@@ -161,7 +187,7 @@ enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, i
             continue;
         }
         bool in_use = errno == EADDRINUSE;
-        status = listen_error(host, *port, err);
+        status = listen_error(host, *port, a->ai_addr, err);
         if (in_use)
             goto done;
     }

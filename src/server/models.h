@@ -2,13 +2,19 @@
 #ifndef KL_SERVER_MODELS_H
 #define KL_SERVER_MODELS_H
 
+#include <stdbool.h>
+
 #include "server/api_error.h"
 
 struct kl_server;
 
-/* Its name, the name of its file, "default", and no name (NULL or "") are right; any other name is
- * a 404 that says what there is: an answer from another model than the one asked for would be a
- * silent surprise. Only when the model is loaded. */
+/* Whether clients mean the same by both: the case of letters and a ":latest" at the end do not
+ * matter. */
+bool kl_model_names_equal(const char *a, const char *b);
+
+/* Its name, the name of its file, an alias, "default", and no name (NULL or "") are right; any
+ * other name is a 404 that says what there is: an answer from another model than the one asked for
+ * would be a silent surprise. Only when the model is loaded. */
 enum kl_status kl_model_check(const struct kl_server *server, const char *name,
                               struct kl_api_error *error);
 

@@ -79,7 +79,8 @@ struct kl_server_options {
     unsigned reader_seconds;            /* KL_SERVER_READER_SECONDS */
     unsigned drain_seconds;             /* KL_SERVER_DRAIN_SECONDS */
 
-    /* Called on SIGHUP, on the server's thread; may call kl_server_set_keys. NULL: nothing. */
+    /* Called on SIGHUP, on the server's thread; may call kl_server_set_keys and kl_server_stop.
+     * NULL: nothing. */
     void (*reload)(void *context);
     void *reload_context;
 };
@@ -112,11 +113,13 @@ struct kl_served {
     const struct kl_tokenizer *tokenizer;
     const struct kl_chat_template *chat_template;
 
-    /* What /v1/models and /health tell. Requests may name the model by either. */
-    const char *model_name; /* "qwen2.5-0.5b-instruct" */
-    const char *model_file; /* base name of the file, or NULL */
-    int64_t model_created;  /* seconds since 1970, or 0 */
-    uint64_t model_bytes;   /* size of the file, or 0 */
+    /* What /v1/models and /health tell, valid UTF-8. Requests may name the model by each. */
+    const char *model_name;     /* "qwen2.5-0.5b-instruct" */
+    const char *model_file;     /* base name of the file, or NULL */
+    const char *const *aliases; /* further names */
+    size_t n_aliases;
+    int64_t model_created; /* seconds since 1970, or 0 */
+    uint64_t model_bytes;  /* size of the file, or 0 */
 };
 
 /* Checks the options, binds and listens, and raises the limit of open files to what the connections

@@ -5,6 +5,7 @@ import pytest
 from api_client import CHAT, HELLO, complete, get, post
 
 HUGE = 10**19  # more than 64 bits
+HUGE_REAL = b"1e999"  # more than a double
 
 
 def refused(server, path, body, param=None):
@@ -34,11 +35,15 @@ WRONG = {
     "messages": ["x", 1, {}, True, []],
     "model": [1, True, [], {}],
     "tools": [{}, "x", 1, [{}], ["x"], [{"type": "function", "function": {}}]],
-    "tool_choice": [1, "always", "required", {"type": "function", "function": {"name": "x"}}],
+    "tool_choice": [
+        1, "always", "required", [], {"type": "function", "function": {"name": "x"}},
+        {"type": "any"}, {"type": "tool", "name": "x"}, {"type": 1}, {},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+    ],  # fmt: skip
     "response_format": ["json", 1, {"type": 1}, {"type": "json_object"}, {"type": "json_schema"}],
     "logprobs": ["true", 1, True],
     "top_logprobs": ["1", True, 21, 2],
-    "logit_bias": [[], "x", {"5": 100}],
+    "logit_bias": [[1], "x", {"5": 100}],
     "frequency_penalty": ["0", 3, 0.5],
     "presence_penalty": ["0", -3, 0.5],
 }
@@ -48,8 +53,7 @@ WRONG = {
     "name, value", [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_wrong_value(tiny, name, value):
-    param = "logprobs" if name == "top_logprobs" and value == 2 else name
-    refused(tiny, CHAT, {"messages": HELLO, "max_tokens": 1, name: value}, param)
+    refused(tiny, CHAT, {"messages": HELLO, "max_tokens": 1, name: value}, name)
 
 
 @pytest.mark.parametrize("name", [*WRONG, "user", "metadata", "top_a", "store"])
@@ -71,7 +75,8 @@ def test_null_is_absent(tiny, name):
         ("repetition_penalty", 1.1), ("seed", 0), ("seed", -1), ("seed", 2**63 - 1), ("n", 1.0),
         ("stop", []), ("stop", "x"), ("stop", ["a"] * 8), ("stop", "停" * 85),
         ("stream_options", {}), ("stream_options", {"include_usage": True}), ("tools", []),
-        ("tool_choice", "auto"), ("tool_choice", "none"), ("response_format", {"type": "text"}),
+        ("tool_choice", "auto"), ("tool_choice", "none"), ("tool_choice", {"type": "auto"}),
+        ("tool_choice", {"type": "none"}), ("response_format", {"type": "text"}),
         ("logprobs", False), ("top_logprobs", 0), ("logit_bias", {}), ("frequency_penalty", 0),
         ("presence_penalty", 0.0), ("user", "me"), ("no_such_field", {"a": [1]}),
     ],
@@ -109,14 +114,47 @@ def test_max_tokens_has_a_default(tiny, endless):
     "body",
     [
         b"", b"{", b"[]", b"null", b"17", b'"x"', b"{'a':1}", b'{"messages":[}', b"{} {}",
-        b'{"temperature":NaN}', b'{"temperature":Infinity}', b'{"temperature":1e999}',
-        b'{"max_tokens":%d}' % HUGE, b'{"temperature":-}', b"\xff\xfe", b'{"a":"\xff"}',
+        b'{"temperature":NaN}', b'{"temperature":Infinity}', b'{"temperature":-}', b"\xff\xfe",
+        b'{"a":%d,"b":1-1}' % HUGE, b'{"a":%d' % HUGE, b'{"a":0%d}' % HUGE, b'{"a":"\xff"}',
+        b"\xef\xbb\xbf", b"\xef\xbb\xbf\xef\xbb\xbf{}", b"\xef\xbb{}",
         b'{"a":"\xed\xa0\x80"}', b'{"a":"\\ud800"}', b"prompt=hello", b'{"a":"' + b"\x01" + b'"}',
     ],
 )  # fmt: skip
 def test_bad_json(tiny, body):
     for path in (CHAT, "/chat"):
         assert refused(tiny, path, body)["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize("number", [b"%d" % HUGE, b"-%d" % HUGE, b"9" * 400, b"-1e309", HUGE_REAL])
+@pytest.mark.parametrize(
+    "field", [b"max_tokens", b"temperature", b"seed", b"top_k", b"n", b"repetition_penalty"]
+)
+def test_numbers_that_no_type_holds(tiny, field, number):
+    """Refused by name where they are read, and no one's business where they are not."""
+    body = b'{"messages":[{"role":"user","content":"a \\"99999999999999999999"}],"%s":%s}'
+    assert refused(tiny, CHAT, body % (field, number), field.decode())["code"] == "invalid_value"
+    ignored = b'{"id":%s,"list":[%s,\t%s ],"prompt":"Hi","max_new_tokens":1}' % ((number,) * 3)
+    assert post(tiny, "/chat", ignored).status == 200
+
+
+def test_a_schema_with_such_numbers_reaches_the_prompt(tiny):
+    """The largest of an unsigned 64-bit type, as schema generators write it."""
+    def prompt_with(maximum):
+        schema = '{"type":"integer","minimum":1,"maximum":%s}' % maximum
+        tool = '{"type":"function","function":{"name":"f","parameters":%s}}' % schema
+        body = '{"messages":[{"role":"user","content":"a"}],"max_tokens":1,"tools":[%s]}' % tool
+        reply = post(tiny, CHAT, body.encode())
+        assert reply.status == 200, reply.body
+        return reply.json()["usage"]["prompt_tokens"]
+
+    assert prompt_with(2**64 - 1) == prompt_with("1.84467440737095e19")  # which 1 stays in both
+
+
+def test_a_byte_order_mark(tiny):
+    for path, body in ((CHAT, b'{"messages":[{"role":"user","content":"a"}],"max_tokens":1}'),
+                       ("/chat", b'{"prompt":"a","max_new_tokens":1}')):  # fmt: skip
+        plain, marked = (post(tiny, path, mark + body) for mark in (b"", b"\xef\xbb\xbf"))
+        assert plain.status == marked.status == 200
 
 
 def user(content):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from api_client import CHAT, HELLO, complete, post
+from api_client import CHAT, HELLO, complete, get, post
 
 QWEN3_TEMPLATE = Path(__file__).resolve().parents[1] / "fidelity" / "qwen3.jinja"
 TOOLS = [{"type": "function", "function": {"name": "get_time"}}]
@@ -60,13 +60,62 @@ def test_thinking(qwen3):
         assert prompt_tokens(chat_template_kwargs=nothing) == plain
 
 
-@pytest.mark.parametrize("value", [True, False])
+OFF = [
+    {"enable_thinking": False},
+    {"chat_template_kwargs": {"enable_thinking": False}},
+    {"chat_template_kwargs": {"thinking": False, "style": None}},
+    {"thinking": False},
+    {"thinking": {"type": "disabled"}},
+    {"thinking": {"type": "disabled", "budget_tokens": 0}},
+    {"reasoning_effort": "none"},
+    {"thinking": True, "enable_thinking": False},
+]
+NOT_SAID = [
+    {"enable_thinking": None}, {"thinking": None}, {"thinking": {"type": "auto"}},
+    {"thinking": {"type": "adaptive"}}, {"reasoning_effort": "medium"}, {"reasoning_effort": None},
+    {"chat_template_kwargs": {"enable_thinking": None}},
+]  # fmt: skip
+ON = [
+    ({"enable_thinking": True}, "enable_thinking"),
+    ({"chat_template_kwargs": {"enable_thinking": True}}, "enable_thinking"),
+    ({"chat_template_kwargs": {"thinking": True}}, "thinking"),
+    ({"thinking": True}, "thinking"),
+    ({"thinking": {"type": "enabled"}}, "thinking"),
+    ({"reasoning_effort": "none", "thinking": True}, "thinking"),
+]
+FIRST = [{"role": "user", "content": "Hello"}]
+
+
+def prompt_of(server, **fields):
+    return complete(server, FIRST, max_tokens=1, **fields)["usage"]["prompt_tokens"]
+
+
+def test_every_way_to_say_it(qwen3):
+    plain, without = prompt_of(qwen3), prompt_of(qwen3, enable_thinking=False)
+    assert [prompt_of(qwen3, **fields) for fields in OFF] == [without] * len(OFF)
+    assert [prompt_of(qwen3, **fields) for fields in NOT_SAID] == [plain] * len(NOT_SAID)
+    assert [prompt_of(qwen3, **fields) for fields, _ in ON] == [plain] * len(ON)
+
+
+def test_no_thinking_where_there_is_none_anyway(tiny):
+    """Refused is only what would be another answer than the one there is."""
+    plain = complete(tiny, FIRST, max_tokens=8)
+    for fields in (*OFF, *NOT_SAID):
+        found = complete(tiny, FIRST, max_tokens=8, **fields)
+        assert found["choices"] == plain["choices"]
+        assert found["usage"]["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+        assert post(tiny, "/chat", {"messages": FIRST, "max_new_tokens": 1, **fields}).status == 200
+    for query in ("enable_thinking=false", "thinking=false", "reasoning_effort=none"):
+        assert get(tiny, "/chat?prompt=a&max_new_tokens=1&" + query).status == 200
+
+
 @pytest.mark.parametrize("path", [CHAT, "/chat"])
-def test_thinking_where_there_is_none(tiny, path, value):
-    for field in ({"enable_thinking": value}, {"chat_template_kwargs": {"enable_thinking": value}}):
-        reply = post(tiny, path, {"messages": HELLO, **field})
-        assert reply.status == 400
-        assert reply.error["code"] == "unsupported" and reply.error["param"] == "enable_thinking"
+@pytest.mark.parametrize("field, param", ON)
+def test_thinking_where_there_is_none(tiny, path, field, param):
+    reply = post(tiny, path, {"messages": HELLO, **field})
+    assert reply.status == 400
+    assert reply.error["code"] == "unsupported" and reply.error["param"] == param
+    assert param in reply.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +125,13 @@ def test_thinking_where_there_is_none(tiny, path, value):
         ({"chat_template_kwargs": {"enable_thinking": 0}}, "invalid_type", "enable_thinking"),
         ({"chat_template_kwargs": []}, "invalid_type", "chat_template_kwargs"),
         ({"chat_template_kwargs": {"style": 1}}, "unsupported", "chat_template_kwargs"),
+        ({"thinking": "on"}, "invalid_type", "thinking"),
+        ({"thinking": {"type": 1}}, "invalid_type", "thinking"),
+        ({"thinking": {"type": "some"}}, "invalid_value", "thinking"),
+        ({"thinking": {}}, "invalid_value", "thinking"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 99}}, "unsupported", "thinking"),
+        ({"reasoning_effort": "high"}, "unsupported", "reasoning_effort"),
+        ({"reasoning_effort": 1}, "invalid_type", "reasoning_effort"),
     ],
 )
 def test_what_is_wrong_with_it(qwen3, fields, code, param):

@@ -101,6 +101,9 @@ static void reads_what_is_no_stream(void **state)
     static const char models[] = "{\"data\":[{\"id\":\"qwen2.5-0.5b\"},{\"id\":\"b\"}]}";
     assert_true(kl_read_model_id(models, strlen(models), id, sizeof id));
     assert_string_equal(id, "qwen2.5");
+    static const char wide[] = "{\"data\":[{\"id\":\"123456\xe4\xb8\xad\"}]}";
+    assert_true(kl_read_model_id(wide, strlen(wide), id, sizeof id));
+    assert_string_equal(id, "123456"); /* and not a part of a code point */
     assert_false(kl_read_model_id("{\"data\":[]}", 11, id, sizeof id));
     assert_false(kl_read_model_id("oops", 4, id, sizeof id));
 
@@ -149,6 +152,15 @@ static void asks(void **state)
                         "{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":"
                         "\"c\\n\"}],\"max_tokens\":7,\"temperature\":0,\"stream\":true,"
                         "\"stream_options\":{\"include_usage\":true}}");
+    /* a name from a command line, a text that was cut */
+    kl_buffer_clear(&out);
+    assert_int_equal(kl_write_chat_request("\xff", "a\xe4\xb8", 1, false, &out), KL_OK);
+    assert_non_null(strstr(out.data, "\"model\":\"\xef\xbf\xbd\""));
+    assert_non_null(strstr(out.data, "\"content\":\"a\xef\xbf\xbd\""));
+    kl_buffer_clear(&out);
+    static const char *const cut[] = {"a", "\xe4\xb8"};
+    assert_int_equal(kl_write_conversation("\xff", cut, 2, 7, &out), KL_OK);
+    assert_non_null(strstr(out.data, "\"content\":\"\xef\xbf\xbd\""));
     kl_buffer_release(&out);
 }
 

@@ -1,12 +1,16 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "server/fields.h"
+#include "server/json_numbers.h"
 
 static json_t *object(const char *text)
 {
@@ -152,8 +156,10 @@ static void test_bodies_that_are_no_objects(void **state)
                                  "{}x",
                                  "{\"a\":\"\xff\"}",
                                  "{\"a\":NaN}",
-                                 "{\"a\":1e999}",
-                                 "{\"a\":99999999999999999999}"};
+                                 "{\"a\":1e999",
+                                 "{\"a\":1e999-}",
+                                 "{\"a\":99999999999999999999-}",
+                                 "{\"a\":099999999999999999999}"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct kl_api_error error;
         json_t *json;
@@ -166,6 +172,67 @@ static void test_bodies_that_are_no_objects(void **state)
 }
 
 /* Whatever an error text holds, its JSON is valid UTF-8. */
+/* As near as a double comes, and never beyond; what stands in strings stays. */
+static void test_numbers_that_no_type_holds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } cases[] = {
+        {"9223372036854775807", 9223372036854775807.0}, /* an integer as before */
+        {"9223372036854775808", 9223372036854775808.0},
+        {"-9223372036854775809", -9223372036854775809.0},
+        {"18446744073709551615", 18446744073709551615.0},
+        {"1e309", 1e308},
+        {"9e308", 1e308},
+        {"-1.5E+999", -1e308},
+        {"100000000000000000000000000000000", 1e32},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "{\"s\":\"\\\"%s\", \"x\":[%s],\"n\":7,\"y\":%s}",
+                 cases[i].text, cases[i].text, cases[i].text);
+        json_t *json = object(text);
+        double value = json_number_value(json_object_get(json, "y"));
+        assert_true(fabs(value - cases[i].value) <= 1e-15 * fabs(cases[i].value));
+        assert_true(json_is_integer(json_object_get(json, "n")));
+        assert_string_equal(json_string_value(json_object_get(json, "s")) + 1, cases[i].text);
+        json_decref(json);
+    }
+    /* one that is out of range for every field, also for those that take 64 bits */
+    static const char *const wide[] = {"9223372036854775808", "-9223372036854775809", "1e999"};
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0]; i++) {
+        char text[64];
+        int64_t value = 0;
+        struct kl_api_error error;
+        snprintf(text, sizeof text, "{\"x\":%s}", wide[i]);
+        json_t *json = object(text);
+        assert_refused(kl_field_int(json, "x", INT64_MIN, INT64_MAX, &value, &error), &error);
+        json_decref(json);
+    }
+}
+
+/* The work is linear in the text: with a look to the end of it, or of a run of digits, for every
+ * number, each of these takes minutes, which Meson's limit for a test notices. */
+static void test_many_numbers_beside_such(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"0", "1,", "1.", "1e", "-", "\"0\"", "12345,"};
+    size_t size = (size_t)1 << 20;
+    char *text = malloc(size);
+    assert_non_null(text);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        size_t len = (size_t)snprintf(text, size, "[1e999,"), n = strlen(pieces[i]);
+        while (len + n < size) {
+            memcpy(text + len, pieces[i], n);
+            len += n;
+        }
+        json_decref(kl_json_read(text, len, NULL));
+    }
+    free(text);
+}
+
 static void test_error_json(void **state)
 {
     (void)state;
@@ -203,6 +270,8 @@ int main(void)
         cmocka_unit_test(test_bool_and_string),
         cmocka_unit_test(test_containers),
         cmocka_unit_test(test_bodies_that_are_no_objects),
+        cmocka_unit_test(test_numbers_that_no_type_holds),
+        cmocka_unit_test(test_many_numbers_beside_such),
         cmocka_unit_test(test_error_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

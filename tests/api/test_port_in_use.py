@@ -1,0 +1,105 @@
+"""A port that is in use: by which program, and which process, as far as the system lets one see."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def program_of_all(kinglet, tmp_path_factory):
+    """The program where every user may run it."""
+    directory = tmp_path_factory.mktemp("program")
+    for parent in (directory, *directory.parents[:2]):
+        os.chmod(parent, 0o755)
+    return shutil.copy(kinglet, directory / "kinglet")
+
+
+def refusal(program, port, host="127.0.0.1", user=None):
+    done = subprocess.run(
+        [str(program), "serve", "--offline", "--no-auth", "--host", host, "--port", str(port)],
+        capture_output=True,
+        timeout=60,
+        **({"user": user, "group": user, "extra_groups": [], "cwd": "/"} if user else {}),
+    )
+    assert done.returncode == 1
+    (line,) = [x for x in done.stderr.decode().splitlines() if x.startswith("kinglet serve: ")]
+    assert line.startswith(f"kinglet serve: {host} port {port} is in use by another ")
+    assert line.endswith("choose another port with --port")
+    return line
+
+
+def listener(address, family=socket.AF_INET):
+    s = socket.socket(family)
+    s.bind((address, 0))
+    s.listen()
+    return s
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_another_kinglet(tiny, kinglet, host):
+    line = refusal(kinglet, tiny.port, host)
+    assert f"another kinglet, process {tiny.pid}: use that one, stop it ('kill {tiny.pid}')" in line
+
+
+@pytest.mark.parametrize(
+    "address, family, host",
+    [
+        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
+        ("0.0.0.0", socket.AF_INET, "127.0.0.1"),
+        ("::", socket.AF_INET6, "127.0.0.1"),
+        ("::", socket.AF_INET6, "::1"),
+        ("::1", socket.AF_INET6, "::"),
+        ("::1", socket.AF_INET6, "::1"),
+    ],
+)
+def test_another_program(kinglet, address, family, host):
+    with listener(address, family) as s:
+        line = refusal(kinglet, s.getsockname()[1], host)
+    with open("/proc/self/comm", encoding="ascii") as f:
+        assert f", {f.read().strip()} (process {os.getpid()}): stop that one" in line
+
+
+def test_the_same_port_of_another_address_is_another(kinglet):
+    """That one is listened to as well, and is not the one in the way."""
+    with listener("127.0.0.2") as other:
+        port = other.getsockname()[1]
+        with subprocess.Popen(["python3", "-c", "import socket, sys\n"
+                               f"s = socket.create_server(('127.0.0.1', {port}))\n"
+                               "print(flush=True); sys.stdin.read()"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # fmt: skip
+            holder.stdout.readline()
+            line = refusal(kinglet, port)
+            holder.stdin.close()
+    assert f"(process {holder.pid})" in line
+
+
+def test_another_user_sees_less(program_of_all, tiny):
+    """Not the process that holds the socket, but whose it is; a kinglet of that user is meant."""
+    with listener("127.0.0.1") as s:
+        line = refusal(program_of_all, s.getsockname()[1], user=65534)
+    assert re.search(r"another (program, of the user root \(0\): 'sudo ss -ltnp'|kinglet, as it seems)", line)
+    line = refusal(program_of_all, tiny.port, user=65534)
+    assert re.search(r"another kinglet, as it seems process \d+: use that one, stop it \('sudo kill", line)
+
+
+def test_bound_and_not_listened_to(kinglet):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        line = refusal(kinglet, s.getsockname()[1])
+    assert "another program: 'sudo ss -ltnp' shows which; stop that one" in line
+
+
+def test_a_name_of_a_program_is_one_line(kinglet, tmp_path):
+    program = os.fsencode(tmp_path) + b"/a\x1b[\xff\n"
+    os.symlink(shutil.which("python3"), program)
+    code = ("import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\n"
+            "print(s.getsockname()[1], flush=True); sys.stdin.read()")  # fmt: skip
+    with subprocess.Popen([program, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        line = refusal(kinglet, int(holder.stdout.readline()))
+        holder.stdin.close()
+    assert f"(process {holder.pid}): stop that one" in line
+    assert line.isprintable()
