@@ -1,5 +1,10 @@
 #include "cli/json_writer.h"
 
+#include <string.h>
+
+#include "base/foreign_text.h"
+#include "base/utf8.h"
+
 #define JSON_FORMAT(j, ...)                                                                        \
     do {                                                                                           \
         if ((j)->status == KL_OK)                                                                  \
@@ -9,13 +14,17 @@
 static void write_string(struct kl_json *j, const char *text)
 {
     JSON_FORMAT(j, "\"");
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\')
-            JSON_FORMAT(j, "\\%c", *text);
-        else if ((unsigned char)*text < 0x20)
-            JSON_FORMAT(j, "\\u%04x", (unsigned char)*text);
+    for (size_t at = 0, len = strlen(text); at < len;) {
+        uint32_t c;
+        bool valid;
+        char bytes[4];
+        at += kl_utf8_decode(text + at, len - at, &c, &valid);
+        if (c == '"' || c == '\\')
+            JSON_FORMAT(j, "\\%c", (char)c);
+        else if (kl_foreign_unsafe(c))
+            JSON_FORMAT(j, "\\u%04x", (unsigned)c);
         else
-            JSON_FORMAT(j, "%c", *text);
+            JSON_FORMAT(j, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);
     }
     JSON_FORMAT(j, "\"");
 }

@@ -7,11 +7,13 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/foreign_text.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
 #include "cli/options.h"
+#include "cli/terminal.h"
 
 struct tokenize_options {
     struct kl_load_options load;
@@ -34,7 +36,7 @@ static void print_escaped(const char *text, size_t len)
             fputs("\\t", stdout);
         else if (text[i] == '\\')
             fputs("\\\\", stdout);
-        else if (!valid || code_point < 0x20 || code_point == 0x7f)
+        else if (!valid || kl_foreign_unsafe(code_point))
             for (size_t j = 0; j < n; j++)
                 printf("\\x%02x", (unsigned char)text[i + j]);
         else
@@ -99,12 +101,17 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
                              struct kl_error *err)
 {
     struct kl_tokens tokens = {0};
+    struct kl_output output;
+    kl_output_init(&output);
     enum kl_status status = kl_parse_ids(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
     for (size_t i = 0; i < tokens.len && status == KL_OK; i++) {
         size_t len;
         const char *piece = kl_tokenizer_piece(tokenizer, tokens.ids[i], &len);
-        fwrite(piece, 1, len, stdout);
+        status = kl_output_write(&output, piece, len, err);
     }
+    if (status == KL_OK)
+        status = kl_output_end(&output, err);
+    kl_output_release(&output);
     kl_tokens_release(&tokens);
     return status;
 }
