@@ -65,8 +65,8 @@ int kl_run_doctor(int argc, char **argv)
                  "it. Takes half a minute.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .exit_codes = "0 all is good, 1 something should be mended, 2 something is\n"
-                      "broken or wrong usage",
+        .exit_codes = "0 all is good, 1 something should be mended, 2 wrong usage",
+        .further_exit_codes = "5 something is broken",
     };
     size_t n;
     int code;
