@@ -130,7 +130,7 @@ def test_a_circle_of_redirects_ends(kinglet, serve, tmp_path):
 def test_a_closed_standard_error_is_not_the_file(kinglet, serve, tmp_path):
     """Or the progress would be written into what was opened in its place."""
     done = subprocess.run(
-        ["sh", "-c", 'exec "$0" "$@" 2>&- <&-', kinglet, "pull", "mine", "--url",
+        ["sh", "-c", 'exec "$0" "$@" 2>&-', kinglet, "pull", "mine", "--url",
          serve(whole).url, "--sha256", SHA256],
         env=settings(tmp_path), stdout=subprocess.PIPE, timeout=60,
     )  # fmt: skip
