@@ -240,6 +240,16 @@ def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
     assert "leave --cpu" in found(findings, "kernels: scalar")["remedy"]
 
 
+def test_doctor_knows_who_prepared_the_weights(run_kinglet, reads_gigabytes, jumping_clock,
+                                               tiny_model_path, tmp_path):  # fmt: skip
+    """Also when the files are from the future, as the clock has it."""
+    env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
+    said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
+            for _ in range(2)]  # fmt: skip
+    assert b"the weights were prepared just now" in said[0]
+    assert b"the prepared weights were there" in said[1]
+
+
 def test_no_model(doctor, tmp_path):
     code, findings = doctor("--model", tmp_path / "none.gguf")
     assert code == BROKEN
