@@ -42,7 +42,7 @@ static void print_help(FILE *out)
     fputs("\n'kinglet COMMAND --help' shows the options of a command; 'kinglet --version' the "
           "version.\n"
           "Environment: KINGLET_MODEL (the default model), KINGLET_CPU (the kernels), LOG_LEVEL,\n"
-          "XDG_CACHE_HOME.\n"
+          "XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR (certificates to trust).\n"
           "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
           "4 a file in use was cut short, or its disk failed; of doctor 1 something should\n"
           "be mended, 5 something is broken.\n",

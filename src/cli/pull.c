@@ -133,7 +133,9 @@ int kl_run_pull(int argc, char **argv)
                  "resort for qwen2.5-coder-0.5b-instruct, alone for smollm2-135m-instruct.\n"
                  "Without NAME: if the default model cannot be had, then\n"
                  "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
-                 "(~/.cache/kinglet/models).",
+                 "(~/.cache/kinglet/models). A company's CA: SSL_CERT_FILE, SSL_CERT_DIR or\n"
+                 "CURL_CA_BUNDLE (PIP_CERT for Python packages). A file of --url leaves 256 MB of\n"
+                 "the disk free.",
     };
     size_t n;
     int code;
