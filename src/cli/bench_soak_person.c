@@ -11,7 +11,7 @@
 #include "server/api_reader.h"
 
 #define ANSWER_CAP    ((size_t)1 << 20)
-#define STREAM_CAP    ((size_t)64 << 20) /* of an answer with all that stands around its text */
+#define STREAM_CAP    ((size_t)16 << 20) /* of an answer with all that stands around its text */
 #define DONE_SECONDS  5.0                /* after [DONE]: for what proxies put behind it */
 #define LATE_TIMEOUTS 3.0                /* that an answer may take when the time is over */
 #define REQUEST_CAP   ((size_t)64 << 20)
