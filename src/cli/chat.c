@@ -146,8 +146,11 @@ static enum kl_status stream(struct chat *c, struct kl_request *request, struct 
                 fprintf(stderr, "\r\033[K");
                 reading = false;
             }
-            if (event->type == KL_EVENT_DONE)
-                return status == KL_OK ? kl_output_end(&c->output, err) : status;
+            if (event->type == KL_EVENT_DONE) {
+                struct kl_error later; /* what is held back must not begin the next answer */
+                enum kl_status ended = kl_output_end(&c->output, status == KL_OK ? err : &later);
+                return status == KL_OK ? ended : status;
+            }
             if (event->type != KL_EVENT_TEXT || status != KL_OK)
                 continue;
             if (*first_text <= 0)
@@ -157,6 +160,8 @@ static enum kl_status stream(struct chat *c, struct kl_request *request, struct 
                 kl_fail(err, status, "the answer is longer than %zu bytes", c->answer.cap);
             else
                 status = kl_output_write(&c->output, event->text, event->text_len, err);
+            if (status == KL_OK && fflush(stdout) != 0)
+                status = kl_fail_errno(err, "the answer cannot be written");
             if (status != KL_OK)
                 kl_request_cancel(request);
         }

@@ -39,7 +39,7 @@ const char *kl_format_duration(double seconds, char *out, size_t size)
 
 static enum kl_status write_bytes(const char *text, size_t len, struct kl_error *err)
 {
-    if (fwrite(text, 1, len, stdout) != len || fflush(stdout) != 0)
+    if (fwrite(text, 1, len, stdout) != len)
         return kl_fail_errno(err, "standard output cannot be written");
     return KL_OK;
 }

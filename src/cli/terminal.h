@@ -27,7 +27,7 @@ struct kl_output {
     struct kl_buffer shown; /* a piece of it */
 };
 void kl_output_init(struct kl_output *output);
-/* Writes a piece and flushes it. */
+/* Writes a piece, as fwrite does. */
 enum kl_status kl_output_write(struct kl_output *output, const char *text, size_t len,
                                struct kl_error *err);
 /* The text is over; another one may begin. */
