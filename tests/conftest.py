@@ -355,6 +355,14 @@ def faults(build_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def jumping_clock(build_dir):
+    """The environment of a program whose clock of the day jumps. Not under sanitizers, as above."""
+    library = existing(build_dir / "tests/tools/libjumping_clock.so", "the clock",
+                       "KINGLET_BUILD_DIR")  # fmt: skip
+    return {"LD_PRELOAD": str(library)}
+
+
+@pytest.fixture(scope="session")
 def server(server_factory, model_path):
     """One server on the real model for the whole session."""
     server = server_factory(model=model_path)

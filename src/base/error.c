@@ -4,16 +4,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/foreign_text.h"
+
 static void format_text(struct kl_error *err, enum kl_status status, const char *format, va_list ap)
 {
     if (err == NULL)
         return;
     err->status = status;
     vsnprintf(err->text, sizeof err->text, format, ap);
-    /* names in texts come from files and peers: they must not steer a terminal */
-    for (char *c = err->text; *c != '\0'; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7F)
-            *c = '?';
+    kl_foreign_clean(err->text); /* names in texts come from files and peers */
 }
 
 enum kl_status kl_fail(struct kl_error *err, enum kl_status status, const char *format, ...)
@@ -64,6 +63,7 @@ void kl_error_prefix(struct kl_error *err, const char *format, ...)
     va_end(ap);
     size_t used = strlen(err->text);
     snprintf(err->text + used, sizeof err->text - used, ": %s", rest);
+    kl_foreign_clean(err->text);
 }
 
 const char *kl_status_name(enum kl_status status)

@@ -3,8 +3,9 @@
  *
  * A function that can fail returns an enum kl_status and fills the caller's struct kl_error when
  * it is not KL_OK. The text is one sentence for a person: it names the thing (file, tensor, field,
- * option), what was expected, what was found and, where there is one, the way out. Control bytes in
- * it become '?'. Errors are values: nothing here allocates, logs or exits. Safe from any thread.
+ * option), what was expected, what was found and, where there is one, the way out. It is one line
+ * of valid UTF-8: kl_foreign_clean has been over it. Errors are values: nothing here allocates,
+ * logs or exits. Safe from any thread.
  */
 #ifndef KL_BASE_ERROR_H
 #define KL_BASE_ERROR_H

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "base/foreign_text.h"
 #include "base/log_writer.h"
 #include "base/utf8.h"
 
@@ -98,16 +99,14 @@ static void add_time(struct line *l)
     add_string(l, text);
 }
 
-/* As much of the text as there is room for; a control byte becomes \xNN. */
+/* As much of the text as there is room for, escaped. */
 static void add_plain(struct line *l, const char *text)
 {
-    for (const char *c = text; *c != '\0'; c++) {
-        unsigned char byte = (unsigned char)*c;
-        char escaped[5];
-        bool control = byte < 0x20 || byte == 0x7f;
-        if (control)
-            snprintf(escaped, sizeof escaped, "\\x%02x", byte);
-        if (!add(l, control ? escaped : c, control ? 4 : 1))
+    for (size_t at = 0, len = strlen(text); at < len;) {
+        char shown[KL_FOREIGN_ESCAPED];
+        size_t used;
+        at += kl_foreign_escape(text + at, len - at, shown, &used);
+        if (!add(l, shown, used))
             return;
     }
 }
@@ -127,7 +126,7 @@ static bool add_json_string(struct line *l, const char *text)
         at += kl_utf8_decode(text + at, len - at, &c, &valid);
         if (c == '"' || c == '\\')
             n = (size_t)snprintf(bytes, sizeof bytes, "\\%c", (char)c);
-        else if (c < 0x20 || c == 0x7f)
+        else if (kl_foreign_unsafe(c))
             n = (size_t)snprintf(bytes, sizeof bytes, "\\u%04x", (unsigned)c);
         else
             n = kl_utf8_encode(c, bytes);

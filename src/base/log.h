@@ -5,7 +5,8 @@
  *   {"time":"2026-11-22T13:00:00.123Z","level":"info","message":"text", ...fields}
  *
  * Levels are checked before anything is formatted, so a message below the level costs a compare.
- * Control bytes in the text are escaped: a peer can not forge lines. Safe from any thread. Nothing
+ * What foreign_text.h calls unsafe is escaped, in text also "\\", so that a peer can neither forge
+ * lines nor write what a terminal takes for a command. Safe from any thread. Nothing
  * logs inside a forward pass.
  *
  * Until kl_log_start each line is its caller's write(2). From then on a thread writes, and nobody

@@ -1,7 +1,5 @@
 #include "base/utf8.h"
 
-#include <string.h>
-
 /* Length of the sequence a first byte announces and the range its second byte must be in; the
  * narrowed ranges are what rules out overlong forms, surrogates and values over U+10FFFF
  * (Unicode 15, table 3-7). Length 0: cannot begin a sequence. */
@@ -100,29 +98,6 @@ bool kl_utf8_valid(const char *text, size_t len)
     for (size_t i = 0; i < len && valid;)
         i += kl_utf8_decode(text + i, len - i, &code_point, &valid);
     return valid;
-}
-
-static bool is_control(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7F && c < 0xA0);
-}
-
-void kl_utf8_line(const char *text, size_t len, char *out, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < len;) {
-        uint32_t code_point;
-        bool valid;
-        char encoded[4];
-        i += kl_utf8_decode(text + i, len - i, &code_point, &valid);
-        size_t n =
-            kl_utf8_encode(is_control(code_point) ? KL_UTF8_REPLACEMENT : code_point, encoded);
-        if (n >= size - used)
-            break;
-        memcpy(out + used, encoded, n);
-        used += n;
-    }
-    out[used] = '\0';
 }
 
 size_t kl_utf8_incomplete_tail(const char *text, size_t len)

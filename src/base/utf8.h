@@ -21,11 +21,6 @@ size_t kl_utf8_encode(uint32_t code_point, char out[4]);
 
 bool kl_utf8_valid(const char *text, size_t len);
 
-/* Any bytes as one line of valid UTF-8, for names that come from outside (of files, of models):
- * what is not UTF-8 and control characters become U+FFFD. Ended by a NUL; cut between two code
- * points where size ends. size: of out, at least 1. */
-void kl_utf8_line(const char *text, size_t len, char *out, size_t size);
-
 /* How many bytes at the end of text[0..len) are the beginning of a sequence that more bytes could
  * complete (0..3). Streams hold these back. */
 size_t kl_utf8_incomplete_tail(const char *text, size_t len);

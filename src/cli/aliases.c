@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/utf8.h"
+#include "base/foreign_text.h"
 #include "server/models.h"
 
 static bool is_name(const char *text, size_t len)
@@ -12,7 +12,7 @@ static bool is_name(const char *text, size_t len)
     char line[4 * KL_MAX_ALIAS];
     if (len == 0 || len > KL_MAX_ALIAS || text[0] == ' ' || text[len - 1] == ' ')
         return false;
-    kl_utf8_line(text, len, line, sizeof line);
+    kl_foreign_line(text, len, line, sizeof line);
     return strlen(line) == len && memcmp(line, text, len) == 0;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/foreign_text.h"
 #include "base/thread.h"
 #include "cli/commands.h"
 #include "cli/http_client.h"
@@ -54,8 +55,11 @@ static void ask_memory(const struct kl_soak *s, struct kl_soak_reading *reading)
     struct kl_error err;
     struct kl_http_answer answer;
     snprintf(url, sizeof url, "%s/health", s->base);
-    const struct kl_http_request request = {
-        .url = url, .key = s->key, .stall_seconds = STALL_SECONDS, .stop = &s->stop};
+    const struct kl_http_request request = {.url = url,
+                                            .key = s->key,
+                                            .stall_seconds = STALL_SECONDS,
+                                            .max_seconds = STALL_SECONDS,
+                                            .stop = &s->stop};
     if (kl_http_run(&request, &answer, &err) == KL_OK && answer.body.len > 0)
         kl_read_resident(answer.body.data, answer.body.len, &reading->resident);
     kl_http_release(&answer);
@@ -174,7 +178,7 @@ static enum kl_status find_model(struct kl_soak *s, struct kl_error *err)
     }
     snprintf(url, sizeof url, "%s/v1/models", s->base);
     const struct kl_http_request request = {
-        .url = url, .key = s->key, .stall_seconds = STALL_SECONDS};
+        .url = url, .key = s->key, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
     enum kl_status status = kl_http_run(&request, &answer, err);
     if (status == KL_OK && answer.status != 200)
         status = kl_fail(err, KL_ERR_IO, "%s: expected status 200, found %d%s", url, answer.status,
@@ -187,6 +191,7 @@ static enum kl_status find_model(struct kl_soak *s, struct kl_error *err)
         status =
             kl_fail(err, KL_ERR_IO,
                     "%s: expected a list of models, found none; name one: --model-name NAME", url);
+    kl_foreign_clean(s->model); /* it is shown, too */
     kl_http_release(&answer);
     return status;
 }

@@ -90,8 +90,9 @@ struct kl_soak_options {
          0},                                                                                       \
     {                                                                                              \
         "timeout", 0, KL_OPTION_SIZE, "SECONDS",                                                   \
-            "soak: an answer of which nothing comes for so long has failed", &(o).timeout, 1,      \
-            86400                                                                                  \
+            "soak: an answer of which nothing comes for so long has failed, and one that is not "  \
+            "over three times as long after the end of the run",                                   \
+            &(o).timeout, 1, 86400                                                                 \
     }
 
 /* "90s", "10m", "72h", "3d": seconds. */

@@ -1,14 +1,19 @@
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/foreign_text.h"
 #include "cli/bench_soak.h"
 #include "cli/http_client.h"
 #include "server/api_reader.h"
 
 #define ANSWER_CAP    ((size_t)1 << 20)
+#define STREAM_CAP    ((size_t)16 << 20) /* of an answer with all that stands around its text */
+#define DONE_SECONDS  5.0                /* after [DONE]: for what proxies put behind it */
+#define LATE_TIMEOUTS 3.0                /* that an answer may take when the time is over */
 #define REQUEST_CAP   ((size_t)64 << 20)
 #define PAUSE_SECONDS 1.0 /* after a failure: nobody asks a server that is away again and again */
 
@@ -17,7 +22,8 @@
 struct exchange {
     struct kl_soak *soak;
     size_t kind;
-    double now, last_text;
+    double now, last_text, done_at;
+    size_t bytes;
     bool done, finished, failed, broken;
     struct kl_soak_answer *answer;
     struct kl_buffer text; /* the answer */
@@ -44,8 +50,10 @@ static void see_text(struct exchange *x, const char *text)
 
 static void note(struct exchange *x, bool *which, const char *text)
 {
-    if (!*which)
+    if (!*which) {
         snprintf(x->answer->error, sizeof x->answer->error, "%s", text);
+        kl_foreign_clean(x->answer->error);
+    }
     *which = true;
 }
 
@@ -69,6 +77,8 @@ static void see_event(void *context, const struct kl_stream_event *event)
         note(x, &x->broken, event->text);
         break;
     case KL_STREAM_DONE:
+        if (!x->done)
+            x->done_at = x->now;
         x->done = true;
         break;
     case KL_STREAM_COMMENT: /* progress, pings */
@@ -82,6 +92,12 @@ static bool see_part(void *context, double at, const char *data, size_t len)
     struct exchange *x = context;
     struct kl_error err;
     x->now = at;
+    x->bytes += len;
+    if (x->bytes > STREAM_CAP || (x->done && at - x->done_at > DONE_SECONDS)) {
+        note(x, &x->broken,
+             x->done ? "the stream does not end after [DONE]" : "the answer does not end");
+        return false;
+    }
     if (x->status == KL_OK)
         x->status = kl_stream_reader_feed(&x->reader, data, len, &err);
     return x->status == KL_OK;
@@ -90,8 +106,10 @@ static bool see_part(void *context, double at, const char *data, size_t len)
 static enum kl_soak_outcome fail(struct kl_soak_answer *a, enum kl_soak_outcome outcome,
                                  const char *why)
 {
-    if (a->error[0] == '\0')
+    if (a->error[0] == '\0') {
         snprintf(a->error, sizeof a->error, "%s", why);
+        kl_foreign_clean(a->error);
+    }
     return outcome;
 }
 
@@ -154,19 +172,23 @@ static void ask(struct kl_soak *soak, size_t kind, const char *const *turns, siz
     kl_buffer_init(&x.text, ANSWER_CAP);
     kl_stream_reader_init(&x.reader, see_event, &x);
     snprintf(url, sizeof url, "%s/v1/chat/completions", soak->base);
+    double left = fmax(0, soak->seconds - kl_seconds_since(soak->start));
     enum kl_status status =
         kl_write_conversation(soak->model, turns, n, soak->options->generate, &body);
     if (status != KL_OK)
         status = kl_fail(&err, status, "no memory for a request");
     else
-        status = kl_http_run(&(struct kl_http_request){.url = url,
-                                                       .key = soak->key,
-                                                       .body = body.data,
-                                                       .stall_seconds = soak->options->timeout,
-                                                       .see = see_part,
-                                                       .context = &x,
-                                                       .stop = &soak->stop},
-                             &http, &err);
+        status = kl_http_run(
+            &(struct kl_http_request){.url = url,
+                                      .key = soak->key,
+                                      .body = body.data,
+                                      .stall_seconds = soak->options->timeout,
+                                      .max_seconds =
+                                          left + LATE_TIMEOUTS * (double)soak->options->timeout,
+                                      .see = see_part,
+                                      .context = &x,
+                                      .stop = &soak->stop},
+            &http, &err);
     answer.status = http.status;
     answer.end = http.end;
     answer.outcome = judge(&x, &http, status, &err);

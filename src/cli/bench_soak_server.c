@@ -128,7 +128,8 @@ static bool is_ready(const struct kl_soak_server *server)
     struct kl_error err;
     struct kl_http_answer answer;
     snprintf(url, sizeof url, "%s/ready", server->url);
-    const struct kl_http_request request = {.url = url, .stall_seconds = STALL_SECONDS};
+    const struct kl_http_request request = {
+        .url = url, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
     bool ready = kl_http_run(&request, &answer, &err) == KL_OK && answer.status == 200;
     kl_http_release(&answer);
     return ready;

@@ -9,8 +9,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/foreign_text.h"
 #include "base/paths.h"
-#include "base/utf8.h"
 #include "cli/options.h"
 
 #define CODER_PART(n, bytes)                                                                       \
@@ -145,7 +145,7 @@ static enum kl_status locate_file(const char *file, struct kl_model_location *lo
     size_t len = strlen(base);
     if (has_suffix(base, ".gguf"))
         len -= strlen(".gguf");
-    kl_utf8_line(base, len, location->name, sizeof location->name);
+    kl_foreign_line(base, len, location->name, sizeof location->name);
     for (size_t i = 0; i < CATALOGUE_LEN; i++) {
         /* a catalogue model at another place keeps its name */
         if (strcmp(catalogue[i].file, base) == 0)
@@ -244,6 +244,6 @@ enum kl_status kl_model_locate(const char *name_or_file, struct kl_model_locatio
     enum kl_status status =
         locate(name_or_file != NULL ? name_or_file : kl_model_from_environment(), location, err);
     const char *base = base_name(location->path);
-    kl_utf8_line(base, strlen(base), location->file, sizeof location->file);
+    kl_foreign_line(base, strlen(base), location->file, sizeof location->file);
     return status;
 }

@@ -7,14 +7,16 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/foreign_text.h"
 #include "base/paths.h"
+#include "cli/chat_prompt.h"
 #include "cli/commands.h"
-#include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/line_editor.h"
 #include "cli/load.h"
 #include "cli/options.h"
 #include "cli/prefixes.h"
+#include "cli/terminal.h"
 #include "engine/engine.h"
 #include "text/chat_template.h"
 
@@ -27,7 +29,7 @@ struct chat_options {
     const char *system;
     size_t max_tokens, top_k;
     struct kl_sampling sampling;
-    bool offline;
+    bool offline, no_input;
 };
 
 struct chat {
@@ -37,6 +39,7 @@ struct chat {
     struct kl_message messages[MAX_MESSAGES]; /* contents are ours, but the system message's */
     size_t n_messages;
     struct kl_buffer answer;
+    struct kl_output output;
 };
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -143,8 +146,11 @@ static enum kl_status stream(struct chat *c, struct kl_request *request, struct 
                 fprintf(stderr, "\r\033[K");
                 reading = false;
             }
-            if (event->type == KL_EVENT_DONE)
-                return status;
+            if (event->type == KL_EVENT_DONE) {
+                struct kl_error later; /* what is held back must not begin the next answer */
+                enum kl_status ended = kl_output_end(&c->output, status == KL_OK ? err : &later);
+                return status == KL_OK ? ended : status;
+            }
             if (event->type != KL_EVENT_TEXT || status != KL_OK)
                 continue;
             if (*first_text <= 0)
@@ -152,8 +158,9 @@ static enum kl_status stream(struct chat *c, struct kl_request *request, struct 
             status = kl_buffer_append(&c->answer, event->text, event->text_len);
             if (status != KL_OK)
                 kl_fail(err, status, "the answer is longer than %zu bytes", c->answer.cap);
-            else if (fwrite(event->text, 1, event->text_len, stdout) != event->text_len ||
-                     fflush(stdout) != 0)
+            else
+                status = kl_output_write(&c->output, event->text, event->text_len, err);
+            if (status == KL_OK && fflush(stdout) != 0)
                 status = kl_fail_errno(err, "the answer cannot be written");
             if (status != KL_OK)
                 kl_request_cancel(request);
@@ -251,7 +258,8 @@ static enum kl_status converse(struct chat *c, struct kl_error *err)
     enum kl_status status = kl_line_editor_open("> ", keep ? history : NULL, &editor, err);
     if (status != KL_OK)
         return status;
-    fprintf(stderr, "%s. /help shows what there is; Ctrl-D leaves.\n", c->loaded.location.name);
+    fprintf(stderr, "%s. /help shows what there is; Ctrl-D leaves.\n",
+            kl_foreign_clean(c->loaded.location.name));
     for (;;) {
         const char *line;
         enum kl_line got = kl_line_editor_read(editor, &line);
@@ -269,7 +277,7 @@ static enum kl_status converse(struct chat *c, struct kl_error *err)
 /* ---- the command ----------------------------------------------------------------------------- */
 
 /* prompt NULL: a conversation */
-static int chat(const struct chat_options *o, const char *prompt, struct kl_error *err)
+static int chat(const struct chat_options *o, const struct kl_buffer *prompt, struct kl_error *err)
 {
     struct chat *c = calloc(1, sizeof *c);
     if (c == NULL) {
@@ -277,6 +285,7 @@ static int chat(const struct chat_options *o, const char *prompt, struct kl_erro
         return kl_report("chat", err);
     }
     c->options = o;
+    kl_output_init(&c->output);
     kl_buffer_init(&c->answer, MAX_TEXT);
     if (kl_load(&c->loaded, &o->load, KL_LOAD_MODEL, err) != KL_OK) {
         free(c);
@@ -298,7 +307,7 @@ static int chat(const struct chat_options *o, const char *prompt, struct kl_erro
     if (status == KL_OK)
         status = begin_conversation(c, err);
     if (status == KL_OK && prompt != NULL)
-        status = add_message(c, "user", prompt, strlen(prompt), err);
+        status = add_message(c, "user", prompt->data, prompt->len, err);
     if (status == KL_OK)
         status = prompt != NULL ? answer(c, err) : converse(c, err);
 
@@ -307,30 +316,10 @@ static int chat(const struct chat_options *o, const char *prompt, struct kl_erro
     while (c->n_messages > 0)
         drop_message(c);
     kl_buffer_release(&c->answer);
+    kl_output_release(&c->output);
     kl_unload(&c->loaded);
     free(c);
     return status == KL_OK ? KL_EXIT_OK : kl_report("chat", err);
-}
-
-/* The words of the command line, or standard input where that is no terminal. *conversation: there
- * is neither. */
-static enum kl_status read_prompt(char **words, size_t n, struct kl_buffer *out, bool *conversation,
-                                  struct kl_error *err)
-{
-    enum kl_status status = KL_OK;
-    *conversation = n == 0 && isatty(STDIN_FILENO) == 1;
-    for (size_t i = 0; i < n && status == KL_OK; i++)
-        status = kl_buffer_append_format(out, "%s%s", i > 0 ? " " : "", words[i]);
-    if (status != KL_OK)
-        return kl_fail(err, status, "the prompt is longer than %zu bytes", out->cap);
-    if (n > 0 || *conversation)
-        return KL_OK;
-    status = kl_read_input(NULL, out, err);
-    while (status == KL_OK && out->len > 0 && out->data[out->len - 1] == '\n')
-        out->data[--out->len] = '\0';
-    if (status == KL_OK && out->len == 0)
-        status = kl_fail(err, KL_ERR_INVALID, "standard input is empty: there is no prompt");
-    return status;
 }
 
 /* Editing needs a UTF-8 locale; a minimal system has C.UTF-8 at least. */
@@ -366,14 +355,21 @@ int kl_run_chat(int argc, char **argv)
          &o.sampling.repetition_penalty, 0.01, 10},
         {"seed", 0, KL_OPTION_U64, "N", "the same seed draws the same answer", &o.sampling.seed, 0,
          0},
+        {"no-input", 0, KL_OPTION_FLAG, NULL,
+         "beside PROMPT: leave standard input alone, as in a loop that reads it: "
+         "while read q; do kinglet chat --no-input \"$q\"; done",
+         &o.no_input, 0, 0},
     };
     const struct kl_command_line line = {
         .command = "chat",
         .arguments = "[PROMPT...]",
         .max_arguments = 4096,
-        .about = "Answers PROMPT, or what it reads from a pipe, while the answer is computed. On a "
-                 "terminal without PROMPT it is a conversation. The answer goes to standard "
-                 "output, its speed to standard error.",
+        .about = "Answers PROMPT while the answer is computed. What comes through a pipe, or a "
+                 "file as standard input, stands before PROMPT, or is the question: cat FILE | "
+                 "kinglet chat \"What is this?\". On a terminal without PROMPT it is a "
+                 "conversation. The answer goes to standard output, its speed to standard error. "
+                 "On a terminal, U+FFFD stands for what would steer it; pipes and files get the "
+                 "bytes as they are.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
         .notes =
@@ -392,8 +388,8 @@ int kl_run_chat(int argc, char **argv)
     struct kl_buffer prompt;
     bool conversation;
     kl_buffer_init(&prompt, MAX_TEXT);
-    if (read_prompt(argv + 1, n, &prompt, &conversation, &err) == KL_OK)
-        code = chat(&o, conversation ? NULL : prompt.data, &err);
+    if (kl_chat_prompt_read(argv + 1, n, o.no_input, &prompt, &conversation, &err) == KL_OK)
+        code = chat(&o, conversation ? NULL : &prompt, &err);
     else
         code = kl_report("chat", &err);
     kl_buffer_release(&prompt);

@@ -16,8 +16,8 @@ enum kl_exit {
     KL_EXIT_NO_MODEL = 3, /* the model is not here and could not be had */
     KL_EXIT_LOST_FILE =
         4,                /* a mapped file was cut short, or its disk failed, while it was in use */
+    KL_EXIT_BROKEN = 5,   /* of doctor: something does not work */
     KL_EXIT_WARNINGS = 1, /* of doctor: something should be mended */
-    KL_EXIT_BROKEN = 2    /* of doctor: something does not work */
 };
 
 /* Prints "kinglet COMMAND: text" on stderr. Returns KL_EXIT_USAGE for KL_ERR_INVALID, otherwise

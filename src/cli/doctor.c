@@ -13,7 +13,7 @@
 struct doctor_options {
     struct kl_load_options load;
     const char *url, *key_file;
-    size_t pid;
+    size_t pid, timeout;
     bool json;
 };
 
@@ -42,7 +42,7 @@ static void look_at_this_computer(const struct kl_load_options *load)
 
 int kl_run_doctor(int argc, char **argv)
 {
-    struct doctor_options o = {.load = {.ctx_size = 4096}};
+    struct doctor_options o = {.load = {.ctx_size = 4096}, .timeout = 300};
     const struct kl_option table[] = {
         KL_LOAD_ROWS(o.load),
         {"url", 0, KL_OPTION_STRING, "URL",
@@ -51,6 +51,8 @@ int kl_run_doctor(int argc, char **argv)
          &o.url, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
          &o.key_file, 0, 0},
+        {"timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "with --url: an answer that is not over after so long is given up", &o.timeout, 1, 3600},
         {"pid", 0, KL_OPTION_SIZE, "PID",
          "look at this running process, of any program: its threads, memory and log", &o.pid, 1,
          INT_MAX},
@@ -65,8 +67,8 @@ int kl_run_doctor(int argc, char **argv)
                  "it. Takes half a minute.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .exit_codes = "0 all is good, 1 something should be mended, 2 something is\n"
-                      "broken or wrong usage",
+        .exit_codes = "0 all is good, 1 something should be mended, 2 wrong usage",
+        .further_exit_codes = "5 something is broken",
     };
     size_t n;
     int code;
@@ -80,10 +82,10 @@ int kl_run_doctor(int argc, char **argv)
         code = kl_report("doctor", &err);
     } else {
         if (o.url != NULL)
-            kl_doctor_stream(&findings, o.url, key);
+            kl_doctor_stream(&findings, o.url, key, o.timeout);
         if (o.pid != 0)
             kl_doctor_process(&findings, (int)o.pid,
-                              o.url != NULL && kl_server_is_idle(o.url, key));
+                              o.url != NULL && kl_server_is_idle(o.url, key, o.timeout));
         if (o.pid == 0 && o.url == NULL)
             look_at_this_computer(&o.load);
         code = report(o.json);

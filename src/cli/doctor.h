@@ -40,11 +40,13 @@ struct kl_delivery_judgement {
 struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *arrivals);
 
 /* url: "http://host:port" with or without "/v1"; or one with a query ("?"), which is asked as it is
- * and answers with server-sent events of any kind. key: may be NULL. */
-void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key);
+ * and answers with server-sent events of any kind. key: may be NULL. timeout: seconds of one
+ * request. */
+void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key,
+                      size_t timeout);
 
 /* Whether the server says that it works on no request now. */
-bool kl_server_is_idle(const char *url, const char *key);
+bool kl_server_is_idle(const char *url, const char *key, size_t timeout);
 
 /* ---- doctor_machine.c: processor; doctor_memory.c: memory, disk --------------------------------
  */

@@ -5,13 +5,11 @@
 
 #include "base/clock.h"
 #include "cli/doctor.h"
-#include "cli/http_client.h"
+#include "cli/doctor_watch.h"
 #include "server/api_reader.h"
 
 #define AREA            "stream"
-#define STALL_SECONDS   120
 #define N_TOKENS        96
-#define MAX_PIECES      4096
 #define RELEASE_SECONDS 5.0
 #define LATE_SECONDS    1.0
 static const char question[] = "Count from one to thirty in words, separated by commas.";
@@ -36,9 +34,9 @@ static int compare(const void *a, const void *b)
 struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
 {
     struct kl_delivery_judgement j = {.delivery = KL_DELIVERY_UNKNOWN, .n_arrivals = a->n > 0};
-    double gaps[MAX_PIECES];
+    double gaps[KL_WATCH_PIECES];
     size_t n = 0;
-    for (size_t i = 1; i < a->n && n < MAX_PIECES; i++) {
+    for (size_t i = 1; i < a->n && n < KL_WATCH_PIECES; i++) {
         double gap = a->at[i] - a->at[i - 1];
         if (gap > TOGETHER_SECONDS)
             gaps[n++] = gap;
@@ -62,122 +60,9 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
     return j;
 }
 
-/* ---- one answer ------------------------------------------------------------------------------ */
-
-struct watch {
-    double at[MAX_PIECES];
-    struct kl_arrivals arrivals;
-    double now, first_event;
-    double silence; /* longest time without a byte before the first text */
-    size_t comments, answer_tokens;
-    bool done, leave_at_first_text, left;
-    char finish[40], error[200], broken[200];
-    struct kl_stream_reader reader;
-    enum kl_status status;
-    struct kl_error err;
-};
-
-static void see_event(void *context, const struct kl_stream_event *event)
-{
-    struct watch *w = context;
-    if (w->first_event == 0)
-        w->first_event = w->now;
-    switch (event->type) {
-    case KL_STREAM_TEXT:
-        if (w->arrivals.n < MAX_PIECES)
-            w->at[w->arrivals.n++] = w->now;
-        w->left = w->leave_at_first_text;
-        break;
-    case KL_STREAM_COMMENT:
-        w->comments++;
-        break;
-    case KL_STREAM_FINISH:
-        snprintf(w->finish, sizeof w->finish, "%s", event->text);
-        break;
-    case KL_STREAM_USAGE:
-        w->answer_tokens = event->answer_tokens;
-        break;
-    case KL_STREAM_ERROR:
-        snprintf(w->error, sizeof w->error, "%s", event->text);
-        break;
-    case KL_STREAM_BROKEN:
-        if (w->broken[0] == '\0')
-            snprintf(w->broken, sizeof w->broken, "%s", event->text);
-        break;
-    case KL_STREAM_DONE:
-        w->done = true;
-    }
-}
-
-static bool see_part(void *context, double at, const char *data, size_t len)
-{
-    struct watch *w = context;
-    if (w->arrivals.n == 0 && at - w->now > w->silence)
-        w->silence = at - w->now;
-    w->now = at;
-    w->status = kl_stream_reader_feed(&w->reader, data, len, &w->err);
-    return w->status == KL_OK && !w->left;
-}
-
-/* What all requests share. */
-struct patient {
-    char base[1024]; /* without a slash at its end */
-    char model[128];
-    const char *key;
-    struct kl_findings *findings;
-    enum kl_delivery delivery; /* of its first answer */
-};
-
-static void make_url(const struct patient *p, const char *path, char *out, size_t size)
-{
-    snprintf(out, size, "%s%s", p->base, path);
-}
-
-/* What is asked, and how. */
-struct asking {
-    const char *text;
-    size_t n_tokens;
-    bool leave; /* at the first text */
-    bool offer_gzip;
-};
-
-/* Asks for an answer and watches it come. */
-static enum kl_status watch_answer(const struct patient *p, const struct asking *a, struct watch *w,
-                                   struct kl_http_answer *answer, struct kl_error *err)
-{
-    char url[1100];
-    struct kl_buffer body;
-    kl_buffer_init(&body, 16384);
-    *w = (struct watch){.leave_at_first_text = a->leave};
-    w->arrivals.at = w->at;
-    kl_stream_reader_init(&w->reader, see_event, w);
-    make_url(p, "/v1/chat/completions", url, sizeof url);
-    *answer = (struct kl_http_answer){0};
-    enum kl_status status = kl_write_chat_request(p->model, a->text, a->n_tokens, true, &body);
-    if (status != KL_OK)
-        status = kl_fail(err, status, "no memory for a request");
-    else
-        status = kl_http_run(&(struct kl_http_request){.url = url,
-                                                       .key = p->key,
-                                                       .body = body.data,
-                                                       .offer_gzip = a->offer_gzip,
-                                                       .stall_seconds = STALL_SECONDS,
-                                                       .see = see_part,
-                                                       .context = w},
-                             answer, err);
-    w->arrivals.end = answer->end;
-    if (status == KL_OK && w->status != KL_OK) {
-        status = w->status;
-        *err = w->err;
-    }
-    kl_stream_reader_release(&w->reader);
-    kl_buffer_release(&body);
-    return status;
-}
-
 /* ---- what is found --------------------------------------------------------------------------- */
 
-static void judge_headers(const struct patient *p, const struct kl_http_answer *answer)
+static void judge_headers(const struct kl_patient *p, const struct kl_http_answer *answer)
 {
     struct kl_finding *found;
     if (strncmp(answer->content_type, "text/event-stream", 17) != 0) {
@@ -198,7 +83,7 @@ static void judge_headers(const struct patient *p, const struct kl_http_answer *
                         "look for a proxy that collects answers (nginx: proxy_buffering off;)");
 }
 
-static enum kl_delivery judge_delivery(const struct patient *p, const struct watch *w)
+static enum kl_delivery judge_delivery(const struct kl_patient *p, const struct kl_watch *w)
 {
     struct kl_delivery_judgement j = kl_judge_delivery(&w->arrivals);
     struct kl_finding *found;
@@ -235,8 +120,13 @@ static enum kl_delivery judge_delivery(const struct patient *p, const struct wat
     return j.delivery;
 }
 
-static void judge_content(const struct patient *p, const struct watch *w)
+/* cut: why the stream was given up; "": it came to its end. */
+static void judge_content(const struct kl_patient *p, const struct kl_watch *w, const char *cut)
 {
+    if (cut[0] != '\0')
+        kl_found_cost(
+            kl_found(p->findings, KL_BROKEN, AREA, "the stream does not end after [DONE]: %s", cut),
+            "clients that wait for its end hang");
     if (w->broken[0] != '\0')
         kl_found_cost(
             kl_found(p->findings, KL_BROKEN, AREA, "events that can not be read: %s", w->broken),
@@ -253,13 +143,13 @@ static void judge_content(const struct patient *p, const struct watch *w)
 }
 
 /* false: no use to go on. */
-static bool check_answer(struct patient *p)
+static bool check_answer(struct kl_patient *p)
 {
     struct kl_error err = {0};
     struct kl_http_answer answer;
-    static struct watch w; /* 32 KB of times */
-    struct asking asking = {.text = question, .n_tokens = N_TOKENS, .offer_gzip = true};
-    enum kl_status status = watch_answer(p, &asking, &w, &answer, &err);
+    static struct kl_watch w; /* 32 KB of times */
+    struct kl_asking asking = {.text = question, .n_tokens = N_TOKENS, .offer_gzip = true};
+    enum kl_status status = kl_watch_answer(p, &asking, &w, &answer, &err);
     if (status == KL_OK && answer.status == 200 && answer.encoding[0] != '\0') {
         struct kl_finding *found = kl_found(p->findings, KL_WARNING, AREA,
                                             "the stream is compressed (%s)", answer.encoding);
@@ -267,10 +157,20 @@ static bool check_answer(struct patient *p)
         kl_found_remedy(found, "nginx: leave text/event-stream out of gzip_types");
         kl_http_release(&answer);
         asking.offer_gzip = false;
-        status = watch_answer(p, &asking, &w, &answer, &err);
+        status = kl_watch_answer(p, &asking, &w, &answer, &err);
     }
-    kl_http_release(&answer);
-    if (status != KL_OK || answer.status != 200) {
+    bool answered = answer.status == 200 && (status == KL_OK || w.done);
+    if (answered && answer.encoding[0] != '\0') {
+        kl_found_cost(kl_found(p->findings, KL_BROKEN, AREA,
+                               "the stream is compressed (%s) for a client that did not offer it",
+                               answer.encoding),
+                      "clients take it for text that makes no sense");
+        answered = false;
+    } else if (answered) {
+        judge_headers(p, &answer);
+        p->delivery = judge_delivery(p, &w);
+        judge_content(p, &w, status == KL_OK ? "" : err.text);
+    } else {
         struct kl_finding *found =
             status != KL_OK
                 ? kl_found(p->findings, KL_BROKEN, AREA, "%s", err.text)
@@ -278,12 +178,9 @@ static bool check_answer(struct patient *p)
                            p->base, answer.status);
         if (answer.status == 401 || answer.status == 403)
             kl_found_remedy(found, "give a key: --api-key-file FILE");
-        return false;
     }
-    judge_headers(p, &answer);
-    p->delivery = judge_delivery(p, &w);
-    judge_content(p, &w);
-    return true;
+    kl_http_release(&answer);
+    return answered && status == KL_OK;
 }
 
 /* ---- errors, and those who leave ------------------------------------------------------------- */
@@ -294,17 +191,12 @@ static void see_error(void *context, const struct kl_stream_event *event)
     *named = *named || event->type == KL_STREAM_ERROR;
 }
 
-static void check_refusal(const struct patient *p)
+static void check_refusal(const struct kl_patient *p)
 {
-    char url[1100];
     struct kl_error err = {0};
     struct kl_http_answer answer;
     bool named = false;
-    make_url(p, "/v1/chat/completions", url, sizeof url);
-    enum kl_status status = kl_http_run(
-        &(struct kl_http_request){
-            .url = url, .key = p->key, .body = "{\"messages\": 7", .stall_seconds = STALL_SECONDS},
-        &answer, &err);
+    enum kl_status status = kl_patient_ask(p, KL_CHAT_PATH, "{\"messages\": 7", &answer, &err);
     if (status == KL_OK && answer.body.len > 0)
         kl_read_answer(answer.body.data, answer.body.len, see_error, &named);
     if (status != KL_OK)
@@ -324,18 +216,14 @@ static void check_refusal(const struct patient *p)
 }
 
 /* How many requests the server works on; false: it does not say. */
-static bool ask_running(const struct patient *p, size_t *running)
+static bool ask_running(const struct kl_patient *p, size_t *running)
 {
     static const char *const paths[] = {"/health", "/slots"};
     bool known = false;
     for (size_t i = 0; i < 2 && !known; i++) {
-        char url[1100];
         struct kl_error err;
         struct kl_http_answer answer;
-        make_url(p, paths[i], url, sizeof url);
-        const struct kl_http_request request = {
-            .url = url, .key = p->key, .stall_seconds = STALL_SECONDS};
-        if (kl_http_run(&request, &answer, &err) == KL_OK && answer.status == 200)
+        if (kl_patient_ask(p, paths[i], NULL, &answer, &err) == KL_OK && answer.status == 200)
             known = kl_read_running(answer.body.data != NULL ? answer.body.data : "",
                                     answer.body.len, running);
         kl_http_release(&answer);
@@ -343,9 +231,9 @@ static bool ask_running(const struct patient *p, size_t *running)
     return known;
 }
 
-static void check_leaving(const struct patient *p)
+static void check_leaving(const struct kl_patient *p)
 {
-    static struct watch w;
+    static struct kl_watch w;
     size_t before, running = 0;
     struct kl_error err = {0};
     struct kl_http_answer answer;
@@ -355,8 +243,8 @@ static void check_leaving(const struct patient *p)
                  "requests run");
         return;
     }
-    const struct asking asking = {.text = long_question, .n_tokens = 1000, .leave = true};
-    enum kl_status status = watch_answer(p, &asking, &w, &answer, &err);
+    const struct kl_asking asking = {.text = long_question, .n_tokens = 1000, .leave = true};
+    enum kl_status status = kl_watch_answer(p, &asking, &w, &answer, &err);
     kl_http_release(&answer);
     if (status != KL_OK || !w.left)
         return;
@@ -393,21 +281,16 @@ static void collect_text(void *context, const struct kl_stream_event *event)
 }
 
 /* The text of an answer, as a stream or as a whole; false: there is none. */
-static bool ask_text(const struct patient *p, bool stream, struct kl_buffer *text)
+static bool ask_text(const struct kl_patient *p, bool stream, struct kl_buffer *text)
 {
-    char url[1100];
     struct kl_buffer body;
     struct kl_error err;
     struct kl_stream_reader reader;
     struct kl_http_answer answer = {0};
     kl_buffer_init(&body, 4096);
-    make_url(p, "/v1/chat/completions", url, sizeof url);
     bool done =
         kl_write_chat_request(p->model, rare_question, N_RARE_TOKENS, stream, &body) == KL_OK &&
-        kl_http_run(
-            &(struct kl_http_request){
-                .url = url, .key = p->key, .body = body.data, .stall_seconds = STALL_SECONDS},
-            &answer, &err) == KL_OK &&
+        kl_patient_ask(p, KL_CHAT_PATH, body.data, &answer, &err) == KL_OK &&
         answer.status == 200 && answer.body.len > 0;
     if (done && stream) {
         kl_stream_reader_init(&reader, collect_text, text);
@@ -431,7 +314,7 @@ static size_t count_replaced(const struct kl_buffer *text)
     return n;
 }
 
-static void check_characters(const struct patient *p)
+static void check_characters(const struct kl_patient *p)
 {
     struct kl_buffer streamed, whole;
     kl_buffer_init(&streamed, 65536);
@@ -465,10 +348,10 @@ static void check_characters(const struct patient *p)
 #define N_WORDS      400
 #define LONG_SILENCE 10.0 /* seconds */
 
-static void check_waiting(const struct patient *p)
+static void check_waiting(const struct kl_patient *p)
 {
     static const char *const words[] = {"lamp", "river", "stone", "bread", "window", "garden"};
-    static struct watch w;
+    static struct kl_watch w;
     struct kl_buffer text;
     struct kl_error err;
     struct kl_http_answer answer;
@@ -478,8 +361,8 @@ static void check_waiting(const struct patient *p)
     for (size_t i = 0; i < N_WORDS && status == KL_OK; i++)
         status = kl_buffer_append_format(&text, " %s", words[i * i % 6]);
     if (status == KL_OK) {
-        const struct asking asking = {.text = text.data, .n_tokens = 1};
-        status = watch_answer(p, &asking, &w, &answer, &err);
+        const struct kl_asking asking = {.text = text.data, .n_tokens = 1};
+        status = kl_watch_answer(p, &asking, &w, &answer, &err);
         if (status == KL_OK && answer.status == 200 && w.arrivals.n > 0) {
             bool silent = w.silence > LONG_SILENCE;
             struct kl_finding *found = kl_found(
@@ -494,6 +377,8 @@ static void check_waiting(const struct patient *p)
                                        "reads, as kinglet does");
             }
         }
+        if (status != KL_OK)
+            kl_found(p->findings, KL_BROKEN, AREA, "a question of %d words: %s", N_WORDS, err.text);
         kl_http_release(&answer);
     }
     kl_buffer_release(&text);
@@ -503,7 +388,7 @@ static void check_waiting(const struct patient *p)
 
 /* Each line that begins with "data:" is a piece. */
 struct plain_watch {
-    struct watch *watch;
+    struct kl_watch *watch;
     char begun[6]; /* of a line: as much as "data:" */
     size_t n_begun;
 };
@@ -511,67 +396,65 @@ struct plain_watch {
 static bool see_plain_part(void *context, double at, const char *data, size_t len)
 {
     struct plain_watch *plain = context;
-    struct watch *w = plain->watch;
+    struct kl_watch *w = plain->watch;
     if (w->first_event == 0)
         w->first_event = at;
+    w->bytes += len;
     for (size_t i = 0; i < len; i++) {
         if (data[i] == '\n' || data[i] == '\r') {
             plain->n_begun = 0;
         } else if (plain->n_begun < 5) {
             plain->begun[plain->n_begun++] = data[i];
             if (plain->n_begun == 5 && memcmp(plain->begun, "data:", 5) == 0 &&
-                w->arrivals.n < MAX_PIECES)
+                w->arrivals.n < KL_WATCH_PIECES)
                 w->at[w->arrivals.n++] = at;
         }
     }
-    return true;
+    return w->bytes <= KL_WATCH_BYTES;
 }
 
 /* url as it was given. */
-static void check_plain_stream(const struct patient *p, const char *url)
+static void check_plain_stream(const struct kl_patient *p, const char *url)
 {
-    static struct watch w;
+    static struct kl_watch w;
     struct plain_watch plain = {.watch = &w};
     struct kl_error err;
     struct kl_http_answer answer;
-    w = (struct watch){.arrivals.at = w.at};
-    enum kl_status status = kl_http_run(&(struct kl_http_request){.url = url,
-                                                                  .key = p->key,
-                                                                  .stall_seconds = STALL_SECONDS,
-                                                                  .see = see_plain_part,
-                                                                  .context = &plain},
-                                        &answer, &err);
-    kl_http_release(&answer);
+    w = (struct kl_watch){.arrivals.at = w.at};
+    struct kl_http_request request = {.url = url, .see = see_plain_part, .context = &plain};
+    enum kl_status status = kl_patient_run(p, &request, &answer, &err);
     w.arrivals.end = answer.end;
     if (status != KL_OK) {
         kl_found(p->findings, KL_BROKEN, AREA, "%s", err.text);
+    } else if (w.bytes > KL_WATCH_BYTES) {
+        kl_found(p->findings, KL_BROKEN, AREA, "GET %s: it did not end within %zu bytes", url,
+                 KL_WATCH_BYTES);
     } else if (answer.status != 200) {
         kl_found(p->findings, KL_BROKEN, AREA, "GET %s: status %d", url, answer.status);
     } else {
         judge_headers(p, &answer);
         judge_delivery(p, &w);
     }
+    kl_http_release(&answer);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-static void find_model_name(struct patient *p)
+static void find_model_name(struct kl_patient *p)
 {
-    char url[1100];
     struct kl_error err;
     struct kl_http_answer answer;
-    make_url(p, "/v1/models", url, sizeof url);
-    const struct kl_http_request request = {
-        .url = url, .key = p->key, .stall_seconds = STALL_SECONDS};
-    if (kl_http_run(&request, &answer, &err) == KL_OK && answer.body.len > 0)
+    if (kl_patient_ask(p, "/v1/models", NULL, &answer, &err) == KL_OK && answer.body.len > 0)
         kl_read_model_id(answer.body.data, answer.body.len, p->model, sizeof p->model);
     kl_http_release(&answer);
 }
 
-void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key)
+void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key,
+                      size_t timeout)
 {
-    struct patient p = {.key = key, .findings = findings, .model = "default"};
-    kl_http_base(url, p.base, sizeof p.base);
+    struct kl_patient p;
+    kl_patient_init(&p, url, key, timeout);
+    p.findings = findings;
     if (strchr(p.base, '?') != NULL) {
         check_plain_stream(&p, p.base);
         return;
@@ -587,10 +470,10 @@ void kl_doctor_stream(struct kl_findings *findings, const char *url, const char 
         check_leaving(&p);
 }
 
-bool kl_server_is_idle(const char *url, const char *key)
+bool kl_server_is_idle(const char *url, const char *key, size_t timeout)
 {
-    struct patient p = {.key = key};
+    struct kl_patient p;
     size_t running;
-    kl_http_base(url, p.base, sizeof p.base);
+    kl_patient_init(&p, url, key, timeout);
     return ask_running(&p, &running) && running == 0;
 }

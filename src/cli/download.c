@@ -1,6 +1,5 @@
 #include "cli/download.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,33 +7,41 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define CONNECT_SECONDS 5L
+#include "cli/curl_setup.h"
+
 #define MAX_REDIRECTS   10L
 #define MIN_BYTES_PER_S 64L /* less than this counts as nothing */
+#define CHECKED_BYTES   ((uint64_t)16 << 20)
 #define HTTP_PARTIAL    206L
 #define HTTP_BAD_RANGE  416L
 
 struct transfer {
     struct kl_download *download;
     CURL *curl;
-    bool body; /* its first byte has come */
+    size_t head; /* bytes of it, and of those that sent us here */
+    bool body;   /* its first byte has come */
     struct kl_error *err;
+    uint64_t checked;      /* up to this size of the file there is room */
     enum kl_status failed; /* why a callback ended the transfer; *err has the text */
 };
 
-enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, struct kl_error *err)
+enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, uint64_t reserve,
+                                   struct kl_error *err)
 {
     struct statvfs fs;
-    char need[32], room[32];
+    char need[32], room[32], kept[32], rest[64] = "";
     if (statvfs(directory, &fs) != 0)
         return kl_fail_errno(err, "cannot see how much room there is in %s", directory);
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (free_bytes >= bytes)
+    if (free_bytes >= reserve && free_bytes - reserve >= bytes)
         return KL_OK;
+    if (reserve > 0)
+        snprintf(rest, sizeof rest, " and %s must stay free",
+                 kl_format_bytes((double)reserve, kept, sizeof kept));
     return kl_fail(err, KL_ERR_IO,
-                   "not enough room in %s: %s are needed, %s are free; make room, or let "
+                   "not enough room in %s: %s are needed%s, %s are free; make room, or let "
                    "XDG_CACHE_HOME name a directory on a larger disk",
-                   directory, kl_format_bytes((double)bytes, need, sizeof need),
+                   directory, kl_format_bytes((double)bytes, need, sizeof need), rest,
                    kl_format_bytes((double)free_bytes, room, sizeof room));
 }
 
@@ -74,11 +81,31 @@ static enum kl_status begin_body(struct transfer *t)
     if (d->bytes != 0 && total != d->bytes)
         return kl_fail(t->err, KL_ERR_NOT_FOUND,
                        "the file there has %" PRIu64 " bytes instead of %" PRIu64, total, d->bytes);
-    if (d->bytes == 0) {
+    if (d->bytes == 0) { /* its own word, so the disk keeps its reserve */
         d->bytes = total;
-        return kl_check_free_space(d->directory, (uint64_t)length, t->err);
+        return kl_check_free_space(d->directory, (uint64_t)length, KL_DISK_RESERVE, t->err);
     }
     return KL_OK;
+}
+
+/* Nobody knows how long a file without a length is. Before each CHECKED_BYTES of it: is there room?
+ * What there is of it then is given back, since it need not have an end. */
+static enum kl_status check_growth(struct transfer *t, size_t len)
+{
+    struct kl_download *d = t->download;
+    char size[32];
+    if (d->bytes != 0 || d->done + len <= t->checked)
+        return KL_OK;
+    t->checked = d->done + len + CHECKED_BYTES;
+    enum kl_status status =
+        kl_check_free_space(d->directory, len + CHECKED_BYTES, KL_DISK_RESERVE, t->err);
+    if (status == KL_OK)
+        return KL_OK;
+    kl_error_prefix(t->err, "the server does not say how long the file is; after %s it was removed",
+                    kl_format_bytes((double)d->done, size, sizeof size));
+    struct kl_error ignored;
+    kl_download_restart(d, &ignored);
+    return status;
 }
 
 static enum kl_status write_all(const struct kl_download *d, const char *data, size_t len,
@@ -110,6 +137,8 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
             kl_fail(t->err, KL_ERR_NOT_FOUND,
                     "the server sends more than the %" PRIu64 " bytes of the file", d->bytes);
     if (t->failed == KL_OK)
+        t->failed = check_growth(t, len);
+    if (t->failed == KL_OK)
         t->failed = write_all(d, data, len, t->err);
     if (t->failed != KL_OK)
         return CURL_WRITEFUNC_ERROR;
@@ -119,25 +148,36 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     return len;
 }
 
+static size_t count_head(char *data, size_t size, size_t count, void *context)
+{
+    struct transfer *t = context;
+    (void)data;
+    t->head += size * count;
+    if (t->head <= KL_CURL_HEAD_CAP)
+        return size * count;
+    t->failed =
+        kl_fail(t->err, KL_ERR_NOT_FOUND,
+                "the head of the server's answer is longer than %zu bytes", KL_CURL_HEAD_CAP);
+    return 0;
+}
+
 static void set_options(struct transfer *t, const char *range, char *message)
 {
     const struct kl_download *d = t->download;
     CURL *curl = t->curl;
     bool secure = strncmp(d->url, "https:", 6) == 0;
+    kl_curl_prepare(curl, message);
     curl_easy_setopt(curl, CURLOPT_URL, d->url);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "kinglet/" KL_VERSION);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, secure ? "https" : "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(curl, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, MIN_BYTES_PER_S);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)d->stall_seconds);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, count_head);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, t);
     if (d->done > 0)
         curl_easy_setopt(curl, CURLOPT_RANGE, range);
 }
@@ -147,7 +187,6 @@ static enum kl_status judge(const struct transfer *t, CURLcode result, const cha
                             struct kl_error *err)
 {
     const struct kl_download *d = t->download;
-    const char *text = message[0] != '\0' ? message : curl_easy_strerror(result);
     long code = 0;
     if (t->failed != KL_OK)
         return t->failed;
@@ -157,7 +196,7 @@ static enum kl_status judge(const struct transfer *t, CURLcode result, const cha
     if (result == CURLE_OPERATION_TIMEDOUT && code != 0)
         return kl_fail(err, KL_ERR_BUSY, "nothing came for %zu seconds", d->stall_seconds);
     if (result != CURLE_OK)
-        return kl_fail(err, t->body ? KL_ERR_BUSY : KL_ERR_NOT_FOUND, "%s", text);
+        return kl_curl_fail(err, t->body ? KL_ERR_BUSY : KL_ERR_NOT_FOUND, "", result, message);
     if (d->bytes != 0 && d->done < d->bytes)
         return kl_fail(err, KL_ERR_BUSY,
                        "the connection ended after %" PRIu64 " of %" PRIu64 " bytes", d->done,
@@ -181,6 +220,7 @@ enum kl_status kl_download_run(struct kl_download *d, struct kl_error *err)
         curl_off_t connected = 0; /* microseconds until it was; 0: never */
         curl_easy_getinfo(t.curl, CURLINFO_CONNECT_TIME_T, &connected);
         d->unreachable = result != CURLE_OK && connected == 0;
+        d->untrusted = kl_curl_untrusted(result);
         status = judge(&t, result, message, err);
         long code = 0;
         curl_easy_getinfo(t.curl, CURLINFO_RESPONSE_CODE, &code);

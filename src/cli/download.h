@@ -27,6 +27,7 @@ struct kl_download {
     uint64_t done;
     bool resumed;     /* some of the bytes are not from this source */
     bool unreachable; /* no connection to the server could be made */
+    bool untrusted;   /* its certificate is not trusted */
 };
 
 /* Fetches what is missing with a Range request, or everything where the server cannot do that.
@@ -38,7 +39,13 @@ enum kl_status kl_download_run(struct kl_download *download, struct kl_error *er
 /* Forgets what the file holds. */
 enum kl_status kl_download_restart(struct kl_download *download, struct kl_error *err);
 
-/* Is there room for that many more bytes? KL_ERR_IO says how many are needed and free. */
-enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, struct kl_error *err);
+/* What a file whose size the catalogue does not know leaves free on the disk: for logs, the
+ * prepared weights, the system. */
+#define KL_DISK_RESERVE ((uint64_t)256 << 20)
+
+/* Is there room for that many more bytes, with `reserve` left free? KL_ERR_IO says how many are
+ * needed and free. */
+enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, uint64_t reserve,
+                                   struct kl_error *err);
 
 #endif

@@ -200,7 +200,7 @@ static enum kl_status try_wheels(struct fetch *f, struct kl_error *err)
         largest = bytes > largest ? bytes : largest;
     }
     enum kl_status status =
-        kl_check_free_space(f->directory, f->entry->bytes - f->download.done + largest, err);
+        kl_check_free_space(f->directory, f->entry->bytes - f->download.done + largest, 0, err);
     if (status != KL_OK)
         return status;
     status = kl_wheels_fetch(f->entry, f->part, &f->progress, err);
@@ -260,6 +260,7 @@ static enum kl_status try_source(struct fetch *f, const struct source *source, s
 static enum kl_status try_sources(struct fetch *f, const struct source *sources, size_t n,
                                   struct kl_error *err)
 {
+    bool untrusted = false;
     for (size_t i = 0; i < n; i++) {
         if (f->unreachable != NULL && f->unreachable[i]) {
             fprintf(stderr, "%s: could not be reached just now\n", sources[i].label);
@@ -268,15 +269,17 @@ static enum kl_status try_sources(struct fetch *f, const struct source *sources,
         enum kl_status status = try_source(f, &sources[i], err);
         if (status == KL_OK)
             return KL_OK;
+        untrusted = untrusted || (sources[i].url[0] != '\0' && f->download.untrusted);
         if (f->unreachable != NULL && sources[i].url[0] != '\0')
             f->unreachable[i] = f->download.unreachable;
         if (status != KL_ERR_NOT_FOUND && status != KL_ERR_BUSY)
             return status;
         fprintf(stderr, "%s: %s\n", sources[i].label, err->text);
     }
-    return kl_fail(err, KL_ERR_NOT_FOUND,
-                   "no source has %s; check the connection, or put the file at %s yourself",
-                   f->name, f->path);
+    return kl_fail(
+        err, KL_ERR_NOT_FOUND, "no source has %s; %s, or put the file at %s yourself", f->name,
+        untrusted ? "let SSL_CERT_FILE name the certificates to trust" : "check the connection",
+        f->path);
 }
 
 static enum kl_status fetch(struct fetch *f, const struct source *sources, size_t n,
@@ -302,7 +305,7 @@ static enum kl_status fetch(struct fetch *f, const struct source *sources, size_
     if (!whole && d->bytes != 0 && d->done >= d->bytes)
         status = kl_download_restart(d, err);
     if (status == KL_OK && !whole && d->bytes != 0)
-        status = kl_check_free_space(f->directory, d->bytes - d->done, err);
+        status = kl_check_free_space(f->directory, d->bytes - d->done, 0, err);
     if (status == KL_OK && !whole)
         status = try_sources(f, sources, n, err);
     if (status == KL_OK)

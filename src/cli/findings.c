@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/foreign_text.h"
 #include "cli/json_writer.h"
 
 static const char *const weight_names[] = {"good", "note", "warning", "broken"};
@@ -19,6 +20,7 @@ struct kl_finding *kl_found(struct kl_findings *findings, enum kl_weight weight,
     *finding = (struct kl_finding){.weight = weight, .area = area};
     va_start(arguments, format);
     vsnprintf(finding->text, sizeof finding->text, format, arguments);
+    kl_foreign_clean(finding->text); /* servers, other processes and files have a say in it */
     va_end(arguments);
     return finding;
 }
@@ -28,6 +30,7 @@ void kl_found_cost(struct kl_finding *finding, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(finding->cost, sizeof finding->cost, format, arguments);
+    kl_foreign_clean(finding->cost);
     va_end(arguments);
 }
 
@@ -36,6 +39,7 @@ void kl_found_remedy(struct kl_finding *finding, const char *format, ...)
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(finding->remedy, sizeof finding->remedy, format, arguments);
+    kl_foreign_clean(finding->remedy);
     va_end(arguments);
 }
 

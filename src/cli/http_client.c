@@ -1,19 +1,18 @@
 #include "cli/http_client.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
-
-#define CONNECT_SECONDS 5L
+#include "cli/curl_setup.h"
 
 struct exchange {
     const struct kl_http_request *request;
     struct kl_http_answer *answer;
     uint64_t start;
     double came; /* seconds: when the last of it came */
-    bool stalled;
+    size_t head; /* bytes */
+    bool stalled, late;
     enum kl_status failed;
 };
 
@@ -40,7 +39,8 @@ static size_t take_header(char *data, size_t size, size_t count, void *context)
     x->came = kl_seconds_since(x->start);
     if (x->answer->head == 0)
         x->answer->head = x->came;
-    return size * count;
+    x->head += size * count;
+    return x->head <= KL_CURL_HEAD_CAP ? size * count : 0;
 }
 
 /* Called about once a second while nothing comes, and oftener otherwise. */
@@ -51,8 +51,10 @@ static int look_whether_to_go_on(void *context, curl_off_t a, curl_off_t b, curl
     (void)a, (void)b, (void)c, (void)d;
     if (x->request->stop != NULL && atomic_load(x->request->stop))
         x->answer->given_up = true;
-    x->stalled = kl_seconds_since(x->start) - x->came > (double)x->request->stall_seconds;
-    return x->answer->given_up || x->stalled;
+    double now = kl_seconds_since(x->start);
+    x->stalled = now - x->came > (double)x->request->stall_seconds;
+    x->late = x->request->max_seconds > 0 && now > x->request->max_seconds;
+    return x->answer->given_up || x->stalled || x->late;
 }
 
 static void copy_header(CURL *curl, const char *name, char *out, size_t size)
@@ -97,12 +99,8 @@ static void set_options(CURL *curl, struct exchange *x, const struct curl_slist 
                         char *message)
 {
     const struct kl_http_request *request = x->request;
+    kl_curl_prepare(curl, message);
     curl_easy_setopt(curl, CURLOPT_URL, request->url);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "kinglet/" KL_VERSION);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
@@ -123,7 +121,7 @@ static enum kl_http_failure failure_of(CURL *curl, CURLcode result, const struct
         return KL_HTTP_WHOLE;
     if (connected == 0)
         return KL_HTTP_NO_CONNECTION;
-    return x->stalled ? KL_HTTP_STALLED : KL_HTTP_CUT;
+    return x->stalled || x->late ? KL_HTTP_STALLED : KL_HTTP_CUT;
 }
 
 enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http_answer *answer,
@@ -148,11 +146,18 @@ enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http
                        KL_HTTP_BODY_CAP);
     if (result == CURLE_OK || answer->given_up)
         return KL_OK;
+    if (x.head > KL_CURL_HEAD_CAP)
+        return kl_fail(err, KL_ERR_IO, "%s: the head of the answer is longer than %zu bytes",
+                       request->url, KL_CURL_HEAD_CAP);
     if (x.stalled)
         return kl_fail(err, KL_ERR_IO, "%s: nothing came for %zu s", request->url,
                        request->stall_seconds);
-    return kl_fail(err, KL_ERR_IO, "%s: %s", request->url,
-                   message[0] != '\0' ? message : curl_easy_strerror(result));
+    if (x.late)
+        return kl_fail(err, KL_ERR_IO, "%s: the answer was not over after %.0f s", request->url,
+                       request->max_seconds);
+    char prefix[256];
+    snprintf(prefix, sizeof prefix, "%.200s: ", request->url);
+    return kl_curl_fail(err, KL_ERR_IO, prefix, result, message);
 }
 
 void kl_http_release(struct kl_http_answer *answer)

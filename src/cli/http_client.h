@@ -20,6 +20,7 @@ struct kl_http_request {
     const char *body;     /* NULL: GET; else POST, JSON */
     bool offer_gzip;      /* Accept-Encoding: gzip; the answer is not decoded */
     size_t stall_seconds; /* given up when nothing comes for so long */
+    double max_seconds;   /* given up when it is not over then, whatever comes; 0: never */
     /* Sees each part of the body as it comes, `at` seconds after the request began; false gives the
      * answer up: the connection is closed. NULL: the body is collected. */
     bool (*see)(void *context, double at, const char *data, size_t len);
@@ -27,6 +28,7 @@ struct kl_http_request {
     const _Atomic(bool) *stop; /* becomes true: given up within a second. NULL: never */
 };
 
+/* STALLED: nothing came, or it was not over in time. */
 enum kl_http_failure { KL_HTTP_WHOLE, KL_HTTP_NO_CONNECTION, KL_HTTP_STALLED, KL_HTTP_CUT };
 
 struct kl_http_answer {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/utf8.h"
+#include "base/foreign_text.h"
 
 /* Bytes of what is no number, in an error. */
 #define MAX_SHOWN 40
@@ -67,7 +67,7 @@ enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *
         unsigned long long id = digits == len && len <= 10 ? strtoull(text, NULL, 10) : n_vocab;
         if (id >= n_vocab) {
             char shown[3 * MAX_SHOWN + 1];
-            kl_utf8_line(text, len < MAX_SHOWN ? len : MAX_SHOWN, shown, sizeof shown);
+            kl_foreign_line(text, len < MAX_SHOWN ? len : MAX_SHOWN, shown, sizeof shown);
             return kl_fail(err, KL_ERR_INVALID,
                            "\"%s\" is no token id; they are whole numbers below %zu", shown,
                            n_vocab);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/foreign_text.h"
 #include "base/utf8.h"
 
 #define JSON_FORMAT(j, ...)                                                                        \
@@ -13,14 +14,14 @@
 static void write_string(struct kl_json *j, const char *text)
 {
     JSON_FORMAT(j, "\"");
-    for (size_t i = 0, len = strlen(text); i < len;) {
+    for (size_t at = 0, len = strlen(text); at < len;) {
         uint32_t c;
         bool valid;
         char bytes[4];
-        i += kl_utf8_decode(text + i, len - i, &c, &valid);
+        at += kl_utf8_decode(text + at, len - at, &c, &valid);
         if (c == '"' || c == '\\')
             JSON_FORMAT(j, "\\%c", (char)c);
-        else if (c < 0x20)
+        else if (kl_foreign_unsafe(c))
             JSON_FORMAT(j, "\\u%04x", (unsigned)c);
         else
             JSON_FORMAT(j, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);

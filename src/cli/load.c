@@ -260,6 +260,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     if (status != KL_OK)
         return status;
     l->times.weights = kl_seconds_since(start);
+    l->prepared = shown.packed;
 
     plan_loaded(l, o, &before);
 
@@ -272,7 +273,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     }
     kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
             l->times.weights,
-            !shown.packed                  ? "mapped"
+            !l->prepared                   ? "mapped"
             : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
                                            : "prepared in memory",
             config->architecture, config->n_layers, config->n_embd,

@@ -128,6 +128,7 @@ struct kl_loaded {
     struct kl_threads threads; /* not with KL_LOAD_TOKENIZER */
     size_t ctx_size;           /* as asked for, but not more than the model was made for */
     struct kl_load_times times;
+    bool prepared;       /* the weights were packed by this start, and not there already */
     struct kl_plan plan; /* what is held now, and the budget; not with KL_LOAD_TOKENIZER */
 };
 

@@ -1,4 +1,6 @@
 /* kinglet: one program, one table of commands. */
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -7,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/foreign_text.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -39,9 +42,10 @@ static void print_help(FILE *out)
     fputs("\n'kinglet COMMAND --help' shows the options of a command; 'kinglet --version' the "
           "version.\n"
           "Environment: KINGLET_MODEL (the default model), KINGLET_CPU (the kernels), LOG_LEVEL,\n"
-          "XDG_CACHE_HOME.\n"
+          "XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR (certificates to trust).\n"
           "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
-          "4 a file in use was cut short, or its disk failed.\n",
+          "4 a file in use was cut short, or its disk failed; of doctor 1 something should\n"
+          "be mended, 5 something is broken.\n",
           out);
 }
 
@@ -67,8 +71,9 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     static const char reason[] =
         " was cut short, or its disk failed, while it was in use; put it back and start again\n";
     (void)context;
-    const char *name = info->si_code > 0 ? kl_mapped_file_name_at(info->si_addr) : NULL;
-    if (name == NULL) {
+    char name[PATH_MAX];
+    const char *path = info->si_code > 0 ? kl_mapped_file_name_at(info->si_addr) : NULL;
+    if (path == NULL) {
         signal(number, SIG_DFL);
         raise(number);
         return;
@@ -76,17 +81,33 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     if (atomic_flag_test_and_set(&said)) /* several threads may read the same file */
         for (;;)
             pause();
+    size_t len = strnlen(path, sizeof name - 1);
+    memcpy(name, path, len);
+    name[len] = '\0';
+    kl_foreign_clean(name);
     /* one call, so that no line of the log comes in between */
     const struct iovec parts[] = {{(void *)(uintptr_t) "kinglet: ", 9},
-                                  {(void *)(uintptr_t)name, strlen(name)},
+                                  {name, strlen(name)},
                                   {(void *)(uintptr_t)reason, sizeof reason - 1}};
     ssize_t ignored = writev(STDERR_FILENO, parts, 3);
     (void)ignored;
     _exit(KL_EXIT_LOST_FILE);
 }
 
+/* A file that is opened where standard error should be would get the log. */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    open_standard_descriptors();
     const struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     sigaction(SIGBUS, &bus_error, NULL);
     /* a file beyond the limit of its size (ulimit -f) is an error of that write, as a full disk is,

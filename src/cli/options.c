@@ -346,12 +346,18 @@ enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buf
         status = help_option(&line->options[i], out);
     if (status == KL_OK && line->notes != NULL)
         status = kl_buffer_append_format(out, "\n%s\n", line->notes);
+    char codes[300];
+    snprintf(
+        codes, sizeof codes,
+        "Exit codes: %s, 3 the model cannot be had, 4 a file in use was cut short, or its disk "
+        "failed%s%s.",
+        line->exit_codes != NULL ? line->exit_codes : "0 done, 1 failed, 2 wrong usage",
+        line->further_exit_codes != NULL ? ", " : "",
+        line->further_exit_codes != NULL ? line->further_exit_codes : "");
     if (status == KL_OK)
-        status = kl_buffer_append_format(
-            out,
-            "\nExit codes: %s, 3 the model cannot be had,\n"
-            "4 a file in use was cut short, or its disk failed.\n",
-            line->exit_codes != NULL ? line->exit_codes : "0 done, 1 failed, 2 wrong usage");
+        status = kl_buffer_append_string(out, "\n");
+    if (status == KL_OK)
+        status = wrap(out, codes, 0, 0);
     return status;
 }
 

@@ -56,6 +56,7 @@ struct kl_command_line {
     size_t n_options;
     const char *notes;      /* further paragraphs below the options; may be NULL */
     const char *exit_codes; /* of 0 to 2, where they are not those of all commands; or NULL */
+    const char *further_exit_codes; /* above 4; or NULL */
 };
 
 /* Fills the values; moves the arguments to argv[1..*n_arguments]. KL_ERR_INVALID names the

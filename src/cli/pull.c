@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/foreign_text.h"
 #include "base/paths.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
@@ -48,9 +49,11 @@ static void list_others(const char *directory)
     struct dirent *file;
     while ((file = readdir(dir)) != NULL) {
         size_t len = strlen(file->d_name);
-        if (file->d_name[0] != '.' && len > 5 && strcmp(file->d_name + len - 5, ".gguf") == 0 &&
-            !is_of_catalogue(file->d_name))
-            printf("%-29.*s %9s  %-7s  %s\n", (int)(len - 5), file->d_name, "", "yes", "your own");
+        if (file->d_name[0] == '.' || len <= 5 || strcmp(file->d_name + len - 5, ".gguf") != 0 ||
+            is_of_catalogue(file->d_name))
+            continue;
+        file->d_name[len - 5] = '\0';
+        printf("%-29s %9s  %-7s  %s\n", kl_foreign_clean(file->d_name), "", "yes", "your own");
     }
     closedir(dir);
 }
@@ -130,7 +133,9 @@ int kl_run_pull(int argc, char **argv)
                  "resort for qwen2.5-coder-0.5b-instruct, alone for smollm2-135m-instruct.\n"
                  "Without NAME: if the default model cannot be had, then\n"
                  "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
-                 "(~/.cache/kinglet/models).",
+                 "(~/.cache/kinglet/models). A company's CA: SSL_CERT_FILE, SSL_CERT_DIR or\n"
+                 "CURL_CA_BUNDLE (PIP_CERT for Python packages). A file of --url leaves 256 MB of\n"
+                 "the disk free.",
     };
     size_t n;
     int code;

@@ -8,7 +8,8 @@
 #define BAR_CELLS        24
 #define REDRAW_NS        100000000u
 #define LINE_NS          1000000000u
-#define MIN_MEASURED_SEC 0.5 /* before that a speed is a guess */
+#define OUTPUT_CAP       ((size_t)16 << 20) /* of one piece */
+#define MIN_MEASURED_SEC 0.5                /* before that a speed is a guess */
 
 const char *kl_format_bytes(double bytes, char *out, size_t size)
 {
@@ -34,6 +35,48 @@ const char *kl_format_duration(double seconds, char *out, size_t size)
     else
         snprintf(out, size, "%llu:%02llu", s / 60, s % 60);
     return out;
+}
+
+static enum kl_status write_bytes(const char *text, size_t len, struct kl_error *err)
+{
+    if (fwrite(text, 1, len, stdout) != len)
+        return kl_fail_errno(err, "standard output cannot be written");
+    return KL_OK;
+}
+
+static enum kl_status write_shown(struct kl_output *o, enum kl_status filtered,
+                                  struct kl_error *err)
+{
+    if (filtered != KL_OK)
+        return kl_fail(err, filtered, "no memory to show %zu bytes", o->shown.len);
+    enum kl_status status =
+        o->shown.len > 0 ? write_bytes(o->shown.data, o->shown.len, err) : KL_OK;
+    kl_buffer_clear(&o->shown);
+    return status;
+}
+
+void kl_output_init(struct kl_output *o)
+{
+    *o = (struct kl_output){.terminal = isatty(STDOUT_FILENO) == 1};
+    kl_buffer_init(&o->shown, OUTPUT_CAP);
+}
+
+enum kl_status kl_output_write(struct kl_output *o, const char *text, size_t len,
+                               struct kl_error *err)
+{
+    if (!o->terminal)
+        return write_bytes(text, len, err);
+    return write_shown(o, kl_foreign_filter(&o->filter, text, len, &o->shown), err);
+}
+
+enum kl_status kl_output_end(struct kl_output *o, struct kl_error *err)
+{
+    return write_shown(o, kl_foreign_filter_end(&o->filter, &o->shown), err);
+}
+
+void kl_output_release(struct kl_output *o)
+{
+    kl_buffer_release(&o->shown);
 }
 
 void kl_progress_begin(struct kl_progress *p, const char *label)

@@ -7,11 +7,13 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/foreign_text.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/input.h"
 #include "cli/load.h"
 #include "cli/options.h"
+#include "cli/terminal.h"
 
 struct tokenize_options {
     struct kl_load_options load;
@@ -19,11 +21,11 @@ struct tokenize_options {
     size_t time; /* how often; 0: the tokens are wanted, not the time */
 };
 
-/* What ends a line, moves the cursor or turns the direction of what follows. */
+/* Unsafe on a terminal, or not to be seen there: marks of direction, joiners, blanks of no width.
+ */
 static bool is_invisible(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+    return kl_foreign_unsafe(c) || c == 0x61c || (c >= 0x200b && c <= 0x200f) || c == 0xfeff;
 }
 
 /* So that each piece stays on one line and every byte can be seen. */
@@ -106,12 +108,17 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
                              struct kl_error *err)
 {
     struct kl_tokens tokens = {0};
+    struct kl_output output;
+    kl_output_init(&output);
     enum kl_status status = kl_parse_ids(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
     for (size_t i = 0; i < tokens.len && status == KL_OK; i++) {
         size_t len;
         const char *piece = kl_tokenizer_piece(tokenizer, tokens.ids[i], &len);
-        fwrite(piece, 1, len, stdout);
+        status = kl_output_write(&output, piece, len, err);
     }
+    if (status == KL_OK)
+        status = kl_output_end(&output, err);
+    kl_output_release(&output);
     kl_tokens_release(&tokens);
     return status;
 }

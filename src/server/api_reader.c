@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/foreign_text.h"
 #include "base/utf8.h"
 #include "server/api_error.h"
+#include "server/json_limits.h"
 
 void kl_stream_reader_init(struct kl_stream_reader *reader, kl_stream_event_fn *see, void *context)
 {
@@ -19,6 +21,22 @@ void kl_stream_reader_release(struct kl_stream_reader *reader)
 {
     kl_buffer_release(&reader->line);
     kl_buffer_release(&reader->data);
+}
+
+/* As json_loadb, of what costs no more than a request may. NULL: *why says why, where it is asked.
+ */
+static json_t *load(const char *text, size_t len, char *why, size_t size)
+{
+    struct kl_error err;
+    json_error_t problem;
+    json_t *root = NULL;
+    if (kl_json_check_limits(text, len, KL_JSON_MAX_DEPTH, KL_JSON_MAX_NODES, &err) != KL_OK)
+        snprintf(problem.text, sizeof problem.text, "%.*s", (int)sizeof problem.text - 1, err.text);
+    else
+        root = json_loadb(text, len, 0, &problem);
+    if (root == NULL && why != NULL)
+        snprintf(why, size, "%s", problem.text);
+    return root;
 }
 
 /* ---- what an event says ---------------------------------------------------------------------- */
@@ -54,11 +72,10 @@ static void read_object(const char *text, size_t len, const char *holder, kl_str
         tell(see, context, KL_STREAM_BROKEN, "bytes that are no UTF-8: a code point was cut");
         return;
     }
-    json_error_t problem;
-    json_t *root = json_loadb(text, len, 0, &problem);
+    char why[JSON_ERROR_TEXT_LENGTH];
+    json_t *root = load(text, len, why, sizeof why);
     if (!json_is_object(root)) {
-        tell(see, context, KL_STREAM_BROKEN,
-             root != NULL ? "JSON that is no object" : problem.text);
+        tell(see, context, KL_STREAM_BROKEN, root != NULL ? "JSON that is no object" : why);
         json_decref(root);
         return;
     }
@@ -159,18 +176,18 @@ bool kl_stream_reader_at_end(const struct kl_stream_reader *r)
 
 bool kl_read_model_id(const char *json, size_t len, char *out, size_t size)
 {
-    json_t *root = json_loadb(json, len, 0, NULL);
+    json_t *root = load(json, len, NULL, 0);
     const char *id =
         json_string_value(json_object_get(json_array_get(json_object_get(root, "data"), 0), "id"));
     if (id != NULL)
-        kl_utf8_line(id, strlen(id), out, size);
+        kl_foreign_line(id, strlen(id), out, size);
     json_decref(root);
     return id != NULL;
 }
 
 bool kl_read_running(const char *json, size_t len, size_t *running)
 {
-    json_t *root = json_loadb(json, len, 0, NULL);
+    json_t *root = load(json, len, NULL, 0);
     const json_t *count = json_object_get(root, "running");
     bool known = json_is_integer(count);
     *running = known ? count_of(root, "running") : 0;
@@ -198,7 +215,7 @@ enum kl_health_told kl_read_health(const char *json, size_t len)
 
 bool kl_read_resident(const char *json, size_t len, double *bytes)
 {
-    json_t *root = json_loadb(json, len, 0, NULL);
+    json_t *root = load(json, len, NULL, 0);
     const json_t *value = json_object_get(root, "resident_bytes");
     bool known = json_is_number(value);
     *bytes = known ? json_number_value(value) : 0;

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/foreign_text.h"
 #include "base/system_file.h"
-#include "base/utf8.h"
 
 #define OUR_NAME "kinglet"
 #define LISTENS  0x0A /* TCP_LISTEN in the column "st" */
@@ -114,7 +114,7 @@ static void read_name(const char *pid, char *out, size_t size)
     char path[300], name[64];
     snprintf(path, sizeof path, "/proc/%s/comm", pid);
     kl_system_file_read(path, name, sizeof name);
-    kl_utf8_line(name, strcspn(name, "\n"), out, size);
+    kl_foreign_line(name, strcspn(name, "\n"), out, size);
 }
 
 static bool is_of(const char *pid, uid_t uid)

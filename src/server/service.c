@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/foreign_text.h"
 #include "base/log.h"
 #include "server/generation.h"
 #include "server/server_state.h"
@@ -188,7 +189,9 @@ void kl_service_close(struct kl_server *server)
 
 void kl_service_ready(struct kl_server *server)
 {
-    tell("READY=1\nSTATUS=Serving %s", server->served.model_name);
+    char name[256]; /* that of a file: its line end would begin another variable */
+    snprintf(name, sizeof name, "%s", server->served.model_name);
+    tell("READY=1\nSTATUS=Serving %s", kl_foreign_clean(name));
 }
 
 void kl_service_reloading(struct kl_server *server)

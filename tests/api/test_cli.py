@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMANDS = ("serve", "chat", "pull", "bench", "tokenize", "eval")
+COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "tokenize", "eval")
 NO_MODEL = 3
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 from api_client import health
 
-GOOD, WARNINGS, BROKEN = 0, 1, 2
+GOOD, WARNINGS, BROKEN = 0, 1, 5
 
 
 @pytest.fixture
@@ -245,6 +245,16 @@ def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
     code, findings = doctor("--model", tiny_model_path, "--cpu", "scalar")
     assert code == WARNINGS
     assert "leave --cpu" in found(findings, "kernels: scalar")["remedy"]
+
+
+def test_doctor_knows_who_prepared_the_weights(run_kinglet, reads_gigabytes, jumping_clock,
+                                               tiny_model_path, tmp_path):  # fmt: skip
+    """Also when the files are from the future, as the clock has it."""
+    env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
+    said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
+            for _ in range(2)]  # fmt: skip
+    assert b"the weights were prepared just now" in said[0]
+    assert b"the prepared weights were there" in said[1]
 
 
 def test_no_model(doctor, tmp_path):

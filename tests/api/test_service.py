@@ -51,6 +51,15 @@ def notifications(tmp_path):
     n.close()
 
 
+def test_a_models_name_tells_nothing_else(start_server, notifications, tiny_model_path, tmp_path):
+    model = tmp_path / "a\nMAINPID=1\x1b.gguf"
+    model.symlink_to(tiny_model_path)
+    start_server("--offline", model=model, env={"NOTIFY_SOCKET": notifications.path})
+    wait_until(lambda: notifications.has("STATUS=Serving"), SOON, "it does not say what it serves")
+    assert notifications.has("STATUS=Serving a?MAINPID=1?")
+    assert not notifications.has("MAINPID")
+
+
 def test_what_it_tells(start_server, notifications):
     server = start_server("--offline", env={"NOTIFY_SOCKET": notifications.path})
     wait_until(lambda: notifications.has("READY=1"), SOON, "it does not say that it is ready")

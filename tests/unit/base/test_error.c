@@ -4,11 +4,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 static void fills_text_and_returns_status(void **state)
 {
@@ -72,6 +74,17 @@ static void control_bytes_do_not_get_through(void **state)
     struct kl_error err = {0};
     kl_fail(&err, KL_ERR_FORMAT, "%s", "a\x1b[2Jb\nc\x7f \xe4\xb8\xad");
     assert_string_equal(err.text, "a?[2Jb?c? \xe4\xb8\xad");
+    kl_fail(&err, KL_ERR_FORMAT, "%s", "C1 \xc2\x9b, no UTF-8 \x9b, bidi \xe2\x80\xae");
+    assert_string_equal(err.text, "C1 ?, no UTF-8 ?, bidi ?");
+    kl_error_prefix(&err, "%s", "a\x1b\xc2\x9b");
+    assert_string_equal(err.text, "a??: C1 ?, no UTF-8 ?, bidi ?");
+    /* a character that the end of the storage cuts */
+    char text[600];
+    memset(text, 'x', sizeof text);
+    snprintf(text + sizeof err.text - 2, 4, "\xe4\xb8\xad");
+    kl_fail(&err, KL_ERR_IO, "%s", text);
+    assert_true(kl_utf8_valid(err.text, strlen(err.text)));
+    assert_int_equal(err.text[sizeof err.text - 2], '?');
 }
 
 static void names_what_could_not_be_allocated(void **state)

@@ -109,9 +109,10 @@ static void nobody_can_forge_a_line(void **state)
     (void)state;
     char text[8000];
     capture();
-    kl_warning("a\nb\r\x1b[31mc\x7f\td 中文");
+    kl_warning("a\nb\r\x1b[31mc\x7f\td 中文 \xc2\x9b\x9b\xe2\x80\xae \\x1b");
     captured_text(text, sizeof text);
-    assert_non_null(strstr(text, "a\\x0ab\\x0d\\x1b[31mc\\x7f\\x09d 中文\n"));
+    assert_non_null(strstr(text, "a\\x0ab\\x0d\\x1b[31mc\\x7f\\x09d 中文 "
+                                 "\\u009b\\x9b\\u202e \\\\x1b\n"));
     assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
 }
 
@@ -141,7 +142,8 @@ static void json_has_a_line_for_each_message(void **state)
         {"id", "a\"b", 0}, {"tokens", NULL, 12}, {"seconds", NULL, 0.125}, {"none", NULL, NAN}};
     kl_log_set_format(KL_LOG_JSON);
     capture();
-    kl_log_with(KL_LOG_INFO, fields, 4, "done \\ %d\n%s", 7, "\xe4\xb8\xad\xff\x7f");
+    kl_log_with(KL_LOG_INFO, fields, 4, "done \\ %d\n%s", 7,
+                "\xe4\xb8\xad\xff\x7f\xc2\x9b\xe2\x80\xae");
     kl_log_with(KL_LOG_DEBUG, fields, 4, "below the level");
     kl_warning("plain");
     captured_text(text, sizeof text);
@@ -149,9 +151,10 @@ static void json_has_a_line_for_each_message(void **state)
     const char *rest = strstr(text, "Z\",");
     assert_memory_equal(text, "{\"time\":\"2", 10);
     assert_non_null(rest);
-    static const char first[] = "Z\",\"level\":\"info\",\"message\":\"done \\\\ 7\\u000a"
-                                "\xe4\xb8\xad\xef\xbf\xbd\\u007f\",\"id\":\"a\\\"b\",\"tokens\":12,"
-                                "\"seconds\":0.125,\"none\":0}\n";
+    static const char first[] =
+        "Z\",\"level\":\"info\",\"message\":\"done \\\\ 7\\u000a"
+        "\xe4\xb8\xad\xef\xbf\xbd\\u007f\\u009b\\u202e\",\"id\":\"a\\\"b\",\"tokens\":12,"
+        "\"seconds\":0.125,\"none\":0}\n";
     assert_memory_equal(rest, first, sizeof first - 1);
     rest = strstr(rest + sizeof first - 1, "Z\",");
     assert_string_equal(rest, "Z\",\"level\":\"warning\",\"message\":\"plain\"}\n");

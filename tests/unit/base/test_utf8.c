@@ -195,37 +195,6 @@ static void holds_back_what_may_be_completed(void **state)
         assert_int_equal(kl_utf8_incomplete_tail(tails[i].text, tails[i].len), tails[i].tail);
 }
 
-static const struct {
-    const char *text, *line;
-    size_t size;
-} lines[] = {
-    {"plain", "plain", 64},
-    {"", "", 64},
-    {"\xe4\xb8\xad", "\xe4\xb8\xad", 64},
-    {"a\xff\xe9z", "a\xef\xbf\xbd\xef\xbf\xbdz", 64},
-    {"a\xe4\xb8", "a\xef\xbf\xbd", 64},
-    {"a\nb\x1b[m\x7f\xc2\x9b",
-     "a\xef\xbf\xbd"
-     "b\xef\xbf\xbd[m\xef\xbf\xbd\xef\xbf\xbd",
-     64},
-    {"abcd", "abc", 4},
-    {"a\xe4\xb8\xad", "a", 4},
-    {"a\xe4\xb8\xad", "a\xe4\xb8\xad", 5},
-    {"\xff", "", 3},
-    {"x", "", 1},
-};
-
-static void lines_are_whole_code_points_without_controls(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        char out[64];
-        kl_utf8_line(lines[i].text, strlen(lines[i].text), out, lines[i].size);
-        assert_string_equal(out, lines[i].line);
-        assert_true(kl_utf8_valid(out, strlen(out)));
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,7 +202,6 @@ int main(void)
         cmocka_unit_test(every_scalar_value_survives),
         cmocka_unit_test(nothing_else_is_valid),
         cmocka_unit_test(holds_back_what_may_be_completed),
-        cmocka_unit_test(lines_are_whole_code_points_without_controls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,11 @@ static void reads_what_is_no_stream(void **state)
     assert_true(kl_read_model_id(wide, strlen(wide), id, sizeof id));
     assert_string_equal(id, "123456"); /* and not a part of a code point */
     assert_false(kl_read_model_id("{\"data\":[]}", 11, id, sizeof id));
+    /* cut, but not in the middle of a character */
+    static const char foreign[] = "{\"data\":[{\"id\":\"中中中\"}]}";
+    char small[6];
+    assert_true(kl_read_model_id(foreign, strlen(foreign), small, sizeof small));
+    assert_string_equal(small, "中");
     assert_false(kl_read_model_id("oops", 4, id, sizeof id));
 
     size_t running = 9;

@@ -1,0 +1,294 @@
+"""doctor --url and bench --soak against servers that never end, flood, lie and write escapes: they
+end in time, hold little, and say what was wrong."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from hostile import HostileServer
+
+BROKEN = 5
+MODELS = b'{"data":[{"id":"m"}]}'
+TEXT = b'data: {"choices":[{"delta":{"content":"word "}}]}\n\n'
+FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture
+def hostile():
+    """hostile(completions, models=None) -> HostileServer: how it answers the chat route."""
+    servers = []
+
+    def start(completions, models=lambda write: write.json(MODELS)):
+        def answer(write, path):
+            if path.startswith("/v1/models"):
+                models(write)
+            elif path.startswith("/v1/chat"):
+                completions(write)
+            else:
+                write(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        servers.append(HostileServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def run(kinglet):
+    """run(*args) -> (exit code, stdout, stderr, largest resident memory in MB)."""
+
+    def start(*args):
+        env = {**os.environ, "http_proxy": "", "LOG_LEVEL": "error"}
+        # a sanitizer keeps what was freed, and its memory would be counted
+        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=8"
+        process = subprocess.Popen([kinglet, *map(str, args)], env=env, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        out = process.stdout.read()  # what either of these is, is far below a pipe's 64 KB
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        process.stdout.close()
+        process.stderr.close()
+        return process.returncode, out.decode(), said.decode(), usage.ru_maxrss / 1024
+
+    return start
+
+
+@pytest.fixture
+def doctor(run):
+    def look(server, timeout=60):
+        code, out, _, memory = run("doctor", "--json", "--timeout", timeout, "--url", server.url)
+        broken = [f["text"] for f in json.loads(out)["findings"] if f["weight"] == "broken"]
+        assert (code == BROKEN) == (broken != [])
+        return broken, memory
+
+    return look
+
+
+# ---- what the chat route does --------------------------------------------------------------------
+
+
+def endless_and_slow(write):
+    write.stream()
+    while True:
+        write.chunk(b": still here\n\n")
+        time.sleep(0.05)
+
+
+def endless_and_fast(write):
+    write.stream()
+    while True:
+        write.chunk(TEXT * 100)
+
+
+def endless_head(write):
+    write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        write(b"X-More: " + b"a" * 1000 + b"\r\n")
+
+
+def endless_continue(write):
+    while True:
+        write(b"HTTP/1.1 100 Continue\r\nX-More: a\r\n\r\n" * 100)
+
+
+def one_line(write):
+    write.stream()
+    for _ in range(64):
+        write.chunk(b"a" * 65536)
+    write.end()
+
+
+def sent_elsewhere(write):
+    write(b"HTTP/1.1 302 Found\r\nLocation: /v1/chat/completions\r\nContent-Length: 0\r\n"
+          b"Connection: close\r\n\r\n")  # fmt: skip
+
+
+def no_chunk_size(write):
+    write.stream()
+    write(b"zz\r\n" + TEXT)
+
+
+def chunk_too_short(write):
+    write.stream()
+    write(b"5\r\n" + TEXT)
+
+
+def cut(write):
+    write.stream()
+    write(b"ffffff\r\n" + TEXT)
+
+
+def no_utf8(write):
+    write.stream()
+    write.chunk(b'data: {"choices":[{"delta":{"content":"\xe4\xb8"}}]}\n\n' + FINISH + DONE)
+    write.end()
+
+
+def a_nul(write):
+    write.stream()
+    write.chunk(b'data: {"choices":[{"delta":{"content":"a\0b"}}]}\n\n' + FINISH + DONE)
+    write.end()
+
+
+def on_after_done(write):
+    write.stream()
+    write.chunk(TEXT + FINISH + DONE)
+    while True:
+        write.chunk(b": and on\n\n")
+        time.sleep(0.05)
+
+
+def deep_json(write):
+    write.stream()
+    write.chunk(b"data: " + b"[" * 500_000 + b"\n\n" + FINISH + DONE)
+    write.end()
+
+
+def silent(write):
+    write.stream()
+    time.sleep(5)
+
+
+SLOW = (endless_and_slow, on_after_done, silent)  # given up for the time, others for what they send
+
+
+@pytest.mark.parametrize(
+    "behaviour, said",
+    [
+        (endless_and_slow, "the answer was not over after 1 s"),
+        (endless_and_fast, "did not end within 4194304 bytes"),
+        (endless_head, "head of the answer is longer than 262144 bytes|Too large response headers"),
+        (endless_continue, "head of the answer is longer than 262144 bytes|Too large response"),
+        (one_line, "an event of the stream is longer than 1048576 bytes"),
+        (sent_elsewhere, "status 302"),
+        (no_chunk_size, "hunk"),
+        (chunk_too_short, "hunk"),
+        (cut, "transfer closed"),
+        (no_utf8, "events that can not be read: bytes that are no UTF-8"),
+        (a_nul, "events that can not be read"),
+        (on_after_done, "the stream does not end after .DONE.: .*not over after 1 s"),
+        (deep_json, "events that can not be read"),
+        (silent, "the answer was not over after 1 s|nothing came for 1 s"),
+    ],
+)
+def test_doctor_ends_and_says_why(doctor, hostile, behaviour, said):
+    server = hostile(behaviour)
+    broken, memory = doctor(server, 1 if behaviour in SLOW else 60)
+    assert any(re.search(said, text) for text in broken), broken
+    # sockets take some megabytes more than is read of them
+    assert server.sent < 64_000_000
+    assert memory < 300
+
+
+def test_doctor_gives_all_requests_together_three_times_the_time(doctor, hostile):
+    asked = []
+
+    def only_at_first(write):
+        asked.append(write)
+        if len(asked) > 1:
+            endless_and_slow(write)
+        write.stream()
+        write.chunk(TEXT + FINISH + DONE)
+        write.end()
+
+    broken, _ = doctor(hostile(only_at_first), 1)
+    assert any(re.search("a question of 400 words: .* not over after 1 s", b) for b in broken)
+    assert len(asked) <= 4
+
+
+def test_a_hundred_thousand_events_are_counted(doctor, hostile):
+    def flood(write):
+        write.stream()
+        for _ in range(1000):
+            write.chunk(b"data: {}\n\n" * 100)
+        write.chunk(TEXT + FINISH + DONE)
+        write.end()
+
+    broken, memory = doctor(hostile(flood))
+    assert broken == [] and memory < 300
+
+
+def test_what_is_compressed_stays_so(doctor, hostile):
+    bomb = gzip.compress(bytes(200_000_000), 1)
+
+    def compressed(write):
+        write.stream(b"Content-Encoding: gzip\r\n")
+        write.chunk(bomb)
+        write.end()
+
+    server = hostile(compressed)
+    broken, memory = doctor(server)
+    assert broken == ["the stream is compressed (gzip) for a client that did not offer it"]
+    assert memory < 150
+    assert "Accept-Encoding: gzip" in server.requests[1]  # was offered once, to see who compresses
+    assert "Accept-Encoding" not in server.requests[2]
+
+
+def test_a_list_that_would_need_much_memory_is_not_read(doctor, hostile):
+    def many(write):
+        write.json(b'{"data":[' + b"{}," * 1_300_000 + b"{}]}")
+
+    _, memory = doctor(hostile(one_line, models=many))
+    assert memory < 150
+
+
+ESCAPES = ("\x1b]52;c;QUJD\x07", "\x9b2J", "\u202e", "\u2028", "\x7f")
+
+
+def escapes(write):
+    write.stream(kind=b"text/\x1b]2;owned\x07\xc2\x9b2J\x9b")
+    message = json.dumps({"error": {"message": "no " + "".join(ESCAPES)}}, ensure_ascii=False)
+    write.chunk(b"data: " + message.encode() + b"\n\n")
+    write.end()
+
+
+def test_findings_do_not_steer_a_terminal(run, hostile):
+    server = hostile(escapes)
+    code, text, said, _ = run("doctor", "--url", server.url)
+    assert code == BROKEN
+    assert UNSAFE.findall(text + said) == []
+    words = " ".join(text.split())
+    assert "the answer is text/?]2;owned??2J? and not text/event-stream" in words
+    assert "the answer ended with an error: no ?]52;c;QUJD??2J???" in words
+    _, text, _, _ = run("doctor", "--json", "--url", server.url)
+    assert UNSAFE.findall(text) == [] and json.loads(text)["status"] == "broken"
+
+
+# ---- bench --soak --------------------------------------------------------------------------------
+
+
+def named(write):
+    write.json(json.dumps({"data": [{"id": "m" + "".join(ESCAPES) + "e"}]}).encode())
+
+
+@pytest.mark.parametrize(
+    "behaviour, outcome, said",
+    [
+        (endless_and_slow, "timeout", "the answer was not over after"),
+        (endless_and_fast, "broken", "the answer does not end"),
+        (endless_head, "cut", "longer than 262144 bytes|Too large"),
+        (escapes, "broken", r"^no \?\]52;c;QUJD\?\?2J\?\?\?$"),
+    ],
+)
+def test_a_soak_ends_and_says_why(run, hostile, behaviour, outcome, said):
+    server = hostile(behaviour, models=named)
+    soak = ("bench", "--soak", "1s", "--timeout", 1 if behaviour in SLOW else 60, "--url",
+            server.url)  # fmt: skip
+    code, out, _, memory = run(*soak, "--json")
+    report = json.loads(out)
+    assert code == 1 and memory < 400
+    assert re.search(said, report["first_errors"][outcome]), report["first_errors"]
+    assert UNSAFE.findall(out) == []
+    if behaviour is escapes:
+        _, text, progress, _ = run(*soak)
+        assert UNSAFE.findall(text + progress) == []
+        assert "m?]52;c;QUJD??2J???e at" in text

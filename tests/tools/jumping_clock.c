@@ -1,0 +1,53 @@
+/*
+ * Loaded before a program (LD_PRELOAD), it lets the clock of the day jump by a day, a year or some
+ * seconds, there and back, each time it is read: what a computer without a battery does when it
+ * learns the time, more often; or with KINGLET_CLOCK_BEHIND it is behind by so many seconds, as it
+ * is there before. The monotonic clock goes on as it is.
+ */
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+
+static time_t jump(void)
+{
+    static const time_t jumps[] = {0, 86400, -86400, 7, 366 * 86400L, -366 * 86400L, -7};
+    static atomic_uint n;
+    const char *behind = getenv("KINGLET_CLOCK_BEHIND");
+    if (behind != NULL)
+        return -(time_t)atol(behind);
+    return jumps[atomic_fetch_add(&n, 1) % (sizeof jumps / sizeof jumps[0])];
+}
+
+int clock_gettime(clockid_t id, struct timespec *now)
+{
+    static int (*next)(clockid_t, struct timespec *);
+    if (next == NULL)
+        next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = next(id, now);
+    if (result == 0 && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
+        now->tv_sec += jump();
+    return result;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out != NULL)
+        *out = now.tv_sec;
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict out, void *restrict zone)
+{
+    struct timespec now;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    out->tv_sec = now.tv_sec;
+    out->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
