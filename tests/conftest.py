@@ -12,6 +12,7 @@ A thing that is missing fails the tests that need it; nothing is skipped in sile
 
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,6 +68,27 @@ def existing(path, what, variable):
     if not path.is_file():
         pytest.fail(f"{what}: {path} does not exist; build it with ./test.sh or set {variable}")
     return path
+
+
+@pytest.fixture(scope="session")
+def share_prepared():
+    """share_prepared(own, *names): gives the cache directory `own` what the usual one has in these
+    directories and takes long to make: as other names of the files, since links to directories are
+    not followed there."""
+
+    def share(own, *names):
+        for name in names:
+            (own / name).mkdir(mode=0o700, parents=True)
+            usual = cache_dir() / name
+            for file in usual.iterdir() if usual.exists() else ():
+                if file.suffix == ".tmp":
+                    continue
+                try:
+                    (own / name / file.name).hardlink_to(file)
+                except OSError:  # another file system
+                    shutil.copy2(file, own / name)
+
+    return share
 
 
 @pytest.fixture(scope="session")

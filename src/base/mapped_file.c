@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -54,16 +55,36 @@ const char *kl_mapped_file_name_at(const void *address)
     return NULL;
 }
 
+static int64_t nanoseconds(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static struct kl_file_identity identity_of(const struct stat *st)
+{
+    return (struct kl_file_identity){.device = st->st_dev,
+                                     .inode = st->st_ino,
+                                     .size = (uint64_t)st->st_size,
+                                     .modified = nanoseconds(st->st_mtim),
+                                     .changed = nanoseconds(st->st_ctim)};
+}
+
 enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path,
                                    struct kl_error *err)
 {
     *file = (struct kl_mapped_file){0};
-    enum kl_status status = KL_OK;
     /* O_NONBLOCK: a named pipe is to be refused, not waited for */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return kl_fail_errno(err, "cannot open %s", path);
+    return kl_mapped_file_take(file, fd, path, err);
+}
 
+enum kl_status kl_mapped_file_take(struct kl_mapped_file *file, int fd, const char *path,
+                                   struct kl_error *err)
+{
+    *file = (struct kl_mapped_file){0};
+    enum kl_status status = KL_OK;
     struct stat st;
     if (fstat(fd, &st) != 0) {
         status = kl_fail_errno(err, "cannot read the size of %s", path);
@@ -84,7 +105,7 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
         file->fd = fd;
         fd = -1;
     }
-    file->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    file->identity = identity_of(&st);
     file->path = strdup(path);
     if (file->path == NULL) {
         kl_mapped_file_close(file);
@@ -108,6 +129,21 @@ void kl_mapped_file_close(struct kl_mapped_file *file)
     }
     free(file->path);
     *file = (struct kl_mapped_file){0};
+}
+
+bool kl_mapped_file_identity(const struct kl_mapped_file *file, struct kl_file_identity *now)
+{
+    struct stat st;
+    if (file->data == NULL || fstat(file->fd, &st) != 0)
+        return false;
+    *now = identity_of(&st);
+    return true;
+}
+
+void kl_mapped_file_hold(const struct kl_mapped_file *file)
+{
+    if (file->data != NULL)
+        (void)flock(file->fd, LOCK_SH | LOCK_NB);
 }
 
 static void advise(const struct kl_mapped_file *file, size_t offset, size_t len, int advice)

@@ -1,14 +1,15 @@
 /* kinglet chat: one answer, or a conversation on the terminal. */
 #include <inttypes.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/foreign_text.h"
-#include "base/paths.h"
 #include "cli/chat_prompt.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
@@ -249,11 +250,10 @@ static bool handle_line(struct chat *c, const char *line)
 
 static enum kl_status converse(struct chat *c, struct kl_error *err)
 {
-    char directory[PATH_MAX], history[PATH_MAX];
-    struct kl_error ignored;
-    bool keep = kl_cache_path(NULL, directory, sizeof directory, &ignored) == KL_OK &&
-                kl_make_directories(directory, &ignored) == KL_OK &&
-                kl_cache_path("history", history, sizeof history, &ignored) == KL_OK;
+    char directory[PATH_MAX], real[PATH_MAX], history[PATH_MAX + 16];
+    bool keep = kl_cache_prepare(NULL, directory, sizeof directory, NULL) == KL_OK &&
+                realpath(directory, real) != NULL;
+    snprintf(history, sizeof history, "%s/history", keep ? real : "");
     struct kl_line_editor *editor;
     enum kl_status status = kl_line_editor_open("> ", keep ? history : NULL, &editor, err);
     if (status != KL_OK)

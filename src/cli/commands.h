@@ -30,6 +30,7 @@ int kl_run_pull(int argc, char **argv);
 int kl_run_bench(int argc, char **argv);
 int kl_run_doctor(int argc, char **argv);
 int kl_run_tokenize(int argc, char **argv);
+int kl_run_cache(int argc, char **argv);
 int kl_run_eval(int argc, char **argv);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cache.h"
 #include "cli/commands.h"
 #include "cli/doctor.h"
 #include "cli/input.h"
@@ -38,6 +39,7 @@ static void look_at_this_computer(const struct kl_load_options *load)
     kl_doctor_cpu(&findings, "");
     kl_doctor_memory(&findings, "");
     kl_doctor_model(&findings, load);
+    kl_doctor_cache(&findings);
 }
 
 int kl_run_doctor(int argc, char **argv)

@@ -142,19 +142,14 @@ static double all_of(const struct kl_load_times *t)
 
 static void find_files(const struct kl_loaded *l, struct start_files *files)
 {
-    char directory[PATH_MAX];
+    const char *weights = kl_model_packed_path(l->model);
+    const char *tokenizer = kl_tokenizer_kept_path(l->tokenizer);
     *files = (struct start_files){0};
     memcpy(files->model, l->location.path, sizeof files->model);
-    if (kl_cache_path("packed", directory, sizeof directory, NULL) != KL_OK)
-        return;
-    char *weights = kl_packed_path(l->gguf, directory, "packed");
-    char *tokenizer = kl_packed_path(l->gguf, directory, "tokenizer");
     if (weights != NULL && tokenizer != NULL) {
         snprintf(files->weights, sizeof files->weights, "%s", weights);
         snprintf(files->tokenizer, sizeof files->tokenizer, "%s", tokenizer);
     }
-    free(weights);
-    free(tokenizer);
 }
 
 /* Three starts; the last one stays in *l. */
@@ -331,10 +326,8 @@ static enum kl_status check_model(struct kl_findings *findings, struct kl_loaded
 {
     double read_rate;
     const struct kl_model_entry *entry = check_digest(findings, &l->location);
-    char directory[PATH_MAX];
-    bool kept = kl_model_is_mapped(l->model) &&
-                kl_cache_path("packed", directory, sizeof directory, NULL) == KL_OK;
-    kl_doctor_storage(findings, "", kept ? directory : l->location.path);
+    bool kept = kl_model_is_mapped(l->model) && l->packed_dir[0] != '\0';
+    kl_doctor_storage(findings, "", kept ? l->packed_dir : l->location.path);
     kl_doctor_tokenizer(findings, l);
     enum kl_status status = measure_speed(findings, l, &read_rate, err);
     if (status != KL_OK)

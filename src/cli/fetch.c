@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/paths.h"
+#include "base/cache_dir.h"
 #include "cli/download.h"
 #include "cli/wheels.h"
 
@@ -31,6 +31,7 @@ struct fetch {
     char path[PATH_MAX];                /* where it shall be */
     char part[PATH_MAX + 8];
     char directory[PATH_MAX];
+    int dir;           /* the same, open; -1: not yet */
     bool *unreachable; /* [MAX_SOURCES] servers that did not answer are not asked again; or NULL */
     struct kl_download download;
     struct kl_progress progress;
@@ -45,7 +46,14 @@ static enum kl_status set_paths(struct fetch *f, struct kl_error *err)
     snprintf(f->directory, sizeof f->directory, "%s", f->path);
     *strrchr(f->directory, '/') = '\0'; /* the cache path is absolute */
     f->download.directory = f->directory;
-    return kl_make_directories(f->directory, err);
+    char ignored[PATH_MAX];
+    enum kl_status status = kl_cache_prepare(NULL, ignored, sizeof ignored, err);
+    return status == KL_OK ? kl_cache_dir_open(f->directory, true, &f->dir, err) : status;
+}
+
+static const char *name_in_directory(const char *path)
+{
+    return strrchr(path, '/') + 1;
 }
 
 /* Opens and locks it. Another process may rename or remove it while we wait for the lock: then
@@ -53,9 +61,13 @@ static enum kl_status set_paths(struct fetch *f, struct kl_error *err)
 static enum kl_status open_part(struct fetch *f, struct kl_error *err)
 {
     for (;;) {
-        int fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-        if (fd < 0)
-            return kl_fail_errno(err, "cannot create %s", f->part);
+        int fd;
+        enum kl_status opened =
+            kl_cache_file_continue(f->dir, name_in_directory(f->part), &fd, err);
+        if (opened != KL_OK) {
+            kl_error_prefix(err, "%s", f->directory);
+            return opened;
+        }
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
             if (errno == EWOULDBLOCK)
                 fprintf(stderr, "Another process is getting %s; waiting for it.\n", f->name);
@@ -147,13 +159,9 @@ static enum kl_status keep(struct fetch *f, struct kl_error *err)
 {
     if (fsync(f->download.fd) != 0)
         return kl_fail_errno(err, "cannot write %s to the disk", f->part);
-    if (rename(f->part, f->path) != 0)
+    if (renameat(f->dir, name_in_directory(f->part), f->dir, name_in_directory(f->path)) != 0)
         return kl_fail_errno(err, "cannot rename %s to %s", f->part, f->path);
-    int fd = open(f->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd); /* the name itself; some file systems cannot, and the file is there anyway */
-        close(fd);
-    }
+    (void)fsync(f->dir); /* the name itself; some file systems cannot, and the file is there */
     return KL_OK;
 }
 
@@ -289,8 +297,11 @@ static enum kl_status fetch(struct fetch *f, const struct source *sources, size_
     enum kl_status status = set_paths(f, err);
     if (status == KL_OK)
         status = open_part(f, err);
-    if (status != KL_OK)
+    if (status != KL_OK) {
+        if (f->dir >= 0)
+            close(f->dir);
         return status;
+    }
     d->progress = &f->progress;
 
     if (is_here(f)) { /* maybe the process we waited for got it */
@@ -314,6 +325,7 @@ static enum kl_status fetch(struct fetch *f, const struct source *sources, size_
         unlink(f->part);
 out:
     close(d->fd);
+    close(f->dir);
     return status;
 }
 
@@ -327,6 +339,7 @@ static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t sta
     struct fetch f = {.name = entry->name,
                       .sha256 = entry->sha256,
                       .entry = entry,
+                      .dir = -1,
                       .unreachable = unreachable,
                       .observer = observer,
                       .download = {.bytes = entry->bytes, .stall_seconds = stall_seconds}};
@@ -366,7 +379,8 @@ enum kl_status kl_fetch_url(const char *name, const char *url, const char *sha25
                             size_t stall_seconds, struct kl_error *err)
 {
     struct source source = {.label = name};
-    struct fetch f = {.name = name, .sha256 = sha256, .download = {.stall_seconds = stall_seconds}};
+    struct fetch f = {
+        .name = name, .sha256 = sha256, .dir = -1, .download = {.stall_seconds = stall_seconds}};
     if (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
         return kl_fail(err, KL_ERR_INVALID, "--url takes an http or https address, not \"%.200s\"",
                        url);

@@ -64,6 +64,12 @@ void kl_json_number(struct kl_json *j, const char *name, double value)
     JSON_FORMAT(j, value >= 1e6 && value < 9e15 ? "%.0f" : "%.9g", value);
 }
 
+void kl_json_bool(struct kl_json *j, const char *name, bool value)
+{
+    begin_value(j, name);
+    JSON_FORMAT(j, "%s", value ? "true" : "false");
+}
+
 void kl_json_numbers(struct kl_json *j, const char *name, const double *values, size_t n)
 {
     kl_json_open(j, name, '[');

@@ -22,6 +22,7 @@ void kl_json_open(struct kl_json *j, const char *name, char bracket); /* '{' or 
 void kl_json_close(struct kl_json *j, char bracket);                  /* '}' or ']' */
 void kl_json_string(struct kl_json *j, const char *name, const char *value);
 void kl_json_number(struct kl_json *j, const char *name, double value);
+void kl_json_bool(struct kl_json *j, const char *name, bool value);
 void kl_json_numbers(struct kl_json *j, const char *name, const double *values, size_t n);
 
 #endif

@@ -10,6 +10,7 @@
 #include <wchar.h>
 
 #include "base/buffer.h"
+#include "base/cache_dir.h"
 #include "cli/interrupt.h"
 
 #define HISTORY_LINES 1000
@@ -63,6 +64,46 @@ static int read_character(EditLine *edit, wchar_t *out)
     }
 }
 
+/* The library reads by path, so what was checked is named by its descriptor. */
+static void load_history(struct kl_line_editor *e)
+{
+    HistEvent event;
+    const char *name;
+    char path[64];
+    int dir, fd;
+    if (kl_cache_dir_of(e->history_path, false, &dir, &name, NULL) != KL_OK)
+        return;
+    if (kl_cache_file_open(dir, name, &fd, NULL) == KL_OK) { /* there may be none yet */
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        history(e->history, &event, H_LOAD, path);
+        close(fd);
+    }
+    close(dir);
+}
+
+static void save_history(struct kl_line_editor *e)
+{
+    static const char temporary[] = "history.tmp";
+    HistEvent event;
+    const char *name;
+    int dir, fd;
+    if (kl_cache_dir_of(e->history_path, false, &dir, &name, NULL) != KL_OK)
+        return;
+    if (kl_cache_file_create(dir, temporary, &fd, NULL) == KL_OK) {
+        FILE *f = fdopen(fd, "w");
+        bool ok = f != NULL && history(e->history, &event, H_SAVE_FP, f) >= 0 && fflush(f) == 0;
+        if (ok)
+            (void)kl_cache_file_keep(dir, fd, temporary, name, false, NULL);
+        else
+            (void)unlinkat(dir, temporary, 0);
+        if (f != NULL)
+            fclose(f);
+        else
+            close(fd);
+    }
+    close(dir);
+}
+
 enum kl_status kl_line_editor_open(const char *prompt, const char *history_path,
                                    struct kl_line_editor **editor, struct kl_error *err)
 {
@@ -89,8 +130,8 @@ enum kl_status kl_line_editor_open(const char *prompt, const char *history_path,
     history(e->history, &event, H_SETSIZE, HISTORY_LINES);
     history(e->history, &event, H_SETUNIQUE, 1);
     el_set(e->edit, EL_HIST, history, e->history);
-    if (e->history_path != NULL) /* there may be none yet */
-        history(e->history, &event, H_LOAD, e->history_path);
+    if (e->history_path != NULL)
+        load_history(e);
     el_source(e->edit, NULL); /* the user's ~/.editrc */
     *editor = e;
     return KL_OK;
@@ -98,9 +139,8 @@ enum kl_status kl_line_editor_open(const char *prompt, const char *history_path,
 
 void kl_line_editor_close(struct kl_line_editor *e)
 {
-    HistEvent event;
     if (e->history != NULL && e->history_path != NULL)
-        history(e->history, &event, H_SAVE, e->history_path);
+        save_history(e);
     if (e->history != NULL)
         history_end(e->history);
     if (e->edit != NULL)

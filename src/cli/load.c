@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/terminal.h"
+#include "format/packed_dir.h"
 
 /* Stacks of the threads, what malloc keeps, sockets: 3 to 5 MB were measured. */
 #define PLAN_RESERVE ((uint64_t)6 << 20)
@@ -60,10 +62,8 @@ static enum kl_status find_model(struct kl_model_location *location,
 static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
 {
     uint64_t start = kl_now_ns();
-    char directory[PATH_MAX];
-    bool cache = kl_cache_path("packed", directory, sizeof directory, NULL) == KL_OK;
-    enum kl_status status =
-        kl_tokenizer_open_kept(l->gguf, cache ? directory : NULL, &l->tokenizer, err);
+    enum kl_status status = kl_tokenizer_open_kept(
+        l->gguf, l->packed_dir[0] != '\0' ? l->packed_dir : NULL, &l->tokenizer, err);
     if (status != KL_OK)
         return status;
     bool known;
@@ -230,6 +230,33 @@ static enum kl_status choose_kernels(const struct kl_load_options *o,
     return KL_OK;
 }
 
+/* Where what is made of models is kept. Without such a place all of it is made at each start. */
+static void find_packed_dir(struct kl_loaded *l, enum kl_load_depth depth)
+{
+    struct kl_error why = {0};
+    enum kl_status status =
+        depth == KL_LOAD_MODEL
+            ? kl_cache_prepare("packed", l->packed_dir, sizeof l->packed_dir, &why)
+            : kl_cache_path("packed", l->packed_dir, sizeof l->packed_dir, &why);
+    if (status == KL_OK)
+        return;
+    l->packed_dir[0] = '\0';
+    if (depth == KL_LOAD_MODEL)
+        kl_warning("%s; the weights are prepared in memory at each start", why.text);
+}
+
+/* For a model that was accepted: its tables are kept, and what older versions left goes. */
+static void keep_for_next_start(struct kl_loaded *l)
+{
+    if (l->packed_dir[0] == '\0')
+        return;
+    kl_tokenizer_keep(l->tokenizer, l->gguf, l->packed_dir);
+    struct kl_packed_removed old = kl_packed_remove_old(l->packed_dir);
+    if (old.files > 0)
+        kl_info("removed %zu files (%.1f MB) of an older version of kinglet from %s", old.files,
+                (double)old.bytes / 1e6, l->packed_dir);
+}
+
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
                                  struct kl_error *err)
 {
@@ -243,13 +270,10 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     struct kl_resident before = kl_memory_resident();
     struct kl_cpus cpus;
     kl_cpus_read("", NULL, &cpus);
-    char directory[PATH_MAX];
     struct shown_stages shown = {.options = o};
-    bool cache = kl_cache_path("packed", directory, sizeof directory, err) == KL_OK;
-    if (!cache)
-        kl_warning("%s; the weights are prepared in memory at each start", err->text);
     struct kl_model_options options = {.kernels = kernels,
-                                       .packed_dir = cache ? directory : NULL,
+                                       .packed_dir =
+                                           l->packed_dir[0] != '\0' ? l->packed_dir : NULL,
                                        .n_threads = o->threads != 0 ? o->threads : cpus.threads,
                                        .progress = show_stage,
                                        .progress_context = &shown};
@@ -261,6 +285,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
         return status;
     l->times.weights = kl_seconds_since(start);
     l->prepared = shown.packed;
+    keep_for_next_start(l);
 
     plan_loaded(l, o, &before);
 
@@ -295,6 +320,7 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
             l->location.path,
             kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
             kl_gguf_n_tensors(l->gguf));
+    find_packed_dir(l, depth);
     status = open_text(l, err);
     if (status == KL_OK && depth == KL_LOAD_MODEL)
         status = open_model(l, o, err);

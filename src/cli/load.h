@@ -5,6 +5,7 @@
 #ifndef KL_CLI_LOAD_H
 #define KL_CLI_LOAD_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -127,8 +128,9 @@ struct kl_loaded {
     size_t n_threads;          /* the larger one of the next two */
     struct kl_threads threads; /* not with KL_LOAD_TOKENIZER */
     size_t ctx_size;           /* as asked for, but not more than the model was made for */
+    char packed_dir[PATH_MAX]; /* where what is made of models is kept; empty: nowhere */
+    bool prepared;             /* the weights were packed by this start, and not there already */
     struct kl_load_times times;
-    bool prepared;       /* the weights were packed by this start, and not there already */
     struct kl_plan plan; /* what is held now, and the budget; not with KL_LOAD_TOKENIZER */
 };
 

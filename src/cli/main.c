@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"pull", "get a model onto this computer", kl_run_pull},
     {"bench", "measure how fast this computer runs the model", kl_run_bench},
     {"doctor", "look for what makes it slow or wrong here", kl_run_doctor},
+    {"cache", "what lies in the cache directory, and freeing it", kl_run_cache},
     {"tokenize", "text to token ids, and back", kl_run_tokenize},
     {"eval", "perplexity of a text, or logits of token sequences", kl_run_eval},
 };

@@ -3,8 +3,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/cache_dir.h"
 #include "base/log.h"
-#include "base/paths.h"
 #include "cli/input.h"
 #include "kernels/kernels.h"
 #include "text/chat_template.h"
@@ -27,7 +27,7 @@ struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_
         .identity_size = strlen(identity),
         .page_bytes = kl_kv_bytes_per_token(loaded->model) * KL_KV_PAGE_TOKENS,
         .max_bytes = max_bytes};
-    enum kl_status status = kl_cache_path("prefixes", dir, sizeof dir, &err);
+    enum kl_status status = kl_cache_prepare("prefixes", dir, sizeof dir, &err);
     if (status == KL_OK)
         status = kl_page_store_open(&options, &store, &err);
     if (status != KL_OK) {

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -187,47 +188,56 @@ static uint64_t key_of(const struct kl_model *model, const struct kl_cpus *cpus)
     return kl_hash64(text, (size_t)n, 0);
 }
 
-static bool remembered_path(const struct kl_model *model, const struct kl_cpus *cpus,
-                            char path[PATH_MAX])
+/* The name of the file in directory "threads". */
+static void remembered_name(const struct kl_model *model, const struct kl_cpus *cpus, char name[32])
 {
-    char name[64];
-    snprintf(name, sizeof name, "threads/%016" PRIx64, key_of(model, cpus));
-    return kl_cache_path(name, path, PATH_MAX, NULL) == KL_OK;
+    snprintf(name, 32, "%016" PRIx64, key_of(model, cpus));
 }
 
-static bool recall(const char *path, const struct kl_cpus *cpus, struct kl_threads *threads)
+static int open_remembered(bool make)
+{
+    char path[PATH_MAX];
+    int dir = -1;
+    if (kl_cache_path("threads", path, sizeof path, NULL) == KL_OK &&
+        (!make || kl_cache_prepare("threads", path, sizeof path, NULL) == KL_OK))
+        (void)kl_cache_dir_open(path, make, &dir, NULL);
+    return dir;
+}
+
+static bool recall(const char *name, const struct kl_cpus *cpus, struct kl_threads *threads)
 {
     struct kl_threads t;
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
+    char text[1024];
+    size_t len;
+    int dir = open_remembered(false);
+    if (dir < 0)
         return false;
-    bool ok = fscanf(f, "decode %zu prefill %zu", &t.decode, &t.prefill) == 2 && t.decode > 0 &&
+    bool ok = kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK &&
+              sscanf(text, "decode %zu prefill %zu", &t.decode, &t.prefill) == 2 && t.decode > 0 &&
               t.prefill > 0 && t.decode <= cpus->threads && t.prefill <= cpus->threads;
-    fclose(f);
+    close(dir);
     if (ok)
         *threads = t;
     return ok;
 }
 
 /* If it can not be kept, it is measured again: no reason to fail. */
-static void keep(const char *path, struct kl_threads threads, const char *why)
+static void keep(const char *name, struct kl_threads threads, const char *why)
 {
-    char directory[PATH_MAX], temporary[PATH_MAX + 32];
-    snprintf(directory, sizeof directory, "%s", path);
-    *strrchr(directory, '/') = '\0';
-    snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
-    FILE *f = kl_make_directories(directory, NULL) == KL_OK ? fopen(temporary, "we") : NULL;
-    if (f == NULL)
+    char text[1024];
+    int dir = open_remembered(true);
+    if (dir < 0)
         return;
-    bool ok = fprintf(f, "decode %zu\nprefill %zu\n%s\n", threads.decode, threads.prefill, why) > 0;
-    if (fclose(f) != 0 || !ok || rename(temporary, path) != 0)
-        unlink(temporary);
+    int n = snprintf(text, sizeof text, "decode %zu\nprefill %zu\n%s\n", threads.decode,
+                     threads.prefill, why);
+    (void)kl_cache_file_put(dir, name, text, (size_t)n, NULL);
+    close(dir);
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */
 
 static enum kl_status measure_and_keep(const struct kl_model *model, const struct kl_cpus *cpus,
-                                       const struct kl_threads_options *o, const char *path,
+                                       const struct kl_threads_options *o, const char *name,
                                        struct kl_threads *threads, char *why, size_t size,
                                        struct kl_error *err)
 {
@@ -253,8 +263,7 @@ static enum kl_status measure_and_keep(const struct kl_model *model, const struc
                  "start");
         return KL_OK;
     }
-    if (path[0] != '\0')
-        keep(path, *threads, why);
+    keep(name, *threads, why);
     return KL_OK;
 }
 
@@ -262,19 +271,18 @@ enum kl_status kl_threads_choose(const struct kl_model *model, const struct kl_c
                                  const struct kl_threads_options *o, struct kl_threads *threads,
                                  struct kl_error *err)
 {
-    char path[PATH_MAX] = "", why[640] = "all of them", available[128];
+    char name[32], why[640] = "all of them", available[128];
     enum kl_status status = KL_OK;
     *threads = (struct kl_threads){cpus->threads, cpus->threads};
     if (o->decode > 0) {
         *threads = (struct kl_threads){o->decode, o->decode};
         snprintf(why, sizeof why, "as --threads says");
     } else if (cpus->threads > 1) {
-        if (!remembered_path(model, cpus, path))
-            path[0] = '\0';
-        if (path[0] != '\0' && recall(path, cpus, threads))
-            snprintf(why, sizeof why, "as was measured before, see %s", path);
+        remembered_name(model, cpus, name);
+        if (recall(name, cpus, threads))
+            snprintf(why, sizeof why, "as was measured before, see threads/%s in the cache", name);
         else if (o->measure)
-            status = measure_and_keep(model, cpus, o, path, threads, why, sizeof why, err);
+            status = measure_and_keep(model, cpus, o, name, threads, why, sizeof why, err);
     }
     if (o->prefill > 0)
         threads->prefill = o->prefill;

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cache_dir.h"
 #include "base/hash.h"
-#include "base/paths.h"
 
 static const char magic[8] = {'K', 'I', 'N', 'G', 'L', 'E', 'T', 'P'};
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 _Static_assert(offsetof(struct kl_page_header, checksum) + sizeof(uint64_t) ==
                    sizeof(struct kl_page_header),
@@ -50,7 +50,7 @@ void kl_page_name(const struct kl_page_key *key, const struct kl_page_key *paren
 {
     char *out = write_hex(name, key);
     *out++ = '-';
-    strcpy(write_hex(out, parent), ".kv");
+    strcpy(write_hex(out, parent), KL_PAGE_SUFFIX);
 }
 
 /* Lower case only: a page has one name. */
@@ -70,38 +70,24 @@ static bool parse_hex(const char *text, struct kl_page_key *key)
     return true;
 }
 
-bool kl_page_name_parse(const char *name, struct kl_page_key *key, struct kl_page_key *parent)
+static bool parse(const char *name, const char *suffix, struct kl_page_key *key,
+                  struct kl_page_key *parent)
 {
     const size_t digits = 2 * KL_PAGE_KEY_SIZE;
-    return strlen(name) == KL_PAGE_NAME_SIZE - 1 && name[digits] == '-' &&
-           strcmp(name + 2 * digits + 1, ".kv") == 0 && parse_hex(name, key) &&
+    return strlen(name) == 2 * digits + 1 + strlen(suffix) && name[digits] == '-' &&
+           strcmp(name + 2 * digits + 1, suffix) == 0 && parse_hex(name, key) &&
            parse_hex(name + digits + 1, parent);
 }
 
-enum kl_status kl_page_dir_open(const char *path, int *dir, struct kl_error *err)
+bool kl_page_name_parse(const char *name, struct kl_page_key *key, struct kl_page_key *parent)
 {
-    *dir = -1;
-    enum kl_status status = kl_make_directories(path, err);
-    if (status != KL_OK)
-        return status;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        status = kl_fail_errno(err, "cannot open the directory %s", path);
-    } else if (st.st_uid != geteuid()) {
-        status = kl_fail(err, KL_ERR_INVALID,
-                         "the directory %s belongs to user %lu and this is user %lu: it would hold "
-                         "what people wrote; remove it or choose another cache directory",
-                         path, (unsigned long)st.st_uid, (unsigned long)geteuid());
-    } else if ((st.st_mode & 077) != 0 && fchmod(fd, 0700) != 0) {
-        status = kl_fail_errno(err, "cannot close the directory %s to other users", path);
-    } else {
-        *dir = fd;
-        return KL_OK;
-    }
-    if (fd >= 0)
-        close(fd);
-    return status;
+    return parse(name, KL_PAGE_SUFFIX, key, parent);
+}
+
+bool kl_page_name_is_old(const char *name)
+{
+    struct kl_page_key key, parent;
+    return parse(name, ".kv", &key, &parent);
 }
 
 #define NS_PER_SECOND 1000000000
@@ -122,31 +108,15 @@ static void set_time(int fd, int64_t used)
     (void)futimens(fd, times);
 }
 
-static bool write_all(int fd, const void *data, size_t len)
-{
-    const uint8_t *p = data;
-    while (len > 0) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        p += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 enum kl_status kl_page_write(int dir, const char *temporary, const char *name,
                              struct kl_page_header *header, int64_t used, struct kl_error *err)
 {
     header->checksum = checksum(header, header + 1);
-    int fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return kl_fail_errno(err, "cannot create a file");
-    enum kl_status status = KL_OK;
-    if (!write_all(fd, header, sizeof *header + (size_t)header->page_bytes))
-        status = kl_fail_errno(err, "cannot write a page");
+    int fd;
+    enum kl_status status = kl_cache_file_create(dir, temporary, &fd, err);
+    if (status != KL_OK)
+        return status;
+    status = kl_cache_write(fd, header, sizeof *header + (size_t)header->page_bytes, err);
     set_time(fd, used);
     /* a file system may say only now that there was no room */
     if (close(fd) != 0 && status == KL_OK)

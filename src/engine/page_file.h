@@ -1,7 +1,7 @@
 /*
  * One KV page as a file: the directory that holds them, their names, and what stands in them.
  *
- * A name is the page's key and that of the page before it, in hexadecimal: "KEY-PARENT.kv"; its
+ * A name is the page's key and that of the page before it, in hexadecimal: "KEY-PARENT.page"; its
  * modification time is when it was last used. The content is a header (what the page is, and a
  * checksum over header and page) and the page. Used by page_store.c only; no state but the
  * directory, so any thread.
@@ -15,7 +15,8 @@
 
 #define KL_PAGE_FILE_BLOCK 4096       /* bytes; what file systems give at least */
 #define KL_PAGE_TEMPORARY  "writing." /* begins the name of a file that is being written */
-#define KL_PAGE_NAME_SIZE  (4 * KL_PAGE_KEY_SIZE + sizeof "-.kv")
+#define KL_PAGE_SUFFIX     ".page"    /* another one when pages of before are of no use any more */
+#define KL_PAGE_NAME_SIZE  (4 * KL_PAGE_KEY_SIZE + sizeof "-" KL_PAGE_SUFFIX)
 
 struct kl_page_header {
     char magic[8];
@@ -35,9 +36,8 @@ void kl_page_name(const struct kl_page_key *key, const struct kl_page_key *paren
 /* Whether a name is one of ours, and of which page. */
 bool kl_page_name_parse(const char *name, struct kl_page_key *key, struct kl_page_key *parent);
 
-/* Makes the directory (0700) if it is missing and opens it; one that is another user's is refused,
- * one that others may enter is closed to them. */
-enum kl_status kl_page_dir_open(const char *path, int *dir, struct kl_error *err);
+/* Whether a name is that of a page of an earlier version, whose identities are not those of now. */
+bool kl_page_name_is_old(const char *name);
 
 /* When a file was last used: its modification time, nanoseconds since 1970, 0 or more. */
 int64_t kl_page_time(const struct stat *st);

@@ -37,6 +37,7 @@ void kl_page_index_clear(struct kl_page_index *index)
     memset(index->slots, 0, index->n_slots * sizeof *index->slots);
     index->n = 0;
     index->bytes = 0;
+    index->n_old = 0;
 }
 
 size_t kl_page_index_memory(const struct kl_page_index *index)
@@ -170,10 +171,13 @@ enum kl_status kl_page_index_read(struct kl_page_index *index, int dir, bool alo
     enum kl_status status = KL_OK;
     const struct dirent *file;
     while (status == KL_OK && (errno = 0, file = readdir(stream)) != NULL) {
-        if (strncmp(file->d_name, KL_PAGE_TEMPORARY, strlen(KL_PAGE_TEMPORARY)) != 0)
+        bool old = kl_page_name_is_old(file->d_name);
+        if (old || strncmp(file->d_name, KL_PAGE_TEMPORARY, strlen(KL_PAGE_TEMPORARY)) == 0) {
+            bool removed = alone && unlinkat(dir, file->d_name, 0) == 0;
+            index->n_old += old && removed;
+        } else {
             status = read_file(index, dir, file->d_name, err);
-        else if (alone)
-            (void)unlinkat(dir, file->d_name, 0);
+        }
     }
     if (status == KL_OK && errno != 0)
         status = kl_fail_errno(err, "cannot read the directory");

@@ -22,6 +22,7 @@ struct kl_page_index {
     uint32_t *slots;               /* [n_slots] 1 + number of an entry, 0: empty */
     size_t n, max, n_slots;        /* n_slots: a power of two, at least 2 * max */
     uint64_t bytes;                /* sum of size */
+    size_t n_old;                  /* pages of an earlier version that _read removed */
 };
 
 enum kl_status kl_page_index_init(struct kl_page_index *index, size_t max, struct kl_error *err);
@@ -44,7 +45,8 @@ const struct kl_page_entry *kl_page_index_oldest(struct kl_page_index *index,
 
 /* Fills it from the directory `dir`; of more pages than there is room for, the most recently used
  * stay and the others are removed. Files with names that are not ours are left alone; those that
- * were being written are removed when `alone` says that nobody can be writing them. */
+ * were being written are removed when `alone` says that no other process can be writing them, and
+ * so are those of an earlier version. */
 enum kl_status kl_page_index_read(struct kl_page_index *index, int dir, bool alone,
                                   struct kl_error *err);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -355,6 +356,9 @@ static enum kl_status first_look(struct kl_page_store *store, struct kl_error *e
     bool alone = flock(store->dir, LOCK_EX | LOCK_NB) == 0, room;
     enum kl_status status = kl_page_index_read(&store->fresh, store->dir, alone, err);
     (void)flock(store->dir, LOCK_SH);
+    if (store->fresh.n_old > 0)
+        kl_info("removed %zu pages of prompts of an older version of kinglet from %s",
+                store->fresh.n_old, store->path);
     if (status == KL_OK) {
         adopt_fresh(store);
         status = make_room(store, 0, NULL, &room, err);
@@ -392,7 +396,7 @@ enum kl_status kl_page_store_open(const struct kl_page_store_options *options,
              (unsigned long long)name);
     enum kl_status status = take_memory(store, options, err);
     if (status == KL_OK)
-        status = kl_page_dir_open(store->path, &store->dir, err);
+        status = kl_cache_dir_open(store->path, true, &store->dir, err);
     if (status == KL_OK)
         status = first_look(store, err);
     if (status == KL_OK)

@@ -514,6 +514,7 @@ enum kl_status kl_gguf_open(const char *path, struct kl_gguf **out, struct kl_er
     enum kl_status status = kl_mapped_file_open(&g->file, path, err);
     if (status != KL_OK)
         goto fail;
+    kl_mapped_file_hold(&g->file);
 
     struct parser parser = {.gguf = g, .err = err};
     parser.reader.data = g->file.data;
@@ -563,6 +564,12 @@ const struct kl_gguf_tensor *kl_gguf_tensor_at(const struct kl_gguf *g, size_t i
 {
     assert(i < g->n_tensors);
     return &g->slots[i].tensor;
+}
+
+size_t kl_gguf_tensor_index(const struct kl_gguf *g, const struct kl_gguf_tensor *tensor)
+{
+    _Static_assert(offsetof(struct slot, tensor) == 0, "a tensor is where its slot is");
+    return (size_t)((const struct slot *)(const void *)tensor - g->slots);
 }
 
 const struct kl_gguf_tensor *kl_gguf_tensor(const struct kl_gguf *g, const char *name)

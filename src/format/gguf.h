@@ -64,6 +64,8 @@ uint64_t kl_gguf_header_hash(const struct kl_gguf *gguf);
 
 size_t kl_gguf_n_tensors(const struct kl_gguf *gguf);
 const struct kl_gguf_tensor *kl_gguf_tensor_at(const struct kl_gguf *gguf, size_t i);
+/* The i of a tensor of this file. */
+size_t kl_gguf_tensor_index(const struct kl_gguf *gguf, const struct kl_gguf_tensor *tensor);
 /* NULL when there is none of that name. */
 const struct kl_gguf_tensor *kl_gguf_tensor(const struct kl_gguf *gguf, const char *name);
 

@@ -1,34 +1,28 @@
 #include "format/packed.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/cache_dir.h"
 #include "base/hash.h"
-#include "base/paths.h"
 #include "base/pool.h"
 
 static const char magic[8] = {'K', 'I', 'N', 'G', 'L', 'E', 'T', 'W'};
 
-enum { VERSION = 2, ALIGNMENT = 64 };
+enum { VERSION = 3, ALIGNMENT = 64 };
 
 struct header {
     char magic[8];
     uint32_t version;
     uint32_t n_sections;
-    uint64_t key;
     uint64_t file_size;
     uint64_t directory_hash;
-    uint8_t reserved[24];
+    struct kl_digest key;
 };
 _Static_assert(sizeof(struct header) == 64, "the header's size is part of the format");
 
@@ -70,21 +64,29 @@ static uint64_t add_chunk(uint64_t section_hash, uint64_t checksum)
     return kl_hash64(&checksum, sizeof checksum, section_hash);
 }
 
-char *kl_packed_path(const struct kl_gguf *gguf, const char *dir, const char *suffix)
+void kl_packed_name(const struct kl_digest *source, uint32_t how, const char *suffix,
+                    char name[KL_PACKED_FILE_NAME_SIZE])
 {
-    const struct kl_mapped_file *file = kl_gguf_file(gguf);
-    const char *slash = strrchr(file->path, '/');
-    const uint64_t facts[] = {kl_gguf_header_hash(gguf), file->size};
-    char *path = NULL;
-    int n = asprintf(&path, "%s/%s.%016llx.%s", dir, slash != NULL ? slash + 1 : file->path,
-                     (unsigned long long)kl_hash64(facts, sizeof facts, 0), suffix);
-    return n < 0 ? NULL : path;
+    char digits[KL_DIGEST_DIGITS + 1];
+    kl_digest_text(source, digits);
+    snprintf(name, KL_PACKED_FILE_NAME_SIZE, "%s-%08x.%s", digits, (unsigned)how, suffix);
+}
+
+struct kl_digest kl_packed_key(const struct kl_digest *source, uint32_t how)
+{
+    struct kl_digest key;
+    struct kl_sha256 h;
+    kl_sha256_init(&h);
+    kl_sha256_update(&h, source, sizeof *source);
+    kl_sha256_update(&h, &how, sizeof how);
+    kl_sha256_finish(&h, key.bytes);
+    return key;
 }
 
 struct kl_packed_writer {
-    int fd;
-    char path[PATH_MAX];
-    char temporary[PATH_MAX];
+    int dir, fd;
+    char path[PATH_MAX]; /* of the directory, for texts */
+    char temporary[NAME_MAX + 1];
     struct header header;
     struct entry *entries;
     size_t n_begun;
@@ -93,26 +95,12 @@ struct kl_packed_writer {
     size_t buffered;
 };
 
-static enum kl_status write_all(struct kl_packed_writer *w, const void *data, size_t len,
-                                struct kl_error *err)
-{
-    const uint8_t *p = data;
-    while (len > 0) {
-        ssize_t n = write(w->fd, p, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return kl_fail_errno(err, "cannot write %s", w->temporary);
-        p += n;
-        len -= (size_t)n;
-    }
-    return KL_OK;
-}
-
 static void writer_free(struct kl_packed_writer *w)
 {
     if (w->fd >= 0)
         close(w->fd);
+    if (w->dir >= 0)
+        close(w->dir);
     free(w->entries);
     free(w->buffer);
     free(w);
@@ -122,71 +110,58 @@ void kl_packed_abandon(struct kl_packed_writer *w)
 {
     if (w == NULL)
         return;
-    unlink(w->temporary);
+    (void)unlinkat(w->dir, w->temporary, 0);
     writer_free(w);
 }
 
-static enum kl_status make_directory_of(const char *path, struct kl_error *err)
+static enum kl_status write_all(struct kl_packed_writer *w, const void *data, size_t len,
+                                struct kl_error *err)
 {
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    return kl_make_directories(dirname(copy), err);
+    enum kl_status status = kl_cache_write(w->fd, data, len, err);
+    if (status != KL_OK)
+        kl_error_prefix(err, "%s/%s", w->path, w->temporary);
+    return status;
 }
 
-/* Opens the temporary file, empty and locked. Whoever had the lock before may have renamed or
- * removed the file while we waited to open it: then it is not the one of that name any more. */
-static enum kl_status open_temporary(struct kl_packed_writer *w, struct kl_error *err)
+static enum kl_status seek(struct kl_packed_writer *w, uint64_t offset, struct kl_error *err)
 {
-    struct stat ours, there;
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (w->fd < 0)
-        return kl_fail_errno(err, "cannot create %s", w->temporary);
-    bool locked = flock(w->fd, LOCK_EX | LOCK_NB) == 0;
-    if (!locked && errno != EWOULDBLOCK)
-        return kl_fail_errno(err, "cannot lock %s", w->temporary);
-    if (!locked || fstat(w->fd, &ours) != 0 || stat(w->temporary, &there) != 0 ||
-        ours.st_dev != there.st_dev || ours.st_ino != there.st_ino)
-        return kl_fail(err, KL_ERR_BUSY, "another process is writing %s", w->temporary);
-    if (ftruncate(w->fd, 0) != 0)
-        return kl_fail_errno(err, "cannot write %s", w->temporary);
+    if (lseek(w->fd, (off_t)offset, SEEK_SET) < 0)
+        return kl_fail_errno(err, "cannot write %s/%s", w->path, w->temporary);
     return KL_OK;
 }
 
-enum kl_status kl_packed_create(const char *path, uint64_t key, size_t n_sections,
+enum kl_status kl_packed_create(const char *dir, const char *temporary, size_t n_sections,
                                 struct kl_packed_writer **writer, struct kl_error *err)
 {
     *writer = NULL;
     struct kl_packed_writer *w = calloc(1, sizeof *w);
     if (w == NULL)
         return kl_fail_memory(err, "the packed file's writer", sizeof *w);
-    w->fd = -1;
+    w->dir = w->fd = -1;
     w->entries = calloc(n_sections, sizeof *w->entries);
     w->buffer = malloc(HASH_CHUNK);
-    int n = snprintf(w->path, sizeof w->path, "%s", path);
-    int m = snprintf(w->temporary, sizeof w->temporary, "%s.tmp", path);
     enum kl_status status = KL_OK;
     if (w->entries == NULL || w->buffer == NULL)
         status = kl_fail_memory(err, "the packed file's writer", HASH_CHUNK);
-    else if (n >= (int)sizeof w->path || m >= (int)sizeof w->temporary)
-        status = kl_fail(err, KL_ERR_LIMIT, "the path %.200s... is too long", path);
+    else if (snprintf(w->path, sizeof w->path, "%s", dir) >= (int)sizeof w->path ||
+             snprintf(w->temporary, sizeof w->temporary, "%s", temporary) >=
+                 (int)sizeof w->temporary)
+        status = kl_fail(err, KL_ERR_LIMIT, "the path %.200s... is too long", dir);
     else
-        status = make_directory_of(path, err);
+        status = kl_cache_dir_open(dir, true, &w->dir, err);
     if (status == KL_OK)
-        status = open_temporary(w, err);
+        status = kl_cache_file_create(w->dir, temporary, &w->fd, err);
     if (status != KL_OK) {
         writer_free(w);
         return status;
     }
-    /* what it replaces is of no use, and there may be no room for both */
-    unlink(path);
     memcpy(w->header.magic, magic, sizeof magic);
     w->header.version = VERSION;
     w->header.n_sections = (uint32_t)n_sections;
-    w->header.key = key;
     /* header and directory are written last; until then the file has no valid header */
     w->offset = sizeof w->header + n_sections * sizeof *w->entries;
-    if (lseek(w->fd, (off_t)w->offset, SEEK_SET) < 0) {
-        status = kl_fail_errno(err, "cannot write %s", w->temporary);
+    status = seek(w, w->offset, err);
+    if (status != KL_OK) {
         kl_packed_abandon(w);
         return status;
     }
@@ -244,42 +219,38 @@ enum kl_status kl_packed_write(struct kl_packed_writer *w, const void *data, siz
     return KL_OK;
 }
 
-/* A rename is only safe on disk when the directory is synced too. */
-static void sync_directory(const char *path)
-{
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-}
-
-enum kl_status kl_packed_finish(struct kl_packed_writer *w, struct kl_error *err)
+enum kl_status kl_packed_finish(struct kl_packed_writer *w, const char *name,
+                                const struct kl_digest *key, struct kl_error *err)
 {
     assert(w->n_begun == w->header.n_sections);
     enum kl_status status = flush_chunk(w, err);
     size_t directory_size = w->n_begun * sizeof *w->entries;
+    w->header.key = *key;
     w->header.file_size = w->offset;
     w->header.directory_hash = kl_hash64(w->entries, directory_size, 0);
-    if (status == KL_OK && lseek(w->fd, 0, SEEK_SET) < 0)
-        status = kl_fail_errno(err, "cannot write %s", w->temporary);
+    if (status == KL_OK)
+        status = seek(w, 0, err);
     if (status == KL_OK)
         status = write_all(w, &w->header, sizeof w->header, err);
     if (status == KL_OK)
         status = write_all(w, w->entries, directory_size, err);
-    if (status == KL_OK && fsync(w->fd) != 0)
-        status = kl_fail_errno(err, "cannot write %s to the disk", w->temporary);
-    if (status == KL_OK && rename(w->temporary, w->path) != 0)
-        status = kl_fail_errno(err, "cannot rename %s to %s", w->temporary, w->path);
     if (status != KL_OK) {
         kl_packed_abandon(w);
         return status;
     }
-    sync_directory(w->path);
+    status = kl_cache_file_keep(w->dir, w->fd, w->temporary, name, true, err);
+    if (status != KL_OK)
+        kl_error_prefix(err, "%s", w->path);
     writer_free(w);
-    return KL_OK;
+    return status;
+}
+
+uint64_t kl_packed_size(const uint64_t *sizes, size_t n_sections)
+{
+    uint64_t size = sizeof(struct header) + n_sections * sizeof(struct entry);
+    for (size_t i = 0; i < n_sections; i++)
+        size += -size % ALIGNMENT + sizes[i];
+    return size;
 }
 
 static struct entry entry_at(const struct kl_packed_file *file, size_t i)
@@ -301,11 +272,35 @@ static enum kl_status check_directory(const struct kl_packed_file *file, struct 
     return KL_OK;
 }
 
-enum kl_status kl_packed_open(struct kl_packed_file *file, const char *path, uint64_t key,
-                              struct kl_error *err)
+/* Opens the file and marks it as in use. */
+static enum kl_status map(struct kl_mapped_file *map, const char *dir, const char *name,
+                          const char *path, struct kl_error *err)
 {
+    int directory, fd;
+    enum kl_status status = kl_cache_dir_open(dir, false, &directory, err);
+    if (status != KL_OK)
+        return status;
+    status = kl_cache_file_open(directory, name, &fd, err);
+    close(directory);
+    if (status != KL_OK) {
+        kl_error_prefix(err, "%s", dir);
+        return status;
+    }
+    if (!kl_cache_file_use(fd)) {
+        close(fd);
+        return kl_fail(err, KL_ERR_NOT_FOUND, "%s is being removed", path);
+    }
+    return kl_mapped_file_take(map, fd, path, err);
+}
+
+enum kl_status kl_packed_open(struct kl_packed_file *file, const char *dir, const char *name,
+                              const struct kl_digest *key, struct kl_error *err)
+{
+    char path[PATH_MAX];
     *file = (struct kl_packed_file){0};
-    enum kl_status status = kl_mapped_file_open(&file->map, path, err);
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
+        return kl_fail(err, KL_ERR_LIMIT, "the path %.200s... is too long", dir);
+    enum kl_status status = map(&file->map, dir, name, path, err);
     if (status != KL_OK)
         return status;
 
@@ -316,7 +311,7 @@ enum kl_status kl_packed_open(struct kl_packed_file *file, const char *path, uin
         memcpy(&h, file->map.data, sizeof h);
     if (size < sizeof h || memcmp(h.magic, magic, sizeof magic) != 0)
         status = kl_fail(err, KL_ERR_FORMAT, "it does not begin as a packed file does");
-    else if (h.version != VERSION || h.key != key)
+    else if (h.version != VERSION || memcmp(&h.key, key, sizeof *key) != 0)
         status = kl_fail(err, KL_ERR_NOT_FOUND, "it was made from another model or version");
     else if (h.file_size != size)
         status = kl_fail(err, KL_ERR_FORMAT, "it should be %llu bytes long and is %zu",

@@ -1,16 +1,17 @@
 /*
- * The packed weight file: named sections of bytes, written once and mapped for ever.
+ * The packed file: named sections of bytes, written once and mapped for ever.
  *
- *   header   64 bytes: magic "KINGLETW", version, key, count of sections, size of the file, hash of
- *            the directory
+ *   header   64 bytes: magic "KINGLETW", version, count of sections, size of the file, hash of the
+ *            directory, key
  *   directory one entry of 128 bytes per section: name, offset, size, hash of the bytes
  *   sections aligned to 64 bytes, in the order they were added (the order they will be read in)
  *
- * What the sections mean is the model layer's business. The key says what the file was made from;
- * a file with another key is another file. Integers are little-endian. Written under a temporary
- * name in the same directory, synced, then renamed: readers see a whole file or none. A writer
- * holds a lock on the temporary file, so of two only one writes, and what a killed one left is
- * taken over.
+ * What the sections mean is the business of the layers above. The key says what the file was made
+ * from; a file with another key is another file, and its name is made of the key, too. Integers are
+ * little-endian. Written under a temporary name in the same directory, synced, then renamed:
+ * readers see a whole file or none. A writer holds a lock on the temporary file, so of two only one
+ * writes, and what a killed one left is removed. A reader holds a shared lock on the file, so that
+ * it is not removed while it is in use (packed_dir.h).
  */
 #ifndef KL_FORMAT_PACKED_H
 #define KL_FORMAT_PACKED_H
@@ -21,32 +22,39 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
-#include "format/gguf.h"
+#include "format/digest.h"
 
 #define KL_PACKED_NAME_SIZE 96 /* with the NUL */
 
-/* The path in directory `dir` of what is made from a model file: "<its name>.<hash>.<suffix>", so
- * that files of one name and another content do not take each other's place. The caller frees it;
- * NULL without memory. */
-char *kl_packed_path(const struct kl_gguf *gguf, const char *dir, const char *suffix);
+/* The name of a file: "<what it was made from>-<how>.<suffix>". */
+#define KL_PACKED_FILE_NAME_SIZE 64 /* with the NUL */
+void kl_packed_name(const struct kl_digest *source, uint32_t how, const char *suffix,
+                    char name[KL_PACKED_FILE_NAME_SIZE]);
+
+/* The key of a file: what it was made from, and how. */
+struct kl_digest kl_packed_key(const struct kl_digest *source, uint32_t how);
 
 /* ---- writing ---- */
 
 struct kl_packed_writer;
 
-/* Makes the directory of path, too. KL_ERR_BUSY: another process is writing this file, or has just
- * done so. */
-enum kl_status kl_packed_create(const char *path, uint64_t key, size_t n_sections,
+/* Begins a file in directory dir, which is made if it is missing; temporary: its name until it is
+ * whole. KL_ERR_BUSY: another process is writing this file, or has just done so. */
+enum kl_status kl_packed_create(const char *dir, const char *temporary, size_t n_sections,
                                 struct kl_packed_writer **writer, struct kl_error *err);
 /* Begins the next section; bytes follow by _write. */
 enum kl_status kl_packed_begin(struct kl_packed_writer *writer, const char *name,
                                struct kl_error *err);
 enum kl_status kl_packed_write(struct kl_packed_writer *writer, const void *data, size_t len,
                                struct kl_error *err);
-/* All sections must have been written. On success the file stands at its path. Always frees. */
-enum kl_status kl_packed_finish(struct kl_packed_writer *writer, struct kl_error *err);
+/* All sections must have been written. On success the file stands under `name`. Always frees. */
+enum kl_status kl_packed_finish(struct kl_packed_writer *writer, const char *name,
+                                const struct kl_digest *key, struct kl_error *err);
 /* Gives up and removes what was written. */
 void kl_packed_abandon(struct kl_packed_writer *writer);
+
+/* The size of a file with sections of these sizes. */
+uint64_t kl_packed_size(const uint64_t *sizes, size_t n_sections);
 
 /* ---- reading ---- */
 
@@ -61,10 +69,11 @@ struct kl_packed_file {
     size_t n_sections;
 };
 
-/* Maps the file and checks its header and directory, not yet the sections. KL_ERR_NOT_FOUND: there
- * is none, or it has another key; KL_ERR_FORMAT: it is damaged (the text says where). */
-enum kl_status kl_packed_open(struct kl_packed_file *file, const char *path, uint64_t key,
-                              struct kl_error *err);
+/* Maps the file of directory dir, which counts as in use until it is closed, and checks its header
+ * and directory, not yet the sections. KL_ERR_NOT_FOUND: there is none, or it has another key;
+ * KL_ERR_FORMAT: it is damaged (the text says where). */
+enum kl_status kl_packed_open(struct kl_packed_file *file, const char *dir, const char *name,
+                              const struct kl_digest *key, struct kl_error *err);
 void kl_packed_close(struct kl_packed_file *file);
 
 /* Reads all sections in their order with n_threads threads, the system reading ahead, and compares

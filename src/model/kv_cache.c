@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
+#include "kernels/packing.h"
 
 struct kl_kv_page {
     uint8_t *data; /* NULL: not in use */
@@ -34,13 +36,26 @@ size_t kl_kv_bytes_per_token(const struct kl_model *model)
 }
 
 /* Raise it when the tiles of kernels.h change, or the arithmetic of what is written to them. */
-#define KV_VERSION 1
+#define KV_VERSION 2
+
+/* Of the hyper-parameters: with the tensors, they make the numbers of a page. */
+static uint64_t hash_of_config(const struct kl_config *c)
+{
+    const double facts[] = {(double)c->n_layers,    (double)c->n_embd,     (double)c->n_ff,
+                            (double)c->n_heads,     (double)c->n_kv_heads, (double)c->head_dim,
+                            (double)c->n_ctx_train, c->rope_base,          (double)c->rms_eps};
+    return kl_hash64(facts, sizeof facts, kl_hash64(c->architecture, strlen(c->architecture), 0));
+}
 
 void kl_kv_identity(const struct kl_model *model, char text[KL_KV_IDENTITY_SIZE])
 {
-    snprintf(text, KL_KV_IDENTITY_SIZE, "version %d, model %016" PRIx64 ", %s, %s, attention %s",
-             KV_VERSION, model->weights.packed_key, model->kernels->name,
-             model->kv_type == KL_KV_F16 ? "f16" : "int8",
+    char content[KL_DIGEST_DIGITS + 1];
+    kl_digest_text(&model->weights.content, content);
+    snprintf(text, KL_KV_IDENTITY_SIZE,
+             "version %d, tensors %s, configuration %016" PRIx64
+             ", packing %d, %s, %s, attention %s",
+             KV_VERSION, content, hash_of_config(&model->config), KL_PACKING_VERSION,
+             model->kernels->name, model->kv_type == KL_KV_F16 ? "f16" : "int8",
              model->plain_attention ? "plain" : "flash");
 }
 

@@ -135,6 +135,11 @@ bool kl_model_is_mapped(const struct kl_model *m)
     return m->weights.memory == NULL;
 }
 
+const char *kl_model_packed_path(const struct kl_model *m)
+{
+    return m->weights.packed.map.path;
+}
+
 uint64_t kl_model_weight_bytes(const struct kl_model *m)
 {
     return kl_weights_bytes(&m->weights);

@@ -75,6 +75,8 @@ const struct kl_config *kl_model_config(const struct kl_model *model);
 /* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room).
  * Known when the model is warm. */
 bool kl_model_is_mapped(const struct kl_model *model);
+/* The path of that file; NULL: there is none. Valid as long as the model. */
+const char *kl_model_packed_path(const struct kl_model *model);
 uint64_t kl_model_weight_bytes(const struct kl_model *model); /* mapped, or in memory */
 const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
 /* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token
@@ -95,9 +97,11 @@ struct kl_kv_cache;
 struct kl_kv_page;
 struct kl_sequence;
 
-/* What the content of pages depends on beside their tokens: the model file, the tier, the type of
- * KV cache, the version of both. As text, for who keeps pages longer than the process lives. */
-#define KL_KV_IDENTITY_SIZE 128
+/* What the content of pages depends on in addition to their tokens: the tensors and
+ * hyper-parameters of the model (not its name or other metadata), the tier, the type of KV cache,
+ * the version of both. As text, for what keeps pages longer than the process lives. Known when the
+ * model is warm. */
+#define KL_KV_IDENTITY_SIZE 192
 void kl_kv_identity(const struct kl_model *model, char text[KL_KV_IDENTITY_SIZE]);
 
 /* max_tokens: a hard limit for all sequences together, rounded up to pages; nothing is allocated

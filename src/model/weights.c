@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "format/packed_dir.h"
 
 struct declared {
     const struct kl_gguf_tensor *tensor;
@@ -44,7 +45,7 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
 void kl_weights_release(struct kl_weights *w)
 {
     kl_packed_close(&w->packed);
-    free(w->packed_path);
+    free(w->packed_dir);
     if (w->memory != NULL)
         munmap(w->memory, w->memory_size);
     free(w->declared);
@@ -186,6 +187,31 @@ struct progress {
     uint64_t done, reported, total;
 };
 
+/* What packing works with. */
+struct packing {
+    struct progress progress;
+    size_t n_threads;
+    struct kl_pool *pool;             /* computes the digests; NULL: no packing has begun */
+    struct kl_tensor_digests digests; /* of what was read so far; not where they are known */
+};
+
+static enum kl_status begin_packing(struct packing *p, const struct kl_gguf *gguf,
+                                    struct kl_error *err)
+{
+    p->progress.done = p->progress.reported = 0;
+    if (p->pool != NULL)
+        return KL_OK;
+    enum kl_status status = kl_tensor_digests_init(&p->digests, gguf, err);
+    return status == KL_OK ? kl_pool_open(p->n_threads, &p->pool, err) : status;
+}
+
+static void end_packing(struct packing *p)
+{
+    kl_tensor_digests_release(&p->digests);
+    if (p->pool != NULL)
+        kl_pool_close(p->pool);
+}
+
 static enum kl_status report(struct progress *p, struct kl_error *err)
 {
     p->reported = p->done;
@@ -214,9 +240,20 @@ static const uint8_t *group_rows(const struct declared *d, size_t first, size_t 
     return rows;
 }
 
-static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d, sink_fn *sink,
-                                  void *context, struct progress *progress, struct kl_error *err)
+/* Reads a tensor for its digest, and gives its pages back. */
+static void digest_tensor(const struct kl_weights *w, struct packing *p,
+                          const struct kl_gguf_tensor *t)
 {
+    const struct kl_mapped_file *file = kl_gguf_file(w->gguf);
+    if (!w->known)
+        kl_tensor_digests_add(&p->digests, t, p->pool);
+    kl_mapped_file_dont_need(file, (size_t)(t->data - file->data), t->size);
+}
+
+static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d, sink_fn *sink,
+                                  void *context, struct packing *p, struct kl_error *err)
+{
+    struct progress *progress = &p->progress;
     const struct kl_matrix *m = d->matrix;
     const struct kl_mapped_file *file = kl_gguf_file(w->gguf);
     size_t group_bytes = kl_packed_group_bytes(m->type, m->k);
@@ -236,7 +273,7 @@ static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d
             status = report(progress, err);
     }
     free(group);
-    kl_mapped_file_dont_need(file, (size_t)(d->tensor->data - file->data), d->tensor->size);
+    digest_tensor(w, p, d->tensor);
     return status;
 }
 
@@ -250,12 +287,88 @@ static void section_name(const struct declared *d, char name[KL_PACKED_NAME_SIZE
     snprintf(name, KL_PACKED_NAME_SIZE, "%.*s", (int)d->tensor->name.len, d->tensor->name.data);
 }
 
-static enum kl_status pack_to_file(struct kl_weights *w, struct progress *progress,
-                                   struct kl_error *err)
+/* How the matrices of this model are packed, whatever they hold: what is not in the digest of the
+ * tensors, and changes the file. */
+static uint32_t packing_of(const struct kl_weights *w)
+{
+    const uint64_t version[] = {KL_PACKING_VERSION, KL_LANES};
+    uint64_t hash = kl_hash64(version, sizeof version, 0);
+    for (size_t i = 0; i < w->n_declared; i++) {
+        const struct declared *d = &w->declared[i];
+        const uint64_t facts[] = {kl_gguf_tensor_index(w->gguf, d->tensor), d->matrix->type,
+                                  d->neighbours_dim};
+        hash = kl_hash64(facts, sizeof facts, hash);
+    }
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+static void packed_name(const struct kl_weights *w, char name[KL_PACKED_FILE_NAME_SIZE])
+{
+    kl_packed_name(&w->content, packing_of(w), KL_PACKED_WEIGHTS, name);
+}
+
+/* While it is written the file is named after the model file: what that holds may not be known. */
+static void temporary_name(const struct kl_weights *w, char name[KL_PACKED_FILE_NAME_SIZE + 4])
+{
+    struct kl_digest digest;
+    struct kl_sha256 h;
+    kl_sha256_init(&h);
+    kl_sha256_update(&h, &kl_gguf_file(w->gguf)->identity, sizeof(struct kl_file_identity));
+    kl_sha256_finish(&h, digest.bytes);
+    kl_packed_name(&digest, packing_of(w), KL_PACKED_WEIGHTS, name);
+    strcat(name, ".tmp");
+}
+
+/* Reads all tensors of which there is no digest yet, and remembers that of the file. */
+static enum kl_status learn_content(struct kl_weights *w, struct packing *p, struct kl_error *err)
+{
+    const struct kl_mapped_file *file = kl_gguf_file(w->gguf);
+    for (size_t i = 0; i < kl_gguf_n_tensors(w->gguf) && !w->known; i++) {
+        const struct kl_gguf_tensor *t = kl_gguf_tensor_at(w->gguf, i);
+        digest_tensor(w, p, t);
+        size_t done = (size_t)(t->data - file->data) + t->size;
+        if (p->progress.report != NULL && p->progress.done == 0 &&
+            !p->progress.report(p->progress.context, KL_MODEL_READING, done, file->size))
+            return kl_fail(err, KL_ERR_CANCELLED, "given up while the model file was read");
+    }
+    if (w->known)
+        return KL_OK;
+    w->content = kl_tensor_digests_all(&p->digests);
+    w->known = true;
+    if (w->packed_dir != NULL)
+        kl_digest_remember(w->packed_dir, file, KL_DIGEST_TENSORS, &w->content, p->digests.since);
+    return KL_OK;
+}
+
+/* The size of the packed file. */
+static uint64_t packed_size(const struct kl_weights *w)
+{
+    uint64_t *sizes = calloc(w->n_declared + 1, sizeof *sizes);
+    if (sizes == NULL)
+        return 0; /* fits no file, and needs no room */
+    for (size_t i = 0; i < w->n_declared; i++)
+        sizes[i] = kl_matrix_bytes(w->declared[i].matrix);
+    uint64_t size = kl_packed_size(sizes, w->n_declared);
+    free(sizes);
+    return size;
+}
+
+/* What was packed must be what the digest is of. Names and modes may change meanwhile. */
+static enum kl_status refuse_changed(const struct kl_mapped_file *file, struct kl_error *err)
+{
+    const struct kl_file_identity *then = &file->identity;
+    struct kl_file_identity now;
+    if (kl_mapped_file_identity(file, &now) && now.size == then->size &&
+        now.modified == then->modified)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_IO, "%s was changed while it was read", file->path);
+}
+
+static enum kl_status write_file(struct kl_weights *w, struct packing *p, const char *temporary,
+                                 struct kl_error *err)
 {
     struct kl_packed_writer *writer = NULL;
-    enum kl_status status =
-        kl_packed_create(w->packed_path, w->packed_key, w->n_declared, &writer, err);
+    enum kl_status status = kl_packed_create(w->packed_dir, temporary, w->n_declared, &writer, err);
     if (status != KL_OK)
         return status;
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
@@ -263,13 +376,36 @@ static enum kl_status pack_to_file(struct kl_weights *w, struct progress *progre
         section_name(&w->declared[i], name);
         status = kl_packed_begin(writer, name, err);
         if (status == KL_OK)
-            status = pack_matrix(w, &w->declared[i], file_sink, writer, progress, err);
+            status = pack_matrix(w, &w->declared[i], file_sink, writer, p, err);
     }
+    if (status == KL_OK)
+        status = learn_content(w, p, err);
+    if (status == KL_OK)
+        status = refuse_changed(kl_gguf_file(w->gguf), err);
     if (status != KL_OK) {
         kl_packed_abandon(writer);
         return status;
     }
-    return kl_packed_finish(writer, err);
+    char name[KL_PACKED_FILE_NAME_SIZE];
+    packed_name(w, name);
+    struct kl_digest key = kl_packed_key(&w->content, packing_of(w));
+    return kl_packed_finish(writer, name, &key, err);
+}
+
+static void say_removed(const char *dir, struct kl_packed_removed removed)
+{
+    if (removed.files > 0)
+        kl_info("removed %zu prepared files that no process uses (%.1f MB) from %s", removed.files,
+                (double)removed.bytes / 1e6, dir);
+}
+
+static enum kl_status pack_to_file(struct kl_weights *w, struct packing *p, struct kl_error *err)
+{
+    char temporary[KL_PACKED_FILE_NAME_SIZE + 4];
+    temporary_name(w, temporary);
+    say_removed(w->packed_dir, kl_packed_make_room(w->packed_dir, packed_size(w)));
+    enum kl_status status = begin_packing(p, w->gguf, err);
+    return status == KL_OK ? write_file(w, p, temporary, err) : status;
 }
 
 static enum kl_status memory_sink(void *context, const void *data, size_t len, struct kl_error *err)
@@ -281,10 +417,12 @@ static enum kl_status memory_sink(void *context, const void *data, size_t len, s
     return KL_OK;
 }
 
-static enum kl_status pack_to_memory(struct kl_weights *w, struct progress *progress,
-                                     struct kl_error *err)
+static enum kl_status pack_to_memory(struct kl_weights *w, struct packing *p, struct kl_error *err)
 {
-    w->memory_size = (size_t)progress->total;
+    enum kl_status status = begin_packing(p, w->gguf, err);
+    if (status != KL_OK)
+        return status;
+    w->memory_size = (size_t)p->progress.total;
     void *memory =
         mmap(NULL, w->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -293,36 +431,23 @@ static enum kl_status pack_to_memory(struct kl_weights *w, struct progress *prog
     uint8_t *place = memory;
     for (size_t i = 0; i < w->n_declared; i++) {
         w->declared[i].matrix->data = place;
-        enum kl_status status = pack_matrix(w, &w->declared[i], memory_sink, &place, progress, err);
+        status = pack_matrix(w, &w->declared[i], memory_sink, &place, p, err);
         if (status != KL_OK)
             return status;
     }
-    return KL_OK;
+    return learn_content(w, p, err);
 }
 
 /* ---- the packed file ---------------------------------------------------------------------------
  */
 
-/* What the packed file is made from: the model file's header, size, time of change, and 64 samples
- * of its weights; and how it is packed. */
-static uint64_t packed_key(const struct kl_gguf *gguf)
-{
-    enum { SAMPLES = 64, SAMPLE_SIZE = 512 };
-    const struct kl_mapped_file *file = kl_gguf_file(gguf);
-    const uint64_t facts[] = {kl_gguf_header_hash(gguf), file->size, (uint64_t)file->mtime_ns,
-                              KL_PACKING_VERSION, KL_LANES};
-    uint64_t key = kl_hash64(facts, sizeof facts, 0);
-    for (size_t i = 0; i < SAMPLES && file->size > SAMPLE_SIZE; i++) {
-        size_t at = (file->size - SAMPLE_SIZE) / SAMPLES * i;
-        key = kl_hash64(file->data + at, SAMPLE_SIZE, key);
-    }
-    return key;
-}
-
 /* Maps the packed file; its sections are not checked yet. */
 static enum kl_status map_file(struct kl_weights *w, struct kl_error *err)
 {
-    enum kl_status status = kl_packed_open(&w->packed, w->packed_path, w->packed_key, err);
+    char file_name[KL_PACKED_FILE_NAME_SIZE];
+    packed_name(w, file_name);
+    struct kl_digest key = kl_packed_key(&w->content, packing_of(w));
+    enum kl_status status = kl_packed_open(&w->packed, w->packed_dir, file_name, &key, err);
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
         char name[KL_PACKED_NAME_SIZE];
         struct kl_packed_section section = {0};
@@ -341,6 +466,13 @@ static bool is_mapped(const struct kl_weights *w)
     return w->packed.map.data != NULL;
 }
 
+static void remove_file(const struct kl_weights *w)
+{
+    char name[KL_PACKED_FILE_NAME_SIZE];
+    packed_name(w, name);
+    kl_packed_remove(w->packed_dir, name);
+}
+
 static void warn_of_damage(const struct kl_error *why)
 {
     kl_warning("the packed weights are damaged and are made again: %s", why->text);
@@ -350,18 +482,20 @@ static void warn_of_damage(const struct kl_error *why)
 static void try_file(struct kl_weights *w)
 {
     struct kl_error why = {0};
-    if (map_file(w, &why) == KL_ERR_FORMAT)
+    if (!w->known)
+        w->known =
+            kl_digest_recall(w->packed_dir, kl_gguf_file(w->gguf), KL_DIGEST_TENSORS, &w->content);
+    if (w->known && map_file(w, &why) == KL_ERR_FORMAT)
         warn_of_damage(&why);
 }
 
 enum kl_status kl_weights_open(struct kl_weights *w, const char *packed_dir, struct kl_error *err)
 {
     enum kl_status status = refuse_superfluous(w, err);
-    w->packed_key = packed_key(w->gguf);
     if (status != KL_OK || packed_dir == NULL)
         return status;
-    w->packed_path = kl_packed_path(w->gguf, packed_dir, "packed");
-    if (w->packed_path == NULL)
+    w->packed_dir = strdup(packed_dir);
+    if (w->packed_dir == NULL)
         return kl_fail_memory(err, "a file name", PATH_MAX);
     try_file(w);
     return KL_OK;
@@ -381,43 +515,64 @@ static enum kl_status wait_for_other(struct progress *progress, struct kl_error 
     return report(progress, err);
 }
 
+/* Where a file of the size that ours would have is there, it may be ours, under the name of what
+ * the model file holds: reading that is less than packing it. */
+static enum kl_status look_for_same(struct kl_weights *w, struct packing *p, struct kl_error *err)
+{
+    if (w->known || !kl_packed_has_size(w->packed_dir, packed_size(w)))
+        return KL_OK;
+    enum kl_status status = begin_packing(p, w->gguf, err);
+    if (status == KL_OK)
+        status = learn_content(w, p, err);
+    if (status == KL_OK)
+        try_file(w);
+    return status;
+}
+
+/* Makes the packed file and maps it. What it replaces is of no use, and there may be no room for
+ * both. */
+static enum kl_status make_file(struct kl_weights *w, struct packing *p, struct kl_error *err)
+{
+    if (w->known)
+        remove_file(w);
+    enum kl_status status = pack_to_file(w, p, err);
+    if (status == KL_OK)
+        status = map_file(w, err);
+    if (status == KL_OK)
+        say_removed(w->packed_dir, kl_packed_trim(w->packed_dir, KL_PACKED_KEEP));
+    return status;
+}
+
 /* Checks the packed file that is mapped, or makes one. */
-static enum kl_status warm_file(struct kl_weights *w, size_t n_threads, struct progress *progress,
-                                struct kl_error *err)
+static enum kl_status warm_file(struct kl_weights *w, struct packing *p, struct kl_error *err)
 {
     /* many times what packing takes; the other one may have been stopped */
     const double patience = 120; /* seconds */
     uint64_t start = kl_now_ns();
-    while (true) {
-        enum kl_status status;
+    enum kl_status status = look_for_same(w, p, err);
+    while (status == KL_OK) {
         if (is_mapped(w)) {
-            status = kl_packed_check(&w->packed, n_threads, report_reading, progress, err);
+            status = kl_packed_check(&w->packed, p->n_threads, report_reading, &p->progress, err);
             if (status != KL_ERR_FORMAT)
                 return status;
             warn_of_damage(err);
             kl_packed_close(&w->packed);
         }
-        progress->done = progress->reported = 0;
-        status = pack_to_file(w, progress, err);
-        if (status == KL_OK)
-            return map_file(w, err);
+        status = make_file(w, p, err);
         if (status != KL_ERR_BUSY || kl_seconds_since(start) > patience)
             return status;
-        status = wait_for_other(progress, err);
-        if (status != KL_OK)
-            return status;
-        try_file(w);
+        status = wait_for_other(&p->progress, err);
+        if (status == KL_OK)
+            try_file(w);
     }
+    return status;
 }
 
-enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
-                               kl_model_progress_fn *report_fn, void *context, struct kl_error *err)
+static enum kl_status warm(struct kl_weights *w, struct packing *p, struct kl_error *err)
 {
-    struct progress progress = {
-        .report = report_fn, .context = context, .total = kl_weights_bytes(w)};
-    if (w->packed_path != NULL) {
+    if (w->packed_dir != NULL) {
         struct kl_error why = {0};
-        enum kl_status status = warm_file(w, n_threads, &progress, &why);
+        enum kl_status status = warm_file(w, p, &why);
         if (status == KL_OK)
             return KL_OK;
         if (status == KL_ERR_CANCELLED)
@@ -425,8 +580,18 @@ enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
         kl_packed_close(&w->packed);
         kl_warning("the prepared weights can not be kept, so they are prepared in memory at each "
                    "start (%llu MB of it): %s",
-                   (unsigned long long)(progress.total / 1000000), why.text);
+                   (unsigned long long)(p->progress.total / 1000000), why.text);
     }
-    progress.done = progress.reported = 0;
-    return pack_to_memory(w, &progress, err);
+    return pack_to_memory(w, p, err);
+}
+
+enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
+                               kl_model_progress_fn *report_fn, void *context, struct kl_error *err)
+{
+    struct packing p = {
+        .n_threads = n_threads,
+        .progress = {.report = report_fn, .context = context, .total = kl_weights_bytes(w)}};
+    enum kl_status status = warm(w, &p, err);
+    end_packing(&p);
+    return status;
 }

@@ -9,9 +9,11 @@
 #ifndef KL_MODEL_WEIGHTS_H
 #define KL_MODEL_WEIGHTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/digest.h"
 #include "format/packed.h"
 #include "model/model.h"
 
@@ -31,8 +33,9 @@ struct kl_weights {
     size_t n_used;
     float *vectors;
     size_t vectors_used, vectors_size; /* floats */
-    char *packed_path;                 /* NULL: pack into memory */
-    uint64_t packed_key;
+    char *packed_dir;                  /* NULL: pack into memory */
+    bool known;                        /* content is; it is when the weights are warm */
+    struct kl_digest content;          /* of all tensors of the file */
     struct kl_packed_file packed;
     void *memory; /* packed in memory: the mapping, or NULL */
     size_t memory_size;

@@ -33,7 +33,7 @@ static uint64_t hash_of(uint64_t pair)
     return (pair * 0x9E3779B97F4A7C15u) >> 32;
 }
 
-/* Where the pair is, or the empty slot where it would be. */
+/* Where the pair is, or the empty slot where it would be: of a table that is being filled. */
 static uint64_t *slot_of(const struct kl_bpe *bpe, uint64_t pair)
 {
     uint64_t i = hash_of(pair);
@@ -45,10 +45,20 @@ static uint64_t *slot_of(const struct kl_bpe *bpe, uint64_t pair)
     }
 }
 
+/* Borrowed slots can change while they are in use: the search ends all the same, and a rank is one
+ * that there is. */
 static uint32_t rank_of(const struct kl_bpe *bpe, int32_t left, int32_t right)
 {
-    uint64_t slot = *slot_of(bpe, pair_of(left, right));
-    return slot == EMPTY ? NO_RANK : (uint32_t)(slot & ((1u << ID_BITS) - 1));
+    uint64_t pair = pair_of(left, right), hash = hash_of(pair);
+    for (uint64_t i = 0; i <= bpe->mask; i++) {
+        uint64_t slot = bpe->slots[(hash + i) & bpe->mask];
+        if (slot == EMPTY)
+            break;
+        uint32_t rank = (uint32_t)(slot & ((1u << ID_BITS) - 1));
+        if (slot >> ID_BITS == pair)
+            return rank < bpe->n_merges ? rank : NO_RANK;
+    }
+    return NO_RANK;
 }
 
 static void prefetch_rank(const struct kl_bpe *bpe, int32_t left, int32_t right)

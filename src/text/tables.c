@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "base/hash.h"
 #include "base/log.h"
+#include "format/packed_dir.h"
 #include "text/char_tokens.h"
 
 /* To be raised whenever a section is laid out or filled in another way. */
@@ -77,14 +77,13 @@ static bool is_table_size(uint64_t n)
     return n > 0 && n <= 4 * (uint64_t)KL_VOCAB_MAX && (n & (n - 1)) == 0;
 }
 
-static uint64_t key_of(const struct kl_gguf *gguf)
+static void name_of(const struct kl_tables *t, const char *suffix,
+                    char name[KL_PACKED_FILE_NAME_SIZE])
 {
-    const uint64_t facts[] = {kl_gguf_header_hash(gguf), TABLES_VERSION};
-    return kl_hash64(facts, sizeof facts, 0);
+    kl_packed_name(&t->made_of, TABLES_VERSION, suffix, name);
 }
 
-static enum kl_status keep(const struct kl_tables *t, const char *path, uint64_t key,
-                           struct kl_error *err)
+static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl_error *err)
 {
     struct facts facts = {.n_tokens = t->vocab.n,
                           .n_bytes = t->vocab.bytes_len,
@@ -99,8 +98,11 @@ static enum kl_status keep(const struct kl_tables *t, const char *path, uint64_t
     size_t sizes[N_ARRAYS];
     sizes_of(&facts, sizes);
 
+    char name[KL_PACKED_FILE_NAME_SIZE], temporary[KL_PACKED_FILE_NAME_SIZE];
+    name_of(t, KL_PACKED_TABLES, name);
+    name_of(t, KL_PACKED_TABLES ".tmp", temporary);
     struct kl_packed_writer *writer = NULL;
-    enum kl_status status = kl_packed_create(path, key, N_ARRAYS + 1, &writer, err);
+    enum kl_status status = kl_packed_create(dir, temporary, N_ARRAYS + 1, &writer, err);
     if (status != KL_OK)
         return status;
     status = kl_packed_begin(writer, "facts", err);
@@ -115,7 +117,8 @@ static enum kl_status keep(const struct kl_tables *t, const char *path, uint64_t
         kl_packed_abandon(writer);
         return status;
     }
-    return kl_packed_finish(writer, err);
+    struct kl_digest key = kl_packed_key(&t->made_of, TABLES_VERSION);
+    return kl_packed_finish(writer, name, &key, err);
 }
 
 /* Points the tables into the file that is mapped. They are only read: kl_vocab_append copies. */
@@ -162,10 +165,14 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
     return KL_OK;
 }
 
-/* Every index in the tables is one that we wrote: the checksums cover every byte. */
-static enum kl_status map(struct kl_tables *t, const char *path, uint64_t key, struct kl_error *err)
+/* The checksums cover every byte, so every index is one that we wrote; but the file may change
+ * behind them, so what an index leads to is checked where it is used. */
+static enum kl_status map(struct kl_tables *t, const char *dir, struct kl_error *err)
 {
-    enum kl_status status = kl_packed_open(&t->kept, path, key, err);
+    char name[KL_PACKED_FILE_NAME_SIZE];
+    name_of(t, KL_PACKED_TABLES, name);
+    struct kl_digest key = kl_packed_key(&t->made_of, TABLES_VERSION);
+    enum kl_status status = kl_packed_open(&t->kept, dir, name, &key, err);
     if (status == KL_OK)
         status = kl_packed_check(&t->kept, 1, NULL, NULL, err);
     if (status == KL_OK)
@@ -175,47 +182,55 @@ static enum kl_status map(struct kl_tables *t, const char *path, uint64_t key, s
     return status;
 }
 
-/* Writes the tables and takes the file's instead. Where another process is just doing the same,
- * this one does with its own. */
-static void keep_and_map(struct kl_tables *t, const char *path, uint64_t key)
+/* What the tables are made of: as remembered, or read now. A file in which it is not whole is
+ * refused by `make`, which says why. */
+static void learn_source(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir)
 {
-    struct kl_error why = {0};
-    struct kl_tables kept = {0};
-    enum kl_status status = keep(t, path, key, &why);
-    if (status == KL_OK)
-        status = map(&kept, path, key, &why);
-    if (status == KL_OK) {
-        kl_tables_close(t);
-        *t = kept;
-    } else if (status != KL_ERR_BUSY) {
-        kl_warning("the tokenizer's tables can not be kept and are made at each start: %s",
-                   why.text);
-    }
+    t->since = kl_digest_now();
+    t->remembered = kl_digest_recall(dir, kl_gguf_file(gguf), KL_DIGEST_VOCABULARY, &t->made_of);
+    t->known = t->remembered || kl_digest_vocabulary(gguf, &t->made_of, NULL) == KL_OK;
 }
 
 enum kl_status kl_tables_open(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir,
                               struct kl_error *err)
 {
     *t = (struct kl_tables){0};
-    char *path = dir != NULL ? kl_packed_path(gguf, dir, "tokenizer") : NULL;
-    if (dir != NULL && path == NULL)
-        return kl_fail_memory(err, "a file name", strlen(dir));
-    uint64_t key = key_of(gguf);
     struct kl_error why = {0};
-    enum kl_status status = path != NULL ? map(t, path, key, &why) : KL_ERR_NOT_FOUND;
-    if (status == KL_OK) {
-        free(path);
+    if (dir != NULL)
+        learn_source(t, gguf, dir);
+    enum kl_status status = t->known ? map(t, dir, &why) : KL_ERR_NOT_FOUND;
+    if (status == KL_OK)
         return KL_OK;
-    }
     if (status == KL_ERR_FORMAT)
         kl_warning("the tokenizer's tables are damaged and are made again: %s", why.text);
     status = make(t, gguf, err);
     if (status != KL_OK)
         kl_tables_close(t);
-    else if (path != NULL)
-        keep_and_map(t, path, key);
-    free(path);
     return status;
+}
+
+void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir)
+{
+    struct kl_error why = {0};
+    struct kl_tables kept = *t;
+    enum kl_status status = KL_OK;
+    if (!t->known)
+        return;
+    if (t->kept.map.data == NULL) {
+        status = keep(t, dir, &why);
+        if (status == KL_OK)
+            status = map(&kept, dir, &why);
+        if (status == KL_OK) {
+            kl_tables_close(t);
+            *t = kept;
+        }
+    }
+    /* where another process is just doing the same, this one does with its own */
+    if (status == KL_OK && !t->remembered)
+        kl_digest_remember(dir, kl_gguf_file(gguf), KL_DIGEST_VOCABULARY, &t->made_of, t->since);
+    else if (status != KL_OK && status != KL_ERR_BUSY)
+        kl_warning("the tokenizer's tables cannot be kept and are made at each start: %s",
+                   why.text);
 }
 
 void kl_tables_close(struct kl_tables *t)

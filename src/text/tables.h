@@ -19,11 +19,17 @@ struct kl_tables {
     struct kl_bpe bpe;
     struct kl_words words;
     struct kl_packed_file kept; /* what they are borrowed from, if they are */
+    bool known, remembered;     /* what they are made of is; and without reading it */
+    struct kl_digest made_of;
+    int64_t since; /* when reading that began */
 };
 
-/* dir: where the tables are kept; NULL: nowhere. That they can not be kept is a warning. */
+/* dir: where the tables may have been kept; NULL: nowhere. Writes nothing. */
 enum kl_status kl_tables_open(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir,
                               struct kl_error *err);
+/* Keeps tables that were opened, and were made, in dir, and maps them from there. For a model that
+ * was accepted. That they cannot be kept is a warning. */
+void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir);
 void kl_tables_close(struct kl_tables *t);
 
 #endif

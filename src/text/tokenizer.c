@@ -193,6 +193,16 @@ enum kl_status kl_tokenizer_open_kept(const struct kl_gguf *gguf, const char *di
     return status;
 }
 
+void kl_tokenizer_keep(struct kl_tokenizer *t, const struct kl_gguf *gguf, const char *dir)
+{
+    kl_tables_keep(&t->tables, gguf, dir);
+}
+
+const char *kl_tokenizer_kept_path(const struct kl_tokenizer *t)
+{
+    return t->tables.kept.map.path;
+}
+
 void kl_tokenizer_close(struct kl_tokenizer *tokenizer)
 {
     if (tokenizer == NULL)
@@ -323,6 +333,11 @@ static enum kl_status encode_special(struct encoder *e, const struct kl_span *sp
     return kl_buffer_append(&e->raw, span->text + done, span->len - done);
 }
 
+static bool in_range(const struct kl_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->tables.vocab.n;
+}
+
 enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
                                    const struct kl_span *spans, size_t n_spans,
                                    struct kl_tokens *out, struct kl_error *err)
@@ -341,7 +356,16 @@ enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
     if (status == KL_OK)
         status = flush(&e);
 
-    if (status == KL_ERR_LIMIT)
+    /* tables in a mapped file can change while they are in use; what is no token goes no further */
+    for (size_t i = before; i < out->len && status == KL_OK; i++) {
+        if (!in_range(tokenizer, out->ids[i]))
+            status = KL_ERR_FORMAT;
+    }
+
+    if (status == KL_ERR_FORMAT)
+        kl_fail(err, status, "%.300s was changed while it was in use; start again",
+                tokenizer->tables.kept.map.path);
+    else if (status == KL_ERR_LIMIT)
         kl_fail(err, status, "a text to tokenize has more than %zu bytes", MAX_TEXT);
     else if (status != KL_OK)
         kl_fail(err, status, "out of memory while tokenizing a text");
@@ -351,11 +375,6 @@ enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
     kl_buffer_release(&e.raw);
     kl_buffer_release(&e.nfc);
     return status;
-}
-
-static bool in_range(const struct kl_tokenizer *t, int32_t id)
-{
-    return id >= 0 && (size_t)id < t->tables.vocab.n;
 }
 
 const char *kl_tokenizer_piece(const struct kl_tokenizer *tokenizer, int32_t id, size_t *len)

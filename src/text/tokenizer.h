@@ -40,11 +40,15 @@ enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id);
 
 enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer **tokenizer,
                                  struct kl_error *err);
-/* The same, with its tables kept in a file in directory dir (may be NULL) from the first time on
- * and mapped from there: opening takes milliseconds. Damaged or made of another file: made again.
- */
+/* The same, with its tables mapped from directory dir (may be NULL) where they were kept there:
+ * opening takes milliseconds. Otherwise, or where they are damaged, they are made. */
 enum kl_status kl_tokenizer_open_kept(const struct kl_gguf *gguf, const char *dir,
                                       struct kl_tokenizer **tokenizer, struct kl_error *err);
+/* Keeps the tables in dir, if they are not, for the next time: once, right after a tokenizer was
+ * opened with the same dir, when the model it belongs to was accepted. */
+void kl_tokenizer_keep(struct kl_tokenizer *tokenizer, const struct kl_gguf *gguf, const char *dir);
+/* Where they are kept; NULL: nowhere. */
+const char *kl_tokenizer_kept_path(const struct kl_tokenizer *tokenizer);
 void kl_tokenizer_close(struct kl_tokenizer *tokenizer);
 
 /* Adds one token (1..1024 bytes of UTF-8) to a loaded tokenizer; *id is its new id (the old size of

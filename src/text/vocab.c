@@ -46,22 +46,24 @@ bool kl_byte_alphabet_decode(struct kl_gguf_string text, char *out, size_t *len)
     return true;
 }
 
-/* Where the token is, or the empty slot where it would be. */
+/* Where the token is, or the empty slot where it would be. NULL: neither, which only happens to
+ * borrowed slots that were changed. */
 static struct kl_vocab_slot *slot_of(const struct kl_vocab *v, const char *bytes, size_t len,
                                      uint32_t hash)
 {
     size_t mask = v->n_slots - 1;
-    for (size_t i = hash & mask;; i = (i + 1) & mask) {
-        struct kl_vocab_slot *slot = &v->slots[i];
+    for (size_t i = 0; i < v->n_slots; i++) {
+        struct kl_vocab_slot *slot = &v->slots[(hash + i) & mask];
         if (slot->id < 0)
             return slot;
-        if (slot->hash != hash)
+        if (slot->hash != hash || (size_t)slot->id >= v->n)
             continue;
         size_t have;
         const char *token = kl_vocab_bytes(v, slot->id, &have);
         if (have == len && memcmp(token, bytes, len) == 0)
             return slot;
     }
+    return NULL;
 }
 
 static uint32_t hash_of(const char *bytes, size_t len)
@@ -71,7 +73,8 @@ static uint32_t hash_of(const char *bytes, size_t len)
 
 int32_t kl_vocab_find(const struct kl_vocab *v, const char *bytes, size_t len)
 {
-    return slot_of(v, bytes, len, hash_of(bytes, len))->id;
+    const struct kl_vocab_slot *slot = slot_of(v, bytes, len, hash_of(bytes, len));
+    return slot != NULL ? slot->id : -1;
 }
 
 /* Room in the hash table for n tokens, at most two thirds full. */
@@ -175,6 +178,8 @@ enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len
     if (len > 0) {
         uint32_t hash = hash_of(bytes, len);
         struct kl_vocab_slot *slot = slot_of(v, bytes, len, hash);
+        if (slot == NULL)
+            return kl_fail(err, KL_ERR_FORMAT, "the vocabulary was changed while it was in use");
         if (slot->id >= 0) {
             *id = slot->id;
             return KL_OK;

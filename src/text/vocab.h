@@ -60,10 +60,14 @@ int32_t kl_vocab_find(const struct kl_vocab *v, const char *bytes, size_t len);
 enum kl_status kl_vocab_append(struct kl_vocab *v, const char *bytes, size_t len,
                                enum kl_token_type type, int32_t *id, struct kl_error *err);
 
+/* The bytes of token 0 <= id < n. Borrowed arrays can change while they are in use: an offset that
+ * leads outside gives a token without bytes. */
 static inline const char *kl_vocab_bytes(const struct kl_vocab *v, int32_t id, size_t *len)
 {
-    *len = v->offsets[id + 1] - v->offsets[id];
-    return v->bytes + v->offsets[id];
+    uint32_t begin = v->offsets[id], end = v->offsets[id + 1];
+    bool inside = begin <= end && end <= v->bytes_len && end - begin <= KL_TOKEN_MAX_BYTES;
+    *len = inside ? end - begin : 0;
+    return v->bytes + (inside ? begin : 0);
 }
 
 /* GPT-2's byte alphabet, in which files write tokens: a printable character for each byte. Turns

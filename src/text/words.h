@@ -71,17 +71,19 @@ static inline void kl_words_prefetch(const struct kl_words *words, uint64_t hash
     __builtin_prefetch(&words->slots[hash & words->mask]);
 }
 
-/* The id, or -1. */
+/* The id, or -1. Borrowed slots can change while they are in use: the search ends all the same, and
+ * whether there is such an id is for the caller to check. */
 static inline int32_t kl_words_find(const struct kl_words *words, struct kl_word_key key,
                                     uint64_t hash)
 {
-    for (uint64_t i = hash;; i++) {
-        const struct kl_word_slot *slot = &words->slots[i & words->mask];
+    for (uint64_t i = 0; i <= words->mask; i++) {
+        const struct kl_word_slot *slot = &words->slots[(hash + i) & words->mask];
         if (slot->head == key.head && slot->tail == key.tail)
             return slot->id;
         if (slot->tail == 0)
             return -1;
     }
+    return -1;
 }
 
 /* A word that is not in it yet. */

@@ -313,13 +313,10 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(kinglet, tmp_path):
+def terminal(kinglet, share_prepared, tmp_path):
     """terminal(*args) -> Terminal, with a history of its own and the packed weights of all."""
     opened = []
-    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinglet" / "packed"
-    shared.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "cache" / "kinglet").mkdir(parents=True)
-    (tmp_path / "cache" / "kinglet" / "packed").symlink_to(shared)
+    share_prepared(tmp_path / "cache" / "kinglet", "packed")
 
     def start(*args):
         env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "TERM": "xterm",
@@ -334,6 +331,22 @@ def terminal(kinglet, tmp_path):
 
 STATISTICS = rb"\[\d+ tokens.*?\]"
 PROMPT = rb"> "
+
+
+def test_history_is_not_written_through_a_link(terminal, tiny_model_path, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    history = tmp_path / "cache" / "kinglet" / "history"
+    for planted in (history, history.with_name("history.tmp")):
+        planted.symlink_to(victim)
+        t = terminal("chat", "-m", tiny_model_path, "-n", "4")
+        t.wait_for(PROMPT)
+        t.type(b"/clear\n")
+        t.wait_for(PROMPT)
+        t.type(b"\x04")
+        assert t.process.wait(30) == 0
+        assert victim.read_text() == "untouched"
+        assert not planted.is_symlink() and "clear" in history.read_text()
 
 
 def test_conversation(terminal, run, tiny_model_path, tmp_path):

@@ -223,6 +223,9 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
     found(findings, "goes on as it did when kinglet was made (16 greedy tokens)")
     found(findings, "a start with nothing in memory")
     found(findings, "where reading them alone takes")
+    cache = found(findings, "of it is in no use now")
+    assert cache["area"] == "cache"
+    assert re.search(r": .*weights \d.*, tokenizer \d", cache["text"])
 
 
 def test_a_model_with_other_words(doctor, reads_gigabytes, smollm_path, tmp_path):

@@ -62,7 +62,7 @@ def test_restart(start_server, cache):
     for _ in range(3):
         ask(server, QUESTION)  # pages that came too fast for the disk are offered again
     directory = Path(cache["XDG_CACHE_HOME"]) / "kinglet" / "prefixes"
-    wait_until(lambda: len(list(directory.glob("*.kv"))) >= n // PAGE, 60, "pages on disk")
+    wait_until(lambda: len(list(directory.glob("*.page"))) >= n // PAGE, 60, "pages on disk")
     server.stop()
     server = start_server("--offline", env=cache)
     again, _, cached = ask(server, QUESTION)

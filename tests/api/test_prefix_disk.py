@@ -2,13 +2,11 @@
 the answers do not depend on it, whatever the disk does."""
 
 import errno
-import os
 import random
 import re
 import resource
 import signal
 import stat
-from pathlib import Path
 
 import pytest
 from api_client import CHAT, Connection, complete, health, wait_until
@@ -45,14 +43,10 @@ def ask(server, messages, **fields):
 
 
 @pytest.fixture
-def start(start_server, tmp_path):
+def start(start_server, share_prepared, tmp_path):
     """start(*args, model=None) -> Server with a cache directory of its own, the same for all; but
     for what takes long to make."""
-    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinglet"
-    (tmp_path / "kinglet").mkdir()
-    for name in ("packed", "threads"):
-        (shared / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "kinglet" / name).symlink_to(shared / name)
+    share_prepared(tmp_path / "kinglet", "packed", "threads")
 
     def start(*args, model=None, env=None, **options):
         env = {"XDG_CACHE_HOME": str(tmp_path), **(env or {})}
@@ -76,7 +70,7 @@ def disk(server):
 
 def wait_for_pages(pages, n):
     """They are written a little later than they are computed."""
-    wait_until(lambda: sum(p.suffix == ".kv" for p in pages()) >= n, 60, f"{n} pages on disk")
+    wait_until(lambda: sum(p.suffix == ".page" for p in pages()) >= n, 60, f"{n} pages on disk")
 
 
 def check_restart(start, pages, model, system):

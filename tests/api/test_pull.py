@@ -161,6 +161,22 @@ def test_a_finished_part_needs_no_request(pull, source, models):
     assert (models / "mine.gguf").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("hard", [False, True], ids=["symbolic", "hard"])
+def test_a_planted_link_is_not_written_through(pull, source, models, tmp_path, hard):
+    models.mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    part = models / "mine.gguf.part"
+    part.hardlink_to(victim) if hard else part.symlink_to(victim)
+    done = fetch(pull, source)
+    assert done.returncode == 1 and b"mine.gguf.part is not a file of this user's" in done.stderr
+    assert victim.read_text() == "untouched" and source.requests == []
+    part.unlink()
+    (models / "mine.gguf").symlink_to(victim)  # what has the name is replaced
+    assert fetch(pull, source).returncode == 0
+    assert victim.read_text() == "untouched" and (models / "mine.gguf").read_bytes() == CONTENT
+
+
 def test_a_server_without_ranges_sends_everything(pull, source, models):
     models.mkdir(parents=True)
     (models / "mine.gguf.part").write_bytes(CONTENT[:1000])

@@ -229,7 +229,7 @@ def test_a_model_of_the_volume(start_container, tiny_model_path, tmp_path):
     assert container.listens_on() == {"0.0.0.0"} and OPENED_BY not in container.log.read_text()
     assert container.ask("/health")["ctx_size"] == 2048
     assert container.ask("/v1/models")["data"][0]["id"] == "mounted"
-    assert list((tmp_path / "cache" / "kinglet").rglob("*mounted*"))
+    assert list((tmp_path / "cache" / "kinglet" / "packed").glob("*.packed"))
 
 
 def test_unhealthy_is_said(image, start_container):

@@ -136,7 +136,7 @@ static atomic_bool is_page[MOST_FILES]; /* being written; by descriptor */
 static bool names_page(const char *name)
 {
     size_t len = strlen(name);
-    return strncmp(name, "writing.", 8) == 0 || (len > 3 && strcmp(name + len - 3, ".kv") == 0);
+    return strncmp(name, "writing.", 8) == 0 || (len > 5 && strcmp(name + len - 5, ".page") == 0);
 }
 
 static bool holds_page(int fd)

@@ -50,7 +50,8 @@ static void shows_what_is_in_the_file(void **state)
     assert_int_equal(file.size, 5);
     assert_memory_equal(file.data, "hello", 5);
     assert_string_equal(file.path, path);
-    assert_true(file.mtime_ns == (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
+    assert_true(file.identity.modified ==
+                (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec);
     kl_mapped_file_close(&file);
     assert_null(file.data);
     kl_mapped_file_close(&file); /* closing twice does no harm */

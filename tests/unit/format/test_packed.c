@@ -15,13 +15,16 @@
 
 #include "format/packed.h"
 
-enum { N_SECTIONS = 4, KEY = 77 };
+enum { N_SECTIONS = 4 };
+
+static const char name[] = "file.packed", temporary[] = "file.packed.tmp";
+static const struct kl_digest key = {{77}};
 
 /* less than a chunk; nothing; several chunks and a rest; a few bytes */
 static const size_t sizes[N_SECTIONS] = {100000, 0, ((size_t)3 << 20) + 12345, 3};
 static const char *const names[N_SECTIONS] = {"first", "empty", "large", "last"};
 
-static char dir[64], path[128];
+static char dir[64], below[80], path[128];
 static uint8_t *content;
 
 static int make_dir(void **state)
@@ -29,7 +32,8 @@ static int make_dir(void **state)
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/kinglet-test-XXXXXX");
     assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/below/file.packed", dir);
+    snprintf(below, sizeof below, "%s/below", dir);
+    snprintf(path, sizeof path, "%s/%s", below, name);
     content = malloc(sizes[2]);
     assert_non_null(content);
     uint32_t random = 1;
@@ -44,8 +48,7 @@ static int remove_dir(void **state)
 {
     (void)state;
     unlink(path);
-    *strrchr(path, '/') = '\0';
-    rmdir(path);
+    rmdir(below);
     free(content);
     return rmdir(dir); /* fails if anything temporary was left */
 }
@@ -54,7 +57,7 @@ static struct kl_packed_writer *begin_file(void)
 {
     struct kl_packed_writer *w = NULL;
     struct kl_error err = {0};
-    if (kl_packed_create(path, KEY, N_SECTIONS, &w, &err) != KL_OK)
+    if (kl_packed_create(below, temporary, N_SECTIONS, &w, &err) != KL_OK)
         fail_msg("%s", err.text);
     return w;
 }
@@ -69,7 +72,7 @@ static void finish_file(struct kl_packed_writer *w)
             assert_int_equal(kl_packed_write(w, content + at, n, &err), KL_OK);
         }
     }
-    if (kl_packed_finish(w, &err) != KL_OK)
+    if (kl_packed_finish(w, name, &key, &err) != KL_OK)
         fail_msg("%s", err.text);
 }
 
@@ -83,7 +86,7 @@ static enum kl_status read_file(size_t n_threads, struct kl_error *err)
 {
     struct kl_packed_file file;
     *err = (struct kl_error){0};
-    enum kl_status status = kl_packed_open(&file, path, KEY, err);
+    enum kl_status status = kl_packed_open(&file, below, name, &key, err);
     if (status == KL_OK)
         status = kl_packed_check(&file, n_threads, NULL, NULL, err);
     kl_packed_close(&file);
@@ -96,7 +99,7 @@ static void what_was_written_is_read(void **state)
     write_file();
     struct kl_packed_file file;
     struct kl_error err = {0};
-    assert_int_equal(kl_packed_open(&file, path, KEY, &err), KL_OK);
+    assert_int_equal(kl_packed_open(&file, below, name, &key, &err), KL_OK);
     assert_int_equal(kl_packed_check(&file, 1, NULL, NULL, &err), KL_OK);
     assert_int_equal(kl_packed_check(&file, 3, NULL, NULL, &err), KL_OK);
     struct kl_packed_section s;
@@ -118,7 +121,12 @@ static void another_key_is_another_file(void **state)
     write_file();
     struct kl_packed_file file;
     struct kl_error err = {0};
-    assert_int_equal(kl_packed_open(&file, path, KEY + 1, &err), KL_ERR_NOT_FOUND);
+    /* any bit of it */
+    for (size_t i = 0; i < KL_DIGEST_SIZE; i++) {
+        struct kl_digest other = key;
+        other.bytes[i] ^= 0x80;
+        assert_int_equal(kl_packed_open(&file, below, name, &other, &err), KL_ERR_NOT_FOUND);
+    }
     assert_null(file.map.data);
 }
 
@@ -143,13 +151,11 @@ static void damage_is_seen(void **state)
     struct kl_error err;
     assert_int_equal(stat(path, &st), 0);
     for (off_t at = 0; at < st.st_size; at += at < head ? 1 : 99991) {
-        if (at >= 40 && at < 64) /* reserved, said nowhere */
-            continue;
         unsigned bits = 1u << (at % 8);
         flip(at, bits);
         enum kl_status status = read_file(2, &err);
         /* version and key: a file of something else */
-        bool other = (at >= 8 && at < 12) || (at >= 16 && at < 24);
+        bool other = (at >= 8 && at < 12) || (at >= 32 && at < 64);
         if (status != (other ? KL_ERR_NOT_FOUND : KL_ERR_FORMAT))
             fail_msg("byte %ld: %s", (long)at, err.text);
         flip(at, bits);
@@ -229,7 +235,7 @@ static void checking_can_be_watched_and_ended(void **state)
     write_file();
     struct kl_packed_file file;
     struct kl_error err = {0};
-    assert_int_equal(kl_packed_open(&file, path, KEY, &err), KL_OK);
+    assert_int_equal(kl_packed_open(&file, below, name, &key, &err), KL_OK);
     struct watch all = {0}, first = {.stop_at = 1};
     assert_int_equal(kl_packed_check(&file, 2, note, &all, &err), KL_OK);
     assert_true(all.calls > 0);
@@ -245,7 +251,7 @@ static void one_of_two_writes(void **state)
     (void)state;
     struct kl_packed_writer *first = begin_file(), *second = NULL;
     struct kl_error err = {0};
-    assert_int_equal(kl_packed_create(path, KEY, 1, &second, &err), KL_ERR_BUSY);
+    assert_int_equal(kl_packed_create(below, temporary, 1, &second, &err), KL_ERR_BUSY);
     assert_null(second);
     finish_file(first);
     assert_int_equal(read_file(1, &err), KL_OK);
@@ -258,6 +264,10 @@ static void what_is_given_up_leaves_nothing(void **state)
     struct kl_packed_writer *w = begin_file();
     assert_int_equal(kl_packed_begin(w, "first", &err), KL_OK);
     kl_packed_abandon(w);
+    assert_int_equal(read_file(1, &err), KL_OK); /* the one that was there */
+    unlink(path);
+    w = begin_file();
+    kl_packed_abandon(w);
     assert_int_equal(read_file(1, &err), KL_ERR_NOT_FOUND);
     write_file(); /* the lock is free again */
     assert_int_equal(read_file(1, &err), KL_OK);
@@ -267,16 +277,72 @@ static void what_is_given_up_leaves_nothing(void **state)
 static void leftovers_are_taken_over(void **state)
 {
     (void)state;
-    char temporary[160];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT, 0600);
+    char left[160];
+    snprintf(left, sizeof left, "%s.tmp", path);
+    int fd = open(left, O_WRONLY | O_CREAT, 0600);
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, (off_t)10 << 20), 0);
     close(fd);
     write_file();
     struct kl_error err;
     assert_int_equal(read_file(1, &err), KL_OK);
-    assert_int_equal(access(temporary, F_OK), -1);
+    assert_int_equal(access(left, F_OK), -1);
+}
+
+static void the_size_is_known_before(void **state)
+{
+    (void)state;
+    write_file();
+    struct stat st;
+    uint64_t all[N_SECTIONS];
+    for (size_t i = 0; i < N_SECTIONS; i++)
+        all[i] = sizes[i];
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(kl_packed_size(all, N_SECTIONS), st.st_size);
+}
+
+/* A link under the name of the file, or of the temporary one: what it leads to is neither read nor
+ * written. */
+static void links_are_not_followed(void **state)
+{
+    (void)state;
+    struct kl_error err;
+    char victim[96], planted[160], text[16] = "";
+    snprintf(victim, sizeof victim, "%s/victim", dir);
+    snprintf(planted, sizeof planted, "%s.tmp", path);
+    int fd = open(victim, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(write(fd, "untouched", 9), 9);
+    unlink(path);
+    assert_int_equal(symlink(victim, planted), 0);
+    write_file();
+    assert_int_equal(access(planted, F_OK), -1);
+    assert_int_equal(read_file(1, &err), KL_OK);
+
+    assert_int_equal(link(victim, planted), 0); /* another name of the same file */
+    write_file();
+    assert_int_equal(pread(fd, text, sizeof text, 0), 9);
+    assert_string_equal(text, "untouched");
+    close(fd);
+
+    char real[160];
+    snprintf(real, sizeof real, "%s/real", below);
+    assert_int_equal(rename(path, real), 0);
+    assert_int_equal(symlink("real", path), 0);
+    assert_int_equal(read_file(1, &err), KL_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "not a file of this user's"));
+    unlink(real);
+    unlink(path);
+    unlink(victim);
+
+    /* nor one in place of the directory */
+    snprintf(real, sizeof real, "%s/elsewhere", dir);
+    assert_int_equal(rename(below, real), 0);
+    assert_int_equal(symlink("elsewhere", below), 0);
+    struct kl_packed_writer *w = NULL;
+    assert_int_equal(kl_packed_create(below, temporary, 1, &w, &err), KL_ERR_INVALID);
+    assert_non_null(strstr(err.text, "symbolic link"));
+    unlink(below);
+    assert_int_equal(rename(real, below), 0);
 }
 
 int main(void)
@@ -291,6 +357,8 @@ int main(void)
         cmocka_unit_test(one_of_two_writes),
         cmocka_unit_test(what_is_given_up_leaves_nothing),
         cmocka_unit_test(leftovers_are_taken_over),
+        cmocka_unit_test(the_size_is_known_before),
+        cmocka_unit_test(links_are_not_followed),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

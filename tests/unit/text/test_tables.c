@@ -32,7 +32,7 @@ static void kept_file(char *path, size_t size)
     DIR *d = opendir(dir);
     assert_non_null(d);
     for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (e->d_name[0] == '.')
+        if (e->d_name[0] == '.' || strcmp(e->d_name, KL_DIGEST_INDEX) == 0)
             continue;
         assert_string_equal(path, "");
         snprintf(path, size, "%s/%s", dir, e->d_name);
@@ -44,6 +44,8 @@ static void empty_dir(void)
 {
     char path[400];
     kept_file(path, sizeof path);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/" KL_DIGEST_INDEX, dir);
     unlink(path);
 }
 
@@ -85,6 +87,8 @@ static void assert_ids_from(const struct kl_gguf *gguf, const char *from)
     assert_int_equal(kl_tokenizer_size(t), 265);
     assert_int_equal(kl_tokenizer_find(t, "abc", 3), 263);
     kl_tokens_release(&ids);
+    if (from != NULL)
+        kl_tokenizer_keep(t, gguf, from);
     kl_tokenizer_close(t);
 }
 
@@ -170,20 +174,21 @@ static void impossible_sizes_are_refused(void **state)
     struct kl_packed_writer *w = NULL;
     struct kl_packed_file file;
     struct kl_error err = {0};
-    uint64_t key;
+    struct kl_digest key;
+    const char *name = strrchr(path, '/') + 1;
     int fd = open(path, O_RDONLY);
-    assert_int_equal(pread(fd, &key, sizeof key, 16), sizeof key);
+    assert_int_equal(pread(fd, &key, sizeof key, 32), sizeof key);
     close(fd);
     for (size_t i = 0; i < 7; i++) {
         /* the numbers of tokens, bytes, slots, merges, slots, slots; and one section only */
         uint64_t facts[6 + 128] = {265, 1000, 512, 8, 64, 512};
         if (i < 6)
             facts[i] = i == 0 || i == 2 ? 0 : UINT64_MAX / 8;
-        assert_int_equal(kl_packed_create(path, key, 1, &w, &err), KL_OK);
+        assert_int_equal(kl_packed_create(dir, "tables.tmp", 1, &w, &err), KL_OK);
         assert_int_equal(kl_packed_begin(w, "facts", &err), KL_OK);
         assert_int_equal(kl_packed_write(w, facts, sizeof facts, &err), KL_OK);
-        assert_int_equal(kl_packed_finish(w, &err), KL_OK);
-        assert_int_equal(kl_packed_open(&file, path, key, &err), KL_OK);
+        assert_int_equal(kl_packed_finish(w, name, &key, &err), KL_OK);
+        assert_int_equal(kl_packed_open(&file, dir, name, &key, &err), KL_OK);
         kl_packed_close(&file);
         assert_ids_from(gguf, dir);
     }
@@ -199,13 +204,18 @@ static void nowhere_to_keep_them_is_no_failure(void **state)
     struct kl_gguf *gguf = tiny_gguf(&v);
     assert_ids_from(gguf, "/proc/kinglet");
     /* somebody else is writing them */
-    char *path = kl_packed_path(gguf, dir, "tokenizer");
+    char path[400], temporary[KL_PACKED_FILE_NAME_SIZE + 4];
+    assert_ids_from(gguf, dir);
+    kept_file(path, sizeof path);
+    snprintf(temporary, sizeof temporary, "%s.tmp", strrchr(path, '/') + 1);
+    empty_dir();
     struct kl_packed_writer *w = NULL;
     struct kl_error err = {0};
-    assert_int_equal(kl_packed_create(path, 1, 1, &w, &err), KL_OK);
+    assert_int_equal(kl_packed_create(dir, temporary, 1, &w, &err), KL_OK);
     assert_ids_from(gguf, dir);
     kl_packed_abandon(w);
-    free(path);
+    kept_file(path, sizeof path);
+    assert_string_equal(path, "");
     kl_gguf_close(gguf);
 }
 
@@ -232,6 +242,130 @@ static void kept_tables_can_be_added_to(void **state)
         kl_tokenizer_close(t);
         assert_ids_from(gguf, dir); /* the file is as it was */
     }
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+/* Opening writes nothing: the model may still be refused. */
+static void tables_are_kept_when_it_is_said(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    char path[400];
+    struct kl_tokenizer *t = NULL;
+    struct kl_error err = {0};
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_int_equal(kl_tokenizer_open_kept(gguf, dir, &t, &err), KL_OK);
+    kept_file(path, sizeof path);
+    assert_string_equal(path, "");
+    assert_null(kl_tokenizer_kept_path(t));
+    kl_tokenizer_keep(t, gguf, dir);
+    kept_file(path, sizeof path);
+    assert_string_equal(path, kl_tokenizer_kept_path(t));
+    kl_tokenizer_close(t);
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+/* Other metadata (here: the end token) is another file with the same tables, another merge is not.
+ */
+static void tables_are_shared(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    char first[400], second[400];
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, dir);
+    kl_gguf_close(gguf);
+    kept_file(first, sizeof first);
+    v.eos = 264;
+    gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, dir);
+    kl_gguf_close(gguf);
+    kept_file(second, sizeof second); /* fails on a second one */
+    assert_string_equal(first, second);
+    unlink(first);
+
+    usual(&v);
+    tiny_merge(&v, "c d");
+    gguf = tiny_gguf(&v);
+    struct kl_tokenizer *t = NULL;
+    struct kl_error err = {0};
+    if (kl_tokenizer_open_kept(gguf, dir, &t, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    kl_tokenizer_keep(t, gguf, dir);
+    kl_tokenizer_close(t);
+    kl_gguf_close(gguf);
+    kept_file(second, sizeof second);
+    assert_string_not_equal(first, second);
+    empty_dir();
+}
+
+/* The file is written over in place while it is mapped, behind its checksums: with all kinds of
+ * numbers, in every part of it. Whatever comes out, it comes out, of memory that is there. */
+static void tables_that_change_while_in_use(void **state)
+{
+    (void)state;
+    static const unsigned char patterns[] = {0xFF, 0x7F, 0x00, 0x01, 0x41};
+    static const char text[] =
+        "hell hellhellhell hellhell abcabcabcabc \xE4\xB8\xAD\xE6\x96\x87 "
+        "hellhellhellhellhellhellhellhellhellhellhellhellhellhellhellhellhell"
+        "hellhellhellhellhellhellhellhellhellhellhellhellhellhellhellhellhell";
+    struct tiny_vocab v;
+    char path[400];
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, dir);
+    kept_file(path, sizeof path);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    size_t size = (size_t)st.st_size, n_refused = 0, head = 64 + 9 * 128;
+    unsigned char *whole = malloc(size), *piece = malloc(size);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, whole, size, 0), size);
+    for (size_t round = 0; round < 5 * 18; round++) {
+        struct kl_tokenizer *t = NULL;
+        struct kl_error err = {0};
+        struct kl_tokens ids = {0};
+        const struct kl_span span = {.text = text, .len = sizeof text - 1, .special = true};
+        if (kl_tokenizer_open_kept(gguf, dir, &t, &err) != KL_OK)
+            fail_msg("%s", err.text);
+        assert_non_null(kl_tokenizer_kept_path(t));
+        /* all of it, then sixteenths, then what counts up: an index everywhere, no slot empty */
+        size_t part = round / 5, step = (size - head) / 16;
+        size_t from = part == 0 || part == 17 ? head : head + (part - 1) * step;
+        size_t len = part == 0 || part == 17 ? size - head : step;
+        for (size_t i = 0; i < len; i++)
+            piece[i] = part < 17 ? patterns[round % 5] : (unsigned char)(i * 2654435761u >> 24);
+        assert_int_equal(pwrite(fd, piece, len, (off_t)from), len);
+        enum kl_status status = kl_tokenizer_encode(t, &span, 1, &ids, &err);
+        if (status != KL_OK) {
+            assert_int_equal(status, KL_ERR_FORMAT);
+            assert_non_null(strstr(err.text, "changed while it was in use"));
+            n_refused++;
+        }
+        for (size_t i = 0; i < ids.len; i++) {
+            size_t n;
+            assert_true(ids.ids[i] >= 0 && (size_t)ids.ids[i] < kl_tokenizer_size(t));
+            const char *bytes = kl_tokenizer_piece(t, ids.ids[i], &n);
+            assert_true(n <= KL_TOKEN_MAX_BYTES);
+            volatile char sum = 0;
+            for (size_t j = 0; j < n; j++)
+                sum = (char)(sum + bytes[j]);
+        }
+        (void)kl_tokenizer_find(t, "hell", 4);
+        int32_t id;
+        (void)kl_tokenizer_add(t, "<new>", 5, true, &id, &err);
+        kl_tokens_release(&ids);
+        kl_tokenizer_close(t);
+        assert_int_equal(pwrite(fd, whole, size, 0), size);
+    }
+    assert_true(n_refused > 0);
+    close(fd);
+    free(whole);
+    free(piece);
     kl_gguf_close(gguf);
     empty_dir();
 }
@@ -281,6 +415,9 @@ int main(void)
         cmocka_unit_test(impossible_sizes_are_refused),
         cmocka_unit_test(nowhere_to_keep_them_is_no_failure),
         cmocka_unit_test(kept_tables_can_be_added_to),
+        cmocka_unit_test(tables_are_kept_when_it_is_said),
+        cmocka_unit_test(tables_are_shared),
+        cmocka_unit_test(tables_that_change_while_in_use),
         cmocka_unit_test(words_are_found),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
