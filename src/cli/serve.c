@@ -184,6 +184,7 @@ static void *load_main(void *argument)
             .engine = l->engine,
             .tokenizer = l->loaded.tokenizer,
             .chat_template = l->loaded.chat_template,
+            .chat_template_by = l->loaded.chat_template_by,
             .model_name = where->name,
             .model_file = slash != NULL ? slash + 1 : where->path,
             .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,

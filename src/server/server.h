@@ -111,6 +111,7 @@ struct kl_served {
     struct kl_engine *engine;
     const struct kl_tokenizer *tokenizer;
     const struct kl_chat_template *chat_template;
+    enum kl_chat_by chat_template_by;
 
     /* What /v1/models and /health tell. Requests may name the model by either. */
     const char *model_name; /* "qwen2.5-0.5b-instruct" */

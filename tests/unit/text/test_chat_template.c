@@ -10,13 +10,13 @@
 #include "text/chat_template.h"
 #include "tiny_vocab.h"
 
-static const struct kl_chat_template *template_of(const char *source, bool *known)
+static const struct kl_chat_template *template_of(const char *source, enum kl_chat_by *by)
 {
     struct tiny_vocab v;
     tiny_init(&v);
     v.chat_template = source;
     struct kl_gguf *gguf = tiny_gguf(&v);
-    const struct kl_chat_template *t = kl_chat_template_for(gguf, known);
+    const struct kl_chat_template *t = kl_chat_template_for(gguf, by);
     kl_gguf_close(gguf);
     return t;
 }
@@ -40,12 +40,12 @@ static void assert_rendered(const struct kl_chat *chat, const char *expected)
 static void what_is_not_known_is_taken_as_chatml(void **state)
 {
     (void)state;
-    bool known = true;
-    assert_string_equal(kl_chat_template_name(template_of(NULL, &known)), "chatml");
-    assert_false(known);
-    known = true;
-    assert_string_equal(kl_chat_template_name(template_of("{{ messages }}", &known)), "chatml");
-    assert_false(known);
+    enum kl_chat_by by = KL_CHAT_BY_TEXT;
+    assert_string_equal(kl_chat_template_name(template_of(NULL, &by)), "chatml");
+    assert_int_equal(by, KL_CHAT_BY_FALLBACK);
+    by = KL_CHAT_BY_TEXT;
+    assert_string_equal(kl_chat_template_name(template_of("{{ messages }}", &by)), "chatml");
+    assert_int_equal(by, KL_CHAT_BY_FALLBACK);
 }
 
 static void renders_turns(void **state)
