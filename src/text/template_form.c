@@ -94,20 +94,6 @@ static enum kl_status write_string(struct former *f, const struct token *t)
     return status == KL_OK ? append_unescaped(f->out, t) : status;
 }
 
-static enum kl_status write_name(struct former *f, const struct token *t)
-{
-    static const char *const capitals[] = {"True", "False", "None"};
-    enum kl_status status = kl_buffer_append(f->out, " ", 1);
-    size_t at = f->out->len;
-    if (status == KL_OK)
-        status = kl_buffer_append(f->out, t->text, t->len);
-    for (size_t i = 0; i < 3 && status == KL_OK; i++) {
-        if (token_is(t, NAME, capitals[i]))
-            f->out->data[at] |= 0x20;
-    }
-    return status;
-}
-
 static bool is_keyword(const struct token *t)
 {
     static const char *const words[] = {"if",  "else", "elif", "and", "or",
@@ -135,6 +121,28 @@ static bool is_attribute(const struct former *f, size_t i, size_t end)
     return valid;
 }
 
+/* True and true are the same, but behind "is" (or "is not") they would be names of tests, of which
+ * there are only the small ones. */
+static bool is_capital(const struct former *f, size_t i)
+{
+    static const char *const capitals[] = {"True", "False", "None"};
+    bool found = false;
+    for (size_t k = 0; k < 3; k++)
+        found = found || token_is(&f->tokens[i], NAME, capitals[k]);
+    return found && (i == 0 || !(token_is(&f->tokens[i - 1], NAME, "is") ||
+                                 token_is(&f->tokens[i - 1], NAME, "not")));
+}
+
+static enum kl_status write_word(struct former *f, const struct token *t, bool capital)
+{
+    enum kl_status status = kl_buffer_append(f->out, " ", 1);
+    if (status == KL_OK)
+        status = kl_buffer_append(f->out, t->text, t->len);
+    if (status == KL_OK && capital)
+        f->out->data[f->out->len - t->len] |= 0x20;
+    return status;
+}
+
 static enum kl_status write_tokens(struct former *f, char letter, size_t begin, size_t end)
 {
     enum kl_status status = flush_literal(f);
@@ -146,12 +154,12 @@ static enum kl_status write_tokens(struct former *f, char letter, size_t begin, 
             struct token name = {NAME, t[1].text, t[1].len};
             status = kl_buffer_append(f->out, " .", 2);
             if (status == KL_OK)
-                status = write_name(f, &name);
+                status = write_word(f, &name, false);
             i += 2;
         } else if (t->kind == STRING) {
             status = write_string(f, t);
         } else {
-            status = write_name(f, t);
+            status = write_word(f, t, is_capital(f, i));
         }
     }
     return status == KL_OK ? kl_buffer_append(f->out, "\n", 1) : status;

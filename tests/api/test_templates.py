@@ -1,9 +1,10 @@
 """What a model's chat template can not express is refused by name, not left out without a word."""
 
+import re
 from pathlib import Path
 
 import pytest
-from api_client import CHAT, HELLO, complete, post
+from api_client import CHAT, HELLO, complete, get, post
 
 QWEN3_TEMPLATE = Path(__file__).resolve().parents[1] / "fidelity" / "qwen3.jinja"
 TOOLS = [{"type": "function", "function": {"name": "get_time"}}]
@@ -82,3 +83,61 @@ def test_what_is_wrong_with_it(qwen3, fields, code, param):
     reply = post(qwen3, CHAT, {"messages": HELLO, **fields})
     assert reply.status == 400
     assert reply.error["code"] == code and reply.error["param"] == param
+
+
+def chosen(server):
+    return get(server, "/health").json()["chat_template"]
+
+
+def prompt_tokens(server, **fields):
+    return complete(server, max_tokens=1, **fields)["usage"]["prompt_tokens"]
+
+
+def test_the_same_template_written_differently(qwen3, server_factory, make_tiny_model, tmp_path):
+    """It is qwen3 all the same: the prompt has the same tokens, and thinking can be switched off."""
+    assert chosen(qwen3) == {"name": "qwen3", "by": "exact text"}
+    text = QWEN3_TEMPLATE.read_text()
+    other = tmp_path / "other.jinja"
+    other.write_text(text.replace("message.role", "message['role']").replace("{%- ", "{%-   ") + "\n")
+    assert other.read_text() != text
+    model = make_tiny_model("--architecture", "qwen3", "--template", str(other))
+    server = server_factory("--offline", model=model)
+    assert chosen(server) == {"name": "qwen3", "by": "normal form"}
+    assert "chat template qwen3 (by normal form)" in server.log_text()
+    for fields in ({}, {"enable_thinking": False}):
+        assert prompt_tokens(server, **fields) == prompt_tokens(qwen3, **fields)
+    server.end()
+
+
+def test_an_unknown_template_and_the_option(server_factory, make_tiny_model, tmp_path):
+    """ChatML with a warning; with --chat-template what the operator says."""
+    unknown = tmp_path / "unknown.jinja"
+    unknown.write_text("{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}")
+    model = make_tiny_model("--template", str(unknown))
+    server = server_factory("--offline", model=model)
+    assert chosen(server) == {"name": "chatml", "by": "fallback"}
+    assert "chat template that is not known here, taking chatml" in server.log_text()
+    assert "--chat-template NAME" in server.log_text()
+    plain = prompt_tokens(server)
+    server.end()
+    server = server_factory("--offline", "--chat-template", "qwen2.5", model=model)
+    assert chosen(server) == {"name": "qwen2.5", "by": "option"}
+    assert "chat template qwen2.5 (by option)" in server.log_text()
+    assert prompt_tokens(server) > plain  # Qwen's default system message
+    server.end()
+
+
+def test_names_of_templates(run_kinglet, tiny_model_path):
+    """Each name is in --help of every command that makes prompts; another one is refused with all."""
+    wrong = run_kinglet("chat", "--model", tiny_model_path, "--chat-template", "qwen", "hello", check=False)
+    assert wrong.returncode == 2
+    said = re.search(r"there is no chat template 'qwen'; there are (.*)", wrong.stderr.decode())
+    names = said.group(1).split(", ")
+    assert len(names) == 10
+    for command in ("serve", "chat", "bench", "eval", "doctor"):
+        text = " ".join(run_kinglet(command, "--help").stdout.decode().split())
+        option = text[text.index("--chat-template NAME") :]
+        for name in names:
+            assert re.search(rf"\b{re.escape(name)}\b", option), (command, name)
+    for name in names:
+        run_kinglet("chat", "--model", tiny_model_path, "--chat-template", name, "--max-tokens", "1", "hi")

@@ -131,6 +131,22 @@ static void an_unknown_template_has_tools_and_no_thinking(void **state)
     assert_false(kl_chat_template_has(t, KL_CHAT_THINKING));
 }
 
+static void templates_have_names(void **state)
+{
+    (void)state;
+    struct kl_error err = {0};
+    const struct kl_chat_template *t = kl_chat_template_named("qwen3-thinking-2507", &err);
+    assert_non_null(t);
+    assert_string_equal(kl_chat_template_name(t), "qwen3-thinking-2507");
+    assert_true(kl_chat_template_has(t, KL_CHAT_ONLY_THINKING));
+    assert_false(kl_chat_template_has(t, KL_CHAT_THINKING));
+    assert_null(kl_chat_template_named("qwen", &err));
+    assert_int_equal(err.status, KL_ERR_INVALID);
+    assert_non_null(
+        strstr(err.text, "there is no chat template 'qwen'; there are qwen2, qwen2.5, "));
+    assert_non_null(strstr(err.text, ", smollm2, chatml"));
+}
+
 static void content_may_have_any_bytes(void **state)
 {
     (void)state;
@@ -177,6 +193,7 @@ int main(void)
         cmocka_unit_test(renders_tools),
         cmocka_unit_test(only_the_scaffold_is_special),
         cmocka_unit_test(an_unknown_template_has_tools_and_no_thinking),
+        cmocka_unit_test(templates_have_names),
         cmocka_unit_test(content_may_have_any_bytes),
         cmocka_unit_test(refuses_what_is_no_conversation),
     };
