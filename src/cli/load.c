@@ -58,10 +58,12 @@ static enum kl_status find_model(struct kl_model_location *location,
 }
 
 /* The template that the operator named, or that of the file. */
-static void choose_template(struct kl_loaded *l)
+static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
 {
     if (l->chat_template == NULL)
         l->chat_template = kl_chat_template_for(l->gguf, &l->chat_template_by);
+    if (l->chat_template == NULL)
+        return kl_fail(err, KL_ERR_MEMORY, "out of memory while reading the chat template");
     if (l->chat_template_by == KL_CHAT_BY_FALLBACK)
         kl_warning(
             "this model file has %s, taking %s: answers may be worse than they could be, and "
@@ -74,6 +76,7 @@ static void choose_template(struct kl_loaded *l)
     else
         kl_info("chat template %s (by %s)", kl_chat_template_name(l->chat_template),
                 kl_chat_by_name(l->chat_template_by));
+    return KL_OK;
 }
 
 static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
@@ -310,7 +313,7 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
             kl_gguf_n_tensors(l->gguf));
     status = open_text(l, err);
     if (status == KL_OK && depth == KL_LOAD_MODEL)
-        choose_template(l);
+        status = choose_template(l, err);
     if (status == KL_OK && depth == KL_LOAD_MODEL)
         status = open_model(l, o, err);
     forget_file(l);

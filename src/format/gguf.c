@@ -15,9 +15,9 @@
 #define MAX_TENSORS      4096
 #define MAX_KEYS         512
 #define MAX_KEY_LEN      256
-#define MAX_NAME_LEN     64 /* the format's own limit for tensor names */
-#define MAX_STRING_LEN   ((uint64_t)1 << 20)
-#define MAX_METADATA     ((size_t)64 << 20) /* everything before the tensor data */
+#define MAX_NAME_LEN     64                  /* the format's own limit for tensor names */
+#define MAX_STRING_LEN   ((uint64_t)1 << 20) /* in an array; one alone may be all the metadata */
+#define MAX_METADATA     ((size_t)64 << 20)  /* everything before the tensor data */
 #define MAX_DIM          ((uint64_t)1 << 40)
 #define MIN_ALIGNMENT    8
 #define MAX_ALIGNMENT    4096
@@ -178,8 +178,8 @@ static enum kl_status read_value_type(struct parser *p, const char *what, bool a
     return KL_OK;
 }
 
-/* values->len values of values->type, one after the other. */
-static enum kl_status read_values(struct parser *p, struct kl_gguf_array *values)
+/* values->len values of values->type, one after the other; max_len: of a string. */
+static enum kl_status read_values(struct parser *p, uint64_t max_len, struct kl_gguf_array *values)
 {
     size_t start = p->reader.pos;
     uint64_t bytes;
@@ -191,7 +191,7 @@ static enum kl_status read_values(struct parser *p, struct kl_gguf_array *values
     if (values->type == KL_GGUF_STRING) {
         struct kl_gguf_string ignored;
         for (uint64_t i = 0; i < values->len; i++) {
-            enum kl_status status = read_string(p, "a string", 0, MAX_STRING_LEN, &ignored);
+            enum kl_status status = read_string(p, "a string", 0, max_len, &ignored);
             if (status != KL_OK)
                 return status;
         }
@@ -223,7 +223,8 @@ static enum kl_status read_entry_value(struct parser *p, struct entry *entry)
         if (status != KL_OK)
             return status;
     }
-    return read_values(p, &entry->values);
+    /* a whole tokenizer.json of some MB is a string that is not used here */
+    return read_values(p, entry->is_array ? MAX_STRING_LEN : MAX_METADATA, &entry->values);
 }
 
 static int compare_strings(struct kl_gguf_string a, struct kl_gguf_string b)

@@ -412,6 +412,8 @@ static const struct {
      "aa675ff96298993f93dd3d2e7a8640d080864e1c260ec8ca7d723be4b909208d", CHATML},
 };
 
+#define N_KNOWN (sizeof known / sizeof *known)
+
 static void hash_of(const void *data, size_t len, char hex[65])
 {
     struct kl_sha256 hash;
@@ -420,27 +422,39 @@ static void hash_of(const void *data, size_t len, char hex[65])
     kl_sha256_finish_hex(&hash, hex);
 }
 
+/* The row of `known` with this text or, if there is none, with its form; N_KNOWN: none. */
+static enum kl_status find_known(const char *text, size_t len, size_t *row, enum kl_chat_by *by)
+{
+    char hash[65];
+    hash_of(text, len, hash);
+    *by = KL_CHAT_BY_TEXT;
+    for (*row = 0; *row < N_KNOWN; ++*row) {
+        if (strcmp(known[*row].text, hash) == 0)
+            return KL_OK;
+    }
+    struct kl_buffer form;
+    kl_buffer_init(&form, KL_TEMPLATE_MAX_FORM);
+    enum kl_status status = kl_template_form(text, len, &form);
+    if (status == KL_OK) {
+        hash_of(form.data, form.len, hash);
+        *by = KL_CHAT_BY_FORM;
+        for (*row = 0; *row < N_KNOWN && strcmp(known[*row].form, hash) != 0;)
+            ++*row;
+    }
+    kl_buffer_release(&form);
+    return status;
+}
+
 const struct kl_chat_template *kl_chat_template_recognise(const char *text, size_t len,
                                                           enum kl_chat_by *by)
 {
-    char text_hash[65], form_hash[65] = "";
-    struct kl_buffer form;
-    kl_buffer_init(&form, KL_TEMPLATE_MAX_FORM);
-    hash_of(text, len, text_hash);
-    if (kl_template_form(text, len, &form) == KL_OK)
-        hash_of(form.data, form.len, form_hash);
-    kl_buffer_release(&form);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        bool same = strcmp(known[i].text, text_hash) == 0;
-        if (!same && strcmp(known[i].form, form_hash) != 0)
-            continue;
-        if (by != NULL)
-            *by = same ? KL_CHAT_BY_TEXT : KL_CHAT_BY_FORM;
-        return &templates[known[i].index];
-    }
+    size_t row;
+    enum kl_chat_by how;
+    if (find_known(text, len, &row, &how) == KL_ERR_MEMORY)
+        return NULL;
     if (by != NULL)
-        *by = KL_CHAT_BY_FALLBACK;
-    return &templates[CHATML];
+        *by = row < N_KNOWN ? how : KL_CHAT_BY_FALLBACK;
+    return &templates[row < N_KNOWN ? known[row].index : CHATML];
 }
 
 const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf, enum kl_chat_by *by)

@@ -55,7 +55,8 @@ enum kl_chat_by {
 /* "exact text", "normal form", "option", "fallback" */
 const char *kl_chat_by_name(enum kl_chat_by by);
 
-/* Chooses by a template's text; never fails: ChatML where there is no match. by may be NULL. */
+/* Chooses by a template's text: ChatML where there is no match, NULL only where there is no memory.
+ * by may be NULL. */
 const struct kl_chat_template *kl_chat_template_recognise(const char *text, size_t len,
                                                           enum kl_chat_by *by);
 /* The same by tokenizer.chat_template of the file. */
