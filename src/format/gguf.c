@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "format/not_gguf.h"
 
 /* Caps, all far above what a model has (Qwen2.5-0.5B: 291 tensors, 26 keys, 5.9 MB of metadata) and
  * low enough that a hostile file costs neither memory nor time. */
@@ -271,6 +272,20 @@ static const struct entry *find_entry(const struct kl_gguf *g, const char *key)
     return bsearch(&wanted, g->entries, g->n_entries, sizeof g->entries[0], compare_entries);
 }
 
+/* A model of several files has its tokenizer in the first and its tensors in all of them. */
+static enum kl_status refuse_part(struct parser *p)
+{
+    uint64_t count, number = 0;
+    if (kl_gguf_u64(p->gguf, "split.count", 2, UINT16_MAX, &count, NULL) != KL_OK)
+        return KL_OK;
+    kl_gguf_u64(p->gguf, "split.no", 0, UINT16_MAX, &number, NULL);
+    return kl_fail(p->err, KL_ERR_UNSUPPORTED,
+                   "this is part %" PRIu64 " of %" PRIu64 " of a model in several files; make one "
+                   "file of them with llama.cpp's 'llama-gguf-split --merge PART-1.gguf "
+                   "WHOLE.gguf', and take that",
+                   number + 1, count);
+}
+
 static enum kl_status find_alignment(struct parser *p, uint64_t *alignment)
 {
     *alignment = USUAL_ALIGNMENT;
@@ -438,15 +453,11 @@ static enum kl_status read_head(struct parser *p)
 {
     const uint8_t *magic;
     uint32_t version;
-    if (p->gguf->file.size == 0)
-        return kl_fail(p->err, KL_ERR_FORMAT, "not a GGUF file: it is empty");
+    size_t size = p->gguf->file.size;
+    if (size == 0 || memcmp(p->gguf->file.data, "GGUF", size < 4 ? size : 4) != 0)
+        return kl_fail_not_gguf(p->gguf->file.data, size, p->err);
     if (!kl_read_bytes(&p->reader, 4, &magic))
         return fail_short(p, "the magic number");
-    if (memcmp(magic, "GGUF", 4) != 0)
-        return kl_fail(p->err, KL_ERR_FORMAT,
-                       "not a GGUF file: expected \"GGUF\" (47 47 55 46) at its beginning, found "
-                       "%02x %02x %02x %02x",
-                       magic[0], magic[1], magic[2], magic[3]);
     enum kl_status status = read_u32(p, "the version", &version);
     if (status != KL_OK)
         return status;
@@ -488,6 +499,8 @@ static enum kl_status parse(struct parser *p)
         status = allocate(g, p->err);
     if (status == KL_OK)
         status = read_entries(p);
+    if (status == KL_OK)
+        status = refuse_part(p);
     if (status == KL_OK)
         status = find_alignment(p, &alignment);
     if (status == KL_OK)

@@ -14,7 +14,7 @@ import subprocess
 
 import pytest
 from model_file import (
-    ARRAY, BOOL, CONTROL, F32, F64, I32, I64, NORMAL, STRING, TENSOR_TYPES, U8, U32, U64,
+    ARRAY, BOOL, CONTROL, F32, F64, I32, I64, NORMAL, STRING, TENSOR_TYPES, U8, U16, U32, U64,
     Tensor, tiny_qwen2,
 )  # fmt: skip
 
@@ -39,6 +39,28 @@ def head_cases(w):
         yield f"version {version}", w.changed("version", version), "version: expected 2 or 3"
     yield "version 1", w.changed("version", 1), "version: expected 2 or 3, found 1"
     yield "big-endian", w.changed("version", 3 << 24), "big-endian"
+    for name, data, words in (
+        ("nothing", b"", "it is empty"),
+        ("an LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        ("a page", b"<!DOCTYPE html>\n<html>", "it is a web page"),
+        ("a page with a mark and room", b"\xef\xbb\xbf \r\n<HTML lang=en>", "it is a web page"),
+        ("a short page", b"<html", "it is a web page"),
+        ("XML", b"<?xml version='1.0'?><Error/>", "it is a web page"),
+        ("JSON", b'{"error":"Invalid \x1b[31m\xc2\x9b credentials"}', 'giving the file: {"error":"Invalid ?[31m?? cred'),
+        ("JSON on lines", b'{\n  "error": 404\n}\n', "it is JSON"),
+        ("safetensors", struct.pack("<Q", 999) + b'{"__metadata__":{}}', "it is a safetensors file"),
+        ("gzip", b"\x1f\x8b\x08", "gunzip"),
+        ("zip", b"PK\x03\x04\x14", "it is a zip archive"),
+        ("zstd", b"\x28\xb5\x2f\xfd", "unzstd"),
+        ("xz", b"\xfd7zXZ\x00", "unxz"),
+        ("bzip2", b"BZh91AY", "bunzip2"),
+        ("7z", b"7z\xbc\xaf\x27\x1c", "7z archive"),
+        ("ggjt", b"tjgg\x03\0\0\0", "the format before GGUF (ggjt)"),
+        ("zeros", bytes(1000), "begins with zeros"),
+        ("something else", b"#", "found 23 00 00 00"),
+    ):
+        yield name, data, "not a GGUF file"
+        yield f"{name}, by name", data, words
     n_tensors, n_kv = w.value("n_tensors"), w.value("n_kv")
     for n in (4097, 2**31, 2**32, 2**63, HUGE // 33 + 1, HUGE):
         yield f"n_tensors {n}", w.changed("n_tensors", n), "n_tensors: expected at most 4096"
@@ -218,6 +240,14 @@ def gguf_cases():
     yield from tensor_cases(w, model)
     yield from arrangement_cases(w, model)
     yield from truncation_cases(w)
+    for number, count, words in ((0, 2, "part 1 of 2"), (6, 30, "part 7 of 30")):
+
+        def split(m, number=number, count=count):
+            m.values |= {"split.no": (U16, number), "split.count": (U16, count)}
+            del m.tensors[3:]
+
+        yield f"split, {words}", edited(split), f"this is {words} of a model"
+        yield f"split, {words}: what to do", edited(split), "llama-gguf-split --merge"
 
 
 # ---- the tokenizer ----------------------------------------------------------------------------
@@ -404,6 +434,8 @@ def harmless_cases():
     unscaled = with_scaling(("type", STRING, "none"), ("factor", F32, 4.0))
     yield "model", "not scaled, and by how much", unscaled
     yield "model", "scale_linear of 1", with_value("qwen2.rope.scale_linear", F32, 1.0)
+    whole = {"split.no": (U16, 0), "split.count": (U16, 1), "split.tensors.count": (I32, 15)}
+    yield "model", "a whole of one part", edited(lambda m: m.values.update(whole))
     yield "model", "a huge context", with_value("qwen2.context_length", U32, 2**32 - 1)
     yield "gguf", "a long text", with_value("tokenizer.huggingface.json", STRING, "x" * (2**20 + 1))
 
