@@ -131,7 +131,7 @@ static void check_template(struct kl_findings *findings, const struct kl_loaded 
 {
     bool fallback = l->chat_template_by == KL_CHAT_BY_FALLBACK;
     struct kl_finding *found =
-        kl_found(findings, fallback ? KL_WARNING : KL_GOOD, "chat template", "%s, by %s",
+        kl_found(findings, fallback ? KL_WARNING : KL_GOOD, "template", "chat template %s, by %s",
                  kl_chat_template_name(l->chat_template), kl_chat_by_name(l->chat_template_by));
     if (fallback) {
         kl_found_cost(found, "the model file has no chat template that is known here: the model is "
