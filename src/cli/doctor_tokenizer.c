@@ -127,8 +127,22 @@ static void check_ids(struct kl_findings *findings, const struct kl_loaded *l)
              "the ids of %zu texts are those of Hugging Face's tokenizers (%s)", vectors->n, kinds);
 }
 
+static void check_template(struct kl_findings *findings, const struct kl_loaded *l)
+{
+    bool fallback = l->chat_template_by == KL_CHAT_BY_FALLBACK;
+    struct kl_finding *found =
+        kl_found(findings, fallback ? KL_WARNING : KL_GOOD, "template", "chat template %s, by %s",
+                 kl_chat_template_name(l->chat_template), kl_chat_by_name(l->chat_template_by));
+    if (fallback) {
+        kl_found_cost(found, "the model file has no chat template that is known here: the model is "
+                             "not asked the way it was trained, and answers may be worse");
+        kl_found_remedy(found, "give --chat-template NAME where you know the model's family");
+    }
+}
+
 void kl_doctor_tokenizer(struct kl_findings *findings, const struct kl_loaded *loaded)
 {
     check_ids(findings, loaded);
     check_speed(findings, loaded);
+    check_template(findings, loaded);
 }

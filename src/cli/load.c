@@ -59,6 +59,28 @@ static enum kl_status find_model(struct kl_model_location *location,
     return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
 }
 
+/* The template that the operator named, or that of the file. */
+static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
+{
+    if (l->chat_template == NULL)
+        l->chat_template = kl_chat_template_for(l->gguf, &l->chat_template_by);
+    if (l->chat_template == NULL)
+        return kl_fail(err, KL_ERR_MEMORY, "out of memory while reading the chat template");
+    if (l->chat_template_by == KL_CHAT_BY_FALLBACK)
+        kl_warning(
+            "this model file has %s, taking %s: answers may be worse than they could be, and "
+            "a default system message is left out; where you know the model's family, "
+            "--chat-template NAME says it",
+            kl_gguf_has(l->gguf, "tokenizer.chat_template")
+                ? "a chat template that is not known here"
+                : "no chat template",
+            kl_chat_template_name(l->chat_template));
+    else
+        kl_info("chat template %s (by %s)", kl_chat_template_name(l->chat_template),
+                kl_chat_by_name(l->chat_template_by));
+    return KL_OK;
+}
+
 static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
 {
     uint64_t start = kl_now_ns();
@@ -66,14 +88,9 @@ static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
         l->gguf, l->packed_dir[0] != '\0' ? l->packed_dir : NULL, &l->tokenizer, err);
     if (status != KL_OK)
         return status;
-    bool known;
-    l->chat_template = kl_chat_template_for(l->gguf, &known);
-    if (!known)
-        kl_warning("the chat template of this model is unknown, taking %s",
-                   kl_chat_template_name(l->chat_template));
     l->times.tokenizer = kl_seconds_since(start);
-    kl_info("tokenizer ready (%.2f s): %zu tokens, chat template %s", l->times.tokenizer,
-            kl_tokenizer_size(l->tokenizer), kl_chat_template_name(l->chat_template));
+    kl_info("tokenizer ready (%.2f s): %zu tokens", l->times.tokenizer,
+            kl_tokenizer_size(l->tokenizer));
     return KL_OK;
 }
 
@@ -323,6 +340,8 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
     find_packed_dir(l, depth);
     status = open_text(l, err);
     if (status == KL_OK && depth == KL_LOAD_MODEL)
+        status = choose_template(l, err);
+    if (status == KL_OK && depth == KL_LOAD_MODEL)
         status = open_model(l, o, err);
     forget_file(l);
     return status;
@@ -332,6 +351,14 @@ enum kl_status kl_load(struct kl_loaded *loaded, const struct kl_load_options *o
                        enum kl_load_depth depth, struct kl_error *err)
 {
     *loaded = (struct kl_loaded){.ctx_size = options->ctx_size};
+    if (options->chat_template != NULL) {
+        loaded->chat_template = kl_chat_template_named(options->chat_template, err);
+        loaded->chat_template_by = KL_CHAT_BY_OPTION;
+        if (loaded->chat_template == NULL) {
+            kl_error_prefix(err, "--chat-template");
+            return KL_ERR_INVALID;
+        }
+    }
     enum kl_status status = find_model(&loaded->location, options, err);
     if (status != KL_OK)
         return status;

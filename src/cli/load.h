@@ -35,6 +35,7 @@ struct kl_load_options {
     const char *kv_type, *flash_attn;        /* NULL: the default */
     size_t threads, threads_prefill;         /* 0: as remembered, or all that may be used */
     bool measure_threads;                    /* where nothing is remembered */
+    const char *chat_template;               /* a name; NULL: as the file says */
     size_t ctx_size;
     uint64_t memory; /* a hard budget in bytes; 0: the control group's limit, if it has one */
     bool pull;       /* get the model if it is not here */
@@ -50,6 +51,15 @@ struct kl_load_options {
             "qwen2.5-0.5b-instruct",                                                               \
             &(o).model, 0, 0                                                                       \
     }
+#define KL_TEMPLATE_ROW(o)                                                                         \
+    {                                                                                              \
+        "chat-template", 0, KL_OPTION_STRING, "NAME",                                              \
+            "how a conversation is written for the model: qwen2, qwen2.5, qwen2.5-gguf, qwen3, "   \
+            "qwen3-gguf, qwen3-instruct-2507, qwen3-instruct-unsloth, qwen3-thinking-2507, "       \
+            "smollm2 or chatml; if not given, what the model file's own template is known to be, " \
+            "or chatml",                                                                           \
+            &(o).chat_template, 0, 0                                                               \
+    }
 /* For the commands that keep to it: serve, chat and bench. */
 #define KL_MEMORY_ROW(o)                                                                           \
     {                                                                                              \
@@ -60,7 +70,7 @@ struct kl_load_options {
             &(o).memory, 1, (double)((uint64_t)1 << 50)                                            \
     }
 #define KL_LOAD_ROWS(o)                                                                            \
-    KL_MODEL_ROW(o),                                                                               \
+    KL_MODEL_ROW(o), KL_TEMPLATE_ROW(o),                                                           \
         {"threads",                                                                                \
          't',                                                                                      \
          KL_OPTION_SIZE,                                                                           \
@@ -107,8 +117,8 @@ struct kl_load_options {
          0},                                                                                       \
     {                                                                                              \
         "cpu", 0, KL_OPTION_STRING, "TIER",                                                        \
-            "kernels to use: scalar, sse4.1, avx2, avxvnni, avx512, avx512vnni, or auto for the "  \
-            "best that this CPU has; if not given, $KINGLET_CPU or auto",                          \
+            "kernels to use: " KL_TIER_NAMES ", or auto for the best that this CPU has; if not "   \
+            "given, $KINGLET_CPU or auto",                                                         \
             &(o).cpu, 0, 0                                                                         \
     }
 
@@ -123,7 +133,8 @@ struct kl_loaded {
     struct kl_model_location location;
     struct kl_gguf *gguf;
     struct kl_tokenizer *tokenizer;
-    const struct kl_chat_template *chat_template;
+    const struct kl_chat_template *chat_template; /* not with KL_LOAD_TOKENIZER */
+    enum kl_chat_by chat_template_by;
     struct kl_model *model;    /* NULL with KL_LOAD_TOKENIZER */
     size_t n_threads;          /* the larger one of the next two */
     struct kl_threads threads; /* not with KL_LOAD_TOKENIZER */

@@ -205,6 +205,7 @@ static void *load_main(void *argument)
             .engine = l->engine,
             .tokenizer = l->loaded.tokenizer,
             .chat_template = l->loaded.chat_template,
+            .chat_template_by = l->loaded.chat_template_by,
             .model_name = where->name,
             .model_file = where->file,
             .aliases = l->names.values,

@@ -9,15 +9,16 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "format/not_gguf.h"
 
 /* Caps, all far above what a model has (Qwen2.5-0.5B: 291 tensors, 26 keys, 5.9 MB of metadata) and
  * low enough that a hostile file costs neither memory nor time. */
 #define MAX_TENSORS      4096
 #define MAX_KEYS         512
 #define MAX_KEY_LEN      256
-#define MAX_NAME_LEN     64 /* the format's own limit for tensor names */
-#define MAX_STRING_LEN   ((uint64_t)1 << 20)
-#define MAX_METADATA     ((size_t)64 << 20) /* everything before the tensor data */
+#define MAX_NAME_LEN     64                  /* the format's own limit for tensor names */
+#define MAX_STRING_LEN   ((uint64_t)1 << 20) /* in an array; one alone may be all the metadata */
+#define MAX_METADATA     ((size_t)64 << 20)  /* everything before the tensor data */
 #define MAX_DIM          ((uint64_t)1 << 40)
 #define MIN_ALIGNMENT    8
 #define MAX_ALIGNMENT    4096
@@ -178,8 +179,8 @@ static enum kl_status read_value_type(struct parser *p, const char *what, bool a
     return KL_OK;
 }
 
-/* values->len values of values->type, one after the other. */
-static enum kl_status read_values(struct parser *p, struct kl_gguf_array *values)
+/* values->len values of values->type, one after the other; max_len: of a string. */
+static enum kl_status read_values(struct parser *p, uint64_t max_len, struct kl_gguf_array *values)
 {
     size_t start = p->reader.pos;
     uint64_t bytes;
@@ -191,7 +192,7 @@ static enum kl_status read_values(struct parser *p, struct kl_gguf_array *values
     if (values->type == KL_GGUF_STRING) {
         struct kl_gguf_string ignored;
         for (uint64_t i = 0; i < values->len; i++) {
-            enum kl_status status = read_string(p, "a string", 0, MAX_STRING_LEN, &ignored);
+            enum kl_status status = read_string(p, "a string", 0, max_len, &ignored);
             if (status != KL_OK)
                 return status;
         }
@@ -223,7 +224,8 @@ static enum kl_status read_entry_value(struct parser *p, struct entry *entry)
         if (status != KL_OK)
             return status;
     }
-    return read_values(p, &entry->values);
+    /* a whole tokenizer.json of some MB is a string that is not used here */
+    return read_values(p, entry->is_array ? MAX_STRING_LEN : MAX_METADATA, &entry->values);
 }
 
 static int compare_strings(struct kl_gguf_string a, struct kl_gguf_string b)
@@ -268,6 +270,20 @@ static const struct entry *find_entry(const struct kl_gguf *g, const char *key)
     if (g->n_entries == 0)
         return NULL;
     return bsearch(&wanted, g->entries, g->n_entries, sizeof g->entries[0], compare_entries);
+}
+
+/* A model of several files has its tokenizer in the first and its tensors in all of them. */
+static enum kl_status refuse_part(struct parser *p)
+{
+    uint64_t count, number = 0;
+    if (kl_gguf_u64(p->gguf, "split.count", 2, UINT16_MAX, &count, NULL) != KL_OK)
+        return KL_OK;
+    kl_gguf_u64(p->gguf, "split.no", 0, UINT16_MAX, &number, NULL);
+    return kl_fail(p->err, KL_ERR_UNSUPPORTED,
+                   "this is part %" PRIu64 " of %" PRIu64 " of a model in several files; make one "
+                   "file of them with llama.cpp's 'llama-gguf-split --merge PART-1.gguf "
+                   "WHOLE.gguf', and take that",
+                   number + 1, count);
 }
 
 static enum kl_status find_alignment(struct parser *p, uint64_t *alignment)
@@ -437,15 +453,11 @@ static enum kl_status read_head(struct parser *p)
 {
     const uint8_t *magic;
     uint32_t version;
-    if (p->gguf->file.size == 0)
-        return kl_fail(p->err, KL_ERR_FORMAT, "not a GGUF file: it is empty");
+    size_t size = p->gguf->file.size;
+    if (size == 0 || memcmp(p->gguf->file.data, "GGUF", size < 4 ? size : 4) != 0)
+        return kl_fail_not_gguf(p->gguf->file.data, size, p->err);
     if (!kl_read_bytes(&p->reader, 4, &magic))
         return fail_short(p, "the magic number");
-    if (memcmp(magic, "GGUF", 4) != 0)
-        return kl_fail(p->err, KL_ERR_FORMAT,
-                       "not a GGUF file: expected \"GGUF\" (47 47 55 46) at its beginning, found "
-                       "%02x %02x %02x %02x",
-                       magic[0], magic[1], magic[2], magic[3]);
     enum kl_status status = read_u32(p, "the version", &version);
     if (status != KL_OK)
         return status;
@@ -487,6 +499,8 @@ static enum kl_status parse(struct parser *p)
         status = allocate(g, p->err);
     if (status == KL_OK)
         status = read_entries(p);
+    if (status == KL_OK)
+        status = refuse_part(p);
     if (status == KL_OK)
         status = find_alignment(p, &alignment);
     if (status == KL_OK)

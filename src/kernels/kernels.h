@@ -154,6 +154,15 @@ const struct kl_kernels *kl_kernels_best(bool allow_avx512);
 enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
                                  struct kl_error *err);
 
+/* The names of all that are compiled into the program, for --help. */
+#if defined(__x86_64__)
+#define KL_TIER_NAMES "scalar, sse4.1, avx2, avxvnni, avx512, avx512vnni"
+#elif defined(__aarch64__)
+#define KL_TIER_NAMES "scalar, neon, neon-dotprod, neon-i8mm"
+#else
+#define KL_TIER_NAMES "scalar"
+#endif
+
 /* The i-th tier compiled into the program, best last; NULL past the end. Tests walk this. */
 const struct kl_kernels *kl_kernels_at(size_t i);
 /* What this CPU offers, for the log: "AVX2 FMA F16C". */

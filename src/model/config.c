@@ -1,8 +1,10 @@
 #include "model/config.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "kernels/kernels.h"
 
 /* What the code below can hold; far above any model of the size this program is for. */
@@ -106,19 +108,43 @@ static enum kl_status check_widths(const struct kl_gguf *gguf, const char *archi
     return KL_OK;
 }
 
+static bool is(struct kl_gguf_string text, const char *word)
+{
+    return text.len == strlen(word) && memcmp(text.data, word, text.len) == 0;
+}
+
+/* A factor of 1 scales nothing. */
 static enum kl_status check_rope_scaling(const struct kl_gguf *gguf, const char *architecture,
                                          struct kl_error *err)
 {
+    static const char *const keys[] = {"rope.scaling.factor", "rope.scale_linear",
+                                       "rope.scaling.attn_factor"};
     struct key key = key_of(architecture, "rope.scaling.type");
-    if (!kl_gguf_has(gguf, key.text))
-        return KL_OK;
-    struct kl_gguf_string type;
-    enum kl_status status = kl_gguf_string(gguf, key.text, &type, err);
+    struct kl_gguf_string type = {"linear", 6}; /* what rope.scale_linear alone means */
+    enum kl_status status = KL_OK;
+    bool scales = false;
+    if (kl_gguf_has(gguf, key.text))
+        status = kl_gguf_string(gguf, key.text, &type, err);
+    if (status != KL_OK || is(type, "none"))
+        return status;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == KL_OK; i++) {
+        struct key factor = key_of(architecture, keys[i]);
+        double value = 1;
+        if (kl_gguf_has(gguf, factor.text))
+            status = kl_gguf_f64(gguf, factor.text, -DBL_MAX, DBL_MAX, &value, err);
+        scales = scales || value != 1;
+    }
     if (status != KL_OK)
         return status;
-    if (type.len == 4 && memcmp(type.data, "none", 4) == 0)
+    if (!scales && (is(type, "linear") || is(type, "yarn"))) {
+        if (kl_gguf_has(gguf, key.text))
+            kl_warning("%s is \"%.*s\" with a factor of 1, which scales nothing", key.text,
+                       (int)type.len, type.data);
         return KL_OK;
-    return kl_fail(err, KL_ERR_UNSUPPORTED, "%s: \"%.*s\" is not supported: only \"none\" is",
+    }
+    return kl_fail(err, KL_ERR_UNSUPPORTED,
+                   "%s: \"%.*s\" is not supported: only \"none\", and \"linear\" or \"yarn\" with "
+                   "a factor of 1, are",
                    key.text, (int)(type.len < 40 ? type.len : 40), type.data);
 }
 
@@ -138,15 +164,22 @@ enum kl_status kl_config_read(const struct kl_gguf *gguf, const char *architectu
         {"feed_forward_length", KL_BLOCK, MAX_FEED_FORWARD, &c->n_ff},
         {"attention.head_count", 1, MAX_HEADS, &c->n_heads},
         {"attention.head_count_kv", 1, MAX_HEADS, &c->n_kv_heads},
-        {"context_length", 1, MAX_CONTEXT, &c->n_ctx_train},
+        {"context_length", 1, UINT32_MAX, &c->n_ctx_train},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (sizes[i].out == &c->n_kv_heads &&
+            !kl_gguf_has(gguf, key_of(architecture, sizes[i].name).text)) {
+            c->n_kv_heads = c->n_heads; /* what the format says then */
+            continue;
+        }
         enum kl_status status = read_size(gguf, architecture, sizes[i].name, sizes[i].low,
                                           sizes[i].high, sizes[i].out, err);
         if (status != KL_OK)
             return status;
     }
 
+    if (c->n_ctx_train > MAX_CONTEXT)
+        c->n_ctx_train = MAX_CONTEXT;
     c->head_dim = c->n_embd / c->n_heads;
     enum kl_status status = KL_OK;
     if (kl_gguf_has(gguf, key_of(architecture, "attention.key_length").text))

@@ -257,10 +257,17 @@ static enum kl_status check_features(const struct kl_chat_input *input,
                            "this model can not be told of %s: its chat template (%s) has no place "
                            "for them; leave them out, or serve a model that has",
                            input->n_tools > 0 ? "tools" : "tool_calls", name);
-    if (input->thinking == KL_THINKING_ON && !kl_chat_template_has(chat_template, KL_CHAT_THINKING))
+    bool always = kl_chat_template_has(chat_template, KL_CHAT_ONLY_THINKING);
+    if (input->thinking == KL_THINKING_ON && !always &&
+        !kl_chat_template_has(chat_template, KL_CHAT_THINKING))
         return kl_api_fail(error, 400, "unsupported", input->thinking_name,
                            "this model does not think before it answers: its chat template (%s) "
                            "has no enable_thinking; leave %s out, or switch it off",
+                           name, input->thinking_name);
+    if (input->thinking == KL_THINKING_OFF && always)
+        return kl_api_fail(error, 400, "unsupported", input->thinking_name,
+                           "this model always thinks before it answers: its chat template (%s) "
+                           "has no way to switch that off; leave %s out, or switch it on",
                            name, input->thinking_name);
     return KL_OK;
 }

@@ -85,6 +85,10 @@ static void reply_figures(struct kl_exchange *x)
                   (json_int_t)c->requests_late, "readers_late", (json_int_t)c->readers_late,
                   "accept_failures", (json_int_t)c->accept_failures);
     json_object_set_new(body, "connections", connections);
+    json_object_set_new(body, "chat_template",
+                        json_pack("{s:s, s:s}", "name",
+                                  kl_chat_template_name(server->served.chat_template), "by",
+                                  kl_chat_by_name(server->served.chat_template_by)));
     json_object_update(body, more);
     json_object_update(body, counts);
     json_decref(more);

@@ -112,6 +112,7 @@ struct kl_served {
     struct kl_engine *engine;
     const struct kl_tokenizer *tokenizer;
     const struct kl_chat_template *chat_template;
+    enum kl_chat_by chat_template_by;
 
     /* What /v1/models and /health tell, valid UTF-8. Requests may name the model by each. */
     const char *model_name;     /* "qwen2.5-0.5b-instruct" */

@@ -1,10 +1,11 @@
 /*
  * Conversations to prompts: the chat templates of the models, each rendered natively into spans.
  *
- * No template language is interpreted: the template in a model file is recognised by its SHA-256
- * and mapped to one of ours; an unknown one is taken as ChatML with a warning. The scaffold is
- * `special`, what people and tools wrote is not, so no content can forge a turn. Equal byte by
- * byte to what Jinja2 makes of the model's own template (tests/fidelity).
+ * No template language is interpreted: the template in a model file is recognised by its normal
+ * form (text/template_form.h) and mapped to one of ours; an unknown one is taken as ChatML with a
+ * warning. The scaffold is `special`, what people and tools wrote is not, so no content can forge a
+ * turn. Equal byte by byte to what Jinja2 makes of the model's own template (tests/fidelity); where
+ * plain ChatML is given tools, which it has no words for, they are written as Qwen2.5 does.
  */
 #ifndef KL_TEXT_CHAT_TEMPLATE_H
 #define KL_TEXT_CHAT_TEMPLATE_H
@@ -44,16 +45,33 @@ struct kl_chat {
 
 struct kl_chat_template; /* one of the built-in templates */
 
-/* Chooses by tokenizer.chat_template of the file; never fails: ChatML where there is no match.
- * *known (may be NULL) says whether it was recognised. */
-const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf, bool *known);
+/* How a template was chosen. */
+enum kl_chat_by {
+    KL_CHAT_BY_TEXT,    /* its text is one that is known */
+    KL_CHAT_BY_FORM,    /* its normal form is */
+    KL_CHAT_BY_OPTION,  /* the operator named it */
+    KL_CHAT_BY_FALLBACK /* it is not known, or there is none: ChatML */
+};
+/* "exact text", "normal form", "option", "fallback" */
+const char *kl_chat_by_name(enum kl_chat_by by);
+
+/* Chooses by a template's text: ChatML where there is no match, NULL only where there is no memory.
+ * by may be NULL. */
+const struct kl_chat_template *kl_chat_template_recognise(const char *text, size_t len,
+                                                          enum kl_chat_by *by);
+/* The same by tokenizer.chat_template of the file. */
+const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf,
+                                                    enum kl_chat_by *by);
+/* NULL, with a text that lists the names, where there is none of that name. */
+const struct kl_chat_template *kl_chat_template_named(const char *name, struct kl_error *err);
 const char *kl_chat_template_name(const struct kl_chat_template *t);
 
 /* What a template can express beyond turns of text. What is asked of one that has not got it would
  * be left out without a word, so callers refuse it. */
 enum kl_chat_feature {
-    KL_CHAT_TOOLS = 1,   /* tools on offer, calls of the assistant */
-    KL_CHAT_THINKING = 2 /* the model thinks first, unless skip_thinking */
+    KL_CHAT_TOOLS = 1,        /* tools on offer, calls of the assistant */
+    KL_CHAT_THINKING = 2,     /* the model thinks first, unless skip_thinking */
+    KL_CHAT_ONLY_THINKING = 4 /* it always does: its opening has <think> in it */
 };
 bool kl_chat_template_has(const struct kl_chat_template *t, enum kl_chat_feature feature);
 

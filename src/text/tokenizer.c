@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/log.h"
 #include "base/utf8.h"
 #include "text/char_class.h"
 #include "text/normalizer.h"
@@ -22,6 +23,9 @@
 /* Pieces that are looked for together, so that their ways to memory overlap. */
 #define PIECES 16
 
+/* Keys of a file, and names of control tokens, that end an answer. */
+enum { N_END_KEYS = 3, MAX_END_NAMES = 8 };
+
 struct kl_tokenizer {
     const struct kl_pretokenizer *pretokenizer;
     struct kl_tables tables;
@@ -29,7 +33,7 @@ struct kl_tokenizer {
     int32_t *added; /* [n_added] control and user-defined tokens, the longest first */
     size_t n_added;
     bool begins_added[256]; /* bytes that one of them begins with */
-    int32_t ends[3];
+    int32_t ends[N_END_KEYS + MAX_END_NAMES];
     size_t n_ends;
 };
 
@@ -121,32 +125,39 @@ static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_e
 
 static void add_end(struct kl_tokenizer *t, int32_t id)
 {
-    if (id >= 0 && !kl_tokenizer_is_end(t, id))
+    if (id >= 0 && !kl_tokenizer_is_end(t, id) && t->n_ends < N_END_KEYS + MAX_END_NAMES)
         t->ends[t->n_ends++] = id;
 }
 
+/* Tokens that the file says end something (an id that is none ends nothing), and those that do by
+ * their names. */
 static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gguf,
                                 struct kl_error *err)
 {
-    static const char *const id_keys[] = {"tokenizer.ggml.eos_token_id",
-                                          "tokenizer.ggml.bos_token_id",
-                                          "tokenizer.ggml.padding_token_id"};
-    static const char *const names[] = {"<|im_end|>", "<|endoftext|>"};
-    for (size_t i = 0; i < sizeof id_keys / sizeof *id_keys; i++) {
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    const struct kl_control_name *name;
+    enum kl_status status = KL_OK;
+    struct kl_error why = {0};
+    for (size_t i = 0; i < N_END_KEYS; i++) {
         uint64_t id;
-        if (!kl_gguf_has(gguf, id_keys[i]))
+        if (!kl_gguf_has(gguf, keys[i]))
             continue;
-        enum kl_status status = kl_gguf_u64(gguf, id_keys[i], 0, t->tables.vocab.n - 1, &id, err);
-        if (status != KL_OK)
-            return status;
-        if (i == 0)
+        enum kl_status read = kl_gguf_u64(gguf, keys[i], 0, t->tables.vocab.n - 1, &id, &why);
+        if (read == KL_OK)
             add_end(t, (int32_t)id);
+        else
+            status = read;
     }
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        int32_t id = kl_vocab_find(&t->tables.vocab, names[i], strlen(names[i]));
-        if (id >= 0 && t->tables.vocab.types[id] == KL_TOKEN_CONTROL)
-            add_end(t, id);
+    for (size_t i = 0; (name = kl_control_name_at(i)) != NULL; i++) {
+        if (name->ends)
+            add_end(t, kl_vocab_find(&t->tables.vocab, name->text, strlen(name->text)));
     }
+    if (status == KL_OK)
+        return KL_OK;
+    if (t->n_ends == 0)
+        return kl_fail(err, status, "%s, and no other token is known to end an answer", why.text);
+    kl_warning("%s; other tokens are known to end an answer", why.text);
     return KL_OK;
 }
 
@@ -164,6 +175,8 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, c
         status = kl_char_classes_init(&t->classes, err);
     if (status == KL_OK)
         status = load_ends(t, gguf, err);
+    if (status == KL_OK)
+        kl_vocab_log_corrections(&t->tables.vocab, gguf);
     for (size_t id = 0; id < t->tables.vocab.n && status == KL_OK; id++) {
         if (is_added(&t->tables.vocab, (int32_t)id))
             status = list_added(t, (int32_t)id, err);

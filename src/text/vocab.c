@@ -1,14 +1,38 @@
 #include "text/vocab.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/utf8.h"
 
 #define TOKENS_KEY "tokenizer.ggml.tokens"
 #define TYPES_KEY  "tokenizer.ggml.token_type"
+
+#define N_CONTROL_NAMES (sizeof control_names / sizeof *control_names)
+static const struct kl_control_name control_names[] = {
+    {"<|im_start|>", false},      {"<|im_end|>", true},           {"<|endoftext|>", true},
+    {"<|begin_of_text|>", false}, {"<|start_header_id|>", false}, {"<|end_header_id|>", false},
+    {"<|eot_id|>", true},         {"<|eom_id|>", true},           {"<|end_of_text|>", true},
+};
+
+const struct kl_control_name *kl_control_name_at(size_t i)
+{
+    return i < N_CONTROL_NAMES ? &control_names[i] : NULL;
+}
+
+static bool is_control_name(struct kl_gguf_string text)
+{
+    for (size_t i = 0; i < N_CONTROL_NAMES; i++) {
+        if (text.len == strlen(control_names[i].text) &&
+            memcmp(text.data, control_names[i].text, text.len) == 0)
+            return true;
+    }
+    return false;
+}
 
 /* Bytes that stand for themselves in the alphabet (as Latin-1); the other 68 are written, in their
  * order, as U+0100 and up (openai/gpt-2, encoder.py, bytes_to_unicode). */
@@ -204,12 +228,12 @@ static enum kl_status read_token(struct kl_gguf_string text, size_t id, int32_t 
                        TYPES_KEY "[%zu] is %d; expected 1 (normal), 3 (control), 4 (user-defined) "
                                  "or 5 (unused)",
                        id, (int)type);
-    if (text.len > KL_TOKEN_MAX_BYTES)
-        return kl_fail(err, KL_ERR_FORMAT, TOKENS_KEY "[%zu] has %zu bytes; at most %u are allowed",
-                       id, text.len, KL_TOKEN_MAX_BYTES);
     *len = 0;
     if (type == KL_TOKEN_UNUSED)
         return KL_OK;
+    if (text.len > KL_TOKEN_MAX_BYTES)
+        return kl_fail(err, KL_ERR_FORMAT, TOKENS_KEY "[%zu] has %zu bytes; at most %u are allowed",
+                       id, text.len, KL_TOKEN_MAX_BYTES);
     if (text.len == 0)
         return kl_fail(err, KL_ERR_FORMAT, TOKENS_KEY "[%zu] is empty", id);
     if (type == KL_TOKEN_NORMAL) {
@@ -239,6 +263,8 @@ static enum kl_status load_tokens(struct kl_vocab *v, const struct kl_gguf_array
         size_t len;
         if (!kl_read_u32(&type_reader, &type))
             return kl_fail(err, KL_ERR_FORMAT, TYPES_KEY " ends before " TOKENS_KEY);
+        if (text.len > 2 && memcmp(text.data, "<|", 2) == 0 && is_control_name(text))
+            type = KL_TOKEN_CONTROL;
         enum kl_status status = read_token(text, id, (int32_t)type, raw, &len, err);
         if (status != KL_OK)
             return status;
@@ -279,6 +305,28 @@ enum kl_status kl_vocab_load(struct kl_vocab *v, const struct kl_gguf *gguf, str
     if (status != KL_OK)
         kl_vocab_release(v);
     return status;
+}
+
+void kl_vocab_log_corrections(const struct kl_vocab *v, const struct kl_gguf *gguf)
+{
+    struct kl_gguf_array types;
+    char names[256] = "";
+    if (kl_gguf_array(gguf, TYPES_KEY, KL_GGUF_I32, &types, NULL) != KL_OK)
+        return;
+    for (size_t i = 0; i < N_CONTROL_NAMES; i++) {
+        const char *text = control_names[i].text;
+        int32_t id = kl_vocab_find(v, text, strlen(text)), type;
+        if (id < 0 || (uint64_t)id >= types.len)
+            continue;
+        memcpy(&type, types.data + (size_t)id * sizeof type, sizeof type);
+        size_t used = strlen(names);
+        if (type != KL_TOKEN_CONTROL)
+            snprintf(names + used, sizeof names - used, "%s%s", used > 0 ? ", " : "", text);
+    }
+    if (names[0] != '\0')
+        kl_warning("the model file does not say that these are control tokens, they are taken for "
+                   "it all the same: %s",
+                   names);
 }
 
 void kl_vocab_release(struct kl_vocab *v)

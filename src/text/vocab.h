@@ -48,9 +48,21 @@ struct kl_vocab {
     bool borrowed; /* the arrays belong to somebody else and are not to be written: a mapped file */
 };
 
+/* A token that steers in every family that has it, whatever type a file gives it: some converters
+ * lose the types, and then an answer would go on behind its end. */
+struct kl_control_name {
+    const char *text;
+    bool ends; /* an answer ends with it */
+};
+/* The i-th one; NULL past the end. */
+const struct kl_control_name *kl_control_name_at(size_t i);
+
 /* Reads tokenizer.ggml.tokens and .token_type. */
 enum kl_status kl_vocab_load(struct kl_vocab *v, const struct kl_gguf *gguf, struct kl_error *err);
 void kl_vocab_release(struct kl_vocab *v);
+
+/* Logs which control tokens have another type in the file that v was loaded from. */
+void kl_vocab_log_corrections(const struct kl_vocab *v, const struct kl_gguf *gguf);
 
 /* The id of the token with exactly these bytes, or -1. */
 int32_t kl_vocab_find(const struct kl_vocab *v, const char *bytes, size_t len);

@@ -216,10 +216,11 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
     code, findings = doctor("--model", model_path)
     assert code != BROKEN, findings
     areas = {f["area"] for f in findings}
-    assert areas >= {"cpu", "memory", "disk", "start", "file", "tokenizer", "speed", "numbers"}
+    assert areas >= {"cpu", "memory", "disk", "start", "file", "tokenizer", "template", "speed", "numbers"}
     assert "give the bits of the scalar ones" in found(findings, "kernels give")["text"]
     found(findings, "qwen2.5-coder-0.5b-instruct: the bytes that were published")
     found(findings, "the ids of 10 texts are those of Hugging Face's tokenizers")
+    found(findings, "chat template qwen2.5, by exact text")
     found(findings, "goes on as it did when kinglet was made (16 greedy tokens)")
     found(findings, "a start with nothing in memory")
     found(findings, "where reading them alone takes")

@@ -1,5 +1,6 @@
 """What a model's chat template can not express is refused by name, not left out without a word."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,21 @@ def test_every_way_to_say_it(qwen3):
     assert [prompt_of(qwen3, **fields) for fields, _ in ON] == [plain] * len(ON)
 
 
+def test_a_model_that_always_thinks(server_factory, make_tiny_model):
+    """What it does anyway may be asked for; that it does not is refused."""
+    model = make_tiny_model("--architecture", "qwen3")
+    server = server_factory("--offline", "--chat-template", "qwen3-thinking-2507", model=model)
+    try:
+        plain = prompt_of(server)
+        assert [prompt_of(server, **fields) for fields, _ in ON] == [plain] * len(ON)
+        for fields in OFF:
+            reply = post(server, CHAT, {"messages": FIRST, **fields})
+            assert reply.status == 400 and reply.error["code"] == "unsupported", fields
+            assert "always thinks" in reply.error["message"]
+    finally:
+        server.end()
+
+
 def test_no_thinking_where_there_is_none_anyway(tiny):
     """Refused is only what would be another answer than the one there is."""
     plain = complete(tiny, FIRST, max_tokens=8)
@@ -138,3 +154,61 @@ def test_what_is_wrong_with_it(qwen3, fields, code, param):
     reply = post(qwen3, CHAT, {"messages": HELLO, **fields})
     assert reply.status == 400
     assert reply.error["code"] == code and reply.error["param"] == param
+
+
+def chosen(server):
+    return get(server, "/health").json()["chat_template"]
+
+
+def prompt_tokens(server, **fields):
+    return complete(server, max_tokens=1, **fields)["usage"]["prompt_tokens"]
+
+
+def test_the_same_template_written_differently(qwen3, server_factory, make_tiny_model, tmp_path):
+    """It is qwen3 all the same: the prompt has the same tokens, and thinking can be switched off."""
+    assert chosen(qwen3) == {"name": "qwen3", "by": "exact text"}
+    text = QWEN3_TEMPLATE.read_text()
+    other = tmp_path / "other.jinja"
+    other.write_text(text.replace("message.role", "message['role']").replace("{%- ", "{%-   ") + "\n")
+    assert other.read_text() != text
+    model = make_tiny_model("--architecture", "qwen3", "--template", str(other))
+    server = server_factory("--offline", model=model)
+    assert chosen(server) == {"name": "qwen3", "by": "normal form"}
+    assert "chat template qwen3 (by normal form)" in server.log_text()
+    for fields in ({}, {"enable_thinking": False}):
+        assert prompt_tokens(server, **fields) == prompt_tokens(qwen3, **fields)
+    server.end()
+
+
+def test_an_unknown_template_and_the_option(server_factory, make_tiny_model, tmp_path):
+    """ChatML with a warning; with --chat-template what the operator says."""
+    unknown = tmp_path / "unknown.jinja"
+    unknown.write_text("{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}")
+    model = make_tiny_model("--template", str(unknown))
+    server = server_factory("--offline", model=model)
+    assert chosen(server) == {"name": "chatml", "by": "fallback"}
+    assert "chat template that is not known here, taking chatml" in server.log_text()
+    assert "--chat-template NAME" in server.log_text()
+    plain = prompt_tokens(server)
+    server.end()
+    server = server_factory("--offline", "--chat-template", "qwen2.5", model=model)
+    assert chosen(server) == {"name": "qwen2.5", "by": "option"}
+    assert "chat template qwen2.5 (by option)" in server.log_text()
+    assert prompt_tokens(server) > plain  # Qwen's default system message
+    server.end()
+
+
+def test_names_of_templates(run_kinglet, tiny_model_path):
+    """Each name is in --help of every command that makes prompts; another one is refused with all."""
+    wrong = run_kinglet("chat", "--model", tiny_model_path, "--chat-template", "qwen", "hello", check=False)
+    assert wrong.returncode == 2
+    said = re.search(r"there is no chat template 'qwen'; there are (.*)", wrong.stderr.decode())
+    names = said.group(1).split(", ")
+    assert len(names) == 10
+    for command in ("serve", "chat", "bench", "eval", "doctor"):
+        text = " ".join(run_kinglet(command, "--help").stdout.decode().split())
+        option = text[text.index("--chat-template NAME") :]
+        for name in names:
+            assert re.search(rf"\b{re.escape(name)}\b", option), (command, name)
+    for name in names:
+        run_kinglet("chat", "--model", tiny_model_path, "--chat-template", name, "--max-tokens", "1", "hi")

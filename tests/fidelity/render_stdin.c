@@ -1,5 +1,8 @@
 /*
- * usage: render_stdin MODEL.gguf < CONVERSATIONS > ANSWERS
+ * usage: render_stdin MODEL.gguf [TEMPLATE] < CONVERSATIONS > ANSWERS
+ *
+ * With the template of the model file, or with what the text in the file TEMPLATE is taken for. The
+ * first line on standard error is its name and how it was chosen.
  *
  * A conversation is a byte (1: add_generation_prompt, 2: and skip_thinking), a list of tools
  * (texts) and a list of messages (role, content, list of calls (name, arguments)). A text is its
@@ -118,21 +121,35 @@ static enum kl_status answer(const struct kl_chat_template *t, const struct kl_t
     return status;
 }
 
+static const struct kl_chat_template *recognise_file(const char *path, enum kl_chat_by *by)
+{
+    static char text[1 << 20];
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) {
+        perror(path);
+        exit(1);
+    }
+    size_t len = fread(text, 1, sizeof text, file);
+    fclose(file);
+    return kl_chat_template_recognise(text, len, by);
+}
+
 int main(int argc, char **argv)
 {
     struct kl_error err = {0};
     struct kl_gguf *gguf = NULL;
     struct kl_tokenizer *tokenizer = NULL;
-    if (argc != 2 || kl_gguf_open(argv[1], &gguf, &err) != KL_OK ||
+    if (argc < 2 || kl_gguf_open(argv[1], &gguf, &err) != KL_OK ||
         kl_tokenizer_open(gguf, &tokenizer, &err) != KL_OK) {
         fprintf(stderr, "render_stdin: %s\n", err.text);
         kl_gguf_close(gguf);
         return 1;
     }
-    bool known;
-    const struct kl_chat_template *t = kl_chat_template_for(gguf, &known);
+    enum kl_chat_by by;
+    const struct kl_chat_template *t =
+        argc > 2 ? recognise_file(argv[2], &by) : kl_chat_template_for(gguf, &by);
     kl_gguf_close(gguf);
-    fprintf(stderr, "%s%s\n", kl_chat_template_name(t), known ? "" : " (not recognised)");
+    fprintf(stderr, "%s: %s\n", kl_chat_template_name(t), kl_chat_by_name(by));
 
     enum kl_status status = KL_OK;
     for (int prompt; status == KL_OK && (prompt = getchar()) != EOF;) {

@@ -164,7 +164,7 @@ def rendered(build_dir, name, path, conversations):
     """For each conversation (text, [(bytes of the span, special)], ids)."""
     program = build_dir / "tests" / "fidelity" / "render_stdin"
     done = subprocess.run([program, path], input=b"".join(packed(c, name) for c in conversations), capture_output=True, check=True)
-    assert done.stderr.decode().strip() == name
+    assert done.stderr.decode().strip() == f"{name}: exact text"
     reader, out = Reader(done.stdout), []
     for _ in conversations:
         data = reader.array("u1").tobytes()

@@ -118,7 +118,10 @@ static enum kl_status walk_tokenizer(const struct kl_gguf *g, const struct kl_to
         walk_checksum += kl_tokenizer_is_control(t, (int32_t)id);
         walk_checksum += kl_tokenizer_is_end(t, (int32_t)id);
     }
-    touch(kl_chat_template_name(kl_chat_template_for(g, NULL)), 1);
+    const struct kl_chat_template *chat = kl_chat_template_for(g, NULL);
+    if (chat == NULL)
+        return kl_fail(err, KL_ERR_MEMORY, "out of memory while reading the chat template");
+    touch(kl_chat_template_name(chat), 1);
     return status;
 }
 

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -57,11 +58,25 @@ static void test_a_refusal_names_the_tier_and_what_is_there(void **state)
     }
 }
 
+/* What --help says about --cpu is what this program has, and nothing else. */
+static void test_the_listed_names_are_the_tiers(void **state)
+{
+    (void)state;
+    char names[256] = "";
+    for (size_t i = 0; kl_kernels_at(i) != NULL; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
+                 kl_kernels_at(i)->name);
+    }
+    assert_string_equal(names, KL_TIER_NAMES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_auto_is_the_last_tier_that_this_cpu_has),
         cmocka_unit_test(test_without_avx512_the_best_of_the_others),
+        cmocka_unit_test(test_the_listed_names_are_the_tiers),
         cmocka_unit_test(test_a_refusal_names_the_tier_and_what_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,13 +10,13 @@
 #include "text/chat_template.h"
 #include "tiny_vocab.h"
 
-static const struct kl_chat_template *template_of(const char *source, bool *known)
+static const struct kl_chat_template *template_of(const char *source, enum kl_chat_by *by)
 {
     struct tiny_vocab v;
     tiny_init(&v);
     v.chat_template = source;
     struct kl_gguf *gguf = tiny_gguf(&v);
-    const struct kl_chat_template *t = kl_chat_template_for(gguf, known);
+    const struct kl_chat_template *t = kl_chat_template_for(gguf, by);
     kl_gguf_close(gguf);
     return t;
 }
@@ -40,12 +40,12 @@ static void assert_rendered(const struct kl_chat *chat, const char *expected)
 static void what_is_not_known_is_taken_as_chatml(void **state)
 {
     (void)state;
-    bool known = true;
-    assert_string_equal(kl_chat_template_name(template_of(NULL, &known)), "chatml");
-    assert_false(known);
-    known = true;
-    assert_string_equal(kl_chat_template_name(template_of("{{ messages }}", &known)), "chatml");
-    assert_false(known);
+    enum kl_chat_by by = KL_CHAT_BY_TEXT;
+    assert_string_equal(kl_chat_template_name(template_of(NULL, &by)), "chatml");
+    assert_int_equal(by, KL_CHAT_BY_FALLBACK);
+    by = KL_CHAT_BY_TEXT;
+    assert_string_equal(kl_chat_template_name(template_of("{{ messages }}", &by)), "chatml");
+    assert_int_equal(by, KL_CHAT_BY_FALLBACK);
 }
 
 static void renders_turns(void **state)
@@ -131,6 +131,22 @@ static void an_unknown_template_has_tools_and_no_thinking(void **state)
     assert_false(kl_chat_template_has(t, KL_CHAT_THINKING));
 }
 
+static void templates_have_names(void **state)
+{
+    (void)state;
+    struct kl_error err = {0};
+    const struct kl_chat_template *t = kl_chat_template_named("qwen3-thinking-2507", &err);
+    assert_non_null(t);
+    assert_string_equal(kl_chat_template_name(t), "qwen3-thinking-2507");
+    assert_true(kl_chat_template_has(t, KL_CHAT_ONLY_THINKING));
+    assert_false(kl_chat_template_has(t, KL_CHAT_THINKING));
+    assert_null(kl_chat_template_named("qwen", &err));
+    assert_int_equal(err.status, KL_ERR_INVALID);
+    assert_non_null(
+        strstr(err.text, "there is no chat template 'qwen'; there are qwen2, qwen2.5, "));
+    assert_non_null(strstr(err.text, ", smollm2, chatml"));
+}
+
 static void content_may_have_any_bytes(void **state)
 {
     (void)state;
@@ -177,6 +193,7 @@ int main(void)
         cmocka_unit_test(renders_tools),
         cmocka_unit_test(only_the_scaffold_is_special),
         cmocka_unit_test(an_unknown_template_has_tools_and_no_thinking),
+        cmocka_unit_test(templates_have_names),
         cmocka_unit_test(content_may_have_any_bytes),
         cmocka_unit_test(refuses_what_is_no_conversation),
     };

@@ -181,8 +181,57 @@ static void refuses_ids_outside(void **state)
     (void)state;
     struct tiny_vocab v;
     usual(&v);
+    tiny_init(&v); /* without <|im_end|>, which would end answers all the same */
     v.eos = (int64_t)v.n_tokens;
     assert_refused(&v, KL_ERR_FORMAT, "tokenizer.ggml.eos_token_id");
+}
+
+/* As converters make it that lose the types: <|im_end|> is an ordinary token, <|endoftext|> the end
+ * of the text. */
+static void control_tokens_are_known_by_name(void **state)
+{
+    (void)state;
+    static const int32_t types[] = {1, 4, 5, 3};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct tiny_vocab v;
+        tiny_init(&v);
+        int32_t start = tiny_token(&v, "<|im_start|>", types[i]);
+        int32_t end = tiny_token(&v, "<|im_end|>", types[i]);
+        int32_t other = tiny_token(&v, "<|my_end|>", 1);
+        v.eos = tiny_token(&v, "<|endoftext|>", 3);
+        struct kl_tokenizer *t = tiny_open(&v);
+        assert_true(kl_tokenizer_is_control(t, start) && kl_tokenizer_is_control(t, end));
+        assert_true(kl_tokenizer_is_end(t, end) && kl_tokenizer_is_end(t, (int32_t)v.eos));
+        assert_false(kl_tokenizer_is_end(t, start));
+        assert_false(kl_tokenizer_is_control(t, other) || kl_tokenizer_is_end(t, other));
+
+        /* found in the scaffold, and nowhere else */
+        struct kl_tokens ids = {0};
+        struct kl_span spans[] = {span("<|im_end|>", true), span("<|im_end|>", false)};
+        assert_int_equal(kl_tokenizer_encode(t, spans, 2, &ids, NULL), KL_OK);
+        assert_int_equal(ids.ids[0], end);
+        assert_int_equal(ids.len, 1 + strlen("<|im_end|>"));
+        kl_tokens_release(&ids);
+        kl_tokenizer_close(t);
+    }
+}
+
+static void ends_are_read_from_the_file(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    usual(&v);
+    v.eos = 256;
+    v.eot = 257;
+    v.eom = 258;
+    struct kl_tokenizer *t = tiny_open(&v);
+    for (int32_t id = 255; id < 262; id++)
+        assert_int_equal(kl_tokenizer_is_end(t, id), id >= 256 && id <= 258 ? true : id == 260);
+    kl_tokenizer_close(t);
+    v.eot = 100000; /* none: the others end answers */
+    t = tiny_open(&v);
+    assert_true(kl_tokenizer_is_end(t, 256) && !kl_tokenizer_is_end(t, 257));
+    kl_tokenizer_close(t);
 }
 
 static void merges_pieces(void **state)
@@ -396,6 +445,8 @@ int main(void)
         cmocka_unit_test(refuses_bad_merges),
         cmocka_unit_test(refuses_a_merge_that_makes_a_control_token),
         cmocka_unit_test(refuses_ids_outside),
+        cmocka_unit_test(control_tokens_are_known_by_name),
+        cmocka_unit_test(ends_are_read_from_the_file),
         cmocka_unit_test(merges_pieces),
         cmocka_unit_test(takes_no_token_that_merges_do_not_make),
         cmocka_unit_test(added_tokens_are_found_in_special_spans_only),

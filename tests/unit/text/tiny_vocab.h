@@ -29,7 +29,7 @@ struct tiny_vocab {
     size_t n_types;
     const char *merges[TINY_MAX];
     size_t n_merges;
-    int64_t eos; /* -1: no such key */
+    int64_t eos, eot, eom; /* -1: no such key */
     const char *chat_template;
 };
 
@@ -59,7 +59,7 @@ static inline void tiny_init(struct tiny_vocab *v)
     memset(v, 0, sizeof *v);
     v->model = "gpt2";
     v->pre = "qwen2";
-    v->eos = -1;
+    v->eos = v->eot = v->eom = -1;
     for (int byte = 0; byte < 256; byte++) {
         char name[8];
         tiny_byte_name(byte, name);
@@ -115,11 +115,21 @@ static inline void tiny_put_array(struct kl_buffer *b, const char *key, uint32_t
     tiny_put(b, &n, sizeof n);
 }
 
+static inline void tiny_put_id(struct kl_buffer *b, const char *key, int64_t id)
+{
+    uint32_t value = (uint32_t)id;
+    if (id < 0)
+        return;
+    tiny_put_key(b, key, KL_GGUF_U32);
+    tiny_put(b, &value, sizeof value);
+}
+
 static inline void tiny_put_all(struct kl_buffer *b, const struct tiny_vocab *v)
 {
     const uint32_t version = 3;
     const uint64_t n_tensors = 0;
-    const uint64_t n_keys = 5u + (v->eos >= 0) + (v->chat_template != NULL);
+    const uint64_t n_keys =
+        5u + (v->eos >= 0) + (v->eot >= 0) + (v->eom >= 0) + (v->chat_template != NULL);
     tiny_put(b, "GGUF", 4);
     tiny_put(b, &version, sizeof version);
     tiny_put(b, &n_tensors, sizeof n_tensors);
@@ -136,11 +146,9 @@ static inline void tiny_put_all(struct kl_buffer *b, const struct tiny_vocab *v)
     tiny_put_array(b, "tokenizer.ggml.merges", KL_GGUF_STRING, v->n_merges);
     for (size_t i = 0; i < v->n_merges; i++)
         tiny_put_string(b, v->merges[i]);
-    if (v->eos >= 0) {
-        uint32_t eos = (uint32_t)v->eos;
-        tiny_put_key(b, "tokenizer.ggml.eos_token_id", KL_GGUF_U32);
-        tiny_put(b, &eos, sizeof eos);
-    }
+    tiny_put_id(b, "tokenizer.ggml.eos_token_id", v->eos);
+    tiny_put_id(b, "tokenizer.ggml.eot_token_id", v->eot);
+    tiny_put_id(b, "tokenizer.ggml.eom_token_id", v->eom);
     if (v->chat_template != NULL) {
         tiny_put_key(b, "tokenizer.chat_template", KL_GGUF_STRING);
         tiny_put_string(b, v->chat_template);
