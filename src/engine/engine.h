@@ -91,7 +91,7 @@ const char *kl_finish_name(enum kl_finish finish);
 
 enum kl_event_type {
     /* position: how many stand before it, wait_seconds; again whenever the position changes, and
-     * every second as long as the engine takes steps */
+     * about every second as long as the engine takes steps */
     KL_EVENT_QUEUED,
     KL_EVENT_PREFILL, /* done of total prompt tokens are there, cached ones included */
     KL_EVENT_TEXT,    /* a piece of the answer, valid UTF-8, whole code points */
@@ -177,6 +177,7 @@ struct kl_engine_stats {
     /* What one of a priority that is submitted now would wait for its first step, seconds; 0: not
      * at all, or nothing was measured yet. */
     double expected_wait[KL_N_PRIORITIES];
+    uint64_t wait_estimates; /* times that the waits of all were computed, since the start */
     /* seconds from submit to the end, over the last up to 256 requests that finished; 0 before the
      * first */
     double latency_p50, latency_p95;

@@ -12,8 +12,7 @@
  * string and an open code point held back. */
 #define PENDING_SIZE         ((size_t)4 * 1024)
 #define PIECE_SIZE           (KL_EVENT_TEXT_SIZE - 1)
-#define TELL_AGAIN_NS        1000000000u /* a place in the queue and the wait, which shrinks meanwhile */
-#define MAX_DEADLINE_SECONDS 1e9         /* nobody waits that long, and nanoseconds still fit */
+#define MAX_DEADLINE_SECONDS 1e9 /* nobody waits that long, and nanoseconds still fit */
 #define HEAD_SIZE            offsetof(struct kl_event, text)
 #define RECORD(text)         (sizeof(uint32_t) + HEAD_SIZE + (text))
 #define PIECES               (PENDING_SIZE / (PIECE_SIZE - 3) + 1)
@@ -215,7 +214,7 @@ bool kl_request_send_queued(struct kl_request *r, uint32_t position, double wait
                             uint64_t now_ns)
 {
     if (r->admitted_ns != 0 ||
-        (r->position == position && now_ns - r->position_told_ns < TELL_AGAIN_NS))
+        (r->position == position && now_ns - r->position_told_ns < KL_TELL_AGAIN_NS / 2))
         return false;
     if (!kl_ring_has_room(&r->ring, RECORD(0) + STEP_ROOM))
         return false;

@@ -33,7 +33,8 @@ void kl_attention_call(struct kl_attention *attention);
 #define KL_LEVEL_WARM KL_N_PRIORITIES
 #define KL_N_LEVELS   (KL_LEVEL_WARM + 1)
 
-#define KL_NO_POSITION UINT32_MAX
+#define KL_NO_POSITION   UINT32_MAX
+#define KL_TELL_AGAIN_NS 1000000000u /* waits are computed anew, though no request came or left */
 
 struct kl_request {
     struct kl_ring ring;
@@ -78,9 +79,9 @@ void kl_request_disown(struct kl_request *request);
 /* Room for all the events of a step? When not, the next poll calls for attention. */
 bool kl_request_has_room(struct kl_request *request);
 
-/* These say whether anything was sent. A position that did not change is sent again after a second;
- * one for which there is no room now is not. */
-/* Nor is it for one that was begun before. */
+/* These say whether anything was sent. A position that did not change is sent again, with the wait
+ * that shrank meanwhile, after half a second; one for which there is no room now is not, nor that
+ * of a request that was begun before. */
 bool kl_request_send_queued(struct kl_request *request, uint32_t position, double wait_seconds,
                             uint64_t now_ns);
 bool kl_request_send_prefill(struct kl_request *request, size_t done);

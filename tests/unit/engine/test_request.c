@@ -258,9 +258,9 @@ static void test_position_is_told_when_it_changes(void **state)
     (void)state;
     struct kl_request *request = new_request(10, NULL, 0);
     assert_true(kl_request_send_queued(request, 3, 1.5, 1000000000));
-    assert_false(kl_request_send_queued(request, 3, 1.0, 1999999999));
-    assert_true(kl_request_send_queued(request, 3, 0.5, 2000000000)); /* a second later */
-    assert_true(kl_request_send_queued(request, 2, 0.25, 2000000001));
+    assert_false(kl_request_send_queued(request, 3, 1.0, 1499999999));
+    assert_true(kl_request_send_queued(request, 3, 0.5, 1500000000)); /* half a second later */
+    assert_true(kl_request_send_queued(request, 2, 0.25, 1500000001));
     kl_request_finish(request, KL_FINISH_CANCELLED, NULL, kl_now_ns());
     struct answer answer;
     read_answer(request, &answer);
