@@ -70,8 +70,7 @@ static void finish(struct kl_engine *engine, struct kl_request *request, enum kl
         engine->totals.requests_ended[finish]++;
         engine->totals.wasted_tokens += kl_request_wasted_tokens(request, finish);
     }
-    if (request->level != KL_LEVEL_WARM &&
-        (finish == KL_FINISH_STOP || finish == KL_FINISH_LENGTH)) {
+    if (request->level != KL_LEVEL_WARM && kl_finish_is_complete(finish)) {
         kl_statistics_add_latency(&engine->measured, (double)(now - request->submitted_ns) * 1e-9);
         kl_statistics_add_answer(&engine->measured, kl_request_answer_tokens(request));
     }
@@ -499,6 +498,8 @@ static void answer_place(struct kl_engine *engine, size_t place)
         finish_place(engine, place, KL_FINISH_STOP, NULL);
     else if (answer == KL_ANSWER_FULL)
         finish_place(engine, place, KL_FINISH_LENGTH, NULL);
+    else if (answer == KL_ANSWER_REPEATS)
+        finish_place(engine, place, KL_FINISH_REPETITION, NULL);
     else if (answer == KL_ANSWER_FAILED)
         finish_place(engine, place, KL_FINISH_ERROR, &err);
 }

@@ -47,8 +47,9 @@ static void send_text(struct kl_generation *g, size_t choice, const char *text, 
 
 static void choice_done(struct kl_generation *g, size_t choice)
 {
-    if (g->choices[choice].finish == KL_FINISH_DEADLINE)
-        send_note(g, json_pack("{s:s}", "ended_by", "deadline"));
+    const char *ended_by = kl_ended_by(g->choices[choice].finish);
+    if (ended_by != NULL)
+        send_note(g, json_pack("{s:s}", "ended_by", ended_by));
 }
 
 static void end(struct kl_generation *g)
@@ -112,7 +113,7 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
     static const char *const names[] = {
         "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
         "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
-        "context_policy", "return_progress", "enable_thinking"};
+        "context_policy", "return_progress", "enable_thinking",    "loop_guard"};
     const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
