@@ -165,6 +165,52 @@ static void test_stop_string_ends_the_answer(void **state)
     kl_engine_close(engine);
 }
 
+/* Whether the end of a text is a shorter one, 7 times at least. */
+static bool repeats_itself(const struct kl_buffer *text)
+{
+    for (size_t period = 1; period <= text->len / 7; period++) {
+        size_t run = period;
+        const char *end = text->data + text->len;
+        while (run < text->len && end[-(ptrdiff_t)run - 1] == end[(ptrdiff_t)(period - run) - 1])
+            run++;
+        if (run >= 7 * period && run >= 128)
+            return true;
+    }
+    return false;
+}
+
+/* Greedy answers of a random model often end in a loop: the guard ends those, and only those. */
+static void test_loop_guard(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    static struct question q;
+    uint64_t n_ended = 0;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        make_question(&q, 20, 1200, seed);
+        struct answer whole = ask(engine, &q);
+        q.options.loop_guard = true;
+        struct answer guarded = ask(engine, &q);
+        if (guarded.finish == KL_FINISH_REPETITION) {
+            n_ended++;
+            assert_true(guarded.answer_tokens >= 256 && guarded.answer_tokens < 1200);
+            assert_true(guarded.text.len < whole.text.len);
+            assert_memory_equal(guarded.text.data, whole.text.data, guarded.text.len);
+            assert_true(repeats_itself(&guarded.text));
+        } else {
+            expect_same(&guarded, &whole);
+        }
+        kl_buffer_release(&whole.text);
+        kl_buffer_release(&guarded.text);
+    }
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_in_range(n_ended, 1, 2);
+    assert_int_equal(stats.requests_ended[KL_FINISH_REPETITION], n_ended);
+    assert_int_equal(kl_engine_complete(&stats), 6);
+    kl_engine_close(engine);
+}
+
 static void test_full_context_ends_the_answer(void **state)
 {
     (void)state;
@@ -835,6 +881,7 @@ static void test_finish_names(void **state)
     (void)state;
     assert_string_equal(kl_finish_name(KL_FINISH_STOP), "stop");
     assert_string_equal(kl_finish_name(KL_FINISH_LENGTH), "length");
+    assert_string_equal(kl_finish_name(KL_FINISH_REPETITION), "repetition");
     assert_string_equal(kl_finish_name(KL_FINISH_CANCELLED), "cancelled");
     assert_string_equal(kl_finish_name(KL_FINISH_DEADLINE), "deadline");
     assert_string_equal(kl_finish_name(KL_FINISH_ERROR), "error");
@@ -847,6 +894,7 @@ int main(void)
         cmocka_unit_test(test_together_as_alone),
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_stop_string_ends_the_answer),
+        cmocka_unit_test(test_loop_guard),
         cmocka_unit_test(test_full_context_ends_the_answer),
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_refused_engine_options),
