@@ -1,5 +1,6 @@
 #include "server/generation.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +19,9 @@
 /* An answer in one piece: the longest context there is, at the longest tokens there are, is 32 MiB;
  * no real answer comes near. */
 #define MAX_ANSWER_SIZE ((size_t)32 << 20)
-/* The promise is a sign of life every second; the tick comes four times as often. */
+/* The promise is a sign of life every second. */
 #define SILENCE_NS 700000000u
+static_assert(SILENCE_NS + KL_TICK_US * 1000 < 1000000000, "the tick after so long is in time");
 /* Retry-After while the model is being loaded, seconds: nothing is known of how long that takes. */
 #define LOADING_WAIT 5
 
