@@ -283,8 +283,8 @@ static void test_tables_and_pictures(void **state)
     expect_nothing(&t);
     t.len = 0; /* more of them are what the guard is for */
     add_zeros(&t, 16);
-    size_t n_tokens;
-    assert_in_range(read_text(t.data, &n_tokens), 256, n_tokens);
+    size_t n_tokens, found = read_text(t.data, &n_tokens);
+    assert_in_range(found, 256, n_tokens - 1);
 }
 
 int main(void)

@@ -218,7 +218,7 @@ static void test_nothing_is_allocated_for_a_full_queue(void **state)
     struct kl_engine_stats stats;
     while (kl_request_has_room(runs)) /* then the engine stands still, too */
         usleep(200);
-    struct kl_request_options another = question(1000, 1000, 2);
+    struct kl_request_options another = question(100, 1000, 2);
     atomic_store(&n_allocations, 0);
     for (int i = 0; i < 100; i++)
         assert_int_equal(kl_engine_submit(engine, &another, &request, &err), KL_ERR_BUSY);
