@@ -95,6 +95,7 @@ function completionRequest() {
         ...(model === '' ? {} : { model }),
         messages: [...system, ...turns],
         max_tokens: settings.maxTokens,
+        loop_guard: 'on',
         temperature: settings.temperature,
         ...SAMPLING,
     };
@@ -116,6 +117,7 @@ async function receive(reply, answer, signal) {
             answer.grow(reply.content);
         } else if (event.finish !== undefined) {
             if (event.finish === 'length') note = t('length');
+            else if (event.endedBy === 'repetition') note = t('repetition');
         } else if (event.usage !== undefined) {
             times.tokens = event.usage.completion_tokens ?? 0;
         } else if (reply.content === '') {

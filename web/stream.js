@@ -97,7 +97,7 @@ export async function fetchModel(key) {
 /**
  * Asks for a chat completion and yields, in the order of the stream: {stage, percent} while the
  * model is being loaded, {place, seconds} in the queue,
- * {percent} of the prompt read, {text}, {finish: reason}, {usage}. Throws ApiError, or the signal's
+ * {percent} of the prompt read, {text}, {finish: reason, endedBy}, {usage}. Throws ApiError, or the signal's
  * AbortError.
  */
 export async function* complete(request, { key, signal }) {
@@ -137,7 +137,7 @@ export async function* complete(request, { key, signal }) {
             if (choice?.delta?.content) yield { text: choice.delta.content };
             if (choice?.finish_reason) {
                 finished = true;
-                yield { finish: choice.finish_reason };
+                yield { finish: choice.finish_reason, endedBy: chunk.x_kinglet?.ended_by };
             }
             if (chunk.usage) yield { usage: chunk.usage };
         }

@@ -272,10 +272,8 @@ static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batc
                                            .reach = INFINITY,
                                            .found = (struct kl_logit *)r->output + i * n_found};
     enum kl_status status = kl_forward_open(l->model, max_rows, l->n_threads, &r->forward, err);
-    if (status == KL_OK) {
-        kl_forward_set_threads(r->forward, l->threads);
+    if (status == KL_OK)
         status = check_memory(r, max_tokens, err);
-    }
     if (status != KL_OK)
         return status;
     kl_forward_set_threads(r->forward, l->threads);

@@ -30,7 +30,7 @@ struct chat_options {
     const char *system;
     size_t max_tokens, top_k;
     struct kl_sampling sampling;
-    bool offline, no_input;
+    bool offline, no_input, loop_guard;
 };
 
 struct chat {
@@ -89,7 +89,8 @@ static enum kl_status submit(struct chat *c, struct kl_request **request, struct
         const struct kl_request_options options = {.tokens = tokens.ids,
                                                    .n_tokens = tokens.len,
                                                    .max_tokens = o->max_tokens,
-                                                   .sampling = o->sampling};
+                                                   .sampling = o->sampling,
+                                                   .loop_guard = o->loop_guard};
         status = kl_engine_submit(c->engine, &options, request, err);
     }
     kl_tokens_release(&tokens);
@@ -120,6 +121,8 @@ static void show_speed(const struct kl_event *done, double first_text)
         fprintf(stderr, "; first text after %.2f s", first_text);
     if (done->finish == KL_FINISH_LENGTH)
         fprintf(stderr, "; cut off: no room for more (--max-tokens, --ctx-size)");
+    if (done->finish == KL_FINISH_REPETITION)
+        fprintf(stderr, "; ended: it only repeated itself");
     if (done->finish == KL_FINISH_CANCELLED)
         fprintf(stderr, "; stopped");
     fprintf(stderr, "]\n");
@@ -353,6 +356,8 @@ int kl_run_chat(int argc, char **argv)
          &o.sampling.min_p, 0, 0.9999},
         {"repetition-penalty", 0, KL_OPTION_FLOAT, "R", "above 1: avoid what was said before",
          &o.sampling.repetition_penalty, 0.01, 10},
+        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off", "end an answer that only repeats itself",
+         &o.loop_guard, 0, 0},
         {"seed", 0, KL_OPTION_U64, "N", "the same seed draws the same answer", &o.sampling.seed, 0,
          0},
         {"no-input", 0, KL_OPTION_FLAG, NULL,

@@ -127,6 +127,11 @@ static enum kl_status set_value(const struct kl_option *o, const char *text, str
     case KL_OPTION_FLAG:
         *(bool *)o->value = true;
         return KL_OK;
+    case KL_OPTION_SWITCH:
+        if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+            return kl_fail(err, KL_ERR_INVALID, "--%s takes on or off, not \"%s\"", o->name, text);
+        *(bool *)o->value = strcmp(text, "on") == 0;
+        return KL_OK;
     case KL_OPTION_STRING:
         *(const char **)o->value = text;
         return KL_OK;
@@ -297,6 +302,8 @@ static enum kl_status wrap(struct kl_buffer *out, const char *text, size_t inden
 static void format_default(const struct kl_option *o, char *out, size_t size)
 {
     out[0] = '\0';
+    if (o->type == KL_OPTION_SWITCH)
+        snprintf(out, size, " (default %s)", *(bool *)o->value ? "on" : "off");
     if (o->type == KL_OPTION_STRING && *(const char **)o->value != NULL)
         snprintf(out, size, " (default %s)", *(const char **)o->value);
     if (o->type == KL_OPTION_SIZE && *(size_t *)o->value != 0)

@@ -28,6 +28,7 @@ struct kl_string_list {
 
 enum kl_option_type {
     KL_OPTION_FLAG,    /* bool *: becomes true; takes no value */
+    KL_OPTION_SWITCH,  /* bool *: "on" or "off" */
     KL_OPTION_STRING,  /* const char **: points into argv */
     KL_OPTION_SIZE,    /* size_t *, low..high */
     KL_OPTION_U64,     /* uint64_t *, any */

@@ -44,6 +44,7 @@ struct serve_options {
     size_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
     enum kl_context_policy context_policy;
     const char *policy_name;
+    bool loop_guard;
     const char *api_key_file, *log_format;
     uint64_t cache_ram, cache_disk;
     const char *warm_file;
@@ -278,6 +279,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         .max_tokens = o->max_tokens,
         .max_seconds = (double)o->max_seconds,
         .context_policy = o->context_policy,
+        .loop_guard = o->loop_guard,
         .memory_budget = o->load.memory,
     };
     kl_info("kinglet %s starts", KL_VERSION);
@@ -384,6 +386,9 @@ int kl_run_serve(int argc, char **argv)
         {"context-policy", 0, KL_OPTION_STRING, "error|trim",
          "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
          &o.policy_name, 0, 0},
+        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off",
+         "end answers that only repeat themselves, where a request does not say so itself",
+         &o.loop_guard, 0, 0},
         {"cache-ram", 0, KL_OPTION_BYTES, "SIZE",
          "prompts that were computed are kept in this much memory (default 64M); 0: not at all",
          &o.cache_ram, 0, (double)((uint64_t)1 << 40)},

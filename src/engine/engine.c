@@ -37,8 +37,8 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
 
 static size_t choice_bytes(const struct kl_engine *engine)
 {
-    return engine->options.parallel *
-           (engine->n_found * sizeof *engine->found + engine->seen_words * sizeof *engine->seen);
+    return engine->options.parallel * (engine->n_found * sizeof *engine->found +
+                                       engine->seen_words * sizeof *engine->seen_bits);
 }
 
 /* All the memory of the engine but the KV pages. */
@@ -60,13 +60,15 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
     engine->rows = calloc(max_rows, sizeof *engine->rows);
     engine->choices = calloc(o->parallel, sizeof *engine->choices);
     engine->found = calloc(o->parallel * engine->n_found, sizeof *engine->found);
-    engine->seen = calloc(o->parallel * engine->seen_words, sizeof *engine->seen);
+    engine->seen_bits = calloc(o->parallel * engine->seen_words, sizeof *engine->seen_bits);
     engine->waits = calloc(o->queue_size + o->parallel + 1, sizeof *engine->waits);
     if (engine->rows == NULL || engine->waits == NULL || engine->choices == NULL ||
-        engine->found == NULL || engine->seen == NULL)
+        engine->found == NULL || engine->seen_bits == NULL)
         return kl_fail_memory(err, "the engine's logits", choice_bytes(engine));
-    for (size_t i = 0; i < o->parallel; i++)
+    for (size_t i = 0; i < o->parallel; i++) {
         engine->choices[i].found = engine->found + i * engine->n_found;
+        engine->seen[i].words = engine->seen_bits + i * engine->seen_words;
+    }
     engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (engine->wake_fd < 0)
         return kl_fail_errno(err, "the engine's event descriptor could not be made");
@@ -119,7 +121,7 @@ static void destroy(struct kl_engine *engine)
         close(engine->wake_fd);
     free(engine->choices);
     free(engine->found);
-    free(engine->seen);
+    free(engine->seen_bits);
     free(engine->rows);
     free(engine->waits);
     kl_sampler_close(engine->sampler);
@@ -194,32 +196,39 @@ void kl_engine_close(struct kl_engine *engine)
     destroy(engine);
 }
 
+/* Whether one more may run or wait; it is counted before anything is allocated for it. */
+static bool take_room(struct kl_engine *engine)
+{
+    pthread_mutex_lock(&engine->attention.lock);
+    bool room = engine->n_requests < engine->options.parallel + engine->options.queue_size;
+    if (room)
+        engine->n_requests++;
+    else
+        engine->totals.requests_refused++;
+    pthread_mutex_unlock(&engine->attention.lock);
+    return room;
+}
+
 enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_request_options *options,
                                 struct kl_request **out, struct kl_error *err)
 {
     *out = NULL;
     const struct kl_engine_options *limits = &engine->options;
-    struct kl_request *request;
-    enum kl_status status = kl_request_new(options, limits->ctx_size, engine->n_vocab,
-                                           engine->tokenizer, &engine->attention, &request, err);
-    if (status != KL_OK)
-        return status;
-    pthread_mutex_lock(&engine->attention.lock);
-    bool room = engine->n_requests < limits->parallel + limits->queue_size;
-    if (room) {
-        engine->n_requests++;
-        kl_queue_append(&engine->inbox, request);
-    } else {
-        engine->totals.requests_refused++;
-    }
-    pthread_mutex_unlock(&engine->attention.lock);
-    if (!room) {
-        kl_request_disown(request); /* the client's side */
-        kl_request_disown(request); /* and the engine's */
+    if (!take_room(engine))
         return kl_fail(err, KL_ERR_BUSY,
                        "the queue is full (%zu requests may run and %zu wait): try again later",
                        limits->parallel, limits->queue_size);
-    }
+    struct kl_request *request;
+    enum kl_status status = kl_request_new(options, limits->ctx_size, engine->n_vocab,
+                                           engine->tokenizer, &engine->attention, &request, err);
+    pthread_mutex_lock(&engine->attention.lock);
+    if (status == KL_OK)
+        kl_queue_append(&engine->inbox, request);
+    else
+        engine->n_requests--;
+    pthread_mutex_unlock(&engine->attention.lock);
+    if (status != KL_OK)
+        return status;
     *out = request;
     kl_attention_call(&engine->attention);
     return KL_OK;

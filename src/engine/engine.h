@@ -69,6 +69,7 @@ struct kl_request_options {
      * back until it is decided. */
     const char *const *stops;
     size_t n_stops;
+    bool loop_guard; /* an answer that only repeats itself is ended (loop_guard.h) */
     enum kl_priority priority;
     /* Prompts that were computed before are only used within a scope, so that nobody can time what
      * another one asked. */
@@ -79,19 +80,25 @@ struct kl_request_options {
 };
 
 enum kl_finish {
-    KL_FINISH_STOP,      /* the model ended its turn, or a stop string came */
-    KL_FINISH_LENGTH,    /* max_tokens, or the context is full */
-    KL_FINISH_CANCELLED, /* by kl_request_cancel */
-    KL_FINISH_DEADLINE,  /* deadline_seconds are over */
-    KL_FINISH_ERROR      /* see error */
+    KL_FINISH_STOP,       /* the model ended its turn, or a stop string came */
+    KL_FINISH_LENGTH,     /* max_tokens, or the context is full */
+    KL_FINISH_REPETITION, /* by the loop guard */
+    KL_FINISH_CANCELLED,  /* by kl_request_cancel */
+    KL_FINISH_DEADLINE,   /* deadline_seconds are over */
+    KL_FINISH_ERROR       /* see error */
 };
 #define KL_N_FINISHES (KL_FINISH_ERROR + 1)
-/* "stop", "length", "cancelled", "deadline", "error" */
+/* "stop", "length", "repetition", "cancelled", "deadline", "error" */
 const char *kl_finish_name(enum kl_finish finish);
+/* Whether the answer came to its own end: stop, length or repetition. */
+static inline bool kl_finish_is_complete(enum kl_finish finish)
+{
+    return finish <= KL_FINISH_REPETITION;
+}
 
 enum kl_event_type {
     /* position: how many stand before it, wait_seconds; again whenever the position changes, and
-     * every second as long as the engine takes steps */
+     * about every second as long as the engine takes steps */
     KL_EVENT_QUEUED,
     KL_EVENT_PREFILL, /* done of total prompt tokens are there, cached ones included */
     KL_EVENT_TEXT,    /* a piece of the answer, valid UTF-8, whole code points */
@@ -177,6 +184,7 @@ struct kl_engine_stats {
     /* What one of a priority that is submitted now would wait for its first step, seconds; 0: not
      * at all, or nothing was measured yet. */
     double expected_wait[KL_N_PRIORITIES];
+    uint64_t wait_estimates; /* times that the waits of all were computed, since the start */
     /* seconds from submit to the end, over the last up to 256 requests that finished; 0 before the
      * first */
     double latency_p50, latency_p95;
@@ -184,5 +192,14 @@ struct kl_engine_stats {
     double prefill_speed, decode_speed;
 };
 void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats);
+
+/* Requests that were answered to their end. */
+static inline uint64_t kl_engine_complete(const struct kl_engine_stats *stats)
+{
+    uint64_t n = 0;
+    for (enum kl_finish finish = 0; kl_finish_is_complete(finish); finish++)
+        n += stats->requests_ended[finish];
+    return n;
+}
 
 #endif

@@ -70,8 +70,7 @@ static void finish(struct kl_engine *engine, struct kl_request *request, enum kl
         engine->totals.requests_ended[finish]++;
         engine->totals.wasted_tokens += kl_request_wasted_tokens(request, finish);
     }
-    if (request->level != KL_LEVEL_WARM &&
-        (finish == KL_FINISH_STOP || finish == KL_FINISH_LENGTH)) {
+    if (request->level != KL_LEVEL_WARM && kl_finish_is_complete(finish)) {
         kl_statistics_add_latency(&engine->measured, (double)(now - request->submitted_ns) * 1e-9);
         kl_statistics_add_answer(&engine->measured, kl_request_answer_tokens(request));
     }
@@ -88,10 +87,12 @@ static void tend_level(struct kl_engine *engine, struct kl_request_queue *queue,
     enum kl_finish how;
     queue->head = NULL;
     while ((request = queue_take(&before)) != NULL) {
-        if (kl_request_must_end(request, now, &how))
+        if (kl_request_must_end(request, now, &how)) {
+            engine->waits_changed = true;
             finish(engine, request, how, NULL);
-        else
+        } else {
             kl_queue_append(queue, request);
+        }
     }
 }
 
@@ -103,8 +104,10 @@ static void tend_queues(struct kl_engine *engine)
     engine->inbox.head = NULL;
     pthread_mutex_unlock(&engine->attention.lock);
     struct kl_request *request;
-    while ((request = queue_take(&arrived)) != NULL)
+    while ((request = queue_take(&arrived)) != NULL) {
+        engine->waits_changed = true;
         kl_queue_append(&engine->waiting[request->level], request);
+    }
     uint64_t now = kl_now_ns();
     for (size_t level = 0; level < KL_N_LEVELS; level++)
         tend_level(engine, &engine->waiting[level], now);
@@ -141,9 +144,14 @@ static double estimate_waits(struct kl_engine *engine, unsigned level)
     return engine->waits[n_waiting];
 }
 
+/* When a request came, began or left, and once a second while steps are taken: work gets less. */
 static void tell_positions(struct kl_engine *engine)
 {
     uint64_t now = kl_now_ns();
+    if (!engine->waits_changed && now - engine->waits_told_ns < KL_TELL_AGAIN_NS)
+        return;
+    engine->waits_changed = false;
+    engine->waits_told_ns = now;
     double expected[KL_N_PRIORITIES];
     uint32_t position = 0;
     for (unsigned level = 0; level < KL_N_PRIORITIES; level++) {
@@ -156,6 +164,7 @@ static void tell_positions(struct kl_engine *engine)
     }
     pthread_mutex_lock(&engine->attention.lock);
     memcpy(engine->totals.expected_wait, expected, sizeof expected);
+    engine->totals.wait_estimates++;
     pthread_mutex_unlock(&engine->attention.lock);
 }
 
@@ -179,6 +188,7 @@ static void keep_prefix(struct kl_engine *engine, const struct kl_request *reque
 /* A request leaves its place; what was computed for it is kept. */
 static struct kl_request *leave_place(struct kl_engine *engine, size_t place, bool keep)
 {
+    engine->waits_changed = true;
     struct kl_request *request = engine->running[place];
     if (keep)
         keep_prefix(engine, request, kl_sequence_length(request->sequence));
@@ -219,7 +229,9 @@ static void begin(struct kl_engine *engine, struct kl_request *request, size_t p
         return;
     }
     request->is_loading = true;
+    engine->waits_changed = true;
     engine->running[place] = request;
+    engine->seen[place].n = 0;
     engine->places[place] = (struct kl_place){.state = KL_PLACE_PREFILL,
                                               .level = request->level,
                                               .order = engine->n_admitted++,
@@ -413,9 +425,9 @@ static bool is_wanted_below(const struct kl_engine *engine)
     return false;
 }
 
-/* Asked by the forward pass at every layer. Results do not depend on which rows share a batch, so
- * a pass can be thrown away and done again without the request that ends; and the pass of a higher
- * level later, when somebody of a lower one comes. */
+/* Asked by the forward pass at every step of every layer. Results do not depend on which rows share
+ * a batch, so a pass can be thrown away and done again without the request that ends; and the pass
+ * of a higher level later, when somebody of a lower one comes. */
 static bool should_stop(void *context)
 {
     struct kl_engine *engine = context;
@@ -447,8 +459,7 @@ static size_t fill_rows(struct kl_engine *engine)
         bool answers = at + count == request->n_tokens && request->level != KL_LEVEL_WARM;
         if (answers)
             kl_sampler_wants(&request->sampling, request->tokens, request->n_tokens,
-                             engine->n_vocab, engine->seen + i * engine->seen_words,
-                             &engine->choices[i]);
+                             engine->n_vocab, &engine->seen[i], &engine->choices[i]);
         for (size_t row = 0; row < count; row++, at++) {
             bool last = answers && row + 1 == count;
             engine->rows[n++] = (struct kl_row){.sequence = request->sequence,
@@ -487,6 +498,8 @@ static void answer_place(struct kl_engine *engine, size_t place)
         finish_place(engine, place, KL_FINISH_STOP, NULL);
     else if (answer == KL_ANSWER_FULL)
         finish_place(engine, place, KL_FINISH_LENGTH, NULL);
+    else if (answer == KL_ANSWER_REPEATS)
+        finish_place(engine, place, KL_FINISH_REPETITION, NULL);
     else if (answer == KL_ANSWER_FAILED)
         finish_place(engine, place, KL_FINISH_ERROR, &err);
 }
@@ -524,8 +537,11 @@ static void count_step(struct kl_engine *engine, double seconds)
         else
             decode_rows += place->rows;
     }
+    bool knew = kl_statistics_work(&engine->measured, 1, 1) > 0.0;
     pthread_mutex_lock(&engine->attention.lock);
     kl_statistics_add_step(&engine->measured, prefill_rows, decode_rows, seconds);
+    if (!knew) /* perhaps now: then waits can be told */
+        engine->waits_changed = true;
     if (engine->step_level == KL_LEVEL_WARM) /* a step is of one level */
         engine->totals.warmed_tokens += prefill_rows;
     else

@@ -41,10 +41,13 @@ struct kl_engine {
     struct kl_choice *choices; /* [parallel] */
     struct kl_logit *found;    /* [parallel][n_found] what the choices hold */
     size_t n_found;
-    uint64_t *seen; /* [parallel][seen_words] */
+    struct kl_seen seen[KL_MAX_PARALLEL]; /* of the request at a place */
+    uint64_t *seen_bits;                  /* [parallel][seen_words] */
     size_t seen_words;
     struct kl_request_queue waiting[KL_N_LEVELS]; /* in the order they came */
-    double *waits; /* [queue_size + parallel + 1] seconds, of clients' requests */
+    double *waits;          /* [queue_size + parallel + 1] seconds, of clients' requests */
+    bool waits_changed;     /* a request came, began or left since they were computed */
+    uint64_t waits_told_ns; /* when that was */
     struct kl_place places[KL_MAX_PARALLEL];
     struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free place */
     uint64_t n_admitted;

@@ -59,8 +59,7 @@ struct kl_page_store {
     struct queued queue[MAX_QUEUE]; /* a ring of stats.max_queued */
     uint8_t *blocks;                /* [max_queued][block_bytes]: header and page */
     size_t block_bytes;
-    size_t
-        first; /* the oldest in the queue; while `writing`, the writer reads its block unlocked */
+    size_t first; /* the oldest in the queue; the writer reads its block without the lock */
     bool closing;
     uint64_t closing_since;  /* kl_now_ns */
     uint64_t since_look;     /* pages written */

@@ -12,8 +12,7 @@
  * string and an open code point held back. */
 #define PENDING_SIZE         ((size_t)4 * 1024)
 #define PIECE_SIZE           (KL_EVENT_TEXT_SIZE - 1)
-#define TELL_AGAIN_NS        1000000000u /* a place in the queue and the wait, which shrinks meanwhile */
-#define MAX_DEADLINE_SECONDS 1e9         /* nobody waits that long, and nanoseconds still fit */
+#define MAX_DEADLINE_SECONDS 1e9 /* nobody waits that long, and nanoseconds still fit */
 #define HEAD_SIZE            offsetof(struct kl_event, text)
 #define RECORD(text)         (sizeof(uint32_t) + HEAD_SIZE + (text))
 #define PIECES               (PENDING_SIZE / (PIECE_SIZE - 3) + 1)
@@ -69,6 +68,8 @@ const char *kl_finish_name(enum kl_finish finish)
         return "stop";
     case KL_FINISH_LENGTH:
         return "length";
+    case KL_FINISH_REPETITION:
+        return "repetition";
     case KL_FINISH_CANCELLED:
         return "cancelled";
     case KL_FINISH_DEADLINE:
@@ -139,7 +140,8 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
         return status;
     size_t room = ctx_size - o->n_tokens;
     size_t max_answer = o->max_tokens < room ? o->max_tokens : room;
-    size_t size = sizeof(struct kl_request) + (o->n_tokens + max_answer) * sizeof(int32_t);
+    size_t n_tokens = o->n_tokens + max_answer, n_symbols = o->loop_guard ? max_answer : 0;
+    size_t size = sizeof(struct kl_request) + (n_tokens + n_symbols) * sizeof(int32_t);
     size_t alignment = _Alignof(struct kl_request);
     size = (size + alignment - 1) / alignment * alignment;
     struct kl_request *r = aligned_alloc(alignment, size);
@@ -161,6 +163,7 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
     memcpy(r->tokens, o->tokens, o->n_tokens * sizeof *r->tokens);
     kl_random_init(&r->random, o->sampling.seed);
     kl_detokenizer_init(&r->detokenizer, tokenizer);
+    kl_loop_guard_init(&r->loop_guard, n_symbols > 0 ? r->tokens + n_tokens : NULL);
 
     status = kl_stop_init(&r->stops, o->stops, o->n_stops, err);
     if (status == KL_OK)
@@ -177,7 +180,8 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
 
 size_t kl_request_bytes(size_t ctx_size)
 {
-    return sizeof(struct kl_request) + ctx_size * sizeof(int32_t) + PENDING_SIZE + RING_SIZE;
+    size_t tokens_and_symbols = 2 * ctx_size * sizeof(int32_t);
+    return sizeof(struct kl_request) + tokens_and_symbols + PENDING_SIZE + RING_SIZE;
 }
 
 void kl_request_disown(struct kl_request *r)
@@ -215,7 +219,7 @@ bool kl_request_send_queued(struct kl_request *r, uint32_t position, double wait
                             uint64_t now_ns)
 {
     if (r->admitted_ns != 0 ||
-        (r->position == position && now_ns - r->position_told_ns < TELL_AGAIN_NS))
+        (r->position == position && now_ns - r->position_told_ns < KL_TELL_AGAIN_NS / 2))
         return false;
     if (!kl_ring_has_room(&r->ring, RECORD(0) + STEP_ROOM))
         return false;
@@ -279,6 +283,15 @@ static enum kl_status push_text(struct kl_request *r, int32_t token, bool last, 
     return status;
 }
 
+static bool repeats_itself(struct kl_request *r, int32_t token)
+{
+    size_t len = 0;
+    if (r->loop_guard.symbols == NULL)
+        return false;
+    const char *text = kl_tokenizer_piece(r->detokenizer.tokenizer, token, &len);
+    return kl_loop_guard_push(&r->loop_guard, token, text, len);
+}
+
 enum kl_answer kl_request_accept(struct kl_request *r, int32_t token, bool *sent,
                                  struct kl_error *err)
 {
@@ -287,18 +300,20 @@ enum kl_answer kl_request_accept(struct kl_request *r, int32_t token, bool *sent
     if (!ended)
         r->tokens[r->n_tokens++] = token;
     bool full = kl_request_answer_tokens(r) == r->max_answer;
+    bool repeats = !ended && repeats_itself(r, token), over = ended || full || repeats;
     size_t withheld;
     bool found;
-    enum kl_status status = push_text(r, ended ? -1 : token, ended || full, &withheld, &found);
+    enum kl_status status = push_text(r, ended ? -1 : token, over, &withheld, &found);
     if (status != KL_OK) {
         kl_fail(err, status, "token %d: its text does not fit into %zu bytes", (int)token,
                 PENDING_SIZE);
         return KL_ANSWER_FAILED;
     }
-    bool over = found || ended || full;
     *sent = send_text(r, over && !found ? 0 : withheld);
     if (found || ended)
         return KL_ANSWER_STOPS;
+    if (repeats)
+        return KL_ANSWER_REPEATS;
     return full ? KL_ANSWER_FULL : KL_ANSWER_GOES_ON;
 }
 

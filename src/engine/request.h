@@ -17,6 +17,7 @@
 #include "base/buffer.h"
 #include "base/ring.h"
 #include "engine/engine.h"
+#include "engine/loop_guard.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
 #include "text/detokenizer.h"
@@ -33,7 +34,8 @@ void kl_attention_call(struct kl_attention *attention);
 #define KL_LEVEL_WARM KL_N_PRIORITIES
 #define KL_N_LEVELS   (KL_LEVEL_WARM + 1)
 
-#define KL_NO_POSITION UINT32_MAX
+#define KL_NO_POSITION   UINT32_MAX
+#define KL_TELL_AGAIN_NS 1000000000u /* waits are computed anew, though no request came or left */
 
 struct kl_request {
     struct kl_ring ring;
@@ -48,6 +50,7 @@ struct kl_request {
     struct kl_sampling sampling;
     struct kl_random random;
     struct kl_stop_matcher stops;
+    struct kl_loop_guard loop_guard; /* without symbols: off */
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not shown yet; never grows */
     struct kl_sequence *sequence;
@@ -64,7 +67,7 @@ struct kl_request {
     size_t n_computed;                                /* of prompt and answer */
     uint64_t submitted_ns, admitted_ns, answering_ns; /* 0: not yet */
     uint64_t deadline_ns;                             /* UINT64_MAX: none */
-    int32_t tokens[];                                 /* n_prompt + max_answer */
+    int32_t tokens[]; /* n_prompt + max_answer, and max_answer symbols of the loop guard */
 };
 
 /* Checks and copies the options; the answer is cut to the room in ctx_size. Both sides own it. */
@@ -78,14 +81,20 @@ void kl_request_disown(struct kl_request *request);
 /* Room for all the events of a step? When not, the next poll calls for attention. */
 bool kl_request_has_room(struct kl_request *request);
 
-/* These say whether anything was sent. A position that did not change is sent again after a second;
- * one for which there is no room now is not. */
-/* Nor is it for one that was begun before. */
+/* These say whether anything was sent. A position that did not change is sent again, with the wait
+ * that shrank meanwhile, after half a second; one for which there is no room now is not, nor that
+ * of a request that was begun before. */
 bool kl_request_send_queued(struct kl_request *request, uint32_t position, double wait_seconds,
                             uint64_t now_ns);
 bool kl_request_send_prefill(struct kl_request *request, size_t done);
 
-enum kl_answer { KL_ANSWER_GOES_ON, KL_ANSWER_STOPS, KL_ANSWER_FULL, KL_ANSWER_FAILED };
+enum kl_answer {
+    KL_ANSWER_GOES_ON,
+    KL_ANSWER_STOPS,
+    KL_ANSWER_FULL,
+    KL_ANSWER_REPEATS, /* the loop guard is on, and finds that it only repeats itself */
+    KL_ANSWER_FAILED
+};
 
 /* Adds a token to the answer and sends the text that is now certain, all of it when the answer
  * ends here. *sent says whether there was any. KL_ANSWER_FAILED fills *err. */

@@ -93,15 +93,18 @@ enum kl_status kl_sampling_check(const struct kl_sampling *s, struct kl_error *e
 }
 
 void kl_sampler_wants(const struct kl_sampling *s, const int32_t *history, size_t n_history,
-                      size_t n_vocab, uint64_t *seen, struct kl_choice *choice)
+                      size_t n_vocab, struct kl_seen *seen, struct kl_choice *choice)
 {
     choice->n_vocab = n_vocab;
     choice->lowered = NULL;
     if (s->repetition_penalty != 1.0f) {
-        memset(seen, 0, (n_vocab / 64 + 1) * sizeof *seen);
-        for (size_t i = 0; i < n_history; i++)
-            seen[(size_t)history[i] / 64] |= (uint64_t)1 << (history[i] % 64);
-        choice->lowered = seen;
+        if (seen->n == 0)
+            memset(seen->words, 0, (n_vocab / 64 + 1) * sizeof *seen->words);
+        for (; seen->n < n_history; seen->n++) {
+            size_t id = (size_t)history[seen->n];
+            seen->words[id / 64] |= (uint64_t)1 << (id % 64);
+        }
+        choice->lowered = seen->words;
     }
     choice->top_k = s->temperature == 0.0f ? 1 : s->top_k;
     choice->reach = -SMALLEST_EXPONENT * s->temperature * 1.001f; /* more than what gather keeps */

@@ -36,10 +36,17 @@ void kl_sampler_close(struct kl_sampler *sampler);
 /* KL_ERR_INVALID with a text that names the field. */
 enum kl_status kl_sampling_check(const struct kl_sampling *sampling, struct kl_error *err);
 
+/* The tokens of a history as a set, which grows with it. */
+struct kl_seen {
+    uint64_t *words; /* [n_vocab / 64 + 1] */
+    size_t n;        /* tokens of the history that are in it; 0: the history begins */
+};
+
 /* Says which logits this sampling can use: sets all of choice but found. history: prompt and answer
- * so far, ids below n_vocab. seen: [n_vocab / 64 + 1], to be kept until the token is chosen. */
+ * so far, ids below n_vocab; of those that *seen knows already nothing is read. seen is to be kept
+ * until the token is chosen, and passed again for the next one. */
 void kl_sampler_wants(const struct kl_sampling *sampling, const int32_t *history, size_t n_history,
-                      size_t n_vocab, uint64_t *seen, struct kl_choice *choice);
+                      size_t n_vocab, struct kl_seen *seen, struct kl_choice *choice);
 
 /* Chooses the next token; -1 when no logit is above minus infinity. choice: as kl_sampler_wants set
  * it and the forward pass filled it; what it found is used up. random is only used (once) when

@@ -1,5 +1,5 @@
 /*
- * The number types a weight may be stored in: one row each in kl_quant_types.
+ * The number types a weight may be stored in: one row each in the table of quant.c.
  *
  * A row of a tensor is cut into blocks of `block_elements` numbers, each stored in `block_bytes`
  * bytes. Layouts and arithmetic are those of ggml (ggml-common.h, ggml-quants.c) and of the Python

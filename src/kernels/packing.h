@@ -46,7 +46,7 @@ size_t kl_packed_group_bytes(enum kl_quant type, size_t k);
 void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_t k, uint8_t *out);
 
 /* Of a group of KL_Q8_HIGH: [KL_LANES] f32 that stand behind its blocks, one for each row r. With
- * y the product by all bits (kl_kernels.whole) and h the one by the upper bits (matmul),
+ * y the product by all bits (matmul_halves) and h the one by the upper bits (matmul),
  * |y[r] - h[r]| <= residual[r] * sqrt(sum_b (scale_b * |q_b|)^2), all rounding included. */
 const float *kl_packed_residuals(const uint8_t *group, size_t k);
 

@@ -1,5 +1,5 @@
 /*
- * What a model family is made of. A new one is one file and one row in kl_architectures (model.c).
+ * What a model family is made of. A new one is one file and one row in `architectures` (model.c).
  */
 #ifndef KL_MODEL_ARCHITECTURE_H
 #define KL_MODEL_ARCHITECTURE_H

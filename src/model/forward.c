@@ -91,6 +91,7 @@ static void place_all(struct kl_forward *f, struct layout *l, size_t n_threads)
     f->frequencies = place(l, c->head_dim / 2 * sizeof *f->frequencies);
     f->positions = place(l, rows * sizeof *f->positions);
     f->runs = place(l, rows * sizeof *f->runs);
+    f->output_rows = place(l, rows * sizeof *f->output_rows);
     place_attention(f, l, n_threads);
     f->scratch_size = worker_scratch(c, rows);
     f->scratch = place(l, n_threads * f->scratch_size);
@@ -218,21 +219,23 @@ static void quantize_part(const struct kl_kernels *kernels, const float *from, s
 struct norm_job {
     struct kl_forward *f;
     const float *weight;
+    const size_t *rows; /* NULL: all of the batch */
 };
 
-static void norm_item(void *context, size_t row, size_t worker)
+static void norm_item(void *context, size_t item, size_t worker)
 {
     struct norm_job *job = context;
     struct kl_forward *f = job->f;
     const struct kl_config *c = &f->model->config;
     float *normed = kl_forward_result(f, worker);
+    size_t row = job->rows != NULL ? job->rows[item] : item;
     f->model->kernels->rmsnorm(f->x + row * c->n_embd, job->weight, c->n_embd, c->rms_eps, normed);
-    quantize_part(f->model->kernels, normed, c->n_embd, &f->normed, row, 0);
+    quantize_part(f->model->kernels, normed, c->n_embd, &f->normed, item, 0);
 }
 
 void kl_step_norm(struct kl_forward *f, const float *weight)
 {
-    struct norm_job job = {f, weight};
+    struct norm_job job = {f, weight, NULL};
     f->normed.n = f->n_rows;
     kl_forward_step(f, f->n_rows, norm_item, &job);
 }
@@ -473,18 +476,31 @@ size_t kl_forward_table_bytes(void)
     return (size_t)2 * TABLE_ROWS * TABLE_BYTES;
 }
 
-/* Moves the residual rows that want logits to the front; the others are not needed any more. */
-static size_t gather_output_rows(struct kl_forward *f)
+/* Lists the rows that want something of the head, those that are screened first. */
+static size_t list_output_rows(struct kl_forward *f)
 {
-    size_t n = 0, n_embd = f->model->config.n_embd;
+    size_t n = 0;
+    for (size_t row = 0; row < f->n_rows; row++)
+        if (kl_head_can_screen(f->model, &f->rows[row]))
+            f->output_rows[n++] = row;
+    f->n_screened = n;
     for (size_t row = 0; row < f->n_rows; row++) {
-        if (f->rows[row].logits == NULL && f->rows[row].choice == NULL)
-            continue;
-        if (n != row)
-            memcpy(f->x + n * n_embd, f->x + row * n_embd, n_embd * sizeof *f->x);
-        n++;
+        const struct kl_row *r = &f->rows[row];
+        if ((r->logits != NULL || r->choice != NULL) && !kl_head_can_screen(f->model, r))
+            f->output_rows[n++] = row;
     }
     return n;
+}
+
+/* The last norm and the head, for the rows that want it. */
+static void run_output(struct kl_forward *f)
+{
+    struct norm_job job = {f, f->model->output_norm, f->output_rows};
+    f->normed.n = list_output_rows(f);
+    if (f->normed.n == 0 || f->stopped)
+        return;
+    kl_forward_step(f, f->normed.n, norm_item, &job);
+    kl_head_run(f);
 }
 
 static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
@@ -556,18 +572,9 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     kl_forward_step(f, n_rows, rope_item, f);
     for (size_t i = 0; i < model->config.n_layers; i++)
         model->architecture->run_layer(f, &model->layers[i], i);
+    run_output(f);
     if (f->stopped)
         return kl_fail(err, KL_ERR_CANCELLED, "the forward pass was given up");
-
-    size_t n_output = gather_output_rows(f);
-    if (n_output > 0) {
-        f->n_rows = n_output;
-        kl_step_norm(f, model->output_norm);
-        f->n_rows = n_rows;
-        kl_head_run(f);
-        if (f->stopped)
-            return kl_fail(err, KL_ERR_CANCELLED, "the forward pass was given up");
-    }
     for (size_t i = 0; i < n_rows; i++) {
         rows[i].sequence->length += rows[i].sequence->pending;
         rows[i].sequence->pending = 0;

@@ -63,6 +63,8 @@ struct kl_forward {
     /* the batch that runs now */
     const struct kl_row *rows;
     size_t n_rows;
+    size_t *output_rows; /* [max_rows] those that want something of the head, the screened first */
+    size_t n_screened;
     size_t n_looked_up; /* rows of the embedding table since its pages were given back */
     bool (*stop)(void *context);
     void *stop_context;

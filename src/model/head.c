@@ -72,41 +72,41 @@ static size_t item_end(const struct kl_matrix *m, size_t item)
 
 /* ---- all logits ------------------------------------------------------------------------------ */
 
-static void all_item(void *context, size_t item, size_t worker)
-{
-    struct kl_forward *f = context;
-    const struct kl_matrix *m = &f->model->output;
-    float *y = kl_forward_result(f, worker);
-    product(f->model, item * ITEM_GROUPS, item_end(m, item), &f->normed, y, ITEM_ROWS,
-            kl_forward_scratch(f, worker));
-    size_t first = item * ITEM_ROWS, left = m->n_rows - first;
-    size_t n = left < ITEM_ROWS ? left : ITEM_ROWS;
-    for (size_t row = 0; row < f->n_rows; row++) {
-        const struct kl_row *r = &f->rows[row];
-        if (r->logits == NULL && r->choice == NULL)
-            continue;
-        if (r->logits != NULL)
-            memcpy(r->logits + first, y, n * sizeof *y);
-        for (size_t i = 0; r->choice != NULL && i < n && first + i < r->choice->n_vocab; i++)
-            r->choice->found[first + i] =
-                (struct kl_logit){.value = y[i], .id = (int32_t)(first + i)};
-        y += ITEM_ROWS;
-    }
-}
-
 static size_t n_tokens(const struct kl_forward *f, const struct kl_choice *c)
 {
     size_t n_rows = f->model->output.n_rows;
     return c->n_vocab < n_rows ? c->n_vocab : n_rows;
 }
 
-static void run_all(struct kl_forward *f)
+/* Rows of normed. */
+static struct kl_activations activation_rows(const struct kl_activations *x, size_t first, size_t n)
 {
-    kl_forward_step(f, n_items(&f->model->output), all_item, f);
-    for (size_t row = 0; row < f->n_rows; row++) {
-        struct kl_choice *c = f->rows[row].choice;
-        if (c != NULL)
-            c->n = n_tokens(f, c);
+    return (struct kl_activations){.q = x->q + first * x->k,
+                                   .scale = x->scale + first * (x->k / KL_BLOCK),
+                                   .sum = x->sum + first * (x->k / 16),
+                                   .n = n,
+                                   .k = x->k};
+}
+
+/* Of the rows that are not screened. */
+static void all_item(void *context, size_t item, size_t worker)
+{
+    struct kl_forward *f = context;
+    const struct kl_matrix *m = &f->model->output;
+    float *y = kl_forward_result(f, worker);
+    struct kl_activations x =
+        activation_rows(&f->normed, f->n_screened, f->normed.n - f->n_screened);
+    product(f->model, item * ITEM_GROUPS, item_end(m, item), &x, y, ITEM_ROWS,
+            kl_forward_scratch(f, worker));
+    size_t first = item * ITEM_ROWS, left = m->n_rows - first;
+    size_t n = left < ITEM_ROWS ? left : ITEM_ROWS;
+    for (size_t i = f->n_screened; i < f->normed.n; i++, y += ITEM_ROWS) {
+        const struct kl_row *r = &f->rows[f->output_rows[i]];
+        if (r->logits != NULL)
+            memcpy(r->logits + first, y, n * sizeof *y);
+        for (size_t j = 0; r->choice != NULL && j < n && first + j < r->choice->n_vocab; j++)
+            r->choice->found[first + j] =
+                (struct kl_logit){.value = y[j], .id = (int32_t)(first + j)};
     }
 }
 
@@ -127,16 +127,8 @@ struct screen {
     struct screened_row rows[KL_HEAD_ROWS];
     size_t n;
     struct kl_activations x; /* all of them */
+    bool with_all;           /* the rows that are not screened ride along */
 };
-
-static struct kl_activations activation_row(const struct kl_activations *x, size_t row, size_t n)
-{
-    return (struct kl_activations){.q = x->q + row * x->k,
-                                   .scale = x->scale + row * (x->k / KL_BLOCK),
-                                   .sum = x->sum + row * (x->k / 16),
-                                   .n = n,
-                                   .k = x->k};
-}
 
 static float size_of(const struct kl_activations *x)
 {
@@ -183,6 +175,8 @@ static void bound_item(void *context, size_t item, size_t worker)
                 group_bound(y + t * ITEM_ROWS + (g - begin) * KL_LANES, residuals, s->rows[t].size);
         }
     }
+    if (s->with_all) /* while the upper bits are in the cache: memory is read once for all rows */
+        all_item(f, item, worker);
 }
 
 /* Groups in items of so many: each is some microseconds, and they lie anywhere. */
@@ -327,45 +321,47 @@ static void run_screen(struct screen *s)
         keep_found(&s->rows[i], n_tokens(s->f, s->rows[i].choice));
 }
 
-/* Whether a row can be screened: it wants a choice with a limit, and nothing else. */
-static bool is_limited(const struct kl_row *row)
+bool kl_head_can_screen(const struct kl_model *m, const struct kl_row *row)
 {
     const struct kl_choice *c = row->choice;
-    if (row->logits != NULL || c == NULL || c->top_k > MOST_TOP_K)
+    if (m->output_low.n_groups == 0 || row->logits != NULL || c == NULL || c->top_k > MOST_TOP_K)
         return false;
     return c->top_k > 0 || c->reach <= MOST_REACH;
 }
 
+static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
+{
+    size_t left = f->n_screened - first, groups = f->model->output.n_groups;
+    s->f = f;
+    s->n = left < KL_HEAD_ROWS ? left : KL_HEAD_ROWS;
+    s->x = activation_rows(&f->normed, first, s->n);
+    s->with_all = first == 0 && f->n_screened < f->normed.n;
+    for (size_t i = 0; i < s->n; i++) {
+        struct screened_row *r = &s->rows[i];
+        *r = (struct screened_row){.choice = f->rows[f->output_rows[first + i]].choice,
+                                   .x = activation_rows(&s->x, i, 1),
+                                   .bounds = f->head.bounds + i * groups,
+                                   .groups = f->head.groups + i * groups};
+        r->size = size_of(&r->x);
+    }
+}
+
 void kl_head_run(struct kl_forward *f)
 {
-    bool screened = f->model->output_low.n_groups > 0;
-    for (size_t row = 0; row < f->n_rows && screened; row++) {
-        if (f->rows[row].logits != NULL || f->rows[row].choice != NULL)
-            screened = is_limited(&f->rows[row]);
-    }
-    if (!screened) {
-        run_all(f);
-        f->head.low_resident = true;
-        return;
-    }
-    if (f->head.low_resident)
+    bool some_want_all = f->n_screened < f->normed.n;
+    if (!some_want_all && f->head.low_resident)
         kl_head_give_back(f->model);
-    f->head.low_resident = false;
-    size_t row = 0;
-    for (size_t first = 0; first < f->normed.n; first += KL_HEAD_ROWS) {
-        size_t left = f->normed.n - first, groups = f->model->output.n_groups;
-        struct screen s = {.f = f, .n = left < KL_HEAD_ROWS ? left : KL_HEAD_ROWS};
-        s.x = activation_row(&f->normed, first, s.n);
-        for (size_t i = 0; i < s.n; i++, row++) {
-            while (f->rows[row].choice == NULL)
-                row++;
-            struct screened_row *r = &s.rows[i];
-            *r = (struct screened_row){.choice = f->rows[row].choice,
-                                       .x = activation_row(&s.x, i, 1),
-                                       .bounds = f->head.bounds + i * groups,
-                                       .groups = f->head.groups + i * groups};
-            r->size = size_of(&r->x);
-        }
+    f->head.low_resident = some_want_all;
+    for (size_t first = 0; first < f->n_screened; first += KL_HEAD_ROWS) {
+        struct screen s;
+        set_up_screen(&s, f, first);
         run_screen(&s);
+    }
+    if (f->n_screened == 0)
+        kl_forward_step(f, n_items(&f->model->output), all_item, f);
+    for (size_t i = f->n_screened; i < f->normed.n; i++) {
+        struct kl_choice *c = f->rows[f->output_rows[i]].choice;
+        if (c != NULL)
+            c->n = n_tokens(f, c);
     }
 }

@@ -195,8 +195,8 @@ struct kl_row {
 };
 
 /* Runs the rows and makes them part of their sequences. Room must have been reserved.
- * stop (may be NULL) is asked at every layer; when it says true the call ends with
- * KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
+ * stop (may be NULL) is asked at every step of every layer and of the head; when it says true the
+ * call ends with KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
 enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows, size_t n_rows,
                               bool (*stop)(void *context), void *context, struct kl_error *err);
 

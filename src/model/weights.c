@@ -31,10 +31,12 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
         if (t->n_dims == 1)
             w->vectors_size += ((size_t)t->dims[0] + 7) & ~(size_t)7;
     }
-    /* the output head may be the embedding table, and packed in two parts */
-    w->declared = calloc(n + 2, sizeof *w->declared);
+    /* each tensor is asked for once; one that is the embedding table and the head, which may be
+     * packed in two parts, three times */
+    w->max_used = n + 2;
+    w->declared = calloc(w->max_used, sizeof *w->declared);
     w->vectors = aligned_alloc(32, (w->vectors_size + 8) * sizeof(float));
-    w->used = calloc(n + 2, sizeof *w->used);
+    w->used = calloc(w->max_used, sizeof *w->used);
     if (w->declared == NULL || w->used == NULL || w->vectors == NULL) {
         kl_weights_release(w);
         return kl_fail_memory(err, "norms and biases", w->vectors_size * sizeof(float));
@@ -68,6 +70,7 @@ static enum kl_status find_tensor(struct kl_weights *w, const char *name, size_t
                        (unsigned long long)t->dims[1], (unsigned long long)t->dims[2],
                        (unsigned long long)t->dims[3]);
     *out = t;
+    assert(w->n_used < w->max_used);
     w->used[w->n_used++] = t;
     return KL_OK;
 }
@@ -106,6 +109,7 @@ enum kl_status kl_weights_matrix_as(struct kl_weights *w, enum kl_quant type, si
                        name, k, t->type->name);
     *out = (struct kl_matrix){
         .type = type, .n_rows = n_rows, .k = k, .n_groups = (n_rows + KL_LANES - 1) / KL_LANES};
+    assert(w->n_declared < w->max_used);
     w->declared[w->n_declared++] = (struct declared){.tensor = t, .matrix = out};
     return KL_OK;
 }

@@ -31,6 +31,7 @@ struct kl_weights {
     size_t n_declared;
     const struct kl_gguf_tensor **used; /* tensors of the file that were asked for */
     size_t n_used;
+    size_t max_used; /* room in `declared` and `used` */
     float *vectors;
     size_t vectors_used, vectors_size; /* floats */
     char *packed_dir;                  /* NULL: pack into memory */

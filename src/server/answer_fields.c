@@ -54,6 +54,20 @@ static enum kl_status policy_field(const json_t *body, enum kl_context_policy *p
     return KL_OK;
 }
 
+static enum kl_status loop_guard_field(const json_t *body, bool *on, struct kl_api_error *error)
+{
+    const char *given = NULL;
+    if (kl_field_string(body, "loop_guard", &given, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (given == NULL)
+        return KL_OK;
+    *on = strcmp(given, "on") == 0;
+    if (!*on && strcmp(given, "off") != 0)
+        return kl_api_fail(error, 400, "invalid_value", "loop_guard",
+                           "loop_guard is \"%.40s\"; it must be on or off", given);
+    return KL_OK;
+}
+
 static void say_thinking(struct kl_chat_input *input, const char *name, bool on)
 {
     input->thinking = on ? KL_THINKING_ON : KL_THINKING_OFF;
@@ -156,6 +170,7 @@ enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
     if (priority_header(x, &r->priority, error) != KL_OK ||
         deadline_header(x, &r->deadline_seconds, error) != KL_OK ||
         policy_field(body, &r->context_policy, error) != KL_OK ||
+        loop_guard_field(body, &r->loop_guard, error) != KL_OK ||
         kl_field_bool(body, "return_progress", &r->return_progress, error) != KL_OK ||
         thinking_fields(body, &r->input, error) != KL_OK)
         return KL_ERR_INVALID;

@@ -15,9 +15,9 @@
 #define KL_MAX_DEADLINE_MS 3600000
 
 /* The headers X-Priority (background, interactive) and X-Deadline-Ms; the fields context_policy
- * (error, trim), return_progress, and those that switch thinking on or off: enable_thinking,
- * thinking, reasoning_effort, chat_template_kwargs; of several the first of these counts. What is
- * not given stays as it is in *request, the input's `thinking` among it: after
+ * (error, trim), loop_guard (on, off), return_progress, and those that switch thinking on or off:
+ * enable_thinking, thinking, reasoning_effort, chat_template_kwargs; of several the first of these
+ * counts. What is not given stays as it is in *request, the input's `thinking` among it: after
  * kl_chat_input_parse. */
 enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
                                 struct kl_generation_request *request, struct kl_api_error *error);

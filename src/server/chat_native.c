@@ -49,8 +49,9 @@ static void send_text(struct kl_generation *g, size_t choice, const char *text, 
 
 static void choice_done(struct kl_generation *g, size_t choice)
 {
-    if (g->choices[choice].finish == KL_FINISH_DEADLINE)
-        send_note(g, json_pack("{s:s}", "ended_by", "deadline"));
+    const char *ended_by = kl_ended_by(g->choices[choice].finish);
+    if (ended_by != NULL)
+        send_note(g, json_pack("{s:s}", "ended_by", ended_by));
 }
 
 static void end(struct kl_generation *g)
@@ -112,7 +113,8 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body, con
 static const char *const query_names[] = {
     "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
     "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
-    "context_policy", "return_progress", "enable_thinking",    "thinking",    "reasoning_effort"};
+    "context_policy", "return_progress", "enable_thinking",    "thinking",    "reasoning_effort",
+    "loop_guard"};
 #define N_QUERY_NAMES (sizeof query_names / sizeof query_names[0])
 
 /* Of the fields that are read, and of those that are refused; NULL past the end. */

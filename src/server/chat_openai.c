@@ -41,7 +41,11 @@ static void add(json_t *object, const char *name, json_t *value)
 /* Clients know no other reasons; x_kinglet says more. */
 static const char *finish_reason(enum kl_finish finish)
 {
-    return kl_finish_name(finish == KL_FINISH_DEADLINE ? KL_FINISH_LENGTH : finish);
+    if (finish == KL_FINISH_DEADLINE)
+        finish = KL_FINISH_LENGTH;
+    else if (finish == KL_FINISH_REPETITION)
+        finish = KL_FINISH_STOP;
+    return kl_finish_name(finish);
 }
 
 static double per_second(double n, double seconds)
@@ -147,7 +151,7 @@ static void document_end(struct kl_generation *g)
         json_array_append_new(choices,
                               json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message,
                                         "logprobs", "finish_reason", finish_reason(c->finish)));
-        if (c->finish == KL_FINISH_DEADLINE)
+        if (kl_ended_by(c->finish) != NULL)
             finish = c->finish;
     }
     json_t *document = envelope(g, "chat.completion", choices);

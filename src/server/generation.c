@@ -1,5 +1,6 @@
 #include "server/generation.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +19,9 @@
 /* An answer in one piece: the longest context there is, at the longest tokens there are, is 32 MiB;
  * no real answer comes near. */
 #define MAX_ANSWER_SIZE ((size_t)32 << 20)
-/* The promise is a sign of life every second; the tick comes four times as often. */
+/* The promise is a sign of life every second. */
 #define SILENCE_NS 700000000u
+static_assert(SILENCE_NS + KL_TICK_US * 1000 < 1000000000, "the tick after so long is in time");
 /* Retry-After while the model is being loaded, seconds: nothing is known of how long that takes. */
 #define LOADING_WAIT 5
 
@@ -173,15 +175,22 @@ static bool ended_late(const struct kl_generation *g)
     return false;
 }
 
+const char *kl_ended_by(enum kl_finish finish)
+{
+    bool told = finish == KL_FINISH_DEADLINE || finish == KL_FINISH_REPETITION;
+    return told ? kl_finish_name(finish) : NULL;
+}
+
 json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish)
 {
-    if (g->n_left_out == 0 && finish != KL_FINISH_DEADLINE)
+    const char *ended_by = kl_ended_by(finish);
+    if (g->n_left_out == 0 && ended_by == NULL)
         return NULL;
     json_t *notes = json_object();
     if (g->n_left_out > 0)
         json_object_set_new(notes, "messages_left_out", json_integer((json_int_t)g->n_left_out));
-    if (finish == KL_FINISH_DEADLINE)
-        json_object_set_new(notes, "ended_by", json_string("deadline"));
+    if (ended_by != NULL)
+        json_object_set_new(notes, "ended_by", json_string(ended_by));
     return notes;
 }
 
@@ -380,7 +389,8 @@ static enum kl_status refuse(const struct kl_error *err, const struct kl_tokens 
 void kl_generation_request_init(struct kl_generation_request *r, const struct kl_server *server)
 {
     *r = (struct kl_generation_request){.n_choices = 1,
-                                        .context_policy = server->options.context_policy};
+                                        .context_policy = server->options.context_policy,
+                                        .loop_guard = server->options.loop_guard};
     kl_sampling_defaults(&r->sampling);
 }
 
@@ -484,6 +494,7 @@ static enum kl_status submit(struct kl_generation *g, const struct kl_generation
             .sampling = r->sampling,
             .stops = r->stops,
             .n_stops = r->n_stops,
+            .loop_guard = r->loop_guard,
             .priority = r->priority,
             .cache_scope = g->exchange->cache_scope,
             .deadline_seconds = deadline_left(g),

@@ -37,6 +37,7 @@ struct kl_generation_request {
     enum kl_priority priority;
     double deadline_seconds; /* from when it came in; 0: none */
     enum kl_context_policy context_policy;
+    bool loop_guard;
     const char *service_tier; /* to be told in the answer, static; NULL: not asked for */
     bool stream;
     bool include_usage;
@@ -88,11 +89,14 @@ struct kl_answer_format {
     void (*end)(struct kl_generation *g); /* the last bytes, or the whole document */
 };
 
+/* "deadline", "repetition"; NULL: the model's own end, or a limit that the client set. */
+const char *kl_ended_by(enum kl_finish finish);
+
 /* {"total","cache","processed","time_ms"}, as llama-server tells it. A new reference. */
 json_t *kl_generation_progress(const struct kl_generation *g);
 
 /* What a client should know of its answer and OpenAI's format has no field for: messages_left_out,
- * and ended_by (of one choice: "deadline"). A new reference; NULL when there is nothing to say. */
+ * and ended_by (of one choice). A new reference; NULL when there is nothing to say. */
 json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish);
 
 /* Submits and begins to answer, or waits for the model, or refuses; the exchange is taken care of

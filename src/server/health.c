@@ -70,8 +70,7 @@ static void reply_figures(struct kl_exchange *x)
         s.prefill_speed, "decode_tokens_per_second", s.decode_speed, "resident_bytes",
         (json_int_t)kl_memory_resident().all, "memory_total_bytes", (json_int_t)m.total);
     json_t *counts = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I}", "requests_finished",
-        (json_int_t)(s.requests_ended[KL_FINISH_STOP] + s.requests_ended[KL_FINISH_LENGTH]),
+        "{s:I, s:I, s:I, s:I, s:I, s:I}", "requests_finished", (json_int_t)kl_engine_complete(&s),
         "requests_cancelled", (json_int_t)s.requests_ended[KL_FINISH_CANCELLED], "requests_failed",
         (json_int_t)s.requests_ended[KL_FINISH_ERROR], "requests_refused", (json_int_t)refused,
         "prompt_tokens", (json_int_t)s.prompt_tokens, "answer_tokens", (json_int_t)s.answer_tokens);

@@ -79,6 +79,8 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"steps", "passes through the model", KL_METRIC_COUNTER, NULL, NULL, (double)e->steps,
          NULL},
+        {"repetitions_ended", "answers that were ended since they only repeated themselves",
+         KL_METRIC_COUNTER, NULL, NULL, (double)e->requests_ended[KL_FINISH_REPETITION], NULL},
         {"cache_evictions", "pages that left the prefix cache", KL_METRIC_COUNTER, NULL, NULL,
          (double)e->cache_evictions, NULL},
         {"requests_active", active_help, KL_METRIC_GAUGE, "state", "running",

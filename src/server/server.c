@@ -21,7 +21,6 @@
 #include "server/listen.h"
 #include "server/server_state.h"
 
-#define TICK_US 250000L
 /* Out of descriptors: how long nothing is accepted. */
 #define ACCEPT_PAUSE_US 100000L
 /* Descriptors beside the connections: files, sockets, what a download needs. */
@@ -33,7 +32,7 @@ static const int signal_numbers[KL_N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 
 void kl_server_start_tick(struct kl_server *server)
 {
-    const struct timeval period = {.tv_usec = TICK_US};
+    const struct timeval period = {.tv_usec = KL_TICK_US};
     if (!event_pending(server->tick, EV_TIMEOUT, NULL))
         event_add(server->tick, &period);
 }

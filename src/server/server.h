@@ -66,6 +66,10 @@ struct kl_server_options {
     /* What becomes of conversations that are too long, unless a request says something else. */
     enum kl_context_policy context_policy;
 
+    /* Whether answers that only repeat themselves are ended, unless a request says something else.
+     */
+    bool loop_guard;
+
     /* Each 0: what is named after it. Connections in all, beside some that are told there is no
      * room; from one address (of IPv6: network of 64 bits), where the default leaves loopback
      * free; seconds for the head of a request and for its body, until the next one on the same

@@ -59,6 +59,8 @@ static inline bool kl_server_is_loading(const struct kl_server *server)
     return server->served.engine == NULL;
 }
 
+/* While something is answered, so often it is looked whether a client heard nothing for long. */
+#define KL_TICK_US 250000L
 /* Something began that needs the tick, or ended that a stop waits for. */
 void kl_server_start_tick(struct kl_server *server);
 void kl_server_check_stopped(struct kl_server *server);

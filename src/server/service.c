@@ -115,8 +115,7 @@ static void tell_loading(struct kl_server *server)
 static void tell_work(const struct kl_engine_stats *stats)
 {
     tell("READY=1\nSTATUS=%zu requests run, %zu wait, %" PRIu64 " finished", stats->running,
-         stats->queued,
-         stats->requests_ended[KL_FINISH_STOP] + stats->requests_ended[KL_FINISH_LENGTH]);
+         stats->queued, kl_engine_complete(stats));
 }
 
 /* Does the engine get on with what there is to do? */

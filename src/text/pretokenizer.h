@@ -2,7 +2,7 @@
  * Text to the pieces that BPE works on: hand-written scanners for the split rules of the models.
  *
  * Each byte belongs to exactly one piece. Every call is linear in the piece it finds, and a whole
- * text in its length. A new rule is one function and one row in kl_pretokenizers.
+ * text in its length. A new rule is one function and one row in the table of pretokenizer.c.
  */
 #ifndef KL_TEXT_PRETOKENIZER_H
 #define KL_TEXT_PRETOKENIZER_H

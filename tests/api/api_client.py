@@ -220,6 +220,19 @@ def health(server, key=None):
     return get(server, "/health", {"x-api-key": key} if key else None).json()
 
 
+PATIENCE = 60  # seconds: a guard against hanging, not a measure
+
+
+def expect_end(server, ended, what):
+    """What was cancelled ends at once, in steps of the engine: of the one that runs when it is seen,
+    all or nothing is completed. A request that comes after a client has left is read after that was
+    seen, so counting begins then."""
+    steps = health(server)["statistics"]["steps"]
+    wait_until(ended, PATIENCE, what)
+    after = health(server)["statistics"]["steps"]
+    assert after - steps <= 1, f"{after - steps} steps were taken for a client that has left"
+
+
 def wait_until(condition, seconds, what):
     """Returns how long it took."""
     began = time.monotonic()

@@ -44,6 +44,7 @@ WRONG = {
     "logprobs": ["true", 1, True],
     "top_logprobs": ["1", True, 21, 2],
     "logit_bias": [[1], "x", {"5": 100}],
+    "loop_guard": [True, 1, "", "yes", "ON", []],
     "frequency_penalty": ["0", 3, 0.5],
     "presence_penalty": ["0", -3, 0.5],
 }
@@ -78,7 +79,8 @@ def test_null_is_absent(tiny, name):
         ("tool_choice", "auto"), ("tool_choice", "none"), ("tool_choice", {"type": "auto"}),
         ("tool_choice", {"type": "none"}), ("response_format", {"type": "text"}),
         ("logprobs", False), ("top_logprobs", 0), ("logit_bias", {}), ("frequency_penalty", 0),
-        ("presence_penalty", 0.0), ("user", "me"), ("no_such_field", {"a": [1]}),
+        ("presence_penalty", 0.0), ("loop_guard", "on"),
+        ("loop_guard", "off"), ("user", "me"), ("no_such_field", {"a": [1]}),
     ],
 )  # fmt: skip
 def test_right_value(tiny, name, value):

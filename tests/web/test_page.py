@@ -319,6 +319,23 @@ def test_too_long_a_conversation(start_server, open_page):
     assert "对话太长" in page.inner_text(".failure")
 
 
+def test_an_answer_that_repeats_itself(start_server, tiny_model_path, open_page):
+    """The page asks for the guard, and says why the answer ended. (Greedily, the tiny model runs
+    into a loop with this question.)"""
+    server = start_server("--offline", model=tiny_model_path)
+    page = open_page(server.base_url, {**GREEDY, "maxTokens": 2500})
+    with page.expect_request("**/v1/chat/completions") as request:
+        ask(page, "what is it")
+    assert request.value.post_data_json["loop_guard"] == "on"
+    wait_for_answer(page)
+    said = "内容一直重复，已提前结束"
+    assert said in page.inner_text(".message:last-child")
+    assert health(server)["statistics"]["repetitions_ended"] == 1
+    page.reload()
+    page.wait_for_selector(".message:last-child .again")
+    assert said in page.inner_text(".message:last-child")
+
+
 def test_settings(server, open_page):
     page = open_page(server.base_url)
     page.get_by_role("button", name="设置").click()

@@ -11,7 +11,7 @@
 #include "cli/options.h"
 
 struct values {
-    bool flag;
+    bool flag, guard;
     const char *text;
     size_t size;
     uint64_t seed;
@@ -25,6 +25,7 @@ struct values {
         {"verbose", 'v', KL_OPTION_FLAG, NULL, "say more", &(v).flag, 0, 0},                       \
             {"model", 'm', KL_OPTION_STRING, "NAME", "which one", &(v).text, 0, 0},                \
             {"port", 'p', KL_OPTION_SIZE, "N", "where", &(v).size, 1, 65535},                      \
+            {"guard", 0, KL_OPTION_SWITCH, "on|off", "watch", &(v).guard, 0, 0},                   \
             {"seed", 0, KL_OPTION_U64, "N", "draws", &(v).seed, 0, 0},                             \
             {"top-p", 0, KL_OPTION_FLOAT, "P", "cut", &(v).ratio, 0, 1},                           \
             {"prompt", 0, KL_OPTION_LIST, "N,N", "how long", &(v).list, 1, 1000},                  \
@@ -93,6 +94,10 @@ static void test_values(void **state)
     assert_int_equal(v.list.values[2], 1000);
     assert_int_equal(v.names.len, 2);
     assert_string_equal(v.names.values[1], "b");
+    assert_int_equal(parse(&v, WORDS("--guard", "on"), &n, &err), KL_OK);
+    assert_true(v.guard);
+    assert_int_equal(parse(&v, WORDS("--guard=on", "--guard=off"), &n, &err), KL_OK);
+    assert_false(v.guard);
 }
 
 static void test_refusals(void **state)
@@ -119,6 +124,9 @@ static void test_refusals(void **state)
         {{"--prompt=", NULL}, "separated by commas"},
         {{"--prompt=1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1", NULL}, "at most 16"},
         {{"--verbose=1", NULL}, "--verbose takes no value"},
+        {{"--guard=yes", NULL}, "--guard takes on or off, not \"yes\""},
+        {{"--guard=", NULL}, "--guard takes on or off, not \"\""},
+        {{"--guard", NULL}, "--guard needs a value: --guard on|off"},
         {{"--prot", "1"}, "unknown option --prot; did you mean --port?"},
         {{"--modle=x", NULL}, "unknown option --modle=x; did you mean --model?"},
         {{"--verb", NULL}, "did you mean --verbose?"},
@@ -187,6 +195,7 @@ static void test_help(void **state)
     assert_non_null(strstr(text.data, "  -v, --verbose             say more\n"));
     assert_non_null(strstr(text.data, "--model NAME          which one (default m1)\n"));
     assert_non_null(strstr(text.data, "(default 7860)"));
+    assert_non_null(strstr(text.data, "--guard on|off        watch (default off)\n"));
     assert_non_null(strstr(text.data, "(default 32,128)"));
     assert_non_null(strstr(text.data, "Exit codes:"));
     for (const char *at = text.data; *at != '\0';) {

@@ -89,6 +89,10 @@ static void test_together_as_alone(void **state)
             q[i].options.sampling.top_p = 0.95f;
             q[i].options.sampling.repetition_penalty = 1.1f;
         }
+        if (i == 3) { /* needs all logits, and those beside it do not */
+            q[i].options.sampling.temperature = 1.5f;
+            q[i].options.sampling.top_k = 0;
+        }
         alone[i] = ask_alone(&q[i]);
         answer_init(&together[i]);
     }
@@ -158,6 +162,52 @@ static void test_stop_string_ends_the_answer(void **state)
     assert_true(cut.answer_tokens < whole.answer_tokens);
     kl_buffer_release(&whole.text);
     kl_buffer_release(&cut.text);
+    kl_engine_close(engine);
+}
+
+/* Whether the end of a text is a shorter one, 7 times at least. */
+static bool repeats_itself(const struct kl_buffer *text)
+{
+    for (size_t period = 1; period <= text->len / 7; period++) {
+        size_t run = period;
+        const char *end = text->data + text->len;
+        while (run < text->len && end[-(ptrdiff_t)run - 1] == end[(ptrdiff_t)(period - run) - 1])
+            run++;
+        if (run >= 7 * period && run >= 128)
+            return true;
+    }
+    return false;
+}
+
+/* Greedy answers of a random model often end in a loop: the guard ends those, and only those. */
+static void test_loop_guard(void **state)
+{
+    (void)state;
+    struct kl_engine *engine = open_engine(usual);
+    static struct question q;
+    uint64_t n_ended = 0;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        make_question(&q, 20, 1200, seed);
+        struct answer whole = ask(engine, &q);
+        q.options.loop_guard = true;
+        struct answer guarded = ask(engine, &q);
+        if (guarded.finish == KL_FINISH_REPETITION) {
+            n_ended++;
+            assert_true(guarded.answer_tokens >= 256 && guarded.answer_tokens < 1200);
+            assert_true(guarded.text.len < whole.text.len);
+            assert_memory_equal(guarded.text.data, whole.text.data, guarded.text.len);
+            assert_true(repeats_itself(&guarded.text));
+        } else {
+            expect_same(&guarded, &whole);
+        }
+        kl_buffer_release(&whole.text);
+        kl_buffer_release(&guarded.text);
+    }
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    assert_in_range(n_ended, 1, 2);
+    assert_int_equal(stats.requests_ended[KL_FINISH_REPETITION], n_ended);
+    assert_int_equal(kl_engine_complete(&stats), 6);
     kl_engine_close(engine);
 }
 
@@ -323,6 +373,52 @@ static void test_queue_full_and_positions(void **state)
     stats = stats_when(engine, nothing_left);
     assert_int_equal(stats.requests_ended[KL_FINISH_CANCELLED], 3);
     assert_int_equal(finished(&stats), 1);
+    kl_engine_close(engine);
+}
+
+static bool has_many_tokens(struct answer *a)
+{
+    return a->last_n_tokens >= 400;
+}
+
+/* How long those who wait will wait is no work of every step. */
+static void test_waits_are_computed_when_something_changes(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.parallel = 1;
+    struct kl_engine *engine = open_engine(options);
+    struct question q;
+    make_question(&q, 5, 5, 1);
+    struct kl_request *requests[3] = {submit(engine, &endless), submit(engine, &q),
+                                      submit(engine, &q)};
+    struct answer answers[3];
+    for (size_t i = 0; i < 3; i++)
+        answer_init(&answers[i]);
+    answers_wait(engine, requests + 1, answers + 1, 2, is_queued);
+    answers_wait(engine, requests, answers, 1, has_text);
+    struct kl_engine_stats before, after;
+    uint64_t start = kl_now_ns();
+    kl_engine_stats(engine, &before);
+    answers_wait(engine, requests, answers, 1, has_many_tokens);
+    kl_engine_stats(engine, &after);
+    double seconds = kl_seconds_since(start);
+    assert_int_equal(after.queued, 2);
+    assert_true(after.steps - before.steps > 300);
+    /* when the speed became known, and each second */
+    assert_true(after.wait_estimates - before.wait_estimates <= 2 + (uint64_t)seconds);
+    assert_true(after.expected_wait[KL_PRIORITY_INTERACTIVE] > 0.0);
+
+    uint64_t estimates = after.wait_estimates;
+    kl_request_cancel(requests[1]); /* a change is told at once */
+    answers_wait(engine, requests + 1, answers + 1, 1, NULL);
+    answers_wait(engine, requests + 2, answers + 2, 1, is_next);
+    kl_engine_stats(engine, &after);
+    assert_true(after.wait_estimates > estimates);
+    for (size_t i = 0; i < 3; i++) {
+        kl_request_release(requests[i]);
+        kl_buffer_release(&answers[i].text);
+    }
     kl_engine_close(engine);
 }
 
@@ -785,6 +881,7 @@ static void test_finish_names(void **state)
     (void)state;
     assert_string_equal(kl_finish_name(KL_FINISH_STOP), "stop");
     assert_string_equal(kl_finish_name(KL_FINISH_LENGTH), "length");
+    assert_string_equal(kl_finish_name(KL_FINISH_REPETITION), "repetition");
     assert_string_equal(kl_finish_name(KL_FINISH_CANCELLED), "cancelled");
     assert_string_equal(kl_finish_name(KL_FINISH_DEADLINE), "deadline");
     assert_string_equal(kl_finish_name(KL_FINISH_ERROR), "error");
@@ -797,10 +894,12 @@ int main(void)
         cmocka_unit_test(test_together_as_alone),
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_stop_string_ends_the_answer),
+        cmocka_unit_test(test_loop_guard),
         cmocka_unit_test(test_full_context_ends_the_answer),
         cmocka_unit_test(test_refused_requests),
         cmocka_unit_test(test_refused_engine_options),
         cmocka_unit_test(test_queue_full_and_positions),
+        cmocka_unit_test(test_waits_are_computed_when_something_changes),
         cmocka_unit_test(test_without_a_queue),
         cmocka_unit_test(test_cancel_in_prefill),
         cmocka_unit_test(test_cancel_inside_a_pass),

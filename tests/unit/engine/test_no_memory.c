@@ -203,12 +203,50 @@ static void test_nothing_is_allocated_for_a_token(void **state)
     kl_engine_close(engine);
 }
 
+/* Nor for a request that finds the queue full: a flood of them costs nothing. */
+static void test_nothing_is_allocated_for_a_full_queue(void **state)
+{
+    (void)state;
+    struct kl_engine_options options = usual;
+    options.parallel = 1;
+    options.queue_size = 0;
+    struct kl_engine *engine;
+    struct kl_request *request;
+    struct kl_error err;
+    tiny_check(kl_engine_open(tiny.model, tiny.tokenizer, &options, &engine, &err), &err);
+    struct kl_request *runs = start_endless(engine);
+    struct kl_engine_stats stats;
+    while (kl_request_has_room(runs)) /* then the engine stands still, too */
+        usleep(200);
+    struct kl_request_options another = question(100, 1000, 2);
+    atomic_store(&n_allocations, 0);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(kl_engine_submit(engine, &another, &request, &err), KL_ERR_BUSY);
+    assert_int_equal(atomic_load(&n_allocations), 0);
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.requests_refused, 100);
+
+    /* what cannot be made leaves its room to the next one */
+    kl_request_release(runs);
+    wait_until_idle(engine, &stats);
+    fail_at(0, true);
+    assert_int_equal(kl_engine_submit(engine, &another, &request, &err), KL_ERR_MEMORY);
+    fail_no_more();
+    another.n_tokens = 0;
+    assert_int_equal(kl_engine_submit(engine, &another, &request, &err), KL_ERR_INVALID);
+    kl_engine_stats(engine, &stats);
+    assert_int_equal(stats.queued, 0);
+    kl_request_release(start_endless(engine));
+    kl_engine_close(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_allocation_fails_once),
         cmocka_unit_test(test_others_go_on),
         cmocka_unit_test(test_nothing_is_allocated_for_a_token),
+        cmocka_unit_test(test_nothing_is_allocated_for_a_full_queue),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -30,7 +30,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct kl_request *new_request(size_t max_tokens, const char *const *stops, size_t n_stops)
+static struct kl_request *new_guarded(size_t max_tokens, const char *const *stops, size_t n_stops,
+                                      bool loop_guard)
 {
     static const int32_t prompt[] = {1, 2, 3};
     struct kl_request_options options = {
@@ -40,6 +41,7 @@ static struct kl_request *new_request(size_t max_tokens, const char *const *stop
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
         .stops = stops,
         .n_stops = n_stops,
+        .loop_guard = loop_guard,
     };
     struct kl_request *request;
     struct kl_error err;
@@ -47,6 +49,11 @@ static struct kl_request *new_request(size_t max_tokens, const char *const *stop
                               &request, &err),
                &err);
     return request;
+}
+
+static struct kl_request *new_request(size_t max_tokens, const char *const *stops, size_t n_stops)
+{
+    return new_guarded(max_tokens, stops, n_stops, false);
 }
 
 /* The engine's part: takes tokens in until the answer ends or they do. */
@@ -138,6 +145,38 @@ static void test_stop_strings(void **state)
     expect_answer("一停\xE6\xAD", true, 100, stops, 2, KL_ANSWER_STOPS, "一停\xEF\xBF\xBD");
     /* the limit and the stop string at once: it stops */
     expect_answer("one END", false, 7, stops, 2, KL_ANSWER_STOPS, "one ");
+}
+
+/* "a" again and again: what is read of it, and how it ends. */
+static void expect_repetition(size_t max_tokens, const char *stop, bool loop_guard, size_t n,
+                              enum kl_answer how, size_t shown)
+{
+    struct kl_request *request = new_guarded(max_tokens, &stop, stop != NULL, loop_guard);
+    int32_t ids[300];
+    for (size_t i = 0; i < 300; i++)
+        ids[i] = byte_token('a');
+    assert_int_equal(accept_all(request, ids, n - 1), KL_ANSWER_GOES_ON);
+    assert_int_equal(accept_all(request, ids, 1), how);
+    kl_request_finish(request, KL_FINISH_REPETITION, NULL, kl_now_ns());
+    struct answer answer;
+    read_answer(request, &answer);
+    assert_int_equal(answer.text.len, shown);
+    assert_int_equal(strspn(answer.text.data, "a"), shown);
+    kl_buffer_release(&answer.text);
+}
+
+static void test_an_answer_that_repeats_itself(void **state)
+{
+    (void)state;
+    expect_repetition(1000, NULL, true, 256, KL_ANSWER_REPEATS, 256);
+    expect_repetition(1000, NULL, false, 300, KL_ANSWER_GOES_ON, 300);
+    /* what is held back is shown; the limit at the same token says less, a stop string more */
+    expect_repetition(1000, "aab", true, 256, KL_ANSWER_REPEATS, 256);
+    expect_repetition(256, NULL, true, 256, KL_ANSWER_REPEATS, 256);
+    expect_repetition(255, NULL, true, 255, KL_ANSWER_FULL, 255);
+    char stop[KL_MAX_STOP_SIZE + 1] = {0};
+    memset(stop, 'a', KL_MAX_STOP_SIZE);
+    expect_repetition(1000, stop, true, 256, KL_ANSWER_STOPS, 0);
 }
 
 static void test_text_comes_with_its_token(void **state)
@@ -258,9 +297,9 @@ static void test_position_is_told_when_it_changes(void **state)
     (void)state;
     struct kl_request *request = new_request(10, NULL, 0);
     assert_true(kl_request_send_queued(request, 3, 1.5, 1000000000));
-    assert_false(kl_request_send_queued(request, 3, 1.0, 1999999999));
-    assert_true(kl_request_send_queued(request, 3, 0.5, 2000000000)); /* a second later */
-    assert_true(kl_request_send_queued(request, 2, 0.25, 2000000001));
+    assert_false(kl_request_send_queued(request, 3, 1.0, 1499999999));
+    assert_true(kl_request_send_queued(request, 3, 0.5, 1500000000)); /* half a second later */
+    assert_true(kl_request_send_queued(request, 2, 0.25, 1500000001));
     kl_request_finish(request, KL_FINISH_CANCELLED, NULL, kl_now_ns());
     struct answer answer;
     read_answer(request, &answer);
@@ -317,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_become_whole_code_points),
         cmocka_unit_test(test_stop_strings),
+        cmocka_unit_test(test_an_answer_that_repeats_itself),
         cmocka_unit_test(test_text_comes_with_its_token),
         cmocka_unit_test(test_control_tokens_are_not_shown),
         cmocka_unit_test(test_long_text_is_cut_into_events),

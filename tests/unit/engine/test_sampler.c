@@ -18,10 +18,11 @@ static const struct kl_sampling plain = {
 
 /* All logits as a choice that the model filled; the caller frees found. */
 static struct kl_choice fill(struct kl_sampling s, const float *logits, size_t n,
-                             const int32_t *history, size_t n_history, uint64_t *seen)
+                             const int32_t *history, size_t n_history, uint64_t *words)
 {
+    struct kl_seen seen = {.words = words};
     struct kl_choice c = {0};
-    kl_sampler_wants(&s, history, n_history, n, seen, &c);
+    kl_sampler_wants(&s, history, n_history, n, &seen, &c);
     c.found = malloc(n * sizeof *c.found);
     assert_non_null(c.found);
     for (size_t i = 0; i < n; i++)
@@ -313,6 +314,34 @@ static void test_orders_that_selection_dislikes(void **state)
 
 /* ---- distribution ---------------------------------------------------------------------------- */
 
+/* The set grows with the history: a token is read once, whatever the number of those before it. */
+static void test_seen_grows(void **state)
+{
+    (void)state;
+    enum { N = 300, LENGTH = 40 };
+    const struct kl_sampling s = {.top_p = 1.0f, .repetition_penalty = 1.3f};
+    uint64_t words[N / 64 + 1], whole[N / 64 + 1];
+    memset(words, 0xFF, sizeof words);
+    struct kl_seen seen = {.words = words};
+    int32_t history[LENGTH], read_once[LENGTH];
+    struct kl_choice c = {0};
+    for (size_t n = 0; n < LENGTH; n++) {
+        history[n] = read_once[n] = (int32_t)(n * 37 % N);
+        kl_sampler_wants(&s, read_once, n + 1, N, &seen, &c);
+        assert_ptr_equal(c.lowered, words);
+        assert_int_equal(seen.n, n + 1);
+        struct kl_seen again = {.words = whole};
+        kl_sampler_wants(&s, history, n + 1, N, &again, &c);
+        assert_memory_equal(words, whole, sizeof words);
+        read_once[n] = (int32_t)(n % 3 == 0 ? 299 : 298); /* not looked at any more */
+    }
+    /* without a penalty nothing is read, and the set stays as it is */
+    kl_sampler_wants(&(struct kl_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f}, NULL, LENGTH,
+                     N, &seen, &c);
+    assert_null(c.lowered);
+    assert_memory_equal(words, whole, sizeof words);
+}
+
 static bool is_seen(const struct kl_choice *c, size_t id)
 {
     return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
@@ -510,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_greedy_takes_the_lower_id_among_equals),
         cmocka_unit_test(test_no_numbers),
         cmocka_unit_test(test_penalty_counts_each_token_once),
+        cmocka_unit_test(test_seen_grows),
         cmocka_unit_test(test_equals_reference_small),
         cmocka_unit_test(test_equals_reference_whole_vocabulary),
         cmocka_unit_test(test_orders_that_selection_dislikes),

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -159,9 +160,17 @@ static void make_choice(struct rows *r, size_t i, int round)
     static const struct {
         size_t top_k;
         float reach;
-    } limits[] = {{1, INFINITY}, {20, INFINITY}, {0, 2.0f}, {40, 1.0f}, {256, INFINITY}, {3, 0.0f}};
+    } limits[] = {{1, INFINITY},
+                  {20, INFINITY},
+                  {0, 2.0f},
+                  {40, 1.0f},
+                  {256, INFINITY},
+                  {3, 0.0f},
+                  /* and without one */
+                  {0, INFINITY},
+                  {257, INFINITY}};
     struct kl_choice *c = &r->choices[i];
-    size_t kind = (i + (size_t)round) % 6;
+    size_t kind = (i + (size_t)round) % 8;
     c->top_k = limits[kind].top_k;
     c->reach = limits[kind].reach;
     c->n_vocab = round % 4 == 3 ? N_VOCAB - 1000 : N_VOCAB;
@@ -176,8 +185,13 @@ static void make_choice(struct rows *r, size_t i, int round)
     c->lowered = r->lowered[i];
 }
 
-/* Rows of the same tokens, once for all logits and once for choices; returns how many were found.
- */
+static bool is_limited(const struct kl_choice *c)
+{
+    return c->top_k <= 256 && (c->top_k > 0 || c->reach < INFINITY);
+}
+
+/* Rows of the same tokens, once for all logits and once for choices; returns how many were found
+ * for those with a limit. */
 static size_t compare(struct kl_forward *f, struct rows *r, size_t n_rows, int round)
 {
     struct kl_row rows[MOST_ROWS] = {0};
@@ -204,43 +218,57 @@ static size_t compare(struct kl_forward *f, struct rows *r, size_t n_rows, int r
         if (rows[i].choice == NULL)
             continue;
         check_choice(&r->choices[i], r->logits[i]);
-        found += r->choices[i].n;
+        found += is_limited(&r->choices[i]) ? r->choices[i].n : 0;
     }
     return found;
+}
+
+struct pass {
+    struct head_model model;
+    struct kl_forward *forward;
+    struct kl_kv_cache *cache;
+    struct rows rows;
+};
+
+static void pass_open(struct pass *p, const struct kl_kernels *kernels, uint16_t scale,
+                      size_t n_threads)
+{
+    make_model(&p->model, kernels, scale);
+    assert_int_equal(kl_forward_open(&p->model.model, MOST_ROWS, n_threads, &p->forward, NULL),
+                     KL_OK);
+    assert_int_equal(kl_kv_cache_open(&p->model.model, 64, &p->cache, NULL), KL_OK);
+    assert_int_equal(kl_sequence_new(p->cache, &p->rows.sequence, NULL), KL_OK);
+    for (size_t i = 0; i < MOST_ROWS; i++) {
+        p->rows.logits[i] = malloc(N_VOCAB * sizeof(float));
+        p->rows.choices[i].found = malloc((N_VOCAB + KL_LANES) * sizeof(struct kl_logit));
+        assert_non_null(p->rows.logits[i]);
+        assert_non_null(p->rows.choices[i].found);
+    }
+}
+
+static void pass_close(struct pass *p)
+{
+    for (size_t i = 0; i < MOST_ROWS; i++) {
+        free(p->rows.logits[i]);
+        free(p->rows.choices[i].found);
+    }
+    kl_sequence_free(p->rows.sequence);
+    kl_kv_cache_close(p->cache);
+    kl_forward_close(p->forward);
+    free_model(&p->model);
 }
 
 static void check_model(const struct kl_kernels *kernels, uint16_t scale, size_t n_threads,
                         size_t most_found)
 {
-    struct head_model h;
-    make_model(&h, kernels, scale);
-    struct kl_forward *f;
-    struct kl_kv_cache *cache;
-    static struct rows r;
-    assert_int_equal(kl_forward_open(&h.model, MOST_ROWS, n_threads, &f, NULL), KL_OK);
-    assert_int_equal(kl_kv_cache_open(&h.model, 64, &cache, NULL), KL_OK);
-    assert_int_equal(kl_sequence_new(cache, &r.sequence, NULL), KL_OK);
-    for (size_t i = 0; i < MOST_ROWS; i++) {
-        r.logits[i] = malloc(N_VOCAB * sizeof(float));
-        r.choices[i].found = malloc((N_VOCAB + KL_LANES) * sizeof(struct kl_logit));
-        assert_non_null(r.logits[i]);
-        assert_non_null(r.choices[i].found);
-    }
-    for (int round = 0; round < 36; round++) {
+    static struct pass p;
+    pass_open(&p, kernels, scale, n_threads);
+    for (int round = 0; round < 40; round++) {
         size_t n_rows = 1 + (size_t)round % MOST_ROWS;
-        size_t found = compare(f, &r, n_rows, round);
-        /* it was screened, and did not simply find everything */
-        if (round % 5 != 4)
-            assert_true(found <= n_rows * most_found);
+        /* they were screened, and did not simply find everything */
+        assert_true(compare(p.forward, &p.rows, n_rows, round) <= n_rows * most_found);
     }
-    for (size_t i = 0; i < MOST_ROWS; i++) {
-        free(r.logits[i]);
-        free(r.choices[i].found);
-    }
-    kl_sequence_free(r.sequence);
-    kl_kv_cache_close(cache);
-    kl_forward_close(f);
-    free_model(&h);
+    pass_close(&p);
 }
 
 static void choices_are_exact(void **state)
@@ -265,11 +293,67 @@ static void survives_what_is_no_number(void **state)
     check_model(kernels, 0x7E00, 2, N_VOCAB + KL_LANES);
 }
 
+/* The real product by all bits, and how many groups of how many rows it was asked for. */
+static const struct kl_kernels *counted;
+static _Atomic(size_t) n_products;
+
+static void count_products(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+{
+    atomic_fetch_add(&n_products, (end - begin) * x->n);
+    counted->matmul_halves(high, low, begin, end, x, y, y_stride, scratch);
+}
+
+/* Each row pays for what it alone needs: one without a limit reads all bits of the head for itself,
+ * and those beside it what they read when they are alone. */
+static void a_row_without_a_limit_pays_alone(void **state)
+{
+    (void)state;
+    enum { GREEDY = 10, N_GROUPS = (N_VOCAB + 7) / 8 };
+    assert_int_equal(kl_kernels_select("auto", &counted, NULL), KL_OK);
+    struct kl_kernels kernels = *counted;
+    kernels.matmul_halves = count_products;
+    static struct pass p;
+    pass_open(&p, &kernels, 0, 2);
+    size_t products[2];
+    static struct kl_logit first[2][GREEDY];
+    for (size_t hot = 0; hot < 2; hot++) {
+        struct kl_row rows[MOST_ROWS] = {0};
+        for (size_t i = 0; i < GREEDY + hot; i++) {
+            /* the hot one stands in the middle */
+            bool is_hot = hot > 0 && i == GREEDY / 2;
+            size_t at = is_hot ? GREEDY : i - (hot > 0 && i > GREEDY / 2);
+            struct kl_choice *c = &p.rows.choices[at];
+            c->n_vocab = N_VOCAB;
+            c->lowered = NULL;
+            c->top_k = is_hot ? 0 : 1;
+            c->reach = INFINITY;
+            rows[i] = (struct kl_row){
+                .sequence = p.rows.sequence, .token = (int32_t)(at * 97 + 5), .choice = c};
+        }
+        kl_sequence_truncate(p.rows.sequence, 0);
+        assert_int_equal(kl_sequence_reserve(p.rows.sequence, MOST_ROWS, NULL), KL_OK);
+        atomic_store(&n_products, 0);
+        assert_int_equal(kl_forward_run(p.forward, rows, GREEDY + hot, NULL, NULL, NULL), KL_OK);
+        products[hot] = atomic_load(&n_products);
+        for (size_t i = 0; i < GREEDY; i++) {
+            assert_in_range(p.rows.choices[i].n, 1, 100);
+            first[hot][i] = p.rows.choices[i].found[0];
+        }
+    }
+    assert_int_equal(p.rows.choices[GREEDY].n, N_VOCAB);
+    assert_memory_equal(first[0], first[1], sizeof first[0]);
+    assert_in_range(products[0], 1, GREEDY * N_GROUPS / 10);
+    assert_int_equal(products[1], products[0] + N_GROUPS);
+    pass_close(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choices_are_exact),
         cmocka_unit_test(survives_what_is_no_number),
+        cmocka_unit_test(a_row_without_a_limit_pays_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
