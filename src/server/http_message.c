@@ -182,7 +182,7 @@ static enum kl_status check_meaning(struct kl_http_head *head, struct kl_api_err
 enum kl_status kl_http_head_parse(struct kl_http_head *head, const char *data, size_t len,
                                   struct kl_api_error *error)
 {
-    *head = (struct kl_http_head){.text = malloc(len + 1)};
+    *head = (struct kl_http_head){.text = malloc(len + 1), .size = len + 1};
     if (head->text == NULL)
         return kl_api_fail_memory(error, "the request");
     memcpy(head->text, data, len);
@@ -210,6 +210,7 @@ void kl_http_head_release(struct kl_http_head *head)
 {
     free(head->text);
     head->text = NULL;
+    head->size = 0;
     head->n_fields = 0;
 }
 
