@@ -28,6 +28,8 @@ static enum kl_status reserve(struct kl_buffer *b, size_t more)
     size_t size = b->allocated < 64 ? 64 : b->allocated;
     while (size < need)
         size *= 2;
+    if (size - 1 > b->cap)
+        size = b->cap + 1;
     char *data = realloc(b->data, size);
     if (data == NULL)
         return KL_ERR_MEMORY;

@@ -181,6 +181,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .cache_bytes = o->cache_ram,
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
+    kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(o->max_connections),
+                "--max-connections");
     kl_plan_add(&l->loaded.plan, "requests and answers on their way", KL_SERVER_HELD_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
@@ -414,8 +416,9 @@ int kl_run_serve(int argc, char **argv)
          "start fails where another model is served; may be given again",
          &o.alias_words, 0, 0},
         {"max-connections", 0, KL_OPTION_SIZE, "N",
-         "connections that may be open; idle ones make room for new ones", &o.max_connections, 1,
-         10000},
+         "connections that may be open; an idle one, or the oldest incomplete request, makes room "
+         "for a new one",
+         &o.max_connections, 1, 10000},
         {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
          "of these from one address (default 64, but any number from this computer)",
          &o.max_per_address, 1, 10000},

@@ -10,15 +10,17 @@
 #include "server/http.h"
 #include "server/library_memory.h"
 #include "server/server_state.h"
+#include "server/shares.h"
 
 /* While a server stops: for a request that is already on its way on a new connection. */
 #define DRAIN_SECONDS 1
-/* What one connection may send ahead while it is being answered: one more request. */
-#define MAX_AHEAD (KL_HTTP_MAX_BODY + KL_HTTP_MAX_HEADER)
+/* What a client may send ahead while its answer is made: most requests. */
+#define MAX_AHEAD ((size_t)16 << 10)
 
 const char kl_cause_slow_reader[] = "the client reads too slowly";
 
 static void refuse(struct kl_connection *c, const struct kl_api_error *error);
+static void recount(struct kl_connection *c);
 
 /* With a reset: it may still be sending, and what it did not take is not kept for it. */
 static void cut(struct kl_connection *c, const char *cause)
@@ -52,6 +54,10 @@ static void enter(struct kl_connection *c, enum kl_connection_stage stage)
 {
     c->stage = stage;
     c->stage_ns = kl_now_ns();
+    if (stage == KL_CONNECTION_HEAD)
+        c->request_ns = c->stage_ns;
+    if (stage != KL_CONNECTION_ANSWERING && !c->left)
+        bufferevent_enable(c->bev, EV_READ); /* see on_read */
     const struct timeval time = {.tv_sec = stage_seconds(c)};
     evtimer_del(&c->deadline);
     if (time.tv_sec > 0)
@@ -101,6 +107,9 @@ static void on_output_changed(struct evbuffer *output, const struct evbuffer_cb_
 {
     struct kl_connection *c = context;
     c->n_taken += info->n_deleted;
+    if (info->n_deleted > 0 || info->orig_size == 0)
+        c->progress_ns = kl_now_ns();
+    recount(c);
     if (evbuffer_get_length(output) == 0)
         evtimer_del(&c->reader);
     else if (!evtimer_pending(&c->reader, NULL))
@@ -109,34 +118,51 @@ static void on_output_changed(struct evbuffer *output, const struct evbuffer_cb_
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static size_t held_bytes(const struct kl_connection *c)
+/* The files of the page are written as they lie in the program: they are the end of what waits. */
+static size_t output_bytes(const struct kl_connection *c)
 {
-    /* a body that is announced has its place */
-    bool announced = c->stage == KL_CONNECTION_BODY && !c->head.chunked;
-    return (announced ? (size_t)c->head.length : c->body.allocated) +
-           evbuffer_get_length(bufferevent_get_input(c->bev)) +
-           evbuffer_get_length(bufferevent_get_output(c->bev));
+    size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
+    return waiting > c->n_static ? waiting - c->n_static : 0;
 }
 
-static size_t all_held_bytes(const struct kl_server *server)
+/* libevent reads into blocks of up to twice the size. */
+static void recount(struct kl_connection *c)
 {
-    size_t held = 0;
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next)
-        held += held_bytes(c);
-    return held;
+    struct kl_server *server = c->server;
+    kl_shares_count(server, c,
+                    2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
+                        c->body.allocated + output_bytes(c));
+    if (c->holder->held > KL_SERVER_SHARE_BYTES || server->shares.held > KL_SERVER_HELD_BYTES)
+        event_active(server->make_room, 0, 0);
 }
 
-static enum kl_status check_room(const struct kl_connection *c, size_t more,
-                                 struct kl_api_error *error)
+static void end_for_room(struct kl_connection *c, bool of_share)
 {
-    if (all_held_bytes(c->server) + more <= KL_SERVER_HELD_BYTES)
-        return KL_OK;
-    kl_api_fail(error, 503, "busy", NULL,
-                "the requests and answers that are on their way fill this server's %zu MiB for "
-                "them; try again in a moment",
-                KL_SERVER_HELD_BYTES >> 20);
-    error->retry_after = 1;
-    return KL_ERR_BUSY;
+    struct kl_api_error error;
+    c->server->connection_counts.held_most++;
+    if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
+        cut(c, "it held the most, and others needed the room");
+        return;
+    }
+    kl_api_fail(&error, 503, "busy", NULL,
+                of_share ? "the requests and answers that are on their way for this %s fill the "
+                           "%zu MiB that one may have, and this request had the most of it; try "
+                           "again in a moment"
+                         : "the requests and answers that are on their way%.0s fill this server's "
+                           "%zu MiB for them, and this request had the most of it; try again in a "
+                           "moment",
+                c->holder->scope != 0 ? "API key" : "address",
+                (of_share ? KL_SERVER_SHARE_BYTES : KL_SERVER_HELD_BYTES) >> 20);
+    error.retry_after = 1;
+    refuse(c, &error);
+}
+
+void kl_connections_make_room(struct kl_server *server)
+{
+    struct kl_connection *c;
+    bool of_share;
+    while ((c = kl_shares_victim(server, &of_share)) != NULL)
+        end_for_room(c, of_share);
 }
 
 /* ---- what comes in --------------------------------------------------------------------------- */
@@ -164,21 +190,8 @@ static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
         return status;
     status = kl_http_head_parse(&c->head, data, end, error);
     evbuffer_drain(input, end);
-    if (status != KL_OK)
-        return status;
-    if (!c->head.chunked && c->head.length > KL_HTTP_MAX_BODY)
-        return kl_api_fail(error, 413, "body_too_large", NULL,
-                           "the body has %s bytes; the limit is %zu",
-                           kl_http_head_field(&c->head, "Content-Length"), KL_HTTP_MAX_BODY);
-    if (!c->head.chunked && c->head.length == 0)
-        return KL_OK;
     kl_buffer_init(&c->body, KL_HTTP_MAX_BODY);
-    if (check_room(c, c->head.chunked ? 0 : (size_t)c->head.length, error) != KL_OK)
-        return KL_ERR_BUSY;
-    if (c->head.expects_continue && evbuffer_get_length(input) == 0 &&
-        evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n") < 0)
-        return kl_api_fail_memory(error, "the request");
-    return KL_OK;
+    return status;
 }
 
 static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input, bool *complete,
@@ -202,47 +215,81 @@ static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input,
         if (status == KL_OK)
             evbuffer_drain(input, used);
     }
-    if (status == KL_OK && c->head.chunked)
-        status = check_room(c, 0, error);
     return status;
 }
 
-static void hand_over(struct kl_connection *c)
+/* The request is complete, or it is refused (error). Its body is not needed afterwards. */
+static void hand_over(struct kl_connection *c, const struct kl_api_error *error, bool keep)
 {
     enter(c, KL_CONNECTION_ANSWERING);
     c->n_requests++;
-    struct kl_api_error error;
-    if (kl_http_handle(c))
-        return;
-    kl_api_fail_memory(&error, "the request");
-    refuse(c, &error);
+    if (error != NULL)
+        kl_http_refuse(c->exchange, error, keep);
+    else
+        kl_http_handle(c->exchange);
+    kl_buffer_release(&c->body);
 }
 
-/* Goes on with what has been received. The connection may be gone afterwards. */
+static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error *error)
+{
+    struct evbuffer *output = bufferevent_get_output(c->bev);
+    if (evbuffer_add_printf(output, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
+        return kl_api_fail_memory(error, "the request");
+    return KL_OK;
+}
+
+/* The head is there, which decides what becomes of the request. A body that is not wanted is left
+ * out where all of it has come already; otherwise the connection ends with the answer. */
+static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *input,
+                                    struct kl_api_error *error)
+{
+    enter(c, KL_CONNECTION_BODY);
+    c->exchange = kl_http_begin(c);
+    if (c->exchange == NULL)
+        return kl_api_fail_memory(error, "the request");
+    bool accepted = kl_http_judge(c->exchange, error) == KL_OK, complete = false;
+    if (!kl_shares_join(c->server, c, accepted ? c->exchange->cache_scope : 0))
+        return kl_api_fail_memory(error, "the request");
+    if (accepted && c->head.method == KL_HTTP_POST) {
+        bool waits = c->head.expects_continue && (c->head.chunked || c->head.length > 0) &&
+                     evbuffer_get_length(input) == 0;
+        return waits ? say_continue(c, error) : KL_OK;
+    }
+    struct kl_api_error ignored;
+    bool keep = read_body(c, input, &complete, &ignored) == KL_OK && complete;
+    c->exchange->close = c->exchange->close || !keep;
+    hand_over(c, accepted ? NULL : error, keep);
+    return KL_OK;
+}
+
+/* Goes on with what has been received. */
 static void read_request(struct kl_connection *c)
 {
     struct evbuffer *input = bufferevent_get_input(c->bev);
     struct kl_api_error error;
     enum kl_status status = KL_OK;
+    bool complete = false;
     if (c->stage == KL_CONNECTION_IDLE) {
-        char blank[2];
+        /* RFC 9112, 2.2: some clients end a body with an empty line; it may come in pieces */
+        char blank[2] = "";
         while (evbuffer_copyout(input, blank, 2) == 2 && memcmp(blank, "\r\n", 2) == 0)
-            evbuffer_drain(input, 2); /* RFC 9112, 2.2: some clients end a body with one */
-        if (evbuffer_get_length(input) > 0)
+            evbuffer_drain(input, 2);
+        size_t len = evbuffer_get_length(input);
+        if (len > 1 || (len == 1 && blank[0] != '\r'))
             enter(c, KL_CONNECTION_HEAD);
     }
     if (c->stage == KL_CONNECTION_HEAD) {
         status = read_head(c, input, &error);
         if (status == KL_OK && c->head.text != NULL)
-            enter(c, KL_CONNECTION_BODY);
+            status = begin_request(c, input, &error);
     }
-    bool complete = false;
     if (c->stage == KL_CONNECTION_BODY && status == KL_OK)
         status = read_body(c, input, &complete, &error);
     if (status != KL_OK)
         refuse(c, &error);
     else if (complete)
-        hand_over(c);
+        hand_over(c, NULL, true);
+    recount(c);
 }
 
 static void on_read(struct bufferevent *bev, void *context)
@@ -252,7 +299,10 @@ static void on_read(struct bufferevent *bev, void *context)
     size_t len = evbuffer_get_length(input);
     switch (c->stage) {
     case KL_CONNECTION_ANSWERING:
-        if (len > MAX_AHEAD)
+        recount(c);
+        if (c->exchange->sent)
+            bufferevent_disable(bev, EV_READ); /* until its answer is taken */
+        else if (len > MAX_AHEAD)
             cut(c, "the client sends too much ahead");
         return;
     case KL_CONNECTION_LAST:
@@ -263,6 +313,7 @@ static void on_read(struct bufferevent *bev, void *context)
             cut(c, "the client does not stop sending");
         return;
     default:
+        c->progress_ns = kl_now_ns();
         read_request(c);
     }
 }
@@ -293,9 +344,12 @@ static void on_written(struct bufferevent *bev, void *context)
         c->exchange = NULL;
         if (x != NULL)
             kl_http_finished(x);
+        forget_request(c);
+        recount(c);
         linger(c);
     } else if (c->stage == KL_CONNECTION_ANSWERING) {
         c->exchange = NULL;
+        c->n_static = 0;
         forget_request(c);
         enter(c, KL_CONNECTION_IDLE);
         kl_http_finished(x);
@@ -313,6 +367,7 @@ static void expect_written(struct kl_connection *c)
 
 void kl_connection_answered(struct kl_connection *c, bool keep)
 {
+    c->stage_ns = kl_now_ns();
     if (!keep || c->left)
         enter(c, KL_CONNECTION_LAST);
     expect_written(c);
@@ -321,23 +376,32 @@ void kl_connection_answered(struct kl_connection *c, bool keep)
 bool kl_connection_is_full(const struct kl_connection *c)
 {
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
-    return waiting > KL_SERVER_OUTPUT_BYTES || (waiting > KL_SERVER_MIN_OUTPUT_BYTES &&
-                                                all_held_bytes(c->server) > KL_SERVER_HELD_BYTES);
+    return waiting > KL_SERVER_OUTPUT_BYTES ||
+           (waiting > KL_SERVER_MIN_OUTPUT_BYTES && kl_shares_are_tight(c->server, c));
 }
 
+/* Ends it with an error, while its request is not complete. */
 static void refuse(struct kl_connection *c, const struct kl_api_error *error)
 {
+    struct evbuffer *input = bufferevent_get_input(c->bev);
     kl_debug("a connection is ended: %s", error->text);
-    kl_http_write_error(bufferevent_get_output(c->bev), error);
-    forget_request(c);
-    enter(c, KL_CONNECTION_LAST);
-    expect_written(c);
+    if (c->exchange != NULL) {
+        kl_http_refuse(c->exchange, error, false);
+        kl_buffer_release(&c->body);
+    } else {
+        kl_http_write_error(bufferevent_get_output(c->bev), error);
+        forget_request(c);
+        enter(c, KL_CONNECTION_LAST);
+        expect_written(c);
+    }
+    evbuffer_drain(input, evbuffer_get_length(input));
+    recount(c);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* The client closed, or the connection broke. Its last answer may still be on its way to a client
- * that closed only its sending side. */
+/* The client closed its sending side, or the connection broke. Its last answer may still be on its
+ * way to a client that closed only its sending side. */
 static void on_event(struct bufferevent *bev, short what, void *context)
 {
     struct kl_connection *c = context;
@@ -362,40 +426,22 @@ void kl_connection_close(struct kl_connection *c, const char *cause)
         server->connections = c->next;
     if (c->next != NULL)
         c->next->previous = c->previous;
+    else
+        server->oldest = c->previous;
     evtimer_del(&c->deadline);
     evtimer_del(&c->reader);
     evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
     c->exchange = NULL;
     if (x != NULL)
         kl_http_lost(x, cause);
+    kl_shares_leave(server, c);
     bufferevent_free(c->bev); /* and the socket */
     forget_request(c);
     free(c);
     kl_server_check_stopped(server);
 }
 
-/* Of addresses in IPv6 one customer has 2^64 and more. */
-static struct in6_addr counted_address(const struct sockaddr *address)
-{
-    struct in6_addr a = {0};
-    if (!kl_address_bytes(address, &a) || IN6_IS_ADDR_V4MAPPED(&a))
-        return a;
-    memset(a.s6_addr + 8, 0, 8);
-    return a;
-}
-
-/* The idle connection that has waited longest, or NULL. */
-static struct kl_connection *longest_idle(const struct kl_server *server)
-{
-    struct kl_connection *found = NULL;
-    for (struct kl_connection *c = server->connections; c != NULL; c = c->next) {
-        if (c->stage == KL_CONNECTION_IDLE && (found == NULL || c->stage_ns < found->stage_ns))
-            found = c;
-    }
-    return found;
-}
-
-/* Whether there is room for a connection from this address; an idle one may be closed for it. */
+/* Whether there is room for a connection from this address; another may be closed for it. */
 static enum kl_status admit(struct kl_server *server, const struct sockaddr *peer,
                             const struct in6_addr *address, struct kl_api_error *error)
 {
@@ -408,21 +454,22 @@ static enum kl_status admit(struct kl_server *server, const struct sockaddr *pee
     size_t limit_here = o->max_connections_per_address;
     if (limit_here == 0)
         limit_here = kl_is_loopback(peer) ? SIZE_MAX : KL_SERVER_CONNECTIONS_PER_ADDRESS;
-    struct kl_connection *idle = n >= o->max_connections ? longest_idle(server) : NULL;
-    if (n_here < limit_here && idle != NULL) {
-        server->connection_counts.evicted++;
-        kl_connection_close(idle, NULL);
-        n--;
-    }
-    if (n_here < limit_here && n < o->max_connections)
+    bool full_here = n_here >= limit_here;
+    if (!full_here && n < o->max_connections)
         return KL_OK;
+    struct kl_connection *other = kl_shares_place(server, full_here ? address : NULL);
+    if (other != NULL) {
+        server->connection_counts.evicted++;
+        kl_connection_close(other, NULL);
+        return KL_OK;
+    }
     server->connection_counts.refused++;
     kl_api_fail(error, 503, "too_many_connections", NULL,
-                n_here >= limit_here
-                    ? "%zu connections from this address are open, which is all it may have; "
-                      "close some, or try again later"
-                    : "%zu connections are open, which is all this server takes; try again later",
-                n_here >= limit_here ? n_here : n);
+                full_here ? "%zu connections from this address are being answered, which is all it "
+                            "may have; close some, or try again later"
+                          : "%zu connections are being answered, which is all this server takes; "
+                            "try again later",
+                full_here ? n_here : n);
     error->retry_after = 1;
     return KL_ERR_BUSY;
 }
@@ -452,7 +499,7 @@ static struct kl_connection *new_connection(struct kl_server *server, int fd)
 void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr *peer)
 {
     struct kl_api_error error;
-    struct in6_addr address = counted_address(peer);
+    struct in6_addr address = kl_shares_address(peer);
     size_t n_refused = 0;
     bool refused = admit(server, peer, &address, &error) != KL_OK;
     server->connection_counts.accepted++;
@@ -471,9 +518,19 @@ void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr 
     getsockname(fd, (struct sockaddr *)&c->local, &len);
     c->peer = address;
     c->refused = refused;
+    c->progress_ns = kl_now_ns();
+    if (!kl_shares_join(server, c, 0)) {
+        kl_err("no memory for a connection");
+        evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
+        bufferevent_free(c->bev);
+        free(c);
+        return;
+    }
     c->next = server->connections;
     if (c->next != NULL)
         c->next->previous = c;
+    else
+        server->oldest = c;
     server->connections = c;
     if (refused)
         refuse(c, &error);

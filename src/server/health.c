@@ -79,10 +79,11 @@ static void reply_figures(struct kl_exchange *x)
     json_object_set_new(body, "statistics", metrics);
     const struct kl_connection_counts *c = &server->connection_counts;
     json_t *connections =
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)c->accepted, "refused",
-                  (json_int_t)c->refused, "evicted", (json_int_t)c->evicted, "requests_late",
-                  (json_int_t)c->requests_late, "readers_late", (json_int_t)c->readers_late,
-                  "accept_failures", (json_int_t)c->accept_failures);
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "accepted", (json_int_t)c->accepted,
+                  "refused", (json_int_t)c->refused, "evicted", (json_int_t)c->evicted, "held_most",
+                  (json_int_t)c->held_most, "held_bytes", (json_int_t)server->shares.held,
+                  "requests_late", (json_int_t)c->requests_late, "readers_late",
+                  (json_int_t)c->readers_late, "accept_failures", (json_int_t)c->accept_failures);
     json_object_set_new(body, "connections", connections);
     json_object_set_new(body, "chat_template",
                         json_pack("{s:s, s:s}", "name",

@@ -17,7 +17,6 @@
 #include "server/server_state.h"
 #include "server/sse.h"
 
-#define MAX_PATH 1024
 /* The headers of an answer; ours are some 500 bytes. */
 #define MAX_REPLY_HEADERS 8192
 /* The status line and what add_head adds, some 250 bytes; what stands around a chunk. */
@@ -31,7 +30,7 @@ static void free_exchange(struct kl_exchange *x)
     struct kl_server *server = x->server;
     if (x->previous != NULL)
         x->previous->next = x->next;
-    else
+    else if (server->exchanges == x)
         server->exchanges = x->next;
     if (x->next != NULL)
         x->next->previous = x->previous;
@@ -286,6 +285,7 @@ void kl_reply_static(struct kl_exchange *x, int status, const char *content_type
 {
     struct evbuffer *body = data != NULL ? evbuffer_new() : NULL;
     bool there = body != NULL && evbuffer_add_reference(body, data, len, NULL, NULL) == 0;
+    x->connection->n_static = data != NULL && x->head->method != KL_HTTP_HEAD ? len : 0;
     if (data != NULL && !there) {
         reply_no_memory(x);
     } else {
@@ -304,7 +304,7 @@ void kl_stream_begin(struct kl_exchange *x)
     kl_reply_header(x, "Cache-Control", "no-store");
     kl_reply_header(x, "X-Accel-Buffering", "no");
     x->chunked = x->head->minor >= 1;
-    x->close = !x->chunked;
+    x->close = x->close || !x->chunked;
     x->last_write_ns = kl_now_ns();
     if (x->lacks_header)
         cut(x);
@@ -421,10 +421,10 @@ bool kl_request_has_key(const struct kl_exchange *x)
 static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
 {
     const char *key;
-    bool allowed = find_key(x, &key);
-    x->cache_scope = kl_key_scope(&x->server->access, key);
-    if (allowed)
+    if (find_key(x, &key)) {
+        x->cache_scope = kl_key_scope(&x->server->access, key);
         return KL_OK;
+    }
     kl_reply_header(x, "WWW-Authenticate", "Bearer");
     return kl_api_fail(
         error, 401, "invalid_api_key", NULL,
@@ -434,7 +434,7 @@ static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *erro
 
 /* JSON it must be. curl -d says "form" where it sends JSON, so for a client that is not a browser
  * (it sends no Origin) the types that need no preflight are let through. */
-static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *error)
+static enum kl_status check_type(struct kl_exchange *x, struct kl_api_error *error)
 {
     const char *type = kl_request_header(x, "Content-Type");
     if (type == NULL || type[0] == '\0')
@@ -450,20 +450,39 @@ static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *err
                        "the body must be application/json, not %.100s", type);
 }
 
-static enum kl_status find_route(struct kl_exchange *x, const char *target, char *path,
+/* Everything about a body that is known before it comes. */
+static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *error)
+{
+    if (check_type(x, error) != KL_OK)
+        return KL_ERR_INVALID;
+    const char *coding = kl_request_header(x, "Content-Encoding");
+    if (coding != NULL && coding[0] != '\0' && strcasecmp(coding, "identity") != 0) {
+        kl_reply_header(x, "Accept-Encoding", "identity");
+        return kl_api_fail(error, 415, "unsupported_encoding", "Content-Encoding",
+                           "the body is compressed (Content-Encoding: %.40s), which this server "
+                           "does not read; send it as it is, without Content-Encoding",
+                           coding);
+    }
+    if (!x->head->chunked && x->head->length > KL_HTTP_MAX_BODY)
+        return kl_api_fail(error, 413, "body_too_large", NULL,
+                           "the body has %.40s bytes; the limit is %zu",
+                           kl_request_header(x, "Content-Length"), KL_HTTP_MAX_BODY);
+    return KL_OK;
+}
+
+static enum kl_status find_route(struct kl_exchange *x, const char *target,
                                  struct kl_api_error *error)
 {
     const char *query = strchr(target, '?');
     x->query = query != NULL ? query + 1 : NULL;
-    if (!kl_route_path(target, path, MAX_PATH))
+    if (!kl_route_path(target, x->path, sizeof x->path))
         return kl_api_fail(error, 400, "invalid_request", NULL, "the path of the URL is not valid");
-    x->path = path;
-    x->route = kl_route_find(path);
+    x->route = kl_route_find(x->path);
     if (x->route == NULL)
         return kl_api_fail(error, 404, "not_found", NULL,
                            "there is nothing at %.200s; this server has /v1/chat/completions, "
                            "/v1/models, /chat and /health",
-                           path);
+                           x->path);
     return KL_OK;
 }
 
@@ -486,15 +505,15 @@ static enum kl_status check_method(struct kl_exchange *x, struct kl_api_error *e
                        allow);
 }
 
-static enum kl_status check_request(struct kl_exchange *x, char *path, struct kl_api_error *error)
+enum kl_status kl_http_judge(struct kl_exchange *x, struct kl_api_error *error)
 {
-    char host[MAX_PATH];
+    char host[KL_HTTP_MAX_PATH];
     const char *target = split_target(x->head->target, host, sizeof host);
     if (x->head->method == KL_HTTP_OTHER)
         x->close = true; /* CONNECT, for one, is not followed by HTTP */
     enum kl_status status = check_host(x, host, error);
     if (status == KL_OK)
-        status = find_route(x, target, path, error);
+        status = find_route(x, target, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_PUBLIC) == 0)
         status = kl_site_check(x->head, (x->route->methods & KL_POST) != 0, error);
     if (status == KL_OK)
@@ -506,30 +525,41 @@ static enum kl_status check_request(struct kl_exchange *x, char *path, struct kl
     return status;
 }
 
-bool kl_http_handle(struct kl_connection *connection)
+struct kl_exchange *kl_http_begin(struct kl_connection *connection)
 {
     struct kl_server *server = connection->server;
     struct kl_exchange *x = calloc(1, sizeof *x);
     if (x == NULL)
-        return false;
-    *x = (struct kl_exchange){.server = server,
-                              .connection = connection,
-                              .head = &connection->head,
-                              .start_ns = kl_now_ns(),
-                              .next = server->exchanges};
+        return NULL;
+    x->server = server;
+    x->connection = connection;
+    x->head = &connection->head;
     snprintf(x->id, sizeof x->id, "%016" PRIx64 "%08" PRIx64, server->id_prefix,
              ++server->n_exchanges);
     kl_buffer_init(&x->headers, MAX_REPLY_HEADERS);
-    if (server->exchanges != NULL)
-        server->exchanges->previous = x;
-    server->exchanges = x;
-    connection->exchange = x;
+    return x;
+}
 
-    struct kl_api_error error;
-    char path[MAX_PATH];
-    if (check_request(x, path, &error) != KL_OK)
-        kl_reply_error(x, &error);
-    else
-        x->route->handle(x);
-    return true;
+/* From here on the server does not stop before it is answered. */
+static void begin_answer(struct kl_exchange *x)
+{
+    struct kl_server *server = x->server;
+    x->start_ns = kl_now_ns();
+    x->next = server->exchanges;
+    if (x->next != NULL)
+        x->next->previous = x;
+    server->exchanges = x;
+}
+
+void kl_http_handle(struct kl_exchange *x)
+{
+    begin_answer(x);
+    x->route->handle(x);
+}
+
+void kl_http_refuse(struct kl_exchange *x, const struct kl_api_error *error, bool keep)
+{
+    begin_answer(x);
+    x->close = x->close || !keep;
+    kl_reply_error(x, error);
 }

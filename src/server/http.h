@@ -1,8 +1,10 @@
 /*
  * One HTTP exchange: a request that came in, and the one answer it gets.
  *
- * An exchange begins when a connection has the whole request (connection.h) and ends when the
- * answer has left or the connection is gone. Handlers either answer at once (kl_reply_*), or keep
+ * An exchange begins when a connection has the head of a request (connection.h), which decides what
+ * becomes of it: kl_http_judge looks at host, site, route, method, key and what is said of the
+ * body, so that a body that nobody wants is not read. It ends when the answer has left or the
+ * connection is gone. Handlers either answer at once (kl_reply_*), or keep
  * the exchange, ask to be told when the client leaves (kl_exchange_watch) and answer later, in one
  * piece or as a stream. Everything runs on the server's one thread.
  */
@@ -24,32 +26,40 @@ struct kl_server;
 struct kl_route;
 struct kl_connection;
 
+/* The path of a URL and, in "GET http://host/path", the host. */
+#define KL_HTTP_MAX_PATH 1024
+
 struct kl_exchange {
     struct kl_server *server;
     struct kl_connection *connection;
     const struct kl_http_head *head;
     const struct kl_route *route;
-    const char *path;  /* decoded, normalised: see kl_route_path */
-    const char *query; /* of the URL, as sent; NULL: none */
-    char id[33];       /* unique, for logs and X-Request-Id */
-    uint64_t start_ns;
-    uint64_t cache_scope;     /* of the key it came with: see kl_key_scope */
-    int status;               /* what was answered; 0 before */
-    struct kl_buffer headers; /* of the answer */
-    bool lacks_header;        /* for which there was no memory: the answer is not to be sent */
-    bool close;               /* the connection ends with this answer */
-    bool chunked;             /* a stream in HTTP/1.1 */
-    bool sent;                /* the answer is complete; its last bytes may be on their way */
-    bool held_back;           /* more was there than the client takes */
-    uint64_t last_write_ns;   /* of a stream */
+    char path[KL_HTTP_MAX_PATH]; /* decoded, normalised: see kl_route_path */
+    const char *query;           /* of the URL, as sent; NULL: none */
+    char id[33];                 /* unique, for logs and X-Request-Id */
+    uint64_t start_ns;           /* when the request was complete */
+    uint64_t cache_scope;        /* of the key that let it in: see kl_key_scope; 0: none did */
+    int status;                  /* what was answered; 0 before */
+    struct kl_buffer headers;    /* of the answer */
+    bool lacks_header;           /* for which there was no memory: the answer is not to be sent */
+    bool close;                  /* the connection ends with this answer */
+    bool chunked;                /* a stream in HTTP/1.1 */
+    bool sent;                   /* the answer is complete; its last bytes may be on their way */
+    bool held_back;              /* more was there than the client takes */
+    uint64_t last_write_ns;      /* of a stream */
 
     void (*gone)(void *context, const char *cause);
     void *context;
     struct kl_exchange *previous, *next;
 };
 
-/* From the connection. A request is complete; false: there is no memory to begin with it. */
-bool kl_http_handle(struct kl_connection *connection);
+/* From the connection. A head is there: NULL when there is no memory to begin with it. */
+struct kl_exchange *kl_http_begin(struct kl_connection *connection);
+/* What can be said of the request without its body; not KL_OK: it is to be refused with *error. */
+enum kl_status kl_http_judge(struct kl_exchange *x, struct kl_api_error *error);
+/* Either, once: the request is complete; or it is refused, and with keep another may follow. */
+void kl_http_handle(struct kl_exchange *x);
+void kl_http_refuse(struct kl_exchange *x, const struct kl_api_error *error, bool keep);
 /* The answer has left; its connection is gone, for this cause; all that was written so far has
  * left. The first two end the exchange. */
 void kl_http_finished(struct kl_exchange *x);
@@ -63,7 +73,7 @@ void kl_http_write_error(struct evbuffer *output, const struct kl_api_error *err
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
-/* The body, in one piece; valid until the answer. */
+/* The body, in one piece; valid until the handler returns. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
 
 /* Does it come with a valid key, or does this server want none? For routes that need none but tell

@@ -8,6 +8,8 @@
 #define MAX_CHUNK_LINE   256
 #define MAX_CHUNK_DIGITS 16
 #define MAX_TRAILER      4096
+/* RFC 9110, 5.6.2: what names are made of. */
+#define TOKEN_BYTES "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 static enum kl_status bad(struct kl_api_error *error, const char *what)
 {
@@ -42,20 +44,21 @@ enum kl_status kl_http_head_find_end(const char *data, size_t len, size_t *scann
 
 static bool is_token(const char *text)
 {
-    size_t len = strspn(text, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    size_t len = strspn(text, TOKEN_BYTES);
     return len > 0 && text[len] == '\0';
 }
 
 /* Tabs, and whatever is printed: names and values of other languages come as bytes over 0x7f. */
+static bool is_text_byte(char c)
+{
+    return ((unsigned char)c >= ' ' || c == '\t') && c != 0x7f;
+}
+
 static bool is_text(const char *text)
 {
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if ((c < ' ' && c != '\t') || c == 0x7f)
-            return false;
-    }
-    return true;
+    while (is_text_byte(*text))
+        text++;
+    return *text == '\0';
 }
 
 static enum kl_status parse_first_line(struct kl_http_head *head, char *line,
@@ -179,7 +182,7 @@ static enum kl_status check_meaning(struct kl_http_head *head, struct kl_api_err
 enum kl_status kl_http_head_parse(struct kl_http_head *head, const char *data, size_t len,
                                   struct kl_api_error *error)
 {
-    *head = (struct kl_http_head){.text = malloc(len + 1)};
+    *head = (struct kl_http_head){.text = malloc(len + 1), .size = len + 1};
     if (head->text == NULL)
         return kl_api_fail_memory(error, "the request");
     memcpy(head->text, data, len);
@@ -207,20 +210,30 @@ void kl_http_head_release(struct kl_http_head *head)
 {
     free(head->text);
     head->text = NULL;
+    head->size = 0;
     head->n_fields = 0;
 }
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 
+/* RFC 9112, 7.1, without the blanks that it lets stand around ";" and "=": programs read those in
+ * more than one way. */
 enum {
     CHUNK_SIZE,
-    CHUNK_EXTENSION,
+    EXTENSION_BEGIN, /* behind ";" */
+    EXTENSION_NAME,
+    EXTENSION_VALUE_BEGIN, /* behind "=" */
+    EXTENSION_VALUE,
+    EXTENSION_QUOTED,
+    EXTENSION_ESCAPED, /* behind a backslash */
+    EXTENSION_END,     /* behind the closing quote */
     CHUNK_BEGIN,
     CHUNK_DATA,
     CHUNK_CR,
     CHUNK_LF,
     TRAILER_BEGIN,
-    TRAILER_LINE,
+    TRAILER_NAME,
+    TRAILER_VALUE,
     TRAILER_LF,
     LAST_LF
 };
@@ -233,6 +246,77 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static bool is_token_byte(char c)
+{
+    return c != '\0' && strchr(TOKEN_BYTES, c) != NULL;
+}
+
+/* Where a value, or what stands for one, has ended. */
+static bool end_extension(struct kl_http_chunks *c, char byte)
+{
+    c->stage = byte == '\r' ? CHUNK_BEGIN : EXTENSION_BEGIN;
+    return byte == '\r' || byte == ';';
+}
+
+/* One byte of ";name=value" or ";name="quoted"", of which there may be several. */
+static bool take_extension(struct kl_http_chunks *c, char byte)
+{
+    bool token = is_token_byte(byte);
+    if (++c->n_line > MAX_CHUNK_LINE)
+        return false;
+    switch (c->stage) {
+    case EXTENSION_BEGIN:
+        c->stage = EXTENSION_NAME;
+        return token;
+    case EXTENSION_NAME:
+        if (byte == '=')
+            c->stage = EXTENSION_VALUE_BEGIN;
+        return token || byte == '=' || end_extension(c, byte);
+    case EXTENSION_VALUE_BEGIN:
+        c->stage = byte == '"' ? EXTENSION_QUOTED : EXTENSION_VALUE;
+        return token || byte == '"';
+    case EXTENSION_VALUE:
+        return token || end_extension(c, byte);
+    case EXTENSION_QUOTED:
+        if (byte == '"')
+            c->stage = EXTENSION_END;
+        else if (byte == '\\')
+            c->stage = EXTENSION_ESCAPED;
+        return is_text_byte(byte);
+    case EXTENSION_ESCAPED:
+        c->stage = EXTENSION_QUOTED;
+        return is_text_byte(byte);
+    default: /* EXTENSION_END */
+        return end_extension(c, byte);
+    }
+}
+
+/* One byte of the header lines behind the last chunk, which are checked and left out. */
+static bool take_trailer(struct kl_http_chunks *c, char byte)
+{
+    if (++c->n_trailer > MAX_TRAILER)
+        return false;
+    switch (c->stage) {
+    case TRAILER_BEGIN:
+        c->stage = byte == '\r' ? LAST_LF : TRAILER_NAME;
+        return byte == '\r' || is_token_byte(byte);
+    case TRAILER_NAME:
+        if (byte == ':')
+            c->stage = TRAILER_VALUE;
+        return byte == ':' || is_token_byte(byte);
+    case TRAILER_VALUE:
+        if (byte == '\r')
+            c->stage = TRAILER_LF;
+        return byte == '\r' || is_text_byte(byte);
+    case TRAILER_LF:
+        c->stage = TRAILER_BEGIN;
+        return byte == '\n';
+    default: /* LAST_LF */
+        c->done = true;
+        return byte == '\n';
+    }
+}
+
 /* One byte of what stands between the data; false: it must not stand there. */
 static bool take_framing(struct kl_http_chunks *c, char byte)
 {
@@ -243,12 +327,7 @@ static bool take_framing(struct kl_http_chunks *c, char byte)
             c->left = c->left << 4 | (unsigned)digit;
             return ++c->n_line <= MAX_CHUNK_DIGITS;
         }
-        c->stage = byte == '\r' ? CHUNK_BEGIN : CHUNK_EXTENSION;
-        return c->n_line > 0 && strchr("\r; \t", byte) != NULL && byte != '\0';
-    case CHUNK_EXTENSION:
-        if (byte == '\r')
-            c->stage = CHUNK_BEGIN;
-        return byte != '\n' && ++c->n_line <= MAX_CHUNK_LINE;
+        return c->n_line > 0 && end_extension(c, byte);
     case CHUNK_BEGIN:
         c->stage = c->left > 0 ? CHUNK_DATA : TRAILER_BEGIN;
         return byte == '\n';
@@ -259,19 +338,8 @@ static bool take_framing(struct kl_http_chunks *c, char byte)
         c->stage = CHUNK_SIZE;
         c->n_line = 0;
         return byte == '\n';
-    case TRAILER_BEGIN:
-        c->stage = byte == '\r' ? LAST_LF : TRAILER_LINE;
-        return byte != '\n' && ++c->n_trailer <= MAX_TRAILER;
-    case TRAILER_LINE:
-        if (byte == '\r')
-            c->stage = TRAILER_LF;
-        return byte != '\n' && ++c->n_trailer <= MAX_TRAILER;
-    case TRAILER_LF:
-        c->stage = TRAILER_BEGIN;
-        return byte == '\n';
-    default: /* LAST_LF */
-        c->done = true;
-        return byte == '\n';
+    default:
+        return c->stage < CHUNK_BEGIN ? take_extension(c, byte) : take_trailer(c, byte);
     }
 }
 
@@ -284,7 +352,7 @@ enum kl_status kl_http_chunks_decode(struct kl_http_chunks *c, const char *data,
         if (c->stage != CHUNK_DATA) {
             if (!take_framing(c, data[at++]))
                 return kl_api_fail(error, 400, "invalid_request", NULL,
-                                   "the chunks of the request's body can not be read");
+                                   "the chunks of the request's body cannot be read");
             continue;
         }
         size_t n = c->left < len - at ? (size_t)c->left : len - at;

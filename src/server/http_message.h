@@ -29,7 +29,8 @@ struct kl_http_field {
 };
 
 struct kl_http_head {
-    char *text; /* what all strings here point into; NULL: there is no head */
+    char *text;  /* what all strings here point into; NULL: there is no head */
+    size_t size; /* of text */
     enum kl_http_method method;
     const char *target; /* as sent: "/path?query", "http://name/path" */
     unsigned minor;     /* of HTTP/1.minor: 0 or 1 */

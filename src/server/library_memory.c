@@ -1,6 +1,7 @@
 #include "server/library_memory.h"
 
 #include <event2/event.h>
+#include <malloc.h>
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,6 +15,10 @@
 #define VALUE_BYTES 256
 #define TEXT_TIMES  8
 #define LEAST_BYTES 4096
+/* What is as large as this is mapped by itself. The C library would raise that (to 32 MiB) with the
+ * first such block that is freed, and then the heap keeps what bodies left behind: twice of what
+ * KL_SERVER_HELD_BYTES allows was seen. */
+#define LARGE_BLOCK (64 << 10)
 
 /* For what finds no memory while a text is parsed; nothing of it is left afterwards. */
 struct reserve {
@@ -61,6 +66,7 @@ static void *event_reallocate(void *old, size_t size)
 
 void kl_library_memory_watch(void)
 {
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     json_set_alloc_funcs(allocate, release);
     event_set_mem_functions(event_allocate, event_reallocate, free);
 }

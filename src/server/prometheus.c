@@ -137,11 +137,15 @@ static void add_process(struct page *p, const struct kl_server *server)
               (double)c->accepted);
     add_value(p, "accept_failures", "times that no connection could be accepted", KL_METRIC_COUNTER,
               (double)c->accept_failures);
+    add_value(p, "connection_held_bytes", "requests and answers that are on their way",
+              KL_METRIC_GAUGE, (double)server->shares.held);
     const struct kl_metric closed[] = {
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "too_many",
          (double)c->refused, NULL},
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "made_room",
          (double)c->evicted, NULL},
+        {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "held_most",
+         (double)c->held_most, NULL},
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "request_late",
          (double)c->requests_late, NULL},
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "reader_late",

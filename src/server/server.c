@@ -167,6 +167,13 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
     event_add(server->accept_again, &pause);
 }
 
+static void on_make_room(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    kl_connections_make_room(context);
+}
+
 static void on_libevent_log(int severity, const char *text)
 {
     kl_log(severity >= EVENT_LOG_ERR ? KL_LOG_ERROR : KL_LOG_DEBUG, "libevent: %s", text);
@@ -298,17 +305,19 @@ static enum kl_status open_events(struct kl_server *server, struct kl_error *err
         return kl_fail_errno(err, "an eventfd");
     event_set_log_callback(on_libevent_log);
     server->base = event_base_new();
-    if (server->base == NULL)
-        return kl_fail(err, KL_ERR_IO, "libevent can not start");
+    if (server->base == NULL || event_base_priority_init(server->base, 2) != 0)
+        return kl_fail(err, KL_ERR_IO, "libevent cannot start");
     server->startup_event =
         event_new(server->base, server->startup.fd, EV_READ | EV_PERSIST, on_startup, server);
     server->stop_event =
         event_new(server->base, server->stop_fd, EV_READ | EV_PERSIST, on_stop, server);
     server->tick = evtimer_new(server->base, on_tick, server);
     server->accept_again = evtimer_new(server->base, on_accept_again, server);
+    server->make_room = event_new(server->base, -1, 0, on_make_room, server);
     if (server->startup_event == NULL || server->stop_event == NULL || server->tick == NULL ||
-        server->accept_again == NULL || event_add(server->startup_event, NULL) != 0 ||
-        event_add(server->stop_event, NULL) != 0)
+        server->accept_again == NULL || server->make_room == NULL ||
+        event_priority_set(server->make_room, 0) != 0 ||
+        event_add(server->startup_event, NULL) != 0 || event_add(server->stop_event, NULL) != 0)
         return kl_fail_memory(err, "the event loop", 0);
 
     return kl_service_open(server, err);
@@ -358,6 +367,11 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
     }
     *server = s;
     return KL_OK;
+}
+
+size_t kl_server_connection_bytes(size_t max_connections)
+{
+    return (max_connections + KL_MAX_REFUSED) * KL_SERVER_CONNECTION_BYTES;
 }
 
 uint16_t kl_server_port(const struct kl_server *server)
@@ -450,7 +464,7 @@ void kl_server_close(struct kl_server *server)
         evconnlistener_free(server->listeners[i]);
     kl_service_close(server);
     struct event *const events[] = {server->startup_event, server->engine_event, server->stop_event,
-                                    server->tick, server->accept_again};
+                                    server->tick,          server->accept_again, server->make_room};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i] != NULL)
             event_free(events[i]);

@@ -89,8 +89,11 @@ struct kl_server_options {
     void *reload_context;
 };
 
-/* An idle connection costs some 5 KiB; a page in a browser has up to 6. */
+/* A page in a browser has up to 6. */
 #define KL_SERVER_CONNECTIONS 1024
+/* One without what it holds: 3.3 KiB were seen when it is idle, 9.6 KiB with an answer that is not
+ * taken (the exchange, its headers, blocks of libevent that are not full). */
+#define KL_SERVER_CONNECTION_BYTES ((size_t)12 << 10)
 /* A household or an office behind one address. */
 #define KL_SERVER_CONNECTIONS_PER_ADDRESS 64
 /* Starting values as for other servers (haproxy, nginx); a phone on a bad line needs seconds. */
@@ -104,9 +107,14 @@ struct kl_server_options {
  * wait for a client with its place in the engine taken. What is more stays with the engine, whose
  * request pauses. */
 #define KL_SERVER_OUTPUT_BYTES ((size_t)1 << 20)
-/* Bodies that were received and output that was not taken, of all connections together. When that
- * is reached, requests with a body are refused, and an answer has only the second. */
+/* What connections hold (requests that are not complete, output that was not taken), of all and of
+ * one address or API key; beyond that the largest ends (shares.h). Three quarters for one: alone it
+ * has nearly all, and there is room for others before they need anything of it. When
+ * half of a share or three quarters of all are taken, an answer has only
+ * KL_SERVER_MIN_OUTPUT_BYTES.
+ */
 #define KL_SERVER_HELD_BYTES       ((size_t)16 << 20)
+#define KL_SERVER_SHARE_BYTES      ((size_t)12 << 20)
 #define KL_SERVER_MIN_OUTPUT_BYTES ((size_t)64 << 10)
 /* When to try again at a server that starts or stops. */
 #define KL_SERVER_RETRY_SECONDS 2
@@ -126,6 +134,9 @@ struct kl_served {
     int64_t model_created; /* seconds since 1970, or 0 */
     uint64_t model_bytes;  /* size of the file, or 0 */
 };
+
+/* The most that connections take: themselves, beside KL_SERVER_HELD_BYTES. */
+size_t kl_server_connection_bytes(size_t max_connections);
 
 /* Checks the options, binds and listens, and raises the limit of open files to what the connections
  * need, as far as that goes. An address in use or not ours is KL_ERR_IO with a text

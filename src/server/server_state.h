@@ -10,6 +10,7 @@
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/service.h"
+#include "server/shares.h"
 #include "server/startup.h"
 
 #define KL_MAX_LISTENERS 8
@@ -36,10 +37,12 @@ struct kl_server {
     struct event *signals[KL_N_SIGNALS];
     struct event *tick; /* while something is being answered */
     struct event *accept_again;
+    struct event *make_room; /* connections hold too much; before anything else that waits */
     int stop_fd;
 
-    struct kl_connection *connections;
+    struct kl_connection *connections, *oldest;
     struct kl_connection_counts connection_counts;
+    struct kl_shares shares;
     struct kl_exchange *exchanges;
     struct kl_generation *generations;
     struct kl_metrics metrics;

@@ -48,6 +48,7 @@ static void stops_at_the_cap(void **state)
     assert_int_equal(kl_buffer_append_format(&b, "%d", 1), KL_ERR_LIMIT);
     assert_int_equal(kl_buffer_append(&b, "y", SIZE_MAX), KL_ERR_LIMIT);
     assert_int_equal(b.len, 100);
+    assert_int_equal(b.allocated, 101);
     assert_null(strchr(b.data, 'y'));
     assert_int_equal(strlen(b.data), 100);
     /* there is room again when something left */

@@ -205,7 +205,8 @@ static int decode(const char *text, size_t step, struct kl_buffer *body, size_t 
 static void test_chunks(void **state)
 {
     (void)state;
-    const char text[] = "3\r\nabc\r\n00A;x=\"y\"\r\n0123456789\r\n1 \r\nz\r\n0\r\nT: 1\r\n\r\nGET";
+    const char text[] = "3\r\nabc\r\n00A;x=\"y\\\" ;\";a;b=c\r\n0123456789\r\n1\r\nz\r\n"
+                        "0;last\r\nT: 1\t\xc3\xa4\r\nU:\r\n\r\nGET";
     for (size_t step = 1; step <= sizeof text; step++) {
         struct kl_buffer body;
         size_t used;
@@ -234,6 +235,25 @@ static void test_chunks_that_are_refused(void **state)
         {"1\r\nab\r\n", 400},
         {"1\r\na\n", 400},
         {"1;\n", 400},
+        {"1 \r\na\r\n", 400},
+        {"1 5\r\na\r\n", 400},
+        {"1\t;x\r\na\r\n", 400},
+        {"1;\r\na\r\n", 400},
+        {"1;x;\r\na\r\n", 400},
+        {"1; x\r\na\r\n", 400},
+        {"1;x y\r\na\r\n", 400},
+        {"1;x=\r\na\r\n", 400},
+        {"1;x=y=z\r\na\r\n", 400},
+        {"1;x=\"y\r\n\"\r\na\r\n", 400},
+        {"1;x=\"y\"z\r\na\r\n", 400},
+        {"1;x=\"\x01\"\r\na\r\n", 400},
+        {"0\r\nno colon\r\n\r\n", 400},
+        {"0\r\na\r\n\r\n", 400},
+        {"0\r\n: b\r\n\r\n", 400},
+        {"0\r\n a: b\r\n\r\n", 400},
+        {"0\r\na : b\r\n\r\n", 400},
+        {"0\r\na: b\r\n c\r\n\r\n", 400},
+        {"0\r\na: \x7f\r\n\r\n", 400},
         {"0\r\n\n", 400},
         {"0\r\na\n", 400},
         {"00000000000000001\r\n", 400},
@@ -251,11 +271,52 @@ static void test_chunks_that_are_refused(void **state)
     }
 }
 
+/* NUL bytes, which a text of C cannot show. */
+static void test_nul_between_chunks(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        size_t len;
+    } cases[] = {
+#define CASE(t) {t, sizeof(t) - 1}
+        CASE("1\0"),
+        CASE("1;\0"),
+        CASE("1;x\0"),
+        CASE("1;x=\0"),
+        CASE("1;x=y\0"),
+        CASE("1;x=\"\0"),
+        CASE("1;x=\"\\\0"),
+        CASE("1;x=\"y\"\0"),
+        CASE("1\r\na\0"),
+        CASE("0\r\n\0"),
+        CASE("0\r\na\0"),
+        CASE("0\r\na:\0"),
+        CASE("0\r\na: b\r\n\0"),
+        CASE("0\r\na: b\r\0"),
+#undef CASE
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kl_http_chunks chunks = {0};
+        struct kl_api_error error = {0};
+        struct kl_buffer body;
+        size_t used;
+        kl_buffer_init(&body, 10);
+        assert_int_equal(
+            kl_http_chunks_decode(&chunks, cases[i].text, cases[i].len - 1, &used, &body, &error),
+            KL_OK);
+        if (kl_http_chunks_decode(&chunks, "", 1, &used, &body, &error) == KL_OK)
+            fail_msg("case %zu: a NUL is taken", i);
+        assert_int_equal(error.status, 400);
+        kl_buffer_release(&body);
+    }
+}
+
 static void test_lines_between_chunks_are_bounded(void **state)
 {
     (void)state;
-    const char *const beginnings[] = {"1;", "0\r\n", "0\r\na"};
-    for (size_t i = 0; i < 3; i++) {
+    const char *const beginnings[] = {"1;", "1;x=\"", "0\r\n", "0\r\na:"};
+    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
         struct kl_http_chunks chunks = {0};
         struct kl_api_error error;
         struct kl_buffer body;
@@ -282,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_chunks_that_are_refused),
+        cmocka_unit_test(test_nul_between_chunks),
         cmocka_unit_test(test_lines_between_chunks_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
