@@ -425,9 +425,8 @@ void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch)
     *scratch = (struct kl_bpe_scratch){0};
 }
 
-/* Leaves all lists and the heap empty, for the next piece. */
-static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t len,
-                                  struct kl_bpe_scratch *s, struct kl_tokens *out)
+enum kl_status kl_bpe_begin(const struct kl_bpe *bpe, const char *piece, size_t len,
+                            struct kl_bpe_scratch *s)
 {
     enum kl_status status = reserve(bpe, s, len);
     if (status != KL_OK)
@@ -441,12 +440,17 @@ static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, s
         s->nodes[n] =
             (struct kl_bpe_node){.id = id, .rank = NO_RANK, .previous = n - 1, .next = n + 1};
     }
-    if (n == 0)
-        return KL_OK;
     s->nodes[n].next = NONE;
-    for (uint32_t i = 1; i <= n; i++)
-        enlist(bpe, s, i);
-    while (s->n_heap > 0) {
+    s->n_nodes = n;
+    s->n_enlisted = 0;
+    return KL_OK;
+}
+
+bool kl_bpe_step(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, size_t *effort)
+{
+    for (; s->n_enlisted<s->n_nodes && * effort> 0; --*effort)
+        enlist(bpe, s, (uint32_t)++s->n_enlisted);
+    while (s->n_heap > 0 && *effort > 0) {
         struct kl_bpe_list *list = &s->lists[s->heap[0]];
         if (list->first == NONE) {
             list->queued = false;
@@ -454,10 +458,28 @@ static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, s
         } else {
             merge(bpe, s, list->first);
         }
+        --*effort;
     }
-    for (uint32_t i = 1; i != NONE && status == KL_OK; i = s->nodes[i].next)
+    return s->n_enlisted == s->n_nodes && s->n_heap == 0;
+}
+
+enum kl_status kl_bpe_finish(const struct kl_bpe_scratch *s, struct kl_tokens *out)
+{
+    enum kl_status status = KL_OK;
+    for (uint32_t i = s->n_nodes > 0 ? 1 : NONE; i != NONE && status == KL_OK; i = s->nodes[i].next)
         status = kl_tokens_push(out, s->nodes[i].id);
     return status;
+}
+
+static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t len,
+                                  struct kl_bpe_scratch *s, struct kl_tokens *out)
+{
+    size_t effort = SIZE_MAX;
+    enum kl_status status = kl_bpe_begin(bpe, piece, len, s);
+    if (status != KL_OK)
+        return status;
+    kl_bpe_step(bpe, s, &effort);
+    return kl_bpe_finish(s, out);
 }
 
 /* Whether the piece has a byte without a token. */
