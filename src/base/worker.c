@@ -61,6 +61,9 @@ static bool may_run(const struct kl_worker *w, const struct kl_job *job)
 
 static bool goes_before(const struct kl_job *a, const struct kl_job *b)
 {
+    bool a_ends = atomic_load(&a->cancelled), b_ends = atomic_load(&b->cancelled);
+    if (a_ends != b_ends)
+        return a_ends;
     return a->owner_turn != b->owner_turn ? a->owner_turn < b->owner_turn : a->turn < b->turn;
 }
 
@@ -82,13 +85,11 @@ static void begin_turn(struct kl_worker *w, struct kl_job *job)
         w->n_begun++;
         w->begun_bytes += job->bytes;
     }
-    job->running = true;
 }
 
 /* Counted when it is over: what came meanwhile goes before it, and behind all others. */
 static void end_turn(struct kl_worker *w, struct kl_job *job)
 {
-    job->running = false;
     job->turn = ++w->n_turns;
     for (struct kl_job *other = w->open.first; other != NULL; other = other->next) {
         if (same_owner(other, job))
@@ -122,10 +123,11 @@ static void *worker_main(void *argument)
         }
         begin_turn(w, job);
         pthread_mutex_unlock(&w->lock);
+        bool is_last = atomic_load(&job->cancelled);
         bool over = job->slice(job);
         pthread_mutex_lock(&w->lock);
         end_turn(w, job);
-        if (over || atomic_load(&job->cancelled))
+        if (over || is_last)
             end(w, job);
     }
     pthread_mutex_unlock(&w->lock);
@@ -189,7 +191,7 @@ void kl_worker_close(struct kl_worker *w)
 void kl_worker_submit(struct kl_worker *w, struct kl_job *job)
 {
     atomic_store(&job->cancelled, false);
-    job->begun = job->running = false;
+    job->begun = false;
     pthread_mutex_lock(&w->lock);
     /* behind those who wait, in its owner's turn as in its own */
     job->owner_turn = job->turn = w->n_turns;
@@ -209,10 +211,8 @@ void kl_worker_cancel(struct kl_worker *w, struct kl_job *job)
     bool is_open = false;
     for (const struct kl_job *other = w->open.first; other != NULL; other = other->next)
         is_open = is_open || other == job;
-    if (is_open && !before && !job->running) {
+    if (is_open && !job->begun && !before)
         end(w, job);
-        pthread_cond_signal(&w->called); /* its memory is free for another */
-    }
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -39,13 +39,13 @@ struct kl_job {
     struct kl_job_owner owner;
     size_t bytes; /* of memory that it needs from its first slice to its last, at most */
 
-    /* Set by kl_worker_cancel and _close: `done` is to drop what there is. A long slice may look,
+    /* Set by kl_worker_cancel and _close: what there is is to be dropped. A long slice may look,
      * too, and end early. */
     _Atomic(bool) cancelled;
 
     /* the worker's */
     uint64_t owner_turn, turn; /* when the owner and this job had their last slice */
-    bool begun, running;
+    bool begun;
     struct kl_job *previous, *next;
 };
 
@@ -58,7 +58,8 @@ void kl_worker_close(struct kl_worker *worker);
 
 void kl_worker_submit(struct kl_worker *worker, struct kl_job *job);
 
-/* The job gets no further slice; its `done` follows. Only before that; may be called again. */
+/* A job that was not begun is done. One that was gets one more slice, before all others, in which
+ * it drops what takes time to drop. Only before its `done`; may be called again. */
 void kl_worker_cancel(struct kl_worker *worker, struct kl_job *job);
 
 /* A descriptor that is readable when jobs are done; kl_worker_collect calls their `done`, in the

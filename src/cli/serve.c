@@ -159,6 +159,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
     kl_plan_add(&l->loaded.plan, "requests and answers on their way", KL_SERVER_HELD_BYTES, NULL);
+    kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVER_READING_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)

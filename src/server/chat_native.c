@@ -10,7 +10,7 @@
 
 #include "server/answer_fields.h"
 #include "server/fields.h"
-#include "server/generation.h"
+#include "server/intake.h"
 #include "server/library_memory.h"
 #include "server/routes.h"
 #include "server/sampling_fields.h"
@@ -87,8 +87,8 @@ static json_t *conversation(const json_t *body, struct kl_api_error *error)
     return result;
 }
 
-static enum kl_status parse(const struct kl_exchange *x, const json_t *body, const json_t *messages,
-                            struct kl_generation_request *r, struct kl_api_error *error)
+static enum kl_status parse_fields(const json_t *body, const json_t *messages,
+                                   struct kl_generation_request *r, struct kl_api_error *error)
 {
     bool do_sample = false;
     r->stream = true;
@@ -103,21 +103,21 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body, con
     if (!do_sample)
         r->sampling.temperature = 0;
     enum kl_status status = kl_chat_input_parse(messages, NULL, &r->input, error);
-    return status == KL_OK ? kl_answer_fields(x, body, r, error) : status;
+    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
 }
 
 /* The query as the object that a body would be: "8", "0.5", "true" are what they look like. */
-static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *error)
+static json_t *query_object(const char *query, struct kl_api_error *error)
 {
     static const char *const names[] = {
         "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
         "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
         "context_policy", "return_progress", "enable_thinking"};
-    const char *query = x->query;
     struct evkeyvalq pairs;
     json_t *object = json_object();
+    *error = (struct kl_api_error){0};
     kl_event_was_short();
-    if (object == NULL || evhttp_parse_query_str(query != NULL ? query : "", &pairs) != 0) {
+    if (object == NULL || evhttp_parse_query_str(query, &pairs) != 0) {
         if (object == NULL || kl_event_was_short())
             kl_api_fail_memory(error, "the request");
         else
@@ -156,29 +156,29 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
     return object;
 }
 
-void kl_handle_native_chat(struct kl_exchange *x)
+static enum kl_status parse(const char *text, size_t len, bool is_query,
+                            struct kl_generation_request *r, struct kl_api_error *error)
 {
-    struct kl_api_error error = {0};
-    struct kl_generation_request r;
-    kl_generation_request_init(&r, x->server);
     json_t *body = NULL, *messages = NULL;
-    if (x->head->method == KL_HTTP_GET) {
-        body = query_object(x, &error);
-    } else {
-        size_t len;
-        const char *data = kl_request_body(x, &len);
-        kl_parse_object(data, len, &body, &error);
-    }
+    enum kl_status status = KL_ERR_INVALID;
+    if (is_query)
+        body = query_object(text, error);
+    else
+        kl_parse_object(text, len, &body, error);
     if (body != NULL)
-        messages = conversation(body, &error);
-    if (messages != NULL && (r.json = json_pack("[O, O]", body, messages)) == NULL)
-        kl_api_fail_memory(&error, "the conversation");
-    if (r.json != NULL && parse(x, body, messages, &r, &error) == KL_OK) {
-        kl_generation_start(x, &native_format, &r);
-    } else {
-        kl_generation_request_release(&r);
-        kl_reply_error(x, &error);
-    }
+        messages = conversation(body, error);
+    if (messages != NULL && (r->json = json_pack("[O, O]", body, messages)) == NULL)
+        kl_api_fail_memory(error, "the conversation");
+    if (r->json != NULL)
+        status = parse_fields(body, messages, r, error);
     json_decref(messages);
     json_decref(body);
+    return status;
+}
+
+static const struct kl_chat_api api = {parse, &native_format, &native_format};
+
+void kl_handle_native_chat(struct kl_exchange *x)
+{
+    kl_generation_start(x, &api);
 }

@@ -80,6 +80,12 @@ const char *kl_request_body(const struct kl_exchange *x, size_t *len)
     return x->connection->body.data;
 }
 
+void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body)
+{
+    *body = x->connection->body;
+    x->connection->body = (struct kl_buffer){.cap = body->cap};
+}
+
 bool kl_request_is_welcome(const struct kl_exchange *x)
 {
     return !x->server->stopping || (x->server->hands_over && x->connection->n_requests == 1);

@@ -63,8 +63,10 @@ void kl_http_write_error(struct evbuffer *output, const struct kl_api_error *err
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
-/* The body, in one piece; valid until the answer. */
+/* The body, in one piece; valid until the answer, or as long as the buffer it was moved to. Then
+ * the connection does not hold it any more. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
+void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body);
 
 /* May this request begin work that takes time? Not while the server stops, but for a request whose
  * connection was there before and had none yet, if another process takes the new connections:
