@@ -13,7 +13,7 @@
 #include "text/bpe.h"
 #include "text/tokenizer.h"
 
-/* Many times the longest context. Positions in a piece have 32 bits and a piece takes up to 36
+/* Many times the longest context. Positions in a piece have 32 bits and a piece takes up to 20
  * bytes of memory for each byte. */
 #define KL_ENCODER_MAX_TEXT ((size_t)64 << 20)
 
