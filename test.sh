@@ -241,7 +241,7 @@ part_tsan() {
     local code=0 names
     need thread_sanitizer tiny_model node_client || return 1
     names=$(meson test -C "$BUILD/tsan" --no-rebuild --list 2>/dev/null |
-        grep -oE '(base/(log|pool|ring)|engine/(engine|page_store|prefix_cache|request))$')
+        grep -oE '(base/(log|pool|ring|worker)|engine/(engine|page_store|prefix_cache|request))$')
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && meson_test tsan $names; } || code=1
     python_test tsan tsan-api --without model_path --without smollm_path --without endless \

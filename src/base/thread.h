@@ -9,4 +9,8 @@
  * end the process without its handler (a mapped file that was cut short: SIGBUS). */
 int kl_thread_start(pthread_t *thread, void *(*main)(void *), void *argument);
 
+/* The calling thread goes behind those of usual priority where they want the same CPU: it gets
+ * about a tenth of it then. Where the system does not allow that, nothing changes. */
+void kl_thread_lower_priority(void);
+
 #endif

@@ -184,6 +184,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(o->max_connections),
                 "--max-connections");
     kl_plan_add(&l->loaded.plan, "requests and answers on their way", KL_SERVER_HELD_BYTES, NULL);
+    kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVER_READING_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
@@ -345,95 +346,96 @@ static int run(struct serve_options *o)
     return code;
 }
 
-static const struct serve_options defaults = {.load = {.ctx_size = DEFAULT_CTX},
-                                              .host = "127.0.0.1",
-                                              .port = DEFAULT_PORT,
-                                              .parallel = DEFAULT_PLACES,
-                                              .queue = DEFAULT_WAITING,
-                                              .max_connections = KL_SERVER_CONNECTIONS,
-                                              .header_seconds = KL_SERVER_HEADER_SECONDS,
-                                              .body_seconds = KL_SERVER_BODY_SECONDS,
-                                              .idle_seconds = KL_SERVER_IDLE_SECONDS,
-                                              .reader_seconds = KL_SERVER_READER_SECONDS,
-                                              .drain_seconds = KL_SERVER_DRAIN_SECONDS,
-                                              .max_wait = DEFAULT_WAIT,
-                                              .max_seconds = DEFAULT_SECONDS,
-                                              .cache_ram = KL_DEFAULT_CACHE_RAM,
-                                              .cache_disk = KL_DEFAULT_CACHE_DISK,
-                                              .policy_name = "error",
-                                              .log_format = "text"};
+/* What the command line says goes here, over the defaults. */
+static struct serve_options given = {.load = {.ctx_size = DEFAULT_CTX},
+                                     .host = "127.0.0.1",
+                                     .port = DEFAULT_PORT,
+                                     .parallel = DEFAULT_PLACES,
+                                     .queue = DEFAULT_WAITING,
+                                     .max_connections = KL_SERVER_CONNECTIONS,
+                                     .header_seconds = KL_SERVER_HEADER_SECONDS,
+                                     .body_seconds = KL_SERVER_BODY_SECONDS,
+                                     .idle_seconds = KL_SERVER_IDLE_SECONDS,
+                                     .reader_seconds = KL_SERVER_READER_SECONDS,
+                                     .drain_seconds = KL_SERVER_DRAIN_SECONDS,
+                                     .max_wait = DEFAULT_WAIT,
+                                     .max_seconds = DEFAULT_SECONDS,
+                                     .cache_ram = KL_DEFAULT_CACHE_RAM,
+                                     .cache_disk = KL_DEFAULT_CACHE_DISK,
+                                     .policy_name = "error",
+                                     .log_format = "text"};
+
+static const struct kl_option table[] = {
+    KL_LOAD_ROWS(given.load),
+    KL_MEMORY_ROW(given.load),
+    {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &given.offline,
+     0, 0},
+    {"host", 0, KL_OPTION_STRING, "ADDRESS",
+     "where to listen; any but this computer's own 127.0.0.1 needs --api-key-file or --no-auth",
+     &given.host, 0, 0},
+    {"port", 'p', KL_OPTION_SIZE, "N", "0 takes a free one", &given.port, 0, 65535},
+    {"parallel", 0, KL_OPTION_SIZE, "N", "answers that are written at the same time",
+     &given.parallel, 1, 64},
+    {"queue", 0, KL_OPTION_SIZE, "N", "requests that may wait; further ones are refused (429)",
+     &given.queue, 0, 10000},
+    {"max-wait", 0, KL_OPTION_SIZE, "SECONDS",
+     "a request that would wait longer is refused (429); 0: none is", &given.max_wait, 0, 86400},
+    {"max-tokens", 0, KL_OPTION_SIZE, "N", "longest answer; 0: what a request asks for",
+     &given.max_tokens, 0, 1 << 20},
+    {"max-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+     "longest time for a request, its waiting included; 0: any", &given.max_seconds, 0, 86400},
+    {"context-policy", 0, KL_OPTION_STRING, "error|trim",
+     "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
+     &given.policy_name, 0, 0},
+    {"loop-guard", 0, KL_OPTION_SWITCH, "on|off",
+     "end answers that only repeat themselves, where a request does not say so itself",
+     &given.loop_guard, 0, 0},
+    {"cache-ram", 0, KL_OPTION_BYTES, "SIZE",
+     "prompts that were computed are kept in this much memory (default 64M); 0: not at all",
+     &given.cache_ram, 0, (double)((uint64_t)1 << 40)},
+    {"cache-disk", 0, KL_OPTION_BYTES, "SIZE",
+     "and in this much of the cache directory, also for the next start (default 256M); 0: not "
+     "on disk",
+     &given.cache_disk, 0, (double)((uint64_t)1 << 50)},
+    {"warm", 0, KL_OPTION_STRING, "FILE",
+     "first messages, one a line, that are computed while nobody asks, as some greetings are",
+     &given.warm_file, 0, 0},
+    {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text or json (one object a line)",
+     &given.log_format, 0, 0},
+    {"api-key-file", 0, KL_OPTION_STRING, "FILE",
+     "one key a line; requests need \"Authorization: Bearer KEY\"", &given.api_key_file, 0, 0},
+    {"no-auth", 0, KL_OPTION_FLAG, NULL, "let everybody who reaches --host use it, without a key",
+     &given.no_auth, 0, 0},
+    {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
+     "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all that end "
+     "so); may be given again",
+     &given.allowed_hosts, 0, 0},
+    {"alias", 0, KL_OPTION_STRINGS, "NAME[=MODEL]",
+     "a further name for the model, shown in /v1/models (\"gpt-4o-mini\"); with =MODEL the "
+     "start fails where another model is served; may be given again",
+     &given.alias_words, 0, 0},
+    {"max-connections", 0, KL_OPTION_SIZE, "N",
+     "connections that may be open; an idle one, or the oldest incomplete request, makes room "
+     "for a new one",
+     &given.max_connections, 1, 10000},
+    {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
+     "of these from one address (default 64, but any number from this computer)",
+     &given.max_per_address, 1, 10000},
+    {"header-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+     "for the headers of a request, from their first byte", &given.header_seconds, 1, MAX_SECONDS},
+    {"body-timeout", 0, KL_OPTION_SIZE, "SECONDS", "for the body of a request", &given.body_seconds,
+     1, MAX_SECONDS},
+    {"idle-timeout", 0, KL_OPTION_SIZE, "SECONDS", "until the next request on a connection",
+     &given.idle_seconds, 1, MAX_SECONDS},
+    {"reader-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+     "for a client to take 16 KiB of its answer, or what there is of it", &given.reader_seconds, 1,
+     MAX_SECONDS},
+    {"drain-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+     "for running answers to end after SIGTERM or SIGINT", &given.drain_seconds, 1, MAX_SECONDS},
+};
 
 int kl_run_serve(int argc, char **argv)
 {
-    struct serve_options o = defaults;
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
-        KL_MEMORY_ROW(o.load),
-        {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &o.offline,
-         0, 0},
-        {"host", 0, KL_OPTION_STRING, "ADDRESS",
-         "where to listen; any but this computer's own 127.0.0.1 needs --api-key-file or --no-auth",
-         &o.host, 0, 0},
-        {"port", 'p', KL_OPTION_SIZE, "N", "0 takes a free one", &o.port, 0, 65535},
-        {"parallel", 0, KL_OPTION_SIZE, "N", "answers that are written at the same time",
-         &o.parallel, 1, 64},
-        {"queue", 0, KL_OPTION_SIZE, "N", "requests that may wait; further ones are refused (429)",
-         &o.queue, 0, 10000},
-        {"max-wait", 0, KL_OPTION_SIZE, "SECONDS",
-         "a request that would wait longer is refused (429); 0: none is", &o.max_wait, 0, 86400},
-        {"max-tokens", 0, KL_OPTION_SIZE, "N", "longest answer; 0: what a request asks for",
-         &o.max_tokens, 0, 1 << 20},
-        {"max-seconds", 0, KL_OPTION_SIZE, "SECONDS",
-         "longest time for a request, its waiting included; 0: any", &o.max_seconds, 0, 86400},
-        {"context-policy", 0, KL_OPTION_STRING, "error|trim",
-         "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
-         &o.policy_name, 0, 0},
-        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off",
-         "end answers that only repeat themselves, where a request does not say so itself",
-         &o.loop_guard, 0, 0},
-        {"cache-ram", 0, KL_OPTION_BYTES, "SIZE",
-         "prompts that were computed are kept in this much memory (default 64M); 0: not at all",
-         &o.cache_ram, 0, (double)((uint64_t)1 << 40)},
-        {"cache-disk", 0, KL_OPTION_BYTES, "SIZE",
-         "and in this much of the cache directory, also for the next start (default 256M); 0: not "
-         "on disk",
-         &o.cache_disk, 0, (double)((uint64_t)1 << 50)},
-        {"warm", 0, KL_OPTION_STRING, "FILE",
-         "first messages, one a line, that are computed while nobody asks, as some greetings are",
-         &o.warm_file, 0, 0},
-        {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text or json (one object a line)",
-         &o.log_format, 0, 0},
-        {"api-key-file", 0, KL_OPTION_STRING, "FILE",
-         "one key a line; requests need \"Authorization: Bearer KEY\"", &o.api_key_file, 0, 0},
-        {"no-auth", 0, KL_OPTION_FLAG, NULL,
-         "let everybody who reaches --host use it, without a key", &o.no_auth, 0, 0},
-        {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
-         "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all that end "
-         "so); may be given again",
-         &o.allowed_hosts, 0, 0},
-        {"alias", 0, KL_OPTION_STRINGS, "NAME[=MODEL]",
-         "a further name for the model, shown in /v1/models (\"gpt-4o-mini\"); with =MODEL the "
-         "start fails where another model is served; may be given again",
-         &o.alias_words, 0, 0},
-        {"max-connections", 0, KL_OPTION_SIZE, "N",
-         "connections that may be open; an idle one, or the oldest incomplete request, makes room "
-         "for a new one",
-         &o.max_connections, 1, 10000},
-        {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
-         "of these from one address (default 64, but any number from this computer)",
-         &o.max_per_address, 1, 10000},
-        {"header-timeout", 0, KL_OPTION_SIZE, "SECONDS",
-         "for the headers of a request, from their first byte", &o.header_seconds, 1, MAX_SECONDS},
-        {"body-timeout", 0, KL_OPTION_SIZE, "SECONDS", "for the body of a request", &o.body_seconds,
-         1, MAX_SECONDS},
-        {"idle-timeout", 0, KL_OPTION_SIZE, "SECONDS", "until the next request on a connection",
-         &o.idle_seconds, 1, MAX_SECONDS},
-        {"reader-timeout", 0, KL_OPTION_SIZE, "SECONDS",
-         "for a client to take 16 KiB of its answer, or what there is of it", &o.reader_seconds, 1,
-         MAX_SECONDS},
-        {"drain-seconds", 0, KL_OPTION_SIZE, "SECONDS",
-         "for running answers to end after SIGTERM or SIGINT", &o.drain_seconds, 1, MAX_SECONDS},
-    };
     const struct kl_command_line line = {
         .command = "serve",
         .about = "Serves the chat page and the HTTP API. Gets the model first if it is not here. "
@@ -447,5 +449,5 @@ int kl_run_serve(int argc, char **argv)
     int code;
     if (!kl_command_line_read(&line, argc, argv, "info", &n, &code))
         return code;
-    return run(&o);
+    return run(&given);
 }

@@ -164,12 +164,20 @@ static enum kl_status thinking_fields(const json_t *body, struct kl_chat_input *
     return thinking_switch(body, "enable_thinking", input, error);
 }
 
-enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
-                                struct kl_generation_request *r, struct kl_api_error *error)
+enum kl_status kl_answer_headers(const struct kl_exchange *x, struct kl_generation_request *r,
+                                 struct kl_api_error *error)
 {
+    r->has_priority = kl_request_header(x, "X-Priority") != NULL;
     if (priority_header(x, &r->priority, error) != KL_OK ||
-        deadline_header(x, &r->deadline_seconds, error) != KL_OK ||
-        policy_field(body, &r->context_policy, error) != KL_OK ||
+        deadline_header(x, &r->deadline_seconds, error) != KL_OK)
+        return KL_ERR_INVALID;
+    return KL_OK;
+}
+
+enum kl_status kl_answer_fields(const json_t *body, struct kl_generation_request *r,
+                                struct kl_api_error *error)
+{
+    if (policy_field(body, &r->context_policy, error) != KL_OK ||
         loop_guard_field(body, &r->loop_guard, error) != KL_OK ||
         kl_field_bool(body, "return_progress", &r->return_progress, error) != KL_OK ||
         thinking_fields(body, &r->input, error) != KL_OK)

@@ -14,12 +14,17 @@
 /* X-Deadline-Ms, at most: an hour. */
 #define KL_MAX_DEADLINE_MS 3600000
 
-/* The headers X-Priority (background, interactive) and X-Deadline-Ms; the fields context_policy
- * (error, trim), loop_guard (on, off), return_progress, and those that switch thinking on or off:
- * enable_thinking, thinking, reasoning_effort, chat_template_kwargs; of several the first of these
- * counts. What is not given stays as it is in *request, the input's `thinking` among it: after
+/* What is not given stays as it is in *request. */
+
+/* X-Priority (background, interactive) and X-Deadline-Ms. */
+enum kl_status kl_answer_headers(const struct kl_exchange *x, struct kl_generation_request *request,
+                                 struct kl_api_error *error);
+
+/* context_policy (error, trim), loop_guard (on, off), return_progress, and those that switch
+ * thinking on or off: enable_thinking, thinking, reasoning_effort, chat_template_kwargs; of several
+ * the first of these counts. The input's `thinking` is among what they set: after
  * kl_chat_input_parse. */
-enum kl_status kl_answer_fields(const struct kl_exchange *x, const json_t *body,
-                                struct kl_generation_request *request, struct kl_api_error *error);
+enum kl_status kl_answer_fields(const json_t *body, struct kl_generation_request *request,
+                                struct kl_api_error *error);
 
 #endif

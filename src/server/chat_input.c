@@ -247,9 +247,9 @@ void kl_chat_input_release(struct kl_chat_input *input)
     *input = (struct kl_chat_input){0};
 }
 
-static enum kl_status check_features(const struct kl_chat_input *input,
-                                     const struct kl_chat_template *chat_template,
-                                     struct kl_api_error *error)
+enum kl_status kl_chat_input_check(const struct kl_chat_input *input,
+                                   const struct kl_chat_template *chat_template,
+                                   struct kl_api_error *error)
 {
     const char *name = kl_chat_template_name(chat_template);
     if (input->n_tools + input->n_calls > 0 && !kl_chat_template_has(chat_template, KL_CHAT_TOOLS))
@@ -272,48 +272,29 @@ static enum kl_status check_features(const struct kl_chat_input *input,
     return KL_OK;
 }
 
-enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
+enum kl_status kl_chat_input_render(const struct kl_chat_input *input,
+                                    const struct kl_message *messages, size_t n_messages,
                                     const struct kl_chat_template *chat_template,
-                                    const struct kl_tokenizer *tokenizer, struct kl_tokens *tokens,
-                                    struct kl_api_error *error)
+                                    struct kl_prompt *prompt, struct kl_api_error *error)
 {
-    const struct kl_message *last = &input->messages[input->n_messages - 1];
+    const struct kl_message *last = &messages[n_messages - 1];
     /* The words an assistant began with stand behind the opening of its turn, which is all that
      * the template writes for a turn that is still to come. */
     bool continues =
-        input->n_messages > 1 && strcmp(last->role, "assistant") == 0 && last->n_tool_calls == 0;
-    struct kl_chat chat = {
-        .messages = input->messages,
-        .n_messages = input->n_messages - (continues ? 1 : 0),
+        n_messages > 1 && strcmp(last->role, "assistant") == 0 && last->n_tool_calls == 0;
+    const struct kl_chat chat = {
+        .messages = messages,
+        .n_messages = n_messages - (continues ? 1 : 0),
         .tools = input->tools,
         .n_tools = input->n_tools,
         .add_generation_prompt = true,
         .skip_thinking = input->thinking == KL_THINKING_OFF &&
                          kl_chat_template_has(chat_template, KL_CHAT_THINKING),
+        .begun = continues ? last->content : NULL,
+        .begun_len = continues ? last->content_len : 0,
     };
-    if (check_features(input, chat_template, error) != KL_OK)
-        return KL_ERR_INVALID;
-
     struct kl_error err;
-    struct kl_prompt prompt = {0};
-    struct kl_span *spans = NULL;
-    enum kl_status status = kl_chat_render(chat_template, &chat, &prompt, &err);
-    if (status != KL_OK)
-        goto done;
-    spans = calloc(prompt.n_spans + 1, sizeof *spans);
-    if (spans == NULL) {
-        status = kl_fail_memory(&err, "the prompt", (prompt.n_spans + 1) * sizeof *spans);
-        goto done;
-    }
-    memcpy(spans, prompt.spans, prompt.n_spans * sizeof *spans);
-    size_t n_spans = prompt.n_spans;
-    if (continues && last->content_len > 0)
-        spans[n_spans++] = (struct kl_span){last->content, last->content_len, false};
-    status = kl_tokenizer_encode(tokenizer, spans, n_spans, tokens, &err);
-
-done:
-    free(spans);
-    kl_prompt_release(&prompt);
+    enum kl_status status = kl_chat_render(chat_template, &chat, prompt, &err);
     if (status == KL_ERR_INVALID)
         return kl_api_fail(error, 400, "invalid_value", "messages", "%s", err.text);
     return status == KL_OK ? KL_OK : kl_api_fail_internal(error, &err);

@@ -1,5 +1,5 @@
 /*
- * From the JSON of a request to the tokens of a prompt: messages, tools, template, tokenizer.
+ * From the JSON of a request to the text of a prompt: messages, tools, template.
  *
  * Messages are those of the OpenAI API: roles system (and developer, the same), user, assistant,
  * tool; content is a string, an array of text parts (joined by line breaks), or null where an
@@ -15,7 +15,6 @@
 
 #include "server/api_error.h"
 #include "text/chat_template.h"
-#include "text/tokenizer.h"
 
 /* Whether a model that can do so thinks before it answers. */
 enum kl_thinking { KL_THINKING_NOT_SAID, KL_THINKING_ON, KL_THINKING_OFF };
@@ -39,9 +38,14 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
 void kl_chat_input_release(struct kl_chat_input *input);
 
 /* What the template can not express is refused by name: tools, thinking. */
-enum kl_status kl_chat_input_encode(const struct kl_chat_input *input,
+enum kl_status kl_chat_input_check(const struct kl_chat_input *input,
+                                   const struct kl_chat_template *chat_template,
+                                   struct kl_api_error *error);
+
+/* The text of a prompt with these of its messages, at least one; to be released unless it fails. */
+enum kl_status kl_chat_input_render(const struct kl_chat_input *input,
+                                    const struct kl_message *messages, size_t n_messages,
                                     const struct kl_chat_template *chat_template,
-                                    const struct kl_tokenizer *tokenizer, struct kl_tokens *tokens,
-                                    struct kl_api_error *error);
+                                    struct kl_prompt *prompt, struct kl_api_error *error);
 
 #endif

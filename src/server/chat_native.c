@@ -10,7 +10,7 @@
 
 #include "server/answer_fields.h"
 #include "server/fields.h"
-#include "server/generation.h"
+#include "server/intake.h"
 #include "server/json_numbers.h"
 #include "server/library_memory.h"
 #include "server/routes.h"
@@ -90,8 +90,8 @@ static json_t *conversation(const json_t *body, struct kl_api_error *error)
     return result;
 }
 
-static enum kl_status parse(const struct kl_exchange *x, const json_t *body, const json_t *messages,
-                            struct kl_generation_request *r, struct kl_api_error *error)
+static enum kl_status parse_fields(const json_t *body, const json_t *messages,
+                                   struct kl_generation_request *r, struct kl_api_error *error)
 {
     bool do_sample = false;
     r->stream = true;
@@ -107,7 +107,7 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body, con
     if (!do_sample)
         r->sampling.temperature = 0;
     enum kl_status status = kl_chat_input_parse(messages, NULL, &r->input, error);
-    return status == KL_OK ? kl_answer_fields(x, body, r, error) : status;
+    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
 }
 
 static const char *const query_names[] = {
@@ -143,12 +143,13 @@ static bool add_query_field(json_t *object, const char *name, const char *value,
 }
 
 /* The query as the object that a body would be. */
-static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *error)
+static json_t *query_object(const char *query, struct kl_api_error *error)
 {
     struct evkeyvalq pairs;
     json_t *object = json_object();
+    *error = (struct kl_api_error){0};
     kl_event_was_short();
-    if (object == NULL || evhttp_parse_query_str(x->query != NULL ? x->query : "", &pairs) != 0) {
+    if (object == NULL || evhttp_parse_query_str(query, &pairs) != 0) {
         if (object == NULL || kl_event_was_short())
             kl_api_fail_memory(error, "the request");
         else
@@ -171,29 +172,29 @@ static json_t *query_object(const struct kl_exchange *x, struct kl_api_error *er
     return object;
 }
 
-void kl_handle_native_chat(struct kl_exchange *x)
+static enum kl_status parse(const char *text, size_t len, bool is_query,
+                            struct kl_generation_request *r, struct kl_api_error *error)
 {
-    struct kl_api_error error = {0};
-    struct kl_generation_request r;
-    kl_generation_request_init(&r, x->server);
     json_t *body = NULL, *messages = NULL;
-    if (x->head->method == KL_HTTP_GET) {
-        body = query_object(x, &error);
-    } else {
-        size_t len;
-        const char *data = kl_request_body(x, &len);
-        kl_parse_object(data, len, &body, &error);
-    }
+    enum kl_status status = KL_ERR_INVALID;
+    if (is_query)
+        body = query_object(text, error);
+    else
+        kl_parse_object(text, len, &body, error);
     if (body != NULL)
-        messages = conversation(body, &error);
-    if (messages != NULL && (r.json = json_pack("[O, O]", body, messages)) == NULL)
-        kl_api_fail_memory(&error, "the conversation");
-    if (r.json != NULL && parse(x, body, messages, &r, &error) == KL_OK) {
-        kl_generation_start(x, &native_format, &r);
-    } else {
-        kl_generation_request_release(&r);
-        kl_reply_error(x, &error);
-    }
+        messages = conversation(body, error);
+    if (messages != NULL && (r->json = json_pack("[O, O]", body, messages)) == NULL)
+        kl_api_fail_memory(error, "the conversation");
+    if (r->json != NULL)
+        status = parse_fields(body, messages, r, error);
     json_decref(messages);
     json_decref(body);
+    return status;
+}
+
+static const struct kl_chat_api api = {parse, &native_format, &native_format};
+
+void kl_handle_native_chat(struct kl_exchange *x)
+{
+    kl_generation_start(x, &api);
 }

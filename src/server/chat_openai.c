@@ -8,7 +8,7 @@
 
 #include "server/answer_fields.h"
 #include "server/fields.h"
-#include "server/generation.h"
+#include "server/intake.h"
 #include "server/routes.h"
 #include "server/sampling_fields.h"
 #include "server/server_state.h"
@@ -214,7 +214,7 @@ static enum kl_status parse_tier(const json_t *body, struct kl_generation_reques
     if (tier == NULL)
         return KL_OK;
     if (strcmp(tier, "flex") == 0) {
-        r->priority = KL_PRIORITY_BACKGROUND;
+        r->priority = r->has_priority ? r->priority : KL_PRIORITY_BACKGROUND;
         r->service_tier = "flex";
     } else if (strcmp(tier, "auto") == 0 || strcmp(tier, "default") == 0) {
         r->service_tier = "default";
@@ -225,8 +225,8 @@ static enum kl_status parse_tier(const json_t *body, struct kl_generation_reques
     return KL_OK;
 }
 
-static enum kl_status parse(const struct kl_exchange *x, const json_t *body,
-                            struct kl_generation_request *r, struct kl_api_error *error)
+static enum kl_status parse_fields(const json_t *body, struct kl_generation_request *r,
+                                   struct kl_api_error *error)
 {
     const json_t *messages = NULL, *tools = NULL;
     int64_t n = 1;
@@ -247,21 +247,20 @@ static enum kl_status parse(const struct kl_exchange *x, const json_t *body,
                            "messages is missing; it must be an array of messages");
     r->n_choices = (size_t)n;
     enum kl_status status = kl_chat_input_parse(messages, tools, &r->input, error);
-    return status == KL_OK ? kl_answer_fields(x, body, r, error) : status;
+    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
 }
+
+static enum kl_status parse(const char *text, size_t len, bool is_query,
+                            struct kl_generation_request *r, struct kl_api_error *error)
+{
+    (void)is_query;
+    enum kl_status status = kl_parse_object(text, len, &r->json, error);
+    return status == KL_OK ? parse_fields(r->json, r, error) : status;
+}
+
+static const struct kl_chat_api api = {parse, &stream_format, &document_format};
 
 void kl_handle_chat_completions(struct kl_exchange *x)
 {
-    struct kl_api_error error;
-    struct kl_generation_request r;
-    kl_generation_request_init(&r, x->server);
-    size_t len;
-    const char *data = kl_request_body(x, &len);
-    if (kl_parse_object(data, len, &r.json, &error) == KL_OK &&
-        parse(x, r.json, &r, &error) == KL_OK) {
-        kl_generation_start(x, r.stream ? &stream_format : &document_format, &r);
-    } else {
-        kl_generation_request_release(&r);
-        kl_reply_error(x, &error);
-    }
+    kl_generation_start(x, &api);
 }

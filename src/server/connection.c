@@ -218,7 +218,8 @@ static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input,
     return status;
 }
 
-/* The request is complete, or it is refused (error). Its body is not needed afterwards. */
+/* The request is complete, or it is refused (error). Its body is needed only by a handler that
+ * keeps the exchange, which takes it when it was read. */
 static void hand_over(struct kl_connection *c, const struct kl_api_error *error, bool keep)
 {
     enter(c, KL_CONNECTION_ANSWERING);
@@ -227,7 +228,15 @@ static void hand_over(struct kl_connection *c, const struct kl_api_error *error,
         kl_http_refuse(c->exchange, error, keep);
     else
         kl_http_handle(c->exchange);
-    kl_buffer_release(&c->body);
+    if (c->exchange->gone == NULL)
+        kl_buffer_release(&c->body);
+}
+
+void kl_connection_take_body(struct kl_connection *c, struct kl_buffer *body)
+{
+    *body = c->body;
+    c->body = (struct kl_buffer){.cap = body->cap};
+    recount(c);
 }
 
 static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error *error)

@@ -113,6 +113,9 @@ void kl_connection_close(struct kl_connection *c, const char *cause);
  * (kl_http_finished) and, with keep, the next request is read. */
 void kl_connection_answered(struct kl_connection *c, bool keep);
 
+/* Moves the body of the request to *body; from now on it does not count as held here. */
+void kl_connection_take_body(struct kl_connection *c, struct kl_buffer *body);
+
 /* Does as much wait for the client as may? Then nothing more should be made for it. */
 bool kl_connection_is_full(const struct kl_connection *c);
 

@@ -1,13 +1,10 @@
 /*
- * Answering: from a parsed request to the engine, and from the engine's events to the client.
+ * Answering: from the engine's events to the client.
  *
- * A generation is one exchange and its 1 to KL_MAX_CHOICES engine requests. It is submitted before
- * anything is sent, so that whatever can be refused is refused with its own status. Only while the
- * model is being loaded it waits here, a stream with its headers sent; what is refused afterwards
- * is an error in the stream. A stream is never silent for a second: comments say where it stands.
- * Then a format
- * (native, OpenAI) turns what comes into events or one document. When the client is gone, the
- * engine's work is cancelled at once, wherever it is: in the queue, in prefill, in decode.
+ * A generation is one exchange and its 1 to KL_MAX_CHOICES engine requests; intake.h makes it and
+ * submits them. A stream is never silent for a second: comments say where it stands. Then a format
+ * (native, OpenAI) turns what comes into events or one document. When the client is gone, its work
+ * is cancelled at once, wherever it is: with the worker, in the queue, in prefill, in decode.
  */
 #ifndef KL_SERVER_GENERATION_H
 #define KL_SERVER_GENERATION_H
@@ -26,7 +23,8 @@
 
 /* What a route made of its fields. */
 struct kl_generation_request {
-    json_t *json;      /* the strings here belong to it */
+    json_t *json;      /* the strings here belong to it, */
+    char *settled;     /* or to this */
     const char *model; /* as the client named it, or NULL */
     struct kl_chat_input input;
     struct kl_sampling sampling; /* choice i draws with seed + i */
@@ -35,6 +33,7 @@ struct kl_generation_request {
     size_t n_stops;
     size_t n_choices;
     enum kl_priority priority;
+    bool has_priority;       /* a header said so */
     double deadline_seconds; /* from when it came in; 0: none */
     enum kl_context_policy context_policy;
     bool loop_guard;
@@ -44,11 +43,7 @@ struct kl_generation_request {
     bool return_progress; /* as JSON, not as comments; streams only */
 };
 
-/* Greedy, a random seed, and what the server's options say. */
-void kl_generation_request_init(struct kl_generation_request *request,
-                                const struct kl_server *server);
-
-void kl_generation_request_release(struct kl_generation_request *request);
+struct kl_preparation;
 
 struct kl_answer_choice {
     struct kl_request *request; /* NULL when it is done */
@@ -56,14 +51,15 @@ struct kl_answer_choice {
     enum kl_finish finish;
     uint32_t prompt_tokens, cached_tokens, answer_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
-    bool is_silent;   /* its deadline came before any text, and its end was not told yet */
-    uint64_t text_ns; /* of the last piece of text; 0: none yet */
+    bool is_silent; /* its deadline came before any text, and its end was not told yet */
+    uint64_t submit_ns, prefill_ns, first_text_ns; /* when, as far as it came; 0: not yet */
+    uint64_t text_ns;                              /* of the last piece of text; 0: none yet */
 };
 
 struct kl_generation {
     struct kl_exchange *exchange;
-    const struct kl_answer_format *format;
-    struct kl_generation_request waiting; /* while the model is being loaded */
+    const struct kl_answer_format *format; /* NULL: not known yet */
+    struct kl_preparation *preparation;    /* until it is submitted */
     bool stream, include_usage, return_progress;
     const char *service_tier;
     uint64_t deadline_ns;    /* 0: none */
@@ -91,6 +87,18 @@ struct kl_answer_format {
 
 /* "deadline", "repetition"; NULL: the model's own end, or a limit that the client set. */
 const char *kl_ended_by(enum kl_finish finish);
+/* A comment that says how far it is, or what the client asked for. */
+void kl_generation_send_progress(struct kl_generation *g);
+
+/* One that is new: from now on it hears of its client, and its client of it. */
+void kl_generation_add(struct kl_generation *g);
+
+/* It can not be finished: said in the stream, if that is what runs, and counted. g is gone. */
+void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *error,
+                        enum kl_counter counter);
+
+/* Cancels what runs; says nothing. */
+void kl_generation_free(struct kl_generation *g);
 
 /* {"total","cache","processed","time_ms"}, as llama-server tells it. A new reference. */
 json_t *kl_generation_progress(const struct kl_generation *g);
@@ -98,14 +106,6 @@ json_t *kl_generation_progress(const struct kl_generation *g);
 /* What a client should know of its answer and OpenAI's format has no field for: messages_left_out,
  * and ended_by (of one choice). A new reference; NULL when there is nothing to say. */
 json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish);
-
-/* Submits and begins to answer, or waits for the model, or refuses; the exchange is taken care of
- * in any case, and the request is taken over and released. */
-void kl_generation_start(struct kl_exchange *x, const struct kl_answer_format *format,
-                         struct kl_generation_request *request);
-
-/* The model is loaded: submits those that waited, in the order they came. */
-void kl_generations_begin(struct kl_server *server);
 
 /* The engine has events: moves all of them on. */
 void kl_generations_poll(struct kl_server *server);

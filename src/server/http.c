@@ -79,6 +79,11 @@ const char *kl_request_body(const struct kl_exchange *x, size_t *len)
     return x->connection->body.data;
 }
 
+void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body)
+{
+    kl_connection_take_body(x->connection, body);
+}
+
 bool kl_request_is_welcome(const struct kl_exchange *x)
 {
     return !x->server->stopping || (x->server->hands_over && x->connection->n_requests == 1);

@@ -73,8 +73,10 @@ void kl_http_write_error(struct evbuffer *output, const struct kl_api_error *err
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
-/* The body, in one piece; valid until the handler returns. */
+/* The body, in one piece; valid until the answer, or as long as the buffer it was moved to. Then
+ * the connection does not hold it any more. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
+void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body);
 
 /* Does it come with a valid key, or does this server want none? For routes that need none but tell
  * more with one. */

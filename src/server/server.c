@@ -15,8 +15,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/worker.h"
 #include "server/drain.h"
 #include "server/generation.h"
+#include "server/intake.h"
 #include "server/library_memory.h"
 #include "server/listen.h"
 #include "server/server_state.h"
@@ -91,6 +93,14 @@ static void on_engine(evutil_socket_t fd, short what, void *context)
     struct kl_server *server = context;
     kl_engine_wake_clear(server->served.engine);
     kl_generations_poll(server);
+}
+
+static void on_worker(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct kl_server *server = context;
+    kl_worker_collect(server->worker);
 }
 
 static void stop_for_error(struct kl_server *server, const struct kl_error *err)
@@ -311,13 +321,16 @@ static enum kl_status open_events(struct kl_server *server, struct kl_error *err
         event_new(server->base, server->startup.fd, EV_READ | EV_PERSIST, on_startup, server);
     server->stop_event =
         event_new(server->base, server->stop_fd, EV_READ | EV_PERSIST, on_stop, server);
+    server->worker_event = event_new(server->base, kl_worker_fd(server->worker),
+                                     EV_READ | EV_PERSIST, on_worker, server);
     server->tick = evtimer_new(server->base, on_tick, server);
     server->accept_again = evtimer_new(server->base, on_accept_again, server);
     server->make_room = event_new(server->base, -1, 0, on_make_room, server);
     if (server->startup_event == NULL || server->stop_event == NULL || server->tick == NULL ||
-        server->accept_again == NULL || server->make_room == NULL ||
+        server->accept_again == NULL || server->make_room == NULL || server->worker_event == NULL ||
         event_priority_set(server->make_room, 0) != 0 ||
-        event_add(server->startup_event, NULL) != 0 || event_add(server->stop_event, NULL) != 0)
+        event_add(server->startup_event, NULL) != 0 || event_add(server->worker_event, NULL) != 0 ||
+        event_add(server->stop_event, NULL) != 0)
         return kl_fail_memory(err, "the event loop", 0);
 
     return kl_service_open(server, err);
@@ -353,6 +366,8 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
         s->id_prefix = s->start_ns;
 
     enum kl_status status = kl_startup_init(&s->startup, err);
+    if (status == KL_OK)
+        status = kl_worker_open(KL_SERVER_READING_BYTES, &s->worker, err);
     if (status == KL_OK)
         status = copy_options(s, options, host, err);
     if (status == KL_OK)
@@ -458,13 +473,15 @@ void kl_server_close(struct kl_server *server)
 {
     if (server == NULL)
         return;
+    kl_worker_close(server->worker); /* what it works on belongs to those two */
     kl_generations_forget(server);
     kl_connections_close(server);
     for (size_t i = 0; i < server->n_listeners; i++)
         evconnlistener_free(server->listeners[i]);
     kl_service_close(server);
-    struct event *const events[] = {server->startup_event, server->engine_event, server->stop_event,
-                                    server->tick,          server->accept_again, server->make_room};
+    struct event *const events[] = {
+        server->startup_event, server->engine_event, server->worker_event, server->stop_event,
+        server->tick,          server->accept_again, server->make_room};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
         if (events[i] != NULL)
             event_free(events[i]);

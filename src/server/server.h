@@ -116,6 +116,8 @@ struct kl_server_options {
 #define KL_SERVER_HELD_BYTES       ((size_t)16 << 20)
 #define KL_SERVER_SHARE_BYTES      ((size_t)12 << 20)
 #define KL_SERVER_MIN_OUTPUT_BYTES ((size_t)64 << 10)
+/* Memory for the requests that are being read (preparation.h), together. */
+#define KL_SERVER_READING_BYTES ((size_t)28 << 20)
 /* When to try again at a server that starts or stops. */
 #define KL_SERVER_RETRY_SECONDS 2
 

@@ -17,12 +17,14 @@
 #define KL_N_SIGNALS     3
 
 struct kl_generation;
+struct kl_worker;
 struct evconnlistener;
 
 struct kl_server {
     struct kl_server_options options; /* without its strings: see access */
     struct kl_startup startup;
-    struct kl_served served; /* engine NULL: the model is being loaded */
+    struct kl_worker *worker; /* for what takes longer than a turn of the loop may */
+    struct kl_served served;  /* engine NULL: the model is being loaded */
     struct kl_access access;
     char url[300];
     uint16_t port;
@@ -33,6 +35,7 @@ struct kl_server {
     size_t n_listeners;
     struct event *startup_event; /* the model is there, or can not be had */
     struct event *engine_event;  /* the engine has events for us; once there is one */
+    struct event *worker_event;  /* the worker is done with something */
     struct event *stop_event;    /* kl_server_stop was called */
     struct event *signals[KL_N_SIGNALS];
     struct event *tick; /* while something is being answered */

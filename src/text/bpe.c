@@ -10,6 +10,8 @@
 #define NO_RANK    KL_BPE_NO_RANK
 #define NONE       0u
 #define EMPTY      UINT64_MAX
+#define LEN_BITS   11
+#define UNLISTED   ((1u << ID_BITS) - 1)
 
 /* Up to here minima of blocks are faster than lists and a heap; places fit PLACE_BITS. */
 #define SHORT_PIECE (1 << PLACE_BITS)
@@ -307,13 +309,33 @@ static enum kl_status encode_short(const struct kl_bpe *bpe, const char *piece, 
 /* A token so far of a long piece. Nodes are counted from 1; 0 (NONE) is no node. A node that can be
  * merged with the next one is in the list of that merge's rank. */
 struct kl_bpe_node {
-    int32_t id;
-    uint32_t rank; /* of the pair with the next node; NO_RANK: in no list */
-    uint32_t previous;
-    uint32_t next;
+    uint64_t id : ID_BITS;
+    uint64_t rank : ID_BITS;      /* of the pair with the next node; UNLISTED: in no list */
+    uint64_t len : LEN_BITS;      /* nodes that have become this one: the next stands behind them */
+    uint64_t len_here : LEN_BITS; /* of the token whose last node this was to begin with */
     uint32_t list_previous;
     uint32_t list_next;
 };
+_Static_assert(sizeof(struct kl_bpe_node) == 16, "a long piece takes 16 bytes for each byte");
+_Static_assert(KL_TOKEN_MAX_BYTES < 1u << LEN_BITS, "a token's length fits");
+_Static_assert(KL_VOCAB_MAX <= UNLISTED, "no rank looks like none");
+
+static uint32_t next_node(const struct kl_bpe_scratch *s, uint32_t i)
+{
+    uint32_t next = i + s->nodes[i].len;
+    return next <= s->n_nodes ? next : NONE;
+}
+
+static uint32_t previous_node(const struct kl_bpe_scratch *s, uint32_t i)
+{
+    return i > 1 ? i - s->nodes[i - 1].len_here : NONE;
+}
+
+static void set_len(struct kl_bpe_scratch *s, uint32_t i, uint32_t len)
+{
+    s->nodes[i].len = len & ((1u << LEN_BITS) - 1);
+    s->nodes[i + len - 1].len_here = s->nodes[i].len;
+}
 
 /* The nodes where the merge of one rank can be done, from left to right. */
 struct kl_bpe_list {
@@ -352,7 +374,7 @@ static void heap_pop(struct kl_bpe_scratch *s)
 static void unlist(struct kl_bpe_scratch *s, uint32_t i)
 {
     struct kl_bpe_node *node = &s->nodes[i];
-    if (node->rank == NO_RANK)
+    if (node->rank == UNLISTED)
         return;
     struct kl_bpe_list *list = &s->lists[node->rank];
     if (node->list_previous == NONE)
@@ -363,7 +385,7 @@ static void unlist(struct kl_bpe_scratch *s, uint32_t i)
         list->last = node->list_previous;
     else
         s->nodes[node->list_next].list_previous = node->list_previous;
-    node->rank = NO_RANK;
+    node->rank = UNLISTED;
 }
 
 /* Finds the rank of a node, which is in no list, and puts it at the end of the list of that. There
@@ -373,12 +395,14 @@ static void unlist(struct kl_bpe_scratch *s, uint32_t i)
 static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
 {
     struct kl_bpe_node *node = &s->nodes[i];
-    if (node->next == NONE)
+    uint32_t next = next_node(s, i);
+    if (next == NONE)
         return;
-    node->rank = rank_of(bpe, node->id, s->nodes[node->next].id);
-    if (node->rank == NO_RANK)
+    uint32_t rank = rank_of(bpe, (int32_t)node->id, (int32_t)s->nodes[next].id);
+    if (rank == NO_RANK)
         return;
-    struct kl_bpe_list *list = &s->lists[node->rank];
+    node->rank = rank & UNLISTED;
+    struct kl_bpe_list *list = &s->lists[rank];
     node->list_previous = list->last;
     node->list_next = NONE;
     if (list->last == NONE)
@@ -388,7 +412,7 @@ static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t 
     list->last = i;
     if (!list->queued) {
         list->queued = true;
-        heap_push(s, node->rank);
+        heap_push(s, rank);
     }
 }
 
@@ -396,14 +420,12 @@ static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t 
 static void merge(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
 {
     struct kl_bpe_node *nodes = s->nodes;
-    uint32_t gone = nodes[i].next;
-    uint32_t previous = nodes[i].previous;
-    nodes[i].id = bpe->results[nodes[i].rank];
+    uint32_t gone = next_node(s, i);
+    uint32_t previous = previous_node(s, i);
+    nodes[i].id = (uint32_t)bpe->results[nodes[i].rank] & UNLISTED;
     unlist(s, i);
     unlist(s, gone);
-    nodes[i].next = nodes[gone].next;
-    if (nodes[i].next != NONE)
-        nodes[nodes[i].next].previous = i;
+    set_len(s, i, nodes[i].len + nodes[gone].len);
     if (previous != NONE) {
         unlist(s, previous);
         enlist(bpe, s, previous);
@@ -435,9 +457,8 @@ void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch)
     *scratch = (struct kl_bpe_scratch){0};
 }
 
-/* Leaves all lists and the heap empty, for the next piece. */
-static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t len,
-                                  struct kl_bpe_scratch *s, struct kl_tokens *out)
+enum kl_status kl_bpe_begin(const struct kl_bpe *bpe, const char *piece, size_t len,
+                            struct kl_bpe_scratch *s)
 {
     enum kl_status status = reserve(bpe, s, len);
     if (status != KL_OK)
@@ -447,16 +468,19 @@ static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, s
         int32_t id = bpe->byte_ids[(unsigned char)piece[i]];
         if (id < 0)
             continue;
-        n++;
-        s->nodes[n] =
-            (struct kl_bpe_node){.id = id, .rank = NO_RANK, .previous = n - 1, .next = n + 1};
+        s->nodes[++n] = (struct kl_bpe_node){
+            .id = (uint32_t)id & UNLISTED, .rank = UNLISTED, .len = 1, .len_here = 1};
     }
-    if (n == 0)
-        return KL_OK;
-    s->nodes[n].next = NONE;
-    for (uint32_t i = 1; i <= n; i++)
-        enlist(bpe, s, i);
-    while (s->n_heap > 0) {
+    s->n_nodes = n;
+    s->n_enlisted = 0;
+    return KL_OK;
+}
+
+bool kl_bpe_step(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, size_t *effort)
+{
+    for (; s->n_enlisted<s->n_nodes && * effort> 0; --*effort)
+        enlist(bpe, s, (uint32_t)++s->n_enlisted);
+    while (s->n_heap > 0 && *effort > 0) {
         struct kl_bpe_list *list = &s->lists[s->heap[0]];
         if (list->first == NONE) {
             list->queued = false;
@@ -464,10 +488,28 @@ static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, s
         } else {
             merge(bpe, s, list->first);
         }
+        --*effort;
     }
-    for (uint32_t i = 1; i != NONE && status == KL_OK; i = s->nodes[i].next)
-        status = kl_tokens_push(out, s->nodes[i].id);
+    return s->n_enlisted == s->n_nodes && s->n_heap == 0;
+}
+
+enum kl_status kl_bpe_finish(const struct kl_bpe_scratch *s, struct kl_tokens *out)
+{
+    enum kl_status status = KL_OK;
+    for (uint32_t i = s->n_nodes > 0 ? 1 : NONE; i != NONE && status == KL_OK; i = next_node(s, i))
+        status = kl_tokens_push(out, (int32_t)s->nodes[i].id);
     return status;
+}
+
+static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t len,
+                                  struct kl_bpe_scratch *s, struct kl_tokens *out)
+{
+    size_t effort = SIZE_MAX;
+    enum kl_status status = kl_bpe_begin(bpe, piece, len, s);
+    if (status != KL_OK)
+        return status;
+    kl_bpe_step(bpe, s, &effort);
+    return kl_bpe_finish(s, out);
 }
 
 /* Whether the piece has a byte without a token. */

@@ -53,7 +53,8 @@ struct kl_bpe_scratch {
     struct kl_bpe_list *lists; /* [n_merges + 1], by rank */
     uint32_t *heap;            /* [n_merges + 1] ranks */
     size_t n_heap;
-    size_t allocated; /* pieces of up to so many bytes */
+    size_t allocated;           /* pieces of up to so many bytes */
+    size_t n_nodes, n_enlisted; /* of the piece that was begun */
 };
 
 void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch);
@@ -62,5 +63,13 @@ void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch);
  * `tokenizers` does it where there is no unk_token. KL_OK or KL_ERR_MEMORY. */
 enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
                              struct kl_bpe_scratch *scratch, struct kl_tokens *out);
+
+/* The same for a long piece a bounded work at a time: begin, steps until one returns true (each
+ * takes off *effort about one for a byte that is looked at or a merge), finish. A piece that is
+ * given up half-way leaves a scratch that has to be released. */
+enum kl_status kl_bpe_begin(const struct kl_bpe *bpe, const char *piece, size_t len,
+                            struct kl_bpe_scratch *scratch);
+bool kl_bpe_step(const struct kl_bpe *bpe, struct kl_bpe_scratch *scratch, size_t *effort);
+enum kl_status kl_bpe_finish(const struct kl_bpe_scratch *scratch, struct kl_tokens *out);
 
 #endif

@@ -525,6 +525,8 @@ enum kl_status kl_chat_render(const struct kl_chat_template *t, const struct kl_
     if (status != KL_OK)
         return status;
     status = t->render(t, chat, out);
+    if (status == KL_OK)
+        status = content(out, chat->begun, chat->begun_len);
     if (status != KL_OK) {
         kl_prompt_release(out);
         if (status == KL_ERR_LIMIT)

@@ -41,6 +41,8 @@ struct kl_chat {
     size_t n_tools;
     bool add_generation_prompt; /* end with the opening of the assistant's turn */
     bool skip_thinking; /* ... and an empty thought; only where the template has KL_CHAT_THINKING */
+    const char *begun;  /* ... and these words, with which it is to go on; NULL: none */
+    size_t begun_len;
 };
 
 struct kl_chat_template; /* one of the built-in templates */

@@ -116,14 +116,16 @@ static size_t ascii_run(const char *text, size_t len)
     return n;
 }
 
-enum kl_status kl_normalize(const struct kl_char_classes *classes, const char *text, size_t len,
-                            struct kl_buffer *out)
+enum kl_status kl_normalize_part(const struct kl_char_classes *classes, const char *text,
+                                 size_t len, size_t limit, size_t *used, struct kl_buffer *out)
 {
     enum kl_status status = KL_OK;
     size_t done = 0; /* text[0..done) is in out */
     size_t base = 0; /* length of the character before `at`, if it is not in out */
-    for (size_t at = 0; at < len && status == KL_OK;) {
-        size_t n = ascii_run(text + at, len - at);
+    size_t at = 0;
+    limit = limit < len ? limit : len;
+    while (at < limit && status == KL_OK) {
+        size_t n = ascii_run(text + at, limit - at);
         if (n > 0) {
             at += n;
             base = 1;
@@ -159,7 +161,16 @@ enum kl_status kl_normalize(const struct kl_char_classes *classes, const char *t
         done = at;
         base = 0;
     }
+    /* what comes next may combine with the last character, so that is left for the next part */
+    *used = at < len && at > base ? at - base : at;
     if (status == KL_OK)
-        status = kl_buffer_append(out, text + done, len - done);
+        status = kl_buffer_append(out, text + done, *used - done);
     return status;
+}
+
+enum kl_status kl_normalize(const struct kl_char_classes *classes, const char *text, size_t len,
+                            struct kl_buffer *out)
+{
+    size_t used;
+    return kl_normalize_part(classes, text, len, len, &used, out);
 }

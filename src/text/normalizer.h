@@ -21,4 +21,10 @@
 enum kl_status kl_normalize(const struct kl_char_classes *classes, const char *text, size_t len,
                             struct kl_buffer *out);
 
+/* The same in parts: appends the NFC of text[0..*used), some `limit` (8 or more) bytes of it; all
+ * parts together are the NFC of the whole text. More than that only where signs that combine go on
+ * beyond it. *used > 0 when len > 0. */
+enum kl_status kl_normalize_part(const struct kl_char_classes *classes, const char *text,
+                                 size_t len, size_t limit, size_t *used, struct kl_buffer *out);
+
 #endif

@@ -3,39 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/log.h"
 #include "base/utf8.h"
-#include "text/char_class.h"
-#include "text/normalizer.h"
-#include "text/pretokenizer.h"
-#include "text/tables.h"
+#include "text/tokenizer_state.h"
 
-/* Many times the longest context. Positions in a piece have 32 bits and a piece takes up to 36
- * bytes of memory for each byte. NFC makes text at most 3 times longer (UAX #15). */
-#define MAX_TEXT ((size_t)64 << 20)
-#define MAX_NFC  (3 * MAX_TEXT)
 /* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
 #define MAX_ADDED 8192
-
-/* A longer piece is hardly ever a token, and merging finds those few. */
-#define MAX_SOUGHT 32
-/* Pieces that are looked for together, so that their ways to memory overlap. */
-#define PIECES 16
-
-/* Keys of a file, and names of control tokens, that end an answer. */
-enum { N_END_KEYS = 3, MAX_END_NAMES = 8 };
-
-struct kl_tokenizer {
-    const struct kl_pretokenizer *pretokenizer;
-    struct kl_tables tables;
-    struct kl_char_classes classes;
-    int32_t *added; /* [n_added] control and user-defined tokens, the longest first */
-    size_t n_added;
-    bool begins_added[256]; /* bytes that one of them begins with */
-    int32_t ends[N_END_KEYS + MAX_END_NAMES];
-    size_t n_ends;
-};
 
 void kl_tokens_release(struct kl_tokens *tokens)
 {
@@ -125,7 +98,7 @@ static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_e
 
 static void add_end(struct kl_tokenizer *t, int32_t id)
 {
-    if (id >= 0 && !kl_tokenizer_is_end(t, id) && t->n_ends < N_END_KEYS + MAX_END_NAMES)
+    if (id >= 0 && !kl_tokenizer_is_end(t, id) && t->n_ends < KL_N_END_KEYS + KL_MAX_END_NAMES)
         t->ends[t->n_ends++] = id;
 }
 
@@ -139,7 +112,7 @@ static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gg
     const struct kl_control_name *name;
     enum kl_status status = KL_OK;
     struct kl_error why = {0};
-    for (size_t i = 0; i < N_END_KEYS; i++) {
+    for (size_t i = 0; i < KL_N_END_KEYS; i++) {
         uint64_t id;
         if (!kl_gguf_has(gguf, keys[i]))
             continue;
@@ -242,152 +215,9 @@ enum kl_status kl_tokenizer_add(struct kl_tokenizer *tokenizer, const char *text
     return status;
 }
 
-/* One call of _encode. raw is the text since the last added token, nfc its normalized form (or only
- * repaired, where the model wants text as it is). */
-struct encoder {
-    const struct kl_tokenizer *tokenizer;
-    struct kl_buffer raw;
-    struct kl_buffer nfc;
-    struct kl_bpe_scratch scratch;
-    struct kl_tokens *out;
-};
-
-/* A piece that is not in the table of words. */
-static enum kl_status encode_piece(struct encoder *e, const char *piece, size_t len)
-{
-    const struct kl_tokenizer *t = e->tokenizer;
-    if (len > KL_WORD_MAX_BYTES && len <= MAX_SOUGHT) {
-        int32_t id = kl_vocab_find(&t->tables.vocab, piece, len);
-        if (id >= 0 && t->tables.vocab.types[id] == KL_TOKEN_NORMAL)
-            return kl_tokens_push(e->out, id);
-    }
-    return kl_bpe_encode(&t->tables.bpe, piece, len, &e->scratch, e->out);
-}
-
-/* Up to PIECES pieces from the beginning of text; *done: bytes of them. */
-static enum kl_status encode_pieces(struct encoder *e, const char *text, size_t len, size_t *done)
-{
-    const struct kl_tokenizer *t = e->tokenizer;
-    struct {
-        const char *text;
-        size_t len;
-        struct kl_word_key key;
-        uint64_t hash;
-    } pieces[PIECES];
-    size_t n = 0, at = 0;
-    for (; n < PIECES && at < len; n++) {
-        pieces[n].text = text + at;
-        pieces[n].len = t->pretokenizer->piece(&t->classes, text + at, len - at);
-        if (pieces[n].len <= KL_WORD_MAX_BYTES) {
-            pieces[n].key = kl_word_key(text + at, pieces[n].len, len - at);
-            pieces[n].hash = kl_word_hash(pieces[n].key);
-            kl_words_prefetch(&t->tables.words, pieces[n].hash);
-        }
-        at += pieces[n].len;
-    }
-    *done = at;
-    enum kl_status status = KL_OK;
-    for (size_t i = 0; i < n && status == KL_OK; i++) {
-        int32_t id = -1;
-        if (pieces[i].len <= KL_WORD_MAX_BYTES)
-            id = kl_words_find(&t->tables.words, pieces[i].key, pieces[i].hash);
-        status =
-            id >= 0 ? kl_tokens_push(e->out, id) : encode_piece(e, pieces[i].text, pieces[i].len);
-    }
-    return status;
-}
-
-/* Tokenizes and empties e->raw. */
-static enum kl_status flush(struct encoder *e)
-{
-    const struct kl_tokenizer *t = e->tokenizer;
-    kl_buffer_clear(&e->nfc);
-    enum kl_status status =
-        kl_normalize(t->pretokenizer->nfc ? &t->classes : NULL, e->raw.data, e->raw.len, &e->nfc);
-    for (size_t at = 0, n; at < e->nfc.len && status == KL_OK; at += n)
-        status = encode_pieces(e, e->nfc.data + at, e->nfc.len - at, &n);
-    kl_buffer_clear(&e->raw);
-    return status;
-}
-
-/* The longest added token that text begins with, or -1. */
-static int32_t match_added(const struct kl_tokenizer *t, const char *text, size_t left, size_t *len)
-{
-    if (!t->begins_added[(unsigned char)text[0]])
-        return -1;
-    for (size_t i = 0; i < t->n_added; i++) {
-        const char *token = kl_vocab_bytes(&t->tables.vocab, t->added[i], len);
-        if (*len <= left && memcmp(token, text, *len) == 0)
-            return t->added[i];
-    }
-    return -1;
-}
-
-static enum kl_status encode_special(struct encoder *e, const struct kl_span *span)
-{
-    size_t done = 0;
-    for (size_t at = 0; at < span->len;) {
-        size_t len;
-        int32_t id = match_added(e->tokenizer, span->text + at, span->len - at, &len);
-        if (id < 0) {
-            at++;
-            continue;
-        }
-        enum kl_status status = kl_buffer_append(&e->raw, span->text + done, at - done);
-        if (status == KL_OK)
-            status = flush(e);
-        if (status == KL_OK)
-            status = kl_tokens_push(e->out, id);
-        if (status != KL_OK)
-            return status;
-        at += len;
-        done = at;
-    }
-    return kl_buffer_append(&e->raw, span->text + done, span->len - done);
-}
-
 static bool in_range(const struct kl_tokenizer *t, int32_t id)
 {
     return id >= 0 && (size_t)id < t->tables.vocab.n;
-}
-
-enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
-                                   const struct kl_span *spans, size_t n_spans,
-                                   struct kl_tokens *out, struct kl_error *err)
-{
-    struct encoder e = {.tokenizer = tokenizer, .out = out};
-    kl_buffer_init(&e.raw, MAX_TEXT);
-    kl_buffer_init(&e.nfc, MAX_NFC);
-    size_t before = out->len;
-    enum kl_status status = KL_OK;
-    for (size_t i = 0; i < n_spans && status == KL_OK; i++) {
-        if (spans[i].special)
-            status = encode_special(&e, &spans[i]);
-        else
-            status = kl_buffer_append(&e.raw, spans[i].text, spans[i].len);
-    }
-    if (status == KL_OK)
-        status = flush(&e);
-
-    /* tables in a mapped file can change while they are in use; what is no token goes no further */
-    for (size_t i = before; i < out->len && status == KL_OK; i++) {
-        if (!in_range(tokenizer, out->ids[i]))
-            status = KL_ERR_FORMAT;
-    }
-
-    if (status == KL_ERR_FORMAT)
-        kl_fail(err, status, "%.300s was changed while it was in use; start again",
-                tokenizer->tables.kept.map.path);
-    else if (status == KL_ERR_LIMIT)
-        kl_fail(err, status, "a text to tokenize has more than %zu bytes", MAX_TEXT);
-    else if (status != KL_OK)
-        kl_fail(err, status, "out of memory while tokenizing a text");
-    if (status != KL_OK)
-        out->len = before;
-    kl_bpe_scratch_release(&e.scratch);
-    kl_buffer_release(&e.raw);
-    kl_buffer_release(&e.nfc);
-    return status;
 }
 
 const char *kl_tokenizer_piece(const struct kl_tokenizer *tokenizer, int32_t id, size_t *len)

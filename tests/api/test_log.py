@@ -42,6 +42,27 @@ def test_json(start_server, tmp_path):
     assert "Hello" not in log.read_text()  # what was said is nobody's business
 
 
+def test_a_client_that_leaves(start_server, endless, tmp_path):
+    """Its line tells what is known by then."""
+    log = tmp_path / "log"
+    with open(log, "wb") as out:
+        server = start_server("--offline", "--log-format", "json", stderr=out)
+    with Connection(server) as c:
+        c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
+        assert c.read_head()[0] == 200
+        texts = (data for _, data in c.chunks() if b'"content":"' in data)
+        for _ in range(3):
+            next(texts)
+    wait_until(lambda: b'"the client left"' in log.read_bytes(), 20, "no line")
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (request,) = (line for line in lines if "request_id" in line)
+    assert request["end"] == "the client left"
+    assert request["prompt_tokens"] > 3 and request["answer_tokens"] >= 2
+    parts = [request[f"{part}_seconds"] for part in ("queue", "prefill", "decode")]
+    assert parts[1] > 0 and parts[2] > 0 and sum(parts) <= request["seconds"]
+
+
 def test_at_info_an_answer_has_one_line(start_server):
     """However long it is, and other requests have none: that is why it costs next to nothing."""
     server = start_server("--offline", "--log-level", "info")
