@@ -153,6 +153,13 @@ static enum kl_status read_attention(const struct kl_load_options *o,
 
 /* What is there now, as the system counts it: nobody knows better what libraries and tokenizer
  * hold. The weights count in full, whether they are resident yet or not. */
+uint64_t kl_load_budget(const struct kl_load_options *o)
+{
+    struct kl_plan plan = {0};
+    kl_plan_set_budget(&plan, o->memory, "");
+    return plan.budget;
+}
+
 static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
                         const struct kl_resident *before)
 {

@@ -155,6 +155,9 @@ int kl_load_report(const char *command, const struct kl_error *err);
 
 /* Logs a plan line by line, as info, or as a warning where it does not fit: into its budget or,
  * without one, into the memory that there is. failed: it was refused. */
+/* The memory that a model opened with these options may take, bytes; 0: not limited. */
+uint64_t kl_load_budget(const struct kl_load_options *options);
+
 void kl_load_log_plan(const struct kl_plan *plan, bool failed);
 
 /* Most prompt tokens of one step. While a long prompt is read, the answers of others wait one step

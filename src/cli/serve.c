@@ -159,6 +159,12 @@ static void see_loading(void *context, enum kl_loading_stage stage, uint64_t don
     kl_server_loading(l->server, stage, done, total);
 }
 
+static size_t max_connections(const struct serve_options *o)
+{
+    return o->max_connections != 0 ? o->max_connections
+                                   : kl_server_connections_for(kl_load_budget(&o->load));
+}
+
 static enum kl_status load(struct loading *l, struct kl_error *err)
 {
     const struct serve_options *o = l->options;
@@ -181,9 +187,10 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .cache_bytes = o->cache_ram,
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
-    kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(o->max_connections),
+    kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(max_connections(o)),
                 "--max-connections");
-    kl_plan_add(&l->loaded.plan, "requests and answers on their way", KL_SERVER_HELD_BYTES, NULL);
+    kl_plan_add(&l->loaded.plan, "requests and answers on their way",
+                kl_server_held_bytes_for(kl_load_budget(&o->load)), NULL);
     kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVER_READING_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
@@ -269,7 +276,8 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
         .allowed_hosts = o->allowed_hosts.values,
         .n_allowed_hosts = o->allowed_hosts.len,
         .max_waiting = o->parallel + o->queue,
-        .max_connections = o->max_connections,
+        .max_connections = max_connections(o),
+        .held_bytes = kl_server_held_bytes_for(kl_load_budget(&o->load)),
         .max_connections_per_address = o->max_per_address,
         .header_seconds = (unsigned)o->header_seconds,
         .body_seconds = (unsigned)o->body_seconds,
@@ -352,7 +360,6 @@ static struct serve_options given = {.load = {.ctx_size = DEFAULT_CTX},
                                      .port = DEFAULT_PORT,
                                      .parallel = DEFAULT_PLACES,
                                      .queue = DEFAULT_WAITING,
-                                     .max_connections = KL_SERVER_CONNECTIONS,
                                      .header_seconds = KL_SERVER_HEADER_SECONDS,
                                      .body_seconds = KL_SERVER_BODY_SECONDS,
                                      .idle_seconds = KL_SERVER_IDLE_SECONDS,
@@ -415,8 +422,8 @@ static const struct kl_option table[] = {
      "start fails where another model is served; may be given again",
      &given.alias_words, 0, 0},
     {"max-connections", 0, KL_OPTION_SIZE, "N",
-     "connections that may be open; an idle one, or the oldest incomplete request, makes room "
-     "for a new one",
+     "connections that may be open (default 1024, or 256 where --memory is below 1G); an idle one, "
+     "or the oldest incomplete request, makes room for a new one",
      &given.max_connections, 1, 10000},
     {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
      "of these from one address (default 64, but any number from this computer)",

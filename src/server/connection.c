@@ -132,7 +132,8 @@ static void recount(struct kl_connection *c)
     kl_shares_count(server, c,
                     2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
                         c->body.allocated + output_bytes(c));
-    if (c->holder->held > KL_SERVER_SHARE_BYTES || server->shares.held > KL_SERVER_HELD_BYTES)
+    if (c->holder->held > kl_shares_limit(server) ||
+        server->shares.held > server->options.held_bytes)
         event_active(server->make_room, 0, 0);
 }
 
@@ -152,7 +153,7 @@ static void end_for_room(struct kl_connection *c, bool of_share)
                            "%zu MiB for them, and this request had the most of it; try again in a "
                            "moment",
                 c->holder->scope != 0 ? "API key" : "address",
-                (of_share ? KL_SERVER_SHARE_BYTES : KL_SERVER_HELD_BYTES) >> 20);
+                (of_share ? kl_shares_limit(c->server) : c->server->options.held_bytes) >> 20);
     error.retry_after = 1;
     refuse(c, &error);
 }

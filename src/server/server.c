@@ -200,6 +200,8 @@ static void set_defaults(struct kl_server_options *o)
 {
     if (o->max_connections == 0)
         o->max_connections = KL_SERVER_CONNECTIONS;
+    if (o->held_bytes == 0)
+        o->held_bytes = KL_SERVER_HELD_BYTES;
     o->header_seconds = seconds_or(o->header_seconds, KL_SERVER_HEADER_SECONDS);
     o->body_seconds = seconds_or(o->body_seconds, KL_SERVER_BODY_SECONDS);
     o->idle_seconds = seconds_or(o->idle_seconds, KL_SERVER_IDLE_SECONDS);
@@ -382,6 +384,21 @@ enum kl_status kl_server_open(const struct kl_server_options *options, struct kl
     }
     *server = s;
     return KL_OK;
+}
+
+static bool is_small(uint64_t budget)
+{
+    return budget != 0 && budget < KL_SERVER_SMALL_BUDGET;
+}
+
+size_t kl_server_connections_for(uint64_t budget)
+{
+    return is_small(budget) ? KL_SERVER_SMALL_CONNECTIONS : KL_SERVER_CONNECTIONS;
+}
+
+size_t kl_server_held_bytes_for(uint64_t budget)
+{
+    return is_small(budget) ? KL_SERVER_SMALL_HELD_BYTES : KL_SERVER_HELD_BYTES;
 }
 
 size_t kl_server_connection_bytes(size_t max_connections)

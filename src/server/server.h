@@ -70,6 +70,10 @@ struct kl_server_options {
      */
     bool loop_guard;
 
+    /* What connections hold, together; of one address or API key three quarters of it. 0:
+     * KL_SERVER_HELD_BYTES. */
+    size_t held_bytes;
+
     /* Each 0: what is named after it. Connections in all, beside some that are told there is no
      * room; from one address (of IPv6: network of 64 bits), where the default leaves loopback
      * free; seconds for the head of a request and for its body, until the next one on the same
@@ -107,14 +111,11 @@ struct kl_server_options {
  * wait for a client with its place in the engine taken. What is more stays with the engine, whose
  * request pauses. */
 #define KL_SERVER_OUTPUT_BYTES ((size_t)1 << 20)
-/* What connections hold (requests that are not complete, output that was not taken), of all and of
- * one address or API key; beyond that the largest ends (shares.h). Three quarters for one: alone it
- * has nearly all, and there is room for others before they need anything of it. When
- * half of a share or three quarters of all are taken, an answer has only
- * KL_SERVER_MIN_OUTPUT_BYTES.
- */
+/* What connections hold (requests that are not complete, output that was not taken), of all;
+ * beyond that the largest ends (shares.h). One address or API key may hold three quarters: alone it
+ * has nearly all, and there is room for others before they need anything of it. When half of a
+ * share or three quarters of all are taken, an answer has only KL_SERVER_MIN_OUTPUT_BYTES. */
 #define KL_SERVER_HELD_BYTES       ((size_t)16 << 20)
-#define KL_SERVER_SHARE_BYTES      ((size_t)12 << 20)
 #define KL_SERVER_MIN_OUTPUT_BYTES ((size_t)64 << 10)
 /* Memory for the requests that are being read (preparation.h), together. */
 #define KL_SERVER_READING_BYTES ((size_t)28 << 20)
@@ -137,7 +138,15 @@ struct kl_served {
     uint64_t model_bytes;  /* size of the file, or 0 */
 };
 
-/* The most that connections take: themselves, beside KL_SERVER_HELD_BYTES. */
+/* How many connections there may be, and what they may hold, where a budget of memory (bytes; 0:
+ * none) is the only thing that is said: a box of 512 MB has hardly more than the weights need. */
+#define KL_SERVER_SMALL_BUDGET      ((uint64_t)1 << 30)
+#define KL_SERVER_SMALL_CONNECTIONS 256
+#define KL_SERVER_SMALL_HELD_BYTES  ((size_t)8 << 20)
+size_t kl_server_connections_for(uint64_t budget);
+size_t kl_server_held_bytes_for(uint64_t budget);
+
+/* The most that connections take themselves, in addition to what they hold. */
 size_t kl_server_connection_bytes(size_t max_connections);
 
 /* Checks the options, binds and listens, and raises the limit of open files to what the connections

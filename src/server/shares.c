@@ -86,10 +86,15 @@ void kl_shares_count(struct kl_server *server, struct kl_connection *c, size_t h
     c->held = held;
 }
 
+size_t kl_shares_limit(const struct kl_server *server)
+{
+    return server->options.held_bytes / 4 * 3;
+}
+
 bool kl_shares_are_tight(const struct kl_server *server, const struct kl_connection *c)
 {
-    return c->holder->held > KL_SERVER_SHARE_BYTES / 2 ||
-           server->shares.held > KL_SERVER_SHARE_BYTES;
+    size_t limit = kl_shares_limit(server);
+    return c->holder->held > limit / 2 || server->shares.held > limit;
 }
 
 /* ---- what ends ------------------------------------------------------------------------------- */
@@ -122,7 +127,7 @@ static bool is_larger(const struct claim *a, const struct claim *b)
 static struct kl_holder *over_share(const struct kl_server *server)
 {
     struct kl_holder *h = server->shares.holders;
-    while (h != NULL && h->held <= KL_SERVER_SHARE_BYTES)
+    while (h != NULL && h->held <= kl_shares_limit(server))
         h = h->next;
     return h;
 }
@@ -133,7 +138,7 @@ struct kl_connection *kl_shares_victim(const struct kl_server *server, bool *of_
     struct kl_connection *found = NULL;
     struct claim most = {0};
     *of_share = only != NULL;
-    if (only == NULL && server->shares.held <= KL_SERVER_HELD_BYTES)
+    if (only == NULL && server->shares.held <= server->options.held_bytes)
         return NULL;
     for (struct kl_connection *c = server->connections; c != NULL; c = c->next) {
         const struct claim claim = {{is_stranger(server, c), c->holder->held, !is_answering(c),

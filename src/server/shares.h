@@ -3,7 +3,7 @@
  *
  * A holder is an API key or, for connections that have shown none, an address. All that connections
  * hold (received bytes that are not worked off, answers that are not taken; never what is only
- * announced) fits into KL_SERVER_HELD_BYTES, and what one holder's hold into KL_SERVER_SHARE_BYTES.
+ * announced) fits into the server's held_bytes, and what one holder's hold into kl_shares_limit.
  * Where it does not, connections end until it does. The next to end is chosen by these rules, each
  * where those before leave a choice:
  *
@@ -14,8 +14,8 @@
  *   5. it has not got on for longest.
  *
  * From 1 follows that no request with a key ends because of what connections without one hold. From
- * 2 follows that of n holders, a holder of no more than KL_SERVER_HELD_BYTES / n loses nothing to
- * the others: when all together hold more than KL_SERVER_HELD_BYTES, the largest holds more than
+ * 2 follows that of n holders, a holder of no more than held_bytes / n loses nothing to
+ * the others: when all together hold more than held_bytes, the largest holds more than
  * that. And since connections end until the rest fits, the rest always gets on.
  *
  * Places for connections are shared by the same rule: see kl_shares_place.
@@ -58,6 +58,9 @@ void kl_shares_leave(struct kl_server *server, struct kl_connection *c);
 
 /* What it holds is now this much. */
 void kl_shares_count(struct kl_server *server, struct kl_connection *c, size_t held);
+
+/* What one holder may have, bytes. */
+size_t kl_shares_limit(const struct kl_server *server);
 
 /* Whether the holder, or all, have so much that no answer should get far ahead of its client. */
 bool kl_shares_are_tight(const struct kl_server *server, const struct kl_connection *c);

@@ -149,11 +149,12 @@ def test_what_pages_can_send(tiny, headers, answered):
     expected = 200 if answered else 403
     simple = headers | {"Content-Type": "text/plain"}
     assert get(tiny, "/chat?prompt=x&max_new_tokens=1", headers).status == expected
-    for path in (CHAT, "/chat"):
-        reply = post(tiny, path, BODY, simple)
+    native = {"messages": BODY["messages"], "max_new_tokens": 1}
+    for path, body in ((CHAT, BODY), ("/chat", native)):
+        reply = post(tiny, path, body, simple)
         assert reply.status == expected
         assert answered or reply.error["code"] == "origin_not_allowed"
-        assert post(tiny, path, BODY, headers).status == 200  # JSON: a browser would ask first
+        assert post(tiny, path, body, headers).status == 200  # JSON: a browser would ask first
     for path in ("/", "/health", "/live", "/v1/models", "/metrics"):
         assert get(tiny, path, headers).status == 200
 

@@ -1,6 +1,7 @@
 """Connections from other computers: how many one address may have. On a network of its own, for root
 only."""
 
+import json
 from contextlib import ExitStack
 
 import pytest
@@ -8,21 +9,26 @@ from api_client import wait_until
 
 LIMIT = 64  # from one address, unless it is this computer
 GET = b"GET /live HTTP/1.1\r\nHost: %s\r\n\r\n"
+POST = (b"POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n")  # fmt: skip
 V4, V6 = "10.77.0.1", "fd77::1"
 
 
 class Crowd:
-    """Connections from another computer to the server, held open."""
+    """Connections from another computer to the server, each with a stream that goes on: what is
+    idle would make room for what is new."""
 
-    def __init__(self, computer, server, stack):
+    def __init__(self, computer, server, stack, messages):
         self.computer, self.server, self.stack = computer, server, stack
+        self.messages = messages
+        self.body = json.dumps({"messages": messages, "stream": True, "max_tokens": -1}).encode()
 
     def join(self, to, source=""):
         """The status that one more connection gets, from source."""
         connection = self.computer.connect(to, self.server.port, source=source)
         self.stack.enter_context(connection)
         host = f"[{to}]" if ":" in to else to
-        connection.sendall(GET % host.encode())
+        connection.sendall(POST % (host.encode(), len(self.body)) + self.body)
         return int(connection.recv(4096).split()[1])
 
 
@@ -32,12 +38,13 @@ def box(two_computers):
 
 
 @pytest.fixture
-def crowd(two_computers, start_server):
+def crowd(two_computers, start_server, endless):
     """As --host [::] listens: for IPv4, too."""
     box, other = two_computers
-    server = start_server("--offline", "--host", "[::]", "--no-auth", computer=box)
+    server = start_server("--offline", "--host", "[::]", "--no-auth", "--queue", 200, "--max-wait", 0,
+                          computer=box)  # fmt: skip
     with ExitStack() as stack:
-        yield Crowd(other, server, stack)
+        yield Crowd(other, server, stack, endless)
 
 
 def test_an_ipv4_address_has_its_share(crowd):
@@ -68,7 +75,7 @@ def test_an_ipv6_network_has_its_share(crowd):
 
 def test_the_share_comes_back(crowd):
     with ExitStack() as stack:
-        leaving = Crowd(crowd.computer, crowd.server, stack)
+        leaving = Crowd(crowd.computer, crowd.server, stack, crowd.messages)
         assert [leaving.join(V6) for _ in range(LIMIT)] == [200] * LIMIT
         assert crowd.join(V6) == 503
     wait_until(lambda: crowd.join(V6) == 200, 30, "the places are not free again")

@@ -125,7 +125,7 @@ def test_keys_do_not_meet(start_server, cache, key_file):
     def all_are_on_disk():
         for key in KEYS[:2]:
             costs(server, key)  # pages that came too fast for the disk are offered again
-        return len(list(directory.glob("*.kv"))) >= 2 * pages
+        return len(list(directory.glob("*.page"))) >= 2 * pages
 
     wait_until(all_are_on_disk, 60, "pages on disk")
     server.stop()

@@ -64,6 +64,7 @@ static int setup(void **state)
     struct fixture *f = *state = calloc(1, sizeof *f);
     if (f == NULL || (f->server.base = event_base_new()) == NULL)
         return 1;
+    f->server.options.held_bytes = KL_SERVER_HELD_BYTES;
     return socketpair(AF_UNIX, SOCK_STREAM, 0, f->sockets);
 }
 
@@ -93,9 +94,9 @@ static void test_a_share(void **state)
     bool of_share;
     struct kl_connection *small = add(f, 1, 0, 3 * MIB), *large = add(f, 1, 0, 5 * MIB);
     struct kl_connection *other = add(f, 2, 0, 4 * MIB);
-    kl_shares_count(&f->server, small, KL_SERVER_SHARE_BYTES - 5 * MIB);
+    kl_shares_count(&f->server, small, (KL_SERVER_HELD_BYTES / 4 * 3) - 5 * MIB);
     assert_null(victim(f));
-    kl_shares_count(&f->server, small, KL_SERVER_SHARE_BYTES - 5 * MIB + 1);
+    kl_shares_count(&f->server, small, (KL_SERVER_HELD_BYTES / 4 * 3) - 5 * MIB + 1);
     assert_ptr_equal(kl_shares_victim(&f->server, &of_share), small); /* 7 MiB now */
     assert_true(of_share);
     end(f, small);
@@ -123,7 +124,7 @@ static void test_among_connections_of_one(void **state)
     exchange.sent = false;
     end(f, first);
     end(f, second);
-    kl_shares_count(&f->server, stream, KL_SERVER_SHARE_BYTES + 1);
+    kl_shares_count(&f->server, stream, (KL_SERVER_HELD_BYTES / 4 * 3) + 1);
     assert_ptr_equal(victim(f), stream); /* there is nothing else */
     stream->exchange = NULL;
 }
@@ -177,7 +178,7 @@ static void test_who_holds_little_is_never_ended(void **state)
             add(f, address, 0, random_below(&seed, 1 << 20));
             while ((v = kl_shares_victim(&f->server, &of_share)) != NULL) {
                 size_t held = v->holder->held;
-                assert_true(held > (of_share ? KL_SERVER_SHARE_BYTES
+                assert_true(held > (of_share ? (KL_SERVER_HELD_BYTES / 4 * 3)
                                              : KL_SERVER_HELD_BYTES / count_holders(f)));
                 assert_true(v->held > 0);
                 end(f, v);
