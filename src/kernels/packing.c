@@ -111,7 +111,7 @@ static void read_block(enum kl_quant type, const uint8_t *row, size_t b, struct 
         *header = block + 208;
         break;
     default:
-        assert(!"not a block type");
+        assert(false && "not a block type");
     }
 }
 

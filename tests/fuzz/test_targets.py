@@ -23,10 +23,15 @@ HERE = Path(__file__).resolve().parent
 # runs, and the longest input that is tried
 TARGETS = {
     "chat": (15_000, 4096),
+    "foreign": (100_000, 512),
     "gguf": (1_500, 42_000),
     "http": (300_000, 4096),
+    "packed": (8_000, 512),
+    "page": (6_000, 128),
     "server": (10_000, 2048),
-    "stream": (300_000, 4096),
+    "stream": (150_000, 4096),
+    "tables": (80_000, 512),
+    "template": (50_000, 4096),
     "tokenizer": (80_000, 4096),
 }
 
@@ -34,6 +39,8 @@ TARGETS = {
 def seeds_of(name, directory):
     if name == "gguf":
         (directory / "whole").write_bytes(bytes(tiny_qwen2().write().data))
+    if name == "template":
+        shutil.copy(HERE.parent / "fidelity" / "qwen3.jinja", directory)
     for file in sorted((HERE / "seeds" / name).glob("*")):
         shutil.copy(file, directory)
 

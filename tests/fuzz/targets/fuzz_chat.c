@@ -1,19 +1,39 @@
 /*
  * Conversations to prompts: whatever stands in the messages, the prompt has as many control tokens
- * as its scaffold, so no content forges a turn.
+ * as its scaffold, so no content forges a turn; and encoding in steps of any size gives the tokens
+ * of encoding at once.
  *
- * The input is one message after the other: a byte for the role, the content up to the next 0xff
- * (which is never part of UTF-8), and so on.
+ * The input is a size of steps, then one message after the other: a byte for the role, the content
+ * up to the next 0xff (which is never part of UTF-8), and so on.
  */
 #include <string.h>
 
 #include "fuzz.h"
-#include "text/chat_template.h"
+#include "text/prompt_encoder.h"
 #include "tiny_tokenizer.h"
 
 #define MAX_MESSAGES 16
 
-static size_t count_controls(const struct kl_chat *chat)
+/* The same tokens, by steps. */
+static void check_steps(const struct kl_prompt *prompt, const struct kl_tokens *expected,
+                        size_t step)
+{
+    struct kl_prompt_encoder e = {.encoder.tokenizer = tiny_tokenizer()};
+    struct kl_tokens tokens = {0};
+    bool done = false;
+    PROMISE(kl_prompt_encoder_begin(&e, prompt, SIZE_MAX / 2) == KL_OK);
+    while (!done) {
+        size_t effort = step;
+        PROMISE(kl_prompt_encoder_step(&e, &effort, &done) == KL_OK);
+    }
+    PROMISE(kl_prompt_encoder_copy(&e, &tokens) == KL_OK && tokens.len == expected->len);
+    PROMISE(tokens.len == 0 ||
+            memcmp(tokens.ids, expected->ids, tokens.len * sizeof *tokens.ids) == 0);
+    kl_tokens_release(&tokens);
+    kl_prompt_encoder_release(&e);
+}
+
+static size_t count_controls(const struct kl_chat *chat, size_t step)
 {
     const struct kl_tokenizer *t = tiny_tokenizer();
     const struct kl_chat_template *chat_template = kl_chat_template_for(tiny_gguf(), NULL);
@@ -23,6 +43,7 @@ static size_t count_controls(const struct kl_chat *chat)
     size_t n = 0;
     PROMISE(kl_chat_render(chat_template, chat, &prompt, &err) == KL_OK);
     PROMISE(kl_tokenizer_encode(t, prompt.spans, prompt.n_spans, &tokens, &err) == KL_OK);
+    check_steps(&prompt, &tokens, step);
     for (size_t i = 0; i < tokens.len; i++)
         n += kl_tokenizer_is_control(t, tokens.ids[i]);
     kl_tokens_release(&tokens);
@@ -35,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const char *const roles[] = {"system", "user", "assistant", "tool"};
     struct kl_message messages[MAX_MESSAGES], plain[MAX_MESSAGES];
     struct kl_chat chat = {.messages = messages}, plain_chat;
+    size_t step = (size_t)take_byte(&data, &size) + 1;
     while (size > 0 && chat.n_messages < MAX_MESSAGES) {
         const char *role = roles[take_byte(&data, &size) % 4];
         const uint8_t *end = memchr(data, 0xff, size);
@@ -52,6 +74,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     chat.add_generation_prompt = true;
     plain_chat = chat;
     plain_chat.messages = plain;
-    PROMISE(count_controls(&chat) == count_controls(&plain_chat));
+    PROMISE(count_controls(&chat, step) == count_controls(&plain_chat, step));
     return 0;
 }

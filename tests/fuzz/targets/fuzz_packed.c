@@ -1,0 +1,87 @@
+/*
+ * Packed files: what opens and has its checksums is what was written, byte for byte; all else is
+ * refused with a text.
+ *
+ * The first byte chooses: the rest is a file, or changes of a whole one, three bytes each: where,
+ * and what is added to that byte.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "format/packed.h"
+#include "fuzz.h"
+#include "scratch.h"
+
+#define NAME     "a.packed"
+#define MAX_SIZE 4096
+
+static const struct kl_digest key = {{7, 7, 7}};
+static char path[64];
+static uint8_t whole[MAX_SIZE];
+static size_t whole_size;
+
+static void make_file(void)
+{
+    struct kl_packed_writer *writer;
+    struct kl_error err = {0};
+    const char *dir = scratch_directory();
+    PROMISE(kl_packed_create(dir, "a.tmp", 2, &writer, &err) == KL_OK);
+    PROMISE(kl_packed_begin(writer, "first", &err) == KL_OK);
+    PROMISE(kl_packed_write(writer, "0123456789", 10, &err) == KL_OK);
+    PROMISE(kl_packed_begin(writer, "second", &err) == KL_OK);
+    for (unsigned i = 0; i < 200; i++)
+        PROMISE(kl_packed_write(writer, &i, sizeof i, &err) == KL_OK);
+    PROMISE(kl_packed_finish(writer, NAME, &key, &err) == KL_OK);
+    snprintf(path, sizeof path, "%s/" NAME, dir);
+    int fd = open(path, O_RDONLY);
+    ssize_t n = read(fd, whole, sizeof whole);
+    PROMISE(n > 0 && n < MAX_SIZE);
+    whole_size = (size_t)n;
+    close(fd);
+}
+
+/* Opens it and reads all of it. */
+static bool is_good(void)
+{
+    struct kl_packed_file file = {0};
+    struct kl_packed_section first, second;
+    struct kl_error err = {0};
+    enum kl_status status = kl_packed_open(&file, scratch_directory(), NAME, &key, &err);
+    if (status != KL_OK) {
+        PROMISE(strlen(err.text) > 10 && err.status == status);
+        return false;
+    }
+    bool good = kl_packed_check(&file, 1, NULL, NULL, &err) == KL_OK;
+    if (kl_packed_section(&file, 0, "first", 10, &first, &err) != KL_OK ||
+        kl_packed_section(&file, 1, "second", 800, &second, &err) != KL_OK)
+        good = false;
+    else if (good)
+        PROMISE(memcmp(first.data, "0123456789", 10) == 0 && second.size == 800);
+    kl_packed_close(&file);
+    return good;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t changed[MAX_SIZE];
+    if (whole_size == 0)
+        make_file();
+    size_t len;
+    if (take_byte(&data, &size) % 2 == 0) {
+        len = size < MAX_SIZE ? size : MAX_SIZE;
+        memcpy(changed, data, len);
+    } else {
+        len = whole_size;
+        memcpy(changed, whole, len);
+        for (; size >= 3; data += 3, size -= 3)
+            changed[(size_t)(data[0] << 8 | data[1]) % len] += data[2];
+    }
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    PROMISE(fd >= 0 && write(fd, changed, len) == (ssize_t)len);
+    close(fd);
+    bool same = len == whole_size && memcmp(changed, whole, len) == 0;
+    /* bytes between sections belong to none, so another file may be good, too */
+    PROMISE(is_good() || !same);
+    return 0;
+}
