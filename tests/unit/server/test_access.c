@@ -215,6 +215,22 @@ static void test_sites(void **state)
 }
 
 /* HTTP/1.0 may come without a Host: then no page can be its own. */
+/* A Referer may be of any length; its origin is cut out of it. */
+static void test_long_referers(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len < 600; len++) {
+        char lines[1024], name[600];
+        memset(name, 'a', len);
+        name[len] = '\0';
+        snprintf(lines, sizeof lines, "Accept-Language: de\r\nReferer: http://%s\r\n", name);
+        assert_int_equal(judge("GET /chat?prompt=x", lines, true), 403);
+        snprintf(lines, sizeof lines, "Accept-Language: de\r\nReferer: http://box.lan:7860/%s\r\n",
+                 name);
+        assert_int_equal(judge("GET /chat?prompt=x", lines, true), 200);
+    }
+}
+
 static void test_site_without_host(void **state)
 {
     (void)state;
@@ -362,17 +378,12 @@ static void test_loopback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_split_authority),
-        cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_origins),
-        cmocka_unit_test(test_sites),
-        cmocka_unit_test(test_site_without_host),
-        cmocka_unit_test(test_host_patterns),
-        cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_other_keys),
-        cmocka_unit_test(test_key_scope),
-        cmocka_unit_test(test_bearer),
-        cmocka_unit_test(test_loopback),
+        cmocka_unit_test(test_split_authority), cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_origins),         cmocka_unit_test(test_sites),
+        cmocka_unit_test(test_long_referers),   cmocka_unit_test(test_site_without_host),
+        cmocka_unit_test(test_host_patterns),   cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_other_keys),      cmocka_unit_test(test_key_scope),
+        cmocka_unit_test(test_bearer),          cmocka_unit_test(test_loopback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
