@@ -180,7 +180,8 @@ struct kl_choice {
     float reach;             /* 0 or more; INFINITY: no limit */
     const uint64_t *lowered; /* [n_vocab / 64 + 1] a bit for each token; NULL: none */
     /* Filled: n tokens in the order of their ids, possibly more than asked for; those that are no
-     * number may be missing. Room for n_vocab rounded up to KL_LANES. */
+     * number may be missing. Room for the model's n_vocab rounded up to KL_LANES, even where
+     * n_vocab here is less. */
     struct kl_logit *found;
     size_t n;
 };
