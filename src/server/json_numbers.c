@@ -14,7 +14,10 @@ static const char byte_order_mark[] = "\xEF\xBB\xBF";
 
 static size_t count_digits(const char *text)
 {
-    return strspn(text, "0123456789");
+    size_t n = 0;
+    while (text[n] >= '0' && text[n] <= '9')
+        n++;
+    return n;
 }
 
 /* Of the number at the beginning of a text, as JSON has them (RFC 8259, section 6); 0: none. */
@@ -51,12 +54,15 @@ static void narrow(char *token, size_t len)
     size_t sign = token[0] == '-' ? 1 : 0;
     if (len < sign + strlen(most)) /* nothing that short is too large */
         return;
+    char behind = token[len];
+    token[len] = '\0'; /* what reads it sees no more than the number */
     if (isinf(strtod(token, NULL))) {
         memset(token + sign, ' ', len - sign);
         memcpy(token + sign, most, strlen(most));
     } else if (is_wide(token, len)) {
         memcpy(token + len - 2, "e2", 2);
     }
+    token[len] = behind;
 }
 
 /* Of every number outside of strings. text is ended by a NUL. */
