@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import subprocess
+import termios
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "tokenize", "eval")
+COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "cache", "tokenize", "eval")
 NO_MODEL = 3
 
 
@@ -57,9 +58,9 @@ def test_help_and_version(run):
         assert run(name, "-h").stdout.decode() == text
         assert run(name, "--version").stdout == version
         options = ["--log-level", "--help", "--version"]
-        if name != "pull":
+        if name not in ("pull", "cache"):
             options.append("--model")
-        if name not in ("pull", "tokenize"):
+        if name not in ("pull", "cache", "tokenize"):
             options += ["--threads", "--ctx-size", "--cpu"]
         assert all(option in text for option in options)
 
@@ -290,6 +291,13 @@ class Terminal:
         self.seen = self.seen[found.end() :]
         return before
 
+    def wait_until_edited(self):
+        """Until a line is being edited. Before that, the terminal itself has an end of input."""
+        deadline = time.monotonic() + 60
+        while termios.tcgetattr(self.master)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "no line is edited"
+            time.sleep(0.002)
+
     def wait(self):
         """Its exit code, when it has ended by itself."""
         drain = threading.Thread(target=self.drain, daemon=True)
@@ -343,6 +351,7 @@ def test_history_is_not_written_through_a_link(terminal, tiny_model_path, tmp_pa
         t.wait_for(PROMPT)
         t.type(b"/clear\n")
         t.wait_for(PROMPT)
+        t.wait_until_edited()
         t.type(b"\x04")
         assert t.process.wait(30) == 0
         assert victim.read_text() == "untouched"
@@ -403,7 +412,8 @@ def test_nul_is_not_typed(terminal, tiny_model_path):
     t = terminal("chat", "-m", tiny_model_path)
     t.wait_for(rb"/help shows.*" + PROMPT)
     t.type(b"half")
-    t.wait_for(rb"half")  # now it is edited
+    t.wait_for(rb"half")
+    t.wait_until_edited()
     t.type(b"\x15\0\x04")
     assert t.wait() == 0
 

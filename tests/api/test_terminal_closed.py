@@ -31,6 +31,7 @@ class Terminal:
         self.shell, self.master = pty.fork()
         if self.shell == 0:
             os.chdir(directory)
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the test run may be under nohup itself
             os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
         os.set_blocking(self.master, False)
         self.text = ""
