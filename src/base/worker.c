@@ -193,7 +193,7 @@ void kl_worker_submit(struct kl_worker *w, struct kl_job *job)
     atomic_store(&job->cancelled, false);
     job->begun = false;
     pthread_mutex_lock(&w->lock);
-    /* behind those who wait, in its owner's turn as in its own */
+    /* behind those that wait, in its owner's turn as in its own */
     job->owner_turn = job->turn = w->n_turns;
     for (const struct kl_job *other = w->open.first; other != NULL; other = other->next) {
         if (same_owner(other, job))

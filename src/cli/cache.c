@@ -179,7 +179,7 @@ static void print_text(const struct kl_cache_contents *c)
     }
     if (c->n > 0)
         fputs("\n'kinglet cache clean' frees what is made again when it is needed and no process\n"
-              "uses; 'kinglet cache clean NAME' a model.\n",
+              "uses; 'kinglet cache clean NAME' frees a model.\n",
               stdout);
 }
 

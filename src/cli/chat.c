@@ -361,7 +361,7 @@ int kl_run_chat(int argc, char **argv)
         {"seed", 0, KL_OPTION_U64, "N", "the same seed draws the same answer", &o.sampling.seed, 0,
          0},
         {"no-input", 0, KL_OPTION_FLAG, NULL,
-         "beside PROMPT: leave standard input alone, as in a loop that reads it: "
+         "with PROMPT: leave standard input alone, as in a loop that reads it: "
          "while read q; do kinglet chat --no-input \"$q\"; done",
          &o.no_input, 0, 0},
     };

@@ -88,8 +88,8 @@ static enum kl_status begin_body(struct transfer *t)
     return KL_OK;
 }
 
-/* Nobody knows how long a file without a length is. Before each CHECKED_BYTES of it: is there room?
- * What there is of it then is given back, since it need not have an end. */
+/* It is not known how long a file without a length is. Before each CHECKED_BYTES of it: is there
+ * room? What there is of it then is given back, since it need not have an end. */
 static enum kl_status check_growth(struct transfer *t, size_t len)
 {
     struct kl_download *d = t->download;

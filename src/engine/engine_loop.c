@@ -427,7 +427,7 @@ static bool is_wanted_below(const struct kl_engine *engine)
 
 /* Asked by the forward pass at every step of every layer. Results do not depend on which rows share
  * a batch, so a pass can be thrown away and done again without the request that ends; and the pass
- * of a higher level later, when somebody of a lower one comes. */
+ * of a higher level later, when a request of a lower one comes. */
 static bool should_stop(void *context)
 {
     struct kl_engine *engine = context;

@@ -12,7 +12,7 @@
  * string and an open code point held back. */
 #define PENDING_SIZE         ((size_t)4 * 1024)
 #define PIECE_SIZE           (KL_EVENT_TEXT_SIZE - 1)
-#define MAX_DEADLINE_SECONDS 1e9 /* nobody waits that long, and nanoseconds still fit */
+#define MAX_DEADLINE_SECONDS 1e9 /* no client waits that long, and nanoseconds still fit */
 #define HEAD_SIZE            offsetof(struct kl_event, text)
 #define RECORD(text)         (sizeof(uint32_t) + HEAD_SIZE + (text))
 #define PIECES               (PENDING_SIZE / (PIECE_SIZE - 3) + 1)

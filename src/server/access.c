@@ -84,7 +84,7 @@ static enum kl_status check_pattern(const char *name, struct kl_error *err)
     if (strcmp(name, "*") == 0)
         return kl_fail(err, KL_ERR_INVALID,
                        "--allow-host *: with every name allowed, any web page could use this "
-                       "server through the browsers of those who visit it (DNS rebinding); name "
+                       "server through the browsers of its visitors (DNS rebinding); name "
                        "the names that clients use, or \"*.lan\" for all that end in .lan");
     if (strncmp(name, "*.", 2) != 0 || name[2] == '\0' || name[2] == '.' ||
         strchr(name + 1, '*') != NULL)

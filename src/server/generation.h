@@ -93,7 +93,7 @@ void kl_generation_send_progress(struct kl_generation *g);
 /* One that is new: from now on it hears of its client, and its client of it. */
 void kl_generation_add(struct kl_generation *g);
 
-/* It can not be finished: said in the stream, if that is what runs, and counted. g is gone. */
+/* It cannot be finished: said in the stream, if that is what runs, and counted. g is gone. */
 void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *error,
                         enum kl_counter counter);
 

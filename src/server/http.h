@@ -3,7 +3,7 @@
  *
  * An exchange begins when a connection has the head of a request (connection.h), which decides what
  * becomes of it: kl_http_judge looks at host, site, route, method, key and what is said of the
- * body, so that a body that nobody wants is not read. It ends when the answer has left or the
+ * body, so that a body that is not wanted is not read. It ends when the answer has left or the
  * connection is gone. Handlers either answer at once (kl_reply_*), or keep
  * the exchange, ask to be told when the client leaves (kl_exchange_watch) and answer later, in one
  * piece or as a stream. Everything runs on the server's one thread.

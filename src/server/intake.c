@@ -133,7 +133,8 @@ static enum kl_status admit(struct kl_generation *g, const struct kl_generation_
     return KL_ERR_BUSY;
 }
 
-/* Also as a header, for who does not look into the answer; too late for a stream that waited. */
+/* Also as a header, for clients that do not look into the answer; too late for a stream that
+ * waited. */
 static void count_left_out(struct kl_generation *g)
 {
     char number[24];
@@ -211,7 +212,7 @@ static enum kl_status check_waiting(struct kl_generation *g, struct kl_api_error
     return KL_ERR_BUSY;
 }
 
-/* Before anything is done for it; whoever is being prepared will want a place, too. */
+/* Before anything is done for it; requests that are being prepared will want a place, too. */
 static enum kl_status check_room(struct kl_generation *g, struct kl_api_error *error)
 {
     const struct kl_server *server = g->exchange->server;

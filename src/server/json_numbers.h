@@ -2,7 +2,7 @@
  * JSON as clients write it: behind a byte order mark, and with numbers that jansson cannot hold.
  *
  * Whole numbers beyond 64 bits and reals beyond a double are right in JSON, and mostly stand where
- * nobody reads them (an id, the maximum in a tool's schema). They become the nearest real there is,
+ * they are not read (an id, the maximum in a tool's schema). They become the nearest real there is,
  * which the range of a field that is read then refuses by name.
  */
 #ifndef KL_SERVER_JSON_NUMBERS_H

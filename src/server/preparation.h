@@ -47,7 +47,7 @@ void kl_preparation_free(struct kl_preparation *preparation);
 /* With what the server has by now. */
 void kl_preparation_submit(struct kl_preparation *preparation, struct kl_server *server);
 
-/* Nobody waits for it any more; it is freed when the worker has let go of it. */
+/* It is not waited for any more; it is freed when the worker has let go of it. */
 void kl_preparation_abandon(struct kl_preparation *preparation, struct kl_exchange *x);
 
 static inline struct kl_preparation *kl_preparation_of(struct kl_job *job)

@@ -5,8 +5,8 @@
 
 #include "base/hash.h"
 
-/* Of segments with one hash so many are found; further ones are encoded again. Nobody can make
- * looking for them slow with texts that are made to collide. */
+/* Of segments with one hash so many are found; further ones are encoded again, so that
+ * texts that are made to collide do not make looking for them slow. */
 #define MAX_PROBES 64
 
 /* Bytes of text: a prompt of the longest kind and as much again of shorter ones. */
