@@ -126,6 +126,31 @@ static void what_may_be_out_of_date_is_not_remembered(void **state)
 }
 
 /* Every byte of the index, and every length of it: what does not fit to its checksum is empty. */
+/* Of a long name the beginning, whole characters of it. */
+static void long_names_are_cut(void **state)
+{
+    (void)state;
+    for (size_t len = 90; len < 120; len++) {
+        char path[256], names[512], digits[KL_DIGEST_DIGITS + 1];
+        struct kl_digest digest = {{(uint8_t)len}};
+        size_t at = (size_t)snprintf(path, sizeof path, "%s/", dir), begin = at;
+        for (; at < begin + len; at++)
+            path[at] = 'a';
+        strcpy(path + at, "\xe4\xbd\xa0");
+        write_file(path, "weights");
+        struct kl_mapped_file file = map_file(path);
+        kl_digest_remember(dir, &file, KL_DIGEST_TENSORS, &digest, LATER);
+        kl_digest_text(&digest, digits);
+        kl_digest_names(dir, digits, names, sizeof names);
+        size_t shown = strlen(names);
+        assert_true(shown >= 90 && shown <= 100);
+        assert_memory_equal(names, path + begin, shown);
+        assert_int_equal(shown, len + 3 <= 100 ? len + 3 : len < 100 ? len : 100);
+        kl_mapped_file_close(&file);
+        unlink(path);
+    }
+}
+
 static void a_damaged_index_is_empty(void **state)
 {
     (void)state;
@@ -288,6 +313,7 @@ int main(void)
         cmocka_unit_test(what_is_remembered_is_recalled),
         cmocka_unit_test(a_file_that_changed_is_another),
         cmocka_unit_test(what_may_be_out_of_date_is_not_remembered),
+        cmocka_unit_test(long_names_are_cut),
         cmocka_unit_test(a_damaged_index_is_empty),
         cmocka_unit_test(the_index_does_not_grow_for_ever),
         cmocka_unit_test(names_are_listed),
