@@ -91,7 +91,12 @@ def running(kinglet, tiny_model_path, prompts):
 
 def wait_for_answers(pid, n):
     """Until the server with this pid has answered so many requests."""
-    command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+
+    def words():
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+
+    wait_until(lambda: "--port" in words(), PATIENCE, "it runs its program, and not yet that of its parent")
+    command = words()
 
     class Port:
         port = int(command[command.index("--port") + 1])
