@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_bound_and_not_listened_to(kinglet):
 
 def test_a_name_of_a_program_is_one_line(kinglet, tmp_path):
     program = os.fsencode(tmp_path) + b"/a\x1b[\xff\n"
-    os.symlink(shutil.which("python3"), program)
+    os.symlink(os.path.realpath(sys.executable), program)
     code = ("import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\n"
             "print(s.getsockname()[1], flush=True); sys.stdin.read()")  # fmt: skip
     with subprocess.Popen([program, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
