@@ -53,10 +53,28 @@ static bool same_owner(const struct kl_job *a, const struct kl_job *b)
     return memcmp(&a->owner, &b->owner, sizeof a->owner) == 0;
 }
 
-static bool may_run(const struct kl_worker *w, const struct kl_job *job)
+static bool fits(const struct kl_worker *w, const struct kl_job *job)
 {
     return job->begun || w->n_begun == 0 ||
            (w->begun_bytes <= w->max_bytes && job->bytes <= w->max_bytes - w->begun_bytes);
+}
+
+static size_t less(size_t bytes, size_t used)
+{
+    return bytes > used ? bytes - used : 0;
+}
+
+/* The first that does not fit; NULL: there is none. *room: what may be begun of those behind it, so
+ * that it fits as soon as those that were begun before it came are done. */
+static const struct kl_job *first_to_wait(const struct kl_worker *w, size_t *room)
+{
+    const struct kl_job *first = w->open.first;
+    while (first != NULL && fits(w, first))
+        first = first->next;
+    *room = first != NULL ? less(w->max_bytes, first->bytes) : 0;
+    for (const struct kl_job *job = first; job != NULL; job = job->next)
+        *room = less(*room, job->begun ? job->bytes : 0);
+    return first;
 }
 
 static bool goes_before(const struct kl_job *a, const struct kl_job *b)
@@ -71,9 +89,14 @@ static bool goes_before(const struct kl_job *a, const struct kl_job *b)
 static struct kl_job *choose(const struct kl_worker *w)
 {
     struct kl_job *chosen = NULL;
+    size_t room;
+    const struct kl_job *first = first_to_wait(w, &room);
+    bool is_behind = false;
     for (struct kl_job *job = w->open.first; job != NULL; job = job->next) {
-        if (may_run(w, job) && (chosen == NULL || goes_before(job, chosen)))
+        bool may_run = fits(w, job) && (!is_behind || job->begun || job->bytes <= room);
+        if (may_run && (chosen == NULL || goes_before(job, chosen)))
             chosen = job;
+        is_behind = is_behind || job == first;
     }
     return chosen;
 }

@@ -6,8 +6,8 @@
  * and the jobs of one owner take turns among themselves: a job of one slice waits for about one
  * slice of each other owner, however much work these have brought. The memory that jobs need while
  * they are worked on is bounded: one that does not fit waits until others are done, and smaller
- * ones pass it by meanwhile; one that is larger than the bound is worked on alone. The thread runs
- * at a lower priority than all others.
+ * ones pass it by meanwhile, as many as fit beside it, so that it does not wait for ever; one that
+ * is larger than the bound is worked on alone. The thread runs at a lower priority than all others.
  *
  * Thread rule: everything here belongs to one thread, the loop's, but for `slice`, which runs on
  * the worker's. A job is the caller's storage and stays valid until its `done` was called, which

@@ -253,13 +253,17 @@ static void begin_stream(struct kl_generation *g)
     g->stream = wanted;
 }
 
+static void drop_body(struct kl_generation *g)
+{
+    struct kl_buffer body;
+    kl_request_take_body(g->exchange, &body);
+    kl_buffer_release(&body);
+}
+
 static void read_request(struct kl_generation *g)
 {
     const struct kl_generation_request *r = &g->preparation->request;
     const struct kl_chat_api *api = g->preparation->api;
-    struct kl_buffer body;
-    kl_request_take_body(g->exchange, &body);
-    kl_buffer_release(&body);
     g->format = r->stream ? api->stream : api->document;
     g->include_usage = r->include_usage;
     g->return_progress = r->return_progress;
@@ -280,6 +284,8 @@ static void on_prepared(struct kl_job *job)
         return;
     }
     read_request(g);
+    if (p->status != KL_OK || p->complete)
+        drop_body(g);
     if (p->status != KL_OK) {
         error = p->error;
         turn_away(g, &error);

@@ -38,11 +38,15 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
     enum kl_status status = KL_OK;
     if (!p->parsed) {
         kl_json_was_short(); /* of what was dropped before */
+        kl_generation_request_release(r);
+        *r = p->of_headers;
         status = p->api->parse(p->text, p->len, p->is_query, r, &p->error);
-        p->parsed = true;
+        p->parsed = p->served.engine != NULL;
         *effort = less(*effort, p->len);
     }
-    if (status != KL_OK || p->served.engine == NULL)
+    if (status == KL_OK && p->served.engine == NULL)
+        return kl_generation_request_settle(r, &p->error);
+    if (status != KL_OK)
         return status;
     if (!p->fitting) {
         size_t max_tokens = r->max_tokens < p->max_tokens ? r->max_tokens : p->max_tokens;
@@ -101,8 +105,11 @@ struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl
     p->job.owner.words[0] = x->cache_scope;
     memcpy(&p->job.owner.words[1], &x->connection->peer, sizeof x->connection->peer);
     p->api = api;
-    kl_generation_request_init(&p->request, x->server);
-    if (kl_answer_headers(x, &p->request, error) == KL_OK && take_text(p, x, error) == KL_OK)
+    kl_generation_request_init(&p->of_headers, x->server);
+    bool ok =
+        kl_answer_headers(x, &p->of_headers, error) == KL_OK && take_text(p, x, error) == KL_OK;
+    p->request = p->of_headers;
+    if (ok)
         return p;
     kl_preparation_free(p);
     return NULL;

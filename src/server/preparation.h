@@ -4,7 +4,9 @@
  * Made by the loop, worked on by the worker's thread, and given back with tokens or with what is
  * wrong. A short request takes one slice. Parsing is one slice whatever the length, since jansson
  * parses in one go (1 MB: some 10 ms); all else is cut into slices of KL_PREPARATION_SLICE. While
- * the model is being loaded a request is given back when it is parsed, and submitted again later.
+ * the model is being loaded a request is given back when it is checked, and submitted again later,
+ * when it is parsed once more: meanwhile only its text is kept, which counts as held by its
+ * connection, and JSON takes several times as much.
  * What takes time to release is released on the worker's thread, too.
  */
 #ifndef KL_SERVER_PREPARATION_H
@@ -27,9 +29,10 @@ struct kl_preparation {
     const char *text; /* the body, or the query of a GET */
     size_t len;
     bool is_query;
+    struct kl_generation_request of_headers; /* what parsing begins with; owns nothing */
     struct kl_generation_request request;
     bool parsed, fitting;
-    struct kl_served served; /* without an engine: parsing is all that can be done */
+    struct kl_served served; /* without an engine: it can only be checked */
     size_t ctx_size, max_tokens;
     struct kl_context_fit fit;
 

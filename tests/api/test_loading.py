@@ -1,10 +1,11 @@
 """While the model is being loaded: the page opens, /health tells how far it is, requests wait."""
 
 import json
+import re
 import signal
 
 import pytest
-from api_client import CHAT, Connection, HELLO, get, post
+from api_client import CHAT, Connection, HELLO, get, post, wait_until
 
 NO_MODEL = 3
 
@@ -98,6 +99,28 @@ def test_not_more_wait_than_are_allowed(hold_server):
                 third.send("POST", CHAT, question)
                 status, _ = third.read_head()
         assert status == 200
+
+
+def test_what_waits_is_held_as_text(hold_server, model_path):
+    """Not as JSON, which takes several times as much and is not counted."""
+    held = hold_server(model=model_path)
+    turns = [{"role": "user", "content": "word " * 14}] * 9900  # nearly as many values as may be
+    body = json.dumps({"messages": turns, "stream": True}).encode()
+
+    def n_held():
+        metrics = get(held.server, "/metrics").body.decode()
+        return float(re.search(r"^kinglet_connection_held_bytes (\S+)", metrics, re.M)[1])
+
+    with Connection(held.server) as streamed, Connection(held.server) as whole:
+        streamed.send("POST", CHAT, body)
+        assert streamed.read_head()[0] == 200
+        assert len(body) <= n_held() < 2 * len(body)
+        whole.send("POST", CHAT, {"messages": HELLO, "max_tokens": 1, "stop": ["a", "b"]})
+        held.give()
+        error, done = events(streamed.chunks())
+        assert json.loads(error)["error"]["code"] == "context_length_exceeded"
+        assert whole.read().status == 200
+    wait_until(lambda: n_held() < 4096, 5, "it is kept")
 
 
 def test_a_model_that_can_not_be_had(hold_server):

@@ -186,6 +186,23 @@ static void what_does_not_fit_waits_and_smaller_ones_pass(void **state)
     end(&h);
 }
 
+/* Or it would wait as long as others come: two of these fit, so that one is always begun. */
+static void what_passes_leaves_room_for_what_waits(void **state)
+{
+    (void)state;
+    struct held h;
+    struct work a, large, b, small, c;
+    hold(&h, 100, 2, 40);
+    submit(&h, &a, 'a', 1, 3, 40);
+    submit(&h, &large, 'l', 2, 1, 70);
+    submit(&h, &b, 'b', 3, 3, 40);
+    submit(&h, &small, 's', 4, 1, 20);
+    submit(&h, &c, 'c', 5, 3, 20); /* beside the large one there is room for one of these two */
+    let_go(&h, 6);
+    assert_string_equal(h.record.ended, "sgalcb");
+    end(&h);
+}
+
 static void a_cancelled_job_has_one_slice_more_if_any(void **state)
 {
     (void)state;
@@ -254,6 +271,7 @@ int main(void)
         cmocka_unit_test(owners_take_turns),
         cmocka_unit_test(a_newcomer_waits_for_a_slice_of_each_other_owner),
         cmocka_unit_test(what_does_not_fit_waits_and_smaller_ones_pass),
+        cmocka_unit_test(what_passes_leaves_room_for_what_waits),
         cmocka_unit_test(a_cancelled_job_has_one_slice_more_if_any),
         cmocka_unit_test(an_ended_job_can_be_cancelled),
         cmocka_unit_test(closing_gives_all_back),
