@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "cli/findings.h"
+#include "console/findings.h"
 
 enum kl_cache_kind {
     KL_CACHE_MODEL,

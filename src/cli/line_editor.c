@@ -11,7 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/cache_dir.h"
-#include "cli/interrupt.h"
+#include "console/interrupt.h"
 
 #define HISTORY_LINES 1000
 #define MAX_LINE      ((size_t)1 << 20)

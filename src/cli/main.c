@@ -12,7 +12,7 @@
 #include "base/foreign_text.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
-#include "cli/options.h"
+#include "console/options.h"
 
 struct command {
     const char *name;

@@ -130,8 +130,8 @@ static void destroy(struct kl_engine *engine)
         kl_kv_cache_close(engine->kv);
     if (engine->forward != NULL)
         kl_forward_close(engine->forward);
-    pthread_cond_destroy(&engine->attention.called);
-    pthread_mutex_destroy(&engine->attention.lock);
+    pthread_cond_destroy(&engine->wakeup.called);
+    pthread_mutex_destroy(&engine->wakeup.lock);
     free(engine);
 }
 
@@ -149,11 +149,11 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     engine->options = *options;
     engine->tokenizer = tokenizer;
     engine->wake_fd = -1;
-    pthread_mutex_init(&engine->attention.lock, NULL);
+    pthread_mutex_init(&engine->wakeup.lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&engine->attention.called, &monotonic);
+    pthread_cond_init(&engine->wakeup.called, &monotonic);
     pthread_condattr_destroy(&monotonic);
     engine->n_vocab = kl_model_config(model)->n_vocab;
     engine->n_found = (engine->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
@@ -191,7 +191,7 @@ void kl_engine_close(struct kl_engine *engine)
     if (engine == NULL)
         return;
     atomic_store(&engine->closing, true);
-    kl_attention_call(&engine->attention);
+    kl_wakeup_signal(&engine->wakeup);
     pthread_join(engine->thread, NULL);
     destroy(engine);
 }
@@ -199,13 +199,13 @@ void kl_engine_close(struct kl_engine *engine)
 /* Whether one more may run or wait; it is counted before anything is allocated for it. */
 static bool take_room(struct kl_engine *engine)
 {
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     bool room = engine->n_requests < engine->options.parallel + engine->options.queue_size;
     if (room)
         engine->n_requests++;
     else
         engine->totals.requests_refused++;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
     return room;
 }
 
@@ -220,22 +220,22 @@ enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_reques
                        limits->parallel, limits->queue_size);
     struct kl_request *request;
     enum kl_status status = kl_request_new(options, limits->ctx_size, engine->n_vocab,
-                                           engine->tokenizer, &engine->attention, &request, err);
-    pthread_mutex_lock(&engine->attention.lock);
+                                           engine->tokenizer, &engine->wakeup, &request, err);
+    pthread_mutex_lock(&engine->wakeup.lock);
     if (status == KL_OK)
         kl_queue_append(&engine->inbox, request);
     else
         engine->n_requests--;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
     if (status != KL_OK)
         return status;
     *out = request;
-    kl_attention_call(&engine->attention);
+    kl_wakeup_signal(&engine->wakeup);
     return KL_OK;
 }
 
-enum kl_status kl_engine_warm(struct kl_engine *engine, const int32_t *tokens, size_t n_tokens,
-                              struct kl_error *err)
+enum kl_status kl_engine_precompute(struct kl_engine *engine, const int32_t *tokens,
+                                    size_t n_tokens, struct kl_error *err)
 {
     const struct kl_request_options options = {
         .tokens = tokens,
@@ -245,15 +245,15 @@ enum kl_status kl_engine_warm(struct kl_engine *engine, const int32_t *tokens, s
     };
     struct kl_request *request;
     enum kl_status status = kl_request_new(&options, engine->options.ctx_size, engine->n_vocab,
-                                           engine->tokenizer, &engine->attention, &request, err);
+                                           engine->tokenizer, &engine->wakeup, &request, err);
     if (status != KL_OK)
         return status;
-    request->level = KL_LEVEL_WARM;
+    request->level = KL_LEVEL_PRECOMPUTE;
     kl_request_disown(request); /* nobody waits for it */
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     kl_queue_append(&engine->inbox, request);
-    pthread_mutex_unlock(&engine->attention.lock);
-    kl_attention_call(&engine->attention);
+    pthread_mutex_unlock(&engine->wakeup.lock);
+    kl_wakeup_signal(&engine->wakeup);
     return KL_OK;
 }
 
@@ -271,12 +271,12 @@ void kl_engine_wake_clear(struct kl_engine *engine)
 
 void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats)
 {
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     *stats = engine->totals;
     stats->running = engine->n_running;
     stats->queued = engine->n_requests - engine->n_running;
     struct kl_statistics measured = engine->measured;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
     if (engine->options.page_store != NULL)
         kl_page_store_stats(engine->options.page_store, &stats->disk);
     stats->latency_p50 = kl_statistics_latency(&measured, 50);

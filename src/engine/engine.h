@@ -138,8 +138,8 @@ void kl_engine_close(struct kl_engine *engine);
  * needs the room: whoever sends it, or what begins with it, has its first token after one step.
  * tokens are copied. At most half of the prefix cache is kept like this. KL_ERR_INVALID,
  * KL_ERR_LIMIT as _submit. */
-enum kl_status kl_engine_warm(struct kl_engine *engine, const int32_t *tokens, size_t n_tokens,
-                              struct kl_error *err);
+enum kl_status kl_engine_precompute(struct kl_engine *engine, const int32_t *tokens,
+                                    size_t n_tokens, struct kl_error *err);
 
 /* Puts a request into the queue. KL_ERR_INVALID: an option out of range (the text says which);
  * KL_ERR_LIMIT: the prompt leaves no room for an answer in ctx_size; KL_ERR_BUSY: queue is full. */
@@ -172,7 +172,7 @@ struct kl_engine_stats {
     uint64_t requests_refused;                    /* submits that found the queue full */
     uint64_t steps;                               /* passes that were completed */
     uint64_t prompt_tokens, answer_tokens;        /* computed for requests */
-    uint64_t warmed_tokens;                       /* computed by kl_engine_warm */
+    uint64_t warmed_tokens;                       /* computed by kl_engine_precompute */
     uint64_t wasted_tokens;                       /* of these: for requests that were cancelled */
     uint64_t cache_hit_tokens, cache_miss_tokens; /* of prompts; their sum is all of them */
     uint64_t cache_evictions;                     /* pages, out of memory */

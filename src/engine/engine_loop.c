@@ -63,18 +63,18 @@ static void finish(struct kl_engine *engine, struct kl_request *request, enum kl
                    const struct kl_error *why)
 {
     uint64_t now = kl_now_ns();
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     update_memory_counters(engine);
-    if (request->level != KL_LEVEL_WARM) {
+    if (request->level != KL_LEVEL_PRECOMPUTE) {
         engine->n_requests--;
         engine->totals.requests_ended[finish]++;
         engine->totals.wasted_tokens += kl_request_wasted_tokens(request, finish);
     }
-    if (request->level != KL_LEVEL_WARM && kl_finish_is_complete(finish)) {
+    if (request->level != KL_LEVEL_PRECOMPUTE && kl_finish_is_complete(finish)) {
         kl_statistics_add_latency(&engine->measured, (double)(now - request->submitted_ns) * 1e-9);
         kl_statistics_add_answer(&engine->measured, kl_request_answer_tokens(request));
     }
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
     kl_request_finish(request, finish, why, now);
     engine->has_events = true;
 }
@@ -99,10 +99,10 @@ static void tend_level(struct kl_engine *engine, struct kl_request_queue *queue,
 /* Takes in what was submitted. */
 static void tend_queues(struct kl_engine *engine)
 {
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     struct kl_request_queue arrived = engine->inbox;
     engine->inbox.head = NULL;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
     struct kl_request *request;
     while ((request = queue_take(&arrived)) != NULL) {
         engine->waits_changed = true;
@@ -162,10 +162,10 @@ static void tell_positions(struct kl_engine *engine)
             position++;
         }
     }
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     memcpy(engine->totals.expected_wait, expected, sizeof expected);
     engine->totals.wait_estimates++;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
 }
 
 /* ---- places ---------------------------------------------------------------------------------- */
@@ -174,7 +174,7 @@ static enum kl_keep keep_of(const struct kl_request *request)
 {
     static const enum kl_keep keep[KL_N_LEVELS] = {[KL_PRIORITY_INTERACTIVE] = KL_KEEP_INTERACTIVE,
                                                    [KL_PRIORITY_BACKGROUND] = KL_KEEP_BACKGROUND,
-                                                   [KL_LEVEL_WARM] = KL_KEEP_PINNED};
+                                                   [KL_LEVEL_PRECOMPUTE] = KL_KEEP_PINNED};
     return keep[request->level];
 }
 
@@ -196,9 +196,9 @@ static struct kl_request *leave_place(struct kl_engine *engine, size_t place, bo
     request->sequence = NULL;
     engine->running[place] = NULL;
     engine->places[place] = (struct kl_place){.state = KL_PLACE_FREE};
-    pthread_mutex_lock(&engine->attention.lock);
-    engine->n_running -= request->level != KL_LEVEL_WARM;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
+    engine->n_running -= request->level != KL_LEVEL_PRECOMPUTE;
+    pthread_mutex_unlock(&engine->wakeup.lock);
     return request;
 }
 
@@ -236,9 +236,9 @@ static void begin(struct kl_engine *engine, struct kl_request *request, size_t p
                                               .level = request->level,
                                               .order = engine->n_admitted++,
                                               .pages = pages};
-    pthread_mutex_lock(&engine->attention.lock);
-    engine->n_running += request->level != KL_LEVEL_WARM;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
+    engine->n_running += request->level != KL_LEVEL_PRECOMPUTE;
+    pthread_mutex_unlock(&engine->wakeup.lock);
 }
 
 /* Gives a request that was just begun what is known of its tokens. The last one is always computed:
@@ -253,13 +253,13 @@ static void reuse(struct kl_engine *engine, struct kl_request *request)
     request->has_looked = true;
     if (!again)
         request->n_cached = cached;
-    pthread_mutex_lock(&engine->attention.lock);
-    if (!again && request->level != KL_LEVEL_WARM) {
+    pthread_mutex_lock(&engine->wakeup.lock);
+    if (!again && request->level != KL_LEVEL_PRECOMPUTE) {
         engine->totals.cache_hit_tokens += cached;
         engine->totals.cache_miss_tokens += request->n_prompt - cached;
     }
     update_memory_counters(engine);
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
 }
 
 /* Whether another one is computing pages that this one, just begun, could use: of n answers to one
@@ -363,9 +363,9 @@ static void look_at_places(struct kl_engine *engine)
     }
     if (paused == engine->totals.paused) /* only this thread writes it */
         return;
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     engine->totals.paused = paused;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
 }
 
 /* ---- the next step --------------------------------------------------------------------------- */
@@ -400,7 +400,7 @@ static size_t plan_step(struct kl_engine *engine)
                 finish_place(engine, i, KL_FINISH_ERROR, &err);
                 again = true;
                 /* somebody may wait for its place: look before sleeping */
-                kl_attention_call(&engine->attention);
+                kl_wakeup_signal(&engine->wakeup);
             }
         }
     }
@@ -431,8 +431,8 @@ static bool is_wanted_below(const struct kl_engine *engine)
 static bool should_stop(void *context)
 {
     struct kl_engine *engine = context;
-    if (atomic_load_explicit(&engine->attention.wanted, memory_order_relaxed) &&
-        atomic_exchange(&engine->attention.wanted, false)) {
+    if (atomic_load_explicit(&engine->wakeup.wanted, memory_order_relaxed) &&
+        atomic_exchange(&engine->wakeup.wanted, false)) {
         tend_queues(engine);
         tell_positions(engine);
         wake_client(engine);
@@ -456,7 +456,7 @@ static size_t fill_rows(struct kl_engine *engine)
             continue;
         struct kl_request *request = engine->running[i];
         size_t at = kl_sequence_length(request->sequence);
-        bool answers = at + count == request->n_tokens && request->level != KL_LEVEL_WARM;
+        bool answers = at + count == request->n_tokens && request->level != KL_LEVEL_PRECOMPUTE;
         if (answers)
             kl_sampler_wants(&request->sampling, request->tokens, request->n_tokens,
                              engine->n_vocab, &engine->seen[i], &engine->choices[i]);
@@ -489,9 +489,9 @@ static void answer_place(struct kl_engine *engine, size_t place)
     size_t before = request->n_tokens;
     bool sent;
     enum kl_answer answer = kl_request_accept(request, token, &sent, &err);
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     engine->totals.answer_tokens += request->n_tokens - before;
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
     if (sent)
         engine->has_events = true;
     if (answer == KL_ANSWER_STOPS)
@@ -516,7 +516,7 @@ static void keep_whole_pages(struct kl_engine *engine, const struct kl_request *
 /* Rows of a prompt were computed. */
 static void tell_prefill(struct kl_engine *engine, struct kl_request *request, size_t length)
 {
-    if (request->level == KL_LEVEL_WARM)
+    if (request->level == KL_LEVEL_PRECOMPUTE)
         return;
     /* one that goes on after it gave its place up has told its prompt's progress before */
     if (request->answering_ns == 0 && kl_request_send_prefill(request, length))
@@ -538,17 +538,17 @@ static void count_step(struct kl_engine *engine, double seconds)
             decode_rows += place->rows;
     }
     bool knew = kl_statistics_work(&engine->measured, 1, 1) > 0.0;
-    pthread_mutex_lock(&engine->attention.lock);
+    pthread_mutex_lock(&engine->wakeup.lock);
     kl_statistics_add_step(&engine->measured, prefill_rows, decode_rows, seconds);
     if (!knew) /* perhaps now: then waits can be told */
         engine->waits_changed = true;
-    if (engine->step_level == KL_LEVEL_WARM) /* a step is of one level */
+    if (engine->step_level == KL_LEVEL_PRECOMPUTE) /* a step is of one level */
         engine->totals.warmed_tokens += prefill_rows;
     else
         engine->totals.prompt_tokens += prefill_rows;
     engine->totals.steps++;
     update_memory_counters(engine);
-    pthread_mutex_unlock(&engine->attention.lock);
+    pthread_mutex_unlock(&engine->wakeup.lock);
 }
 
 /* What was computed becomes progress, text and ends. */
@@ -564,7 +564,7 @@ static void use_results(struct kl_engine *engine)
         keep_whole_pages(engine, request, length - engine->places[i].rows, length);
         if (length < request->n_tokens)
             continue;
-        if (request->level == KL_LEVEL_WARM)
+        if (request->level == KL_LEVEL_PRECOMPUTE)
             finish_place(engine, i, KL_FINISH_STOP, NULL);
         else
             answer_place(engine, i);
@@ -610,21 +610,21 @@ static uint64_t first_deadline(const struct kl_engine *engine)
     return first;
 }
 
-static void wait_for_attention(struct kl_engine *engine)
+static void wait_for_wakeup(struct kl_engine *engine)
 {
-    struct kl_attention *attention = &engine->attention;
+    struct kl_wakeup *wakeup = &engine->wakeup;
     uint64_t deadline = first_deadline(engine);
     const struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u),
                                    .tv_nsec = (long)(deadline % 1000000000u)};
     int late = 0;
-    pthread_mutex_lock(&attention->lock);
-    while (!atomic_exchange(&attention->wanted, false) && late == 0) {
+    pthread_mutex_lock(&wakeup->lock);
+    while (!atomic_exchange(&wakeup->wanted, false) && late == 0) {
         if (deadline == UINT64_MAX)
-            pthread_cond_wait(&attention->called, &attention->lock);
+            pthread_cond_wait(&wakeup->called, &wakeup->lock);
         else
-            late = pthread_cond_timedwait(&attention->called, &attention->lock, &until);
+            late = pthread_cond_timedwait(&wakeup->called, &wakeup->lock, &until);
     }
-    pthread_mutex_unlock(&attention->lock);
+    pthread_mutex_unlock(&wakeup->lock);
 }
 
 static void end_all(struct kl_engine *engine)
@@ -657,7 +657,7 @@ void *kl_engine_main(void *argument)
         if (n_rows > 0 && engine->step_level <= loading)
             step(engine);
         else if (loading == KL_N_LEVELS)
-            wait_for_attention(engine);
+            wait_for_wakeup(engine);
     }
     end_all(engine);
     return NULL;

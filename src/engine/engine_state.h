@@ -25,7 +25,7 @@ struct kl_engine {
     pthread_t thread;
     _Atomic(bool) closing;
 
-    struct kl_attention attention; /* its lock guards what follows; never held in a forward pass */
+    struct kl_wakeup wakeup;       /* its lock guards what follows; never held in a forward pass */
     struct kl_request_queue inbox; /* submitted, not seen by the engine thread yet */
     size_t n_requests;             /* of clients, submitted and not finished */
     size_t n_running;              /* of these */

@@ -23,12 +23,12 @@
 static_assert(sizeof(((struct kl_error *)0)->text) < KL_EVENT_TEXT_SIZE, "an error fits");
 static_assert(2 * STEP_ROOM < RING_SIZE, "a ring holds more than a step's events");
 
-void kl_attention_call(struct kl_attention *attention)
+void kl_wakeup_signal(struct kl_wakeup *wakeup)
 {
-    pthread_mutex_lock(&attention->lock);
-    atomic_store(&attention->wanted, true);
-    pthread_cond_signal(&attention->called);
-    pthread_mutex_unlock(&attention->lock);
+    pthread_mutex_lock(&wakeup->lock);
+    atomic_store(&wakeup->wanted, true);
+    pthread_cond_signal(&wakeup->called);
+    pthread_mutex_unlock(&wakeup->lock);
 }
 
 /* ---- the client's side ----------------------------------------------------------------------- */
@@ -42,7 +42,7 @@ bool kl_request_poll(struct kl_request *request, struct kl_event *event)
     /* A read-modify-write on both sides, so that either the engine sees the room that was just
      * made or this sees that the engine waits for it. */
     if (atomic_exchange(&request->waits, false))
-        kl_attention_call(request->attention);
+        kl_wakeup_signal(request->wakeup);
     return true;
 }
 
@@ -50,7 +50,7 @@ void kl_request_cancel(struct kl_request *request)
 {
     if (atomic_load(&request->finished) || atomic_exchange(&request->cancelled, true))
         return;
-    kl_attention_call(request->attention);
+    kl_wakeup_signal(request->wakeup);
 }
 
 void kl_request_release(struct kl_request *request)
@@ -131,7 +131,7 @@ static enum kl_status reserve_pending(struct kl_buffer *pending, struct kl_error
 }
 
 enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_size, size_t n_vocab,
-                              const struct kl_tokenizer *tokenizer, struct kl_attention *attention,
+                              const struct kl_tokenizer *tokenizer, struct kl_wakeup *wakeup,
                               struct kl_request **out, struct kl_error *err)
 {
     *out = NULL;
@@ -147,7 +147,7 @@ enum kl_status kl_request_new(const struct kl_request_options *o, size_t ctx_siz
     struct kl_request *r = aligned_alloc(alignment, size);
     if (r == NULL)
         return kl_fail_memory(err, "a request", size);
-    *r = (struct kl_request){.attention = attention,
+    *r = (struct kl_request){.wakeup = wakeup,
                              .sampling = o->sampling,
                              .position = KL_NO_POSITION,
                              .n_prompt = o->n_tokens,

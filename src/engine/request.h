@@ -23,16 +23,16 @@
 #include "text/detokenizer.h"
 
 /* How clients call the engine thread, which may be asleep or inside a forward pass. */
-struct kl_attention {
+struct kl_wakeup {
     pthread_mutex_t lock;
     pthread_cond_t called;
     _Atomic(bool) wanted;
 };
-void kl_attention_call(struct kl_attention *attention);
+void kl_wakeup_signal(struct kl_wakeup *wakeup);
 
 /* The scheduler's levels are the priorities, and the engine's own work behind them. */
-#define KL_LEVEL_WARM KL_N_PRIORITIES
-#define KL_N_LEVELS   (KL_LEVEL_WARM + 1)
+#define KL_LEVEL_PRECOMPUTE KL_N_PRIORITIES
+#define KL_N_LEVELS         (KL_LEVEL_PRECOMPUTE + 1)
 
 #define KL_NO_POSITION   UINT32_MAX
 #define KL_TELL_AGAIN_NS 1000000000u /* waits are computed anew, though no request came or left */
@@ -43,7 +43,7 @@ struct kl_request {
     _Atomic(bool) cancelled; /* set by the client */
     _Atomic(bool) waits;     /* for room in the ring; set by the engine, cleared by a poll */
     _Atomic(bool) finished;  /* the engine is done with it; the client leaves the engine alone */
-    struct kl_attention *attention;
+    struct kl_wakeup *wakeup;
 
     /* the engine thread's */
     struct kl_request *next; /* in a queue */
@@ -73,7 +73,7 @@ struct kl_request {
 /* Checks and copies the options; the answer is cut to the room in ctx_size. Both sides own it. */
 enum kl_status kl_request_new(const struct kl_request_options *options, size_t ctx_size,
                               size_t n_vocab, const struct kl_tokenizer *tokenizer,
-                              struct kl_attention *attention, struct kl_request **request,
+                              struct kl_wakeup *wakeup, struct kl_request **request,
                               struct kl_error *err);
 /* One side gives it up. */
 void kl_request_disown(struct kl_request *request);

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "format/packed.h"
+#include "format/sections.h"
 
 #define KL_PACKED_WEIGHTS "packed"    /* suffixes of names */
 #define KL_PACKED_TABLES  "tokenizer" /* of a tokenizer */
@@ -31,7 +31,7 @@ enum kl_packed_kind {
 enum kl_packed_kind kl_packed_kind(const char *name);
 
 struct kl_packed_item {
-    char name[KL_PACKED_FILE_NAME_SIZE];
+    char name[KL_SECTIONS_NAME_SIZE];
     uint64_t bytes; /* on the disk */
     uint64_t size;  /* of the file */
     int64_t used;   /* last use, nanoseconds since 1970 */

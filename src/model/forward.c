@@ -185,7 +185,7 @@ float *kl_forward_result(struct kl_forward *f, size_t worker)
 /* ---- steps -------------------------------------------------------------------------------------
  */
 
-void kl_forward_step(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context)
+void kl_forward_parallel(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context)
 {
     if (!f->stopped && f->stop != NULL && f->stop(f->stop_context))
         f->stopped = true;
@@ -233,11 +233,11 @@ static void norm_item(void *context, size_t item, size_t worker)
     quantize_part(f->model->kernels, normed, c->n_embd, &f->normed, item, 0);
 }
 
-void kl_step_norm(struct kl_forward *f, const float *weight)
+void kl_op_norm(struct kl_forward *f, const float *weight)
 {
     struct norm_job job = {f, weight, NULL};
     f->normed.n = f->n_rows;
-    kl_forward_step(f, f->n_rows, norm_item, &job);
+    kl_forward_parallel(f, f->n_rows, norm_item, &job);
 }
 
 struct qkv_job {
@@ -305,11 +305,11 @@ static void qkv_item(void *context, size_t item, size_t worker)
     }
 }
 
-void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
+void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
     const struct kl_config *c = &f->model->config;
     struct qkv_job job = {f, l, layer};
-    kl_forward_step(f, c->n_heads + c->n_kv_heads, qkv_item, &job);
+    kl_forward_parallel(f, c->n_heads + c->n_kv_heads, qkv_item, &job);
 }
 
 struct attention_job {
@@ -360,11 +360,11 @@ static void attention_item(void *context, size_t item, size_t worker)
                       head * width);
 }
 
-void kl_step_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer)
+void kl_op_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
     struct attention_job job = {f, l, layer};
     f->attended.n = f->n_rows;
-    kl_forward_step(f, f->n_runs * f->model->config.n_kv_heads, attention_item, &job);
+    kl_forward_parallel(f, f->n_runs * f->model->config.n_kv_heads, attention_item, &job);
 }
 
 struct product_job {
@@ -389,11 +389,11 @@ static void add_product_item(void *context, size_t item, size_t worker)
     }
 }
 
-void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
-                         const struct kl_activations *in)
+void kl_op_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
+                       const struct kl_activations *in)
 {
     struct product_job job = {f, matrix, in};
-    kl_forward_step(f, n_items_of(matrix), add_product_item, &job);
+    kl_forward_parallel(f, n_items_of(matrix), add_product_item, &job);
 }
 
 struct gate_up_job {
@@ -414,11 +414,11 @@ static void gate_up_item(void *context, size_t item, size_t worker)
                       item * ITEM_ROWS);
 }
 
-void kl_step_gate_up(struct kl_forward *f, const struct kl_layer *l)
+void kl_op_gate_up(struct kl_forward *f, const struct kl_layer *l)
 {
     struct gate_up_job job = {f, l};
     f->gated.n = f->n_rows;
-    kl_forward_step(f, n_items_of(&l->gate), gate_up_item, &job);
+    kl_forward_parallel(f, n_items_of(&l->gate), gate_up_item, &job);
 }
 
 /* ---- the pass ----------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ static void embed(struct kl_forward *f)
     for (size_t first = 0; first < f->n_rows; first += TABLE_ROWS) {
         struct embed_job job = {f, first};
         size_t n = f->n_rows - first < TABLE_ROWS ? f->n_rows - first : TABLE_ROWS;
-        kl_forward_step(f, n, embed_item, &job);
+        kl_forward_parallel(f, n, embed_item, &job);
         f->n_looked_up += n;
         if (f->n_looked_up < TABLE_ROWS || file == NULL)
             continue;
@@ -499,7 +499,7 @@ static void run_output(struct kl_forward *f)
     f->normed.n = list_output_rows(f);
     if (f->normed.n == 0 || f->stopped)
         return;
-    kl_forward_step(f, f->normed.n, norm_item, &job);
+    kl_forward_parallel(f, f->normed.n, norm_item, &job);
     kl_head_run(f);
 }
 
@@ -569,7 +569,7 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     if (model->kv_type == KL_KV_INT8)
         extend_page_angles(f);
     embed(f);
-    kl_forward_step(f, n_rows, rope_item, f);
+    kl_forward_parallel(f, n_rows, rope_item, f);
     for (size_t i = 0; i < model->config.n_layers; i++)
         model->architecture->run_layer(f, &model->layers[i], i);
     run_output(f);

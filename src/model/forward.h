@@ -72,28 +72,28 @@ struct kl_forward {
 };
 
 /* One job of the pool, unless the pass was stopped. */
-void kl_forward_step(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context);
+void kl_forward_parallel(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context);
 /* A worker's own memory: for a product, and for the results of an item (32 columns of all rows, or
  * more). */
 void *kl_forward_scratch(struct kl_forward *f, size_t worker);
 float *kl_forward_result(struct kl_forward *f, size_t worker);
 
 /* normed = quantise(RMSNorm(x) * weight) */
-void kl_step_norm(struct kl_forward *f, const float *weight);
+void kl_op_norm(struct kl_forward *f, const float *weight);
 
 /* q, k, v of normed, with bias where there is one, norms of q and k where there are, and RoPE; k
  * and v into the KV pages. No family has both a bias and a norm: an int8 KV cache could not keep
  * them apart. */
-void kl_step_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
+void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* attended = quantise(softmax(q k / sqrt(head_dim)) v) over each row's sequence so far */
-void kl_step_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer);
+void kl_op_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* x += matrix * in */
-void kl_step_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
-                         const struct kl_activations *in);
+void kl_op_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
+                       const struct kl_activations *in);
 
 /* gated = quantise(silu(gate * normed) * (up * normed)) */
-void kl_step_gate_up(struct kl_forward *f, const struct kl_layer *l);
+void kl_op_gate_up(struct kl_forward *f, const struct kl_layer *l);
 
 #endif

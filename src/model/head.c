@@ -227,7 +227,7 @@ static void compute_groups(struct screen *s)
     size_t items = 0;
     for (size_t i = 0; i < s->n; i++)
         items += exact_items(&s->rows[i]);
-    kl_forward_step(s->f, items, exact_item, s);
+    kl_forward_parallel(s->f, items, exact_item, s);
 }
 
 /* The n groups with the highest bounds: a heap, the lowest of them on top. */
@@ -301,7 +301,7 @@ static void keep_found(const struct screened_row *row, size_t n_vocab)
 static void run_screen(struct screen *s)
 {
     const struct kl_matrix *m = &s->f->model->output;
-    kl_forward_step(s->f, n_items(m), bound_item, s);
+    kl_forward_parallel(s->f, n_items(m), bound_item, s);
     for (size_t i = 0; i < s->n; i++)
         take_best_groups(&s->rows[i], m->n_groups, s->rows[i].choice->top_k + EXTRA_GROUPS);
     compute_groups(s);
@@ -358,7 +358,7 @@ void kl_head_run(struct kl_forward *f)
         run_screen(&s);
     }
     if (f->n_screened == 0)
-        kl_forward_step(f, n_items(&f->model->output), all_item, f);
+        kl_forward_parallel(f, n_items(&f->model->output), all_item, f);
     for (size_t i = f->n_screened; i < f->normed.n; i++) {
         struct kl_choice *c = f->rows[f->output_rows[i]].choice;
         if (c != NULL)

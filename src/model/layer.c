@@ -26,7 +26,7 @@ static enum kl_status declare_matrices(struct kl_weights *w, const struct kl_con
     enum kl_status status = KL_OK;
     for (size_t m = 0; m < sizeof matrices / sizeof matrices[0] && status == KL_OK; m++) {
         size_t n_rows = matrices[m].n_rows, k = matrices[m].k;
-        char name[KL_PACKED_NAME_SIZE];
+        char name[KL_SECTION_NAME_SIZE];
         snprintf(name, sizeof name, "blk.%zu.%s.weight", i, matrices[m].name);
         if (matrices[m].rotated && pairs == KL_ROPE_NEIGHBOURS)
             status = kl_weights_neighbours(w, c->head_dim, n_rows, k, matrices[m].out, err, name);
@@ -58,11 +58,11 @@ enum kl_status kl_layer_declare(struct kl_weights *w, const struct kl_config *c,
 
 void kl_layer_run(struct kl_forward *f, const struct kl_layer *l, size_t index)
 {
-    kl_step_norm(f, l->attn_norm);
-    kl_step_qkv(f, l, index);
-    kl_step_attention(f, l, index);
-    kl_step_add_product(f, &l->attn_out, &f->attended);
-    kl_step_norm(f, l->ffn_norm);
-    kl_step_gate_up(f, l);
-    kl_step_add_product(f, &l->down, &f->gated);
+    kl_op_norm(f, l->attn_norm);
+    kl_op_qkv(f, l, index);
+    kl_op_attention(f, l, index);
+    kl_op_add_product(f, &l->attn_out, &f->attended);
+    kl_op_norm(f, l->ffn_norm);
+    kl_op_gate_up(f, l);
+    kl_op_add_product(f, &l->down, &f->gated);
 }

@@ -94,8 +94,8 @@ enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_o
         status = declare(m, gguf, err);
     if (status == KL_OK)
         status = kl_weights_open(&m->weights, options->packed_dir, err);
-    if (status == KL_OK && !options->warm_later)
-        status = kl_model_warm(m, options->progress, options->progress_context, err);
+    if (status == KL_OK && !options->prepare_later)
+        status = kl_model_prepare(m, options->progress, options->progress_context, err);
     if (status == KL_OK) {
         *out = m;
         return KL_OK;
@@ -106,10 +106,10 @@ fail:
     return status;
 }
 
-enum kl_status kl_model_warm(struct kl_model *m, kl_model_progress_fn *progress, void *context,
-                             struct kl_error *err)
+enum kl_status kl_model_prepare(struct kl_model *m, kl_model_progress_fn *progress, void *context,
+                                struct kl_error *err)
 {
-    enum kl_status status = kl_weights_warm(&m->weights, m->n_threads, progress, context, err);
+    enum kl_status status = kl_weights_prepare(&m->weights, m->n_threads, progress, context, err);
     if (status == KL_OK && m->weights.memory == NULL && m->output_low.n_groups > 0) {
         m->low_file = &m->weights.packed.map;
         kl_head_give_back(m); /* it was read to be checked */

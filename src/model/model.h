@@ -55,20 +55,20 @@ struct kl_model_options {
     size_t n_threads;               /* that read and check the weights; 0 is 1 */
     kl_model_progress_fn *progress; /* may be NULL */
     void *progress_context;
-    bool warm_later; /* leave both stages to kl_model_warm: opening takes some milliseconds */
+    bool prepare_later; /* leave both stages to kl_model_prepare: opening takes some milliseconds */
 };
 
 /* gguf must stay open as long as the model (the embedding table is read from it). */
 enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_options *options,
                              struct kl_model **model, struct kl_error *err);
 
-/* For a model that was opened with warm_later: once, before the first kl_forward_run with it
+/* For a model that was opened with prepare_later: once, before the first kl_forward_run with it
  * (kl_forward_open and kl_kv_cache_open may come earlier). From any thread, as long as it is the
  * only one that uses the model. Packs the weights if that was not done yet; otherwise reads them
  * ahead in the order in which they will be needed and checks them, and packs them again where they
  * are damaged. With all of it in the page cache that takes about as long as one token. */
-enum kl_status kl_model_warm(struct kl_model *model, kl_model_progress_fn *progress, void *context,
-                             struct kl_error *err);
+enum kl_status kl_model_prepare(struct kl_model *model, kl_model_progress_fn *progress,
+                                void *context, struct kl_error *err);
 void kl_model_close(struct kl_model *model);
 
 const struct kl_config *kl_model_config(const struct kl_model *model);

@@ -46,7 +46,7 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
 
 void kl_weights_release(struct kl_weights *w)
 {
-    kl_packed_close(&w->packed);
+    kl_sections_close(&w->packed);
     free(w->packed_dir);
     if (w->memory != NULL)
         munmap(w->memory, w->memory_size);
@@ -86,7 +86,7 @@ enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
                                  struct kl_matrix *out, struct kl_error *err, const char *format,
                                  ...)
 {
-    char name[KL_PACKED_NAME_SIZE];
+    char name[KL_SECTION_NAME_SIZE];
     va_list ap;
     va_start(ap, format);
     vsnprintf(name, sizeof name, format, ap);
@@ -127,7 +127,7 @@ enum kl_status kl_weights_neighbours(struct kl_weights *w, size_t dim, size_t n_
 enum kl_status kl_weights_vector(struct kl_weights *w, size_t n, const float **out,
                                  struct kl_error *err, const char *format, ...)
 {
-    char name[KL_PACKED_NAME_SIZE];
+    char name[KL_SECTION_NAME_SIZE];
     va_list ap;
     va_start(ap, format);
     vsnprintf(name, sizeof name, format, ap);
@@ -283,12 +283,12 @@ static enum kl_status pack_matrix(struct kl_weights *w, const struct declared *d
 
 static enum kl_status file_sink(void *context, const void *data, size_t len, struct kl_error *err)
 {
-    return kl_packed_write(context, data, len, err);
+    return kl_sections_write(context, data, len, err);
 }
 
-static void section_name(const struct declared *d, char name[KL_PACKED_NAME_SIZE])
+static void section_name(const struct declared *d, char name[KL_SECTION_NAME_SIZE])
 {
-    snprintf(name, KL_PACKED_NAME_SIZE, "%.*s", (int)d->tensor->name.len, d->tensor->name.data);
+    snprintf(name, KL_SECTION_NAME_SIZE, "%.*s", (int)d->tensor->name.len, d->tensor->name.data);
 }
 
 /* How the matrices of this model are packed, whatever they hold: what is not in the digest of the
@@ -306,20 +306,20 @@ static uint32_t packing_of(const struct kl_weights *w)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
-static void packed_name(const struct kl_weights *w, char name[KL_PACKED_FILE_NAME_SIZE])
+static void packed_name(const struct kl_weights *w, char name[KL_SECTIONS_NAME_SIZE])
 {
-    kl_packed_name(&w->content, packing_of(w), KL_PACKED_WEIGHTS, name);
+    kl_sections_name(&w->content, packing_of(w), KL_PACKED_WEIGHTS, name);
 }
 
 /* While it is written the file is named after the model file: what that holds may not be known. */
-static void temporary_name(const struct kl_weights *w, char name[KL_PACKED_FILE_NAME_SIZE + 4])
+static void temporary_name(const struct kl_weights *w, char name[KL_SECTIONS_NAME_SIZE + 4])
 {
     struct kl_digest digest;
     struct kl_sha256 h;
     kl_sha256_init(&h);
     kl_sha256_update(&h, &kl_gguf_file(w->gguf)->identity, sizeof(struct kl_file_identity));
     kl_sha256_finish(&h, digest.bytes);
-    kl_packed_name(&digest, packing_of(w), KL_PACKED_WEIGHTS, name);
+    kl_sections_name(&digest, packing_of(w), KL_PACKED_WEIGHTS, name);
     strcat(name, ".tmp");
 }
 
@@ -352,7 +352,7 @@ static uint64_t packed_size(const struct kl_weights *w)
         return 0; /* fits no file, and needs no room */
     for (size_t i = 0; i < w->n_declared; i++)
         sizes[i] = kl_matrix_bytes(w->declared[i].matrix);
-    uint64_t size = kl_packed_size(sizes, w->n_declared);
+    uint64_t size = kl_sections_size(sizes, w->n_declared);
     free(sizes);
     return size;
 }
@@ -371,14 +371,15 @@ static enum kl_status refuse_changed(const struct kl_mapped_file *file, struct k
 static enum kl_status write_file(struct kl_weights *w, struct packing *p, const char *temporary,
                                  struct kl_error *err)
 {
-    struct kl_packed_writer *writer = NULL;
-    enum kl_status status = kl_packed_create(w->packed_dir, temporary, w->n_declared, &writer, err);
+    struct kl_sections_writer *writer = NULL;
+    enum kl_status status =
+        kl_sections_create(w->packed_dir, temporary, w->n_declared, &writer, err);
     if (status != KL_OK)
         return status;
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
-        char name[KL_PACKED_NAME_SIZE];
+        char name[KL_SECTION_NAME_SIZE];
         section_name(&w->declared[i], name);
-        status = kl_packed_begin(writer, name, err);
+        status = kl_sections_begin(writer, name, err);
         if (status == KL_OK)
             status = pack_matrix(w, &w->declared[i], file_sink, writer, p, err);
     }
@@ -387,13 +388,13 @@ static enum kl_status write_file(struct kl_weights *w, struct packing *p, const 
     if (status == KL_OK)
         status = refuse_changed(kl_gguf_file(w->gguf), err);
     if (status != KL_OK) {
-        kl_packed_abandon(writer);
+        kl_sections_abandon(writer);
         return status;
     }
-    char name[KL_PACKED_FILE_NAME_SIZE];
+    char name[KL_SECTIONS_NAME_SIZE];
     packed_name(w, name);
-    struct kl_digest key = kl_packed_key(&w->content, packing_of(w));
-    return kl_packed_finish(writer, name, &key, err);
+    struct kl_digest key = kl_sections_key(&w->content, packing_of(w));
+    return kl_sections_finish(writer, name, &key, err);
 }
 
 static void say_removed(const char *dir, struct kl_packed_removed removed)
@@ -405,7 +406,7 @@ static void say_removed(const char *dir, struct kl_packed_removed removed)
 
 static enum kl_status pack_to_file(struct kl_weights *w, struct packing *p, struct kl_error *err)
 {
-    char temporary[KL_PACKED_FILE_NAME_SIZE + 4];
+    char temporary[KL_SECTIONS_NAME_SIZE + 4];
     temporary_name(w, temporary);
     say_removed(w->packed_dir, kl_packed_make_room(w->packed_dir, packed_size(w)));
     enum kl_status status = begin_packing(p, w->gguf, err);
@@ -448,20 +449,20 @@ static enum kl_status pack_to_memory(struct kl_weights *w, struct packing *p, st
 /* Maps the packed file; its sections are not checked yet. */
 static enum kl_status map_file(struct kl_weights *w, struct kl_error *err)
 {
-    char file_name[KL_PACKED_FILE_NAME_SIZE];
+    char file_name[KL_SECTIONS_NAME_SIZE];
     packed_name(w, file_name);
-    struct kl_digest key = kl_packed_key(&w->content, packing_of(w));
-    enum kl_status status = kl_packed_open(&w->packed, w->packed_dir, file_name, &key, err);
+    struct kl_digest key = kl_sections_key(&w->content, packing_of(w));
+    enum kl_status status = kl_sections_open(&w->packed, w->packed_dir, file_name, &key, err);
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
-        char name[KL_PACKED_NAME_SIZE];
-        struct kl_packed_section section = {0};
+        char name[KL_SECTION_NAME_SIZE];
+        struct kl_section section = {0};
         section_name(&w->declared[i], name);
-        status = kl_packed_section(&w->packed, i, name, kl_matrix_bytes(w->declared[i].matrix),
-                                   &section, err);
+        status = kl_sections_find(&w->packed, i, name, kl_matrix_bytes(w->declared[i].matrix),
+                                  &section, err);
         w->declared[i].matrix->data = section.data;
     }
     if (status != KL_OK)
-        kl_packed_close(&w->packed);
+        kl_sections_close(&w->packed);
     return status;
 }
 
@@ -472,7 +473,7 @@ static bool is_mapped(const struct kl_weights *w)
 
 static void remove_file(const struct kl_weights *w)
 {
-    char name[KL_PACKED_FILE_NAME_SIZE];
+    char name[KL_SECTIONS_NAME_SIZE];
     packed_name(w, name);
     kl_packed_remove(w->packed_dir, name);
 }
@@ -556,11 +557,11 @@ static enum kl_status warm_file(struct kl_weights *w, struct packing *p, struct 
     enum kl_status status = look_for_same(w, p, err);
     while (status == KL_OK) {
         if (is_mapped(w)) {
-            status = kl_packed_check(&w->packed, p->n_threads, report_reading, &p->progress, err);
+            status = kl_sections_check(&w->packed, p->n_threads, report_reading, &p->progress, err);
             if (status != KL_ERR_FORMAT)
                 return status;
             warn_of_damage(err);
-            kl_packed_close(&w->packed);
+            kl_sections_close(&w->packed);
         }
         status = make_file(w, p, err);
         if (status != KL_ERR_BUSY || kl_seconds_since(start) > patience)
@@ -581,7 +582,7 @@ static enum kl_status warm(struct kl_weights *w, struct packing *p, struct kl_er
             return KL_OK;
         if (status == KL_ERR_CANCELLED)
             return kl_fail(err, status, "%s", why.text);
-        kl_packed_close(&w->packed);
+        kl_sections_close(&w->packed);
         kl_warning("the prepared weights can not be kept, so they are prepared in memory at each "
                    "start (%llu MB of it): %s",
                    (unsigned long long)(p->progress.total / 1000000), why.text);
@@ -589,8 +590,9 @@ static enum kl_status warm(struct kl_weights *w, struct packing *p, struct kl_er
     return pack_to_memory(w, p, err);
 }
 
-enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
-                               kl_model_progress_fn *report_fn, void *context, struct kl_error *err)
+enum kl_status kl_weights_prepare(struct kl_weights *w, size_t n_threads,
+                                  kl_model_progress_fn *report_fn, void *context,
+                                  struct kl_error *err)
 {
     struct packing p = {
         .n_threads = n_threads,

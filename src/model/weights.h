@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "format/digest.h"
-#include "format/packed.h"
+#include "format/sections.h"
 #include "model/model.h"
 
 struct kl_matrix {
@@ -37,7 +37,7 @@ struct kl_weights {
     char *packed_dir;                  /* NULL: pack into memory */
     bool known;                        /* content is; it is when the weights are warm */
     struct kl_digest content;          /* of all tensors of the file */
-    struct kl_packed_file packed;
+    struct kl_sections packed;
     void *memory; /* packed in memory: the mapping, or NULL */
     size_t memory_size;
 };
@@ -46,7 +46,7 @@ enum kl_status kl_weights_init(struct kl_weights *w, const struct kl_gguf *gguf,
                                struct kl_error *err);
 void kl_weights_release(struct kl_weights *w);
 
-/* A matrix of n_rows rows of k. *out is filled by kl_weights_warm. name: a printf format. */
+/* A matrix of n_rows rows of k. *out is filled by kl_weights_prepare. name: a printf format. */
 enum kl_status kl_weights_matrix(struct kl_weights *w, size_t n_rows, size_t k,
                                  struct kl_matrix *out, struct kl_error *err, const char *name, ...)
     __attribute__((format(printf, 6, 7)));
@@ -76,9 +76,10 @@ enum kl_status kl_weights_vector(struct kl_weights *w, size_t n, const float **o
  * packed_dir (may be NULL) if it is there. */
 enum kl_status kl_weights_open(struct kl_weights *w, const char *packed_dir, struct kl_error *err);
 
-/* Reads and checks the packed file, or makes it: see kl_model_warm. */
-enum kl_status kl_weights_warm(struct kl_weights *w, size_t n_threads,
-                               kl_model_progress_fn *progress, void *context, struct kl_error *err);
+/* Reads and checks the packed file, or makes it: see kl_model_prepare. */
+enum kl_status kl_weights_prepare(struct kl_weights *w, size_t n_threads,
+                                  kl_model_progress_fn *progress, void *context,
+                                  struct kl_error *err);
 
 /* Bytes of a matrix, packed; 0 for an empty one. */
 uint64_t kl_matrix_bytes(const struct kl_matrix *matrix);

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "server/http.h"
+#include "http/exchange.h"
 
 enum {
     KL_GET = 1, /* and HEAD */

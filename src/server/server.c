@@ -16,12 +16,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/worker.h"
-#include "server/drain.h"
-#include "server/generation.h"
-#include "server/intake.h"
-#include "server/library_memory.h"
-#include "server/listen.h"
+#include "http/listen.h"
 #include "server/server_state.h"
+#include "service/drain.h"
+#include "service/generation.h"
+#include "service/intake.h"
+#include "json/library_memory.h"
 
 /* Out of descriptors: how long nothing is accepted. */
 #define ACCEPT_PAUSE_US 100000L
@@ -51,10 +51,10 @@ static void reload(struct kl_server *server)
 {
     if (server->options.reload == NULL)
         return;
-    kl_service_reloading(server);
+    kl_systemd_reloading(server);
     server->options.reload(server->options.reload_context);
     if (!server->stopping && !kl_server_is_loading(server))
-        kl_service_ready(server);
+        kl_systemd_ready(server);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *context)
@@ -139,7 +139,7 @@ static void on_startup(evutil_socket_t fd, short what, void *context)
     server->served = state.served;
     kl_info("ready (%.2f s after the start): %s", kl_seconds_since(server->start_ns),
             server->served.model_name);
-    kl_service_ready(server);
+    kl_systemd_ready(server);
     kl_generations_begin(server);
 }
 
@@ -268,7 +268,7 @@ static enum kl_status get_sockets(struct kl_server *server, const char *host, ui
     const struct kl_server_options *o = &server->options;
     bool only_loopback = o->n_api_keys == 0 && !o->no_auth;
     char adopted[KL_LISTEN_HOST];
-    *n = kl_service_sockets(fds, KL_MAX_LISTENERS);
+    *n = kl_systemd_sockets(fds, KL_MAX_LISTENERS);
     server->hands_over = *n > 0;
     for (size_t i = *n; i-- > 0;) {
         enum kl_status status = kl_listen_adopt(fds[i], only_loopback, adopted, &port, err);
@@ -335,7 +335,7 @@ static enum kl_status open_events(struct kl_server *server, struct kl_error *err
         event_add(server->stop_event, NULL) != 0)
         return kl_fail_memory(err, "the event loop", 0);
 
-    return kl_service_open(server, err);
+    return kl_systemd_open(server, err);
 }
 
 /* "[::1]" as in a URL is the address "::1". */
@@ -495,7 +495,7 @@ void kl_server_close(struct kl_server *server)
     kl_connections_close(server);
     for (size_t i = 0; i < server->n_listeners; i++)
         evconnlistener_free(server->listeners[i]);
-    kl_service_close(server);
+    kl_systemd_close(server);
     struct event *const events[] = {
         server->startup_event, server->engine_event, server->worker_event, server->stop_event,
         server->tick,          server->accept_again, server->make_room};

@@ -4,14 +4,14 @@
 
 #include <event2/event.h>
 
-#include "server/access.h"
-#include "server/connection.h"
-#include "server/http.h"
-#include "server/metrics.h"
+#include "http/access.h"
+#include "http/connection.h"
+#include "http/exchange.h"
+#include "http/shares.h"
 #include "server/server.h"
-#include "server/service.h"
-#include "server/shares.h"
-#include "server/startup.h"
+#include "server/systemd.h"
+#include "service/metrics.h"
+#include "service/startup.h"
 
 #define KL_MAX_LISTENERS 8
 #define KL_N_SIGNALS     3
@@ -52,7 +52,7 @@ struct kl_server {
     uint64_t n_exchanges; /* so far */
     uint64_t id_prefix;   /* random: ids of two runs differ */
 
-    struct kl_service service;
+    struct kl_systemd service;
     bool hands_over;    /* the sockets are a service manager's: others may accept from them */
     bool accept_failed; /* and that was said; until one is accepted again */
     bool stopping;

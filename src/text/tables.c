@@ -77,10 +77,9 @@ static bool is_table_size(uint64_t n)
     return n > 0 && n <= 4 * (uint64_t)KL_VOCAB_MAX && (n & (n - 1)) == 0;
 }
 
-static void name_of(const struct kl_tables *t, const char *suffix,
-                    char name[KL_PACKED_FILE_NAME_SIZE])
+static void name_of(const struct kl_tables *t, const char *suffix, char name[KL_SECTIONS_NAME_SIZE])
 {
-    kl_packed_name(&t->made_of, TABLES_VERSION, suffix, name);
+    kl_sections_name(&t->made_of, TABLES_VERSION, suffix, name);
 }
 
 static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl_error *err)
@@ -98,37 +97,37 @@ static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl
     size_t sizes[N_ARRAYS];
     sizes_of(&facts, sizes);
 
-    char name[KL_PACKED_FILE_NAME_SIZE], temporary[KL_PACKED_FILE_NAME_SIZE];
+    char name[KL_SECTIONS_NAME_SIZE], temporary[KL_SECTIONS_NAME_SIZE];
     name_of(t, KL_PACKED_TABLES, name);
     name_of(t, KL_PACKED_TABLES ".tmp", temporary);
-    struct kl_packed_writer *writer = NULL;
-    enum kl_status status = kl_packed_create(dir, temporary, N_ARRAYS + 1, &writer, err);
+    struct kl_sections_writer *writer = NULL;
+    enum kl_status status = kl_sections_create(dir, temporary, N_ARRAYS + 1, &writer, err);
     if (status != KL_OK)
         return status;
-    status = kl_packed_begin(writer, "facts", err);
+    status = kl_sections_begin(writer, "facts", err);
     if (status == KL_OK)
-        status = kl_packed_write(writer, &facts, sizeof facts, err);
+        status = kl_sections_write(writer, &facts, sizeof facts, err);
     for (size_t i = 0; i < N_ARRAYS && status == KL_OK; i++) {
-        status = kl_packed_begin(writer, names[i], err);
+        status = kl_sections_begin(writer, names[i], err);
         if (status == KL_OK)
-            status = kl_packed_write(writer, arrays[i], sizes[i], err);
+            status = kl_sections_write(writer, arrays[i], sizes[i], err);
     }
     if (status != KL_OK) {
-        kl_packed_abandon(writer);
+        kl_sections_abandon(writer);
         return status;
     }
-    struct kl_digest key = kl_packed_key(&t->made_of, TABLES_VERSION);
-    return kl_packed_finish(writer, name, &key, err);
+    struct kl_digest key = kl_sections_key(&t->made_of, TABLES_VERSION);
+    return kl_sections_finish(writer, name, &key, err);
 }
 
 /* Points the tables into the file that is mapped. They are only read: kl_vocab_append copies. */
 static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
 {
-    struct kl_packed_section s;
+    struct kl_section s;
     struct facts f;
     void *arrays[N_ARRAYS];
     size_t sizes[N_ARRAYS];
-    enum kl_status status = kl_packed_section(&t->kept, 0, "facts", sizeof f, &s, err);
+    enum kl_status status = kl_sections_find(&t->kept, 0, "facts", sizeof f, &s, err);
     if (status != KL_OK)
         return status;
     memcpy(&f, s.data, sizeof f);
@@ -139,7 +138,7 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
                        t->kept.map.path);
     sizes_of(&f, sizes);
     for (size_t i = 0; i < N_ARRAYS; i++) {
-        status = kl_packed_section(&t->kept, i + 1, names[i], sizes[i], &s, err);
+        status = kl_sections_find(&t->kept, i + 1, names[i], sizes[i], &s, err);
         if (status != KL_OK)
             return status;
         arrays[i] = (void *)(uintptr_t)s.data;
@@ -169,16 +168,16 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
  * behind them, so what an index leads to is checked where it is used. */
 static enum kl_status map(struct kl_tables *t, const char *dir, struct kl_error *err)
 {
-    char name[KL_PACKED_FILE_NAME_SIZE];
+    char name[KL_SECTIONS_NAME_SIZE];
     name_of(t, KL_PACKED_TABLES, name);
-    struct kl_digest key = kl_packed_key(&t->made_of, TABLES_VERSION);
-    enum kl_status status = kl_packed_open(&t->kept, dir, name, &key, err);
+    struct kl_digest key = kl_sections_key(&t->made_of, TABLES_VERSION);
+    enum kl_status status = kl_sections_open(&t->kept, dir, name, &key, err);
     if (status == KL_OK)
-        status = kl_packed_check(&t->kept, 1, NULL, NULL, err);
+        status = kl_sections_check(&t->kept, 1, NULL, NULL, err);
     if (status == KL_OK)
         status = borrow(t, err);
     if (status != KL_OK)
-        kl_packed_close(&t->kept);
+        kl_sections_close(&t->kept);
     return status;
 }
 
@@ -238,5 +237,5 @@ void kl_tables_close(struct kl_tables *t)
     kl_vocab_release(&t->vocab);
     kl_bpe_release(&t->bpe);
     kl_words_release(&t->words);
-    kl_packed_close(&t->kept);
+    kl_sections_close(&t->kept);
 }

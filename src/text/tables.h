@@ -9,7 +9,7 @@
 #ifndef KL_TEXT_TABLES_H
 #define KL_TEXT_TABLES_H
 
-#include "format/packed.h"
+#include "format/sections.h"
 #include "text/bpe.h"
 #include "text/vocab.h"
 #include "text/words.h"
@@ -18,8 +18,8 @@ struct kl_tables {
     struct kl_vocab vocab;
     struct kl_bpe bpe;
     struct kl_words words;
-    struct kl_packed_file kept; /* what they are borrowed from, if they are */
-    bool known, remembered;     /* what they are made of is; and without reading it */
+    struct kl_sections kept; /* what they are borrowed from, if they are */
+    bool known, remembered;  /* what they are made of is; and without reading it */
     struct kl_digest made_of;
     int64_t since; /* when reading that began */
 };

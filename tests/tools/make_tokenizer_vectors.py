@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_tokenizer_vectors.py MODEL... > src/cli/tokenizer_vectors.c
+"""make_tokenizer_vectors.py MODEL... > src/doctor/tokenizer_vectors.c
 
 Texts with the ids that Hugging Face's `tokenizers` makes of them with the vocabulary and merges of each model file,
 as a table in C: what `kinglet doctor` compares the tokenizer of a computer with. tests/fidelity runs this again and
@@ -66,7 +66,7 @@ def render(paths):
         "/* Made by tests/tools/make_tokenizer_vectors.py with Hugging Face's tokenizers; do not edit.",
         " * clang-format off: one row is as many ids as fit. */",
         "/* clang-format off */",
-        '#include "cli/tokenizer_vectors.h"',
+        '#include "doctor/tokenizer_vectors.h"',
     ]
     rows = []
     for path in paths:

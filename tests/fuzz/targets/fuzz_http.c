@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "server/http_message.h"
+#include "http/http_message.h"
 
 struct outcome {
     enum kl_status status;

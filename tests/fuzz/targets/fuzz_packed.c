@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "format/packed.h"
+#include "format/sections.h"
 #include "fuzz.h"
 #include "scratch.h"
 
@@ -23,16 +23,16 @@ static size_t whole_size;
 
 static void make_file(void)
 {
-    struct kl_packed_writer *writer;
+    struct kl_sections_writer *writer;
     struct kl_error err = {0};
     const char *dir = scratch_directory();
-    PROMISE(kl_packed_create(dir, "a.tmp", 2, &writer, &err) == KL_OK);
-    PROMISE(kl_packed_begin(writer, "first", &err) == KL_OK);
-    PROMISE(kl_packed_write(writer, "0123456789", 10, &err) == KL_OK);
-    PROMISE(kl_packed_begin(writer, "second", &err) == KL_OK);
+    PROMISE(kl_sections_create(dir, "a.tmp", 2, &writer, &err) == KL_OK);
+    PROMISE(kl_sections_begin(writer, "first", &err) == KL_OK);
+    PROMISE(kl_sections_write(writer, "0123456789", 10, &err) == KL_OK);
+    PROMISE(kl_sections_begin(writer, "second", &err) == KL_OK);
     for (unsigned i = 0; i < 200; i++)
-        PROMISE(kl_packed_write(writer, &i, sizeof i, &err) == KL_OK);
-    PROMISE(kl_packed_finish(writer, NAME, &key, &err) == KL_OK);
+        PROMISE(kl_sections_write(writer, &i, sizeof i, &err) == KL_OK);
+    PROMISE(kl_sections_finish(writer, NAME, &key, &err) == KL_OK);
     snprintf(path, sizeof path, "%s/" NAME, dir);
     int fd = open(path, O_RDONLY);
     ssize_t n = read(fd, whole, sizeof whole);
@@ -44,21 +44,21 @@ static void make_file(void)
 /* Opens it and reads all of it. */
 static bool is_good(void)
 {
-    struct kl_packed_file file = {0};
-    struct kl_packed_section first, second;
+    struct kl_sections file = {0};
+    struct kl_section first, second;
     struct kl_error err = {0};
-    enum kl_status status = kl_packed_open(&file, scratch_directory(), NAME, &key, &err);
+    enum kl_status status = kl_sections_open(&file, scratch_directory(), NAME, &key, &err);
     if (status != KL_OK) {
         PROMISE(strlen(err.text) > 10 && err.status == status);
         return false;
     }
-    bool good = kl_packed_check(&file, 1, NULL, NULL, &err) == KL_OK;
-    if (kl_packed_section(&file, 0, "first", 10, &first, &err) != KL_OK ||
-        kl_packed_section(&file, 1, "second", 800, &second, &err) != KL_OK)
+    bool good = kl_sections_check(&file, 1, NULL, NULL, &err) == KL_OK;
+    if (kl_sections_find(&file, 0, "first", 10, &first, &err) != KL_OK ||
+        kl_sections_find(&file, 1, "second", 800, &second, &err) != KL_OK)
         good = false;
     else if (good)
         PROMISE(memcmp(first.data, "0123456789", 10) == 0 && second.size == 800);
-    kl_packed_close(&file);
+    kl_sections_close(&file);
     return good;
 }
 

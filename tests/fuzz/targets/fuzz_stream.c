@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "client/api_reader.h"
 #include "fuzz.h"
-#include "server/api_reader.h"
 
 struct seen {
     size_t n;

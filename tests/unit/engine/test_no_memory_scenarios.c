@@ -233,7 +233,7 @@ static void warm_then_ask(struct kl_engine *engine, struct kl_request **requests
 {
     struct kl_error err = {0};
     /* what could not be computed ahead is no loss */
-    enum kl_status status = kl_engine_warm(engine, first.prompt, 90, &err);
+    enum kl_status status = kl_engine_precompute(engine, first.prompt, 90, &err);
     assert_true(status == KL_OK || status == KL_ERR_MEMORY);
     stats_when(engine, nothing_left);
     requests[0] = try_submit(engine, &first);

@@ -10,8 +10,8 @@
 
 static struct kl_gguf *gguf;
 static struct kl_tokenizer *tokenizer;
-static struct kl_attention attention = {.lock = PTHREAD_MUTEX_INITIALIZER,
-                                        .called = PTHREAD_COND_INITIALIZER};
+static struct kl_wakeup wakeup = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                  .called = PTHREAD_COND_INITIALIZER};
 
 static int setup(void **state)
 {
@@ -45,7 +45,7 @@ static struct kl_request *new_guarded(size_t max_tokens, const char *const *stop
     };
     struct kl_request *request;
     struct kl_error err;
-    tiny_check(kl_request_new(&options, 100000, kl_tokenizer_size(tokenizer), tokenizer, &attention,
+    tiny_check(kl_request_new(&options, 100000, kl_tokenizer_size(tokenizer), tokenizer, &wakeup,
                               &request, &err),
                &err);
     return request;
@@ -271,14 +271,14 @@ static void test_full_ring_says_so_and_calls_when_there_is_room(void **state)
     assert_true(atomic_load(&request->waits));
     assert_false(kl_request_send_queued(request, 7, 0.0, 0)); /* not at the price of the end */
 
-    atomic_store(&attention.wanted, false);
+    atomic_store(&wakeup.wanted, false);
     struct kl_event event;
     assert_true(kl_request_poll(request, &event));
-    assert_true(atomic_load(&attention.wanted)); /* the engine is called */
+    assert_true(atomic_load(&wakeup.wanted)); /* the engine is called */
     assert_false(atomic_load(&request->waits));
-    atomic_store(&attention.wanted, false);
+    atomic_store(&wakeup.wanted, false);
     assert_true(kl_request_poll(request, &event));
-    assert_false(atomic_load(&attention.wanted)); /* once */
+    assert_false(atomic_load(&wakeup.wanted)); /* once */
 
     struct kl_error why = {.status = KL_ERR_MEMORY};
     memset(why.text, 'w', sizeof why.text - 1);

@@ -328,8 +328,8 @@ static void test_warmed_prompt_takes_one_step(void **state)
     struct kl_error err;
     make_question(&q, 45, 20, 6);
     make_question(&other, 10, 20, 7);
-    tiny_check(kl_engine_warm(engine, q.prompt, 45, &err), &err);
-    tiny_check(kl_engine_warm(engine, other.prompt, 10, &err), &err);
+    tiny_check(kl_engine_precompute(engine, q.prompt, 45, &err), &err);
+    tiny_check(kl_engine_precompute(engine, other.prompt, 10, &err), &err);
     struct kl_engine_stats stats = stats_when(engine, is_warm);
     assert_int_equal(stats.running + stats.queued, 0); /* that is no request */
     assert_int_equal(stats.prompt_tokens, 0);
@@ -344,9 +344,9 @@ static void test_warmed_prompt_takes_one_step(void **state)
     }
     assert_int_equal(stats.requests_ended[KL_FINISH_LENGTH] + stats.requests_ended[KL_FINISH_STOP],
                      6);
-    assert_int_equal(kl_engine_warm(engine, q.prompt, 0, &err), KL_ERR_INVALID);
+    assert_int_equal(kl_engine_precompute(engine, q.prompt, 0, &err), KL_ERR_INVALID);
     random_tokens(q.prompt, usual.ctx_size, 6);
-    assert_int_equal(kl_engine_warm(engine, q.prompt, usual.ctx_size, &err), KL_ERR_LIMIT);
+    assert_int_equal(kl_engine_precompute(engine, q.prompt, usual.ctx_size, &err), KL_ERR_LIMIT);
     kl_engine_close(engine);
 }
 
@@ -361,7 +361,7 @@ static void test_requests_go_before_warming(void **state)
     struct kl_error err;
     for (size_t i = 0; i < 20; i++) {
         make_question(&ahead, 300, 1, 100 + i);
-        tiny_check(kl_engine_warm(engine, ahead.prompt, 300, &err), &err);
+        tiny_check(kl_engine_precompute(engine, ahead.prompt, 300, &err), &err);
     }
     make_question(&q, 30, 20, 1);
     for (size_t i = 0; i < 4; i++) {

@@ -121,9 +121,9 @@ static void names_are_told_apart(void **state)
         if (kl_packed_kind(known[i].name) != known[i].kind)
             fail_msg("%s", known[i].name);
     }
-    char name[KL_PACKED_FILE_NAME_SIZE];
+    char name[KL_SECTIONS_NAME_SIZE];
     const struct kl_digest source = {{0xAA, 0xBB}};
-    kl_packed_name(&source, 0xFFFFFFFF, KL_PACKED_TABLES ".tmp", name);
+    kl_sections_name(&source, 0xFFFFFFFF, KL_PACKED_TABLES ".tmp", name);
     assert_int_equal(kl_packed_kind(name), KL_PACKED_UNWHOLE);
 }
 

@@ -510,7 +510,7 @@ static void test_warming_later(void **state)
         struct kl_model_options options = {.kernels = kl_kernels_at(0),
                                            .packed_dir = round < 3 ? packed_dir : NULL,
                                            .n_threads = 2,
-                                           .warm_later = true};
+                                           .prepare_later = true};
         struct kl_error err = {0};
         struct stages stages = {.stop_at = 1};
         char path[512];
@@ -525,12 +525,12 @@ static void test_warming_later(void **state)
             close(fd);
         }
         assert_int_equal(kl_model_open(gguf, &options, &model, &err), KL_OK);
-        assert_int_equal(kl_model_warm(model, note_stage, &stages, &err), KL_ERR_CANCELLED);
+        assert_int_equal(kl_model_prepare(model, note_stage, &stages, &err), KL_ERR_CANCELLED);
         kl_model_close(model);
 
         assert_int_equal(kl_model_open(gguf, &options, &model, &err), KL_OK);
         stages = (struct stages){0};
-        if (kl_model_warm(model, note_stage, &stages, &err) != KL_OK)
+        if (kl_model_prepare(model, note_stage, &stages, &err) != KL_OK)
             fail_msg("%s", err.text);
         assert_int_equal(stages.done[KL_MODEL_PACKING] > 0, round != 1);
         assert_int_equal(stages.done[KL_MODEL_READING] > 0, round == 1);

@@ -171,8 +171,8 @@ static void impossible_sizes_are_refused(void **state)
     struct kl_gguf *gguf = tiny_gguf(&v);
     assert_ids_from(gguf, dir);
     kept_file(path, sizeof path);
-    struct kl_packed_writer *w = NULL;
-    struct kl_packed_file file;
+    struct kl_sections_writer *w = NULL;
+    struct kl_sections file;
     struct kl_error err = {0};
     struct kl_digest key;
     const char *name = strrchr(path, '/') + 1;
@@ -184,12 +184,12 @@ static void impossible_sizes_are_refused(void **state)
         uint64_t facts[6 + 128] = {265, 1000, 512, 8, 64, 512};
         if (i < 6)
             facts[i] = i == 0 || i == 2 ? 0 : UINT64_MAX / 8;
-        assert_int_equal(kl_packed_create(dir, "tables.tmp", 1, &w, &err), KL_OK);
-        assert_int_equal(kl_packed_begin(w, "facts", &err), KL_OK);
-        assert_int_equal(kl_packed_write(w, facts, sizeof facts, &err), KL_OK);
-        assert_int_equal(kl_packed_finish(w, name, &key, &err), KL_OK);
-        assert_int_equal(kl_packed_open(&file, dir, name, &key, &err), KL_OK);
-        kl_packed_close(&file);
+        assert_int_equal(kl_sections_create(dir, "tables.tmp", 1, &w, &err), KL_OK);
+        assert_int_equal(kl_sections_begin(w, "facts", &err), KL_OK);
+        assert_int_equal(kl_sections_write(w, facts, sizeof facts, &err), KL_OK);
+        assert_int_equal(kl_sections_finish(w, name, &key, &err), KL_OK);
+        assert_int_equal(kl_sections_open(&file, dir, name, &key, &err), KL_OK);
+        kl_sections_close(&file);
         assert_ids_from(gguf, dir);
     }
     kl_gguf_close(gguf);
@@ -204,16 +204,16 @@ static void nowhere_to_keep_them_is_no_failure(void **state)
     struct kl_gguf *gguf = tiny_gguf(&v);
     assert_ids_from(gguf, "/proc/kinglet");
     /* somebody else is writing them */
-    char path[400], temporary[KL_PACKED_FILE_NAME_SIZE + 4];
+    char path[400], temporary[KL_SECTIONS_NAME_SIZE + 4];
     assert_ids_from(gguf, dir);
     kept_file(path, sizeof path);
     snprintf(temporary, sizeof temporary, "%s.tmp", strrchr(path, '/') + 1);
     empty_dir();
-    struct kl_packed_writer *w = NULL;
+    struct kl_sections_writer *w = NULL;
     struct kl_error err = {0};
-    assert_int_equal(kl_packed_create(dir, temporary, 1, &w, &err), KL_OK);
+    assert_int_equal(kl_sections_create(dir, temporary, 1, &w, &err), KL_OK);
     assert_ids_from(gguf, dir);
-    kl_packed_abandon(w);
+    kl_sections_abandon(w);
     kept_file(path, sizeof path);
     assert_string_equal(path, "");
     kl_gguf_close(gguf);

@@ -1,0 +1,44 @@
+/*
+ * Reading the fields of a JSON object, each with its type and range.
+ *
+ * One rule for all: a field that is absent or null leaves *value as it was (the caller puts the
+ * default there first); a wrong type or a value out of range is a 400 that names the field, what
+ * was expected and what was found. Strings belong to the JSON object.
+ */
+#ifndef KL_API_FIELDS_H
+#define KL_API_FIELDS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "http/api_error.h"
+
+/* Parses a whole request body into an object, the limits of json_limits.h first. */
+enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
+                               struct kl_api_error *error);
+
+/* A number without a fraction ("8.0" is one), lo..hi. */
+enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, int64_t hi,
+                            int64_t *value, struct kl_api_error *error);
+
+enum kl_status kl_field_number(const json_t *object, const char *name, double lo, double hi,
+                               double *value, struct kl_api_error *error);
+
+enum kl_status kl_field_bool(const json_t *object, const char *name, bool *value,
+                             struct kl_api_error *error);
+
+/* A string without NUL bytes. */
+enum kl_status kl_field_string(const json_t *object, const char *name, const char **value,
+                               struct kl_api_error *error);
+
+/* The value itself, of a JSON type; NULL stays when it is absent or null. */
+enum kl_status kl_field_object(const json_t *object, const char *name, const json_t **value,
+                               struct kl_api_error *error);
+enum kl_status kl_field_array(const json_t *object, const char *name, const json_t **value,
+                              struct kl_api_error *error);
+
+/* "a string", "an object", ... for messages. */
+const char *kl_json_type_name(const json_t *value);
+
+#endif

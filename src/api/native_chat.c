@@ -1,0 +1,201 @@
+/*
+ * POST and GET /chat: one prompt or conversation in, an event stream of {"text":"..."} out, ended
+ * by [DONE]. GET takes its fields from the query, for EventSource.
+ */
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "api/answer_fields.h"
+#include "api/fields.h"
+#include "api/sampling_fields.h"
+#include "api/unsupported_fields.h"
+#include "server/routes.h"
+#include "service/intake.h"
+#include "json/json_numbers.h"
+#include "json/json_text.h"
+#include "json/library_memory.h"
+
+#define DEFAULT_MAX_NEW_TOKENS 256
+#define DEFAULT_TEMPERATURE    0.1f /* with do_sample; without it the answer is greedy */
+#define DEFAULT_TOP_P          0.9f
+
+/* An event that says something beside text has an empty one, for clients that look for nothing
+ * else. note is stolen; NULL: nothing is sent. */
+static void send_note(struct kl_generation *g, json_t *note)
+{
+    if (note == NULL)
+        return;
+    json_object_set_new(note, "text", json_string(""));
+    kl_stream_json(g->exchange, note);
+}
+
+static void begin(struct kl_generation *g)
+{
+    send_note(g, kl_generation_notes(g, KL_FINISH_STOP));
+}
+
+static void send_progress(struct kl_generation *g)
+{
+    send_note(g, json_pack("{s:o}", "prompt_progress", kl_generation_progress(g)));
+}
+
+static void send_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
+{
+    (void)choice;
+    kl_stream_json(g->exchange, json_pack("{s:o}", "text", kl_json_text(text, len)));
+}
+
+static void choice_done(struct kl_generation *g, size_t choice)
+{
+    const char *ended_by = kl_ended_by(g->choices[choice].finish);
+    if (ended_by != NULL)
+        send_note(g, json_pack("{s:s}", "ended_by", ended_by));
+}
+
+static void end(struct kl_generation *g)
+{
+    kl_stream_data(g->exchange, "[DONE]");
+}
+
+static const struct kl_answer_format native_format = {begin, send_progress, send_text, choice_done,
+                                                      end};
+
+/* "prompt" is the shorthand for a conversation of one message. Returns a new array. */
+static json_t *conversation(const json_t *body, struct kl_api_error *error)
+{
+    const json_t *messages = NULL;
+    const char *prompt = NULL;
+    if (kl_field_array(body, "messages", &messages, error) != KL_OK)
+        return NULL;
+    const json_t *given = json_object_get(body, "prompt");
+    if (!json_is_string(given) && kl_field_string(body, "prompt", &prompt, error) != KL_OK)
+        return NULL;
+    if ((messages != NULL) == json_is_string(given)) {
+        kl_api_fail(error, 400, "invalid_value", "prompt",
+                    "give either prompt (a string) or messages (an array)%s",
+                    messages != NULL ? ", not both" : "");
+        return NULL;
+    }
+    json_t *result = messages != NULL ? json_incref((json_t *)messages)
+                                      : json_pack("[{s:s, s:O}]", "role", "user", "content", given);
+    if (messages == NULL && json_string_length(given) == 0) {
+        kl_api_fail(error, 400, "invalid_value", "prompt", "prompt must not be empty");
+        json_decref(result);
+        return NULL;
+    }
+    if (result == NULL)
+        kl_api_fail_memory(error, "the conversation");
+    return result;
+}
+
+static enum kl_status parse_fields(const json_t *body, const json_t *messages,
+                                   struct kl_generation_request *r, struct kl_api_error *error)
+{
+    bool do_sample = false;
+    r->stream = true;
+    r->max_tokens = DEFAULT_MAX_NEW_TOKENS;
+    r->sampling.temperature = DEFAULT_TEMPERATURE;
+    r->sampling.top_p = DEFAULT_TOP_P;
+    if (kl_field_bool(body, "do_sample", &do_sample, error) != KL_OK ||
+        kl_max_tokens_field(body, "max_new_tokens", &r->max_tokens, error) != KL_OK ||
+        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
+        kl_stop_field(body, r, error) != KL_OK ||
+        kl_unsupported_fields_check(body, KL_FIELDS_OF_NATIVE, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (!do_sample)
+        r->sampling.temperature = 0;
+    enum kl_status status = kl_chat_input_parse(messages, NULL, &r->input, error);
+    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
+}
+
+static const char *const query_names[] = {
+    "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
+    "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
+    "context_policy", "return_progress", "enable_thinking",    "thinking",    "reasoning_effort",
+    "loop_guard"};
+#define N_QUERY_NAMES (sizeof query_names / sizeof query_names[0])
+
+/* Of the fields that are read, and of those that are refused; NULL past the end. */
+static const char *query_name(size_t i)
+{
+    return i < N_QUERY_NAMES ? query_names[i] : kl_unsupported_field_at(i - N_QUERY_NAMES);
+}
+
+/* "8", "0.5", "true" are what they look like. false: *error says why not. */
+static bool add_query_field(json_t *object, const char *name, const char *value,
+                            struct kl_api_error *error)
+{
+    bool text = strcmp(name, "prompt") == 0 || strcmp(name, "stop") == 0;
+    json_t *json = text ? NULL : kl_json_read(value, strlen(value), NULL);
+    if (json == NULL)
+        json = json_string(value);
+    if (kl_json_was_short()) {
+        json_decref(json);
+        kl_api_fail_memory(error, "the request");
+    } else if (json == NULL) {
+        kl_api_fail(error, 400, "invalid_value", name, "%s must be UTF-8", name);
+    } else if (json_object_set_new(object, name, json) != 0) {
+        kl_api_fail_memory(error, "the request");
+    }
+    return error->status == 0;
+}
+
+/* The query as the object that a body would be. */
+static json_t *query_object(const char *query, struct kl_api_error *error)
+{
+    struct evkeyvalq pairs;
+    json_t *object = json_object();
+    *error = (struct kl_api_error){0};
+    kl_event_was_short();
+    if (object == NULL || evhttp_parse_query_str(query, &pairs) != 0) {
+        if (object == NULL || kl_event_was_short())
+            kl_api_fail_memory(error, "the request");
+        else
+            kl_api_fail(error, 400, "invalid_request", NULL,
+                        "the query of the URL can not be read");
+        json_decref(object);
+        return NULL;
+    }
+    const char *name;
+    bool ok = true;
+    for (size_t i = 0; ok && (name = query_name(i)) != NULL; i++) {
+        const char *value = evhttp_find_header(&pairs, name);
+        ok = value == NULL || add_query_field(object, name, value, error);
+    }
+    evhttp_clear_headers(&pairs);
+    if (!ok) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+static enum kl_status parse(const char *text, size_t len, bool is_query,
+                            struct kl_generation_request *r, struct kl_api_error *error)
+{
+    json_t *body = NULL, *messages = NULL;
+    enum kl_status status = KL_ERR_INVALID;
+    if (is_query)
+        body = query_object(text, error);
+    else
+        kl_parse_object(text, len, &body, error);
+    if (body != NULL)
+        messages = conversation(body, error);
+    if (messages != NULL && (r->json = json_pack("[O, O]", body, messages)) == NULL)
+        kl_api_fail_memory(error, "the conversation");
+    if (r->json != NULL)
+        status = parse_fields(body, messages, r, error);
+    json_decref(messages);
+    json_decref(body);
+    return status;
+}
+
+static const struct kl_chat_api api = {parse, &native_format, &native_format};
+
+void kl_handle_native_chat(struct kl_exchange *x)
+{
+    kl_generation_start(x, &api);
+}

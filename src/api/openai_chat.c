@@ -1,0 +1,267 @@
+/*
+ * POST /v1/chat/completions, as OpenAI's API reference has it (Chat Completions), and for what a
+ * model of this size can do. What would change the answer and is not done here is refused by name
+ * (unsupported_fields.h); fields that are not known are ignored.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "api/answer_fields.h"
+#include "api/fields.h"
+#include "api/sampling_fields.h"
+#include "api/unsupported_fields.h"
+#include "server/routes.h"
+#include "server/server_state.h"
+#include "service/intake.h"
+#include "json/json_text.h"
+
+/* Without a limit in the request. Small models sometimes do not stop; this is some pages of text.
+ */
+#define DEFAULT_MAX_TOKENS 2048
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+/* The fields that all chunks of a stream, and the document, have in common. data is stolen. */
+static json_t *envelope(const struct kl_generation *g, const char *object, json_t *choices)
+{
+    json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id,
+                          "object", object, "created", (json_int_t)g->created, "model",
+                          g->exchange->server->served.model_name, "choices", choices);
+    if (g->service_tier != NULL)
+        json_object_set_new(e, "service_tier", json_string(g->service_tier));
+    return e;
+}
+
+/* Adds what there is to say; value is stolen, NULL: nothing. */
+static void add(json_t *object, const char *name, json_t *value)
+{
+    if (value != NULL)
+        json_object_set_new(object, name, value);
+}
+
+/* Clients know no other reasons; x_kinglet says more. */
+static const char *finish_reason(enum kl_finish finish)
+{
+    if (finish == KL_FINISH_DEADLINE)
+        finish = KL_FINISH_LENGTH;
+    else if (finish == KL_FINISH_REPETITION)
+        finish = KL_FINISH_STOP;
+    return kl_finish_name(finish);
+}
+
+static double per_second(double n, double seconds)
+{
+    return seconds > 0 ? n / seconds : 0;
+}
+
+/* What llama-server tells with every answer. */
+static json_t *timings(const struct kl_generation *g)
+{
+    const struct kl_answer_choice *first = &g->choices[0];
+    double cached = first->cached_tokens, prompt = first->prompt_tokens - first->cached_tokens;
+    double predicted = 0, prompt_s = first->prefill_seconds, predicted_s = 0;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        predicted += g->choices[i].answer_tokens;
+        predicted_s = fmax(predicted_s, g->choices[i].decode_seconds);
+    }
+    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)cached,
+                     "prompt_n", (json_int_t)prompt, "prompt_ms", 1e3 * prompt_s,
+                     "prompt_per_token_ms", per_second(1e3 * prompt_s, prompt), "prompt_per_second",
+                     per_second(prompt, prompt_s), "predicted_n", (json_int_t)predicted,
+                     "predicted_ms", 1e3 * predicted_s, "predicted_per_token_ms",
+                     per_second(1e3 * predicted_s, predicted), "predicted_per_second",
+                     per_second(predicted, predicted_s));
+}
+
+static json_t *usage(const struct kl_generation *g)
+{
+    /* the prompt is the same for all choices and counts once, as it does with OpenAI */
+    json_int_t prompt = g->choices[0].prompt_tokens, answer = 0;
+    for (size_t i = 0; i < g->n_choices; i++)
+        answer += g->choices[i].answer_tokens;
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", prompt, "completion_tokens",
+                     answer, "total_tokens", prompt + answer, "prompt_tokens_details",
+                     "cached_tokens", (json_int_t)g->choices[0].cached_tokens);
+}
+
+/* delta is stolen; finish may be NULL. */
+static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta,
+                     const char *finish)
+{
+    json_t *result = envelope(g, "chat.completion.chunk",
+                              json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "delta",
+                                        delta, "logprobs", "finish_reason", finish));
+    if (g->include_usage)
+        json_object_set_new(result, "usage", json_null());
+    return result;
+}
+
+static void stream_begin(struct kl_generation *g)
+{
+    for (size_t i = 0; i < g->n_choices; i++) {
+        json_t *first =
+            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+        add(first, "x_kinglet", kl_generation_notes(g, KL_FINISH_STOP));
+        kl_stream_json(g->exchange, first);
+    }
+}
+
+/* llama-server repeats the role here, which clients that put deltas together would write twice. */
+static void stream_progress(struct kl_generation *g)
+{
+    json_t *progress = chunk(g, 0, json_object(), NULL);
+    add(progress, "prompt_progress", kl_generation_progress(g));
+    kl_stream_json(g->exchange, progress);
+}
+
+static void stream_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
+{
+    json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
+    kl_stream_json(g->exchange, chunk(g, choice, delta, NULL));
+}
+
+static void stream_choice_done(struct kl_generation *g, size_t choice)
+{
+    enum kl_finish finish = g->choices[choice].finish;
+    json_t *last = chunk(g, choice, json_object(), finish_reason(finish));
+    add(last, "x_kinglet", kl_generation_notes(g, finish));
+    if (g->n_open == 0 && !g->include_usage)
+        add(last, "timings", timings(g));
+    kl_stream_json(g->exchange, last);
+}
+
+static void stream_end(struct kl_generation *g)
+{
+    if (g->include_usage) {
+        json_t *last = envelope(g, "chat.completion.chunk", json_array());
+        json_object_set_new(last, "usage", usage(g));
+        add(last, "timings", timings(g));
+        kl_stream_json(g->exchange, last);
+    }
+    kl_stream_data(g->exchange, "[DONE]");
+}
+
+static void document_end(struct kl_generation *g)
+{
+    json_t *choices = json_array();
+    enum kl_finish finish = KL_FINISH_STOP;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        const struct kl_answer_choice *c = &g->choices[i];
+        json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
+                                    kl_json_text(c->text.len > 0 ? c->text.data : "", c->text.len));
+        json_array_append_new(choices,
+                              json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message,
+                                        "logprobs", "finish_reason", finish_reason(c->finish)));
+        if (kl_ended_by(c->finish) != NULL)
+            finish = c->finish;
+    }
+    json_t *document = envelope(g, "chat.completion", choices);
+    json_object_set_new(document, "usage", usage(g));
+    add(document, "timings", timings(g));
+    add(document, "x_kinglet", kl_generation_notes(g, finish));
+    kl_reply_json(g->exchange, 200, document);
+}
+
+static const struct kl_answer_format stream_format = {stream_begin, stream_progress, stream_text,
+                                                      stream_choice_done, stream_end};
+static const struct kl_answer_format document_format = {.end = document_end};
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+/* The tools to tell the model of; none when tool_choice says so. */
+static enum kl_status parse_tools(const json_t *body, const json_t **tools,
+                                  struct kl_api_error *error)
+{
+    if (kl_field_array(body, "tools", tools, error) != KL_OK)
+        return KL_ERR_INVALID;
+    const json_t *choice = json_object_get(body, "tool_choice");
+    if (choice == NULL || json_is_null(choice))
+        return KL_OK;
+    /* some clients write {"type": "auto"} */
+    const char *word =
+        json_string_value(json_is_object(choice) ? json_object_get(choice, "type") : choice);
+    bool none = word != NULL && strcmp(word, "none") == 0;
+    bool forced = json_is_object(choice) || (word != NULL && strcmp(word, "required") == 0);
+    if (none)
+        *tools = NULL;
+    else if (word == NULL || strcmp(word, "auto") != 0)
+        return kl_api_fail(error, 400, forced ? "unsupported" : "invalid_value", "tool_choice",
+                           "tool_choice must be \"auto\" or \"none\"%s",
+                           forced ? ": a call of a tool cannot be forced on this server" : "");
+    return KL_OK;
+}
+
+static enum kl_status parse_stream(const json_t *body, struct kl_generation_request *r,
+                                   struct kl_api_error *error)
+{
+    const json_t *options = NULL;
+    if (kl_field_bool(body, "stream", &r->stream, error) != KL_OK ||
+        kl_field_object(body, "stream_options", &options, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (options != NULL &&
+        kl_field_bool(options, "include_usage", &r->include_usage, error) != KL_OK)
+        return kl_api_fail(error, 400, "invalid_type", "stream_options",
+                           "stream_options.include_usage must be true or false");
+    return KL_OK;
+}
+
+/* "flex" is OpenAI's word for cheaper and later. The answer tells which tier it was made in. */
+static enum kl_status parse_tier(const json_t *body, struct kl_generation_request *r,
+                                 struct kl_api_error *error)
+{
+    const char *tier = NULL;
+    if (kl_field_string(body, "service_tier", &tier, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (tier == NULL)
+        return KL_OK;
+    if (strcmp(tier, "flex") == 0) {
+        r->priority = r->has_priority ? r->priority : KL_PRIORITY_BACKGROUND;
+        r->service_tier = "flex";
+    } else if (strcmp(tier, "auto") == 0 || strcmp(tier, "default") == 0) {
+        r->service_tier = "default";
+    } else {
+        return kl_api_fail(error, 400, "invalid_value", "service_tier",
+                           "service_tier is \"%.40s\"; it must be auto, default or flex", tier);
+    }
+    return KL_OK;
+}
+
+static enum kl_status parse_fields(const json_t *body, struct kl_generation_request *r,
+                                   struct kl_api_error *error)
+{
+    const json_t *messages = NULL, *tools = NULL;
+    int64_t n = 1;
+    r->max_tokens = DEFAULT_MAX_TOKENS;
+    if (kl_field_string(body, "model", &r->model, error) != KL_OK ||
+        kl_field_array(body, "messages", &messages, error) != KL_OK ||
+        kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
+        kl_max_tokens_field(body, "max_tokens", &r->max_tokens, error) != KL_OK ||
+        kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
+        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
+        kl_stop_field(body, r, error) != KL_OK || parse_stream(body, r, error) != KL_OK ||
+        parse_tier(body, r, error) != KL_OK ||
+        kl_unsupported_fields_check(body, KL_FIELDS_OF_CHAT, error) != KL_OK ||
+        parse_tools(body, &tools, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (messages == NULL)
+        return kl_api_fail(error, 400, "invalid_value", "messages",
+                           "messages is missing; it must be an array of messages");
+    r->n_choices = (size_t)n;
+    enum kl_status status = kl_chat_input_parse(messages, tools, &r->input, error);
+    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
+}
+
+static enum kl_status parse(const char *text, size_t len, bool is_query,
+                            struct kl_generation_request *r, struct kl_api_error *error)
+{
+    (void)is_query;
+    enum kl_status status = kl_parse_object(text, len, &r->json, error);
+    return status == KL_OK ? parse_fields(r->json, r, error) : status;
+}
+
+static const struct kl_chat_api api = {parse, &stream_format, &document_format};
+
+void kl_handle_chat_completions(struct kl_exchange *x)
+{
+    kl_generation_start(x, &api);
+}

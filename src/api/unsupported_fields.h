@@ -1,0 +1,24 @@
+/*
+ * The request fields of OpenAI, llama-server and other servers that would make another answer and
+ * are not offered here: refused by name, where they say more than their absence would.
+ */
+#ifndef KL_API_UNSUPPORTED_FIELDS_H
+#define KL_API_UNSUPPORTED_FIELDS_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "http/api_error.h"
+
+enum kl_field_routes {
+    KL_FIELDS_OF_CHAT = 1,  /* /v1/chat/completions */
+    KL_FIELDS_OF_NATIVE = 2 /* /chat */
+};
+
+enum kl_status kl_unsupported_fields_check(const json_t *body, enum kl_field_routes route,
+                                           struct kl_api_error *error);
+
+/* The name of the i-th; NULL past the end. */
+const char *kl_unsupported_field_at(size_t i);
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * The parts of `kinglet bench`: what is measured, of the machine and of the model on it, and how it
+ * is shown. bench.c is the command, bench_run.c drives the model, bench_machine.c looks at the
+ * computer, bench_json.c and bench_report.c write the results down.
+ */
+#ifndef KL_BENCH_BENCH_H
+#define KL_BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "console/options.h"
+#include "load/load.h"
+
+#define KL_BENCH_MAX_REPEAT  100
+#define KL_BENCH_MAX_BATCH   64
+#define KL_BENCH_MAX_RESULTS (2 * KL_MAX_LIST + 1)
+#define KL_BENCH_MAX_POINTS  8 /* numbers of threads */
+
+/* What --only may choose from. */
+enum kl_bench_part {
+    KL_BENCH_MACHINE = 1,
+    KL_BENCH_START = 2,
+    KL_BENCH_PREFILL = 4,
+    KL_BENCH_DECODE = 8,
+    KL_BENCH_BATCHES = 16,
+    KL_BENCH_FIRST_TOKEN = 32, /* and memory, which is that of an engine that answered */
+    KL_BENCH_ALL = 63
+};
+
+struct kl_bench_options {
+    struct kl_load_options load;
+    struct kl_size_list prompts, batches;
+    size_t generate, depth, repeat, chunk;
+    const char *only, *report;
+    unsigned parts; /* of enum kl_bench_part, from `only` */
+    bool logits, quick, json;
+};
+
+/* Of several measurements; percentiles are interpolated. n == 0: was not measured. */
+struct kl_bench_summary {
+    double median, p10, p90;
+    size_t n;
+};
+
+/* Sorts the values. */
+struct kl_bench_summary kl_bench_summarise(double *values, size_t n);
+
+/* Instructions and cycles of all threads, as far as the processor counts them for us. */
+struct kl_bench_counts {
+    double instructions, cycles; /* 0: not known */
+};
+
+struct kl_bench_result {
+    const char *test;                    /* "prefill", "decode", "batch" */
+    size_t n;                            /* tokens; of a batch: sequences that decode together */
+    size_t n_tokens;                     /* of one run */
+    struct kl_bench_summary speed;       /* tokens/s of the runs, all sequences together */
+    double samples[KL_BENCH_MAX_REPEAT]; /* the same, sorted */
+    struct kl_bench_summary step;        /* seconds from token to token; decode and batch */
+    double gb_per_second;                /* weights read, once for each forward pass */
+    double gmac_per_second;
+    double read_limit; /* GB/s that only reading had between the runs; 0: not measured */
+    double int8_limit; /* GMAC/s, likewise */
+    double read_share, int8_share; /* of that, and of the machine's int8 speed */
+    struct kl_bench_counts per_token;
+};
+
+struct kl_bench_point {
+    size_t threads;
+    double read_gb, int8_gmac; /* a second: the median, and the best tenth */
+};
+
+struct kl_bench_machine {
+    char cpu[128], features[160], governor[32]; /* empty: not known */
+    size_t cpus;                                /* that this process may use */
+    uint64_t memory_bytes;
+    struct kl_bench_point points[KL_BENCH_MAX_POINTS]; /* the last one: as many as the model has */
+    size_t n_points;
+    char no_counters[160]; /* why instructions and cycles are not counted; empty: they are */
+};
+
+/* Seconds of each stage, with all files in the page cache. */
+struct kl_bench_start {
+    struct kl_bench_summary file, tokenizer, weights, engine, all;
+};
+
+struct kl_bench_first {
+    size_t characters, prompt_tokens;
+    struct kl_bench_summary seconds;
+    double samples[KL_BENCH_MAX_REPEAT];
+};
+
+/* Bytes, after the first tokens; the peak is that of this time, too. */
+struct kl_bench_memory {
+    uint64_t resident, anonymous, file, peak;
+    uint64_t weights, forward, kv; /* parts that are known: packed weights, buffers, KV pages */
+};
+
+/* All of it. Where nothing was measured, n is 0 and the numbers are 0. */
+struct kl_bench {
+    const struct kl_bench_options *options;
+    struct kl_loaded *loaded;
+    const char *command; /* as it was typed */
+    char date[32];       /* UTC */
+    struct kl_bench_machine machine;
+    struct kl_bench_start start;
+    struct kl_bench_result results[KL_BENCH_MAX_RESULTS];
+    size_t n_results;
+    struct kl_bench_first first;
+    struct kl_bench_memory memory;
+};
+
+/* ---- bench_machine.c ------------------------------------------------------------------------- */
+
+/* What the computer says about itself. */
+void kl_bench_describe(struct kl_bench_machine *machine);
+
+/* Measures reading and int8 multiplying with 1, 2, 4, ... up to n_threads threads. */
+enum kl_status kl_bench_measure_machine(struct kl_bench_machine *machine,
+                                        const struct kl_kernels *kernels, size_t n_threads,
+                                        struct kl_error *err);
+
+/* Reading and multiplying now and then: on a virtual machine both change while the model is
+ * measured, the latter by half when its processors become two threads of one core. */
+struct kl_bench_reader;
+enum kl_status kl_bench_reader_open(const struct kl_kernels *kernels, size_t n_threads,
+                                    struct kl_bench_reader **reader, struct kl_error *err);
+void kl_bench_reader_close(struct kl_bench_reader *reader);    /* NULL is allowed */
+double kl_bench_read_once(struct kl_bench_reader *reader);     /* GB/s */
+double kl_bench_multiply_once(struct kl_bench_reader *reader); /* GMAC/s */
+
+/* The kernel's peak of resident memory begins anew: what was measured with is not the model's. */
+void kl_bench_forget_peak(void);
+
+/* Counting begins with the threads that are started after _open. */
+struct kl_bench_counters {
+    int fds[2];
+};
+void kl_bench_counters_open(struct kl_bench_counters *c, struct kl_bench_machine *machine);
+void kl_bench_counters_close(struct kl_bench_counters *c);
+struct kl_bench_counts kl_bench_counters_read(const struct kl_bench_counters *c);
+
+/* ---- bench_run.c ----------------------------------------------------------------------------- */
+
+/* Loads the model again and again; b->loaded is the last one. */
+enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err);
+
+/* Prefill, decoding, batches; show is told each result. */
+enum kl_status kl_bench_measure_model(struct kl_bench *b,
+                                      void (*show)(const struct kl_bench *b,
+                                                   const struct kl_bench_result *r),
+                                      struct kl_error *err);
+
+/* What a forward pass of one token reads of the weights. */
+uint64_t kl_bench_bytes_per_token(const struct kl_bench *b);
+
+/* Through an engine, with template and tokenizer; and the memory that takes. */
+enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error *err);
+
+/* ---- bench_json.c, bench_report.c ------------------------------------------------------------ */
+
+enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out);
+
+/* As kl_html_write. */
+enum kl_status kl_bench_write_report(const struct kl_bench *b, const char *path,
+                                     struct kl_error *err);
+
+#endif

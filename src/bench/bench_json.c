@@ -1,0 +1,124 @@
+#include "base/json_writer.h"
+#include "bench/bench.h"
+#include "model/model.h"
+
+static void summary(struct kl_json *j, const char *name, const struct kl_bench_summary *s)
+{
+    kl_json_open(j, name, '{');
+    kl_json_number(j, "median", s->median);
+    kl_json_number(j, "p10", s->p10);
+    kl_json_number(j, "p90", s->p90);
+    kl_json_number(j, "n", (double)s->n);
+    kl_json_close(j, '}');
+}
+
+/* ---- the parts ------------------------------------------------------------------------------- */
+
+static void write_result(struct kl_json *j, const struct kl_bench_result *r)
+{
+    kl_json_open(j, NULL, '{');
+    kl_json_string(j, "test", r->test);
+    kl_json_number(j, "n", (double)r->n);
+    kl_json_number(j, "tokens_per_second", r->speed.median);
+    kl_json_number(j, "p10", r->speed.p10);
+    kl_json_number(j, "p90", r->speed.p90);
+    kl_json_numbers(j, "samples", r->samples, r->speed.n);
+    kl_json_number(j, "gb_per_second", r->gb_per_second);
+    kl_json_number(j, "gmac_per_second", r->gmac_per_second);
+    if (r->read_limit > 0) {
+        kl_json_number(j, "read_limit_gb_per_second", r->read_limit);
+        kl_json_number(j, "int8_limit_gmac_per_second", r->int8_limit);
+        kl_json_number(j, "read_share", r->read_share);
+        kl_json_number(j, "int8_share", r->int8_share);
+    }
+    if (r->step.n > 0)
+        summary(j, "step_seconds", &r->step);
+    if (r->per_token.instructions > 0)
+        kl_json_number(j, "instructions_per_token", r->per_token.instructions);
+    if (r->per_token.cycles > 0)
+        kl_json_number(j, "cycles_per_token", r->per_token.cycles);
+    kl_json_close(j, '}');
+}
+
+static void write_machine(struct kl_json *j, const struct kl_bench *b)
+{
+    const struct kl_bench_machine *m = &b->machine;
+    kl_json_open(j, "machine", '{');
+    kl_json_string(j, "cpu", m->cpu);
+    kl_json_number(j, "cpus", (double)m->cpus);
+    if (m->governor[0] != '\0')
+        kl_json_string(j, "governor", m->governor);
+    kl_json_number(j, "memory_bytes", (double)m->memory_bytes);
+    kl_json_open(j, "limits", '[');
+    for (size_t i = 0; i < m->n_points; i++) {
+        kl_json_open(j, NULL, '{');
+        kl_json_number(j, "threads", (double)m->points[i].threads);
+        kl_json_number(j, "read_gb_per_second", m->points[i].read_gb);
+        kl_json_number(j, "int8_gmac_per_second", m->points[i].int8_gmac);
+        kl_json_close(j, '}');
+    }
+    kl_json_close(j, ']');
+    if (m->no_counters[0] != '\0')
+        kl_json_string(j, "no_counters", m->no_counters);
+    kl_json_close(j, '}');
+}
+
+static void write_start(struct kl_json *j, const struct kl_bench_start *s)
+{
+    kl_json_open(j, "start_seconds", '{');
+    summary(j, "file", &s->file);
+    summary(j, "tokenizer", &s->tokenizer);
+    summary(j, "weights", &s->weights);
+    summary(j, "engine", &s->engine);
+    summary(j, "all", &s->all);
+    kl_json_close(j, '}');
+}
+
+static void write_first_token(struct kl_json *j, const struct kl_bench *b)
+{
+    kl_json_open(j, "first_token", '{');
+    kl_json_number(j, "characters", (double)b->first.characters);
+    kl_json_number(j, "prompt_tokens", (double)b->first.prompt_tokens);
+    summary(j, "seconds", &b->first.seconds);
+    kl_json_numbers(j, "samples", b->first.samples, b->first.seconds.n);
+    kl_json_close(j, '}');
+    kl_json_open(j, "memory_bytes", '{');
+    kl_json_number(j, "resident", (double)b->memory.resident);
+    kl_json_number(j, "anonymous", (double)b->memory.anonymous);
+    kl_json_number(j, "file", (double)b->memory.file);
+    kl_json_number(j, "peak", (double)b->memory.peak);
+    kl_json_number(j, "weights", (double)b->memory.weights);
+    kl_json_number(j, "buffers", (double)b->memory.forward);
+    kl_json_number(j, "kv_cache", (double)b->memory.kv);
+    kl_json_close(j, '}');
+}
+
+enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
+{
+    struct kl_json writer = {.out = out}, *j = &writer;
+    kl_json_open(j, NULL, '{');
+    kl_json_open(j, "results", '[');
+    for (size_t i = 0; i < b->n_results; i++)
+        write_result(j, &b->results[i]);
+    kl_json_close(j, ']');
+    if (b->start.all.n > 0)
+        write_start(j, &b->start);
+    if (b->first.seconds.n > 0)
+        write_first_token(j, b);
+    write_machine(j, b);
+    kl_json_number(j, "bytes_per_token", (double)kl_bench_bytes_per_token(b));
+    kl_json_string(j, "model", b->loaded->location.name);
+    kl_json_string(j, "file", b->loaded->location.path);
+    kl_json_string(j, "kernels", kl_model_kernels(b->loaded->model)->name);
+    kl_json_string(j, "cpu_features", b->machine.features);
+    kl_json_number(j, "threads", (double)b->loaded->threads.decode);
+    kl_json_number(j, "threads_prefill", (double)b->loaded->threads.prefill);
+    kl_json_number(j, "repeat", (double)b->options->repeat);
+    kl_json_number(j, "depth", (double)b->options->depth);
+    kl_json_number(j, "chunk", (double)b->options->chunk);
+    kl_json_string(j, "command", b->command);
+    kl_json_string(j, "date", b->date);
+    kl_json_string(j, "version", KL_VERSION);
+    kl_json_close(j, '}');
+    return j->status == KL_OK ? kl_buffer_append(out, "\n", 1) : j->status;
+}

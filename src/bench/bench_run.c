@@ -1,0 +1,559 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "bench/bench.h"
+#include "console/interrupt.h"
+#include "engine/engine.h"
+#include "model/model.h"
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Between the two values that stand around p * (n - 1). */
+static double percentile(const double *sorted, size_t n, double p)
+{
+    double at = p * (double)(n - 1);
+    size_t below = (size_t)at;
+    size_t above = below + 1 < n ? below + 1 : below;
+    return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
+}
+
+struct kl_bench_summary kl_bench_summarise(double *values, size_t n)
+{
+    if (n == 0)
+        return (struct kl_bench_summary){0};
+    qsort(values, n, sizeof values[0], compare);
+    return (struct kl_bench_summary){.median = percentile(values, n, 0.5),
+                                     .p10 = percentile(values, n, 0.1),
+                                     .p90 = percentile(values, n, 0.9),
+                                     .n = n};
+}
+
+static bool stop(void *context)
+{
+    (void)context;
+    return kl_interrupt_pending();
+}
+
+static enum kl_status fail_interrupted(struct kl_error *err)
+{
+    return kl_fail(err, KL_ERR_CANCELLED, "interrupted");
+}
+
+/* ---- the forward pass ------------------------------------------------------------------------ */
+
+struct run {
+    struct kl_bench *b;
+    struct kl_bench_counters counters;
+    struct kl_bench_reader *reader; /* NULL: the machine is not measured */
+    struct kl_forward *forward;
+    struct kl_kv_cache *cache;
+    struct kl_sequence *sequences[KL_BENCH_MAX_BATCH];
+    struct kl_row *rows;       /* [chunk or largest batch] */
+    struct kl_choice *choices; /* [largest batch]: the greedy ones, as serve asks for them */
+    float *logits;             /* with --logits: [largest batch, n_vocab] */
+    void *output;              /* the one or the other */
+    int32_t tokens[KL_BENCH_MAX_BATCH]; /* what each sequence goes on with */
+    size_t n_vocab;
+    uint64_t random;
+    double *steps; /* seconds of each step of a test */
+    size_t n_steps;
+};
+
+/* A fixed sequence (Knuth's MMIX generator), so that runs are comparable. */
+static int32_t random_token(struct run *r)
+{
+    r->random = r->random * 6364136223846793005u + 1442695040888963407u;
+    return (int32_t)((r->random >> 33) % r->n_vocab);
+}
+
+/* What is wanted of row i: the most likely token, or all logits. */
+static void want(struct run *r, size_t row, size_t i)
+{
+    if (r->b->options->logits)
+        r->rows[row].logits = r->logits + i * r->n_vocab;
+    else
+        r->rows[row].choice = &r->choices[i];
+}
+
+/* The most likely token: what screening costs depends on the text, so the text must be one that
+ * the model writes. With all logits any token costs the same. */
+static int32_t chosen_token(struct run *r, size_t i)
+{
+    const struct kl_choice *choice = &r->choices[i];
+    if (r->b->options->logits || choice->n == 0)
+        return random_token(r);
+    const struct kl_logit *best = &choice->found[0];
+    for (size_t k = 1; k < choice->n; k++)
+        if (choice->found[k].value > best->value)
+            best = &choice->found[k];
+    return best->id;
+}
+
+/* n tokens of one sequence in batches of up to `chunk`; then the choice of what follows. */
+static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
+{
+    size_t chunk = r->b->options->chunk;
+    enum kl_status status = KL_OK;
+    for (size_t done = 0; done < n && status == KL_OK;) {
+        size_t rows = n - done < chunk ? n - done : chunk;
+        for (size_t i = 0; i < rows; i++)
+            r->rows[i] = (struct kl_row){.sequence = r->sequences[0], .token = random_token(r)};
+        done += rows;
+        if (done == n)
+            want(r, rows - 1, 0);
+        status = kl_forward_run(r->forward, r->rows, rows, stop, NULL, err);
+    }
+    return status;
+}
+
+/* The next token of each of n sequences, in one forward pass. */
+static enum kl_status decode_step(struct run *r, size_t n, struct kl_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        r->rows[i] = (struct kl_row){.sequence = r->sequences[i], .token = r->tokens[i]};
+        want(r, i, i);
+    }
+    enum kl_status status = kl_forward_run(r->forward, r->rows, n, stop, NULL, err);
+    for (size_t i = 0; i < n && status == KL_OK; i++)
+        r->tokens[i] = chosen_token(r, i);
+    return status;
+}
+
+static enum kl_status decode(struct run *r, size_t n_sequences, size_t n_steps,
+                             struct kl_error *err)
+{
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < n_sequences; i++)
+        r->tokens[i] = random_token(r);
+    for (size_t i = 0; i < n_steps && status == KL_OK; i++) {
+        uint64_t start = kl_now_ns();
+        status = decode_step(r, n_sequences, err);
+        r->steps[r->n_steps++] = kl_seconds_since(start);
+    }
+    return status;
+}
+
+/* What is done once in a test: prefill of n tokens, or n_steps of n_sequences. */
+struct shape {
+    bool decode;
+    size_t n_sequences;
+    size_t depth;  /* tokens that the one sequence has before */
+    size_t length; /* tokens of each sequence: those of the prompt, or steps */
+};
+
+/* From fresh sequences. */
+static enum kl_status run_once(struct run *r, const struct shape *s, double *seconds,
+                               struct kl_error *err)
+{
+    enum kl_status status = KL_OK;
+    size_t n = 0;
+    while (n < s->n_sequences && status == KL_OK) {
+        status = kl_sequence_new(r->cache, &r->sequences[n], err);
+        if (status == KL_OK)
+            status = kl_sequence_reserve(r->sequences[n++], s->depth + s->length, err);
+    }
+    if (s->depth > 0 && status == KL_OK)
+        status = prefill(r, s->depth, err);
+    uint64_t start = kl_now_ns();
+    if (status == KL_OK)
+        status = s->decode ? decode(r, n, s->length, err) : prefill(r, s->length, err);
+    *seconds = kl_seconds_since(start);
+    while (n > 0)
+        kl_sequence_free(r->sequences[--n]);
+    return status;
+}
+
+uint64_t kl_bench_bytes_per_token(const struct kl_bench *b)
+{
+    struct kl_model_work work = kl_model_work(b->loaded->model);
+    return work.bytes_per_token + (b->options->logits ? work.bytes_for_logits : 0);
+}
+
+/* GB/s, GMAC/s and what share of the machine they are. */
+static void rate(const struct run *r, const struct shape *s, struct kl_bench_result *result)
+{
+    const struct kl_bench *b = r->b;
+    struct kl_model_work work = kl_model_work(b->loaded->model);
+    double tokens = (double)result->n_tokens;
+    double seconds = tokens / result->speed.median;
+    size_t chunk = b->options->chunk;
+    double passes = (double)(s->decode ? s->length : (s->length + chunk - 1) / chunk);
+    double heads = s->decode ? tokens : 1;
+    double macs = (double)work.macs_per_token * tokens + (double)work.head_macs * heads;
+    double bytes = (double)kl_bench_bytes_per_token(b);
+    result->gb_per_second = bytes * passes / seconds * 1e-9;
+    result->gmac_per_second = macs / seconds * 1e-9;
+    if (result->read_limit > 0) {
+        result->read_share = result->gb_per_second / result->read_limit;
+        result->int8_share = result->gmac_per_second / result->int8_limit;
+    }
+}
+
+static enum kl_status measure(struct run *r, const char *test, size_t n, const struct shape *s,
+                              struct kl_error *err)
+{
+    struct kl_bench_result *result = &r->b->results[r->b->n_results];
+    size_t repeat = r->b->options->repeat;
+    *result =
+        (struct kl_bench_result){.test = test, .n = n, .n_tokens = s->n_sequences * s->length};
+    double seconds;
+    r->n_steps = 0;
+    enum kl_status status = run_once(r, s, &seconds, err); /* to warm up */
+    r->n_steps = 0;
+    double reads[KL_BENCH_MAX_REPEAT] = {0}, multiplies[KL_BENCH_MAX_REPEAT] = {0};
+    double counted = (double)(repeat * result->n_tokens);
+    for (size_t i = 0; i < repeat && status == KL_OK; i++) {
+        struct kl_bench_counts before = kl_bench_counters_read(&r->counters);
+        status = run_once(r, s, &seconds, err);
+        struct kl_bench_counts after = kl_bench_counters_read(&r->counters);
+        result->samples[i] = (double)result->n_tokens / seconds;
+        result->per_token.instructions += (after.instructions - before.instructions) / counted;
+        result->per_token.cycles += (after.cycles - before.cycles) / counted;
+        if (r->reader != NULL)
+            reads[i] = kl_bench_read_once(r->reader);
+        if (r->reader != NULL)
+            multiplies[i] = kl_bench_multiply_once(r->reader);
+    }
+    if (status != KL_OK)
+        return status;
+    result->read_limit = kl_bench_summarise(reads, repeat).median;
+    result->int8_limit = kl_bench_summarise(multiplies, repeat).median;
+    result->speed = kl_bench_summarise(result->samples, repeat);
+    result->step = kl_bench_summarise(r->steps, r->n_steps);
+    rate(r, s, result);
+    r->b->n_results++;
+    return KL_OK;
+}
+
+/* Whether the tests fit into --memory. */
+static enum kl_status check_memory(struct run *r, size_t max_tokens, struct kl_error *err)
+{
+    const struct kl_model *model = r->b->loaded->model;
+    struct kl_plan plan = r->b->loaded->plan;
+    size_t pages = (max_tokens + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    const struct kl_plan_kv kv = {.conversation = pages * KL_KV_PAGE_TOKENS,
+                                  .parallel = 1,
+                                  .page_tokens = KL_KV_PAGE_TOKENS,
+                                  .token_bytes = kl_kv_bytes_per_token(model)};
+    kl_plan_add(&plan, "buffers of the forward pass", kl_forward_bytes(r->forward), NULL);
+    kl_plan_add(&plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
+    enum kl_status status = kl_plan_kv(&plan, &kv, err);
+    kl_load_log_plan(&plan, status != KL_OK);
+    return status;
+}
+
+static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batch,
+                               struct kl_error *err)
+{
+    const struct kl_bench_options *o = r->b->options;
+    const struct kl_loaded *l = r->b->loaded;
+    size_t max_rows = o->chunk > max_batch ? o->chunk : max_batch;
+    size_t n_found = (r->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
+    size_t row_bytes = o->logits ? r->n_vocab * sizeof(float) : n_found * sizeof(struct kl_logit);
+    size_t steps_bytes = o->generate * o->repeat * sizeof r->steps[0] + 1;
+    r->rows = calloc(max_rows, sizeof r->rows[0]);
+    r->choices = calloc(max_batch, sizeof r->choices[0]);
+    r->output = malloc(max_batch * row_bytes);
+    r->steps = malloc(steps_bytes);
+    if (r->rows == NULL || r->choices == NULL || r->output == NULL || r->steps == NULL)
+        return kl_fail_memory(err, "a batch", max_batch * row_bytes + steps_bytes);
+    r->logits = r->output;
+    for (size_t i = 0; i < max_batch; i++)
+        r->choices[i] = (struct kl_choice){.n_vocab = r->n_vocab,
+                                           .top_k = 1,
+                                           .reach = INFINITY,
+                                           .found = (struct kl_logit *)r->output + i * n_found};
+    enum kl_status status = kl_forward_open(l->model, max_rows, l->n_threads, &r->forward, err);
+    if (status == KL_OK)
+        status = check_memory(r, max_tokens, err);
+    if (status != KL_OK)
+        return status;
+    kl_forward_set_threads(r->forward, l->threads);
+    if ((o->parts & KL_BENCH_MACHINE) != 0)
+        status = kl_bench_reader_open(kl_model_kernels(l->model), l->n_threads, &r->reader, err);
+    if (status != KL_OK)
+        return status;
+    return kl_kv_cache_open(l->model, max_tokens, &r->cache, err);
+}
+
+static void close_run(struct run *r)
+{
+    if (r->cache != NULL)
+        kl_kv_cache_close(r->cache);
+    if (r->forward != NULL)
+        kl_forward_close(r->forward);
+    kl_bench_reader_close(r->reader);
+    kl_bench_counters_close(&r->counters);
+    free(r->rows);
+    free(r->choices);
+    free(r->output);
+    free(r->steps);
+}
+
+static size_t largest(const struct kl_size_list *list, size_t at_least)
+{
+    for (size_t i = 0; i < list->len; i++)
+        at_least = list->values[i] > at_least ? list->values[i] : at_least;
+    return at_least;
+}
+
+typedef void show_fn(const struct kl_bench *b, const struct kl_bench_result *r);
+
+/* The tests in their order: {prefill, each prompt}, {decode}, {batch, each size}. */
+static enum kl_status measure_all(struct run *r, size_t batch_steps, show_fn *show,
+                                  struct kl_error *err)
+{
+    const struct kl_bench_options *o = r->b->options;
+    enum kl_status status = KL_OK;
+    size_t n_prompts = (o->parts & KL_BENCH_PREFILL) != 0 ? o->prompts.len : 0;
+    size_t n_batches = (o->parts & KL_BENCH_BATCHES) != 0 && o->generate > 0 ? o->batches.len : 0;
+    bool decodes = (o->parts & KL_BENCH_DECODE) != 0 && o->generate > 0;
+    for (size_t i = 0; i < n_prompts && status == KL_OK; i++) {
+        const struct shape s = {.n_sequences = 1, .length = o->prompts.values[i]};
+        status = measure(r, "prefill", s.length, &s, err);
+        if (status == KL_OK)
+            show(r->b, &r->b->results[r->b->n_results - 1]);
+    }
+    if (decodes && status == KL_OK) {
+        const struct shape s = {
+            .decode = true, .n_sequences = 1, .depth = o->depth, .length = o->generate};
+        status = measure(r, "decode", s.length, &s, err);
+        if (status == KL_OK)
+            show(r->b, &r->b->results[r->b->n_results - 1]);
+    }
+    for (size_t i = 0; i < n_batches && status == KL_OK; i++) {
+        const struct shape s = {
+            .decode = true, .n_sequences = o->batches.values[i], .length = batch_steps};
+        status = measure(r, "batch", s.n_sequences, &s, err);
+        if (status == KL_OK)
+            show(r->b, &r->b->results[r->b->n_results - 1]);
+    }
+    return status;
+}
+
+enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct kl_error *err)
+{
+    const struct kl_bench_options *o = b->options;
+    size_t longest = o->depth + o->generate;
+    if ((o->parts & KL_BENCH_PREFILL) != 0)
+        longest = largest(&o->prompts, longest);
+    if (longest > b->loaded->ctx_size)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "%zu tokens do not fit into a context of %zu (--ctx-size)", longest,
+                       b->loaded->ctx_size);
+    /* a batch costs several times a single token, and shows no more when it runs as long */
+    size_t batch_steps = (o->generate + 3) / 4;
+    size_t max_batch = largest(&o->batches, 1);
+    size_t pages = (batch_steps + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
+    size_t batch_tokens = max_batch * pages * KL_KV_PAGE_TOKENS;
+
+    struct run r = {.b = b, .n_vocab = kl_model_config(b->loaded->model)->n_vocab, .random = 1};
+    kl_bench_counters_open(&r.counters, &b->machine); /* before the threads */
+    enum kl_status status =
+        open_run(&r, longest > batch_tokens ? longest : batch_tokens, max_batch, err);
+    if (status == KL_OK)
+        status = measure_all(&r, batch_steps, show, err);
+    close_run(&r);
+    return status;
+}
+
+/* ---- start ----------------------------------------------------------------------------------- */
+
+static enum kl_status open_engine(const struct kl_bench *b, struct kl_engine **engine,
+                                  struct kl_error *err)
+{
+    struct kl_plan plan = b->loaded->plan;
+    const struct kl_engine_options options = {.ctx_size = b->loaded->ctx_size,
+                                              .parallel = 1,
+                                              .queue_size = 1,
+                                              .prefill_chunk = b->options->chunk,
+                                              .n_threads = b->loaded->threads.decode,
+                                              .n_threads_prefill = b->loaded->threads.prefill,
+                                              .plan = &plan};
+    return kl_engine_open(b->loaded->model, b->loaded->tokenizer, &options, engine, err);
+}
+
+static enum kl_status start_once(struct kl_bench *b, double *all, double *engine_seconds,
+                                 struct kl_error *err)
+{
+    uint64_t start = kl_now_ns();
+    enum kl_status status = kl_load(b->loaded, &b->options->load, KL_LOAD_MODEL, err);
+    if (status != KL_OK)
+        return status;
+    struct kl_engine *engine;
+    uint64_t engine_start = kl_now_ns();
+    status = open_engine(b, &engine, err);
+    *engine_seconds = kl_seconds_since(engine_start);
+    *all = kl_seconds_since(start);
+    if (status == KL_OK)
+        kl_engine_close(engine);
+    return status;
+}
+
+enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err)
+{
+    enum { FILE_STAGE, TOKENIZER, WEIGHTS, ENGINE, ALL, N };
+    double seconds[N][KL_BENCH_MAX_REPEAT];
+    size_t repeat = b->options->repeat;
+    enum kl_status status = KL_OK;
+    /* what loading has to say was said the first time */
+    enum kl_log_level level = KL_LOG_DEBUG;
+    while (!kl_log_enabled(level))
+        level++;
+    kl_log_set_level(KL_LOG_ERROR);
+    for (size_t i = 0; i < repeat && status == KL_OK; i++) {
+        if (kl_interrupt_pending())
+            status = fail_interrupted(err);
+        kl_unload(b->loaded);
+        if (status == KL_OK)
+            status = start_once(b, &seconds[ALL][i], &seconds[ENGINE][i], err);
+        seconds[FILE_STAGE][i] = b->loaded->times.file;
+        seconds[TOKENIZER][i] = b->loaded->times.tokenizer;
+        seconds[WEIGHTS][i] = b->loaded->times.weights;
+    }
+    kl_log_set_level(level);
+    if (status != KL_OK)
+        return status;
+    b->start = (struct kl_bench_start){
+        .file = kl_bench_summarise(seconds[FILE_STAGE], repeat),
+        .tokenizer = kl_bench_summarise(seconds[TOKENIZER], repeat),
+        .weights = kl_bench_summarise(seconds[WEIGHTS], repeat),
+        .engine = kl_bench_summarise(seconds[ENGINE], repeat),
+        .all = kl_bench_summarise(seconds[ALL], repeat),
+    };
+    return KL_OK;
+}
+
+/* ---- the first token ------------------------------------------------------------------------- */
+
+#define CHARACTER_BYTES 3 /* each of them in UTF-8 */
+#define CHARACTERS      200
+static const char story[] =
+    "清晨的集市刚刚开门，卖菜的老人把一捆捆青菜摆得整整齐齐，叶子上还挂着露水。"
+    "旁边的小摊冒着热气，豆浆和油条的香味飘得很远，上学的孩子一边走一边吃，"
+    "书包在背上一跳一跳。河边有人打太极拳，动作很慢，像水里的云。"
+    "桥头修自行车的师傅已经忙了起来，他说这座城每天醒得都比太阳早。"
+    "到了中午，街上安静下来，只有树上的蝉还在唱歌。"
+    "请你先用三句话概括这段文字，再说说作者想表达怎样的心情，最后给它起一个合适的标题，谢谢。";
+_Static_assert(sizeof story - 1 == CHARACTERS * CHARACTER_BYTES, "200 characters");
+
+/* Turned by another number of characters in each run, so that no two prompts begin alike and
+ * nothing that was computed before can help. 61 and 200 have no common divisor. */
+static void turned_story(size_t run, char out[sizeof story])
+{
+    size_t at = run * 61 % CHARACTERS * CHARACTER_BYTES;
+    memcpy(out, story + at, sizeof story - 1 - at);
+    memcpy(out + sizeof story - 1 - at, story, at);
+    out[sizeof story - 1] = '\0';
+}
+
+static enum kl_status submit(struct kl_bench *b, struct kl_engine *engine, const char *text,
+                             struct kl_request **request, struct kl_error *err)
+{
+    const struct kl_message message = {
+        .role = "user", .content = text, .content_len = strlen(text)};
+    const struct kl_chat chat = {
+        .messages = &message, .n_messages = 1, .add_generation_prompt = true};
+    struct kl_prompt prompt;
+    struct kl_tokens tokens = {0};
+    enum kl_status status = kl_chat_render(b->loaded->chat_template, &chat, &prompt, err);
+    if (status != KL_OK)
+        return status;
+    status = kl_tokenizer_encode(b->loaded->tokenizer, prompt.spans, prompt.n_spans, &tokens, err);
+    if (status == KL_OK) {
+        const struct kl_request_options options = {
+            .tokens = tokens.ids,
+            .n_tokens = tokens.len,
+            .max_tokens = 8, /* enough for whole characters */
+            .sampling = {.top_p = 1, .repetition_penalty = 1},
+        };
+        b->first.prompt_tokens = tokens.len;
+        status = kl_engine_submit(engine, &options, request, err);
+    }
+    kl_tokens_release(&tokens);
+    kl_prompt_release(&prompt);
+    return status;
+}
+
+/* Until the first text, or the end where there is none (a model that ends its turn at once). */
+static enum kl_status wait_for_text(struct kl_engine *engine, struct kl_request *request,
+                                    uint64_t start, double *seconds, struct kl_error *err)
+{
+    struct kl_event event;
+    bool seen = false;
+    for (;;) {
+        if (!kl_interrupt_wait(kl_engine_wake_fd(engine)))
+            return fail_interrupted(err);
+        kl_engine_wake_clear(engine);
+        while (kl_request_poll(request, &event)) {
+            bool done = event.type == KL_EVENT_DONE;
+            if (!seen && (done || event.type == KL_EVENT_TEXT)) {
+                *seconds = kl_seconds_since(start);
+                seen = true;
+            }
+            if (done && event.finish == KL_FINISH_ERROR)
+                return kl_fail(err, KL_ERR_IO, "the engine gave up: %s", event.text);
+            if (done)
+                return KL_OK;
+        }
+    }
+}
+
+static enum kl_status first_token_once(struct kl_bench *b, struct kl_engine *engine, size_t run,
+                                       double *seconds, struct kl_error *err)
+{
+    char text[sizeof story];
+    struct kl_request *request = NULL;
+    turned_story(run, text);
+    uint64_t start = kl_now_ns();
+    enum kl_status status = submit(b, engine, text, &request, err);
+    if (status == KL_OK)
+        status = wait_for_text(engine, request, start, seconds, err);
+    kl_request_release(request);
+    return status;
+}
+
+static void read_memory(struct kl_bench *b, struct kl_engine *engine)
+{
+    struct kl_resident resident = kl_memory_resident();
+    struct kl_engine_stats stats;
+    kl_engine_stats(engine, &stats);
+    struct kl_model_work work = kl_model_work(b->loaded->model);
+    b->memory = (struct kl_bench_memory){
+        .resident = resident.all,
+        .anonymous = resident.anonymous,
+        .file = resident.all - resident.anonymous,
+        .peak = resident.peak,
+        .weights = work.bytes_per_token + work.bytes_for_logits,
+        .forward = stats.buffer_bytes,
+        .kv = b->first.prompt_tokens * kl_kv_bytes_per_token(b->loaded->model),
+    };
+}
+
+enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error *err)
+{
+    struct kl_engine *engine = NULL;
+    size_t repeat = b->options->repeat;
+    kl_bench_forget_peak();
+    enum kl_status status = open_engine(b, &engine, err);
+    double ignored;
+    if (status == KL_OK)
+        status = first_token_once(b, engine, 0, &ignored, err); /* to warm up */
+    for (size_t i = 0; i < repeat && status == KL_OK; i++)
+        status = first_token_once(b, engine, i + 1, &b->first.samples[i], err);
+    if (status == KL_OK) {
+        b->first.characters = CHARACTERS;
+        b->first.seconds = kl_bench_summarise(b->first.samples, repeat);
+        read_memory(b, engine);
+    }
+    kl_engine_close(engine);
+    return status;
+}

@@ -1,0 +1,97 @@
+/* kinglet doctor: what is wrong with this computer, this model, or a server, and what mends it. */
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cache.h"
+#include "cli/commands.h"
+#include "console/input.h"
+#include "console/options.h"
+#include "doctor/doctor.h"
+
+#define REPORT_CAP ((size_t)1 << 20)
+
+struct doctor_options {
+    struct kl_load_options load;
+    const char *url, *key_file;
+    size_t pid, timeout;
+    bool json;
+};
+
+static struct kl_findings findings; /* 100 KB */
+
+static int report(bool json)
+{
+    static const int codes[] = {KL_EXIT_OK, KL_EXIT_OK, KL_EXIT_WARNINGS, KL_EXIT_BROKEN};
+    struct kl_buffer text;
+    kl_buffer_init(&text, REPORT_CAP);
+    enum kl_status status =
+        json ? kl_findings_json(&findings, &text) : kl_findings_text(&findings, &text);
+    if (status == KL_OK)
+        fputs(text.data, stdout);
+    kl_buffer_release(&text);
+    return status == KL_OK ? codes[kl_findings_worst(&findings)] : KL_EXIT_FAILURE;
+}
+
+static void look_at_this_computer(const struct kl_load_options *load)
+{
+    kl_doctor_tier(&findings, load);
+    kl_doctor_cpu(&findings, "");
+    kl_doctor_memory(&findings, "");
+    kl_doctor_model(&findings, load);
+    kl_doctor_cache(&findings);
+}
+
+int kl_run_doctor(int argc, char **argv)
+{
+    struct doctor_options o = {.load = {.ctx_size = 4096}, .timeout = 300};
+    const struct kl_option table[] = {
+        KL_LOAD_ROWS(o.load),
+        {"url", 0, KL_OPTION_STRING, "URL",
+         "look at this server (any that speaks OpenAI's API) and not at this computer; one with a "
+         "query is asked as it is, and may answer with events of any kind",
+         &o.url, 0, 0},
+        {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
+         &o.key_file, 0, 0},
+        {"timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "with --url: an answer that is not over after so long is given up", &o.timeout, 1, 3600},
+        {"pid", 0, KL_OPTION_SIZE, "PID",
+         "look at this running process, of any program: its threads, memory and log", &o.pid, 1,
+         INT_MAX},
+        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o.json, 0, 0},
+    };
+    const struct kl_command_line line = {
+        .command = "doctor",
+        .about = "Looks for what makes kinglet slow or wrong here: processor, memory, disk, "
+                 "start, tokenizer, speed, numbers; or, with --url, whether a server streams, "
+                 "refuses and stops as it should; or, with --pid, what the threads of a running "
+                 "process do. Each finding says what was measured, what it costs and what mends "
+                 "it. Takes half a minute.",
+        .options = table,
+        .n_options = sizeof table / sizeof table[0],
+        .exit_codes = "0 all is good, 1 something should be mended, 2 wrong usage",
+        .further_exit_codes = "5 something is broken",
+    };
+    size_t n;
+    int code;
+    struct kl_error err = {0};
+    if (!kl_command_line_read(&line, argc, argv, "error", &n, &code))
+        return code;
+    struct kl_buffer key_text;
+    const char *key;
+    kl_buffer_init(&key_text, KL_KEY_FILE_CAP);
+    if (kl_read_key(o.key_file, &key_text, &key, &err) != KL_OK) {
+        code = kl_report("doctor", &err);
+    } else {
+        if (o.url != NULL)
+            kl_doctor_stream(&findings, o.url, key, o.timeout);
+        if (o.pid != 0)
+            kl_doctor_process(&findings, (int)o.pid,
+                              o.url != NULL && kl_server_is_idle(o.url, key, o.timeout));
+        if (o.pid == 0 && o.url == NULL)
+            look_at_this_computer(&o.load);
+        code = report(o.json);
+    }
+    kl_buffer_release(&key_text);
+    return code;
+}

@@ -1,0 +1,71 @@
+#include "client/curl_setup.h"
+
+#include <stdlib.h>
+
+#define CONNECT_SECONDS 5L
+
+/* The variables that name certificates; NULL: the system's are taken. */
+struct trust {
+    const char *file_variable, *file, *directory;
+};
+
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static struct trust find_trust(void)
+{
+    struct trust trust = {.file_variable = "CURL_CA_BUNDLE", .file = variable("CURL_CA_BUNDLE")};
+    if (trust.file == NULL) {
+        trust.file_variable = "SSL_CERT_FILE";
+        trust.file = variable("SSL_CERT_FILE");
+        trust.directory = variable("SSL_CERT_DIR");
+    }
+    return trust;
+}
+
+void kl_curl_prepare(CURL *curl, char *message)
+{
+    const struct trust trust = find_trust();
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "kinglet/" KL_VERSION);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
+    if (trust.file != NULL) {
+        curl_easy_setopt(curl, CURLOPT_CAINFO, trust.file);
+        curl_easy_setopt(curl, CURLOPT_PROXY_CAINFO, trust.file);
+    }
+    if (trust.directory != NULL) {
+        curl_easy_setopt(curl, CURLOPT_CAPATH, trust.directory);
+        curl_easy_setopt(curl, CURLOPT_PROXY_CAPATH, trust.directory);
+    }
+}
+
+bool kl_curl_untrusted(CURLcode result)
+{
+    return result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE ||
+           result == CURLE_SSL_ISSUER_ERROR;
+}
+
+enum kl_status kl_curl_fail(struct kl_error *err, enum kl_status status, const char *prefix,
+                            CURLcode result, const char *message)
+{
+    const char *text = message[0] != '\0' ? message : curl_easy_strerror(result);
+    const struct trust trust = find_trust();
+    if (!kl_curl_untrusted(result))
+        return kl_fail(err, status, "%s%s", prefix, text);
+    if (trust.file == NULL && trust.directory == NULL)
+        return kl_fail(err, status,
+                       "%sthe certificate is not trusted (%s); the system's are; where a company's "
+                       "CA stands behind it, let SSL_CERT_FILE name the PEM file of that CA",
+                       prefix, text);
+    return kl_fail(
+        err, status,
+        "%sthe certificate is not trusted (%s); those of %s=%s are; it must name the PEM "
+        "file of the CA that stands behind this server",
+        prefix, text, trust.file != NULL ? trust.file_variable : "SSL_CERT_DIR",
+        trust.file != NULL ? trust.file : trust.directory);
+}

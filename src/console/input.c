@@ -1,0 +1,99 @@
+#include "console/input.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/foreign_text.h"
+
+/* Bytes of what is no number, in an error. */
+#define MAX_SHOWN 40
+
+static bool is_standard_input(const char *path)
+{
+    return path == NULL || strcmp(path, "-") == 0;
+}
+
+enum kl_status kl_read_input(const char *path, struct kl_buffer *out, struct kl_error *err)
+{
+    bool is_stdin = is_standard_input(path);
+    const char *name = is_stdin ? "standard input" : path;
+    FILE *file = is_stdin ? stdin : fopen(path, "rb");
+    if (file == NULL)
+        return kl_fail_errno(err, "cannot open %s", name);
+
+    char piece[65536];
+    size_t n;
+    enum kl_status status = kl_buffer_append(out, "", 0);
+    while (status == KL_OK && (n = fread(piece, 1, sizeof piece, file)) > 0)
+        status = kl_buffer_append(out, piece, n);
+    if (status == KL_ERR_LIMIT)
+        kl_fail(err, status, "%s is larger than %zu bytes", name, out->cap);
+    else if (status != KL_OK)
+        kl_fail_memory(err, name, out->len + sizeof piece);
+    else if (ferror(file))
+        status = kl_fail_errno(err, "cannot read %s", name);
+    if (!is_stdin)
+        fclose(file);
+    return status;
+}
+
+enum kl_status kl_read_text(const char *path, struct kl_buffer *out, struct kl_error *err)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    size_t before = out->len, n = strlen(mark);
+    enum kl_status status = kl_read_input(path, out, err);
+    if (status != KL_OK)
+        return status;
+    char *text = out->data + before;
+    if (strncmp(text, mark, n) == 0) {
+        memmove(text, text + n, out->len - before - n + 1);
+        out->len -= n;
+    }
+    size_t len = strlen(text);
+    if (len != out->len - before)
+        return kl_fail(err, KL_ERR_FORMAT, "%s is no text: a NUL byte stands behind %zu bytes",
+                       is_standard_input(path) ? "standard input" : path, len);
+    return KL_OK;
+}
+
+enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *out,
+                            struct kl_error *err)
+{
+    static const char blanks[] = " \t\r\n";
+    for (text += strspn(text, blanks); *text != '\0'; text += strspn(text, blanks)) {
+        size_t len = strcspn(text, blanks);
+        size_t digits = strspn(text, "0123456789");
+        unsigned long long id = digits == len && len <= 10 ? strtoull(text, NULL, 10) : n_vocab;
+        if (id >= n_vocab) {
+            char shown[3 * MAX_SHOWN + 1];
+            kl_foreign_line(text, len < MAX_SHOWN ? len : MAX_SHOWN, shown, sizeof shown);
+            return kl_fail(err, KL_ERR_INVALID,
+                           "\"%s\" is no token id; they are whole numbers below %zu", shown,
+                           n_vocab);
+        }
+        if (kl_tokens_push(out, (int32_t)id) != KL_OK)
+            return kl_fail_memory(err, "token ids", (out->len + 1) * sizeof(int32_t));
+        text += len;
+    }
+    return KL_OK;
+}
+
+enum kl_status kl_read_key(const char *path, struct kl_buffer *text, const char **key,
+                           struct kl_error *err)
+{
+    *key = NULL;
+    if (path == NULL)
+        return KL_OK;
+    enum kl_status status = kl_read_text(path, text, err);
+    if (status != KL_OK)
+        return status;
+    char *rest = text->data, *line;
+    while (*key == NULL && (line = strsep(&rest, "\n")) != NULL) {
+        line += strspn(line, " \t\r");
+        line[strcspn(line, " \t\r")] = '\0';
+        if (line[0] != '\0' && line[0] != '#')
+            *key = line;
+    }
+    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s holds no key", path);
+}

@@ -1,0 +1,497 @@
+#include "console/options.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/commands.h"
+
+#define HELP_CAP    (64 * 1024)
+#define HELP_COLUMN 28 /* where the explanations begin */
+#define HELP_WIDTH  80
+
+/* ---- nearest names --------------------------------------------------------------------------- */
+
+#define NEAREST_MAX 48 /* longer words are nobody's typing error */
+
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    if (n > NEAREST_MAX || m > NEAREST_MAX)
+        return SIZE_MAX;
+    size_t d[NEAREST_MAX + 1][NEAREST_MAX + 1];
+    for (size_t i = 0; i <= n; i++)
+        d[i][0] = i;
+    for (size_t j = 0; j <= m; j++)
+        d[0][j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        for (size_t j = 1; j <= m; j++) {
+            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (d[i - 1][j] + 1 < best)
+                best = d[i - 1][j] + 1;
+            if (d[i][j - 1] + 1 < best)
+                best = d[i][j - 1] + 1;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && d[i - 2][j - 2] + 1 < best)
+                best = d[i - 2][j - 2] + 1;
+            d[i][j] = best;
+        }
+    }
+    return d[n][m];
+}
+
+void kl_nearest_init(struct kl_nearest *nearest, const char *word)
+{
+    *nearest = (struct kl_nearest){.word = word, .distance = SIZE_MAX};
+}
+
+void kl_nearest_consider(struct kl_nearest *nearest, const char *name)
+{
+    size_t len = strlen(nearest->word);
+    size_t distance = edit_distance(nearest->word, name);
+    /* an abbreviation is meant, however much is missing */
+    if (len >= 3 && strncmp(nearest->word, name, len) == 0)
+        distance = 1;
+    /* more than every third letter wrong is another word */
+    size_t limit = len / 3 > 2 ? len / 3 : 2;
+    if (len < 4)
+        limit = 1;
+    if (distance <= limit && distance < nearest->distance) {
+        nearest->best = name;
+        nearest->distance = distance;
+    }
+}
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+static bool parse_u64(const char *text, const char **end, uint64_t *out)
+{
+    if (*text < '0' || *text > '9') /* strtoull would take "-1" and " 1" */
+        return false;
+    char *stop;
+    errno = 0;
+    *out = strtoull(text, &stop, 10);
+    *end = stop;
+    return errno == 0;
+}
+
+/* "K", "M", "G", also as "MB" and "MiB", all of them powers of 1024; or nothing. */
+static bool scale_bytes(const char *unit, uint64_t *n)
+{
+    static const char letters[] = "KMG";
+    const char *letter = *unit != '\0' ? strchr(letters, *unit & ~0x20) : letters + 3;
+    if (letter == NULL)
+        return false;
+    const char *rest = *unit != '\0' ? unit + 1 : unit;
+    if (*rest != '\0' && strcmp(rest, "B") != 0 && strcmp(rest, "iB") != 0)
+        return false;
+    unsigned shift = *unit != '\0' ? 10 * (unsigned)(letter - letters + 1) : 0;
+    if (*n > UINT64_MAX >> shift)
+        return false;
+    *n <<= shift;
+    return true;
+}
+
+static enum kl_status set_list(const struct kl_option *o, const char *text, struct kl_error *err)
+{
+    struct kl_size_list list = {0};
+    for (const char *at = text;; at++) {
+        uint64_t n;
+        bool ok = parse_u64(at, &at, &n) && (*at == ',' || *at == '\0');
+        if (!ok || (double)n < o->low || (double)n > o->high)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "--%s takes whole numbers from %.0f to %.0f, separated by commas, "
+                           "not \"%s\"",
+                           o->name, o->low, o->high, text);
+        if (list.len == KL_MAX_LIST)
+            return kl_fail(err, KL_ERR_INVALID, "--%s takes at most %d numbers", o->name,
+                           KL_MAX_LIST);
+        list.values[list.len++] = (size_t)n;
+        if (*at == '\0')
+            break;
+    }
+    *(struct kl_size_list *)o->value = list;
+    return KL_OK;
+}
+
+static enum kl_status set_value(const struct kl_option *o, const char *text, struct kl_error *err)
+{
+    const char *end = text;
+    uint64_t n = 0;
+    switch (o->type) {
+    case KL_OPTION_FLAG:
+        *(bool *)o->value = true;
+        return KL_OK;
+    case KL_OPTION_SWITCH:
+        if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+            return kl_fail(err, KL_ERR_INVALID, "--%s takes on or off, not \"%s\"", o->name, text);
+        *(bool *)o->value = strcmp(text, "on") == 0;
+        return KL_OK;
+    case KL_OPTION_STRING:
+        *(const char **)o->value = text;
+        return KL_OK;
+    case KL_OPTION_SIZE:
+        if (!parse_u64(text, &end, &n) || *end != '\0' || (double)n < o->low || (double)n > o->high)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "--%s takes a whole number from %.0f to %.0f, not \"%s\"", o->name,
+                           o->low, o->high, text);
+        *(size_t *)o->value = (size_t)n;
+        return KL_OK;
+    case KL_OPTION_U64:
+        if (!parse_u64(text, &end, &n) || *end != '\0')
+            return kl_fail(err, KL_ERR_INVALID,
+                           "--%s takes a whole number from 0 to %" PRIu64 ", not \"%s\"", o->name,
+                           UINT64_MAX, text);
+        *(uint64_t *)o->value = n;
+        return KL_OK;
+    case KL_OPTION_BYTES:
+        if (!parse_u64(text, &end, &n) || !scale_bytes(end, &n) || (double)n < o->low ||
+            (double)n > o->high)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "--%s takes a number of bytes such as 512M or 2G, not \"%s\"", o->name,
+                           text);
+        *(uint64_t *)o->value = n;
+        return KL_OK;
+    case KL_OPTION_FLOAT: {
+        char *stop;
+        double x = strtod(text, &stop);
+        if (stop == text || *stop != '\0' || !isfinite(x) || x < o->low || x > o->high)
+            return kl_fail(err, KL_ERR_INVALID, "--%s takes a number from %g to %g, not \"%s\"",
+                           o->name, o->low, o->high, text);
+        *(float *)o->value = (float)x;
+        return KL_OK;
+    }
+    case KL_OPTION_STRINGS: {
+        struct kl_string_list *list = o->value;
+        if (list->len == KL_MAX_LIST)
+            return kl_fail(err, KL_ERR_INVALID, "--%s may be given at most %d times", o->name,
+                           KL_MAX_LIST);
+        list->values[list->len++] = text;
+        return KL_OK;
+    }
+    case KL_OPTION_LIST:
+        return set_list(o, text, err);
+    }
+    return KL_OK;
+}
+
+/* ---- parsing --------------------------------------------------------------------------------- */
+
+static const struct kl_option *find_long(const struct kl_command_line *line, const char *name,
+                                         size_t len)
+{
+    for (size_t i = 0; i < line->n_options; i++) {
+        const struct kl_option *o = &line->options[i];
+        if (strlen(o->name) == len && memcmp(o->name, name, len) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+static const struct kl_option *find_letter(const struct kl_command_line *line, char letter)
+{
+    for (size_t i = 0; i < line->n_options; i++) {
+        if (line->options[i].letter == letter)
+            return &line->options[i];
+    }
+    return NULL;
+}
+
+static enum kl_status fail_unknown(const struct kl_command_line *line, const char *word,
+                                   struct kl_error *err)
+{
+    char name[64];
+    const char *start = word + strspn(word, "-");
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "="), start);
+    struct kl_nearest nearest;
+    kl_nearest_init(&nearest, name);
+    for (size_t i = 0; i < line->n_options; i++)
+        kl_nearest_consider(&nearest, line->options[i].name);
+    if (nearest.best != NULL)
+        return kl_fail(err, KL_ERR_INVALID, "unknown option %s; did you mean --%s?", word,
+                       nearest.best);
+    return kl_fail(err, KL_ERR_INVALID, "unknown option %s", word);
+}
+
+/* One option, which may take argv[*i + 1] too. */
+static enum kl_status parse_option(const struct kl_command_line *line, int argc, char **argv,
+                                   int *i, struct kl_error *err)
+{
+    const char *word = argv[*i];
+    const struct kl_option *o;
+    const char *value = NULL;
+    if (word[1] == '-') {
+        size_t len = strcspn(word + 2, "=");
+        o = find_long(line, word + 2, len);
+        if (word[2 + len] == '=')
+            value = word + 2 + len + 1;
+    } else {
+        o = find_letter(line, word[1]);
+        if (word[2] != '\0')
+            value = word + 2;
+    }
+    if (o == NULL)
+        return fail_unknown(line, word, err);
+    if (o->type == KL_OPTION_FLAG) {
+        if (value != NULL)
+            return kl_fail(err, KL_ERR_INVALID, "--%s takes no value, but was given \"%s\"",
+                           o->name, value);
+        return set_value(o, NULL, err);
+    }
+    if (value == NULL) {
+        if (*i + 1 >= argc)
+            return kl_fail(err, KL_ERR_INVALID, "--%s needs a value: --%s %s", o->name, o->name,
+                           o->argument);
+        value = argv[++*i];
+    }
+    return set_value(o, value, err);
+}
+
+enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, char **argv,
+                                size_t *n_arguments, struct kl_error *err)
+{
+    bool only_arguments = false;
+    *n_arguments = 0;
+    for (int i = 1; i < argc; i++) {
+        char *word = argv[i];
+        if (!only_arguments && strcmp(word, "--") == 0) {
+            only_arguments = true;
+        } else if (!only_arguments && word[0] == '-' && word[1] != '\0') {
+            enum kl_status status = parse_option(line, argc, argv, &i, err);
+            if (status != KL_OK)
+                return status;
+        } else {
+            if (*n_arguments == line->max_arguments)
+                return kl_fail(err, KL_ERR_INVALID, "\"%s\" is one argument too many", word);
+            argv[++*n_arguments] = word; /* never ahead of i */
+        }
+    }
+    return KL_OK;
+}
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+/* The words of `text`, wrapped; the first line goes on at column `at`. */
+static enum kl_status wrap(struct kl_buffer *out, const char *text, size_t indent, size_t at)
+{
+    enum kl_status status = KL_OK;
+    bool fresh = true;
+    while (*text != '\0' && status == KL_OK) {
+        size_t len = strcspn(text, " ");
+        if (!fresh && at + 1 + len > HELP_WIDTH) {
+            status = kl_buffer_append_format(out, "\n%*s", (int)indent, "");
+            at = indent;
+            fresh = true;
+        }
+        if (status == KL_OK)
+            status = kl_buffer_append_format(out, "%s%.*s", fresh ? "" : " ", (int)len, text);
+        at += len + (fresh ? 0 : 1);
+        fresh = false;
+        text += len;
+        text += strspn(text, " ");
+    }
+    return status == KL_OK ? kl_buffer_append_string(out, "\n") : status;
+}
+
+/* " (default 4096)"; nothing for a flag, an empty string or a number that is 0. */
+static void format_default(const struct kl_option *o, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (o->type == KL_OPTION_SWITCH)
+        snprintf(out, size, " (default %s)", *(bool *)o->value ? "on" : "off");
+    if (o->type == KL_OPTION_STRING && *(const char **)o->value != NULL)
+        snprintf(out, size, " (default %s)", *(const char **)o->value);
+    if (o->type == KL_OPTION_SIZE && *(size_t *)o->value != 0)
+        snprintf(out, size, " (default %zu)", *(size_t *)o->value);
+    if (o->type == KL_OPTION_FLOAT)
+        snprintf(out, size, " (default %g)", (double)*(float *)o->value);
+    if (o->type != KL_OPTION_LIST)
+        return;
+    const struct kl_size_list *list = o->value;
+    size_t used = (size_t)snprintf(out, size, " (default ");
+    for (size_t i = 0; i < list->len && used < size; i++)
+        used +=
+            (size_t)snprintf(out + used, size - used, "%s%zu", i > 0 ? "," : "", list->values[i]);
+    if (used < size)
+        snprintf(out + used, size - used, ")");
+}
+
+static enum kl_status help_option(const struct kl_option *o, struct kl_buffer *out)
+{
+    char left[80], right[512], value[128];
+    int used = o->letter != 0 ? snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name)
+                              : snprintf(left, sizeof left, "      --%s", o->name);
+    if (o->argument != NULL)
+        snprintf(left + used, sizeof left - (size_t)used, " %s", o->argument);
+    format_default(o, value, sizeof value);
+    snprintf(right, sizeof right, "%s%s", o->help, value);
+
+    size_t len = strlen(left);
+    enum kl_status status;
+    if (len + 2 > HELP_COLUMN)
+        status = kl_buffer_append_format(out, "%s\n%*s", left, HELP_COLUMN, "");
+    else
+        status = kl_buffer_append_format(out, "%-*s", HELP_COLUMN, left);
+    return status == KL_OK ? wrap(out, right, HELP_COLUMN, HELP_COLUMN) : status;
+}
+
+enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buffer *out)
+{
+    enum kl_status status = kl_buffer_append_format(
+        out, "Usage: kinglet %s [OPTIONS]%s%s\n\n", line->command,
+        line->arguments != NULL ? " " : "", line->arguments != NULL ? line->arguments : "");
+    if (status == KL_OK)
+        status = wrap(out, line->about, 0, 0);
+    if (status == KL_OK)
+        status = kl_buffer_append_string(out, "\nOptions:\n");
+    for (size_t i = 0; i < line->n_options && status == KL_OK; i++)
+        status = help_option(&line->options[i], out);
+    if (status == KL_OK && line->notes != NULL)
+        status = kl_buffer_append_format(out, "\n%s\n", line->notes);
+    char codes[300];
+    snprintf(
+        codes, sizeof codes,
+        "Exit codes: %s, 3 the model cannot be had, 4 a file in use was cut short, or its disk "
+        "failed%s%s.",
+        line->exit_codes != NULL ? line->exit_codes : "0 done, 1 failed, 2 wrong usage",
+        line->further_exit_codes != NULL ? ", " : "",
+        line->further_exit_codes != NULL ? line->further_exit_codes : "");
+    if (status == KL_OK)
+        status = kl_buffer_append_string(out, "\n");
+    if (status == KL_OK)
+        status = wrap(out, codes, 0, 0);
+    return status;
+}
+
+/* ---- what every command begins with ---------------------------------------------------------- */
+
+static bool asks_for(int argc, char **argv, const char *name, const char *letter)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], name) == 0 || strcmp(argv[i], letter) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Where the level comes from, for reading it again; the strings are argv's and the environment's.
+ */
+static const char *log_level_source, *log_level_name;
+
+/* A name with a slash is that of a file which holds the level, so that it can be changed while the
+ * program runs. */
+static enum kl_status set_log_level(struct kl_error *err)
+{
+    char content[64] = "";
+    const char *name = log_level_name;
+    if (strchr(name, '/') != NULL) {
+        FILE *file = fopen(name, "re");
+        if (file == NULL)
+            return kl_fail_errno(err, "%s: can not open %s", log_level_source, name);
+        char *line = fgets(content, sizeof content, file);
+        fclose(file);
+        content[line != NULL ? strcspn(content, " \t\r\n") : 0] = '\0';
+        name = content;
+    }
+    enum kl_log_level level;
+    if (!kl_log_parse_level(name, &level))
+        return kl_fail(
+            err, KL_ERR_INVALID,
+            "%s takes debug, info, warning or error, or a file that holds one of these by "
+            "a name with a /, not \"%s\"",
+            log_level_source, name);
+    kl_log_set_level(level);
+    return KL_OK;
+}
+
+enum kl_status kl_log_level_reload(struct kl_error *err)
+{
+    return set_log_level(err);
+}
+
+static enum kl_status choose_log_level(const char *option, const char *fallback,
+                                       struct kl_error *err)
+{
+    const char *variable = getenv("LOG_LEVEL");
+    log_level_name = fallback;
+    log_level_source = "";
+    if (variable != NULL && variable[0] != '\0') {
+        log_level_name = variable;
+        log_level_source = "the environment variable LOG_LEVEL";
+    }
+    if (option != NULL) {
+        log_level_name = option;
+        log_level_source = "--log-level";
+    }
+    return set_log_level(err);
+}
+
+static bool answer_help(const struct kl_command_line *line)
+{
+    struct kl_buffer text;
+    kl_buffer_init(&text, HELP_CAP);
+    enum kl_status status = kl_options_help(line, &text);
+    if (status == KL_OK)
+        fputs(text.data, stdout);
+    kl_buffer_release(&text);
+    return status == KL_OK;
+}
+
+bool kl_command_line_read(const struct kl_command_line *line, int argc, char **argv,
+                          const char *level, size_t *n_arguments, int *exit_code)
+{
+    /* the rows every command has, behind its own */
+    const char *log_level = NULL;
+    bool flag = false;
+    const struct kl_option common[] = {
+        {"log-level", 0, KL_OPTION_STRING, "LEVEL",
+         "debug, info, warning, error, or a FILE (with a / in its name) that holds one of these; "
+         "the "
+         "environment variable LOG_LEVEL sets it too",
+         &log_level, 0, 0},
+        {"help", 'h', KL_OPTION_FLAG, NULL, "show this help", &flag, 0, 0},
+        {"version", 0, KL_OPTION_FLAG, NULL, "show the version", &flag, 0, 0},
+    };
+    struct kl_option all[48];
+    size_t n_common = sizeof common / sizeof common[0];
+    assert(line->n_options + n_common <= sizeof all / sizeof all[0]);
+    memcpy(all, line->options, line->n_options * sizeof all[0]);
+    memcpy(all + line->n_options, common, sizeof common);
+    struct kl_command_line full = *line;
+    full.options = all;
+    full.n_options = line->n_options + n_common;
+
+    /* before parsing, so that --help shows the defaults and works beside any mistake */
+    if (asks_for(argc, argv, "--help", "-h")) {
+        *exit_code = answer_help(&full) ? KL_EXIT_OK : KL_EXIT_FAILURE;
+        return false;
+    }
+    if (asks_for(argc, argv, "--version", "--version")) {
+        printf("kinglet %s\n", KL_VERSION);
+        *exit_code = KL_EXIT_OK;
+        return false;
+    }
+    struct kl_error err = {0};
+    if (kl_options_parse(&full, argc, argv, n_arguments, &err) != KL_OK ||
+        choose_log_level(log_level, level, &err) != KL_OK) {
+        *exit_code = kl_report(line->command, &err);
+        return false;
+    }
+    return true;
+}
+
+int kl_report(const char *command, const struct kl_error *err)
+{
+    fflush(stdout);
+    kl_log_stop(); /* what was logged stands before it */
+    fprintf(stderr, "kinglet %s: %s\n", command, err->text);
+    if (err->status != KL_ERR_INVALID)
+        return KL_EXIT_FAILURE;
+    fprintf(stderr, "Try 'kinglet %s --help'.\n", command);
+    return KL_EXIT_USAGE;
+}

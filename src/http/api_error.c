@@ -1,0 +1,73 @@
+#include "http/api_error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "json/json_text.h"
+
+/* Retry-After, seconds: what is short now is free again when somebody's answer has ended. */
+#define NO_MEMORY_WAIT 1
+
+enum kl_status kl_api_fail(struct kl_api_error *error, int status, const char *code,
+                           const char *param, const char *format, ...)
+{
+    memset(error, 0, sizeof *error);
+    error->status = status;
+    error->code = code;
+    if (param != NULL)
+        snprintf(error->param, sizeof error->param, "%s", param);
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(error->text, sizeof error->text, format, ap);
+    va_end(ap);
+    return KL_ERR_INVALID;
+}
+
+enum kl_status kl_api_fail_internal(struct kl_api_error *error, const struct kl_error *err)
+{
+    if (err->status != KL_ERR_MEMORY)
+        return kl_api_fail(error, 500, "internal_error", NULL, "%s", err->text);
+    kl_api_fail(error, 503, "no_memory", NULL, "%s; try again in a moment", err->text);
+    error->retry_after = NO_MEMORY_WAIT;
+    return KL_ERR_INVALID;
+}
+
+enum kl_status kl_api_fail_memory(struct kl_api_error *error, const char *what)
+{
+    kl_api_fail(error, 503, "no_memory", NULL, "no memory for %s; try again in a moment", what);
+    error->retry_after = NO_MEMORY_WAIT;
+    return KL_ERR_INVALID;
+}
+
+/* The kinds that clients of the OpenAI API tell apart. */
+static const char *error_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "server_error" : "invalid_request_error";
+    }
+}
+
+json_t *kl_api_error_json(const struct kl_api_error *error)
+{
+    json_t *param =
+        error->param[0] != '\0' ? kl_json_text(error->param, strlen(error->param)) : json_null();
+    json_t *inner = json_pack("{s:o, s:s, s:o, s:s?}", "message",
+                              kl_json_text(error->text, strlen(error->text)), "type",
+                              error_type(error->status), "param", param, "code", error->code);
+    if (inner != NULL && error->n_ctx != 0) {
+        json_object_set_new(inner, "n_prompt_tokens",
+                            json_integer((json_int_t)error->n_prompt_tokens));
+        json_object_set_new(inner, "n_ctx", json_integer((json_int_t)error->n_ctx));
+    }
+    return json_pack("{s:o}", "error", inner);
+}

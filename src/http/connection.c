@@ -1,0 +1,581 @@
+#include "http/connection.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/access.h"
+#include "http/exchange.h"
+#include "http/shares.h"
+#include "server/server_state.h"
+#include "json/library_memory.h"
+
+/* While a server stops: for a request that is already on its way on a new connection. */
+#define DRAIN_SECONDS 1
+/* What a client may send ahead while its answer is made: most requests. */
+#define MAX_AHEAD ((size_t)16 << 10)
+
+const char kl_cause_slow_reader[] = "the client reads too slowly";
+
+static void refuse(struct kl_connection *c, const struct kl_api_error *error);
+static void recount(struct kl_connection *c);
+
+/* With a reset: it may still be sending, and what it did not take is not kept for it. */
+static void cut(struct kl_connection *c, const char *cause)
+{
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(bufferevent_getfd(c->bev), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    kl_connection_close(c, cause);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------- */
+
+static unsigned stage_seconds(const struct kl_connection *c)
+{
+    const struct kl_server_options *o = &c->server->options;
+    switch (c->stage) {
+    case KL_CONNECTION_IDLE:
+        return c->server->stopping && c->n_requests == 0 ? DRAIN_SECONDS : o->idle_seconds;
+    case KL_CONNECTION_HEAD:
+        return o->header_seconds;
+    case KL_CONNECTION_BODY:
+        return o->body_seconds;
+    case KL_CONNECTION_LINGERING:
+        return KL_LINGER_SECONDS;
+    default:
+        return 0; /* the reader's deadline stands for these */
+    }
+}
+
+/* A stage's deadline counts from its beginning, whatever comes meanwhile. */
+static void enter(struct kl_connection *c, enum kl_connection_stage stage)
+{
+    c->stage = stage;
+    c->stage_ns = kl_now_ns();
+    if (stage == KL_CONNECTION_HEAD)
+        c->request_ns = c->stage_ns;
+    if (stage != KL_CONNECTION_ANSWERING && !c->left)
+        bufferevent_enable(c->bev, EV_READ); /* see on_read */
+    const struct timeval time = {.tv_sec = stage_seconds(c)};
+    evtimer_del(&c->deadline);
+    if (time.tv_sec > 0)
+        evtimer_add(&c->deadline, &time);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct kl_connection *c = context;
+    struct kl_api_error error;
+    if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
+        kl_connection_close(c, "nothing came for too long");
+        return;
+    }
+    c->server->connection_counts.requests_late++;
+    kl_api_fail(&error, 408, "request_timeout", NULL,
+                "the request's %s was not complete after %u s",
+                c->stage == KL_CONNECTION_HEAD ? "head" : "body", stage_seconds(c));
+    refuse(c, &error);
+}
+
+static void start_reader_time(struct kl_connection *c)
+{
+    const struct timeval time = {.tv_sec = c->server->options.reader_seconds};
+    size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
+    c->n_to_take = c->n_taken + (waiting < KL_READER_BYTES ? waiting : KL_READER_BYTES);
+    evtimer_add(&c->reader, &time);
+}
+
+static void on_reader_deadline(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct kl_connection *c = context;
+    if (c->n_taken >= c->n_to_take) {
+        start_reader_time(c);
+        return;
+    }
+    c->server->connection_counts.readers_late++;
+    cut(c, kl_cause_slow_reader);
+}
+
+static void on_output_changed(struct evbuffer *output, const struct evbuffer_cb_info *info,
+                              void *context)
+{
+    struct kl_connection *c = context;
+    c->n_taken += info->n_deleted;
+    if (info->n_deleted > 0 || info->orig_size == 0)
+        c->progress_ns = kl_now_ns();
+    recount(c);
+    if (evbuffer_get_length(output) == 0)
+        evtimer_del(&c->reader);
+    else if (!evtimer_pending(&c->reader, NULL))
+        start_reader_time(c);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* The files of the page are written as they lie in the program: they are the end of what waits. */
+static size_t output_bytes(const struct kl_connection *c)
+{
+    size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
+    return waiting > c->n_static ? waiting - c->n_static : 0;
+}
+
+/* libevent reads into blocks of up to twice the size. */
+static void recount(struct kl_connection *c)
+{
+    struct kl_server *server = c->server;
+    kl_shares_count(server, c,
+                    2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
+                        c->body.allocated + output_bytes(c));
+    if (c->holder->held > kl_shares_limit(server) ||
+        server->shares.held > server->options.held_bytes)
+        event_active(server->make_room, 0, 0);
+}
+
+static void end_for_room(struct kl_connection *c, bool of_share)
+{
+    struct kl_api_error error;
+    c->server->connection_counts.held_most++;
+    if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
+        cut(c, "it held the most, and others needed the room");
+        return;
+    }
+    kl_api_fail(&error, 503, "busy", NULL,
+                of_share ? "the requests and answers that are on their way for this %s fill the "
+                           "%zu MiB that one may have, and this request had the most of it; try "
+                           "again in a moment"
+                         : "the requests and answers that are on their way%.0s fill this server's "
+                           "%zu MiB for them, and this request had the most of it; try again in a "
+                           "moment",
+                c->holder->scope != 0 ? "API key" : "address",
+                (of_share ? kl_shares_limit(c->server) : c->server->options.held_bytes) >> 20);
+    error.retry_after = 1;
+    refuse(c, &error);
+}
+
+void kl_connections_make_room(struct kl_server *server)
+{
+    struct kl_connection *c;
+    bool of_share;
+    while ((c = kl_shares_victim(server, &of_share)) != NULL)
+        end_for_room(c, of_share);
+}
+
+/* ---- what comes in --------------------------------------------------------------------------- */
+
+static void forget_request(struct kl_connection *c)
+{
+    kl_http_head_release(&c->head);
+    kl_buffer_release(&c->body);
+    c->chunks = (struct kl_http_chunks){0};
+    c->scanned = 0;
+}
+
+/* KL_OK without a head in c->head: it is not complete yet. */
+static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
+                                struct kl_api_error *error)
+{
+    size_t len = evbuffer_get_length(input), end;
+    if (len > KL_HTTP_MAX_HEADER)
+        len = KL_HTTP_MAX_HEADER;
+    const char *data = (const char *)evbuffer_pullup(input, (ev_ssize_t)len);
+    if (data == NULL)
+        return kl_api_fail_memory(error, "the request");
+    enum kl_status status = kl_http_head_find_end(data, len, &c->scanned, &end, error);
+    if (status != KL_OK || end == 0)
+        return status;
+    status = kl_http_head_parse(&c->head, data, end, error);
+    evbuffer_drain(input, end);
+    kl_buffer_init(&c->body, KL_HTTP_MAX_BODY);
+    return status;
+}
+
+static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input, bool *complete,
+                                struct kl_api_error *error)
+{
+    enum kl_status status = KL_OK;
+    *complete = !c->head.chunked && c->head.length == 0;
+    while (!*complete && evbuffer_get_length(input) > 0 && status == KL_OK) {
+        size_t len = evbuffer_get_contiguous_space(input), used = len;
+        const char *data = (const char *)evbuffer_pullup(input, (ev_ssize_t)len);
+        if (c->head.chunked) {
+            status = kl_http_chunks_decode(&c->chunks, data, len, &used, &c->body, error);
+            *complete = c->chunks.done;
+        } else {
+            if (used > c->head.length - c->body.len)
+                used = (size_t)c->head.length - c->body.len;
+            if (kl_buffer_append(&c->body, data, used) != KL_OK)
+                status = kl_api_fail_memory(error, "the request's body");
+            *complete = c->body.len == c->head.length;
+        }
+        if (status == KL_OK)
+            evbuffer_drain(input, used);
+    }
+    return status;
+}
+
+/* The request is complete, or it is refused (error). Its body is needed only by a handler that
+ * keeps the exchange, which takes it when it was read. */
+static void hand_over(struct kl_connection *c, const struct kl_api_error *error, bool keep)
+{
+    enter(c, KL_CONNECTION_ANSWERING);
+    c->n_requests++;
+    if (error != NULL)
+        kl_http_refuse(c->exchange, error, keep);
+    else
+        kl_http_handle(c->exchange);
+    if (c->exchange->gone == NULL)
+        kl_buffer_release(&c->body);
+}
+
+void kl_connection_take_body(struct kl_connection *c, struct kl_buffer *body)
+{
+    *body = c->body;
+    c->body = (struct kl_buffer){.cap = body->cap};
+    recount(c);
+}
+
+static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error *error)
+{
+    struct evbuffer *output = bufferevent_get_output(c->bev);
+    if (evbuffer_add_printf(output, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
+        return kl_api_fail_memory(error, "the request");
+    return KL_OK;
+}
+
+/* The head is there, which decides what becomes of the request. A body that is not wanted is left
+ * out where all of it has come already; otherwise the connection ends with the answer. */
+static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *input,
+                                    struct kl_api_error *error)
+{
+    enter(c, KL_CONNECTION_BODY);
+    c->exchange = kl_http_begin(c);
+    if (c->exchange == NULL)
+        return kl_api_fail_memory(error, "the request");
+    bool accepted = kl_http_judge(c->exchange, error) == KL_OK, complete = false;
+    if (!kl_shares_join(c->server, c, accepted ? c->exchange->cache_scope : 0))
+        return kl_api_fail_memory(error, "the request");
+    if (accepted && c->head.method == KL_HTTP_POST) {
+        bool waits = c->head.expects_continue && (c->head.chunked || c->head.length > 0) &&
+                     evbuffer_get_length(input) == 0;
+        return waits ? say_continue(c, error) : KL_OK;
+    }
+    struct kl_api_error ignored;
+    bool keep = read_body(c, input, &complete, &ignored) == KL_OK && complete;
+    c->exchange->close = c->exchange->close || !keep;
+    hand_over(c, accepted ? NULL : error, keep);
+    return KL_OK;
+}
+
+/* Goes on with what has been received. */
+static void read_request(struct kl_connection *c)
+{
+    struct evbuffer *input = bufferevent_get_input(c->bev);
+    struct kl_api_error error;
+    enum kl_status status = KL_OK;
+    bool complete = false;
+    if (c->stage == KL_CONNECTION_IDLE) {
+        /* RFC 9112, 2.2: some clients end a body with an empty line; it may come in pieces */
+        char blank[2] = "";
+        while (evbuffer_copyout(input, blank, 2) == 2 && memcmp(blank, "\r\n", 2) == 0)
+            evbuffer_drain(input, 2);
+        size_t len = evbuffer_get_length(input);
+        if (len > 1 || (len == 1 && blank[0] != '\r'))
+            enter(c, KL_CONNECTION_HEAD);
+    }
+    if (c->stage == KL_CONNECTION_HEAD) {
+        status = read_head(c, input, &error);
+        if (status == KL_OK && c->head.text != NULL)
+            status = begin_request(c, input, &error);
+    }
+    if (c->stage == KL_CONNECTION_BODY && status == KL_OK)
+        status = read_body(c, input, &complete, &error);
+    if (status != KL_OK)
+        refuse(c, &error);
+    else if (complete)
+        hand_over(c, NULL, true);
+    recount(c);
+}
+
+static void on_read(struct bufferevent *bev, void *context)
+{
+    struct kl_connection *c = context;
+    struct evbuffer *input = bufferevent_get_input(bev);
+    size_t len = evbuffer_get_length(input);
+    switch (c->stage) {
+    case KL_CONNECTION_ANSWERING:
+        recount(c);
+        if (c->exchange->sent)
+            bufferevent_disable(bev, EV_READ); /* until its answer is taken */
+        else if (len > MAX_AHEAD)
+            cut(c, "the client sends too much ahead");
+        return;
+    case KL_CONNECTION_LAST:
+    case KL_CONNECTION_LINGERING:
+        evbuffer_drain(input, len);
+        c->n_lingered += len;
+        if (c->n_lingered > KL_LINGER_BYTES)
+            cut(c, "the client does not stop sending");
+        return;
+    default:
+        c->progress_ns = kl_now_ns();
+        read_request(c);
+    }
+}
+
+/* ---- what goes out --------------------------------------------------------------------------- */
+
+static void linger(struct kl_connection *c)
+{
+    if (c->left) {
+        kl_connection_close(c, NULL);
+        return;
+    }
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    enter(c, KL_CONNECTION_LINGERING);
+}
+
+/* All that was written has left. */
+static void on_written(struct bufferevent *bev, void *context)
+{
+    (void)bev;
+    struct kl_connection *c = context;
+    struct kl_exchange *x = c->exchange;
+    if (x != NULL && !x->sent) {
+        kl_http_drained(x); /* the connection may be gone now */
+        return;
+    }
+    if (c->stage == KL_CONNECTION_LAST) {
+        c->exchange = NULL;
+        if (x != NULL)
+            kl_http_finished(x);
+        forget_request(c);
+        recount(c);
+        linger(c);
+    } else if (c->stage == KL_CONNECTION_ANSWERING) {
+        c->exchange = NULL;
+        c->n_static = 0;
+        forget_request(c);
+        enter(c, KL_CONNECTION_IDLE);
+        kl_http_finished(x);
+        read_request(c); /* what came meanwhile */
+    }
+}
+
+/* Nothing more will be written for this request. If nothing waits, no write will tell of its end.
+ */
+static void expect_written(struct kl_connection *c)
+{
+    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+        bufferevent_trigger(c->bev, EV_WRITE, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+void kl_connection_answered(struct kl_connection *c, bool keep)
+{
+    c->stage_ns = kl_now_ns();
+    if (!keep || c->left)
+        enter(c, KL_CONNECTION_LAST);
+    expect_written(c);
+}
+
+bool kl_connection_is_full(const struct kl_connection *c)
+{
+    size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
+    return waiting > KL_SERVER_OUTPUT_BYTES ||
+           (waiting > KL_SERVER_MIN_OUTPUT_BYTES && kl_shares_are_tight(c->server, c));
+}
+
+/* Ends it with an error, while its request is not complete. */
+static void refuse(struct kl_connection *c, const struct kl_api_error *error)
+{
+    struct evbuffer *input = bufferevent_get_input(c->bev);
+    kl_debug("a connection is ended: %s", error->text);
+    if (c->exchange != NULL) {
+        kl_http_refuse(c->exchange, error, false);
+        kl_buffer_release(&c->body);
+    } else {
+        kl_http_write_error(bufferevent_get_output(c->bev), error);
+        forget_request(c);
+        enter(c, KL_CONNECTION_LAST);
+        expect_written(c);
+    }
+    evbuffer_drain(input, evbuffer_get_length(input));
+    recount(c);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+/* The client closed its sending side, or the connection broke. Its last answer may still be on its
+ * way to a client that closed only its sending side. */
+static void on_event(struct bufferevent *bev, short what, void *context)
+{
+    struct kl_connection *c = context;
+    bool answered = c->stage == KL_CONNECTION_LAST || (c->exchange != NULL && c->exchange->sent);
+    if ((what & BEV_EVENT_EOF) == 0 || !answered) {
+        kl_connection_close(c, "the client left");
+        return;
+    }
+    c->left = true;
+    bufferevent_disable(bev, EV_READ);
+    if (c->stage == KL_CONNECTION_ANSWERING)
+        enter(c, KL_CONNECTION_LAST);
+}
+
+void kl_connection_close(struct kl_connection *c, const char *cause)
+{
+    struct kl_server *server = c->server;
+    struct kl_exchange *x = c->exchange;
+    if (c->previous != NULL)
+        c->previous->next = c->next;
+    else
+        server->connections = c->next;
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    else
+        server->oldest = c->previous;
+    evtimer_del(&c->deadline);
+    evtimer_del(&c->reader);
+    evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
+    c->exchange = NULL;
+    if (x != NULL)
+        kl_http_lost(x, cause);
+    kl_shares_leave(server, c);
+    bufferevent_free(c->bev); /* and the socket */
+    forget_request(c);
+    free(c);
+    kl_server_check_stopped(server);
+}
+
+/* Whether there is room for a connection from this address; another may be closed for it. */
+static enum kl_status admit(struct kl_server *server, const struct sockaddr *peer,
+                            const struct in6_addr *address, struct kl_api_error *error)
+{
+    const struct kl_server_options *o = &server->options;
+    size_t n = 0, n_here = 0;
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+        n += !c->refused;
+        n_here += !c->refused && memcmp(&c->peer, address, sizeof *address) == 0;
+    }
+    size_t limit_here = o->max_connections_per_address;
+    if (limit_here == 0)
+        limit_here = kl_is_loopback(peer) ? SIZE_MAX : KL_SERVER_CONNECTIONS_PER_ADDRESS;
+    bool full_here = n_here >= limit_here;
+    if (!full_here && n < o->max_connections)
+        return KL_OK;
+    struct kl_connection *other = kl_shares_place(server, full_here ? address : NULL);
+    if (other != NULL) {
+        server->connection_counts.evicted++;
+        kl_connection_close(other, NULL);
+        return KL_OK;
+    }
+    server->connection_counts.refused++;
+    kl_api_fail(error, 503, "too_many_connections", NULL,
+                full_here ? "%zu connections from this address are being answered, which is all it "
+                            "may have; close some, or try again later"
+                          : "%zu connections are being answered, which is all this server takes; "
+                            "try again later",
+                full_here ? n_here : n);
+    error->retry_after = 1;
+    return KL_ERR_BUSY;
+}
+
+static struct kl_connection *new_connection(struct kl_server *server, int fd)
+{
+    struct kl_connection *c = calloc(1, sizeof *c);
+    kl_event_was_short();
+    struct bufferevent *bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (c == NULL || bev == NULL || kl_event_was_short() ||
+        evbuffer_add_cb(bufferevent_get_output(bev), on_output_changed, c) == NULL) {
+        free(c);
+        if (bev != NULL)
+            bufferevent_free(bev);
+        else
+            close(fd);
+        return NULL;
+    }
+    c->server = server;
+    c->bev = bev;
+    evtimer_assign(&c->deadline, server->base, on_deadline, c);
+    evtimer_assign(&c->reader, server->base, on_reader_deadline, c);
+    bufferevent_setcb(bev, on_read, on_written, on_event, c);
+    return c;
+}
+
+void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr *peer)
+{
+    struct kl_api_error error;
+    struct in6_addr address = kl_shares_address(peer);
+    size_t n_refused = 0;
+    bool refused = admit(server, peer, &address, &error) != KL_OK;
+    server->connection_counts.accepted++;
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next)
+        n_refused += c->refused;
+    if (refused && n_refused >= KL_MAX_REFUSED) {
+        close(fd);
+        return;
+    }
+    struct kl_connection *c = new_connection(server, fd);
+    if (c == NULL) {
+        kl_err("no memory for a connection");
+        return;
+    }
+    socklen_t len = sizeof c->local;
+    getsockname(fd, (struct sockaddr *)&c->local, &len);
+    c->peer = address;
+    c->refused = refused;
+    c->progress_ns = kl_now_ns();
+    if (!kl_shares_join(server, c, 0)) {
+        kl_err("no memory for a connection");
+        evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
+        bufferevent_free(c->bev);
+        free(c);
+        return;
+    }
+    c->next = server->connections;
+    if (c->next != NULL)
+        c->next->previous = c;
+    else
+        server->oldest = c;
+    server->connections = c;
+    if (refused)
+        refuse(c, &error);
+    else
+        enter(c, KL_CONNECTION_IDLE);
+    if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0) {
+        kl_err("no memory for a connection");
+        kl_connection_close(c, NULL);
+    }
+}
+
+void kl_connections_drain(struct kl_server *server)
+{
+    for (struct kl_connection *c = server->connections, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->stage != KL_CONNECTION_IDLE)
+            continue;
+        if (c->n_requests == 0)
+            enter(c, KL_CONNECTION_IDLE);
+        else if (server->hands_over)
+            linger(c);
+    }
+}
+
+bool kl_connections_expect_request(const struct kl_server *server)
+{
+    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+        if (c->stage <= KL_CONNECTION_BODY && c->n_requests == 0)
+            return true;
+    }
+    return false;
+}
+
+void kl_connections_close(struct kl_server *server)
+{
+    while (server->connections != NULL)
+        kl_connection_close(server->connections, NULL);
+}

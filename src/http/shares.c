@@ -1,0 +1,204 @@
+#include "http/shares.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/clock.h"
+#include "http/access.h"
+#include "http/connection.h"
+#include "http/exchange.h"
+#include "server/server_state.h"
+
+/* How long a complete answer may be taken before its place may go to another. */
+#define NOT_TAKEN_NS 1000000000u
+
+/* ---- holders --------------------------------------------------------------------------------- */
+
+struct in6_addr kl_shares_address(const struct sockaddr *address)
+{
+    struct in6_addr a = {0};
+    if (!kl_address_bytes(address, &a) || IN6_IS_ADDR_V4MAPPED(&a))
+        return a;
+    memset(a.s6_addr + 8, 0, 8);
+    return a;
+}
+
+static bool is_holder(const struct kl_holder *h, uint64_t scope, const struct in6_addr *address)
+{
+    return h->scope == scope && (scope != 0 || memcmp(&h->address, address, sizeof *address) == 0);
+}
+
+static struct kl_holder *find_or_add(struct kl_shares *shares, uint64_t scope,
+                                     const struct in6_addr *address)
+{
+    struct kl_holder *h = shares->holders;
+    while (h != NULL && !is_holder(h, scope, address))
+        h = h->next;
+    if (h != NULL || (h = calloc(1, sizeof *h)) == NULL)
+        return h;
+    h->scope = scope;
+    h->address = *address;
+    h->next = shares->holders;
+    if (h->next != NULL)
+        h->next->previous = h;
+    shares->holders = h;
+    return h;
+}
+
+bool kl_shares_join(struct kl_server *server, struct kl_connection *c, uint64_t scope)
+{
+    if (c->holder != NULL && is_holder(c->holder, scope, &c->peer))
+        return true;
+    struct kl_holder *h = find_or_add(&server->shares, scope, &c->peer);
+    if (h == NULL)
+        return false;
+    size_t held = c->held;
+    kl_shares_leave(server, c);
+    h->n_connections++;
+    c->holder = h;
+    kl_shares_count(server, c, held);
+    return true;
+}
+
+void kl_shares_leave(struct kl_server *server, struct kl_connection *c)
+{
+    struct kl_holder *h = c->holder;
+    if (h == NULL)
+        return;
+    kl_shares_count(server, c, 0);
+    c->holder = NULL;
+    if (--h->n_connections > 0)
+        return;
+    if (h->previous != NULL)
+        h->previous->next = h->next;
+    else
+        server->shares.holders = h->next;
+    if (h->next != NULL)
+        h->next->previous = h->previous;
+    free(h);
+}
+
+void kl_shares_count(struct kl_server *server, struct kl_connection *c, size_t held)
+{
+    server->shares.held += held - c->held;
+    c->holder->held += held - c->held;
+    c->held = held;
+}
+
+size_t kl_shares_limit(const struct kl_server *server)
+{
+    return server->options.held_bytes / 4 * 3;
+}
+
+bool kl_shares_are_tight(const struct kl_server *server, const struct kl_connection *c)
+{
+    size_t limit = kl_shares_limit(server);
+    return c->holder->held > limit / 2 || server->shares.held > limit;
+}
+
+/* ---- what ends ------------------------------------------------------------------------------- */
+
+/* Where the server has keys, it has shown none that was accepted. */
+static bool is_stranger(const struct kl_server *server, const struct kl_connection *c)
+{
+    return server->access.n_keys > 0 && c->holder->scope == 0;
+}
+
+static bool is_answering(const struct kl_connection *c)
+{
+    return c->stage == KL_CONNECTION_ANSWERING && c->exchange != NULL && !c->exchange->sent;
+}
+
+/* Numbers of which the first that differs decides; the larger goes first. */
+struct claim {
+    uint64_t n[5];
+};
+
+static bool is_larger(const struct claim *a, const struct claim *b)
+{
+    for (size_t i = 0; i < 5; i++) {
+        if (a->n[i] != b->n[i])
+            return a->n[i] > b->n[i];
+    }
+    return false;
+}
+
+static struct kl_holder *over_share(const struct kl_server *server)
+{
+    struct kl_holder *h = server->shares.holders;
+    while (h != NULL && h->held <= kl_shares_limit(server))
+        h = h->next;
+    return h;
+}
+
+struct kl_connection *kl_shares_victim(const struct kl_server *server, bool *of_share)
+{
+    const struct kl_holder *only = over_share(server);
+    struct kl_connection *found = NULL;
+    struct claim most = {0};
+    *of_share = only != NULL;
+    if (only == NULL && server->shares.held <= server->options.held_bytes)
+        return NULL;
+    for (struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+        const struct claim claim = {{is_stranger(server, c), c->holder->held, !is_answering(c),
+                                     c->held, UINT64_MAX - c->progress_ns}};
+        if (c->held == 0 || (only != NULL && c->holder != only) ||
+            (found != NULL && !is_larger(&claim, &most)))
+            continue;
+        found = c;
+        most = claim;
+    }
+    return found;
+}
+
+/* How willingly its place is given away, and since when it could be; 0: it is not. */
+static unsigned place_rank(const struct kl_connection *c, uint64_t now, uint64_t *since)
+{
+    *since = c->stage_ns;
+    switch (c->stage) {
+    case KL_CONNECTION_IDLE:
+        return c->n_requests > 0 ? 4 : 2;
+    case KL_CONNECTION_LINGERING:
+        return 3;
+    case KL_CONNECTION_HEAD:
+    case KL_CONNECTION_BODY:
+        *since = c->request_ns;
+        return 2;
+    default:
+        return !is_answering(c) && now - c->stage_ns > NOT_TAKEN_NS;
+    }
+}
+
+/* Something has come that was not read yet: then this loop is late, and not the client. */
+static bool is_to_be_read(const struct kl_connection *c)
+{
+    int n = 0;
+    return c->stage <= KL_CONNECTION_BODY && ioctl(bufferevent_getfd(c->bev), FIONREAD, &n) == 0 &&
+           n > 0;
+}
+
+struct kl_connection *kl_shares_place(const struct kl_server *server,
+                                      const struct in6_addr *address)
+{
+    struct kl_connection *found = NULL, *spared = NULL;
+    struct claim most = {0};
+    uint64_t now = kl_now_ns(), since;
+    /* the oldest first: few are better than those before them, and only these are asked */
+    for (struct kl_connection *c = server->oldest; c != NULL; c = c->previous) {
+        unsigned rank = place_rank(c, now, &since);
+        const struct claim claim = {
+            {is_stranger(server, c), c->holder->n_connections, rank, UINT64_MAX - since}};
+        if (c->refused || rank == 0 ||
+            (address != NULL && memcmp(&c->peer, address, sizeof *address) != 0) ||
+            (found != NULL && !is_larger(&claim, &most)))
+            continue;
+        if (is_to_be_read(c)) {
+            spared = spared == NULL ? c : spared;
+            continue;
+        }
+        found = c;
+        most = claim;
+    }
+    return found != NULL ? found : spared;
+}

@@ -1,0 +1,24 @@
+/*
+ * What JSON may cost before it is parsed: a parser recurses by depth and allocates by node, so
+ * both are counted on the bare bytes first. Says nothing about whether the JSON is valid.
+ */
+#ifndef KL_JSON_JSON_LIMITS_H
+#define KL_JSON_JSON_LIMITS_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* Deeper than any client's messages, tools and schemas; jansson's recursion at this depth needs a
+ * few KiB of stack. */
+#define KL_JSON_MAX_DEPTH 64
+/* A value costs jansson up to about 100 bytes: 5 MB for one request. A long conversation has a few
+ * thousand. */
+#define KL_JSON_MAX_NODES 50000
+
+/* Counts containers and separators outside of strings: never fewer than the values there are, less
+ * one. KL_ERR_LIMIT when one of the two is over. */
+enum kl_status kl_json_check_limits(const char *data, size_t len, size_t max_depth,
+                                    size_t max_nodes, struct kl_error *err);
+
+#endif

@@ -1,0 +1,395 @@
+#include "load/load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cache_dir.h"
+#include "base/clock.h"
+#include "base/cpus.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/paths.h"
+#include "cli/commands.h"
+#include "console/terminal.h"
+#include "fetch/fetch.h"
+#include "format/packed_dir.h"
+
+/* Stacks of the threads, what malloc keeps, sockets: 3 to 5 MB were measured. */
+#define PLAN_RESERVE ((uint64_t)6 << 20)
+
+static void tell(const struct kl_load_options *o, enum kl_loading_stage stage, uint64_t done,
+                 uint64_t total)
+{
+    if (o->observer != NULL)
+        o->observer->see(o->observer->context, stage, done, total);
+}
+
+static void see_download(void *options, uint64_t done, uint64_t total)
+{
+    tell(options, KL_LOADING_DOWNLOADING, done, total);
+}
+
+/* Finds the model or gets it. Without a name, the substitute does where the default is not here:
+ * a start must not need the network once some model is there. */
+static enum kl_status find_model(struct kl_model_location *location,
+                                 const struct kl_load_options *o, struct kl_error *err)
+{
+    bool named = o->model != NULL || kl_model_from_environment() != NULL;
+    enum kl_status status = kl_model_locate(o->model, location, err);
+    if (status != KL_ERR_NOT_FOUND || location->entry == NULL)
+        return status;
+    const struct kl_model_entry *entry = location->entry;
+    if (!named) {
+        struct kl_model_location other;
+        if (kl_model_locate(kl_catalogue_substitute()->name, &other, NULL) == KL_OK) {
+            kl_warning("the default model %s is not here, taking %s ('kinglet pull' gets the "
+                       "default)",
+                       entry->name, other.name);
+            *location = other;
+            return KL_OK;
+        }
+    }
+    if (!o->pull)
+        return status;
+    const struct kl_progress_observer observer = {see_download, (void *)(uintptr_t)o};
+    tell(o, KL_LOADING_DOWNLOADING, 0, 0);
+    status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, &observer, err)
+                   : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &observer, &entry, err);
+    return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
+}
+
+/* The template that the operator named, or that of the file. */
+static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
+{
+    if (l->chat_template == NULL)
+        l->chat_template = kl_chat_template_for(l->gguf, &l->chat_template_by);
+    if (l->chat_template == NULL)
+        return kl_fail(err, KL_ERR_MEMORY, "out of memory while reading the chat template");
+    if (l->chat_template_by == KL_CHAT_BY_FALLBACK)
+        kl_warning(
+            "this model file has %s, taking %s: answers may be worse than they could be, and "
+            "a default system message is left out; where you know the model's family, "
+            "--chat-template NAME says it",
+            kl_gguf_has(l->gguf, "tokenizer.chat_template")
+                ? "a chat template that is not known here"
+                : "no chat template",
+            kl_chat_template_name(l->chat_template));
+    else
+        kl_info("chat template %s (by %s)", kl_chat_template_name(l->chat_template),
+                kl_chat_by_name(l->chat_template_by));
+    return KL_OK;
+}
+
+static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
+{
+    uint64_t start = kl_now_ns();
+    enum kl_status status = kl_tokenizer_open_kept(
+        l->gguf, l->packed_dir[0] != '\0' ? l->packed_dir : NULL, &l->tokenizer, err);
+    if (status != KL_OK)
+        return status;
+    l->times.tokenizer = kl_seconds_since(start);
+    kl_info("tokenizer ready (%.2f s): %zu tokens", l->times.tokenizer,
+            kl_tokenizer_size(l->tokenizer));
+    return KL_OK;
+}
+
+/* One bar for each stage; reading is only worth one when it is from a slow disk. */
+struct shown_stages {
+    const struct kl_load_options *options;
+    struct kl_progress bar;
+    bool packed;
+    uint64_t reading_since;
+};
+
+static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, uint64_t total)
+{
+    const double quick = 0.5; /* seconds */
+    struct shown_stages *s = context;
+    tell(s->options, stage == KL_MODEL_PACKING ? KL_LOADING_PACKING : KL_LOADING_READING, done,
+         total);
+    if (stage == KL_MODEL_PACKING) {
+        if (!s->packed) {
+            kl_progress_end(&s->bar); /* the file that was read is damaged */
+            kl_progress_begin(&s->bar, "Preparing the weights");
+        }
+        s->packed = true;
+    } else if (s->reading_since == 0) {
+        s->reading_since = kl_now_ns();
+        kl_progress_begin(&s->bar, "Reading the weights");
+    }
+    if (stage == KL_MODEL_PACKING || kl_seconds_since(s->reading_since) > quick)
+        kl_progress_update(&s->bar, done, total);
+    return true;
+}
+
+/* One of two words; NULL is the first. */
+static enum kl_status read_choice(const char *option, const char *text, const char *const words[2],
+                                  unsigned *choice, struct kl_error *err)
+{
+    *choice = 0;
+    if (text == NULL || strcmp(text, words[0]) == 0)
+        return KL_OK;
+    *choice = 1;
+    if (strcmp(text, words[1]) == 0)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_INVALID, "--%s: expected %s or %s, found '%s'", option, words[0],
+                   words[1], text);
+}
+
+static enum kl_status read_attention(const struct kl_load_options *o,
+                                     struct kl_model_options *options, struct kl_error *err)
+{
+    static const char *const types[] = {[KL_KV_F16] = "f16", [KL_KV_INT8] = "int8"};
+    static const char *const switches[] = {"on", "off"};
+    unsigned type = 0, off = 0;
+    enum kl_status status = read_choice("kv-type", o->kv_type, types, &type, err);
+    if (status == KL_OK)
+        status = read_choice("flash-attn", o->flash_attn, switches, &off, err);
+    options->kv_type = (enum kl_kv_type)type;
+    options->plain_attention = off == 1;
+    return status;
+}
+
+/* What is there now, as the system counts it: nobody knows better what libraries and tokenizer
+ * hold. The weights count in full, whether they are resident yet or not. */
+uint64_t kl_load_budget(const struct kl_load_options *o)
+{
+    struct kl_plan plan = {0};
+    kl_plan_set_budget(&plan, o->memory, "");
+    return plan.budget;
+}
+
+static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
+                        const struct kl_resident *before)
+{
+    struct kl_plan *plan = &l->plan;
+    struct kl_resident now = kl_memory_resident();
+    uint64_t weights = kl_model_weight_bytes(l->model), grown = 0;
+    if (now.anonymous > before->anonymous)
+        grown = now.anonymous - before->anonymous;
+    if (!kl_model_is_mapped(l->model))
+        grown -= grown < weights ? grown : weights;
+    kl_plan_set_budget(plan, o->memory, "");
+    kl_plan_add(plan, "weights", weights, NULL);
+    kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
+    kl_plan_add(plan, "norms and biases", grown, NULL);
+    /* what the allocator keeps, stacks, sockets */
+    kl_plan_add(plan, "reserve", PLAN_RESERVE, NULL);
+}
+
+void kl_load_log_plan(const struct kl_plan *plan, bool failed)
+{
+    struct kl_memory memory;
+    kl_memory_read("", &memory);
+    uint64_t room = kl_memory_room(&memory);
+    bool unlimited = plan->budget == 0 || plan->of_group;
+    bool short_of = unlimited && room != 0 && kl_plan_total(plan) > room && !failed;
+    enum kl_log_level level = failed || short_of ? KL_LOG_WARNING : KL_LOG_INFO;
+    struct kl_buffer text;
+    kl_buffer_init(&text, 4096);
+    if (kl_plan_text(plan, &text) == KL_OK) {
+        char *rest = text.data, *line;
+        while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0')
+            kl_log(level, "memory: %s", line);
+    }
+    kl_buffer_release(&text);
+    if (short_of)
+        kl_warning("memory: only %.1f MB are free for this process; it will be slow, or be ended "
+                   "by the system, when it gets there: see --memory, --ctx-size and --parallel",
+                   (double)room / 1e6);
+}
+
+/* What was read of the model file (its header, the norms) does not stay resident. */
+static void forget_file(const struct kl_loaded *l)
+{
+    const struct kl_mapped_file *file = kl_gguf_file(l->gguf);
+    kl_mapped_file_dont_need(file, 0, file->size);
+}
+
+static void see_measuring(void *options, size_t done, size_t total)
+{
+    tell(options, KL_LOADING_MEASURING, done, total);
+}
+
+static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_options *o,
+                                     const struct kl_cpus *cpus, struct kl_error *err)
+{
+    const struct kl_threads_options options = {.decode = o->threads,
+                                               .prefill = o->threads_prefill,
+                                               .measure = o->measure_threads,
+                                               .see = see_measuring,
+                                               .context = (void *)(uintptr_t)o};
+    enum kl_status status = kl_threads_choose(l->model, cpus, &options, &l->threads, err);
+    l->n_threads = l->threads.decode > l->threads.prefill ? l->threads.decode : l->threads.prefill;
+    return status;
+}
+
+/* The tier, and the log's word on why. */
+static enum kl_status choose_kernels(const struct kl_load_options *o,
+                                     const struct kl_kernels **kernels, struct kl_error *err)
+{
+    const char *variable = getenv("KINGLET_CPU");
+    const char *name = o->cpu, *source = "--cpu";
+    if (name == NULL && variable != NULL && variable[0] != '\0') {
+        name = variable;
+        source = "the environment variable KINGLET_CPU";
+    }
+    if (name == NULL || strcmp(name, "auto") == 0) {
+        *kernels = kl_kernels_best(!o->no_avx512);
+        source = o->no_avx512 ? "the best with --no-avx512" : "the best";
+    } else {
+        enum kl_status status = kl_kernels_select(name, kernels, err);
+        if (status != KL_OK) {
+            kl_error_prefix(err, "%s", source);
+            return status;
+        }
+        if (o->no_avx512 && (*kernels)->avx512)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "%s asks for %s, which uses AVX-512, and --no-avx512 forbids it: "
+                           "give only one of them",
+                           source, name);
+    }
+    kl_info("kernels: %s (%s; this CPU has %s)", (*kernels)->name, source, kl_cpu_features());
+    return KL_OK;
+}
+
+/* Where what is made of models is kept. Without such a place all of it is made at each start. */
+static void find_packed_dir(struct kl_loaded *l, enum kl_load_depth depth)
+{
+    struct kl_error why = {0};
+    enum kl_status status =
+        depth == KL_LOAD_MODEL
+            ? kl_cache_prepare("packed", l->packed_dir, sizeof l->packed_dir, &why)
+            : kl_cache_path("packed", l->packed_dir, sizeof l->packed_dir, &why);
+    if (status == KL_OK)
+        return;
+    l->packed_dir[0] = '\0';
+    if (depth == KL_LOAD_MODEL)
+        kl_warning("%s; the weights are prepared in memory at each start", why.text);
+}
+
+/* For a model that was accepted: its tables are kept, and what older versions left goes. */
+static void keep_for_next_start(struct kl_loaded *l)
+{
+    if (l->packed_dir[0] == '\0')
+        return;
+    kl_tokenizer_keep(l->tokenizer, l->gguf, l->packed_dir);
+    struct kl_packed_removed old = kl_packed_remove_old(l->packed_dir);
+    if (old.files > 0)
+        kl_info("removed %zu files (%.1f MB) of an older version of kinglet from %s", old.files,
+                (double)old.bytes / 1e6, l->packed_dir);
+}
+
+static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
+                                 struct kl_error *err)
+{
+    const struct kl_kernels *kernels;
+    enum kl_status status = choose_kernels(o, &kernels, err);
+    if (status != KL_OK)
+        return status;
+
+    uint64_t start = kl_now_ns();
+    forget_file(l);
+    struct kl_resident before = kl_memory_resident();
+    struct kl_cpus cpus;
+    kl_cpus_read("", NULL, &cpus);
+    struct shown_stages shown = {.options = o};
+    struct kl_model_options options = {.kernels = kernels,
+                                       .packed_dir =
+                                           l->packed_dir[0] != '\0' ? l->packed_dir : NULL,
+                                       .n_threads = o->threads != 0 ? o->threads : cpus.threads,
+                                       .progress = show_stage,
+                                       .progress_context = &shown};
+    status = read_attention(o, &options, err);
+    if (status == KL_OK)
+        status = kl_model_open(l->gguf, &options, &l->model, err);
+    kl_progress_end(&shown.bar);
+    if (status != KL_OK)
+        return status;
+    l->times.weights = kl_seconds_since(start);
+    l->prepared = shown.packed;
+    keep_for_next_start(l);
+
+    plan_loaded(l, o, &before);
+
+    char size[32];
+    const struct kl_config *config = kl_model_config(l->model);
+    if (l->ctx_size > config->n_ctx_train) {
+        kl_warning("this model was made for %zu tokens: the context is that long and not %zu",
+                   config->n_ctx_train, l->ctx_size);
+        l->ctx_size = config->n_ctx_train;
+    }
+    kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
+            l->times.weights,
+            !l->prepared                   ? "mapped"
+            : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
+                                           : "prepared in memory",
+            config->architecture, config->n_layers, config->n_embd,
+            kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, size, sizeof size));
+    return choose_threads(l, o, &cpus, err);
+}
+
+static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_options *o,
+                                  enum kl_load_depth depth, struct kl_error *err)
+{
+    uint64_t start = kl_now_ns();
+    char size[32];
+    tell(o, KL_LOADING_OPENING, 0, 0);
+    enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
+    if (status != KL_OK)
+        return status;
+    l->times.file = kl_seconds_since(start);
+    kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, l->times.file,
+            l->location.path,
+            kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
+            kl_gguf_n_tensors(l->gguf));
+    find_packed_dir(l, depth);
+    status = open_text(l, err);
+    if (status == KL_OK && depth == KL_LOAD_MODEL)
+        status = choose_template(l, err);
+    if (status == KL_OK && depth == KL_LOAD_MODEL)
+        status = open_model(l, o, err);
+    forget_file(l);
+    return status;
+}
+
+enum kl_status kl_load(struct kl_loaded *loaded, const struct kl_load_options *options,
+                       enum kl_load_depth depth, struct kl_error *err)
+{
+    *loaded = (struct kl_loaded){.ctx_size = options->ctx_size};
+    if (options->chat_template != NULL) {
+        loaded->chat_template = kl_chat_template_named(options->chat_template, err);
+        loaded->chat_template_by = KL_CHAT_BY_OPTION;
+        if (loaded->chat_template == NULL) {
+            kl_error_prefix(err, "--chat-template");
+            return KL_ERR_INVALID;
+        }
+    }
+    enum kl_status status = find_model(&loaded->location, options, err);
+    if (status != KL_OK)
+        return status;
+    status = open_stages(loaded, options, depth, err);
+    if (status != KL_OK)
+        kl_unload(loaded);
+    if (status == KL_ERR_NOT_FOUND) /* a key or tensor: the file is here, but not good */
+        err->status = status = KL_ERR_FORMAT;
+    return status;
+}
+
+void kl_unload(struct kl_loaded *loaded)
+{
+    if (loaded->model != NULL)
+        kl_model_close(loaded->model);
+    if (loaded->tokenizer != NULL)
+        kl_tokenizer_close(loaded->tokenizer);
+    if (loaded->gguf != NULL)
+        kl_gguf_close(loaded->gguf);
+    *loaded = (struct kl_loaded){0};
+}
+
+int kl_load_report(const char *command, const struct kl_error *err)
+{
+    int code = kl_report(command, err);
+    return err->status == KL_ERR_NOT_FOUND ? KL_EXIT_NO_MODEL : code;
+}

@@ -1,0 +1,106 @@
+#include "load/prefixes.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/cache_dir.h"
+#include "base/log.h"
+#include "console/input.h"
+#include "kernels/kernels.h"
+#include "text/chat_template.h"
+
+#define WARM_FILE_CAP ((size_t)256 << 10)
+
+/* ---- on disk --------------------------------------------------------------------------------- */
+
+struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_bytes)
+{
+    if (max_bytes == 0)
+        return NULL;
+    char dir[PATH_MAX], identity[KL_KV_IDENTITY_SIZE];
+    struct kl_page_store *store = NULL;
+    struct kl_error err;
+    kl_kv_identity(loaded->model, identity);
+    const struct kl_page_store_options options = {
+        .dir = dir,
+        .identity = identity,
+        .identity_size = strlen(identity),
+        .page_bytes = kl_kv_bytes_per_token(loaded->model) * KL_KV_PAGE_TOKENS,
+        .max_bytes = max_bytes};
+    enum kl_status status = kl_cache_prepare("prefixes", dir, sizeof dir, &err);
+    if (status == KL_OK)
+        status = kl_page_store_open(&options, &store, &err);
+    if (status != KL_OK) {
+        kl_warning("prompts are not kept on disk: %s", err.text);
+        return NULL;
+    }
+    kl_plan_add(&loaded->plan, "prompts on their way to disk", kl_page_store_memory(store),
+                "--cache-disk");
+    return store;
+}
+
+/* ---- ahead ----------------------------------------------------------------------------------- */
+
+/* How people begin, most often. */
+static const char *const greetings[] = {"你好",  "您好",  "谢谢", "在吗", "你是谁", "早上好",
+                                        "hello", "Hello", "hi",   "Hi",   "Thanks", "Who are you?"};
+#define N_GREETINGS (sizeof greetings / sizeof greetings[0])
+
+enum kl_status kl_precompute_texts_read(const char *path, struct kl_precompute_texts *texts,
+                                        struct kl_error *err)
+{
+    texts->n = 0;
+    kl_buffer_init(&texts->text, WARM_FILE_CAP);
+    if (path == NULL)
+        return KL_OK;
+    enum kl_status status = kl_read_text(path, &texts->text, err);
+    if (status != KL_OK)
+        return status;
+    char *rest = texts->text.data, *line;
+    while (rest != NULL && (line = strsep(&rest, "\n")) != NULL) {
+        line[strcspn(line, "\r")] = '\0';
+        if (*line == '\0')
+            continue;
+        if (texts->n == KL_MAX_WARM_TEXTS)
+            return kl_fail(err, KL_ERR_INVALID, "--warm: %s holds more than %d lines", path,
+                           KL_MAX_WARM_TEXTS);
+        texts->lines[texts->n++] = line;
+    }
+    return KL_OK;
+}
+
+void kl_precompute_texts_release(struct kl_precompute_texts *texts)
+{
+    kl_buffer_release(&texts->text);
+}
+
+static void warm_text(struct kl_engine *engine, const struct kl_loaded *loaded, const char *text)
+{
+    const struct kl_message message = {
+        .role = "user", .content = text, .content_len = strlen(text)};
+    const struct kl_chat chat = {
+        .messages = &message, .n_messages = 1, .add_generation_prompt = true};
+    struct kl_prompt prompt;
+    struct kl_tokens tokens = {0};
+    struct kl_error err;
+    enum kl_status status = kl_chat_render(loaded->chat_template, &chat, &prompt, &err);
+    if (status == KL_OK) {
+        status =
+            kl_tokenizer_encode(loaded->tokenizer, prompt.spans, prompt.n_spans, &tokens, &err);
+        kl_prompt_release(&prompt);
+    }
+    if (status == KL_OK)
+        status = kl_engine_precompute(engine, tokens.ids, tokens.len, &err);
+    if (status != KL_OK)
+        kl_warning("\"%.40s\" is not computed ahead: %s", text, err.text);
+    kl_tokens_release(&tokens);
+}
+
+void kl_precompute(struct kl_engine *engine, const struct kl_loaded *loaded,
+                   const struct kl_precompute_texts *texts)
+{
+    for (size_t i = 0; i < texts->n; i++)
+        warm_text(engine, loaded, texts->lines[i]);
+    for (size_t i = 0; i < N_GREETINGS; i++)
+        warm_text(engine, loaded, greetings[i]);
+}

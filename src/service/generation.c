@@ -1,0 +1,395 @@
+#include "service/generation.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/routes.h"
+#include "server/server_state.h"
+#include "service/preparation.h"
+
+/* The promise is a sign of life every second. */
+#define SILENCE_NS 700000000u
+static_assert(SILENCE_NS + KL_TICK_US * 1000 < 1000000000, "the tick after so long is in time");
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static bool is_waiting(const struct kl_generation *g)
+{
+    return g->n_choices == 0;
+}
+
+json_t *kl_generation_progress(const struct kl_generation *g)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)g->prefill_total, "cache",
+                     (json_int_t)g->prefill_cached, "processed", (json_int_t)g->prefill_done,
+                     "time_ms", (json_int_t)(kl_seconds_since(g->prefill_ns) * 1000));
+}
+
+void kl_generation_send_progress(struct kl_generation *g)
+{
+    char text[64];
+    if (is_waiting(g) && !kl_server_is_loading(g->exchange->server)) {
+        snprintf(text, sizeof text, "reading");
+    } else if (is_waiting(g)) {
+        struct kl_startup_state state;
+        char stage[48];
+        kl_startup_read(&g->exchange->server->startup, &state);
+        snprintf(text, sizeof text, "loading, %s", kl_startup_text(&state, stage, sizeof stage));
+    } else if (g->has_text) {
+        snprintf(text, sizeof text, "ping");
+    } else if (g->prefill_total > 0) {
+        if (g->return_progress) {
+            g->format->progress(g);
+            return;
+        }
+        snprintf(text, sizeof text, "prefill %.0f %%",
+                 100.0 * (double)g->prefill_done / (double)g->prefill_total);
+    } else {
+        int used = snprintf(text, sizeof text, "queue %u", g->position + 1);
+        if (g->wait_seconds > 0)
+            snprintf(text + used, sizeof text - (size_t)used, ", about %.0f s",
+                     ceil((double)g->wait_seconds));
+    }
+    kl_stream_comment(g->exchange, text);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+void kl_generation_free(struct kl_generation *g)
+{
+    struct kl_server *server = g->exchange->server;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        if (g->choices[i].request != NULL)
+            kl_request_release(g->choices[i].request);
+        kl_buffer_release(&g->choices[i].text);
+    }
+    if (g->preparation != NULL)
+        kl_preparation_abandon(g->preparation, g->exchange);
+    if (g->previous != NULL)
+        g->previous->next = g->next;
+    else if (server->generations == g)
+        server->generations = g->next;
+    if (g->next != NULL)
+        g->next->previous = g->previous;
+    free(g);
+}
+
+/* What is known of choices that the engine has not told the end of. */
+static void note_times(struct kl_generation *g)
+{
+    uint64_t now = kl_now_ns();
+    for (size_t i = 0; i < g->n_choices; i++) {
+        struct kl_answer_choice *c = &g->choices[i];
+        if (c->request == NULL)
+            continue;
+        uint64_t text = c->first_text_ns != 0 ? c->first_text_ns : now;
+        uint64_t prefill = c->prefill_ns != 0 ? c->prefill_ns : text;
+        c->queue_seconds = (double)(prefill - c->submit_ns) * 1e-9;
+        c->prefill_seconds = (double)(text - prefill) * 1e-9;
+        c->decode_seconds = (double)(now - text) * 1e-9;
+    }
+}
+
+static void log_end(struct kl_generation *g, const char *cause)
+{
+    note_times(g);
+    const struct kl_exchange *x = g->exchange;
+    uint32_t answer_tokens = 0;
+    double queue = 0, prefill = 0, decode = 0;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        const struct kl_answer_choice *c = &g->choices[i];
+        answer_tokens += c->answer_tokens;
+        queue = fmax(queue, c->queue_seconds);
+        prefill = fmax(prefill, c->prefill_seconds);
+        decode = fmax(decode, c->decode_seconds);
+    }
+    double seconds = kl_seconds_since(x->start_ns);
+    const struct kl_log_field fields[] = {
+        {"request_id", x->id, 0},
+        {"route", x->route->path, 0},
+        {"status", NULL, x->status},
+        {"end", cause, 0},
+        {"prompt_tokens", NULL, g->choices[0].prompt_tokens},
+        {"cached_tokens", NULL, g->choices[0].cached_tokens},
+        {"answer_tokens", NULL, answer_tokens},
+        {"queue_seconds", NULL, queue},
+        {"prefill_seconds", NULL, prefill},
+        {"decode_seconds", NULL, decode},
+        {"seconds", NULL, seconds},
+    };
+    kl_log_with(KL_LOG_INFO, fields, sizeof fields / sizeof fields[0],
+                "request %s: %s, status %d, %s; %u prompt tokens (%u cached), %u answer tokens; "
+                "queue %.3f s, prefill %.3f s, decode %.3f s, all %.3f s",
+                x->id, x->route->path, x->status, cause, g->choices[0].prompt_tokens,
+                g->choices[0].cached_tokens, answer_tokens, queue, prefill, decode, seconds);
+}
+
+static void count(const struct kl_generation *g, enum kl_counter counter)
+{
+    g->exchange->server->metrics.counts[counter]++;
+}
+
+static void measure(const struct kl_generation *g, enum kl_duration duration, double seconds)
+{
+    kl_histogram_add(&g->exchange->server->metrics.durations[duration], seconds);
+}
+
+static void on_gone(void *context, const char *cause)
+{
+    struct kl_generation *g = context;
+    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
+    log_end(g, cause);
+    kl_generation_free(g);
+}
+
+void kl_generation_add(struct kl_generation *g)
+{
+    struct kl_server *server = g->exchange->server;
+    g->next = server->generations;
+    if (g->next != NULL)
+        g->next->previous = g;
+    server->generations = g;
+    kl_exchange_watch(g->exchange, on_gone, g);
+    kl_server_start_tick(server);
+}
+
+void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *error,
+                        enum kl_counter counter)
+{
+    struct kl_exchange *x = g->exchange;
+    count(g, counter);
+    if (g->stream) {
+        kl_stream_json(x, kl_api_error_json(error));
+        kl_stream_data(x, "[DONE]");
+        kl_stream_end(x);
+    } else {
+        kl_reply_error(x, error);
+    }
+    log_end(g, error->text);
+    kl_generation_free(g);
+}
+
+/* Nothing was said before time was up. The client's own limit is over, so its library is told not
+ * to come again (the OpenAI SDKs obey that header; they repeat any 5xx otherwise). */
+static void fail_late(struct kl_generation *g)
+{
+    struct kl_api_error error;
+    kl_api_fail(&error, 504, "deadline_exceeded", NULL,
+                "the answer could not begin in the %.3g s there were (X-Deadline-Ms, or the limit "
+                "of this server)",
+                (double)(g->deadline_ns - g->exchange->start_ns) * 1e-9);
+    if (!g->stream)
+        kl_reply_header(g->exchange, "x-should-retry", "false");
+    kl_generation_fail(g, &error, KL_COUNT_DEADLINE);
+}
+
+static bool ended_late(const struct kl_generation *g)
+{
+    for (size_t i = 0; i < g->n_choices; i++) {
+        if (g->choices[i].finish == KL_FINISH_DEADLINE)
+            return true;
+    }
+    return false;
+}
+
+const char *kl_ended_by(enum kl_finish finish)
+{
+    bool told = finish == KL_FINISH_DEADLINE || finish == KL_FINISH_REPETITION;
+    return told ? kl_finish_name(finish) : NULL;
+}
+
+json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish)
+{
+    const char *ended_by = kl_ended_by(finish);
+    if (g->n_left_out == 0 && ended_by == NULL)
+        return NULL;
+    json_t *notes = json_object();
+    if (g->n_left_out > 0)
+        json_object_set_new(notes, "messages_left_out", json_integer((json_int_t)g->n_left_out));
+    if (ended_by != NULL)
+        json_object_set_new(notes, "ended_by", json_string(ended_by));
+    return notes;
+}
+
+static void finish(struct kl_generation *g)
+{
+    struct kl_exchange *x = g->exchange;
+    bool late = ended_late(g);
+    if (late && !g->has_text) {
+        fail_late(g);
+        return;
+    }
+    for (size_t i = 0; i < g->n_choices && g->stream; i++) {
+        if (g->choices[i].is_silent)
+            g->format->choice_done(g, i);
+    }
+    g->format->end(g);
+    if (g->stream)
+        kl_stream_end(x);
+    bool failed = x->status != 200; /* no memory for its text */
+    count(g, failed ? KL_COUNT_FAILED : late ? KL_COUNT_DEADLINE : KL_COUNT_ANSWERED);
+    if (!late && !failed)
+        measure(g, KL_DURATION_REQUEST, kl_seconds_since(x->start_ns));
+    log_end(g, kl_finish_name(g->choices[0].finish));
+    kl_generation_free(g);
+}
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event *event)
+{
+    struct kl_answer_choice *c = &g->choices[i];
+    if (event->type == KL_EVENT_QUEUED) {
+        g->position = event->position;
+        g->wait_seconds = event->wait_seconds;
+        g->prefill_ns = kl_now_ns();
+    } else {
+        g->prefill_done = event->done;
+        g->prefill_total = event->total;
+        g->prefill_cached = event->cached_tokens;
+        c->cached_tokens = event->cached_tokens;
+        if (c->prefill_ns == 0)
+            c->prefill_ns = kl_now_ns();
+    }
+    if (g->stream && !g->has_text && g->n_choices == 1)
+        kl_generation_send_progress(g);
+}
+
+/* false: it can not go on, *error says why. */
+static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *event,
+                    struct kl_api_error *error)
+{
+    struct kl_answer_choice *c = &g->choices[i];
+    uint64_t now = kl_now_ns();
+    if (!g->has_text)
+        measure(g, KL_DURATION_FIRST_TOKEN, (double)(now - g->exchange->start_ns) * 1e-9);
+    if (c->text_ns != 0)
+        measure(g, KL_DURATION_TOKEN, (double)(now - c->text_ns) * 1e-9);
+    c->text_ns = now;
+    if (c->first_text_ns == 0)
+        c->first_text_ns = now;
+    g->has_text = true;
+    c->answer_tokens = event->n_tokens;
+    if (event->text_len == 0)
+        return true;
+    if (g->stream) {
+        g->format->text(g, i, event->text, event->text_len);
+    } else if (kl_buffer_append(&c->text, event->text, event->text_len) != KL_OK) {
+        kl_api_fail_memory(error, "the answer");
+        return false;
+    }
+    return true;
+}
+
+static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *event,
+                    struct kl_api_error *error)
+{
+    struct kl_answer_choice *c = &g->choices[i];
+    kl_request_release(c->request);
+    c->request = NULL;
+    c->finish = event->finish;
+    c->prompt_tokens = event->prompt_tokens;
+    c->cached_tokens = event->cached_tokens;
+    c->answer_tokens = event->answer_tokens;
+    c->queue_seconds = event->queue_seconds;
+    c->prefill_seconds = event->prefill_seconds;
+    c->decode_seconds = event->decode_seconds;
+    g->n_open--;
+    if (event->finish != KL_FINISH_CANCELLED && event->finish != KL_FINISH_ERROR)
+        measure(g, KL_DURATION_QUEUE, event->queue_seconds);
+    if (event->finish == KL_FINISH_ERROR) {
+        struct kl_error err;
+        kl_fail(&err, event->status, "%s", event->text);
+        kl_api_fail_internal(error, &err);
+        return false;
+    }
+    if (event->finish == KL_FINISH_CANCELLED) {
+        kl_api_fail(error, 503, "cancelled", NULL, "the answer was ended by the server");
+        return false;
+    }
+    /* without a word until the deadline: an error, if it stays so for all */
+    c->is_silent = event->finish == KL_FINISH_DEADLINE && !g->has_text;
+    if (g->stream && !c->is_silent)
+        g->format->choice_done(g, i);
+    return true;
+}
+
+/* The client takes less than is made for it: what follows stays with the engine, whose request
+ * pauses. */
+static bool is_held_back(const struct kl_generation *g)
+{
+    return g->stream && kl_stream_is_full(g->exchange);
+}
+
+/* Moves one generation on; it may be gone afterwards. */
+static void poll_generation(struct kl_generation *g)
+{
+    struct kl_event event;
+    struct kl_api_error error;
+    for (size_t i = 0; i < g->n_choices; i++) {
+        struct kl_answer_choice *c = &g->choices[i];
+        while (c->request != NULL && !is_held_back(g) && kl_request_poll(c->request, &event)) {
+            bool ok = true;
+            if (event.type == KL_EVENT_TEXT)
+                ok = on_text(g, i, &event, &error);
+            else if (event.type == KL_EVENT_DONE)
+                ok = on_done(g, i, &event, &error);
+            else
+                on_waiting(g, i, &event);
+            if (!ok) {
+                kl_generation_fail(g, &error,
+                                   error.status == 503 ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
+                return;
+            }
+        }
+    }
+    if (!is_waiting(g) && g->n_open == 0)
+        finish(g);
+}
+
+void kl_generations_poll(struct kl_server *server)
+{
+    for (struct kl_generation *g = server->generations, *next; g != NULL; g = next) {
+        next = g->next;
+        poll_generation(g);
+    }
+}
+
+bool kl_generations_want_work(struct kl_server *server)
+{
+    for (const struct kl_generation *g = server->generations; g != NULL; g = g->next) {
+        if (!is_waiting(g) && !is_held_back(g))
+            return true;
+    }
+    return false;
+}
+
+void kl_generations_tick(struct kl_server *server)
+{
+    uint64_t now = kl_now_ns();
+    for (struct kl_generation *g = server->generations, *next; g != NULL; g = next) {
+        next = g->next;
+        if (is_waiting(g) && g->deadline_ns != 0 && now > g->deadline_ns)
+            fail_late(g);
+        else if (g->stream && now - g->exchange->last_write_ns >= SILENCE_NS && !is_held_back(g))
+            kl_generation_send_progress(g);
+    }
+}
+
+void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error)
+{
+    while (server->generations != NULL)
+        kl_generation_fail(server->generations, error,
+                           server->stopping ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
+}
+
+void kl_generations_forget(struct kl_server *server)
+{
+    while (server->generations != NULL)
+        kl_generation_free(server->generations);
+}

@@ -1,0 +1,127 @@
+#include "service/metrics.h"
+
+#include <stddef.h>
+
+/* Seconds. From a step of a small model to the longest answers; between tokens, the steps around
+ * 1/30 s are told apart. */
+static const double wait_bounds[] = {0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300};
+static const double token_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06,
+                                      0.08,  0.1,   0.15, 0.2,  0.5,  1,    5};
+
+struct counter_row {
+    const char *name, *help, *label, *label_value;
+};
+
+static const char requests_help[] = "requests for answers, by how they ended";
+
+static const struct counter_row counter_rows[KL_N_COUNTERS] = {
+    [KL_COUNT_ANSWERED] = {"requests", requests_help, "end", "answered"},
+    [KL_COUNT_FAILED] = {"requests", requests_help, "end", "failed"},
+    [KL_COUNT_REFUSED_FULL] = {"requests", requests_help, "end", "refused_queue_full"},
+    [KL_COUNT_REFUSED_WAIT] = {"requests", requests_help, "end", "refused_wait"},
+    [KL_COUNT_REFUSED_DEADLINE] = {"requests", requests_help, "end", "refused_deadline"},
+    [KL_COUNT_LEFT] = {"requests", requests_help, "end", "client_left"},
+    [KL_COUNT_SLOW] = {"requests", requests_help, "end", "slow_reader"},
+    [KL_COUNT_DEADLINE] = {"requests", requests_help, "end", "deadline"},
+    [KL_COUNT_STOPPED] = {"requests", requests_help, "end", "stopped"},
+    [KL_COUNT_TRIMMED] = {"messages_left_out",
+                          "messages left out of conversations longer than the context", NULL, NULL},
+};
+
+static const struct {
+    const char *name, *help;
+} duration_rows[KL_N_DURATIONS] = {
+    [KL_DURATION_QUEUE] = {"queue_seconds", "from a request to its first step"},
+    [KL_DURATION_FIRST_TOKEN] = {"first_token_seconds",
+                                 "from a request to the first piece of its answer"},
+    [KL_DURATION_TOKEN] = {"token_seconds", "from one piece of an answer to the next"},
+    [KL_DURATION_REQUEST] = {"request_seconds", "from a request to the end of its answer"},
+};
+
+void kl_metrics_init(struct kl_metrics *m)
+{
+    *m = (struct kl_metrics){0};
+    for (size_t i = 0; i < KL_N_DURATIONS; i++) {
+        if (i == KL_DURATION_TOKEN)
+            kl_histogram_init(&m->durations[i], token_bounds,
+                              sizeof token_bounds / sizeof token_bounds[0]);
+        else
+            kl_histogram_init(&m->durations[i], wait_bounds,
+                              sizeof wait_bounds / sizeof wait_bounds[0]);
+    }
+}
+
+void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e,
+                     void (*see)(void *context, const struct kl_metric *metric), void *context)
+{
+    static const char tokens_help[] = "tokens, by what became of them";
+    static const char active_help[] =
+        "requests that the engine has now; paused ones wait for their readers";
+    static const char pages_help[] = "pages of the prefix cache on disk, by what became of them";
+    for (size_t i = 0; i < KL_N_COUNTERS; i++) {
+        const struct counter_row *row = &counter_rows[i];
+        see(context, &(struct kl_metric){.name = row->name,
+                                         .help = row->help,
+                                         .type = KL_METRIC_COUNTER,
+                                         .label = row->label,
+                                         .label_value = row->label_value,
+                                         .value = (double)m->counts[i]});
+    }
+    const struct kl_metric of_engine[] = {
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "prompt", (double)e->prompt_tokens,
+         NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "cached", (double)e->cache_hit_tokens,
+         NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "warm", (double)e->warmed_tokens, NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "answer", (double)e->answer_tokens,
+         NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "wasted", (double)e->wasted_tokens,
+         NULL},
+        {"steps", "passes through the model", KL_METRIC_COUNTER, NULL, NULL, (double)e->steps,
+         NULL},
+        {"repetitions_ended", "answers that were ended since they only repeated themselves",
+         KL_METRIC_COUNTER, NULL, NULL, (double)e->requests_ended[KL_FINISH_REPETITION], NULL},
+        {"cache_evictions", "pages that left the prefix cache", KL_METRIC_COUNTER, NULL, NULL,
+         (double)e->cache_evictions, NULL},
+        {"requests_active", active_help, KL_METRIC_GAUGE, "state", "running",
+         (double)(e->running - e->paused), NULL},
+        {"requests_active", active_help, KL_METRIC_GAUGE, "state", "paused", (double)e->paused,
+         NULL},
+        {"requests_active", active_help, KL_METRIC_GAUGE, "state", "queued", (double)e->queued,
+         NULL},
+        {"kv_cache_tokens", "tokens in the KV cache, of requests and of kept prompts",
+         KL_METRIC_GAUGE, NULL, NULL, (double)e->kv_used_tokens, NULL},
+        {"kv_cache_max_tokens", "tokens that fit into the KV cache", KL_METRIC_GAUGE, NULL, NULL,
+         (double)e->kv_max_tokens, NULL},
+        {"cache_bytes", "memory of the prefix cache", KL_METRIC_GAUGE, NULL, NULL,
+         (double)e->cache_bytes, NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "found", (double)e->disk.hits, NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "missed", (double)e->disk.misses,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "written", (double)e->disk.written,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "dropped", (double)e->disk.dropped,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "damaged", (double)e->disk.damaged,
+         NULL},
+        {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "evicted", (double)e->disk.evicted,
+         NULL},
+        {"disk_write_errors", "times that writing the prefix cache failed", KL_METRIC_COUNTER, NULL,
+         NULL, (double)e->disk.write_errors, NULL},
+        {"disk_on", "whether the prefix cache is written to disk", KL_METRIC_GAUGE, NULL, NULL,
+         e->disk.on ? 1.0 : 0.0, NULL},
+        {"disk_bytes", "the prefix cache on disk", KL_METRIC_GAUGE, NULL, NULL,
+         (double)e->disk.bytes, NULL},
+        {"disk_max_bytes", "most that the prefix cache takes on disk; 0: it is not written there",
+         KL_METRIC_GAUGE, NULL, NULL, (double)e->disk.max_bytes, NULL},
+        {"expected_wait_seconds", "what a request that came now would wait", KL_METRIC_GAUGE, NULL,
+         NULL, e->expected_wait[KL_PRIORITY_INTERACTIVE], NULL},
+    };
+    for (size_t i = 0; i < sizeof of_engine / sizeof of_engine[0]; i++)
+        see(context, &of_engine[i]);
+    for (size_t i = 0; i < KL_N_DURATIONS; i++)
+        see(context, &(struct kl_metric){.name = duration_rows[i].name,
+                                         .help = duration_rows[i].help,
+                                         .type = KL_METRIC_HISTOGRAM,
+                                         .histogram = &m->durations[i]});
+}

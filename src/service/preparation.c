@@ -1,0 +1,153 @@
+#include "service/preparation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/answer_fields.h"
+#include "http/connection.h"
+#include "server/server_state.h"
+#include "json/json_limits.h"
+#include "json/library_memory.h"
+
+/* What preparing takes at most. The text is there as JSON strings, rendered, normalised, and known
+ * to the encoder; one long word takes 16 bytes more for each of its bytes while it is merged
+ * (bpe.h), and tokens are there three times. A JSON object takes two of the nodes that are counted,
+ * and 256 bytes. */
+#define BYTES_PER_BYTE  21
+#define BYTES_PER_TOKEN 12
+#define BYTES_PER_NODE  128
+/* However large a request is, there is room for small ones beside it. */
+#define MOST_BYTES (KL_SERVER_READING_BYTES / 4 * 3)
+
+static size_t less(size_t effort, size_t used)
+{
+    return effort > used ? effort - used : 0;
+}
+
+/* ---- the worker's ---------------------------------------------------------------------------- */
+
+static void drop(struct kl_preparation *p)
+{
+    kl_context_fit_release(&p->fit);
+    kl_generation_request_release(&p->request);
+}
+
+static enum kl_status work(struct kl_preparation *p, size_t *effort)
+{
+    struct kl_generation_request *r = &p->request;
+    enum kl_status status = KL_OK;
+    if (!p->parsed) {
+        kl_json_was_short(); /* of what was dropped before */
+        kl_generation_request_release(r);
+        *r = p->of_headers;
+        status = p->api->parse(p->text, p->len, p->is_query, r, &p->error);
+        p->parsed = p->served.engine != NULL;
+        *effort = less(*effort, p->len);
+    }
+    if (status == KL_OK && p->served.engine == NULL)
+        return kl_generation_request_settle(r, &p->error);
+    if (status != KL_OK)
+        return status;
+    if (!p->fitting) {
+        size_t max_tokens = r->max_tokens < p->max_tokens ? r->max_tokens : p->max_tokens;
+        status =
+            kl_context_fit_begin(&p->fit, &r->input, &p->served, p->ctx_size, r->context_policy,
+                                 kl_context_room(p->ctx_size, max_tokens), &p->error);
+        p->fitting = true;
+    }
+    if (status == KL_OK)
+        status = kl_context_fit_step(&p->fit, effort, &p->complete, &p->error);
+    return status == KL_OK && p->complete ? kl_generation_request_settle(r, &p->error) : status;
+}
+
+static bool run_slice(struct kl_job *job)
+{
+    struct kl_preparation *p = kl_preparation_of(job);
+    size_t effort = KL_PREPARATION_SLICE;
+    bool cancelled = atomic_load(&job->cancelled);
+    if (!cancelled)
+        p->status = work(p, &effort);
+    if (cancelled || p->status != KL_OK)
+        drop(p);
+    return cancelled || p->status != KL_OK || p->complete || p->served.engine == NULL;
+}
+
+/* ---- the loop's ------------------------------------------------------------------------------ */
+
+/* The text stays where it is; a query is copied, since the head goes with its connection. */
+static enum kl_status take_text(struct kl_preparation *p, struct kl_exchange *x,
+                                struct kl_api_error *error)
+{
+    p->is_query = x->head->method == KL_HTTP_GET;
+    kl_buffer_init(&p->own, KL_HTTP_MAX_BODY);
+    if (!p->is_query) {
+        p->text = kl_request_body(x, &p->len);
+        return KL_OK;
+    }
+    if (kl_buffer_append_string(&p->own, x->query != NULL ? x->query : "") != KL_OK)
+        return kl_api_fail_memory(error, "the request");
+    p->text = p->own.data;
+    p->len = p->own.len;
+    return KL_OK;
+}
+
+struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl_chat_api *api,
+                                          void (*done)(struct kl_job *job),
+                                          struct kl_api_error *error)
+{
+    struct kl_preparation *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        kl_api_fail_memory(error, "the request");
+        return NULL;
+    }
+    p->job.slice = run_slice;
+    p->job.done = done;
+    p->job.owner.words[0] = x->cache_scope;
+    memcpy(&p->job.owner.words[1], &x->connection->peer, sizeof x->connection->peer);
+    p->api = api;
+    kl_generation_request_init(&p->of_headers, x->server);
+    bool ok =
+        kl_answer_headers(x, &p->of_headers, error) == KL_OK && take_text(p, x, error) == KL_OK;
+    p->request = p->of_headers;
+    if (ok)
+        return p;
+    kl_preparation_free(p);
+    return NULL;
+}
+
+void kl_preparation_free(struct kl_preparation *p)
+{
+    if (p == NULL)
+        return;
+    drop(p);
+    kl_buffer_release(&p->own);
+    free(p);
+}
+
+void kl_preparation_submit(struct kl_preparation *p, struct kl_server *server)
+{
+    struct kl_engine_stats stats = {0};
+    size_t nodes = p->len / 2 < KL_JSON_MAX_NODES ? p->len / 2 : KL_JSON_MAX_NODES;
+    p->served = server->served;
+    if (p->served.engine != NULL)
+        kl_engine_stats(p->served.engine, &stats);
+    p->ctx_size = stats.ctx_size;
+    p->max_tokens = server->options.max_tokens != 0 ? server->options.max_tokens : SIZE_MAX;
+    p->job.bytes = p->len * BYTES_PER_BYTE + nodes * BYTES_PER_NODE + p->ctx_size * BYTES_PER_TOKEN;
+    if (p->job.bytes > MOST_BYTES)
+        p->job.bytes = MOST_BYTES;
+    p->on_worker = true;
+    kl_worker_submit(server->worker, &p->job);
+}
+
+void kl_preparation_abandon(struct kl_preparation *p, struct kl_exchange *x)
+{
+    if (!p->on_worker) {
+        kl_preparation_free(p);
+        return;
+    }
+    p->generation = NULL;
+    if (!p->is_query)
+        kl_request_take_body(x, &p->own); /* it may be read at this moment */
+    kl_worker_cancel(x->server->worker, &p->job);
+}

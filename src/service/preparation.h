@@ -1,0 +1,61 @@
+/*
+ * A request from its bytes to the tokens of its prompt: JSON, fields, chat template, tokenizer.
+ *
+ * Made by the loop, worked on by the worker's thread, and given back with tokens or with what is
+ * wrong. A short request takes one slice. Parsing is one slice whatever the length, since jansson
+ * parses in one go (1 MB: some 10 ms); all else is cut into slices of KL_PREPARATION_SLICE. While
+ * the model is being loaded a request is given back when it is checked, and submitted again later,
+ * when it is parsed once more: meanwhile only its text is kept, which counts as held by its
+ * connection, and JSON takes several times as much.
+ * What takes time to release is released on the worker's thread, too.
+ */
+#ifndef KL_SERVICE_PREPARATION_H
+#define KL_SERVICE_PREPARATION_H
+
+#include "base/worker.h"
+#include "service/context_policy.h"
+#include "service/intake.h"
+
+/* Bytes of text: encoding takes about a millisecond. */
+#define KL_PREPARATION_SLICE ((size_t)16 << 10)
+
+struct kl_preparation {
+    struct kl_job job;
+    bool on_worker;                   /* then nothing here is the loop's, but for these two: */
+    struct kl_generation *generation; /* NULL: it is not waited for any more */
+    struct kl_buffer own;             /* text, when no connection holds it */
+
+    const struct kl_chat_api *api;
+    const char *text; /* the body, or the query of a GET */
+    size_t len;
+    bool is_query;
+    struct kl_generation_request of_headers; /* what parsing begins with; owns nothing */
+    struct kl_generation_request request;
+    bool parsed, fitting;
+    struct kl_served served; /* without an engine: it can only be checked */
+    size_t ctx_size, max_tokens;
+    struct kl_context_fit fit;
+
+    bool complete; /* the tokens are in fit, and of the request there is what a submit needs */
+    enum kl_status status;
+    struct kl_api_error error;
+};
+
+/* Reads the headers and nothing else; NULL: *error says what is wrong. */
+struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl_chat_api *api,
+                                          void (*done)(struct kl_job *job),
+                                          struct kl_api_error *error);
+void kl_preparation_free(struct kl_preparation *preparation);
+
+/* With what the server has by now. */
+void kl_preparation_submit(struct kl_preparation *preparation, struct kl_server *server);
+
+/* It is not waited for any more; it is freed when the worker has let go of it. */
+void kl_preparation_abandon(struct kl_preparation *preparation, struct kl_exchange *x);
+
+static inline struct kl_preparation *kl_preparation_of(struct kl_job *job)
+{
+    return (struct kl_preparation *)((char *)job - offsetof(struct kl_preparation, job));
+}
+
+#endif

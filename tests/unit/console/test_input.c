@@ -1,0 +1,106 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "console/input.h"
+
+static void test_ids(void **state)
+{
+    (void)state;
+    struct kl_error err;
+    struct kl_tokens ids = {0};
+    assert_int_equal(kl_parse_ids("  0 7\t99\r\n 12\n", 100, &ids, &err), KL_OK);
+    assert_int_equal(ids.len, 4);
+    static const int32_t want[] = {0, 7, 99, 12};
+    assert_memory_equal(ids.ids, want, sizeof want);
+    assert_int_equal(kl_parse_ids("", 100, &ids, &err), KL_OK);
+    assert_int_equal(ids.len, 4);
+    static const char *const bad[] = {
+        "100", "-1", "+1", "1x", "0x1", "1,2", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(kl_parse_ids(bad[i], 100, &ids, &err), KL_ERR_INVALID);
+        assert_non_null(strstr(err.text, bad[i]));
+        assert_non_null(strstr(err.text, "below 100"));
+    }
+    kl_tokens_release(&ids);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    struct kl_error err;
+    struct kl_buffer text;
+    char path[] = "/tmp/kl_input_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    kl_buffer_init(&text, 8);
+    assert_int_equal(kl_read_input(path, &text, &err), KL_OK); /* empty, but a string */
+    assert_string_equal(text.data, "");
+    assert_int_equal(write(fd, "ab\0cdefg", 8), 8);
+    assert_int_equal(kl_read_input(path, &text, &err), KL_OK);
+    assert_int_equal(text.len, 8);
+    assert_memory_equal(text.data, "ab\0cdefg", 8);
+    kl_buffer_clear(&text);
+    assert_int_equal(write(fd, "h", 1), 1);
+    assert_int_equal(kl_read_input(path, &text, &err), KL_ERR_LIMIT);
+    assert_non_null(strstr(err.text, "larger than 8 bytes"));
+    close(fd);
+    unlink(path);
+    assert_int_equal(kl_read_input(path, &text, &err), KL_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.text, path));
+    kl_buffer_release(&text);
+}
+
+/* What kl_read_text makes of a file with these bytes. */
+static enum kl_status read_text(const char *bytes, size_t len, struct kl_buffer *text,
+                                struct kl_error *err)
+{
+    char path[] = "/tmp/kl_input_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, len), len);
+    close(fd);
+    kl_buffer_clear(text);
+    enum kl_status status = kl_read_text(path, text, err);
+    unlink(path);
+    return status;
+}
+
+static void test_texts(void **state)
+{
+    (void)state;
+    struct kl_error err;
+    struct kl_buffer text;
+    kl_buffer_init(&text, 64);
+    assert_int_equal(read_text("", 0, &text, &err), KL_OK);
+    assert_int_equal(read_text("\xEF\xBB\xBF"
+                               "a\n",
+                               5, &text, &err),
+                     KL_OK);
+    assert_int_equal(text.len, 2);
+    assert_string_equal(text.data, "a\n");
+    assert_int_equal(read_text("\xEF\xBB\xBF", 3, &text, &err), KL_OK);
+    assert_int_equal(text.len, 0);
+    assert_int_equal(read_text("a\xEF\xBB\xBF", 4, &text, &err), KL_OK);
+    assert_int_equal(text.len, 4);
+    assert_int_equal(read_text("ab\0c", 4, &text, &err), KL_ERR_FORMAT);
+    assert_non_null(strstr(err.text, "a NUL byte stands behind 2 bytes"));
+    kl_buffer_release(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_texts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,323 @@
+/* src/console/findings.c, doctor_machine.c, doctor_memory.c, and the judgement of doctor_stream.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../base/fake_root.h"
+#include "doctor/doctor.h"
+
+static struct kl_findings findings;
+
+static int forget(void **state)
+{
+    findings.n = 0;
+    return fake_root_make(state);
+}
+
+/* The finding whose text holds `part`; there must be one. */
+static const struct kl_finding *finding_with(const char *part)
+{
+    for (size_t i = 0; i < findings.n; i++)
+        if (strstr(findings.items[i].text, part) != NULL)
+            return &findings.items[i];
+    fail_msg("nothing was found about \"%s\"", part);
+    return NULL;
+}
+
+static void heaviest_first(void **state)
+{
+    (void)state;
+    struct kl_buffer out;
+    kl_buffer_init(&out, 10000);
+    assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
+    kl_found(&findings, KL_GOOD, "cpu", "quick");
+    assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
+    kl_found(&findings, KL_NOTE, "disk", "old");
+    struct kl_finding *warning = kl_found(&findings, KL_WARNING, "memory",
+                                          "%d words that are so many that they need more "
+                                          "than one line of eighty columns",
+                                          12);
+    kl_found_cost(warning, "%d s", 3);
+    kl_found_remedy(warning, "buy \"more\"");
+    assert_int_equal(kl_findings_worst(&findings), KL_WARNING);
+    assert_int_equal(kl_findings_text(&findings, &out), KL_OK);
+    assert_string_equal(
+        out.data,
+        "warning memory    12 words that are so many that they need more than one line of\n"
+        "                  eighty columns\n"
+        "          cost:   3 s\n"
+        "          do:     buy \"more\"\n"
+        "note    disk      old\n"
+        "good    cpu       quick\n"
+        "\n0 broken, 1 to mend, 1 to know, 1 good\n");
+    kl_buffer_clear(&out);
+    findings.items[0] = findings.items[2];
+    findings.n = 1;
+    assert_int_equal(kl_findings_json(&findings, &out), KL_OK);
+    assert_string_equal(
+        out.data,
+        "{\"status\":\"warning\",\"findings\":[{\"weight\":\"warning\",\"area\":\"memory\","
+        "\"text\":\"12 words that are so many that they need more than one line of eighty "
+        "columns\",\"cost\":\"3 s\",\"remedy\":\"buy \\\"more\\\"\"}]}\n");
+    kl_buffer_release(&out);
+}
+
+static void the_last_one_gives_way(void **state)
+{
+    (void)state;
+    for (int i = 0; i < KL_MAX_FINDINGS + 5; i++)
+        kl_found(&findings, KL_NOTE, "cpu", "number %d", i);
+    assert_int_equal(findings.n, KL_MAX_FINDINGS);
+    assert_string_equal(findings.items[KL_MAX_FINDINGS - 1].text, "number 104");
+}
+
+/* n pieces: the i-th comes at first + step * (i / together). */
+static enum kl_delivery judge(size_t n, double first, double step, size_t together)
+{
+    double at[500];
+    for (size_t i = 0; i < n; i++)
+        at[i] = first + step * (double)(i / together);
+    const struct kl_arrivals arrivals = {.at = at, .n = n, .end = n > 0 ? at[n - 1] + 0.01 : first};
+    return kl_judge_delivery(&arrivals).delivery;
+}
+
+static void judges_how_text_came(void **state)
+{
+    (void)state;
+    assert_int_equal(judge(96, 0.1, 0.03, 1), KL_DELIVERY_REAL);
+    assert_int_equal(judge(96, 1.5, 0.03, 1), KL_DELIVERY_REAL); /* a slow first one is no lump */
+    assert_int_equal(judge(96, 0.1, 0.06, 2), KL_DELIVERY_REAL);
+    assert_int_equal(judge(96, 0.5, 0.5, 16), KL_DELIVERY_GROUPED);
+    assert_int_equal(judge(96, 3.0, 0, 1), KL_DELIVERY_LUMP);
+    assert_int_equal(judge(96, 3.0, 0.0002, 1), KL_DELIVERY_LUMP);
+    assert_int_equal(judge(0, 3.0, 0, 1), KL_DELIVERY_UNKNOWN);
+    assert_int_equal(judge(4, 0.1, 0.3, 1), KL_DELIVERY_UNKNOWN);     /* too little to tell */
+    assert_int_equal(judge(96, 0.01, 0.001, 1), KL_DELIVERY_UNKNOWN); /* too quick */
+
+    double at[] = {1, 1, 1.0005, 1.5, 2.5};
+    const struct kl_arrivals arrivals = {.at = at, .n = 5, .end = 3};
+    struct kl_delivery_judgement j = kl_judge_delivery(&arrivals);
+    assert_int_equal(j.n_arrivals, 3);
+    assert_true(j.gap_max == 1.0 && j.gap_median == 1.0 && j.gap_p95 < 0.5001);
+}
+
+#define FREQUENCY "sys/devices/system/cpu/cpu0/cpufreq/"
+
+static void sees_a_slow_processor(void **state)
+{
+    (void)state;
+    fake_file(FREQUENCY "scaling_governor", "powersave\n");
+    fake_file(FREQUENCY "scaling_cur_freq", "800000\n");
+    fake_file(FREQUENCY "cpuinfo_max_freq", "3200000\n");
+    fake_file("sys/class/thermal/thermal_zone0/temp", "45000\n");
+    fake_file("sys/class/thermal/thermal_zone1/temp", "86000\n");
+    fake_file("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n");
+    kl_doctor_cpu(&findings, fake_root);
+    const struct kl_finding *governor = finding_with("governor powersave, 0.80 of at most 3.20");
+    assert_int_equal(governor->weight, KL_WARNING);
+    assert_string_equal(governor->cost, "prompts take up to 4.0 times as long");
+    assert_non_null(strstr(governor->remedy, "scaling_governor"));
+    assert_int_equal(finding_with("86 degrees")->weight, KL_WARNING);
+    assert_int_equal(finding_with("under-voltage now")->weight, KL_WARNING);
+    assert_int_equal(finding_with("throttled now")->weight, KL_WARNING);
+}
+
+static void sees_a_good_processor(void **state)
+{
+    (void)state;
+    fake_file(FREQUENCY "scaling_governor", "schedutil\n");
+    fake_file(FREQUENCY "scaling_cur_freq", "800000\n");
+    fake_file(FREQUENCY "cpuinfo_max_freq", "3200000\n");
+    fake_file("sys/class/thermal/thermal_zone0/temp", "45000\n");
+    fake_file("sys/devices/platform/soc/soc:firmware/get_throttled", "0\n");
+    kl_doctor_cpu(&findings, fake_root);
+    finding_with("governor schedutil");
+    finding_with("45 degrees");
+    finding_with("never throttled");
+    assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
+}
+
+static void fake_cpu(int cpu, const char *file, const char *text)
+{
+    char name[100];
+    snprintf(name, sizeof name, "sys/devices/system/cpu/cpu%d/%s", cpu, file);
+    fake_file(name, text);
+}
+
+static void sees_kinds_of_cores(void **state)
+{
+    (void)state;
+    for (int cpu = 0; cpu < 6; cpu++) {
+        fake_cpu(cpu, "cpu_capacity", cpu < 4 ? "400\n" : "1024\n");
+        fake_cpu(cpu, "cpufreq/cpuinfo_max_freq", cpu < 4 ? "1800000\n" : "2400000\n");
+        fake_cpu(cpu, "cpufreq/scaling_max_freq", cpu < 4 ? "1800000\n" : "1200000\n");
+        fake_cpu(cpu, "cpufreq/scaling_cur_freq", cpu < 4 ? "600000\n" : "1200000\n");
+        fake_cpu(cpu, "cpufreq/scaling_governor", "schedutil\n");
+    }
+    kl_doctor_cpu(&findings, fake_root);
+    finding_with("several kinds of cores: CPUs 0-3 (1.80 GHz), 4-5 (2.40 GHz)");
+    assert_int_equal(finding_with("CPUs 0-3: governor schedutil, 0.60 of")->weight, KL_GOOD);
+    const struct kl_finding *held = finding_with("CPUs 4-5: held at 1.20 of 2.40 GHz");
+    assert_int_equal(held->weight, KL_WARNING);
+    assert_string_equal(held->cost, "prompts take up to 2.0 times as long");
+    assert_non_null(strstr(held->remedy, "cpu4/cpufreq/scaling_max_freq"));
+}
+
+/* With these drivers "powersave" means that the processor chooses. */
+static void powersave_may_be_good(void **state)
+{
+    (void)state;
+    fake_file(FREQUENCY "scaling_governor", "powersave\n");
+    fake_file(FREQUENCY "scaling_driver", "intel_pstate\n");
+    fake_file(FREQUENCY "scaling_cur_freq", "800000\n");
+    fake_file(FREQUENCY "cpuinfo_max_freq", "3400000\n");
+    kl_doctor_cpu(&findings, fake_root);
+    assert_int_equal(finding_with("governor powersave")->weight, KL_GOOD);
+}
+
+static void sees_throttling(void **state)
+{
+    (void)state;
+    fake_file("sys/class/hwmon/hwmon2/name", "rpi_volt\n");
+    fake_file("sys/class/hwmon/hwmon2/in0_lcrit_alarm", "1\n");
+    fake_file("sys/class/thermal/cooling_device0/type", "pwm-fan\n");
+    fake_file("sys/class/thermal/cooling_device0/cur_state", "4\n");
+    fake_file("sys/class/thermal/cooling_device1/type", "cpufreq-cpu0\n");
+    fake_file("sys/class/thermal/cooling_device1/cur_state", "2\n");
+    fake_cpu(0, "thermal_throttle/core_throttle_count", "0\n");
+    fake_cpu(1, "thermal_throttle/core_throttle_count", "17\n");
+    fake_file("sys/class/thermal/thermal_zone0/temp", "68000\n");
+    fake_file("sys/class/thermal/thermal_zone0/trip_point_0_type", "critical\n");
+    fake_file("sys/class/thermal/thermal_zone0/trip_point_0_temp", "95000\n");
+    fake_file("sys/class/thermal/thermal_zone0/trip_point_1_type", "passive\n");
+    fake_file("sys/class/thermal/thermal_zone0/trip_point_1_temp", "70000\n");
+    kl_doctor_cpu(&findings, fake_root);
+    assert_int_equal(finding_with("under-voltage now")->weight, KL_WARNING);
+    assert_int_equal(finding_with("(cpufreq-cpu0, step 2)")->weight, KL_WARNING);
+    assert_int_equal(finding_with("slowed down 17 times")->weight, KL_NOTE);
+    assert_int_equal(finding_with("68 degrees Celsius; it slows down from 70 on")->weight,
+                     KL_WARNING);
+}
+
+static void sees_that_cpus_are_kept_from_it(void **state)
+{
+    (void)state;
+    fake_file("sys/devices/system/cpu/online", "0-4095\n");
+    kl_doctor_cpu(&findings, fake_root);
+    assert_non_null(strstr(finding_with("of the 4096 CPUs there are")->remedy, "taskset"));
+}
+
+static void sees_a_quota_that_stops(void **state)
+{
+    (void)state;
+    fake_file("proc/self/cgroup", "0::/box\n");
+    fake_file("sys/fs/cgroup/box/cpu.stat",
+              "usage_usec 900\nnr_periods 200\nnr_throttled 50\nthrottled_usec 7\n");
+    kl_doctor_cpu(&findings, fake_root);
+    const struct kl_finding *stops = finding_with("stopped this control group in 25 %");
+    assert_int_equal(stops->weight, KL_WARNING);
+    assert_non_null(strstr(stops->remedy, "--threads"));
+}
+
+static void sees_how_much_memory_there_is(void **state)
+{
+    (void)state;
+    fake_file("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 300000 kB\n"
+                              "SwapTotal: 500000 kB\nSwapFree: 100000 kB\n");
+    fake_file("proc/swaps", "Filename Type Size Used Priority\n"
+                            "/dev/zram0 partition 100 50 100\n/dev/mmcblk0p3 partition 9 1 -2\n");
+    fake_file("sys/block/zram0/mm_stat", "400000000 100000000 120000000 0 1 2 3 4 5\n");
+    fake_file("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+    kl_doctor_memory(&findings, fake_root);
+    assert_int_equal(finding_with("1.0 GB in all")->weight, KL_WARNING);
+    const struct kl_finding *swap = finding_with("409.6 MB of swap are in use (zram0, mmcblk0p3)");
+    assert_int_equal(swap->weight, KL_NOTE);
+    assert_non_null(strstr(swap->remedy, "zram-tools"));
+    finding_with("zram keeps 400.0 MB in 120.0 MB of memory");
+    finding_with("transparent huge pages: madvise");
+}
+
+static void swap_in_memory_is_quick(void **state)
+{
+    (void)state;
+    fake_file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n"
+                              "SwapTotal: 500000 kB\nSwapFree: 100000 kB\n");
+    fake_file("proc/swaps", "Filename Type\n/dev/zram0 partition 100 50 100\n");
+    kl_doctor_memory(&findings, fake_root);
+    assert_string_equal(finding_with("of swap are in use (zram0)")->remedy, "");
+}
+
+static void sees_programs_that_a_limit_has_ended(void **state)
+{
+    (void)state;
+    fake_file("proc/self/cgroup", "0::/box\n");
+    fake_file("sys/fs/cgroup/box/memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n");
+    kl_doctor_memory(&findings, fake_root);
+    const struct kl_finding *ended = finding_with("has ended programs in it");
+    assert_int_equal(ended->weight, KL_WARNING);
+    assert_non_null(strstr(ended->remedy, "--memory"));
+}
+
+/* The disk that the fake root itself lies on is said to be this one. */
+static void fake_disk(const char *disk, const char *partition)
+{
+    char link[PATH_MAX], target[200];
+    struct stat st;
+    assert_int_equal(stat(fake_root, &st), 0);
+    fake_file("sys/dev/block/none", "");
+    snprintf(link, sizeof link, "%s/sys/dev/block/%u:%u", fake_root, major(st.st_dev),
+             minor(st.st_dev));
+    snprintf(target, sizeof target, "../../devices/platform/soc/block/%s/%s", disk, partition);
+    assert_int_equal(symlink(target, link), 0);
+}
+
+static void sees_an_sd_card(void **state)
+{
+    (void)state;
+    fake_disk("mmcblk0", "mmcblk0p2");
+    fake_file("sys/block/mmcblk0/device/type", "SD\n");
+    fake_file("sys/block/mmcblk0/stat", "1 0 8 2 3 0 1600 5 0 6 7\n");
+    kl_doctor_storage(&findings, fake_root, fake_root);
+    assert_int_equal(finding_with("lie on mmcblk0, an SD card")->weight, KL_NOTE);
+    assert_int_equal(kl_findings_worst(&findings), KL_NOTE); /* nobody writes to it */
+}
+
+static void emmc_is_no_card(void **state)
+{
+    (void)state;
+    fake_disk("mmcblk1", "mmcblk1p1");
+    fake_file("sys/block/mmcblk1/device/type", "MMC\n");
+    kl_doctor_storage(&findings, fake_root, fake_root);
+    assert_int_equal(finding_with("lie on mmcblk1")->weight, KL_GOOD);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, forget, fake_root_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(heaviest_first),
+        TEST(the_last_one_gives_way),
+        TEST(judges_how_text_came),
+        TEST(sees_a_slow_processor),
+        TEST(sees_a_good_processor),
+        TEST(sees_kinds_of_cores),
+        TEST(powersave_may_be_good),
+        TEST(sees_throttling),
+        TEST(sees_that_cpus_are_kept_from_it),
+        TEST(sees_a_quota_that_stops),
+        TEST(sees_how_much_memory_there_is),
+        TEST(swap_in_memory_is_quick),
+        TEST(sees_programs_that_a_limit_has_ended),
+        TEST(sees_an_sd_card),
+        TEST(emmc_is_no_card),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

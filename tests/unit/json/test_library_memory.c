@@ -1,0 +1,112 @@
+/*
+ * src/json/library_memory.c: each allocation of the parser fails, once, and all from it on. What
+ * it then did without the reserve is in the header.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../engine/failing_memory.h"
+#include "base/buffer.h"
+#include "json/library_memory.h"
+
+static int watch(void **state)
+{
+    (void)state;
+    kl_library_memory_watch();
+    return 0;
+}
+
+/* Texts that are longer than any buffer begins, many members, depth, numbers. */
+static void make_text(struct kl_buffer *text)
+{
+    char words[700];
+    memset(words, 'w', sizeof words - 1);
+    words[sizeof words - 1] = '\0';
+    kl_buffer_init(text, 1 << 20);
+    assert_int_equal(kl_buffer_append_string(text, "{\"empty\":{},\"list\":["), KL_OK);
+    for (size_t i = 0; i < 60; i++)
+        assert_int_equal(kl_buffer_append_format(
+                             text, "%s{\"%s%zu\":[%zu,1.5e3,true,null,\"%.*s\"]}", i > 0 ? "," : "",
+                             i % 20 == 0 ? words : "", i, i, (int)(i * 11), words),
+                         KL_OK);
+    assert_int_equal(kl_buffer_append_string(text, "]"), KL_OK);
+    for (size_t i = 0; i < 60; i++)
+        assert_int_equal(kl_buffer_append_format(text, ",\"member %zu\":[[[]]]", i), KL_OK);
+    assert_int_equal(kl_buffer_append_string(text, "}"), KL_OK);
+}
+
+static void sweep(bool from_there_on)
+{
+    struct kl_buffer text;
+    make_text(&text);
+    json_t *expected = kl_json_load(text.data, text.len, 0, NULL);
+    assert_non_null(expected);
+    assert_false(kl_json_was_short());
+    bool reached = true;
+    long number = 0;
+    for (; reached; number++) {
+        json_error_t error;
+        fail_at(number, from_there_on);
+        json_t *root = kl_json_load(text.data, text.len, 0, &error);
+        reached = fail_no_more() > number;
+        assert_true((root == NULL) == reached);
+        assert_true(kl_json_was_short() == reached);
+        assert_false(kl_json_was_short()); /* once */
+        assert_true(reached || json_equal(root, expected));
+        json_decref(root);
+    }
+    assert_true(number > 500);
+    json_decref(expected);
+    kl_buffer_release(&text);
+}
+
+static void one_allocation_fails(void **state)
+{
+    (void)state;
+    sweep(false);
+}
+
+static void all_fail_from_there_on(void **state)
+{
+    (void)state;
+    sweep(true);
+}
+
+static void what_is_no_json(void **state)
+{
+    (void)state;
+    json_error_t error;
+    assert_null(kl_json_load("{\"a\":", 5, 0, &error));
+    assert_true(strlen(error.text) > 0);
+    assert_false(kl_json_was_short());
+}
+
+static void what_is_built(void **state)
+{
+    (void)state;
+    fail_at(3, false);
+    json_t *root = json_pack("{s:i, s:s}", "a", 1, "b", "text");
+    fail_no_more();
+    json_decref(root);
+    assert_true(kl_json_was_short());
+    root = json_pack("{s:i, s:s}", "a", 1, "b", "text");
+    assert_non_null(root);
+    assert_false(kl_json_was_short());
+    json_decref(root);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_allocation_fails),
+        cmocka_unit_test(all_fail_from_there_on),
+        cmocka_unit_test(what_is_no_json),
+        cmocka_unit_test(what_is_built),
+    };
+    return cmocka_run_group_tests(tests, watch, NULL);
+}
