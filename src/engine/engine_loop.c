@@ -57,7 +57,7 @@ static void update_memory_counters(struct kl_engine *engine)
     engine->totals.cache_loaded_pages = cache.loaded;
 }
 
-/* The end of a request that stands in no place any more. The counters move before the event goes
+/* The end of a request that stands in no slot any more. The counters move before the event goes
  * out: who sees the end finds room for the next request. */
 static void finish(struct kl_engine *engine, struct kl_request *request, enum kl_finish finish,
                    const struct kl_error *why)
@@ -79,7 +79,7 @@ static void finish(struct kl_engine *engine, struct kl_request *request, enum kl
     engine->has_events = true;
 }
 
-/* Lets go what ends before it has a place. */
+/* Lets go what ends before it has a slot. */
 static void tend_level(struct kl_engine *engine, struct kl_request_queue *queue, uint64_t now)
 {
     struct kl_request_queue before = *queue;
@@ -128,8 +128,8 @@ static double work_left(const struct kl_engine *engine, const struct kl_request 
 static double estimate_waits(struct kl_engine *engine, unsigned level)
 {
     double running[KL_MAX_PARALLEL];
-    size_t n_places = engine->options.parallel, n_running = 0, n_waiting = 0;
-    for (size_t i = 0; i < n_places; i++) {
+    size_t n_slots = engine->options.parallel, n_running = 0, n_waiting = 0;
+    for (size_t i = 0; i < n_slots; i++) {
         if (engine->running[i] != NULL && engine->running[i]->level <= level)
             running[n_running++] = work_left(engine, engine->running[i]);
     }
@@ -138,9 +138,9 @@ static double estimate_waits(struct kl_engine *engine, unsigned level)
             engine->waits[n_waiting++] = work_left(engine, r);
     }
     if (n_waiting > 0 && n_running > 0 && engine->blocked_level <= level)
-        n_places = n_running; /* those who wait do so for memory, or for a lower level */
+        n_slots = n_running; /* those who wait do so for memory, or for a lower level */
     engine->waits[n_waiting] = 0.0;
-    kl_schedule_waits(running, n_running, n_places, engine->waits, n_waiting + 1);
+    kl_schedule_waits(running, n_running, n_slots, engine->waits, n_waiting + 1);
     return engine->waits[n_waiting];
 }
 
@@ -168,7 +168,7 @@ static void tell_positions(struct kl_engine *engine)
     pthread_mutex_unlock(&engine->wakeup.lock);
 }
 
-/* ---- places ---------------------------------------------------------------------------------- */
+/* ---- slots ---------------------------------------------------------------------------------- */
 
 static enum kl_keep keep_of(const struct kl_request *request)
 {
@@ -185,41 +185,41 @@ static void keep_prefix(struct kl_engine *engine, const struct kl_request *reque
                            request->tokens, n, request->sequence);
 }
 
-/* A request leaves its place; what was computed for it is kept. */
-static struct kl_request *leave_place(struct kl_engine *engine, size_t place, bool keep)
+/* A request leaves its slot; what was computed for it is kept. */
+static struct kl_request *leave_slot(struct kl_engine *engine, size_t slot, bool keep)
 {
     engine->waits_changed = true;
-    struct kl_request *request = engine->running[place];
+    struct kl_request *request = engine->running[slot];
     if (keep)
         keep_prefix(engine, request, kl_sequence_length(request->sequence));
     kl_sequence_free(request->sequence);
     request->sequence = NULL;
-    engine->running[place] = NULL;
-    engine->places[place] = (struct kl_place){.state = KL_PLACE_FREE};
+    engine->running[slot] = NULL;
+    engine->slots[slot] = (struct kl_slot){.state = KL_SLOT_FREE};
     pthread_mutex_lock(&engine->wakeup.lock);
     engine->n_running -= request->level != KL_LEVEL_PRECOMPUTE;
     pthread_mutex_unlock(&engine->wakeup.lock);
     return request;
 }
 
-static void finish_place(struct kl_engine *engine, size_t place, enum kl_finish how,
-                         const struct kl_error *why)
+static void finish_slot(struct kl_engine *engine, size_t slot, enum kl_finish how,
+                        const struct kl_error *why)
 {
-    finish(engine, leave_place(engine, place, how != KL_FINISH_ERROR), how, why);
+    finish(engine, leave_slot(engine, slot, how != KL_FINISH_ERROR), how, why);
 }
 
 /* Cancelled, or out of time. */
-static void end_places(struct kl_engine *engine)
+static void end_slots(struct kl_engine *engine)
 {
     uint64_t now = kl_now_ns();
     enum kl_finish how;
     for (size_t i = 0; i < engine->options.parallel; i++) {
         if (engine->running[i] != NULL && kl_request_must_end(engine->running[i], now, &how))
-            finish_place(engine, i, how, NULL);
+            finish_slot(engine, i, how, NULL);
     }
 }
 
-static void begin(struct kl_engine *engine, struct kl_request *request, size_t place, size_t pages)
+static void begin(struct kl_engine *engine, struct kl_request *request, size_t slot, size_t pages)
 {
     struct kl_error err;
     if (request->admitted_ns == 0)
@@ -230,12 +230,12 @@ static void begin(struct kl_engine *engine, struct kl_request *request, size_t p
     }
     request->is_loading = true;
     engine->waits_changed = true;
-    engine->running[place] = request;
-    engine->seen[place].n = 0;
-    engine->places[place] = (struct kl_place){.state = KL_PLACE_PREFILL,
-                                              .level = request->level,
-                                              .order = engine->n_admitted++,
-                                              .pages = pages};
+    engine->running[slot] = request;
+    engine->seen[slot].n = 0;
+    engine->slots[slot] = (struct kl_slot){.state = KL_SLOT_PREFILL,
+                                           .level = request->level,
+                                           .order = engine->n_admitted++,
+                                           .pages = pages};
     pthread_mutex_lock(&engine->wakeup.lock);
     engine->n_running += request->level != KL_LEVEL_PRECOMPUTE;
     pthread_mutex_unlock(&engine->wakeup.lock);
@@ -270,7 +270,7 @@ static bool is_being_computed(const struct kl_engine *engine, const struct kl_re
         return false;
     for (size_t i = 0; i < engine->options.parallel; i++) {
         const struct kl_request *other = engine->running[i];
-        if (other == NULL || other->is_loading || engine->places[i].paused ||
+        if (other == NULL || other->is_loading || engine->slots[i].paused ||
             other->level != request->level || other->cache_scope != request->cache_scope)
             continue;
         size_t same = 0, computed = kl_sequence_length(other->sequence);
@@ -307,18 +307,18 @@ static unsigned load_pages(struct kl_engine *engine)
 static bool admit_first(struct kl_engine *engine, unsigned level)
 {
     struct kl_request_queue *queue = &engine->waiting[level];
-    size_t pages = kl_request_pages(queue->head), place;
+    size_t pages = kl_request_pages(queue->head), slot;
     size_t max_pages =
         level == KL_PRIORITY_INTERACTIVE ? engine->max_pages : engine->max_pages_idle;
-    enum kl_admission admission;
-    while ((admission = kl_schedule_admission(engine->places, engine->options.parallel, level,
-                                              pages, max_pages, &place)) == KL_ADMIT_GIVE_UP) {
-        struct kl_request *yields = leave_place(engine, place, true);
+    enum kl_start admission;
+    while ((admission = kl_schedule_start(engine->slots, engine->options.parallel, level, pages,
+                                          max_pages, &slot)) == KL_START_PREEMPT) {
+        struct kl_request *yields = leave_slot(engine, slot, true);
         queue_put_back(&engine->waiting[yields->level], yields);
     }
-    if (admission == KL_ADMIT_WAIT)
+    if (admission == KL_START_WAIT)
         return false;
-    begin(engine, queue_take(queue), place, pages);
+    begin(engine, queue_take(queue), slot, pages);
     return true;
 }
 
@@ -331,7 +331,7 @@ static bool runs_at(const struct kl_engine *engine, unsigned level)
     return false;
 }
 
-/* From the queues into places. A pass that was given up for one request is first completed for the
+/* From the queues into slots. A pass that was given up for one request is first completed for the
  * others of its level: clients that come and go can not keep them from getting on. */
 static void admit(struct kl_engine *engine)
 {
@@ -349,16 +349,16 @@ static void admit(struct kl_engine *engine)
     }
 }
 
-static void look_at_places(struct kl_engine *engine)
+static void examine_slots(struct kl_engine *engine)
 {
     size_t paused = 0;
     for (size_t i = 0; i < engine->options.parallel; i++) {
         struct kl_request *request = engine->running[i];
         if (request == NULL)
             continue;
-        engine->places[i].remaining = request->n_tokens - kl_sequence_length(request->sequence);
+        engine->slots[i].remaining = request->n_tokens - kl_sequence_length(request->sequence);
         bool unread = !kl_request_has_room(request);
-        engine->places[i].paused = unread || request->is_loading;
+        engine->slots[i].paused = unread || request->is_loading;
         paused += unread;
     }
     if (paused == engine->totals.paused) /* only this thread writes it */
@@ -371,10 +371,10 @@ static void look_at_places(struct kl_engine *engine)
 /* ---- the next step --------------------------------------------------------------------------- */
 
 /* Pages that are only kept make room: requests were promised theirs. */
-static enum kl_status reserve_rows(struct kl_engine *engine, size_t place, struct kl_error *err)
+static enum kl_status reserve_rows(struct kl_engine *engine, size_t slot, struct kl_error *err)
 {
-    struct kl_sequence *sequence = engine->running[place]->sequence;
-    size_t length = kl_sequence_length(sequence) + engine->places[place].rows;
+    struct kl_sequence *sequence = engine->running[slot]->sequence;
+    size_t length = kl_sequence_length(sequence) + engine->slots[slot].rows;
     kl_prefix_cache_make_room(engine->prefixes, kl_sequence_missing_pages(sequence, length));
     return kl_sequence_reserve(sequence, length, err);
 }
@@ -388,18 +388,18 @@ static size_t plan_step(struct kl_engine *engine)
     size_t n_rows = 0;
     while (again) {
         again = false;
-        look_at_places(engine);
-        n_rows = kl_schedule_rows(engine->places, parallel, chunk,
+        examine_slots(engine);
+        n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
                                   kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
         for (size_t i = 0; i < parallel; i++) {
-            if (engine->places[i].rows == 0)
+            if (engine->slots[i].rows == 0)
                 continue;
             struct kl_error err;
-            engine->step_level = engine->places[i].level;
+            engine->step_level = engine->slots[i].level;
             if (reserve_rows(engine, i, &err) != KL_OK) {
-                finish_place(engine, i, KL_FINISH_ERROR, &err);
+                finish_slot(engine, i, KL_FINISH_ERROR, &err);
                 again = true;
-                /* somebody may wait for its place: look before sleeping */
+                /* somebody may wait for its slot: look before sleeping */
                 kl_wakeup_signal(&engine->wakeup);
             }
         }
@@ -440,7 +440,7 @@ static bool should_stop(void *context)
     uint64_t now = kl_now_ns();
     enum kl_finish how;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        if (engine->places[i].rows > 0 && kl_request_must_end(engine->running[i], now, &how))
+        if (engine->slots[i].rows > 0 && kl_request_must_end(engine->running[i], now, &how))
             return true;
     }
     engine->has_yielded = is_wanted_below(engine);
@@ -451,7 +451,7 @@ static size_t fill_rows(struct kl_engine *engine)
 {
     size_t n = 0;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        size_t count = engine->places[i].rows;
+        size_t count = engine->slots[i].rows;
         if (count == 0)
             continue;
         struct kl_request *request = engine->running[i];
@@ -470,20 +470,20 @@ static size_t fill_rows(struct kl_engine *engine)
     return n;
 }
 
-/* The logits of a place became ready: the next token of its answer. */
-static void answer_place(struct kl_engine *engine, size_t place)
+/* The logits of a slot became ready: the next token of its answer. */
+static void answer_slot(struct kl_engine *engine, size_t slot)
 {
-    struct kl_request *request = engine->running[place];
-    engine->places[place].state = KL_PLACE_DECODE;
+    struct kl_request *request = engine->running[slot];
+    engine->slots[slot].state = KL_SLOT_DECODE;
     if (request->answering_ns == 0)
         request->answering_ns = kl_now_ns();
-    int32_t token = kl_sampler_choose(engine->sampler, &request->sampling, &engine->choices[place],
+    int32_t token = kl_sampler_choose(engine->sampler, &request->sampling, &engine->choices[slot],
                                       &request->random);
     struct kl_error err;
     if (token < 0) {
         kl_fail(&err, KL_ERR_FORMAT,
                 "the model computed no usable number for the next token: its file may be damaged");
-        finish_place(engine, place, KL_FINISH_ERROR, &err);
+        finish_slot(engine, slot, KL_FINISH_ERROR, &err);
         return;
     }
     size_t before = request->n_tokens;
@@ -495,13 +495,13 @@ static void answer_place(struct kl_engine *engine, size_t place)
     if (sent)
         engine->has_events = true;
     if (answer == KL_ANSWER_STOPS)
-        finish_place(engine, place, KL_FINISH_STOP, NULL);
+        finish_slot(engine, slot, KL_FINISH_STOP, NULL);
     else if (answer == KL_ANSWER_FULL)
-        finish_place(engine, place, KL_FINISH_LENGTH, NULL);
+        finish_slot(engine, slot, KL_FINISH_LENGTH, NULL);
     else if (answer == KL_ANSWER_REPEATS)
-        finish_place(engine, place, KL_FINISH_REPETITION, NULL);
+        finish_slot(engine, slot, KL_FINISH_REPETITION, NULL);
     else if (answer == KL_ANSWER_FAILED)
-        finish_place(engine, place, KL_FINISH_ERROR, &err);
+        finish_slot(engine, slot, KL_FINISH_ERROR, &err);
 }
 
 /* Whole pages are kept as soon as they are computed: for those who come now and begin alike, and so
@@ -518,7 +518,7 @@ static void tell_prefill(struct kl_engine *engine, struct kl_request *request, s
 {
     if (request->level == KL_LEVEL_PRECOMPUTE)
         return;
-    /* one that goes on after it gave its place up has told its prompt's progress before */
+    /* one that goes on after it gave its slot up has told its prompt's progress before */
     if (request->answering_ns == 0 && kl_request_send_prefill(request, length))
         engine->has_events = true;
 }
@@ -528,14 +528,14 @@ static void count_step(struct kl_engine *engine, double seconds)
 {
     size_t prefill_rows = 0, decode_rows = 0;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        struct kl_place *place = &engine->places[i];
-        if (place->rows == 0)
+        struct kl_slot *slot = &engine->slots[i];
+        if (slot->rows == 0)
             continue;
-        engine->running[i]->n_computed += place->rows;
-        if (place->state == KL_PLACE_PREFILL)
-            prefill_rows += place->rows;
+        engine->running[i]->n_computed += slot->rows;
+        if (slot->state == KL_SLOT_PREFILL)
+            prefill_rows += slot->rows;
         else
-            decode_rows += place->rows;
+            decode_rows += slot->rows;
     }
     bool knew = kl_statistics_work(&engine->measured, 1, 1) > 0.0;
     pthread_mutex_lock(&engine->wakeup.lock);
@@ -556,18 +556,18 @@ static void use_results(struct kl_engine *engine)
 {
     for (size_t i = 0; i < engine->options.parallel; i++) {
         struct kl_request *request = engine->running[i];
-        if (engine->places[i].rows == 0)
+        if (engine->slots[i].rows == 0)
             continue;
         size_t length = kl_sequence_length(request->sequence);
-        if (engine->places[i].state == KL_PLACE_PREFILL)
+        if (engine->slots[i].state == KL_SLOT_PREFILL)
             tell_prefill(engine, request, length);
-        keep_whole_pages(engine, request, length - engine->places[i].rows, length);
+        keep_whole_pages(engine, request, length - engine->slots[i].rows, length);
         if (length < request->n_tokens)
             continue;
         if (request->level == KL_LEVEL_PRECOMPUTE)
-            finish_place(engine, i, KL_FINISH_STOP, NULL);
+            finish_slot(engine, i, KL_FINISH_STOP, NULL);
         else
-            answer_place(engine, i);
+            answer_slot(engine, i);
     }
 }
 
@@ -585,8 +585,8 @@ static void step(struct kl_engine *engine)
         use_results(engine);
     } else if (status != KL_ERR_CANCELLED) {
         for (size_t i = 0; i < engine->options.parallel; i++) {
-            if (engine->places[i].rows > 0)
-                finish_place(engine, i, KL_FINISH_ERROR, &err);
+            if (engine->slots[i].rows > 0)
+                finish_slot(engine, i, KL_FINISH_ERROR, &err);
         }
     }
 }
@@ -632,7 +632,7 @@ static void end_all(struct kl_engine *engine)
     tend_queues(engine);
     for (size_t i = 0; i < engine->options.parallel; i++) {
         if (engine->running[i] != NULL)
-            finish_place(engine, i, KL_FINISH_CANCELLED, NULL);
+            finish_slot(engine, i, KL_FINISH_CANCELLED, NULL);
     }
     struct kl_request *request;
     for (unsigned level = 0; level < KL_N_LEVELS; level++) {
@@ -647,8 +647,8 @@ void *kl_engine_main(void *argument)
     struct kl_engine *engine = argument;
     while (!atomic_load(&engine->closing)) {
         tend_queues(engine);
-        end_places(engine);
-        look_at_places(engine);
+        end_slots(engine);
+        examine_slots(engine);
         admit(engine);
         tell_positions(engine);
         unsigned loading = load_pages(engine);

@@ -41,15 +41,15 @@ struct kl_engine {
     struct kl_choice *choices; /* [parallel] */
     struct kl_logit *found;    /* [parallel][n_found] what the choices hold */
     size_t n_found;
-    struct kl_seen seen[KL_MAX_PARALLEL]; /* of the request at a place */
+    struct kl_seen seen[KL_MAX_PARALLEL]; /* of the request at a slot */
     uint64_t *seen_bits;                  /* [parallel][seen_words] */
     size_t seen_words;
     struct kl_request_queue waiting[KL_N_LEVELS]; /* in the order they came */
     double *waits;          /* [queue_size + parallel + 1] seconds, of clients' requests */
     bool waits_changed;     /* a request came, began or left since they were computed */
     uint64_t waits_told_ns; /* when that was */
-    struct kl_place places[KL_MAX_PARALLEL];
-    struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free place */
+    struct kl_slot slots[KL_MAX_PARALLEL];
+    struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free slot */
     uint64_t n_admitted;
     size_t max_pages;       /* that requests may be promised */
     size_t max_pages_idle;  /* the same of those that are not interactive */

@@ -3,49 +3,48 @@
 #include <assert.h>
 #include <limits.h>
 
-static bool in_use(const struct kl_place *place)
+static bool in_use(const struct kl_slot *slot)
 {
-    return place->state != KL_PLACE_FREE;
+    return slot->state != KL_SLOT_FREE;
 }
 
-/* The one that gives its place up first. */
-static size_t find_yielding(const struct kl_place *places, size_t n_places)
+/* Returns the slot to preempt first: the last started of the highest level. */
+static size_t find_victim(const struct kl_slot *slots, size_t n_slots)
 {
-    size_t found = n_places;
-    for (size_t i = 0; i < n_places; i++) {
-        if (!in_use(&places[i]))
+    size_t found = n_slots;
+    for (size_t i = 0; i < n_slots; i++) {
+        if (!in_use(&slots[i]))
             continue;
-        if (found == n_places || places[i].level > places[found].level ||
-            (places[i].level == places[found].level && places[i].order > places[found].order))
+        if (found == n_slots || slots[i].level > slots[found].level ||
+            (slots[i].level == slots[found].level && slots[i].order > slots[found].order))
             found = i;
     }
     return found;
 }
 
-enum kl_admission kl_schedule_admission(const struct kl_place *places, size_t n_places,
-                                        unsigned level, size_t pages, size_t max_pages,
-                                        size_t *place)
+enum kl_start kl_schedule_start(const struct kl_slot *slots, size_t n_slots, unsigned level,
+                                size_t pages, size_t max_pages, size_t *slot)
 {
-    size_t free_place = n_places, promised = 0, n_staying = 0, staying = 0;
-    for (size_t i = 0; i < n_places; i++) {
-        if (!in_use(&places[i])) {
-            if (free_place == n_places)
-                free_place = i;
+    size_t free_slot = n_slots, promised = 0, n_staying = 0, staying = 0;
+    for (size_t i = 0; i < n_slots; i++) {
+        if (!in_use(&slots[i])) {
+            if (free_slot == n_slots)
+                free_slot = i;
             continue;
         }
-        if (places[i].level < level && !places[i].paused)
-            return KL_ADMIT_WAIT;
-        promised += places[i].pages;
-        if (places[i].level <= level) {
-            staying += places[i].pages;
+        if (slots[i].level < level && !slots[i].paused)
+            return KL_START_WAIT;
+        promised += slots[i].pages;
+        if (slots[i].level <= level) {
+            staying += slots[i].pages;
             n_staying++;
         }
     }
-    if (n_staying == n_places || staying + pages > max_pages)
-        return KL_ADMIT_WAIT;
-    bool begins = free_place != n_places && promised + pages <= max_pages;
-    *place = begins ? free_place : find_yielding(places, n_places);
-    return begins ? KL_ADMIT_BEGIN : KL_ADMIT_GIVE_UP;
+    if (n_staying == n_slots || staying + pages > max_pages)
+        return KL_START_WAIT;
+    bool starts = free_slot != n_slots && promised + pages <= max_pages;
+    *slot = starts ? free_slot : find_victim(slots, n_slots);
+    return starts ? KL_START_NOW : KL_START_PREEMPT;
 }
 
 size_t kl_schedule_shared_chunk(double row_seconds, size_t prefill_chunk)
@@ -58,48 +57,48 @@ size_t kl_schedule_shared_chunk(double row_seconds, size_t prefill_chunk)
     return chunk < prefill_chunk ? chunk : prefill_chunk;
 }
 
-/* The level that gets the next step. */
-static unsigned lowest_level(const struct kl_place *places, size_t n_places)
+/* Returns the level of the next step. */
+static unsigned lowest_level(const struct kl_slot *slots, size_t n_slots)
 {
     unsigned level = UINT_MAX;
-    for (size_t i = 0; i < n_places; i++) {
-        if (in_use(&places[i]) && !places[i].paused && places[i].level < level)
-            level = places[i].level;
+    for (size_t i = 0; i < n_slots; i++) {
+        if (in_use(&slots[i]) && !slots[i].paused && slots[i].level < level)
+            level = slots[i].level;
     }
     return level;
 }
 
-static bool goes_on(const struct kl_place *place, unsigned level)
+static bool can_run(const struct kl_slot *slot, unsigned level)
 {
-    return in_use(place) && !place->paused && place->level == level;
+    return in_use(slot) && !slot->paused && slot->level == level;
 }
 
-/* Collects the places that read their prompt, the first admitted first. */
-static size_t collect_prefill(struct kl_place *places, size_t n_places, unsigned level,
-                              struct kl_place **out)
+/* Collects the slots in prefill, the first started first. */
+static size_t collect_prefill(struct kl_slot *slots, size_t n_slots, unsigned level,
+                              struct kl_slot **out)
 {
     size_t n = 0;
-    for (size_t i = 0; i < n_places; i++) {
-        struct kl_place *place = &places[i];
-        if (place->state != KL_PLACE_PREFILL || !goes_on(place, level))
+    for (size_t i = 0; i < n_slots; i++) {
+        struct kl_slot *slot = &slots[i];
+        if (slot->state != KL_SLOT_PREFILL || !can_run(slot, level))
             continue;
         size_t at = n++;
-        for (; at > 0 && out[at - 1]->order > place->order; at--)
+        for (; at > 0 && out[at - 1]->order > slot->order; at--)
             out[at] = out[at - 1];
-        out[at] = place;
+        out[at] = slot;
     }
     return n;
 }
 
-/* Even shares; what a short prompt leaves of its share goes round again. */
-static size_t share_prefill(struct kl_place **prefill, size_t n, size_t budget)
+/* Gives even shares; rows that a short prompt does not need are shared again. */
+static size_t share_prefill(struct kl_slot **prefill, size_t n, size_t budget)
 {
-    size_t given = 0, hungry = n;
-    while (hungry > 0 && given < budget) {
-        size_t share = (budget - given) / hungry;
+    size_t given = 0, unfinished = n;
+    while (unfinished > 0 && given < budget) {
+        size_t share = (budget - given) / unfinished;
         if (share == 0)
             share = 1;
-        hungry = 0;
+        unfinished = 0;
         for (size_t i = 0; i < n && given < budget; i++) {
             size_t wanted = prefill[i]->remaining - prefill[i]->rows;
             size_t rows = wanted < share ? wanted : share;
@@ -108,35 +107,35 @@ static size_t share_prefill(struct kl_place **prefill, size_t n, size_t budget)
             prefill[i]->rows += rows;
             given += rows;
             if (rows < wanted)
-                hungry++;
+                unfinished++;
         }
     }
     return given;
 }
 
-size_t kl_schedule_rows(struct kl_place *places, size_t n_places, size_t prefill_chunk,
+size_t kl_schedule_rows(struct kl_slot *slots, size_t n_slots, size_t prefill_chunk,
                         size_t shared_chunk)
 {
-    assert(n_places <= KL_MAX_PARALLEL && prefill_chunk > 0 && shared_chunk > 0);
-    unsigned level = lowest_level(places, n_places);
+    assert(n_slots <= KL_MAX_PARALLEL && prefill_chunk > 0 && shared_chunk > 0);
+    unsigned level = lowest_level(slots, n_slots);
     size_t n_decode = 0;
-    for (size_t i = 0; i < n_places; i++) {
-        bool decodes = places[i].state == KL_PLACE_DECODE && goes_on(&places[i], level);
-        places[i].rows = decodes ? 1 : 0;
-        n_decode += places[i].rows;
+    for (size_t i = 0; i < n_slots; i++) {
+        bool decodes = slots[i].state == KL_SLOT_DECODE && can_run(&slots[i], level);
+        slots[i].rows = decodes ? 1 : 0;
+        n_decode += slots[i].rows;
     }
-    struct kl_place *prefill[KL_MAX_PARALLEL];
-    size_t n_prefill = collect_prefill(places, n_places, level, prefill);
+    struct kl_slot *prefill[KL_MAX_PARALLEL];
+    size_t n_prefill = collect_prefill(slots, n_slots, level, prefill);
     return n_decode +
            share_prefill(prefill, n_prefill, n_decode > 0 ? shared_chunk : prefill_chunk);
 }
 
-void kl_schedule_waits(double *running, size_t n_running, size_t n_places, double *waiting,
+void kl_schedule_waits(double *running, size_t n_running, size_t n_slots, double *waiting,
                        size_t n_waiting)
 {
     double now = 0.0;
     for (size_t i = 0; i < n_waiting; i++) {
-        if (n_running == n_places) {
+        if (n_running == n_slots) {
             size_t first = 0;
             for (size_t j = 1; j < n_running; j++) {
                 if (running[j] < running[first])
