@@ -1,13 +1,11 @@
 #include "engine/engine.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/thread.h"
+#include "engine/engine_counters.h"
+#include "engine/engine_loop.h"
 #include "engine/engine_state.h"
 
 /* ---- opening and closing --------------------------------------------------------------------- */
@@ -35,12 +33,6 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
     return status;
 }
 
-static size_t choice_bytes(const struct kl_engine *engine)
-{
-    return engine->options.parallel * (engine->n_found * sizeof *engine->found +
-                                       engine->seen_words * sizeof *engine->seen_bits);
-}
-
 /* All the memory of the engine but the KV pages. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
@@ -57,22 +49,15 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         status = kl_sampler_open(engine->n_vocab, &engine->sampler, err);
     if (status != KL_OK)
         return status;
-    engine->rows = calloc(max_rows, sizeof *engine->rows);
-    engine->choices = calloc(o->parallel, sizeof *engine->choices);
-    engine->found = calloc(o->parallel * engine->n_found, sizeof *engine->found);
-    engine->seen_bits = calloc(o->parallel * engine->seen_words, sizeof *engine->seen_bits);
-    engine->waits = calloc(o->queue_size + o->parallel + 1, sizeof *engine->waits);
-    if (engine->rows == NULL || engine->waits == NULL || engine->choices == NULL ||
-        engine->found == NULL || engine->seen_bits == NULL)
-        return kl_fail_memory(err, "the engine's logits", choice_bytes(engine));
-    for (size_t i = 0; i < o->parallel; i++) {
-        engine->choices[i].found = engine->found + i * engine->n_found;
-        engine->seen[i].words = engine->seen_bits + i * engine->seen_words;
-    }
-    engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (engine->wake_fd < 0)
-        return kl_fail_errno(err, "the engine's event descriptor could not be made");
-    return KL_OK;
+    status = kl_batch_open(&engine->batch, o->parallel, max_rows, kl_model_config(model)->n_vocab,
+                           engine->n_vocab, err);
+    if (status != KL_OK)
+        return status;
+    size_t n_waits = o->queue_size + o->parallel + 1;
+    engine->waits = calloc(n_waits, sizeof *engine->waits);
+    if (engine->waits == NULL)
+        return kl_fail_memory(err, "the engine's queue", n_waits * sizeof *engine->waits);
+    return kl_client_wakeup_open(&engine->clients, err);
 }
 
 /* Gives the KV cache what the plan has left for it. */
@@ -110,19 +95,15 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
     engine->totals.kv_max_tokens = kl_kv_cache_max_tokens(engine->kv);
     engine->totals.cache_max_pages = kept_pages;
     engine->max_pages = engine->totals.kv_max_tokens / KL_KV_PAGE_TOKENS;
-    engine->max_pages_idle =
+    engine->max_pages_at_rest =
         engine->max_pages > pages + kept_pages ? engine->max_pages - kept_pages : pages;
     return KL_OK;
 }
 
 static void destroy(struct kl_engine *engine)
 {
-    if (engine->wake_fd >= 0)
-        close(engine->wake_fd);
-    free(engine->choices);
-    free(engine->found);
-    free(engine->seen_bits);
-    free(engine->rows);
+    kl_client_wakeup_close(&engine->clients);
+    kl_batch_release(&engine->batch);
     free(engine->waits);
     kl_sampler_close(engine->sampler);
     kl_prefix_cache_close(engine->prefixes);
@@ -130,8 +111,7 @@ static void destroy(struct kl_engine *engine)
         kl_kv_cache_close(engine->kv);
     if (engine->forward != NULL)
         kl_forward_close(engine->forward);
-    pthread_cond_destroy(&engine->wakeup.called);
-    pthread_mutex_destroy(&engine->wakeup.lock);
+    kl_wakeup_release(&engine->wakeup);
     free(engine);
 }
 
@@ -148,18 +128,11 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         return kl_fail_memory(err, "the engine", sizeof *engine);
     engine->options = *options;
     engine->tokenizer = tokenizer;
-    engine->wake_fd = -1;
-    pthread_mutex_init(&engine->wakeup.lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&engine->wakeup.called, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    engine->clients.fd = -1;
+    kl_wakeup_init(&engine->wakeup);
     engine->n_vocab = kl_model_config(model)->n_vocab;
-    engine->n_found = (engine->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
     if (kl_tokenizer_size(tokenizer) < engine->n_vocab)
         engine->n_vocab = kl_tokenizer_size(tokenizer);
-    engine->seen_words = engine->n_vocab / 64 + 1;
 
     status = open_parts(engine, model, err);
     if (status != KL_OK)
@@ -168,12 +141,12 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
-        .buffer_bytes = kl_forward_bytes(engine->forward) + choice_bytes(engine),
+        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch),
     };
     status = open_cache(engine, model, err);
     if (status != KL_OK)
         goto fail;
-    int failed = kl_thread_start(&engine->thread, kl_engine_main, engine);
+    int failed = kl_thread_start(&engine->thread, kl_engine_loop, engine);
     if (failed != 0) {
         errno = failed;
         status = kl_fail_errno(err, "the engine's thread could not be started");
@@ -196,17 +169,19 @@ void kl_engine_close(struct kl_engine *engine)
     destroy(engine);
 }
 
-/* Whether one more may run or wait; it is counted before anything is allocated for it. */
-static bool take_room(struct kl_engine *engine)
+static enum kl_status enqueue(struct kl_engine *engine, enum kl_request_kind kind,
+                              const struct kl_request_options *options, struct kl_request **out,
+                              struct kl_error *err)
 {
+    enum kl_status status = kl_request_new(kind, options, engine->options.ctx_size, engine->n_vocab,
+                                           engine->tokenizer, &engine->wakeup, out, err);
+    if (status != KL_OK)
+        return status;
     pthread_mutex_lock(&engine->wakeup.lock);
-    bool room = engine->n_requests < engine->options.parallel + engine->options.queue_size;
-    if (room)
-        engine->n_requests++;
-    else
-        engine->totals.requests_refused++;
+    kl_queue_append(&engine->inbox, *out);
     pthread_mutex_unlock(&engine->wakeup.lock);
-    return room;
+    kl_wakeup_signal(&engine->wakeup);
+    return KL_OK;
 }
 
 enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_request_options *options,
@@ -214,24 +189,14 @@ enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_reques
 {
     *out = NULL;
     const struct kl_engine_options *limits = &engine->options;
-    if (!take_room(engine))
+    if (!kl_counters_submit(engine))
         return kl_fail(err, KL_ERR_BUSY,
                        "the queue is full (%zu requests may run and %zu wait): try again later",
                        limits->parallel, limits->queue_size);
-    struct kl_request *request;
-    enum kl_status status = kl_request_new(options, limits->ctx_size, engine->n_vocab,
-                                           engine->tokenizer, &engine->wakeup, &request, err);
-    pthread_mutex_lock(&engine->wakeup.lock);
-    if (status == KL_OK)
-        kl_queue_append(&engine->inbox, request);
-    else
-        engine->n_requests--;
-    pthread_mutex_unlock(&engine->wakeup.lock);
+    enum kl_status status = enqueue(engine, KL_REQUEST_ANSWER, options, out, err);
     if (status != KL_OK)
-        return status;
-    *out = request;
-    kl_wakeup_signal(&engine->wakeup);
-    return KL_OK;
+        kl_counters_submit_failed(engine);
+    return status;
 }
 
 enum kl_status kl_engine_precompute(struct kl_engine *engine, const int32_t *tokens,
@@ -243,44 +208,16 @@ enum kl_status kl_engine_precompute(struct kl_engine *engine, const int32_t *tok
         .max_tokens = 1,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
     };
-    struct kl_request *request;
-    enum kl_status status = kl_request_new(&options, engine->options.ctx_size, engine->n_vocab,
-                                           engine->tokenizer, &engine->wakeup, &request, err);
-    if (status != KL_OK)
-        return status;
-    request->level = KL_LEVEL_PRECOMPUTE;
-    kl_request_disown(request); /* nobody waits for it */
-    pthread_mutex_lock(&engine->wakeup.lock);
-    kl_queue_append(&engine->inbox, request);
-    pthread_mutex_unlock(&engine->wakeup.lock);
-    kl_wakeup_signal(&engine->wakeup);
-    return KL_OK;
+    struct kl_request *request; /* the engine's alone */
+    return enqueue(engine, KL_REQUEST_PRECOMPUTE, &options, &request, err);
 }
 
 int kl_engine_wake_fd(const struct kl_engine *engine)
 {
-    return engine->wake_fd;
+    return engine->clients.fd;
 }
 
 void kl_engine_wake_clear(struct kl_engine *engine)
 {
-    uint64_t count;
-    ssize_t got = read(engine->wake_fd, &count, sizeof count); /* nothing there: fine as well */
-    (void)got;
-}
-
-void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats)
-{
-    pthread_mutex_lock(&engine->wakeup.lock);
-    *stats = engine->totals;
-    stats->running = engine->n_running;
-    stats->queued = engine->n_requests - engine->n_running;
-    struct kl_statistics measured = engine->measured;
-    pthread_mutex_unlock(&engine->wakeup.lock);
-    if (engine->options.page_store != NULL)
-        kl_page_store_stats(engine->options.page_store, &stats->disk);
-    stats->latency_p50 = kl_statistics_latency(&measured, 50);
-    stats->latency_p95 = kl_statistics_latency(&measured, 95);
-    stats->prefill_speed = kl_speed_value(&measured.prefill);
-    stats->decode_speed = kl_speed_value(&measured.decode);
+    kl_client_wakeup_clear(&engine->clients);
 }

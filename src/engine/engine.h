@@ -172,7 +172,7 @@ struct kl_engine_stats {
     uint64_t requests_refused;                    /* submits that found the queue full */
     uint64_t steps;                               /* passes that were completed */
     uint64_t prompt_tokens, answer_tokens;        /* computed for requests */
-    uint64_t warmed_tokens;                       /* computed by kl_engine_precompute */
+    uint64_t precomputed_tokens;                  /* computed by kl_engine_precompute */
     uint64_t wasted_tokens;                       /* of these: for requests that were cancelled */
     uint64_t cache_hit_tokens, cache_miss_tokens; /* of prompts; their sum is all of them */
     uint64_t cache_evictions;                     /* pages, out of memory */

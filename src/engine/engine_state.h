@@ -1,35 +1,48 @@
 /*
- * Inside the engine: what its two sides share. engine.c is the client's side and opens and closes;
- * engine_loop.c is the engine thread.
+ * The state of the engine, for the files that make up the engine thread and for engine.c.
+ *
+ * engine.c opens and closes the engine and is the clients' side. The rest runs in the engine
+ * thread, one file per job, each of which only calls those above it:
+ *
+ *     request, request_events    one request, and its events
+ *     engine_counters            counters that clients read
+ *     prefix_reuse               pages from the prefix cache, and into it
+ *     slots                      requests that run: start, leave, end
+ *     queues                     requests that wait: take in, end, start
+ *     waits                      how long they will wait
+ *     batch, answer              a step's rows; from their candidates to a client's events
+ *     engine_step                one step: choose rows, run the pass, deliver
+ *     engine_loop                the thread: steps while there is work, sleep otherwise
  */
 #ifndef KL_ENGINE_ENGINE_STATE_H
 #define KL_ENGINE_ENGINE_STATE_H
 
-#include <pthread.h>
-
+#include "engine/batch.h"
 #include "engine/prefix_cache.h"
-#include "engine/request.h"
+#include "engine/request_queue.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/statistics.h"
-
-struct kl_request_queue {
-    struct kl_request *head, *tail;
-};
+#include "engine/wakeup.h"
 
 struct kl_engine {
+    /* constant after _open */
     const struct kl_tokenizer *tokenizer;
     struct kl_engine_options options;
-    size_t n_vocab; /* ids that both the model and the tokenizer know */
-    int wake_fd;
+    size_t n_vocab;           /* ids that both the model and the tokenizer know */
+    size_t max_pages;         /* that interactive requests may reserve */
+    size_t max_pages_at_rest; /* that other requests may: the rest is the prefix cache's */
+
     pthread_t thread;
     _Atomic(bool) closing;
+    struct kl_client_wakeup clients;
+    struct kl_wakeup wakeup; /* its lock guards what follows; never held during a pass */
 
-    struct kl_wakeup wakeup;       /* its lock guards what follows; never held in a forward pass */
-    struct kl_request_queue inbox; /* submitted, not seen by the engine thread yet */
-    size_t n_requests;             /* of clients, submitted and not finished */
-    size_t n_running;              /* of these */
-    struct kl_engine_stats totals; /* the counters */
+    /* under wakeup.lock */
+    struct kl_request_queue inbox; /* submitted, not taken in by the engine thread yet */
+    size_t n_requests;             /* to answer: submitted and not ended */
+    size_t n_running;              /* of these: in a slot */
+    struct kl_engine_stats totals; /* the counters; the rest of it is filled by kl_engine_stats */
     struct kl_statistics measured;
 
     /* the engine thread's */
@@ -37,33 +50,22 @@ struct kl_engine {
     struct kl_kv_cache *kv;
     struct kl_prefix_cache *prefixes;
     struct kl_sampler *sampler;
-    struct kl_row *rows;       /* [parallel + prefill_chunk] */
-    struct kl_choice *choices; /* [parallel] */
-    struct kl_logit *found;    /* [parallel][n_found] what the choices hold */
-    size_t n_found;
-    struct kl_seen seen[KL_MAX_PARALLEL]; /* of the request at a slot */
-    uint64_t *seen_bits;                  /* [parallel][seen_words] */
-    size_t seen_words;
+    struct kl_batch batch; /* of the running step */
+
     struct kl_request_queue waiting[KL_N_LEVELS]; /* in the order they came */
-    double *waits;          /* [queue_size + parallel + 1] seconds, of clients' requests */
-    bool waits_changed;     /* a request came, began or left since they were computed */
-    uint64_t waits_told_ns; /* when that was */
-    struct kl_slot slots[KL_MAX_PARALLEL];
-    struct kl_request *running[KL_MAX_PARALLEL]; /* NULL: a free slot */
-    uint64_t n_admitted;
-    size_t max_pages;       /* that requests may be promised */
-    size_t max_pages_idle;  /* the same of those that are not interactive */
-    unsigned step_level;    /* of the requests in the running step */
-    unsigned blocked_level; /* of the first that waits and can not begin; KL_N_LEVELS: nobody */
-    bool has_events;        /* the client is to be woken */
-    bool has_yielded;       /* the last pass was given up for somebody of a lower level */
-    bool was_aborted;       /* or because somebody's end came; nobody is admitted beside the others
-                             * until a pass is completed */
+    unsigned blocked_level;                       /* of the first that cannot start; KL_N_LEVELS:
+                                                   * none waits */
+    struct kl_slot slots[KL_MAX_PARALLEL];        /* as the scheduler sees them */
+    struct kl_request *running[KL_MAX_PARALLEL];  /* by slot; NULL: the slot is free */
+    uint64_t n_started;
+    unsigned step_level; /* of the requests in the running step */
+    bool has_yielded;    /* the last pass was abandoned for a request of a lower level */
+    bool was_aborted;    /* it was abandoned because one of its requests ended; no request of its
+                          * level starts until a pass is completed */
+
+    double *waits;              /* [queue_size + parallel + 1] seconds, of requests to answer */
+    bool waits_changed;         /* a request came, started or left since they were computed */
+    uint64_t waits_computed_ns; /* when */
 };
-
-void kl_queue_append(struct kl_request_queue *queue, struct kl_request *request);
-
-/* The engine thread; argument: the engine. */
-void *kl_engine_main(void *argument);
 
 #endif

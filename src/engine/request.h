@@ -1,14 +1,13 @@
 /*
- * One request, shared by the client's side (poll, cancel, release; see engine.h) and the engine
- * thread (everything here). It lives until both have given it up.
+ * One request: its creation, its owners and its state.
  *
- * Events go into its ring. A step is only begun when the ring has room for all that the step can
- * say and the KL_EVENT_DONE after it, so an event is never lost and the last one always fits.
+ * Shared by its client (poll, cancel, release: engine.h, from one thread) and the engine thread,
+ * which calls everything here. It lives until both have given it up. Its events are in
+ * request_events.h, its answer in answer.h.
  */
 #ifndef KL_ENGINE_REQUEST_H
 #define KL_ENGINE_REQUEST_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,88 +19,86 @@
 #include "engine/loop_guard.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
+#include "engine/wakeup.h"
 #include "text/detokenizer.h"
 
-/* How clients call the engine thread, which may be asleep or inside a forward pass. */
-struct kl_wakeup {
-    pthread_mutex_t lock;
-    pthread_cond_t called;
-    _Atomic(bool) wanted;
+enum kl_request_kind {
+    KL_REQUEST_ANSWER,    /* an answer for a client */
+    KL_REQUEST_PRECOMPUTE /* a prompt computed ahead for the prefix cache: no client, no answer */
 };
-void kl_wakeup_signal(struct kl_wakeup *wakeup);
 
-/* The scheduler's levels are the priorities, and the engine's own work behind them. */
+/* The scheduler's levels: the priorities of answers, then prompts computed ahead. */
 #define KL_LEVEL_PRECOMPUTE KL_N_PRIORITIES
 #define KL_N_LEVELS         (KL_LEVEL_PRECOMPUTE + 1)
 
-#define KL_NO_POSITION   UINT32_MAX
-#define KL_TELL_AGAIN_NS 1000000000u /* waits are computed anew, though no request came or left */
+#define KL_NO_POSITION          UINT32_MAX
+#define KL_POSITION_INTERVAL_NS 1000000000u /* after which positions and waits are sent again */
+
+/* Most bytes that one token appends to the pending text: 1 KiB (KL_TOKEN_MAX_BYTES), each byte
+ * replaced by U+FFFD, and an incomplete code point before it. */
+#define KL_TOKEN_TEXT_SIZE ((size_t)3 * (1024 + 4))
+#define KL_PENDING_SIZE    ((size_t)4 * 1024) /* that, and text withheld for a stop string */
 
 struct kl_request {
-    struct kl_ring ring;
-    _Atomic(int) owners;     /* client and engine: 2, 1, gone */
+    struct kl_ring ring;     /* of events: the engine thread writes, the client reads */
+    _Atomic(int) owners;     /* client and engine; the last one frees it */
     _Atomic(bool) cancelled; /* set by the client */
     _Atomic(bool) waits;     /* for room in the ring; set by the engine, cleared by a poll */
-    _Atomic(bool) finished;  /* the engine is done with it; the client leaves the engine alone */
+    _Atomic(bool) finished;  /* set by the engine, which may be closed from now on */
     struct kl_wakeup *wakeup;
 
-    /* the engine thread's */
-    struct kl_request *next; /* in a queue */
+    /* constant after _new */
+    enum kl_request_kind kind;
+    unsigned level; /* of the scheduler */
     struct kl_sampling sampling;
+    uint64_t cache_scope;
+    size_t n_prompt;
+    size_t max_answer;
+    uint64_t submitted_ns, deadline_ns; /* deadline: UINT64_MAX: none */
+
+    /* the engine thread's */
+    struct kl_request *next;      /* in a queue */
+    struct kl_sequence *sequence; /* NULL: not in a slot */
+    uint64_t started_ns;          /* when it got its first slot; 0: not yet */
+    uint64_t decoding_ns;         /* when its prompt was computed; 0: not yet */
+    uint32_t position;            /* last sent, or KL_NO_POSITION */
+    uint64_t position_sent_ns;
+    bool is_loading;   /* its pages are still looked up, in memory and on disk */
+    bool has_reused;   /* n_cached is known */
+    size_t n_cached;   /* tokens of the prompt that the prefix cache had at its first start */
+    size_t n_computed; /* rows of prompt and answer that passes computed, lost ones included */
+
     struct kl_random random;
     struct kl_stop_matcher stops;
     struct kl_loop_guard loop_guard; /* without symbols: off */
     struct kl_detokenizer detokenizer;
-    struct kl_buffer pending; /* text not shown yet; never grows */
-    struct kl_sequence *sequence;
-    unsigned level;
-    uint64_t cache_scope;
-    uint32_t position;         /* last told, or KL_NO_POSITION */
-    uint64_t position_told_ns; /* when */
-    size_t n_prompt;
-    size_t max_answer;
-    size_t n_tokens; /* prompt and answer so far; all but the last one of an answer are computed */
-    bool is_loading; /* what is known of its tokens is still being looked for */
-    bool has_looked; /* and n_cached is what was found the first time */
-    size_t n_cached; /* of the prompt, found in the prefix cache when it was begun */
-    size_t n_computed;                                /* of prompt and answer */
-    uint64_t submitted_ns, admitted_ns, answering_ns; /* 0: not yet */
-    uint64_t deadline_ns;                             /* UINT64_MAX: none */
-    int32_t tokens[]; /* n_prompt + max_answer, and max_answer symbols of the loop guard */
+    struct kl_buffer pending; /* text not sent yet; KL_PENDING_SIZE bytes, never grows */
+    size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
+
+    size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer */
+    size_t n_proposed; /* tokens behind these that the next pass may compute; nothing proposes yet,
+                        * so 0 */
+    int32_t tokens[];  /* [n_prompt + max_answer], and [max_answer] symbols of the loop guard */
 };
 
-/* Checks and copies the options; the answer is cut to the room in ctx_size. Both sides own it. */
-enum kl_status kl_request_new(const struct kl_request_options *options, size_t ctx_size,
-                              size_t n_vocab, const struct kl_tokenizer *tokenizer,
+/* The one question about the kind of a request; its level is for the scheduler. */
+static inline bool kl_request_is_answer(const struct kl_request *request)
+{
+    return request->kind == KL_REQUEST_ANSWER;
+}
+
+/* Checks and copies the options; the answer is cut to the room in ctx_size. Owned by the engine
+ * and, if it is an answer, by its client. wakeup and tokenizer must outlive it. n_vocab: ids below
+ * it are valid. Errors: as kl_engine_submit; KL_ERR_MEMORY. */
+enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request_options *options,
+                              size_t ctx_size, size_t n_vocab, const struct kl_tokenizer *tokenizer,
                               struct kl_wakeup *wakeup, struct kl_request **request,
                               struct kl_error *err);
-/* One side gives it up. */
+/* One owner gives it up; the last one frees it. */
 void kl_request_disown(struct kl_request *request);
 
-/* Room for all the events of a step? When not, the next poll calls for attention. */
-bool kl_request_has_room(struct kl_request *request);
-
-/* These say whether anything was sent. A position that did not change is sent again, with the wait
- * that shrank meanwhile, after half a second; one for which there is no room now is not, nor that
- * of a request that was begun before. */
-bool kl_request_send_queued(struct kl_request *request, uint32_t position, double wait_seconds,
-                            uint64_t now_ns);
-bool kl_request_send_prefill(struct kl_request *request, size_t done);
-
-enum kl_answer {
-    KL_ANSWER_GOES_ON,
-    KL_ANSWER_STOPS,
-    KL_ANSWER_FULL,
-    KL_ANSWER_REPEATS, /* the loop guard is on, and finds that it only repeats itself */
-    KL_ANSWER_FAILED
-};
-
-/* Adds a token to the answer and sends the text that is now certain, all of it when the answer
- * ends here. *sent says whether there was any. KL_ANSWER_FAILED fills *err. */
-enum kl_answer kl_request_accept(struct kl_request *request, int32_t token, bool *sent,
-                                 struct kl_error *err);
-
-/* The last event; why is only used with KL_FINISH_ERROR. Gives the engine's side up. */
+/* Sends the last event and gives up the engine's share; request is invalid afterwards. why: only
+ * used with KL_FINISH_ERROR. */
 void kl_request_finish(struct kl_request *request, enum kl_finish finish,
                        const struct kl_error *why, uint64_t now_ns);
 
@@ -111,7 +108,7 @@ static inline size_t kl_request_pages(const struct kl_request *request)
     return (request->n_prompt + request->max_answer + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
 }
 
-/* Memory of one at most, for the plan. */
+/* Most bytes of memory that one request takes, for the plan. */
 size_t kl_request_bytes(size_t ctx_size);
 
 static inline size_t kl_request_answer_tokens(const struct kl_request *request)
@@ -119,14 +116,14 @@ static inline size_t kl_request_answer_tokens(const struct kl_request *request)
     return request->n_tokens - request->n_prompt;
 }
 
-/* What was computed for it in vain, if it ends like this. */
+/* Tokens wasted if it finishes this way. */
 static inline size_t kl_request_wasted_tokens(const struct kl_request *request,
                                               enum kl_finish finish)
 {
     return finish == KL_FINISH_CANCELLED ? request->n_computed : 0;
 }
 
-/* Whether it is to end before it is complete, and how. */
+/* Returns whether it was cancelled or timed out; *how is set in any case. */
 static inline bool kl_request_must_end(const struct kl_request *request, uint64_t now_ns,
                                        enum kl_finish *how)
 {

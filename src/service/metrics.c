@@ -72,7 +72,7 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "cached", (double)e->cache_hit_tokens,
          NULL},
-        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "warm", (double)e->warmed_tokens, NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "warm", (double)e->precomputed_tokens, NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "answer", (double)e->answer_tokens,
          NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "wasted", (double)e->wasted_tokens,

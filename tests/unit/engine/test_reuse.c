@@ -333,7 +333,7 @@ static void test_warmed_prompt_takes_one_step(void **state)
     struct kl_engine_stats stats = stats_when(engine, is_warm);
     assert_int_equal(stats.running + stats.queued, 0); /* that is no request */
     assert_int_equal(stats.prompt_tokens, 0);
-    assert_int_equal(stats.warmed_tokens, 45 + 10);
+    assert_int_equal(stats.precomputed_tokens, 45 + 10);
     for (uint64_t scope = 0; scope < 3; scope++) {
         q.options.cache_scope = other.options.cache_scope = scope;
         uint64_t before = stats_of(engine).prompt_tokens;

@@ -1,0 +1,41 @@
+/*
+ * From the candidates of a request's rows to the text of its answer.
+ *
+ * After a pass: choose a token from the candidates of each row (sampler.h), accept it, append its
+ * text (detokenizer, stop strings, loop guard). The text is then sent by kl_request_send_text; the
+ * caller shares pages between the two, so that a client that has seen text finds its pages shared.
+ *
+ * The engine thread's. Knows nothing of slots, pages and passes.
+ */
+#ifndef KL_ENGINE_ANSWER_H
+#define KL_ENGINE_ANSWER_H
+
+#include "engine/batch.h"
+#include "engine/request.h"
+#include "engine/sampler.h"
+
+enum kl_answer {
+    KL_ANSWER_CONTINUES,
+    KL_ANSWER_STOPS,   /* the end token, or a stop string */
+    KL_ANSWER_FULL,    /* max_tokens or the context */
+    KL_ANSWER_REPEATS, /* the loop guard is on, and the answer only repeats itself */
+    KL_ANSWER_FAILED   /* *err says why */
+};
+
+/* How a request finishes with an answer that does not continue. */
+enum kl_finish kl_answer_finish(enum kl_answer answer);
+
+/* Appends a token to the answer, and its text to the pending text; sets how many bytes at the end
+ * of the pending text are withheld. An end token is not appended. */
+enum kl_answer kl_answer_accept(struct kl_request *request, int32_t token, struct kl_error *err);
+
+/* Chooses and accepts a token from each row of the request that has candidates, in order. Every row
+ * but the first computed a proposed token: the rows go on while the chosen token is the proposed
+ * one, and *n_used is the number of rows whose candidates were used. The tokens of the rows behind
+ * these are not part of the sequence of the request.
+ *
+ * rows: of the batch of this request; seen: of the request. */
+enum kl_answer kl_answer_choose(struct kl_request *request, struct kl_sampler *sampler,
+                                struct kl_answer_rows *rows, size_t *n_used, struct kl_error *err);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * The rows of one step, and the candidates of those that need a next token.
+ *
+ * Built anew for each step: kl_batch_clear, then kl_batch_add for each slot that has rows. Owned by
+ * the engine thread; allocates nothing after _open. Does not decide how many rows a slot gets
+ * (scheduler.h), nor reserve pages for them.
+ */
+#ifndef KL_ENGINE_BATCH_H
+#define KL_ENGINE_BATCH_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+#include "engine/request.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "model/model.h"
+
+/* The rows of one request whose next token is not known, in order: of its last token, and of each
+ * token that is proposed to follow. */
+struct kl_answer_rows {
+    struct kl_choice *choices; /* [n] filled by the pass */
+    size_t n;
+    struct kl_seen *seen; /* of the request */
+};
+
+struct kl_batch {
+    struct kl_row *rows; /* [max_rows] */
+    size_t n_rows, max_rows;
+    struct kl_answer_rows answers[KL_MAX_PARALLEL]; /* by slot */
+    struct kl_choice *choices;                      /* [max_answers] */
+    size_t n_answers, max_answers;
+    size_t n_vocab;                       /* ids that may be chosen */
+    struct kl_logit *found;               /* [max_answers][n_found] the memory of choices */
+    size_t n_found;                       /* the model's vocabulary, rounded up to KL_LANES */
+    struct kl_seen seen[KL_MAX_PARALLEL]; /* by slot */
+    uint64_t *seen_words;                 /* [n_slots][n_vocab / 64 + 1] the memory of seen */
+    size_t n_slots;
+};
+
+/* model_vocab: ids for which the model computes logits; n_vocab <= model_vocab of them may be
+ * chosen. To be released even if it fails. */
+enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_rows,
+                             size_t model_vocab, size_t n_vocab, struct kl_error *err);
+void kl_batch_release(struct kl_batch *batch);
+size_t kl_batch_bytes(const struct kl_batch *batch); /* of logits and histories, for the plan */
+
+/* A slot has another request. */
+void kl_batch_reset_slot(struct kl_batch *batch, size_t slot);
+
+void kl_batch_clear(struct kl_batch *batch);
+
+/* Adds the next n_rows tokens of the request, from the end of its sequence on; the last of them may
+ * be proposed ones. Each row of a request to answer whose next token is not known gets candidates.
+ */
+void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *request,
+                  size_t n_rows);
+
+#endif

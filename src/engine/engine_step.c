@@ -1,0 +1,176 @@
+#include "engine/engine_step.h"
+
+#include "base/clock.h"
+#include "engine/answer.h"
+#include "engine/engine_counters.h"
+#include "engine/prefix_reuse.h"
+#include "engine/queues.h"
+#include "engine/request_events.h"
+#include "engine/slots.h"
+#include "engine/waits.h"
+
+/* ---- which rows ------------------------------------------------------------------------------ */
+
+/* Running requests have their pages reserved: pages of the prefix cache make room for them. */
+static enum kl_status reserve_pages(struct kl_engine *engine, size_t slot, struct kl_error *err)
+{
+    struct kl_sequence *sequence = engine->running[slot]->sequence;
+    size_t length = kl_sequence_length(sequence) + engine->slots[slot].rows;
+    kl_prefix_cache_make_room(engine->prefixes, kl_sequence_missing_pages(sequence, length));
+    return kl_sequence_reserve(sequence, length, err);
+}
+
+size_t kl_step_plan(struct kl_engine *engine)
+{
+    size_t parallel = engine->options.parallel, chunk = engine->options.prefill_chunk;
+    bool again = true;
+    size_t n_rows = 0;
+    while (again) {
+        again = false;
+        kl_slots_update(engine);
+        n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
+                                  kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
+        for (size_t i = 0; i < parallel; i++) {
+            if (engine->slots[i].rows == 0)
+                continue;
+            struct kl_error err;
+            engine->step_level = engine->slots[i].level;
+            if (reserve_pages(engine, i, &err) != KL_OK) {
+                kl_slot_finish(engine, i, KL_FINISH_ERROR, &err);
+                again = true;
+                /* a queued request may start in its slot: do not sleep before that is checked */
+                kl_wakeup_signal(&engine->wakeup);
+            }
+        }
+    }
+    return n_rows;
+}
+
+/* ---- the pass -------------------------------------------------------------------------------- */
+
+/* Called at every operation of every layer; returns whether the pass is to be abandoned. Results do
+ * not depend on which rows share a batch, so a pass may be run again without a request that ended;
+ * and the pass of a higher level later, after a request of a lower one. */
+static bool should_stop(void *context)
+{
+    struct kl_engine *engine = context;
+    if (kl_wakeup_take(&engine->wakeup)) {
+        kl_queues_update(engine);
+        kl_waits_update(engine);
+        kl_client_wakeup_flush(&engine->clients);
+    }
+    uint64_t now = kl_now_ns();
+    enum kl_finish how;
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        if (engine->slots[i].rows > 0 && kl_request_must_end(engine->running[i], now, &how))
+            return true;
+    }
+    engine->has_yielded = kl_queues_has_lower(engine);
+    return engine->has_yielded || atomic_load_explicit(&engine->closing, memory_order_relaxed);
+}
+
+static void fill_batch(struct kl_engine *engine)
+{
+    kl_batch_clear(&engine->batch);
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        if (engine->slots[i].rows > 0)
+            kl_batch_add(&engine->batch, i, engine->running[i], engine->slots[i].rows);
+    }
+}
+
+/* ---- the results ----------------------------------------------------------------------------- */
+
+static void count_rows(struct kl_engine *engine, double seconds)
+{
+    struct kl_step_rows rows = {0};
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        const struct kl_slot *slot = &engine->slots[i];
+        struct kl_request *request = engine->running[i];
+        if (slot->rows == 0)
+            continue;
+        request->n_computed += slot->rows;
+        if (slot->state == KL_SLOT_DECODE)
+            rows.decode += slot->rows;
+        else if (kl_request_is_answer(request))
+            rows.prompt += slot->rows;
+        else
+            rows.precomputed += slot->rows;
+    }
+    bool had_speeds = kl_statistics_work(&engine->measured, 1, 1) > 0.0;
+    kl_counters_step(engine, rows, seconds);
+    if (!had_speeds) /* perhaps now: then waits can be estimated */
+        engine->waits_changed = true;
+}
+
+/* Chooses and accepts the next tokens of a slot's answer, and truncates its sequence to tokens that
+ * were accepted. */
+static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, struct kl_error *err)
+{
+    struct kl_request *request = engine->running[slot];
+    struct kl_answer_rows *rows = &engine->batch.answers[slot];
+    size_t before = request->n_tokens, n_used;
+    engine->slots[slot].state = KL_SLOT_DECODE;
+    if (request->decoding_ns == 0)
+        request->decoding_ns = kl_now_ns();
+    enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
+    kl_counters_answer(engine, request->n_tokens - before);
+    size_t length = kl_sequence_length(request->sequence);
+    kl_sequence_truncate(request->sequence, length - (rows->n - n_used));
+    return answer;
+}
+
+/* Whole pages are shared as soon as they are computed: for requests that start now and begin alike,
+ * and so that they are written to disk one by one. */
+static void share_whole_pages(struct kl_engine *engine, const struct kl_request *request,
+                              size_t from, size_t to)
+{
+    if (from / KL_KV_PAGE_TOKENS < to / KL_KV_PAGE_TOKENS)
+        kl_prefix_share(engine, request, to / KL_KV_PAGE_TOKENS * KL_KV_PAGE_TOKENS);
+}
+
+static void deliver_slot(struct kl_engine *engine, size_t slot)
+{
+    struct kl_request *request = engine->running[slot];
+    size_t from = kl_sequence_length(request->sequence) - engine->slots[slot].rows;
+    /* a request that goes on after a preemption has reported its prefill before */
+    bool reports_prefill = kl_request_is_answer(request) && request->decoding_ns == 0;
+    enum kl_answer answer = KL_ANSWER_CONTINUES;
+    struct kl_error err;
+    if (engine->batch.answers[slot].n > 0)
+        answer = continue_answer(engine, slot, &err);
+    size_t length = kl_sequence_length(request->sequence);
+    share_whole_pages(engine, request, from, length);
+    bool sent =
+        reports_prefill &&
+        kl_request_send_prefill(request, length < request->n_prompt ? length : request->n_prompt);
+    sent = kl_request_send_text(request) || sent;
+    engine->clients.pending = engine->clients.pending || sent;
+    if (answer != KL_ANSWER_CONTINUES)
+        kl_slot_finish(engine, slot, kl_answer_finish(answer), &err);
+    else if (!kl_request_is_answer(request) && length == request->n_tokens)
+        kl_slot_finish(engine, slot, KL_FINISH_STOP, NULL);
+}
+
+void kl_step_run(struct kl_engine *engine)
+{
+    uint64_t start = kl_now_ns();
+    struct kl_batch *batch = &engine->batch;
+    struct kl_error err;
+    fill_batch(engine);
+    engine->has_yielded = false;
+    enum kl_status status =
+        kl_forward_run(engine->forward, batch->rows, batch->n_rows, should_stop, engine, &err);
+    engine->was_aborted = status == KL_ERR_CANCELLED && !engine->has_yielded;
+    if (status == KL_ERR_CANCELLED)
+        return;
+    if (status == KL_OK)
+        count_rows(engine, kl_seconds_since(start));
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        if (engine->slots[i].rows == 0)
+            continue;
+        if (status == KL_OK)
+            deliver_slot(engine, i);
+        else
+            kl_slot_finish(engine, i, KL_FINISH_ERROR, &err);
+    }
+}
