@@ -15,11 +15,12 @@ size_t kl_batch_bytes(const struct kl_batch *batch)
 }
 
 enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_rows,
-                             size_t model_vocab, size_t n_vocab, struct kl_error *err)
+                             size_t max_answers, size_t model_vocab, size_t n_vocab,
+                             struct kl_error *err)
 {
     *batch = (struct kl_batch){
         .max_rows = max_rows,
-        .max_answers = n_slots,
+        .max_answers = max_answers,
         .n_vocab = n_vocab,
         .n_found = (model_vocab + KL_LANES - 1) / KL_LANES * KL_LANES,
         .n_slots = n_slots,

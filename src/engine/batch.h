@@ -38,10 +38,12 @@ struct kl_batch {
     size_t n_slots;
 };
 
-/* model_vocab: ids for which the model computes logits; n_vocab <= model_vocab of them may be
- * chosen. To be released even if it fails. */
+/* max_rows: rows of one batch; max_answers: of these, rows with candidates. model_vocab: ids for
+ * which the model computes logits; n_vocab <= model_vocab of them may be chosen. To be released
+ * even if it fails. */
 enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_rows,
-                             size_t model_vocab, size_t n_vocab, struct kl_error *err);
+                             size_t max_answers, size_t model_vocab, size_t n_vocab,
+                             struct kl_error *err);
 void kl_batch_release(struct kl_batch *batch);
 size_t kl_batch_bytes(const struct kl_batch *batch); /* of logits and histories, for the plan */
 

@@ -49,8 +49,9 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         status = kl_sampler_open(engine->n_vocab, &engine->sampler, err);
     if (status != KL_OK)
         return status;
-    status = kl_batch_open(&engine->batch, o->parallel, max_rows, kl_model_config(model)->n_vocab,
-                           engine->n_vocab, err);
+    /* one row of each slot has candidates */
+    status = kl_batch_open(&engine->batch, o->parallel, max_rows, o->parallel,
+                           kl_model_config(model)->n_vocab, engine->n_vocab, err);
     if (status != KL_OK)
         return status;
     size_t n_waits = o->queue_size + o->parallel + 1;

@@ -158,6 +158,199 @@ static void test_long_text_is_cut_into_events(void **state)
     kl_request_release(request);
 }
 
+/* ---- proposed tokens ------------------------------------------------------------------------- */
+
+/* A request on the tiny model, step by step as the engine does it, with proposed tokens. */
+enum { N_PROMPT = 40, N_ANSWER = 60, MAX_PROPOSED = 5, MAX_ROWS = N_PROMPT + MAX_PROPOSED };
+
+struct run {
+    int32_t tokens[N_PROMPT + N_ANSWER];
+    size_t n_tokens, n_passes;
+    enum kl_answer end;
+    struct answer shown;
+};
+
+/* Writes proposals for tokens[from...] to out and returns how many; known: an earlier run. */
+typedef size_t propose_fn(const struct run *known, size_t from, int32_t *out, size_t max);
+
+static size_t propose_nothing(const struct run *known, size_t from, int32_t *out, size_t max)
+{
+    (void)known, (void)from, (void)out, (void)max;
+    return 0;
+}
+
+static size_t propose_known(const struct run *known, size_t from, int32_t *out, size_t max)
+{
+    size_t n = 0;
+    for (; n < max && from + n < known->n_tokens; n++)
+        out[n] = known->tokens[from + n];
+    return n;
+}
+
+static size_t propose_wrong(const struct run *known, size_t from, int32_t *out, size_t max)
+{
+    size_t n = propose_known(known, from, out, max);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (out[i] + 1) % TINY_ORDINARY;
+    return n;
+}
+
+/* Right up to a point that moves: the end of an accepted run is at every place of a page. */
+static size_t propose_half_known(const struct run *known, size_t from, int32_t *out, size_t max)
+{
+    size_t n = propose_known(known, from, out, max);
+    for (size_t i = from % (MAX_PROPOSED + 1); i < n; i++)
+        out[i] = (out[i] + 1) % TINY_ORDINARY;
+    return n;
+}
+
+struct engine_parts {
+    struct tiny tiny;
+    struct kl_forward *forward;
+    struct kl_kv_cache *kv;
+    struct kl_sampler *sampler;
+    struct kl_batch batch;
+};
+
+static void open_parts(struct engine_parts *e)
+{
+    struct kl_error err;
+    tiny_open(&e->tiny);
+    size_t n_vocab = kl_model_config(e->tiny.model)->n_vocab;
+    size_t n_tokens = kl_tokenizer_size(e->tiny.tokenizer);
+    size_t usable = n_tokens < n_vocab ? n_tokens : n_vocab;
+    tiny_check(kl_forward_open(e->tiny.model, MAX_ROWS, 1, &e->forward, &err), &err);
+    tiny_check(kl_kv_cache_open(e->tiny.model, 1000, &e->kv, &err), &err);
+    tiny_check(kl_sampler_open(usable, &e->sampler, &err), &err);
+    tiny_check(kl_batch_open(&e->batch, 1, MAX_ROWS, 1 + MAX_PROPOSED, n_vocab, usable, &err),
+               &err);
+}
+
+static void close_parts(struct engine_parts *e)
+{
+    kl_batch_release(&e->batch);
+    kl_sampler_close(e->sampler);
+    kl_kv_cache_close(e->kv);
+    kl_forward_close(e->forward);
+    tiny_close(&e->tiny);
+}
+
+static enum kl_answer run_pass(struct engine_parts *e, struct kl_request *request)
+{
+    struct kl_error err;
+    struct kl_sequence *sequence = request->sequence;
+    size_t end = request->n_tokens + request->n_proposed, n_used;
+    size_t n_rows = end - kl_sequence_length(sequence);
+    tiny_check(kl_sequence_reserve(sequence, end, &err), &err);
+    kl_batch_clear(&e->batch);
+    kl_batch_add(&e->batch, 0, request, n_rows);
+    struct kl_answer_rows *rows = &e->batch.answers[0];
+    assert_int_equal(rows->n, 1 + request->n_proposed);
+    tiny_check(kl_forward_run(e->forward, e->batch.rows, e->batch.n_rows, NULL, NULL, &err), &err);
+    enum kl_answer answer = kl_answer_choose(request, e->sampler, rows, &n_used, &err);
+    assert_in_range(n_used, 1, rows->n);
+    assert_int_equal(request->n_proposed, 0);
+    kl_sequence_truncate(sequence, end - (rows->n - n_used));
+    return answer;
+}
+
+static struct run run_request(struct engine_parts *e, const struct kl_request_options *options,
+                              propose_fn *propose, const struct run *known)
+{
+    struct run run = {.end = KL_ANSWER_CONTINUES};
+    struct kl_request *r;
+    struct kl_error err;
+    tiny_check(kl_request_new(KL_REQUEST_ANSWER, options, 1000, e->batch.n_vocab, e->tiny.tokenizer,
+                              &wakeup, &r, &err),
+               &err);
+    tiny_check(kl_sequence_new(e->kv, &r->sequence, &err), &err);
+    kl_batch_reset_slot(&e->batch, 0);
+    for (; run.end == KL_ANSWER_CONTINUES; run.n_passes++) {
+        size_t left = r->max_answer - kl_request_answer_tokens(r);
+        size_t max = left < MAX_PROPOSED ? left : MAX_PROPOSED;
+        r->n_proposed = propose(known, r->n_tokens, r->tokens + r->n_tokens, max);
+        run.end = run_pass(e, r);
+        assert_true(kl_request_has_room(r));
+        kl_request_send_text(r);
+    }
+    run.n_tokens = r->n_tokens;
+    memcpy(run.tokens, r->tokens, r->n_tokens * sizeof *r->tokens);
+    kl_sequence_free(r->sequence);
+    kl_request_finish(r, kl_answer_finish(run.end), NULL, kl_now_ns());
+    read_answer(r, &run.shown);
+    return run;
+}
+
+static void expect_same_run(const struct run *a, const struct run *b)
+{
+    assert_int_equal(a->end, b->end);
+    assert_int_equal(a->n_tokens, b->n_tokens);
+    assert_memory_equal(a->tokens, b->tokens, a->n_tokens * sizeof *a->tokens);
+    assert_string_equal(a->shown.text.data, b->shown.text.data);
+    assert_int_equal(a->shown.finish, b->shown.finish);
+    assert_int_equal(a->shown.answer_tokens, b->shown.answer_tokens);
+}
+
+/* Returns the run without proposals; passes: of runs with right and with wrong ones. */
+static struct run expect_same_with_proposals(struct engine_parts *e,
+                                             const struct kl_request_options *options)
+{
+    static propose_fn *const proposals[] = {propose_known, propose_wrong, propose_half_known};
+    struct run plain = run_request(e, options, propose_nothing, NULL);
+    size_t n_answer = plain.n_tokens - options->n_tokens;
+    for (size_t i = 0; i < 3; i++) {
+        struct run run = run_request(e, options, proposals[i], &plain);
+        expect_same_run(&plain, &run);
+        if (proposals[i] == propose_wrong)
+            assert_int_equal(run.n_passes, plain.n_passes);
+        if (proposals[i] == propose_known)
+            assert_in_range(run.n_passes, 1, n_answer / (MAX_PROPOSED + 1) + 2);
+        kl_buffer_release(&run.shown.text);
+    }
+    return plain;
+}
+
+static void test_proposed_tokens_change_no_answer(void **state)
+{
+    (void)state;
+    static const struct kl_sampling samplings[] = {
+        {.top_p = 1.0f, .repetition_penalty = 1.0f},
+        {.top_p = 1.0f, .repetition_penalty = 1.3f},
+        {.temperature = 1.5f, .top_p = 1.0f, .repetition_penalty = 1.0f, .seed = 1},
+        {.temperature = 0.8f, .top_p = 0.9f, .top_k = 40, .repetition_penalty = 1.2f, .seed = 2},
+        {.temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 0.9f, .seed = 3},
+    };
+    struct engine_parts e;
+    open_parts(&e);
+    int32_t prompt[N_PROMPT];
+    for (size_t i = 0; i < sizeof samplings / sizeof *samplings; i++) {
+        random_tokens(prompt, N_PROMPT, i);
+        struct kl_request_options options = {.tokens = prompt,
+                                             .n_tokens = N_PROMPT,
+                                             .max_tokens = N_ANSWER,
+                                             .sampling = samplings[i]};
+        struct run plain = expect_same_with_proposals(&e, &options);
+        /* the same until a stop string that is complete inside a proposed run */
+        const char *text = plain.shown.text.data;
+        char stop[3] = {0};
+        assert_true(plain.shown.text.len > 20);
+        for (size_t at = plain.shown.text.len / 2; stop[0] == '\0' && text[at + 1] != '\0'; at++) {
+            if (kl_utf8_valid(text + at, 2))
+                memcpy(stop, text + at, 2);
+        }
+        if (stop[0] != '\0') {
+            const char *stops[] = {stop};
+            options.stops = stops;
+            options.n_stops = 1;
+            struct run stopped = expect_same_with_proposals(&e, &options);
+            assert_int_equal(stopped.end, KL_ANSWER_STOPS);
+            kl_buffer_release(&stopped.shown.text);
+        }
+        kl_buffer_release(&plain.shown.text);
+    }
+    close_parts(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_text_comes_with_its_token),
         cmocka_unit_test(test_control_tokens_are_not_shown),
         cmocka_unit_test(test_long_text_is_cut_into_events),
+        cmocka_unit_test(test_proposed_tokens_change_no_answer),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }
