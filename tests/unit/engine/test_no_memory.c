@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "engine/request.h"
+#include "engine/request_events.h"
 #include "failing_memory.h"
 #include "tiny_model.h"
 
