@@ -4,13 +4,13 @@
 
 #include "base/utf8.h"
 
-/* Of what repeats itself so often and so long, one window is half or less, but more than a quarter:
- * two periods, which tell the period. It is searched between the beginning and the end of the
- * repeated text, since it is whenever as many symbols have come as it holds. (The smallest one is
- * for lists, where 256 tokens are fewer symbols.) */
+/* For each repetition of KL_LOOP_REPEATS periods and KL_LOOP_TOKENS tokens there is a window that
+ * is at most half of it and more than a quarter: at least two periods, enough to find the period.
+ * Each window is searched whenever as many symbols as it holds were added, and so at least once
+ * inside the repetition. (The smallest window is for lists, where 256 tokens are fewer symbols.) */
 #define SMALLEST_WINDOW ((size_t)KL_LOOP_TOKENS / 4)
 
-/* All numbers of items are equal. */
+/* The numbers of all items are equal. */
 static int32_t value_of(int32_t symbol)
 {
     return symbol < 0 ? -1 : symbol;
@@ -28,8 +28,8 @@ void kl_loop_guard_init(struct kl_loop_guard *guard, int32_t *symbols)
 
 /* ---- periods --------------------------------------------------------------------------------- */
 
-/* Where the greatest suffix of x begins, in the order of the numbers or in the opposite one, and
- * its period. Crochemore and Perrin, "Two-way string-matching", 1991, section 3.1. */
+/* Returns where the greatest suffix of x begins, in the order of the numbers or the opposite one,
+ * and its period. Crochemore and Perrin, "Two-way string-matching", 1991, section 3.1. */
 static size_t greatest_suffix(const int32_t *x, size_t n, bool opposite, size_t *period)
 {
     size_t begin = 0, candidate = 1, k = 0, p = 1;
@@ -56,8 +56,8 @@ static size_t greatest_suffix(const int32_t *x, size_t n, bool opposite, size_t 
     return begin;
 }
 
-/* The smallest period of x if it is at most n / 2, else anything: the period behind a critical
- * position, which is the later of the two. */
+/* Returns the smallest period of x if that is at most n / 2, otherwise any number: the period after
+ * a critical position, which is the later of the two. */
 static size_t small_period(const int32_t *x, size_t n)
 {
     size_t p, opposite_p;
@@ -71,7 +71,7 @@ static bool is_enough(const struct kl_loop_level *level)
            level->tokens >= KL_LOOP_TOKENS;
 }
 
-/* Looks for the period of the last symbols, and how far back it goes. */
+/* Finds the period of the last symbols, and how far back it goes. */
 static void search(const struct kl_loop_guard *g, size_t window, struct kl_loop_level *level)
 {
     size_t p = small_period(g->symbols + g->n - window, window);
@@ -110,12 +110,12 @@ static bool add_symbol(struct kl_loop_guard *g, int32_t symbol)
 
 /* ---- items of a list ------------------------------------------------------------------------- */
 
-/* What there is in the text of a token. */
+/* Properties of the text of a token. */
 struct content {
-    bool number; /* digits, with spaces before them at most, and nothing else */
+    bool number; /* digits, perhaps after spaces, and nothing else */
     bool digit, letter, newline;
-    bool begins_line; /* nothing but blanks and marks stands behind the last newline, if any */
-    bool closes;      /* it begins with what stands behind the number of an item */
+    bool begins_line; /* only blanks and marks after the last newline, if any */
+    bool closes;      /* begins with the mark after the number of an item */
 };
 
 static bool is_mark(uint32_t c)
@@ -123,7 +123,7 @@ static bool is_mark(uint32_t c)
     return c < 0x80 && strchr(" \t*#>-+_`(", (int)c) != NULL && c != 0;
 }
 
-/* Of punctuation beyond ASCII: what texts with lists are likely to have. */
+/* Beyond ASCII, only punctuation that is likely in lists counts as such. */
 static bool is_letter(uint32_t c)
 {
     if (c < 0x80)
@@ -154,7 +154,7 @@ static struct content content_of(const char *text, size_t len)
     return found;
 }
 
-/* What was undecided: is it an item, or as it stands? */
+/* Turns the pending tokens into symbols: as the number of an item, or each by itself. */
 static bool decide(struct kl_loop_guard *g, bool item)
 {
     bool repeats = item && add_symbol(g, -(int32_t)g->n_digits);
@@ -164,8 +164,8 @@ static bool decide(struct kl_loop_guard *g, bool item)
     return repeats;
 }
 
-/* Whether the token may belong to the beginning of an item, and is undecided with what came before
- * it on the line. */
+/* Returns whether the token may belong to the beginning of an item, as the pending tokens before it
+ * on the line. */
 static bool is_undecided(struct kl_loop_guard *g, const struct content *c)
 {
     if (c->newline || c->letter || g->n_pending == KL_LOOP_PENDING)

@@ -1,12 +1,13 @@
 /*
- * Finds out that an answer only repeats itself: that its end is one text over and over.
+ * Detects that an answer only repeats itself: that its end is one text over and over.
  *
- * True at the first token with which the end of the answer is a text of any length KL_LOOP_REPEATS
- * times, and KL_LOOP_TOKENS tokens in all. Exact: whatever repeats itself so often is found then,
- * and nothing else. The number of an item in a list ("12. ") does not count, so that a list whose
- * items all say the same is found; other numbers do, as what tells the rows of a table apart.
+ * Found at the first token with which the end of the answer is a text of any length, repeated
+ * KL_LOOP_REPEATS times and KL_LOOP_TOKENS tokens long in all. Exact: every such repetition is
+ * found then, and nothing else. The number of a list item ("12. ") does not count, so a list whose
+ * items are all the same is found; other numbers do, as they distinguish the rows of a table.
  *
- * Some tens of comparisons a token on average, and memory for one number a token.
+ * About tens of comparisons per token on average, and memory for one number per token, which is
+ * the caller's. No locks; ends nothing itself (answer.h).
  */
 #ifndef KL_ENGINE_LOOP_GUARD_H
 #define KL_ENGINE_LOOP_GUARD_H
@@ -22,30 +23,31 @@
 #define KL_LOOP_LEVELS  15
 #define KL_LOOP_PENDING 16 /* tokens of the beginning of a line */
 
-/* The period that the end of the text has, as the window of this level showed it. */
+/* The period at the end of the text, found in the window of one level. */
 struct kl_loop_level {
     uint32_t period; /* 0: none */
-    uint32_t run;    /* symbols at the end that have it */
-    uint32_t tokens; /* that these stand for */
+    uint32_t run;    /* symbols at the end that repeat with it */
+    uint32_t tokens; /* of which these symbols were made */
 };
 
-/* What was read of a line: a number that may be an item's stands still undecided. */
+/* The state within a line. While it is not KL_LOOP_TEXT, a number may be that of a list item, and
+ * its tokens are pending. */
 enum kl_loop_line { KL_LOOP_LINE_BEGINS, KL_LOOP_NUMBER, KL_LOOP_AFTER_NUMBER, KL_LOOP_TEXT };
 
 struct kl_loop_guard {
-    int32_t *symbols; /* a token; or the number of an item, negative: how many tokens it has */
+    int32_t *symbols; /* a token; or, for the number of an item, minus its number of tokens */
     size_t n;
     struct kl_loop_level levels[KL_LOOP_LEVELS];
     enum kl_loop_line line;
-    int32_t pending[KL_LOOP_PENDING]; /* tokens that are undecided */
+    int32_t pending[KL_LOOP_PENDING]; /* tokens not turned into symbols yet */
     size_t n_pending, n_digits;       /* the first of them are the number */
 };
 
-/* symbols: room for as many as there will be tokens; the caller's. */
+/* symbols: the caller's memory, one for each token of the longest answer; NULL: never pushed to. */
 void kl_loop_guard_init(struct kl_loop_guard *guard, int32_t *symbols);
 
-/* The answer goes on with a token (0 or more) and its text, which may end within a code point. Says
- * whether the answer only repeats itself now. */
+/* Adds a token (0 or more) with its text, which may end within a code point. Returns whether the
+ * answer now only repeats itself. */
 bool kl_loop_guard_push(struct kl_loop_guard *guard, int32_t token, const char *text, size_t len);
 
 #endif

@@ -36,7 +36,7 @@ static enum kl_status look_at(const char *path, bool remove, struct kl_page_dir 
     enum kl_status status = kl_cache_dir_open(path, false, &dir, err);
     if (status != KL_OK)
         return status == KL_ERR_NOT_FOUND ? KL_OK : status;
-    /* a store shares a lock on it; this one is held until it is closed here */
+    /* page stores hold a shared lock; this one is held until the directory is closed here */
     found->in_use = flock(dir, LOCK_EX | LOCK_NB) != 0;
     struct look look = {.found = found, .remove = remove && !found->in_use};
     status = kl_cache_dir_each(dir, see, &look, err);

@@ -1,6 +1,6 @@
 /*
- * The directory of the prefix cache on disk, for commands that only look at it or empty it
- * (`kinglet cache`).
+ * The directory of the prefix cache on disk, for commands that show or clear it (`kinglet cache`)
+ * without opening a page store.
  */
 #ifndef KL_ENGINE_PAGE_DIR_H
 #define KL_ENGINE_PAGE_DIR_H
@@ -12,16 +12,16 @@
 #include "base/error.h"
 
 struct kl_page_dir {
-    size_t pages; /* of earlier versions, too */
+    size_t pages; /* including those of earlier versions */
     uint64_t bytes;
-    int64_t used; /* the last use of one, nanoseconds since 1970; 0: there is none */
-    bool in_use;  /* a store has it open, in some process */
+    int64_t used; /* last use of any page, nanoseconds since 1970; 0: no pages */
+    bool in_use;  /* a process has a page store open in it */
 };
 
-/* All zeros where there is no such directory. */
+/* Fills *found; all 0 if the directory does not exist. */
 enum kl_status kl_page_dir_look(const char *path, struct kl_page_dir *found, struct kl_error *err);
 
-/* Removes all pages, unless the directory is in use; *found: what was there. */
+/* Removes all pages, unless the directory is in use; *found: its state before. */
 enum kl_status kl_page_dir_clear(const char *path, struct kl_page_dir *found, struct kl_error *err);
 
 #endif

@@ -99,7 +99,7 @@ int64_t kl_page_time(const struct stat *st)
     return (seconds < last ? seconds : last) * NS_PER_SECOND + st->st_mtim.tv_nsec;
 }
 
-/* Only the order after a restart hangs on it, so it may fail. */
+/* May fail: only the order of use after a restart depends on it. */
 static void set_time(int fd, int64_t used)
 {
     int64_t ns = used < 0 ? 0 : used;
@@ -118,7 +118,7 @@ enum kl_status kl_page_write(int dir, const char *temporary, const char *name,
         return status;
     status = kl_cache_write(fd, header, sizeof *header + (size_t)header->page_bytes, err);
     set_time(fd, used);
-    /* a file system may say only now that there was no room */
+    /* some file systems report only now that the disk is full */
     if (close(fd) != 0 && status == KL_OK)
         status = kl_fail_errno(err, "cannot write a page");
     if (status == KL_OK && renameat(dir, temporary, dir, name) != 0)
@@ -138,7 +138,7 @@ enum kl_status kl_page_remove(int dir, const struct kl_page_key *key,
     return KL_OK;
 }
 
-/* false: there is less, or it can not be read. */
+/* false: the file is shorter, or cannot be read. */
 static bool read_all(int fd, void *data, size_t len)
 {
     uint8_t *p = data;
@@ -157,7 +157,7 @@ static bool read_all(int fd, void *data, size_t len)
 enum kl_page_found kl_page_read(int dir, const char *name, const struct kl_page_header *wanted,
                                 void *page, int64_t used)
 {
-    /* O_NONBLOCK: not to wait where somebody put a pipe */
+    /* O_NONBLOCK: does not wait if it is a pipe */
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT                                         ? KL_PAGE_GONE

@@ -1,10 +1,10 @@
 /*
- * One KV page as a file: the directory that holds them, their names, and what stands in them.
+ * One KV page as a file: its name, its content, reading and writing it.
  *
- * A name is the page's key and that of the page before it, in hexadecimal: "KEY-PARENT.page"; its
- * modification time is when it was last used. The content is a header (what the page is, and a
- * checksum over header and page) and the page. Used by page_store.c only; no state but the
- * directory, so any thread.
+ * The name is the key of the page and that of the page before it, in hexadecimal:
+ * "KEY-PARENT.page"; the modification time is the time of its last use. The content is a
+ * kl_page_header and the page. Used by the page store only; no state but the directory, so any
+ * thread.
  */
 #ifndef KL_ENGINE_PAGE_FILE_H
 #define KL_ENGINE_PAGE_FILE_H
@@ -13,9 +13,9 @@
 
 #include "engine/page_store.h"
 
-#define KL_PAGE_FILE_BLOCK 4096       /* bytes; what file systems give at least */
-#define KL_PAGE_TEMPORARY  "writing." /* begins the name of a file that is being written */
-#define KL_PAGE_SUFFIX     ".page"    /* another one when pages of before are of no use any more */
+#define KL_PAGE_FILE_BLOCK 4096       /* bytes; the smallest unit of file systems */
+#define KL_PAGE_TEMPORARY  "writing." /* prefix of files being written */
+#define KL_PAGE_SUFFIX     ".page"    /* changes when earlier pages become useless */
 #define KL_PAGE_NAME_SIZE  (4 * KL_PAGE_KEY_SIZE + sizeof "-" KL_PAGE_SUFFIX)
 
 struct kl_page_header {
@@ -25,7 +25,7 @@ struct kl_page_header {
     uint64_t page_bytes;
     struct kl_page_key parent;
     int32_t tokens[KL_KV_PAGE_TOKENS];
-    uint64_t checksum; /* of all that stands before it, and of the page */
+    uint64_t checksum; /* of all fields before it, and of the page */
 };
 
 struct kl_page_header kl_page_header(const struct kl_page_key *parent, const int32_t *tokens,
@@ -33,32 +33,32 @@ struct kl_page_header kl_page_header(const struct kl_page_key *parent, const int
 
 void kl_page_name(const struct kl_page_key *key, const struct kl_page_key *parent,
                   char name[KL_PAGE_NAME_SIZE]);
-/* Whether a name is one of ours, and of which page. */
+/* Returns whether a name is that of a page, and its keys. */
 bool kl_page_name_parse(const char *name, struct kl_page_key *key, struct kl_page_key *parent);
 
-/* Whether a name is that of a page of an earlier version, whose identities are not those of now. */
+/* Returns whether a name is that of a page of an earlier version, which cannot be used any more. */
 bool kl_page_name_is_old(const char *name);
 
-/* When a file was last used: its modification time, nanoseconds since 1970, 0 or more. */
+/* Returns when a file was last used: its modification time, nanoseconds since 1970, at least 0. */
 int64_t kl_page_time(const struct stat *st);
 
-/* Writes header and page under the name `temporary`, then gives it its name. header: at the begin
- * of a block of [sizeof header + header->page_bytes] bytes; gets its checksum. */
+/* Writes header and page under the name `temporary`, then renames the file to `name`. header: the
+ * beginning of a block of [sizeof *header + header->page_bytes] bytes; its checksum is set. */
 enum kl_status kl_page_write(int dir, const char *temporary, const char *name,
                              struct kl_page_header *header, int64_t used, struct kl_error *err);
 
-/* Removes a page's file; one that is gone is as good. */
+/* Removes the file of a page; no error if it does not exist. */
 enum kl_status kl_page_remove(int dir, const struct kl_page_key *key,
                               const struct kl_page_key *parent, struct kl_error *err);
 
 enum kl_page_found {
     KL_PAGE_READ,
-    KL_PAGE_GONE,      /* there is no file of this name */
-    KL_PAGE_DAMAGED,   /* there is something else: not a page, not this page, not whole */
-    KL_PAGE_UNREADABLE /* no descriptors, no memory: nothing is said about the file */
+    KL_PAGE_GONE,      /* no such file */
+    KL_PAGE_DAMAGED,   /* the file is not a page, another page, or incomplete */
+    KL_PAGE_UNREADABLE /* no descriptors or no memory: the file may be good */
 };
-/* Reads the page that `wanted` (without its checksum) says into page: [wanted->page_bytes], and
- * notes when it was used. */
+/* Reads a page whose header must be `wanted` (except for its checksum) into page:
+ * [wanted->page_bytes], and sets the time of its last use. */
 enum kl_page_found kl_page_read(int dir, const char *name, const struct kl_page_header *wanted,
                                 void *page, int64_t used);
 

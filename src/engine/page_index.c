@@ -45,7 +45,7 @@ size_t kl_page_index_memory(const struct kl_page_index *index)
     return index->max * sizeof *index->entries + index->n_slots * sizeof *index->slots;
 }
 
-/* Where the search for a key begins: keys are hashes already. */
+/* The slot where the search for a key begins: keys are hashes already. */
 static size_t home(const struct kl_page_index *index, const struct kl_page_key *key)
 {
     uint64_t start;
@@ -53,7 +53,7 @@ static size_t home(const struct kl_page_index *index, const struct kl_page_key *
     return (size_t)start & (index->n_slots - 1);
 }
 
-/* The slot that holds the key, or the empty one where it would be put. */
+/* Returns the slot that holds the key, or the empty slot for it. */
 static size_t slot_of(const struct kl_page_index *index, const struct kl_page_key *key)
 {
     size_t slot = home(index, key);
@@ -79,7 +79,7 @@ void kl_page_index_insert(struct kl_page_index *index, const struct kl_page_entr
     index->bytes += entry->size;
 }
 
-/* Empties a slot, and moves up what stands behind it only because it was full. */
+/* Empties a slot, and moves up the entries behind it that were displaced by it. */
 static void empty_slot(struct kl_page_index *index, size_t hole)
 {
     size_t mask = index->n_slots - 1;
@@ -102,7 +102,7 @@ bool kl_page_index_remove(struct kl_page_index *index, const struct kl_page_key 
     const struct kl_page_entry *last = &index->entries[index->n - 1];
     index->bytes -= index->entries[number - 1].size;
     empty_slot(index, slot);
-    if (number != index->n) { /* the last one takes its place */
+    if (number != index->n) { /* the last entry moves there */
         index->slots[slot_of(index, &last->key)] = number;
         index->entries[number - 1] = *last;
     }
@@ -130,7 +130,7 @@ const struct kl_page_entry *kl_page_index_oldest(struct kl_page_index *index,
     return oldest;
 }
 
-/* Takes one file in. */
+/* Adds one file. */
 static enum kl_status read_file(struct kl_page_index *index, int dir, const char *name,
                                 struct kl_error *err)
 {

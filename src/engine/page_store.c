@@ -22,13 +22,13 @@
 #define CLOSE_SECONDS 2.0
 #define MAX_PAGES     65536
 
-/* Pages that may wait to be written. 6 MiB are 15 pages of 24 layers in f16: nearly half a thousand
+/* Memory for pages that wait to be written. 6 MiB are 15 pages of 24 layers in f16: nearly 500
  * tokens, which take longer to compute than to write. */
 #define QUEUE_BYTES ((size_t)6 << 20)
 enum { MIN_QUEUE = 4, MAX_QUEUE = 256 };
 
-/* A page of background work counts as used ten years before it was: so the order of use, which is
- * all that a file's time keeps, has all of them before the interactive ones. */
+/* A background page is dated ten years back: by the order of use, which is all that a file's time
+ * stores, all background pages are older than the interactive ones. */
 #define BACKGROUND_AGE_NS (INT64_C(10) * 365 * 86400 * 1000000000)
 
 /* Puts that are dropped before writing is tried again, at first and at most. */
@@ -42,34 +42,34 @@ struct queued {
 struct kl_page_store {
     char *path;
     int dir;
-    size_t memory; /* bytes taken */
+    size_t memory; /* bytes allocated */
     size_t page_bytes;
-    uint64_t file_bytes; /* what one file counts for */
+    uint64_t file_bytes; /* that one file counts against the cap */
     uint64_t max_bytes;
-    struct kl_sha256 roots; /* what all roots begin with: the identity */
+    struct kl_sha256 roots; /* state of the hash after the identity: all roots begin with it */
     char temporary[sizeof KL_PAGE_TEMPORARY + 16];
     pthread_t thread;
 
-    pthread_mutex_t lock;  /* of all that follows; not held while the disk is waited for */
-    pthread_cond_t queued; /* something is, or closing */
-    pthread_cond_t empty;  /* the queue is */
+    pthread_mutex_t lock;  /* guards all that follows; not held while waiting for the disk */
+    pthread_cond_t queued; /* the queue is not empty, or closing is set */
+    pthread_cond_t empty;  /* the queue is empty */
     struct kl_page_index index;
-    struct kl_page_index fresh;     /* the writer's alone: being filled from the directory */
-    int64_t clock;                  /* the last time of use given; never goes back */
+    struct kl_page_index fresh;     /* the writer's: filled from the directory, then swapped */
+    int64_t clock;                  /* the last time of use; never goes back */
     struct queued queue[MAX_QUEUE]; /* a ring of stats.max_queued */
     uint8_t *blocks;                /* [max_queued][block_bytes]: header and page */
     size_t block_bytes;
     size_t first; /* the oldest in the queue; the writer reads its block without the lock */
     bool closing;
     uint64_t closing_since;  /* kl_now_ns */
-    uint64_t since_look;     /* pages written */
-    uint64_t refused, pause; /* while writing is off: puts dropped, and how many are to be */
+    uint64_t since_scan;     /* pages written since the last scan */
+    uint64_t refused, pause; /* while writing is off: puts dropped, and when to try again */
     struct kl_page_store_stats stats; /* queued: the length of the queue */
 };
 
 /* ---- keys ------------------------------------------------------------------------------------ */
 
-/* The last bit of a key says whether it is a page's or a root's. */
+/* The last bit of a key distinguishes pages from roots. */
 static struct kl_page_key finish_key(struct kl_sha256 *h, bool root)
 {
     struct kl_page_key key;
@@ -121,7 +121,7 @@ static int64_t use(struct kl_page_store *store, bool background)
 
 static void touch(struct kl_page_entry *entry, int64_t used)
 {
-    if (used > entry->used) /* background work makes no page older */
+    if (used > entry->used) /* a background use makes no page older */
         entry->used = used;
 }
 
@@ -131,7 +131,7 @@ static void adopt_fresh(struct kl_page_store *store)
     struct kl_page_index old = store->index;
     store->index = store->fresh;
     store->fresh = old;
-    store->since_look = 0;
+    store->since_scan = 0;
     for (size_t i = 0; i < store->index.n; i++) {
         struct kl_page_entry *entry = &store->index.entries[i];
         const struct kl_page_entry *known = kl_page_index_find(&old, &entry->key);
@@ -143,15 +143,15 @@ static void adopt_fresh(struct kl_page_store *store)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* A page is of use only when all those before it are there. */
+/* A page is useful only if all pages before it are stored. */
 static bool can_follow(const struct kl_page_store *store, const struct kl_page_key *parent)
 {
     return is_root(parent) || kl_page_index_find(&store->index, parent) != NULL;
 }
 
-/* Removes pages until the index has room for one more of `size` bytes that continues `parent`
- * (NULL: for none, only the cap is kept). *room: whether there is; not when all that could go is
- * what it continues, or when that is not there. */
+/* Removes pages until there is room for one of `size` bytes that continues `parent` (NULL: only
+ * enforces the cap). *room: false if only pages that it continues are left to remove, or if the
+ * parent is not stored. */
 static enum kl_status make_room(struct kl_page_store *store, uint64_t size,
                                 const struct kl_page_key *parent, bool *room, struct kl_error *err)
 {
@@ -176,7 +176,7 @@ static enum kl_status make_room(struct kl_page_store *store, uint64_t size,
     return status;
 }
 
-/* The place in the queue of a page; MAX_QUEUE: it is not there. */
+/* Returns the position of a page in the queue; MAX_QUEUE: not queued. */
 static size_t find_queued(const struct kl_page_store *store, const struct kl_page_key *key)
 {
     for (size_t i = 0; i < store->stats.queued; i++) {
@@ -187,7 +187,7 @@ static size_t find_queued(const struct kl_page_store *store, const struct kl_pag
     return MAX_QUEUE;
 }
 
-/* Takes the file away that a page is written in place of, if there is one. */
+/* Removes the file that a page is to replace, if there is one. */
 static enum kl_status remove_old(struct kl_page_store *store, const struct kl_page_key *key,
                                  const struct kl_page_key *parent, struct kl_error *err)
 {
@@ -197,8 +197,9 @@ static enum kl_status remove_old(struct kl_page_store *store, const struct kl_pa
     return there ? kl_page_remove(store->dir, key, parent, err) : KL_OK;
 }
 
-/* Writes the oldest of the queue. *written: whether; without an error, there may be no room. */
-static enum kl_status write_oldest(struct kl_page_store *store, bool look_first, bool *written,
+/* Writes the oldest page of the queue. *written: false without an error: there is no room for it.
+ */
+static enum kl_status write_oldest(struct kl_page_store *store, bool scan_first, bool *written,
                                    struct kl_error *err)
 {
     const struct queued *q = &store->queue[store->first];
@@ -206,7 +207,7 @@ static enum kl_status write_oldest(struct kl_page_store *store, bool look_first,
         (struct kl_page_header *)(store->blocks + store->first * store->block_bytes);
     enum kl_status status = KL_OK;
     *written = false;
-    if (look_first) {
+    if (scan_first) {
         status = kl_page_index_read(&store->fresh, store->dir, false, err);
         if (status != KL_OK)
             return status;
@@ -253,12 +254,12 @@ static void turn_off(struct kl_page_store *store, const struct kl_error *why)
     store->stats.queued = 0;
 }
 
-/* What came of the oldest in the queue. Under the lock. */
+/* Removes the oldest page from the queue and counts it. Under the lock. */
 static void count_oldest(struct kl_page_store *store, bool written)
 {
     if (written) {
         store->stats.written++;
-        store->since_look++;
+        store->since_scan++;
     } else {
         store->stats.dropped++;
     }
@@ -280,12 +281,12 @@ static void *writer_main(void *context)
         if (store->stats.queued == 0 ||
             (store->closing && kl_seconds_since(store->closing_since) > CLOSE_SECONDS))
             break;
-        /* after an error the index may not be what is there */
-        bool look_first = !store->stats.on || store->since_look >= KL_PAGE_STORE_RESCAN;
+        /* after an error the index may differ from the directory */
+        bool scan_first = !store->stats.on || store->since_scan >= KL_PAGE_STORE_RESCAN;
         bool written;
         struct kl_error err;
         pthread_mutex_unlock(&store->lock);
-        enum kl_status status = write_oldest(store, look_first, &written, &err);
+        enum kl_status status = write_oldest(store, scan_first, &written, &err);
         pthread_mutex_lock(&store->lock);
         if (status == KL_OK)
             count_oldest(store, written);
@@ -348,9 +349,9 @@ static enum kl_status take_memory(struct kl_page_store *store,
     return KL_OK;
 }
 
-/* Whoever has the directory open shares a lock on it; one that gets it alone knows that nobody is
- * writing there. Where there are no locks, nobody is alone. */
-static enum kl_status first_look(struct kl_page_store *store, struct kl_error *err)
+/* Every process that has the directory open holds a shared lock on it; a process that gets the lock
+ * exclusively is the only one. Without file locks, none is. */
+static enum kl_status first_scan(struct kl_page_store *store, struct kl_error *err)
 {
     bool alone = flock(store->dir, LOCK_EX | LOCK_NB) == 0, room;
     enum kl_status status = kl_page_index_read(&store->fresh, store->dir, alone, err);
@@ -389,7 +390,7 @@ enum kl_status kl_page_store_open(const struct kl_page_store_options *options,
     pthread_cond_init(&store->empty, NULL);
     start_roots(&store->roots, options);
     store->stats.on = true;
-    uint64_t name = kl_now_ns() ^ (uint64_t)getpid() << 40; /* unless there is a better one */
+    uint64_t name = kl_now_ns() ^ (uint64_t)getpid() << 40; /* if getrandom fails */
     (void)!getrandom(&name, sizeof name, GRND_NONBLOCK);
     snprintf(store->temporary, sizeof store->temporary, KL_PAGE_TEMPORARY "%016llx",
              (unsigned long long)name);
@@ -397,7 +398,7 @@ enum kl_status kl_page_store_open(const struct kl_page_store_options *options,
     if (status == KL_OK)
         status = kl_cache_dir_open(store->path, true, &store->dir, err);
     if (status == KL_OK)
-        status = first_look(store, err);
+        status = first_scan(store, err);
     if (status == KL_OK)
         status = start_writer(store, err);
     if (status != KL_OK) {
@@ -421,7 +422,7 @@ void kl_page_store_close(struct kl_page_store *store)
     destroy(store);
 }
 
-/* Whether a page may join the queue. While writing is off, one of many may, to try. */
+/* Returns whether a page may be queued. While writing is off, only the one that tries again. */
 static bool admits(struct kl_page_store *store, const struct kl_page_key *parent)
 {
     if (!can_follow(store, parent) && find_queued(store, parent) == MAX_QUEUE)
@@ -439,7 +440,7 @@ bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *pa
     int64_t used = use(store, background);
     struct kl_page_entry *entry = kl_page_index_find(&store->index, &key);
     bool taken = true;
-    /* what is there and was computed all the same may be damaged: it is written anew */
+    /* a stored page that was computed again may be damaged: it is replaced */
     if (entry != NULL && entry->checked) {
         touch(entry, used);
     } else if (find_queued(store, &key) == MAX_QUEUE) {
@@ -460,7 +461,7 @@ bool kl_page_store_put(struct kl_page_store *store, const struct kl_page_key *pa
     return taken;
 }
 
-/* A page that the index has. Not under the lock. */
+/* Reads a page that is in the index. Not under the lock. */
 static bool get_from_disk(struct kl_page_store *store, const struct kl_page_key *key,
                           const struct kl_page_header *wanted, void *page, int64_t used)
 {

@@ -10,11 +10,11 @@ struct node {
     struct kl_kv_page *page; /* NULL: not in use */
     struct node *parent;     /* NULL: the first page of a text */
     struct node *first_child, *next_sibling;
-    uint64_t scope; /* not looked at where pinned */
-    uint64_t used;  /* the time of its last use, counted in uses */
+    uint64_t scope; /* ignored if pinned */
+    uint64_t used;  /* time of its last use: the number of uses before */
     enum kl_keep keep;
-    struct kl_page_key key; /* of a whole page, where there is a store */
-    bool is_stored;         /* it has the page, or had it */
+    struct kl_page_key key; /* of a whole page, if there is a store */
+    bool is_stored;         /* the store has the page, or had it */
     size_t n;               /* tokens; less than PAGE only without children */
     int32_t tokens[PAGE];
 };
@@ -22,7 +22,7 @@ struct node {
 struct kl_prefix_cache {
     struct kl_kv_cache *kv;
     struct kl_page_store *store; /* NULL: none */
-    struct node *roots, *free;   /* free ones are linked by next_sibling */
+    struct node *roots, *free;   /* free nodes are linked by next_sibling */
     uint64_t now;
     struct kl_prefix_cache_stats stats;
     struct node nodes[]; /* [max_pages] */
@@ -69,7 +69,7 @@ struct kl_prefix_cache_stats kl_prefix_cache_stats(const struct kl_prefix_cache 
 
 /* ---- the tree -------------------------------------------------------------------------------- */
 
-/* Which tree: all first pages are siblings. */
+/* Selects a tree: the first pages of all trees are siblings. */
 struct tree {
     bool pinned;
     uint64_t scope;
@@ -94,7 +94,7 @@ static size_t common(const int32_t *a, const int32_t *b, size_t n)
     return i;
 }
 
-/* The child that has the most of tokens[0, n) in common, and how many; NULL: none has any. */
+/* Returns the child with the longest common prefix with tokens[0, n), and its length; NULL: 0. */
 static struct node *find_child(struct kl_prefix_cache *cache, struct tree tree, struct node *parent,
                                const int32_t *tokens, size_t n, size_t *found)
 {
@@ -126,14 +126,14 @@ static void remove_node(struct kl_prefix_cache *cache, struct node *node)
     cache->free = node;
 }
 
-/* How much is lost with a leaf, in this order: the class, and how lately it was used. */
-static bool less_loss(const struct node *a, const struct node *b)
+/* Orders leaves for eviction: by kind, then by their last use. */
+static bool evicted_before(const struct node *a, const struct node *b)
 {
     return a->keep != b->keep ? a->keep < b->keep : a->used < b->used;
 }
 
-/* The leaf to give up, of classes up to `most`; `spared` is none. With `unused`, only one whose
- * page is free then. */
+/* Returns the leaf to evict, of kinds up to `most`, other than `spared`. unused: only a leaf whose
+ * page no sequence uses. */
 static struct node *find_victim(struct kl_prefix_cache *cache, enum kl_keep most,
                                 const struct node *spared, bool unused)
 {
@@ -144,7 +144,7 @@ static struct node *find_victim(struct kl_prefix_cache *cache, enum kl_keep most
             continue;
         if (unused && kl_kv_page_shares(node->page) > 1)
             continue;
-        if (victim == NULL || less_loss(node, victim))
+        if (victim == NULL || evicted_before(node, victim))
             victim = node;
     }
     return victim;
@@ -160,7 +160,7 @@ bool kl_prefix_cache_make_room(struct kl_prefix_cache *cache, size_t n_pages)
 {
     while (kl_kv_cache_free_pages(cache->kv) < n_pages) {
         struct node *victim = find_victim(cache, KL_KEEP_PINNED, NULL, true);
-        if (victim == NULL) /* behind leaves that are in use there may be pages that are not */
+        if (victim == NULL) /* leaves in use may continue pages that are not */
             victim = find_victim(cache, KL_KEEP_PINNED, NULL, false);
         if (victim == NULL)
             return false;
@@ -169,9 +169,9 @@ bool kl_prefix_cache_make_room(struct kl_prefix_cache *cache, size_t n_pages)
     return true;
 }
 
-/* ---- looking up ------------------------------------------------------------------------------ */
+/* ---- lookup ---------------------------------------------------------------------------------- */
 
-/* How many of tokens[0, n) a tree knows. */
+/* Returns how many of tokens[0, n) a tree has. */
 static size_t measure(struct kl_prefix_cache *cache, struct tree tree, const int32_t *tokens,
                       size_t n)
 {
@@ -191,7 +191,7 @@ static void use(struct kl_prefix_cache *cache, struct node *node, enum kl_keep k
         node->keep = keep;
 }
 
-/* The source keeps a share meanwhile: making room may be what removes it from the tree. */
+/* The source is held meanwhile: making room may remove it from the tree. */
 static bool append_copy(struct kl_prefix_cache *cache, struct kl_sequence *sequence,
                         struct kl_kv_page *source, size_t n)
 {
@@ -227,7 +227,7 @@ size_t kl_prefix_cache_lookup(struct kl_prefix_cache *cache, uint64_t scope, enu
     return kl_sequence_length(sequence);
 }
 
-/* ---- keeping --------------------------------------------------------------------------------- */
+/* ---- insert ---------------------------------------------------------------------------------- */
 
 static struct node *new_node(struct kl_prefix_cache *cache, enum kl_keep keep,
                              const struct node *parent)
@@ -262,8 +262,8 @@ static void set_key(const struct kl_prefix_cache *cache, struct node *node)
     node->key = kl_page_key_next(&before, node->tokens);
 }
 
-/* Whole pages go to disk in their order; one that was dropped there is offered again with the next
- * text that goes through it. */
+/* Puts whole pages into the store, in order; a page that was dropped there is put again with the
+ * next sequence that contains it. */
 static void store_page(const struct kl_prefix_cache *cache, struct node *node)
 {
     bool next = node->parent == NULL || node->parent->is_stored;
@@ -271,7 +271,7 @@ static void store_page(const struct kl_prefix_cache *cache, struct node *node)
         !next)
         return;
     struct kl_page_key before = parent_key(cache, node->parent, node->scope);
-    /* false: perhaps because the page before it is not there any more; then from there again */
+    /* dropped, perhaps because the page before it is not stored any more: start again there */
     node->is_stored =
         kl_page_store_put(cache->store, &before, node->tokens, kl_kv_page_data(node->page),
                           node->keep == KL_KEEP_BACKGROUND);
@@ -279,7 +279,7 @@ static void store_page(const struct kl_prefix_cache *cache, struct node *node)
         node->parent->is_stored = false;
 }
 
-/* Puts a page below parent, of which no child holds all of these tokens. NULL: there is no room. */
+/* Adds a page below parent, none of whose children has all of these tokens. NULL: no room. */
 static struct node *add_page(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
                              struct node *parent, const int32_t *tokens, size_t n,
                              struct kl_kv_page *page)
@@ -300,7 +300,7 @@ static struct node *add_page(struct kl_prefix_cache *cache, uint64_t scope, enum
     return node;
 }
 
-/* The part of a page that a longer one begins with makes room for it. */
+/* Replaces a partial page by a longer one that begins with it. */
 static void replace_page(struct kl_prefix_cache *cache, struct node *node, const int32_t *tokens,
                          size_t n, struct kl_kv_page *page)
 {
@@ -334,10 +334,11 @@ void kl_prefix_cache_insert(struct kl_prefix_cache *cache, uint64_t scope, enum 
     }
 }
 
-/* ---- from disk ------------------------------------------------------------------------------- */
+/* ---- load ------------------------------------------------------------------------------------ */
 
-/* Room for one page in the KV cache, not at the price of `spared`. */
-static bool has_room(struct kl_prefix_cache *cache, enum kl_keep keep, const struct node *spared)
+/* Makes room for one page in the KV cache without evicting `spared`. */
+static bool make_room_for_page(struct kl_prefix_cache *cache, enum kl_keep keep,
+                               const struct node *spared)
 {
     while (kl_kv_cache_free_pages(cache->kv) == 0) {
         struct node *victim = find_victim(cache, keep, spared, true);
@@ -348,15 +349,15 @@ static bool has_room(struct kl_prefix_cache *cache, enum kl_keep keep, const str
     return true;
 }
 
-/* The page of tokens[0, PAGE) below parent, in the place of the part of it that memory has (or
- * NULL); NULL: it is not on disk, or there is no room. */
+/* Loads the page of tokens[0, PAGE) below parent, in place of `part`, the partial page that memory
+ * has (or NULL). NULL: it is not on disk, or there is no room. */
 static struct node *load_page(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
                               struct node *parent, struct node *part, const int32_t *tokens)
 {
     struct kl_page_key before = parent_key(cache, parent, scope);
     struct kl_kv_page *page;
     struct kl_error err;
-    if (!has_room(cache, keep, part != NULL ? part : parent) ||
+    if (!make_room_for_page(cache, keep, part != NULL ? part : parent) ||
         kl_kv_page_new(cache->kv, &page, &err) != KL_OK)
         return NULL;
     struct node *node = NULL;

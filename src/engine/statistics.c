@@ -5,7 +5,7 @@
 
 #include "engine/scheduler.h"
 
-/* Enough for a steady figure, short enough to show what is now. */
+/* Long enough for a steady figure, short enough to follow changes. */
 #define SPEED_SECONDS 10.0
 
 void kl_statistics_add_latency(struct kl_statistics *s, double seconds)
@@ -31,17 +31,17 @@ void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t
         return;
     }
     add_speed(&s->prefill, prefill_rows, seconds);
-    if (prefill_rows < KL_ROW_TILE) /* the last rows of a prompt: mostly the price of a step */
+    if (prefill_rows < KL_ROW_TILE) /* the last rows of a prompt: mostly the fixed cost of a step */
         return;
     double row_seconds = seconds / (double)prefill_rows;
-    /* slower counts at once, so that at most one step is too long; faster by and by */
+    /* a slower row counts at once, so that at most one step is too long; a faster one gradually */
     s->row_seconds =
         row_seconds >= s->row_seconds ? row_seconds : (s->row_seconds + row_seconds) / 2;
 }
 
-/* The last few weigh most: people and their programs change what they ask for. */
+/* Recent answers weigh most: clients change what they ask for. */
 #define ANSWER_WEIGHT 0.1
-/* Tokens of a typical answer before one has ended: clients ask for far more than they get. */
+/* Tokens of a typical answer before one has ended; max_tokens is usually far more. */
 #define UNKNOWN_ANSWER 256.0
 
 void kl_statistics_add_answer(struct kl_statistics *s, size_t n_tokens)

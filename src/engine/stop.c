@@ -4,7 +4,7 @@
 
 #include "base/utf8.h"
 
-/* The state after one more byte. */
+/* Returns the length of the match after one more byte. */
 static uint16_t step(const struct kl_stop_string *s, uint16_t matched, char byte)
 {
     while (matched > 0 && s->text[matched] != byte)
