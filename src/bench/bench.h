@@ -1,7 +1,7 @@
 /*
  * The parts of `kinglet bench`: what is measured, of the machine and of the model on it, and how it
- * is shown. bench.c is the command, bench_run.c drives the model, bench_machine.c looks at the
- * computer, bench_json.c and bench_report.c write the results down.
+ * is shown. bench.c is the command, bench_forward.c and bench_engine.c drive the model,
+ * bench_machine.c looks at the computer, bench_json.c and bench_report.c write the results down.
  */
 #ifndef KL_BENCH_BENCH_H
 #define KL_BENCH_BENCH_H
@@ -144,7 +144,7 @@ void kl_bench_counters_open(struct kl_bench_counters *c, struct kl_bench_machine
 void kl_bench_counters_close(struct kl_bench_counters *c);
 struct kl_bench_counts kl_bench_counters_read(const struct kl_bench_counters *c);
 
-/* ---- bench_run.c ----------------------------------------------------------------------------- */
+/* ---- bench_forward.c, bench_engine.c --------------------------------------------------------- */
 
 /* Loads the model again and again; b->loaded is the last one. */
 enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err);
