@@ -12,7 +12,7 @@
 #include "base/foreign_text.h"
 #include "base/mapped_file.h"
 #include "cli/commands.h"
-#include "console/options.h"
+#include "console/nearest.h"
 
 struct command {
     const char *name;
