@@ -16,7 +16,7 @@
 #include "client/api_reader.h"
 #include "client/http_client.h"
 #include "console/exit_codes.h"
-#include "console/input.h"
+#include "console/key_file.h"
 #include "console/interrupt.h"
 #include "console/terminal.h"
 

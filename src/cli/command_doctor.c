@@ -5,7 +5,7 @@
 
 #include "cli/cache.h"
 #include "cli/commands.h"
-#include "console/input.h"
+#include "console/key_file.h"
 #include "console/options.h"
 #include "doctor/doctor.h"
 

@@ -15,6 +15,7 @@
 #include "console/options.h"
 #include "console/terminal.h"
 #include "load/load.h"
+#include "load/token_ids.h"
 
 #define DEFAULT_WINDOW 512
 #define MAX_SEQUENCES  65536
@@ -231,7 +232,7 @@ static enum kl_status read_sequences(const char *path, const struct kl_config *c
         status = kl_read_text(path, &text, err);
     char *rest = text.data, *line;
     for (size_t number = 1; status == KL_OK && (line = strsep(&rest, "\n")) != NULL; number++) {
-        status = kl_parse_ids(line, config->n_vocab, &s->ids, err);
+        status = kl_token_ids_parse(line, config->n_vocab, &s->ids, err);
         if (status == KL_OK)
             status = end_sequence(s, config, err);
         if (status != KL_OK)

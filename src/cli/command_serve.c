@@ -10,12 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cli/commands.h"
-#include "console/input.h"
+#include "console/key_file.h"
 #include "console/options.h"
 #include "console/terminal.h"
 #include "engine/engine.h"
@@ -24,10 +23,6 @@
 #include "load/prefixes.h"
 #include "server/server.h"
 
-#define MAX_API_KEYS    256
-#define KEY_FILE_CAP    (64 * 1024)
-#define MIN_KEY_LEN     8
-#define MAX_KEY_LEN     512
 #define DEFAULT_PORT    7860
 #define DEFAULT_CTX     4096
 #define DEFAULT_PLACES  4
@@ -54,49 +49,6 @@ struct serve_options {
     struct kl_aliases aliases; /* of these words */
 };
 
-/* The keys of --api-key-file; they point into text. */
-struct api_keys {
-    struct kl_buffer text;
-    const char *keys[MAX_API_KEYS];
-    size_t n;
-};
-
-/* One key a line; empty lines and lines that begin with # do not count. */
-static enum kl_status read_keys(const char *path, struct api_keys *keys, struct kl_error *err)
-{
-    struct stat st;
-    kl_buffer_init(&keys->text, KEY_FILE_CAP);
-    keys->n = 0;
-    if (path == NULL)
-        return KL_OK;
-    enum kl_status status = kl_read_text(path, &keys->text, err);
-    if (status != KL_OK)
-        return status;
-    if (stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        kl_warning("the key file %s can be read by other users; 'chmod 600' it", path);
-
-    char *rest = keys->text.data, *key;
-    size_t line = 0;
-    while (rest != NULL && (key = strsep(&rest, "\n")) != NULL) {
-        line++;
-        key += strspn(key, " \t\r");
-        size_t len = strcspn(key, " \t\r");
-        if (len == 0 || key[0] == '#')
-            continue;
-        key[len] = '\0';
-        if (len < MIN_KEY_LEN || len > MAX_KEY_LEN)
-            return kl_fail(err, KL_ERR_INVALID,
-                           "%s, line %zu: a key has %d to %d characters, this one has %zu", path,
-                           line, MIN_KEY_LEN, MAX_KEY_LEN, len);
-        if (keys->n == MAX_API_KEYS)
-            return kl_fail(err, KL_ERR_INVALID, "%s holds more than %d keys", path, MAX_API_KEYS);
-        keys->keys[keys->n++] = key;
-    }
-    if (keys->n == 0)
-        return kl_fail(err, KL_ERR_INVALID, "%s holds no key; write one on each line", path);
-    return KL_OK;
-}
-
 /* SIGHUP has two meanings: the terminal was closed, or what can change without a restart is to be
  * read again. */
 struct reloadable {
@@ -117,7 +69,7 @@ static void reload(void *context)
 {
     const struct reloadable *r = context;
     struct kl_error err = {0};
-    struct api_keys keys = {0};
+    struct kl_api_keys keys = {0};
     if (r->of_terminal && isatty(STDERR_FILENO) == 0) {
         kl_info("SIGHUP: the terminal was closed; no new requests are taken");
         kl_server_stop(r->server);
@@ -126,10 +78,10 @@ static void reload(void *context)
     /* what cannot be read stays as it is */
     enum kl_status status = kl_log_level_reload(&err);
     if (status == KL_OK && r->api_key_file != NULL) {
-        status = read_keys(r->api_key_file, &keys, &err);
+        status = kl_api_keys_read(r->api_key_file, &keys, &err);
         if (status == KL_OK)
             status = kl_server_set_keys(r->server, keys.keys, keys.n, &err);
-        kl_buffer_release(&keys.text);
+        kl_api_keys_release(&keys);
     }
     if (status == KL_OK)
         kl_info("SIGHUP: read again: the log level, %zu API keys", keys.n);
@@ -267,7 +219,8 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
     _exit(code);
 }
 
-static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
+static int serve(const struct serve_options *o, const struct kl_api_keys *keys,
+                 struct kl_error *err)
 {
     struct loading l = {.options = o, .start = kl_now_ns()};
     struct reloadable reloadable = {.api_key_file = o->api_key_file,
@@ -334,7 +287,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
 static int run(struct serve_options *o)
 {
     struct kl_error err = {0};
-    struct api_keys keys = {0};
+    struct kl_api_keys keys = {0};
     int code;
     if (!kl_context_policy_parse(o->policy_name, &o->context_policy)) {
         kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
@@ -350,11 +303,11 @@ static int run(struct serve_options *o)
     if (status == KL_OK)
         status = kl_precompute_texts_read(o->warm_file, &texts, &err);
     if (status == KL_OK)
-        status = read_keys(o->api_key_file, &keys, &err);
+        status = kl_api_keys_read(o->api_key_file, &keys, &err);
     o->warm_texts = &texts;
     code = status == KL_OK ? serve(o, &keys, &err) : kl_report("serve", &err);
     kl_log_stop();
-    kl_buffer_release(&keys.text);
+    kl_api_keys_release(&keys);
     kl_precompute_texts_release(&texts);
     return code;
 }

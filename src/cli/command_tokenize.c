@@ -14,6 +14,7 @@
 #include "console/options.h"
 #include "console/terminal.h"
 #include "load/load.h"
+#include "load/token_ids.h"
 
 struct tokenize_options {
     struct kl_load_options load;
@@ -110,7 +111,8 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
     struct kl_tokens tokens = {0};
     struct kl_output output;
     kl_output_init(&output);
-    enum kl_status status = kl_parse_ids(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
+    enum kl_status status =
+        kl_token_ids_parse(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
     for (size_t i = 0; i < tokens.len && status == KL_OK; i++) {
         size_t len;
         const char *piece = kl_tokenizer_piece(tokenizer, tokens.ids[i], &len);
