@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cache.h"
 #include "cli/commands.h"
 #include "console/key_file.h"
 #include "console/options.h"
 #include "doctor/doctor.h"
+#include "doctor/doctor_cache.h"
 
 #define REPORT_CAP ((size_t)1 << 20)
 
