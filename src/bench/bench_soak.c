@@ -13,10 +13,10 @@
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "base/thread.h"
-#include "cli/commands.h"
 #include "client/api_reader.h"
 #include "client/http_client.h"
-#include "console/input.h"
+#include "console/exit_codes.h"
+#include "console/key_file.h"
 #include "console/interrupt.h"
 #include "console/terminal.h"
 

@@ -238,6 +238,46 @@ static enum kl_status check_soak(const struct kl_soak_options *soak, size_t n_ar
     return KL_OK;
 }
 
+/* In the order in which --help shows them. */
+static void add_options(struct kl_option_table *table, struct kl_bench_options *o,
+                        struct kl_soak_options *soak)
+{
+    const struct kl_option measured[] = {
+        {"quick", 0, KL_OPTION_FLAG, NULL, "less of everything: some ten seconds", &o->quick, 0, 0},
+        {"only", 0, KL_OPTION_STRING, "PART,PART,...",
+         "not all of machine, start, prefill, decode, batches, first-token", &o->only, 0, 0},
+        {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill so many tokens", &o->prompts, 1,
+         KL_MAX_CTX_SIZE},
+        {"generate", 0, KL_OPTION_SIZE, "N",
+         "decode so many tokens, and a quarter of it in batches; 0: no decoding", &o->generate, 0,
+         KL_MAX_CTX_SIZE},
+        {"depth", 0, KL_OPTION_SIZE, "N",
+         "tokens in the context before those decoded one by one; how long they take does not count",
+         &o->depth, 0, KL_MAX_CTX_SIZE},
+        {"batches", 0, KL_OPTION_LIST, "N,N,...", "so many sequences decode together", &o->batches,
+         1, KL_BENCH_MAX_BATCH},
+        {"repeat", 0, KL_OPTION_SIZE, "R", "runs of each test, after one to warm up", &o->repeat, 1,
+         KL_BENCH_MAX_REPEAT},
+        {"chunk", 0, KL_OPTION_SIZE, "N", "prompt tokens in one batch, as serve does it", &o->chunk,
+         1, 4096},
+        {"logits", 0, KL_OPTION_FLAG, NULL,
+         "compute the logits of all tokens, and not only what greedy decoding needs", &o->logits, 0,
+         0},
+    };
+    const struct kl_option soaked[] = {KL_SOAK_ROWS(*soak)};
+    const struct kl_option written[] = {
+        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object instead of the table", &o->json, 0,
+         0},
+        {"report", 0, KL_OPTION_STRING, "FILE.html",
+         "write a page with plots, too: one file that needs no other", &o->report, 0, 0},
+    };
+    kl_load_add_options(table, &o->load);
+    kl_load_add_memory_option(table, &o->load);
+    kl_options_add(table, measured, sizeof measured / sizeof measured[0]);
+    kl_options_add(table, soaked, sizeof soaked / sizeof soaked[0]);
+    kl_options_add(table, written, sizeof written / sizeof written[0]);
+}
+
 int kl_run_bench(int argc, char **argv)
 {
     static const struct kl_bench_options thorough = {
@@ -258,35 +298,8 @@ int kl_run_bench(int argc, char **argv)
     struct kl_soak_options soak = {.load = &o.load, .people = 1, .timeout = 120};
     if (is_given("--soak", argc, argv))
         o.generate = 128;
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
-        KL_MEMORY_ROW(o.load),
-        {"quick", 0, KL_OPTION_FLAG, NULL, "less of everything: some ten seconds", &o.quick, 0, 0},
-        {"only", 0, KL_OPTION_STRING, "PART,PART,...",
-         "not all of machine, start, prefill, decode, batches, first-token", &o.only, 0, 0},
-        {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill so many tokens", &o.prompts, 1,
-         KL_MAX_CTX_SIZE},
-        {"generate", 0, KL_OPTION_SIZE, "N",
-         "decode so many tokens, and a quarter of it in batches; 0: no decoding", &o.generate, 0,
-         KL_MAX_CTX_SIZE},
-        {"depth", 0, KL_OPTION_SIZE, "N",
-         "tokens in the context before those decoded one by one; how long they take does not count",
-         &o.depth, 0, KL_MAX_CTX_SIZE},
-        {"batches", 0, KL_OPTION_LIST, "N,N,...", "so many sequences decode together", &o.batches,
-         1, KL_BENCH_MAX_BATCH},
-        {"repeat", 0, KL_OPTION_SIZE, "R", "runs of each test, after one to warm up", &o.repeat, 1,
-         KL_BENCH_MAX_REPEAT},
-        {"chunk", 0, KL_OPTION_SIZE, "N", "prompt tokens in one batch, as serve does it", &o.chunk,
-         1, 4096},
-        {"logits", 0, KL_OPTION_FLAG, NULL,
-         "compute the logits of all tokens, and not only what greedy decoding needs", &o.logits, 0,
-         0},
-        KL_SOAK_ROWS(soak),
-        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object instead of the table", &o.json, 0,
-         0},
-        {"report", 0, KL_OPTION_STRING, "FILE.html",
-         "write a page with plots, too: one file that needs no other", &o.report, 0, 0},
-    };
+    struct kl_option_table table = {0};
+    add_options(&table, &o, &soak);
     const struct kl_command_line line = {
         .command = "bench",
         .about = "Measures this computer (reading memory, multiplying int8) and the model on it: "
@@ -296,8 +309,8 @@ int kl_run_bench(int argc, char **argv)
                  "reached with as many threads in this run. Takes a minute.",
         .arguments = "[-- OPTIONS OF SERVE...]",
         .max_arguments = KL_SOAK_ARGUMENTS,
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .options = table.rows,
+        .n_options = table.n,
     };
     size_t n;
     int code;

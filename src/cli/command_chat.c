@@ -10,9 +10,9 @@
 #include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/foreign_text.h"
-#include "cli/chat_prompt.h"
 #include "cli/commands.h"
 #include "cli/line_editor.h"
+#include "console/chat_prompt.h"
 #include "console/interrupt.h"
 #include "console/options.h"
 #include "console/terminal.h"
@@ -332,39 +332,46 @@ static void set_locale(void)
         setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+static void add_options(struct kl_option_table *table, struct chat_options *o)
+{
+    const struct kl_option rows[] = {
+        {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &o->offline,
+         0, 0},
+        {"system", 's', KL_OPTION_STRING, "TEXT", "a system message instead of the model's own",
+         &o->system, 0, 0},
+        {"max-tokens", 'n', KL_OPTION_SIZE, "N", "longest answer", &o->max_tokens, 1,
+         KL_MAX_CTX_SIZE},
+        {"temperature", 0, KL_OPTION_FLOAT, "T", "0: always the likeliest token",
+         &o->sampling.temperature, 0, 10},
+        {"top-k", 0, KL_OPTION_SIZE, "N", "draw from the N likeliest tokens; 0: from all",
+         &o->top_k, 0, 1000000},
+        {"top-p", 0, KL_OPTION_FLOAT, "P", "draw from the likeliest tokens that make up P",
+         &o->sampling.top_p, 0.0001, 1},
+        {"min-p", 0, KL_OPTION_FLOAT, "P", "leave out tokens below P times the likeliest",
+         &o->sampling.min_p, 0, 0.9999},
+        {"repetition-penalty", 0, KL_OPTION_FLOAT, "R", "above 1: avoid what was said before",
+         &o->sampling.repetition_penalty, 0.01, 10},
+        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off", "end an answer that only repeats itself",
+         &o->loop_guard, 0, 0},
+        {"seed", 0, KL_OPTION_U64, "N", "the same seed draws the same answer", &o->sampling.seed, 0,
+         0},
+        {"no-input", 0, KL_OPTION_FLAG, NULL,
+         "with PROMPT: leave standard input alone, as in a loop that reads it: "
+         "while read q; do kinglet chat --no-input \"$q\"; done",
+         &o->no_input, 0, 0},
+    };
+    kl_load_add_options(table, &o->load);
+    kl_load_add_memory_option(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
 int kl_run_chat(int argc, char **argv)
 {
     struct chat_options o = {.load = {.ctx_size = 4096},
                              .max_tokens = 1024,
                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
-        KL_MEMORY_ROW(o.load),
-        {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &o.offline,
-         0, 0},
-        {"system", 's', KL_OPTION_STRING, "TEXT", "a system message instead of the model's own",
-         &o.system, 0, 0},
-        {"max-tokens", 'n', KL_OPTION_SIZE, "N", "longest answer", &o.max_tokens, 1,
-         KL_MAX_CTX_SIZE},
-        {"temperature", 0, KL_OPTION_FLOAT, "T", "0: always the likeliest token",
-         &o.sampling.temperature, 0, 10},
-        {"top-k", 0, KL_OPTION_SIZE, "N", "draw from the N likeliest tokens; 0: from all", &o.top_k,
-         0, 1000000},
-        {"top-p", 0, KL_OPTION_FLOAT, "P", "draw from the likeliest tokens that make up P",
-         &o.sampling.top_p, 0.0001, 1},
-        {"min-p", 0, KL_OPTION_FLOAT, "P", "leave out tokens below P times the likeliest",
-         &o.sampling.min_p, 0, 0.9999},
-        {"repetition-penalty", 0, KL_OPTION_FLOAT, "R", "above 1: avoid what was said before",
-         &o.sampling.repetition_penalty, 0.01, 10},
-        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off", "end an answer that only repeats itself",
-         &o.loop_guard, 0, 0},
-        {"seed", 0, KL_OPTION_U64, "N", "the same seed draws the same answer", &o.sampling.seed, 0,
-         0},
-        {"no-input", 0, KL_OPTION_FLAG, NULL,
-         "with PROMPT: leave standard input alone, as in a loop that reads it: "
-         "while read q; do kinglet chat --no-input \"$q\"; done",
-         &o.no_input, 0, 0},
-    };
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "chat",
         .arguments = "[PROMPT...]",
@@ -375,8 +382,8 @@ int kl_run_chat(int argc, char **argv)
                  "conversation. The answer goes to standard output, its speed to standard error. "
                  "On a terminal, U+FFFD stands for what would steer it; pipes and files get the "
                  "bytes as they are.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .options = table.rows,
+        .n_options = table.n,
         .notes =
             "In a conversation: /clear, /exit, /help; Ctrl-C stops the answer, Ctrl-D leaves.\n"
             "What was typed is kept in $XDG_CACHE_HOME/kinglet/history.",

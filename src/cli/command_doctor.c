@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cache.h"
 #include "cli/commands.h"
-#include "console/input.h"
+#include "console/key_file.h"
 #include "console/options.h"
 #include "doctor/doctor.h"
+#include "doctor/doctor_cache.h"
 
 #define REPORT_CAP ((size_t)1 << 20)
 
@@ -42,24 +42,31 @@ static void look_at_this_computer(const struct kl_load_options *load)
     kl_doctor_cache(&findings);
 }
 
-int kl_run_doctor(int argc, char **argv)
+static void add_options(struct kl_option_table *table, struct doctor_options *o)
 {
-    struct doctor_options o = {.load = {.ctx_size = 4096}, .timeout = 300};
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
+    const struct kl_option rows[] = {
         {"url", 0, KL_OPTION_STRING, "URL",
          "look at this server (any that speaks OpenAI's API) and not at this computer; one with a "
          "query is asked as it is, and may answer with events of any kind",
-         &o.url, 0, 0},
+         &o->url, 0, 0},
         {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
-         &o.key_file, 0, 0},
+         &o->key_file, 0, 0},
         {"timeout", 0, KL_OPTION_SIZE, "SECONDS",
-         "with --url: an answer that is not over after so long is given up", &o.timeout, 1, 3600},
+         "with --url: an answer that is not over after so long is given up", &o->timeout, 1, 3600},
         {"pid", 0, KL_OPTION_SIZE, "PID",
-         "look at this running process, of any program: its threads, memory and log", &o.pid, 1,
+         "look at this running process, of any program: its threads, memory and log", &o->pid, 1,
          INT_MAX},
-        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o.json, 0, 0},
+        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o->json, 0, 0},
     };
+    kl_load_add_options(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
+int kl_run_doctor(int argc, char **argv)
+{
+    struct doctor_options o = {.load = {.ctx_size = 4096}, .timeout = 300};
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "doctor",
         .about = "Looks for what makes kinglet slow or wrong here: processor, memory, disk, "
@@ -67,8 +74,8 @@ int kl_run_doctor(int argc, char **argv)
                  "refuses and stops as it should; or, with --pid, what the threads of a running "
                  "process do. Each finding says what was measured, what it costs and what mends "
                  "it. Takes half a minute.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .options = table.rows,
+        .n_options = table.n,
         .exit_codes = "0 all is good, 1 something should be mended, 2 wrong usage",
         .further_exit_codes = "5 something is broken",
     };

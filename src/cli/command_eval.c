@@ -15,6 +15,7 @@
 #include "console/options.h"
 #include "console/terminal.h"
 #include "load/load.h"
+#include "load/token_ids.h"
 
 #define DEFAULT_WINDOW 512
 #define MAX_SEQUENCES  65536
@@ -231,7 +232,7 @@ static enum kl_status read_sequences(const char *path, const struct kl_config *c
         status = kl_read_text(path, &text, err);
     char *rest = text.data, *line;
     for (size_t number = 1; status == KL_OK && (line = strsep(&rest, "\n")) != NULL; number++) {
-        status = kl_parse_ids(line, config->n_vocab, &s->ids, err);
+        status = kl_token_ids_parse(line, config->n_vocab, &s->ids, err);
         if (status == KL_OK)
             status = end_sequence(s, config, err);
         if (status != KL_OK)
@@ -417,30 +418,37 @@ static enum kl_status check_options(const struct eval_options *o, struct kl_erro
                    "it takes either --ppl FILE, or --tokens FILE and --logits OUT.npy");
 }
 
-int kl_run_eval(int argc, char **argv)
+static void add_options(struct kl_option_table *table, struct eval_options *o)
 {
-    struct eval_options o = {.load = {.ctx_size = DEFAULT_WINDOW}, .chunk = 64};
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
+    const struct kl_option rows[] = {
         {"ppl", 0, KL_OPTION_STRING, "FILE", "perplexity of this text, in windows of --ctx-size",
-         &o.ppl, 0, 0},
-        {"tokens", 0, KL_OPTION_STRING, "FILE", "a sequence of token ids on each line", &o.tokens,
+         &o->ppl, 0, 0},
+        {"tokens", 0, KL_OPTION_STRING, "FILE", "a sequence of token ids on each line", &o->tokens,
          0, 0},
         {"logits", 0, KL_OPTION_STRING, "OUT.npy",
          "the logits after each token of --tokens, float32 [tokens of all sequences in order, "
          "vocabulary]",
-         &o.logits, 0, 0},
-        {"chunk", 0, KL_OPTION_SIZE, "N", "tokens in one batch", &o.chunk, 1, 4096},
+         &o->logits, 0, 0},
+        {"chunk", 0, KL_OPTION_SIZE, "N", "tokens in one batch", &o->chunk, 1, 4096},
         {"together", 0, KL_OPTION_FLAG, NULL,
-         "mix all sequences of --tokens in each batch (the logits are the same)", &o.together, 0,
+         "mix all sequences of --tokens in each batch (the logits are the same)", &o->together, 0,
          0},
     };
+    kl_load_add_options(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
+int kl_run_eval(int argc, char **argv)
+{
+    struct eval_options o = {.load = {.ctx_size = DEFAULT_WINDOW}, .chunk = 64};
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "eval",
         .about = "Judges the model: the perplexity of a text as llama.cpp's llama-perplexity "
                  "defines it, or the logits of given tokens.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .options = table.rows,
+        .n_options = table.n,
     };
     size_t n;
     int code;

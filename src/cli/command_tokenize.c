@@ -14,6 +14,7 @@
 #include "console/options.h"
 #include "console/terminal.h"
 #include "load/load.h"
+#include "load/token_ids.h"
 
 struct tokenize_options {
     struct kl_load_options load;
@@ -110,7 +111,8 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
     struct kl_tokens tokens = {0};
     struct kl_output output;
     kl_output_init(&output);
-    enum kl_status status = kl_parse_ids(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
+    enum kl_status status =
+        kl_token_ids_parse(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
     for (size_t i = 0; i < tokens.len && status == KL_OK; i++) {
         size_t len;
         const char *piece = kl_tokenizer_piece(tokenizer, tokens.ids[i], &len);
@@ -123,29 +125,37 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
     return status;
 }
 
-int kl_run_tokenize(int argc, char **argv)
+static void add_options(struct kl_option_table *table, struct tokenize_options *o)
 {
-    struct tokenize_options o = {0};
-    const struct kl_option table[] = {
-        KL_MODEL_ROW(o.load),
+    const struct kl_option rows[] = {
         {"ids", 'i', KL_OPTION_FLAG, NULL,
          "only the ids, on one line, separated by blanks (else one piece a line: the id, a tab, "
          "the text with \\n, \\t, \\\\ and \\xNN)",
-         &o.ids, 0, 0},
+         &o->ids, 0, 0},
         {"decode", 'd', KL_OPTION_FLAG, NULL, "ids separated by blanks or line ends back to text",
-         &o.decode, 0, 0},
+         &o->decode, 0, 0},
         {"special", 0, KL_OPTION_FLAG, NULL,
-         "take \"<|im_start|>\" and the like in the text for the special tokens", &o.special, 0, 0},
+         "take \"<|im_start|>\" and the like in the text for the special tokens", &o->special, 0,
+         0},
         {"time", 0, KL_OPTION_SIZE, "N",
-         "tokenize N times and print only how many seconds each took", &o.time, 1, 1000},
+         "tokenize N times and print only how many seconds each took", &o->time, 1, 1000},
     };
+    kl_load_add_model_option(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
+int kl_run_tokenize(int argc, char **argv)
+{
+    struct tokenize_options o = {0};
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "tokenize",
         .arguments = "[FILE]",
         .max_arguments = 1,
         .about = "Shows how the model's tokenizer cuts the text of FILE, or of standard input.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .options = table.rows,
+        .n_options = table.n,
     };
     size_t n;
     int code;

@@ -9,62 +9,18 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "cli/commands.h"
+#include "console/exit_codes.h"
+#include "console/nearest.h"
 
 #define HELP_CAP    (64 * 1024)
 #define HELP_COLUMN 28 /* where the explanations begin */
 #define HELP_WIDTH  80
 
-/* ---- nearest names --------------------------------------------------------------------------- */
-
-#define NEAREST_MAX 48 /* longer words are nobody's typing error */
-
-static size_t edit_distance(const char *a, const char *b)
+void kl_options_add(struct kl_option_table *table, const struct kl_option *rows, size_t n)
 {
-    size_t n = strlen(a), m = strlen(b);
-    if (n > NEAREST_MAX || m > NEAREST_MAX)
-        return SIZE_MAX;
-    size_t d[NEAREST_MAX + 1][NEAREST_MAX + 1];
-    for (size_t i = 0; i <= n; i++)
-        d[i][0] = i;
-    for (size_t j = 0; j <= m; j++)
-        d[0][j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best)
-                best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best)
-                best = d[i][j - 1] + 1;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped && d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    }
-    return d[n][m];
-}
-
-void kl_nearest_init(struct kl_nearest *nearest, const char *word)
-{
-    *nearest = (struct kl_nearest){.word = word, .distance = SIZE_MAX};
-}
-
-void kl_nearest_consider(struct kl_nearest *nearest, const char *name)
-{
-    size_t len = strlen(nearest->word);
-    size_t distance = edit_distance(nearest->word, name);
-    /* an abbreviation is meant, however much is missing */
-    if (len >= 3 && strncmp(nearest->word, name, len) == 0)
-        distance = 1;
-    /* more than every third letter wrong is another word */
-    size_t limit = len / 3 > 2 ? len / 3 : 2;
-    if (len < 4)
-        limit = 1;
-    if (distance <= limit && distance < nearest->distance) {
-        nearest->best = name;
-        nearest->distance = distance;
-    }
+    assert(n <= KL_MAX_OPTIONS - table->n);
+    memcpy(table->rows + table->n, rows, n * sizeof rows[0]);
+    table->n += n;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -445,7 +401,7 @@ static bool answer_help(const struct kl_command_line *line)
 bool kl_command_line_read(const struct kl_command_line *line, int argc, char **argv,
                           const char *level, size_t *n_arguments, int *exit_code)
 {
-    /* the rows every command has, behind its own */
+    /* every command has these rows, behind its own */
     const char *log_level = NULL;
     bool flag = false;
     const struct kl_option common[] = {
@@ -457,14 +413,12 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
         {"help", 'h', KL_OPTION_FLAG, NULL, "show this help", &flag, 0, 0},
         {"version", 0, KL_OPTION_FLAG, NULL, "show the version", &flag, 0, 0},
     };
-    struct kl_option all[48];
-    size_t n_common = sizeof common / sizeof common[0];
-    assert(line->n_options + n_common <= sizeof all / sizeof all[0]);
-    memcpy(all, line->options, line->n_options * sizeof all[0]);
-    memcpy(all + line->n_options, common, sizeof common);
+    struct kl_option_table all = {0};
+    kl_options_add(&all, line->options, line->n_options);
+    kl_options_add(&all, common, sizeof common / sizeof common[0]);
     struct kl_command_line full = *line;
-    full.options = all;
-    full.n_options = line->n_options + n_common;
+    full.options = all.rows;
+    full.n_options = all.n;
 
     /* before parsing, so that --help shows the defaults and works beside any mistake */
     if (asks_for(argc, argv, "--help", "-h")) {
@@ -483,15 +437,4 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
         return false;
     }
     return true;
-}
-
-int kl_report(const char *command, const struct kl_error *err)
-{
-    fflush(stdout);
-    kl_log_stop(); /* what was logged stands before it */
-    fprintf(stderr, "kinglet %s: %s\n", command, err->text);
-    if (err->status != KL_ERR_INVALID)
-        return KL_EXIT_FAILURE;
-    fprintf(stderr, "Try 'kinglet %s --help'.\n", command);
-    return KL_EXIT_USAGE;
 }

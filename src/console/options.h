@@ -48,6 +48,20 @@ struct kl_option {
     double low, high;
 };
 
+/* A table that is filled in pieces, so that rows which several commands share are written once, in
+ * a function of the room they belong to: kl_load_add_options, kl_soak_add_options. Zero is empty.
+ */
+#define KL_MAX_OPTIONS 48
+
+struct kl_option_table {
+    struct kl_option rows[KL_MAX_OPTIONS];
+    size_t n;
+};
+
+/* Appends copies of n rows; --help shows them in this order. Room for them is the caller's matter:
+ * a command with more than KL_MAX_OPTIONS is a programming error. */
+void kl_options_add(struct kl_option_table *table, const struct kl_option *rows, size_t n);
+
 struct kl_command_line {
     const char *command;
     const char *arguments; /* as --help shows them: "[PROMPT...]"; NULL: takes none */
@@ -76,15 +90,5 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
 
 /* Reads the file that holds the log level again, where it is a file. Unchanged unless KL_OK. */
 enum kl_status kl_log_level_reload(struct kl_error *err);
-
-/* The nearest of several names to a mistyped word, by edit distance (optimal string alignment: a
- * swap of neighbours counts once). */
-struct kl_nearest {
-    const char *word;
-    const char *best; /* NULL while nothing is near enough to be meant */
-    size_t distance;
-};
-void kl_nearest_init(struct kl_nearest *nearest, const char *word);
-void kl_nearest_consider(struct kl_nearest *nearest, const char *name);
 
 #endif

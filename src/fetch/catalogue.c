@@ -10,8 +10,9 @@
 #include <sys/stat.h>
 
 #include "base/foreign_text.h"
+#include "base/model_name.h"
 #include "base/paths.h"
-#include "console/options.h"
+#include "console/nearest.h"
 
 #define CODER_PART(n, bytes)                                                                       \
     {                                                                                              \
@@ -231,8 +232,7 @@ static enum kl_status locate(const char *word, struct kl_model_location *locatio
     if (is_file_name(word))
         return locate_file(word, location, err);
     snprintf(name, sizeof name, "%s", word); /* of a longer one, what is too long, too */
-    if (has_suffix(name, ":latest"))
-        name[strlen(name) - strlen(":latest")] = '\0';
+    name[kl_model_name_len(name)] = '\0';
     const struct kl_model_entry *entry = kl_catalogue_find(name);
     return entry != NULL ? locate_entry(entry, location, err) : locate_other(name, location, err);
 }

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/paths.h"
-#include "cli/commands.h"
+#include "console/exit_codes.h"
 #include "console/terminal.h"
 #include "fetch/fetch.h"
 #include "format/packed_dir.h"
@@ -18,16 +18,16 @@
 /* Stacks of the threads, what malloc keeps, sockets: 3 to 5 MB were measured. */
 #define PLAN_RESERVE ((uint64_t)6 << 20)
 
-static void tell(const struct kl_load_options *o, enum kl_loading_stage stage, uint64_t done,
-                 uint64_t total)
+static void notify(const struct kl_load_options *o, enum kl_load_stage stage, uint64_t done,
+                   uint64_t total)
 {
     if (o->observer != NULL)
-        o->observer->see(o->observer->context, stage, done, total);
+        o->observer->notify(o->observer->context, stage, done, total);
 }
 
-static void see_download(void *options, uint64_t done, uint64_t total)
+static void notify_download(void *options, uint64_t done, uint64_t total)
 {
-    tell(options, KL_LOADING_DOWNLOADING, done, total);
+    notify(options, KL_LOAD_DOWNLOADING, done, total);
 }
 
 /* Finds the model or gets it. Without a name, the substitute does where the default is not here:
@@ -52,8 +52,8 @@ static enum kl_status find_model(struct kl_model_location *location,
     }
     if (!o->pull)
         return status;
-    const struct kl_progress_observer observer = {see_download, (void *)(uintptr_t)o};
-    tell(o, KL_LOADING_DOWNLOADING, 0, 0);
+    const struct kl_progress_observer observer = {notify_download, (void *)(uintptr_t)o};
+    notify(o, KL_LOAD_DOWNLOADING, 0, 0);
     status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, &observer, err)
                    : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &observer, &entry, err);
     return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
@@ -106,8 +106,7 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
 {
     const double quick = 0.5; /* seconds */
     struct shown_stages *s = context;
-    tell(s->options, stage == KL_MODEL_PACKING ? KL_LOADING_PACKING : KL_LOADING_READING, done,
-         total);
+    notify(s->options, stage == KL_MODEL_PACKING ? KL_LOAD_PACKING : KL_LOAD_READING, done, total);
     if (stage == KL_MODEL_PACKING) {
         if (!s->packed) {
             kl_progress_end(&s->bar); /* the file that was read is damaged */
@@ -151,8 +150,6 @@ static enum kl_status read_attention(const struct kl_load_options *o,
     return status;
 }
 
-/* What is there now, as the system counts it: nobody knows better what libraries and tokenizer
- * hold. The weights count in full, whether they are resident yet or not. */
 uint64_t kl_load_budget(const struct kl_load_options *o)
 {
     struct kl_plan plan = {0};
@@ -160,6 +157,8 @@ uint64_t kl_load_budget(const struct kl_load_options *o)
     return plan.budget;
 }
 
+/* What is there now, as the system counts it: nobody knows better what libraries and tokenizer
+ * hold. The weights count in full, whether they are resident yet or not. */
 static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
                         const struct kl_resident *before)
 {
@@ -207,9 +206,9 @@ static void forget_file(const struct kl_loaded *l)
     kl_mapped_file_dont_need(file, 0, file->size);
 }
 
-static void see_measuring(void *options, size_t done, size_t total)
+static void notify_measuring(void *options, size_t done, size_t total)
 {
-    tell(options, KL_LOADING_MEASURING, done, total);
+    notify(options, KL_LOAD_MEASURING, done, total);
 }
 
 static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_options *o,
@@ -218,7 +217,7 @@ static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_o
     const struct kl_threads_options options = {.decode = o->threads,
                                                .prefill = o->threads_prefill,
                                                .measure = o->measure_threads,
-                                               .see = see_measuring,
+                                               .see = notify_measuring,
                                                .context = (void *)(uintptr_t)o};
     enum kl_status status = kl_threads_choose(l->model, cpus, &options, &l->threads, err);
     l->n_threads = l->threads.decode > l->threads.prefill ? l->threads.decode : l->threads.prefill;
@@ -335,7 +334,7 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
 {
     uint64_t start = kl_now_ns();
     char size[32];
-    tell(o, KL_LOADING_OPENING, 0, 0);
+    notify(o, KL_LOAD_OPENING, 0, 0);
     enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
     if (status != KL_OK)
         return status;

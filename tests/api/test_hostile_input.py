@@ -104,7 +104,7 @@ def test_a_byte_order_mark_before_keys(start_server, tmp_path):
 @pytest.mark.parametrize(
     "text, code, said",
     [
-        ("1 2 3\n\n4 x\n", 2, 'line 3: "x" is no token id'),
+        ("1 2 3\n\n4 x\n", 2, 'line 3: "x" is not a token id'),
         ("1\n" + "7 " * 5000, 1, "line 2: a sequence of 5000 tokens, where this model was made for 4096"),
         ("1\n" * 65537, 1, "line 65537: more than 65536 sequences"),
         ("[[[[" * 1000, 2, 'line 1: "[[[['),

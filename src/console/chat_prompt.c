@@ -1,4 +1,4 @@
-#include "cli/chat_prompt.h"
+#include "console/chat_prompt.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,8 +1,8 @@
 /*
  * What `kinglet chat` is asked: the words of the command line, standard input, or both.
  */
-#ifndef KL_CLI_CHAT_PROMPT_H
-#define KL_CLI_CHAT_PROMPT_H
+#ifndef KL_CONSOLE_CHAT_PROMPT_H
+#define KL_CONSOLE_CHAT_PROMPT_H
 
 #include <stdbool.h>
 #include <stddef.h>
