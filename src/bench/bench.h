@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
+#include "base/printer.h"
 #include "console/options.h"
 #include "load/load.h"
 
@@ -114,6 +114,26 @@ struct kl_bench {
     struct kl_bench_memory memory;
 };
 
+/* ---- bench.c --------------------------------------------------------------------------------- */
+
+/* Reads the value of --only ("machine,decode"; NULL: all) into a set of enum kl_bench_part. */
+enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_error *err);
+
+/* Measures the parts that the options name, and writes the results to stdout and to the report. The
+ * model is loaded; KL_ERR_CANCELLED: Ctrl-C. */
+enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err);
+
+/* ---- bench_table.c: text on stdout ------------------------------------------------------------
+ */
+
+void kl_bench_print_machine(const struct kl_bench *b);
+void kl_bench_print_start(const struct kl_bench_start *start);
+void kl_bench_print_first_token(const struct kl_bench *b);
+/* The first row prints the heads of the columns, too. */
+void kl_bench_print_row(const struct kl_bench *b, const struct kl_bench_result *r);
+/* What follows the last row. */
+void kl_bench_print_steps(const struct kl_bench *b);
+
 /* ---- bench_machine.c ------------------------------------------------------------------------- */
 
 /* What the computer says about itself. */
@@ -163,7 +183,7 @@ enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error 
 
 /* ---- bench_json.c, bench_report.c ------------------------------------------------------------ */
 
-enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out);
+void kl_bench_json(const struct kl_bench *b, struct kl_printer *out);
 
 /* As kl_html_write. */
 enum kl_status kl_bench_write_report(const struct kl_bench *b, const char *path,

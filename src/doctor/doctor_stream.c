@@ -255,7 +255,7 @@ static void check_leaving(const struct kl_patient *p)
     else
         found = kl_found(p->findings, seconds > LATE_SECONDS ? KL_NOTE : KL_GOOD, AREA,
                          "the work stops %.0f ms after its client has left", seconds * 1e3);
-    if (found->weight == KL_GOOD)
+    if (found->severity == KL_GOOD)
         return;
     kl_found_cost(found, "those who are still there wait for it");
     kl_found_remedy(found, "let the proxy pass the end of a connection on at once (nginx: "
