@@ -50,8 +50,8 @@ static void heaviest_first(void **state)
     kl_findings_text(&findings, &out);
     assert_int_equal(out.status, KL_OK);
     assert_string_equal(out.text.data,
-                        "warning memory    12 words, which are too many to fit on one line of\n"
-                        "                  eighty columns\n"
+                        "warning memory    12 words, which are too many to fit on one line of eighty\n"
+                        "                  columns\n"
                         "          cost:   3 s\n"
                         "          do:     buy \"more\"\n"
                         "note    disk      old\n"
