@@ -196,3 +196,14 @@ void kl_log_with(enum kl_log_level level, const struct kl_log_field *fields, siz
         write_line(level, fields, n_fields, format, arguments);
     va_end(arguments);
 }
+
+static void report_dropped(uint64_t n)
+{
+    kl_warning("%llu lines of the log were dropped: stderr did not take them",
+               (unsigned long long)n);
+}
+
+enum kl_status kl_log_start(struct kl_error *err)
+{
+    return kl_log_writer_start(report_dropped, err);
+}

@@ -116,6 +116,9 @@ struct kl_bench {
 
 /* ---- bench.c --------------------------------------------------------------------------------- */
 
+/* Writes the present time, "2026-11-22 13:00 UTC". */
+void kl_bench_date(char out[32]);
+
 /* Reads the value of --only ("machine,decode"; NULL: all) into a set of enum kl_bench_part. */
 enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_error *err);
 

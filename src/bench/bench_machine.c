@@ -12,22 +12,11 @@
 #include "base/cpus.h"
 #include "base/memory.h"
 #include "base/pool.h"
+#include "base/system_files.h"
 #include "bench/bench.h"
 #include "kernels/peak.h"
 
 /* ---- what it says of itself ------------------------------------------------------------------ */
-
-static void read_line(const char *path, char *out, size_t size)
-{
-    FILE *file = fopen(path, "re");
-    out[0] = '\0';
-    if (file == NULL)
-        return;
-    if (fgets(out, (int)size, file) == NULL)
-        out[0] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    fclose(file);
-}
 
 void kl_bench_describe(struct kl_bench_machine *machine)
 {
@@ -37,8 +26,8 @@ void kl_bench_describe(struct kl_bench_machine *machine)
     kl_memory_read("", &memory);
     snprintf(machine->cpu, sizeof machine->cpu, "%s", cpus.model);
     snprintf(machine->features, sizeof machine->features, "%s", kl_cpu_features());
-    read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", machine->governor,
-              sizeof machine->governor);
+    kl_system_line("", "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", machine->governor,
+                   sizeof machine->governor);
     machine->cpus = cpus.allowed;
     machine->memory_bytes = memory.total;
 }

@@ -7,14 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "base/thread.h"
+#include "bench/server_query.h"
 #include "client/api_reader.h"
-#include "client/http_client.h"
 #include "console/interrupt.h"
 #include "console/key_file.h"
 #include "console/terminal.h"
@@ -30,16 +29,13 @@
 
 static void ask_memory(const struct kl_soak *s, struct kl_soak_reading *reading)
 {
-    char url[1100];
     struct kl_error err;
     struct kl_http_answer answer;
-    snprintf(url, sizeof url, "%s/health", s->base);
-    const struct kl_http_request request = {.url = url,
-                                            .key = s->key,
-                                            .stall_seconds = STALL_SECONDS,
-                                            .max_seconds = STALL_SECONDS,
-                                            .stop = &s->stop};
-    if (kl_http_run(&request, &answer, &err) == KL_OK && answer.body.len > 0)
+    const struct kl_http_request limits = {.key = s->key,
+                                           .stall_seconds = STALL_SECONDS,
+                                           .max_seconds = STALL_SECONDS,
+                                           .stop = &s->stop};
+    if (kl_server_get(s->base, "/health", limits, &answer, &err) == KL_OK && answer.body.len > 0)
         kl_read_resident(answer.body.data, answer.body.len, &reading->resident);
     kl_http_release(&answer);
 }
@@ -149,27 +145,26 @@ static enum kl_status run_people(struct kl_soak *s, struct kl_error *err)
 /* Which model, and whether somebody is there at all. */
 static enum kl_status find_model(struct kl_soak *s, struct kl_error *err)
 {
-    char url[1100];
     struct kl_http_answer answer;
     if (s->options->model_name != NULL) {
         snprintf(s->model, sizeof s->model, "%s", s->options->model_name);
         return KL_OK;
     }
-    snprintf(url, sizeof url, "%s/v1/models", s->base);
-    const struct kl_http_request request = {
-        .url = url, .key = s->key, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
-    enum kl_status status = kl_http_run(&request, &answer, err);
+    const struct kl_http_request limits = {
+        .key = s->key, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
+    enum kl_status status = kl_server_get(s->base, "/v1/models", limits, &answer, err);
     if (status == KL_OK && answer.status != 200)
-        status = kl_fail(err, KL_ERR_IO, "%s: expected status 200, found %d%s", url, answer.status,
-                         answer.status == 401 || answer.status == 403
-                             ? "; give a key: --api-key-file FILE"
-                             : "");
+        status = kl_fail(
+            err, KL_ERR_IO, "%s/v1/models: expected status 200, found %d%s", s->base, answer.status,
+            answer.status == 401 || answer.status == 403 ? "; give a key: --api-key-file FILE"
+                                                         : "");
     else if (status == KL_OK &&
              (answer.body.len == 0 ||
               !kl_read_model_id(answer.body.data, answer.body.len, s->model, sizeof s->model)))
-        status =
-            kl_fail(err, KL_ERR_IO,
-                    "%s: expected a list of models, found none; name one: --model-name NAME", url);
+        status = kl_fail(
+            err, KL_ERR_IO,
+            "%s/v1/models: expected a list of models, found none; name one: --model-name NAME",
+            s->base);
     kl_foreign_clean(s->model); /* it is shown, too */
     kl_http_release(&answer);
     return status;
@@ -218,9 +213,7 @@ static enum kl_status soak(struct kl_soak *s, struct kl_error *err)
 static enum kl_status prepare(struct kl_soak *s, struct kl_buffer *key_text, struct kl_error *err)
 {
     const struct kl_soak_options *o = s->options;
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(s->date, sizeof s->date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &utc));
+    kl_bench_date(s->date);
     kl_bench_describe(&s->machine);
     pthread_mutex_init(&s->lock, NULL);
     kl_soak_sums_init(&s->all);

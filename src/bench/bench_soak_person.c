@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "bench/bench_soak.h"
+#include "bench/server_query.h"
 #include "client/api_reader.h"
-#include "client/http_client.h"
 
 #define ANSWER_CAP    ((size_t)1 << 20)
 #define STREAM_CAP    ((size_t)16 << 20) /* of an answer with all that stands around its text */
@@ -128,7 +128,7 @@ static enum kl_soak_outcome judge(const struct exchange *x, const struct kl_http
         snprintf(why, sizeof why, "status %d", http->status);
         return fail(a, KL_SOAK_STATUS, why);
     }
-    if (strncmp(http->content_type, "text/event-stream", 17) != 0) {
+    if (!kl_is_event_stream(http)) {
         snprintf(why, sizeof why, "the answer is %s and not text/event-stream",
                  http->content_type[0] != '\0' ? http->content_type : "of no type");
         return fail(a, KL_SOAK_BROKEN, why);

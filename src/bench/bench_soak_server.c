@@ -12,7 +12,7 @@
 
 #include "base/clock.h"
 #include "bench/bench_soak.h"
-#include "client/http_client.h"
+#include "bench/server_query.h"
 #include "console/interrupt.h"
 
 #define MAX_WORDS     (24 + KL_SOAK_ARGUMENTS)
@@ -124,13 +124,12 @@ enum kl_status kl_soak_server_check(struct kl_soak_server *server, struct kl_err
 
 static bool is_ready(const struct kl_soak_server *server)
 {
-    char url[100];
     struct kl_error err;
     struct kl_http_answer answer;
-    snprintf(url, sizeof url, "%s/ready", server->url);
-    const struct kl_http_request request = {
-        .url = url, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
-    bool ready = kl_http_run(&request, &answer, &err) == KL_OK && answer.status == 200;
+    const struct kl_http_request limits = {.stall_seconds = STALL_SECONDS,
+                                           .max_seconds = STALL_SECONDS};
+    enum kl_status status = kl_server_get(server->url, "/ready", limits, &answer, &err);
+    bool ready = status == KL_OK && answer.status == 200;
     kl_http_release(&answer);
     return ready;
 }

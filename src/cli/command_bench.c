@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench/bench_soak.h"
 #include "cli/commands.h"
@@ -33,9 +32,6 @@ static int run(struct kl_bench_options *o, const char *command)
     struct kl_error err = {0};
     struct kl_loaded loaded;
     b = (struct kl_bench){.options = o, .loaded = &loaded, .command = command};
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(b.date, sizeof b.date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &utc));
     if (kl_bench_read_parts(o->only, &o->parts, &err) != KL_OK)
         return kl_report("bench", &err);
     if (kl_load(&loaded, &o->load, KL_LOAD_MODEL, &err) != KL_OK)
