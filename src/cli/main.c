@@ -15,16 +15,8 @@ struct command {
     int (*run)(int argc, char **argv);
 };
 
-static const struct command commands[] = {
-    {"serve", "chat page and HTTP API on http://127.0.0.1:7860", kl_run_serve},
-    {"chat", "ask the model, or talk with it, on the terminal", kl_run_chat},
-    {"pull", "get a model onto this computer", kl_run_pull},
-    {"bench", "measure how fast this computer runs the model", kl_run_bench},
-    {"doctor", "look for what makes it slow or wrong here", kl_run_doctor},
-    {"cache", "what lies in the cache directory, and freeing it", kl_run_cache},
-    {"tokenize", "text to token ids, and back", kl_run_tokenize},
-    {"eval", "perplexity of a text, or logits of token sequences", kl_run_eval},
-};
+#define COMMAND_ROW(name, summary) {#name, summary, kl_run_##name},
+static const struct command commands[] = {KL_COMMANDS(COMMAND_ROW)};
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
