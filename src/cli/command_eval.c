@@ -22,7 +22,7 @@ static enum kl_status check_options(const struct eval_options *o, struct kl_erro
     if (o->ppl == NULL && o->tokens != NULL && o->logits != NULL)
         return KL_OK;
     return kl_fail(err, KL_ERR_INVALID,
-                   "it takes either --ppl FILE, or --tokens FILE and --logits OUT.npy");
+                   "give either --ppl FILE, or --tokens FILE and --logits OUT.npy");
 }
 
 static enum kl_status evaluate(const struct kl_loaded *loaded, const struct eval_options *o,
@@ -41,15 +41,16 @@ static enum kl_status evaluate(const struct kl_loaded *loaded, const struct eval
 static void add_options(struct kl_option_table *table, struct eval_options *o)
 {
     const struct kl_option rows[] = {
-        {"ppl", 0, KL_OPTION_STRING, "FILE", "perplexity of this text, in windows of --ctx-size",
-         &o->ppl, 0, 0},
-        {"tokens", 0, KL_OPTION_STRING, "FILE", "a sequence of token ids on each line", &o->tokens,
-         0, 0},
+        {"ppl", 0, KL_OPTION_STRING, "FILE",
+         "compute the perplexity of this text, in windows of --ctx-size", &o->ppl, 0, 0},
+        {"tokens", 0, KL_OPTION_STRING, "FILE", "read a sequence of token ids from each line",
+         &o->tokens, 0, 0},
         {"logits", 0, KL_OPTION_STRING, "OUT.npy",
-         "the logits after each token of --tokens, float32 [tokens of all sequences in order, "
+         "write the logits after each token of --tokens, float32 [tokens of all sequences in "
+         "order, "
          "vocabulary]",
          &o->logits, 0, 0},
-        {"chunk", 0, KL_OPTION_SIZE, "N", "tokens in one batch", &o->chunk, 1, 4096},
+        {"chunk", 0, KL_OPTION_SIZE, "N", "rows of a batch", &o->chunk, 1, 4096},
         {"together", 0, KL_OPTION_FLAG, NULL,
          "mix all sequences of --tokens in each batch (the logits are the same)", &o->together, 0,
          0},
@@ -65,8 +66,8 @@ int kl_run_eval(int argc, char **argv)
     add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "eval",
-        .about = "Judges the model: the perplexity of a text as llama.cpp's llama-perplexity "
-                 "defines it, or the logits of given tokens.",
+        .about = "Evaluates the model: computes the perplexity of a text as llama.cpp's "
+                 "llama-perplexity defines it, or the logits of given tokens.",
         .options = table.rows,
         .n_options = table.n,
     };
