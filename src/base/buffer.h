@@ -8,6 +8,7 @@
 #ifndef KL_BASE_BUFFER_H
 #define KL_BASE_BUFFER_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -26,6 +27,9 @@ enum kl_status kl_buffer_append(struct kl_buffer *b, const void *data, size_t le
 enum kl_status kl_buffer_append_string(struct kl_buffer *b, const char *text);
 enum kl_status kl_buffer_append_format(struct kl_buffer *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same for a variadic function of the caller's. */
+enum kl_status kl_buffer_append_arguments(struct kl_buffer *b, const char *format,
+                                          va_list arguments) __attribute__((format(printf, 2, 0)));
 
 /* Empties it and keeps the memory. */
 void kl_buffer_clear(struct kl_buffer *b);

@@ -1,7 +1,7 @@
 /*
  * The parts of `kinglet bench`: what is measured, of the machine and of the model on it, and how it
- * is shown. bench.c is the command, bench_run.c drives the model, bench_machine.c looks at the
- * computer, bench_json.c and bench_report.c write the results down.
+ * is shown. bench.c is the command, bench_forward.c and bench_engine.c drive the model,
+ * bench_machine.c looks at the computer, bench_json.c and bench_report.c write the results down.
  */
 #ifndef KL_BENCH_BENCH_H
 #define KL_BENCH_BENCH_H
@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
+#include "base/printer.h"
 #include "console/options.h"
 #include "load/load.h"
 
@@ -114,6 +114,26 @@ struct kl_bench {
     struct kl_bench_memory memory;
 };
 
+/* ---- bench.c --------------------------------------------------------------------------------- */
+
+/* Reads the value of --only ("machine,decode"; NULL: all) into a set of enum kl_bench_part. */
+enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_error *err);
+
+/* Measures the parts that the options name, and writes the results to stdout and to the report. The
+ * model is loaded; KL_ERR_CANCELLED: Ctrl-C. */
+enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err);
+
+/* ---- bench_table.c: text on stdout ------------------------------------------------------------
+ */
+
+void kl_bench_print_machine(const struct kl_bench *b);
+void kl_bench_print_start(const struct kl_bench_start *start);
+void kl_bench_print_first_token(const struct kl_bench *b);
+/* The first row prints the heads of the columns, too. */
+void kl_bench_print_row(const struct kl_bench *b, const struct kl_bench_result *r);
+/* What follows the last row. */
+void kl_bench_print_steps(const struct kl_bench *b);
+
 /* ---- bench_machine.c ------------------------------------------------------------------------- */
 
 /* What the computer says about itself. */
@@ -144,7 +164,7 @@ void kl_bench_counters_open(struct kl_bench_counters *c, struct kl_bench_machine
 void kl_bench_counters_close(struct kl_bench_counters *c);
 struct kl_bench_counts kl_bench_counters_read(const struct kl_bench_counters *c);
 
-/* ---- bench_run.c ----------------------------------------------------------------------------- */
+/* ---- bench_forward.c, bench_engine.c --------------------------------------------------------- */
 
 /* Loads the model again and again; b->loaded is the last one. */
 enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err);
@@ -163,7 +183,7 @@ enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error 
 
 /* ---- bench_json.c, bench_report.c ------------------------------------------------------------ */
 
-enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out);
+void kl_bench_json(const struct kl_bench *b, struct kl_printer *out);
 
 /* As kl_html_write. */
 enum kl_status kl_bench_write_report(const struct kl_bench *b, const char *path,

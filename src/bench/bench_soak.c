@@ -15,37 +15,16 @@
 #include "base/thread.h"
 #include "client/api_reader.h"
 #include "client/http_client.h"
-#include "console/exit_codes.h"
-#include "console/key_file.h"
 #include "console/interrupt.h"
+#include "console/key_file.h"
 #include "console/terminal.h"
 
 #define OUTPUT_CAP       ((size_t)16 << 20)
-#define LONGEST_DAYS     366
 #define WAIT_MS          200 /* until Ctrl-C is noticed */
 #define READING_SECONDS  1.0
 #define TERMINAL_SECONDS 5.0 /* from one line of progress to the next */
 #define LOG_SECONDS      60.0
 #define STALL_SECONDS    10
-
-enum kl_status kl_soak_parse_time(const char *text, double *seconds, struct kl_error *err)
-{
-    static const struct {
-        char unit;
-        double seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-    size_t digits = strspn(text, "0123456789");
-    double n = strtod(text, NULL);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        *seconds = n * units[i].seconds;
-        if (digits > 0 && text[digits] == units[i].unit && text[digits + 1] == '\0' &&
-            *seconds > 0 && *seconds <= LONGEST_DAYS * 86400.0)
-            return KL_OK;
-    }
-    return kl_fail(err, KL_ERR_INVALID,
-                   "--soak takes a time such as 90s, 10m, 72h or 3d, at most %dd, not \"%s\"",
-                   LONGEST_DAYS, text);
-}
 
 /* ---- what is seen meanwhile ------------------------------------------------------------------ */
 
@@ -198,14 +177,14 @@ static enum kl_status find_model(struct kl_soak *s, struct kl_error *err)
 
 static enum kl_status print(const struct kl_soak *s, struct kl_error *err)
 {
-    struct kl_buffer text;
-    kl_buffer_init(&text, OUTPUT_CAP);
-    enum kl_status status = s->options->json ? kl_soak_json(s, &text) : kl_soak_text(s, &text);
-    if (status == KL_OK)
-        fwrite(text.data, 1, text.len, stdout); /* main looks whether it could be written */
+    struct kl_printer out;
+    kl_printer_init(&out, OUTPUT_CAP);
+    if (s->options->json)
+        kl_soak_json(s, &out);
     else
-        kl_fail(err, status, "the results do not fit into memory");
-    kl_buffer_release(&text);
+        kl_soak_text(s, &out);
+    enum kl_status status = kl_printer_write(&out, stdout, "the report", err);
+    kl_printer_release(&out);
     return status;
 }
 
@@ -258,27 +237,22 @@ static enum kl_status prepare(struct kl_soak *s, struct kl_buffer *key_text, str
     return status;
 }
 
-int kl_bench_soak(const struct kl_soak_options *options, const char *command)
+enum kl_status kl_bench_soak(const struct kl_soak_options *options, const char *command,
+                             bool *all_answered, struct kl_error *err)
 {
     static struct kl_soak s; /* 200 KB of histograms */
-    struct kl_error err = {0};
     struct kl_buffer key_text;
     s = (struct kl_soak){.options = options, .command = command};
     kl_buffer_init(&key_text, KL_KEY_FILE_CAP);
-    enum kl_status status = prepare(&s, &key_text, &err);
+    enum kl_status status = prepare(&s, &key_text, err);
     kl_interrupt_block();
     if (status == KL_OK)
-        status = soak(&s, &err);
+        status = soak(&s, err);
     kl_soak_prompts_release(&s.prompts);
     kl_buffer_release(&key_text);
     pthread_mutex_destroy(&s.lock);
-    if (status == KL_ERR_CANCELLED) {
-        fputs("kinglet bench: stopped\n", stderr);
-        kl_interrupt_die();
-    }
-    if (status != KL_OK)
-        return kl_report("bench", &err);
-    if (s.interrupted)
+    if (status == KL_OK && s.interrupted)
         fputs("kinglet bench: stopped before its time\n", stderr);
-    return s.all.requests > 0 && kl_soak_failed(&s.all) == 0 ? KL_EXIT_OK : KL_EXIT_FAILURE;
+    *all_answered = s.all.requests > 0 && kl_soak_failed(&s.all) == 0;
+    return status;
 }

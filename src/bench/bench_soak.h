@@ -16,9 +16,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
 #include "base/histogram.h"
+#include "base/printer.h"
 #include "bench/bench.h"
 #include "load/load.h"
 
@@ -38,62 +38,16 @@ struct kl_soak_options {
     bool json;
 };
 
-/* The rows of these options for the table of bench; o: a struct kl_soak_options. */
-#define KL_SOAK_ROWS(o)                                                                            \
-    {"soak",                                                                                       \
-     0,                                                                                            \
-     KL_OPTION_STRING,                                                                             \
-     "TIME",                                                                                       \
-     "something else: so long (90s, 10m, 72h) the questions of people are put to a server, one "   \
-     "of our own unless --url is given; what stands behind -- is given to that serve. "            \
-     "--generate is then the longest answer (default 128). Ctrl-C ends it with a report",          \
-     &(o).time,                                                                                    \
-     0,                                                                                            \
-     0},                                                                                           \
-        {"rounds",    0, KL_OPTION_SIZE, "N", "soak: at most so many times all questions",         \
-         &(o).rounds, 1, 1000000},                                                                 \
-        {"people",                                                                                 \
-         0,                                                                                        \
-         KL_OPTION_SIZE,                                                                           \
-         "N",                                                                                      \
-         "soak: who ask at the same time, each one thing at once",                                 \
-         &(o).people,                                                                              \
-         1,                                                                                        \
-         KL_SOAK_PEOPLE},                                                                          \
-        {"url", 0, KL_OPTION_STRING, "URL", "soak: any server that speaks OpenAI's API", &(o).url, \
-         0,     0},                                                                                \
-        {"api-key-file",                                                                           \
-         0,                                                                                        \
-         KL_OPTION_STRING,                                                                         \
-         "FILE",                                                                                   \
-         "soak: the first key in it is sent",                                                      \
-         &(o).key_file,                                                                            \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"model-name",                                                                             \
-         0,                                                                                        \
-         KL_OPTION_STRING,                                                                         \
-         "NAME",                                                                                   \
-         "soak: which model of the server; if not given, the first one it lists",                  \
-         &(o).model_name,                                                                          \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"pid",    0, KL_OPTION_SIZE, "PID", "soak: the process of --url, to see its memory",      \
-         &(o).pid, 1, 4194304},                                                                    \
-        {"prompts",                                                                                \
-         0,                                                                                        \
-         KL_OPTION_STRING,                                                                         \
-         "DIR",                                                                                    \
-         "soak: ask what the *.txt files of a directory say, a question a line",                   \
-         &(o).prompts,                                                                             \
-         0,                                                                                        \
-         0},                                                                                       \
-    {                                                                                              \
-        "timeout", 0, KL_OPTION_SIZE, "SECONDS",                                                   \
-            "soak: an answer of which nothing comes for so long has failed, and one that is not "  \
-            "over three times as long after the end of the run",                                   \
-            &(o).timeout, 1, 86400                                                                 \
-    }
+/* ---- bench_soak_options.c -------------------------------------------------------------------- */
+
+/* Appends the option rows that fill *options, but for --generate, --report and --json, which bench
+ * has anyway. */
+void kl_soak_add_options(struct kl_option_table *table, struct kl_soak_options *options);
+
+/* Refuses options of one kind of measuring that were given to the other. n_arguments: the words
+ * behind "--". */
+enum kl_status kl_soak_check_options(const struct kl_soak_options *options, size_t n_arguments,
+                                     struct kl_error *err);
 
 /* "90s", "10m", "72h", "3d": seconds. */
 enum kl_status kl_soak_parse_time(const char *text, double *seconds, struct kl_error *err);
@@ -266,8 +220,8 @@ void *kl_soak_person(void *argument);
 /* ---- bench_soak_report.c --------------------------------------------------------------------- */
 
 uint64_t kl_soak_failed(const struct kl_soak_sums *sums);
-enum kl_status kl_soak_json(const struct kl_soak *soak, struct kl_buffer *out);
-enum kl_status kl_soak_text(const struct kl_soak *soak, struct kl_buffer *out);
+void kl_soak_json(const struct kl_soak *soak, struct kl_printer *out);
+void kl_soak_text(const struct kl_soak *soak, struct kl_printer *out);
 
 /* ---- bench_soak_page.c ----------------------------------------------------------------------- */
 
@@ -276,7 +230,9 @@ enum kl_status kl_soak_write_page(const struct kl_soak *soak, struct kl_error *e
 
 /* ---- bench_soak.c ---------------------------------------------------------------------------- */
 
-/* The whole of `kinglet bench --soak`: an exit code. */
-int kl_bench_soak(const struct kl_soak_options *options, const char *command);
+/* The whole of `kinglet bench --soak`: runs, and prints the report. *all_answered: there were
+ * requests, and none failed. KL_ERR_CANCELLED: Ctrl-C before the run began. */
+enum kl_status kl_bench_soak(const struct kl_soak_options *options, const char *command,
+                             bool *all_answered, struct kl_error *err);
 
 #endif

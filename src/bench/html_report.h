@@ -7,25 +7,20 @@
 
 #include <stddef.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
+#include "base/printer.h"
 
 #define KL_PLOT_WIDTH  400
 #define KL_PLOT_HEIGHT 240
 
-/* The page as it grows; the first failure is kept, and what follows it does nothing. */
+/* The page as it grows. */
 struct kl_html {
-    struct kl_buffer *out;
-    const void *subject; /* what the page is about, for those who write its parts */
-    enum kl_status status;
+    struct kl_printer *out;
+    const void *subject; /* of the page, for the functions that write its parts */
 };
 
-/* printf into the page, as it is. */
-#define KL_HTML(h, ...)                                                                            \
-    do {                                                                                           \
-        if ((h)->status == KL_OK)                                                                  \
-            (h)->status = kl_buffer_append_format((h)->out, __VA_ARGS__);                          \
-    } while (0)
+/* printf into the page, without escapes. */
+#define KL_HTML(h, ...) kl_print((h)->out, __VA_ARGS__)
 
 /* Names of files and machines are not markup. */
 void kl_html_text(struct kl_html *h, const char *text);
@@ -76,8 +71,8 @@ struct kl_html_marker {
 };
 
 /* bench_report.html with what the markers write. */
-enum kl_status kl_html_page(const void *subject, const struct kl_html_marker *markers, size_t n,
-                            struct kl_buffer *out);
+void kl_html_page(const void *subject, const struct kl_html_marker *markers, size_t n,
+                  struct kl_printer *out);
 
 /* Writes such a page to a file, which is there as a whole or not at all. */
 enum kl_status kl_html_write(const char *path, const void *subject,

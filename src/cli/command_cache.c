@@ -46,11 +46,11 @@ static void print_text(const struct kl_cache_contents *c)
               stdout);
 }
 
-static enum kl_status print_json(const struct kl_cache_contents *c)
+static enum kl_status print_json(const struct kl_cache_contents *c, struct kl_error *err)
 {
-    struct kl_buffer text;
-    kl_buffer_init(&text, LIST_CAP);
-    struct kl_json j = {.out = &text};
+    struct kl_printer out;
+    kl_printer_init(&out, LIST_CAP);
+    struct kl_json j = {.out = &out};
     kl_json_open(&j, NULL, '{');
     kl_json_string(&j, "path", c->path);
     kl_json_open(&j, "items", '[');
@@ -67,10 +67,10 @@ static enum kl_status print_json(const struct kl_cache_contents *c)
     }
     kl_json_close(&j, ']');
     kl_json_close(&j, '}');
-    if (j.status == KL_OK)
-        puts(text.data);
-    kl_buffer_release(&text);
-    return j.status;
+    kl_print(&out, "\n");
+    enum kl_status status = kl_printer_write(&out, stdout, "the list", err);
+    kl_printer_release(&out);
+    return status;
 }
 
 static enum kl_status clean(char **names, size_t n, bool json, struct kl_error *err)
@@ -132,7 +132,7 @@ int kl_run_cache(int argc, char **argv)
     } else {
         status = kl_cache_contents_read(&contents, &err);
         if (status == KL_OK && json)
-            status = print_json(&contents);
+            status = print_json(&contents, &err);
         else if (status == KL_OK)
             print_text(&contents);
     }

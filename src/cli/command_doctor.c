@@ -23,14 +23,16 @@ static struct kl_findings findings; /* 100 KB */
 static int report(bool json)
 {
     static const int codes[] = {KL_EXIT_OK, KL_EXIT_OK, KL_EXIT_WARNINGS, KL_EXIT_BROKEN};
-    struct kl_buffer text;
-    kl_buffer_init(&text, REPORT_CAP);
-    enum kl_status status =
-        json ? kl_findings_json(&findings, &text) : kl_findings_text(&findings, &text);
-    if (status == KL_OK)
-        fputs(text.data, stdout);
-    kl_buffer_release(&text);
-    return status == KL_OK ? codes[kl_findings_worst(&findings)] : KL_EXIT_FAILURE;
+    struct kl_printer out;
+    struct kl_error err = {0};
+    kl_printer_init(&out, REPORT_CAP);
+    if (json)
+        kl_findings_json(&findings, &out);
+    else
+        kl_findings_text(&findings, &out);
+    enum kl_status status = kl_printer_write(&out, stdout, "the report", &err);
+    kl_printer_release(&out);
+    return status == KL_OK ? codes[kl_findings_worst(&findings)] : kl_report("doctor", &err);
 }
 
 static void examine_this_computer(const struct kl_load_options *load)

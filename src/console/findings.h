@@ -8,15 +8,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/buffer.h"
-#include "base/error.h"
+#include "base/printer.h"
 
 enum kl_severity { KL_GOOD, KL_NOTE, KL_WARNING, KL_BROKEN };
 
 #define KL_MAX_FINDINGS 100
 
 struct kl_finding {
-    enum kl_severity weight;
+    enum kl_severity severity;
     const char *area; /* "cpu", "memory", ...; a literal */
     char text[400];
     char cost[200];   /* empty: nothing, or not known */
@@ -29,8 +28,9 @@ struct kl_findings {
 };
 
 /* Adds one; valid until the struct goes. More than KL_MAX_FINDINGS: the last one is overwritten. */
-struct kl_finding *kl_found(struct kl_findings *findings, enum kl_severity weight, const char *area,
-                            const char *format, ...) __attribute__((format(printf, 4, 5)));
+struct kl_finding *kl_found(struct kl_findings *findings, enum kl_severity severity,
+                            const char *area, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void kl_found_cost(struct kl_finding *finding, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void kl_found_remedy(struct kl_finding *finding, const char *format, ...)
@@ -41,7 +41,7 @@ enum kl_severity kl_findings_worst(const struct kl_findings *findings);
 
 /* The heaviest first, otherwise in the order in which they were found; as text, 80 columns wide,
  * or as JSON: {"status":"warning","findings":[{"weight","area","text","cost","remedy"}]}. */
-enum kl_status kl_findings_text(const struct kl_findings *findings, struct kl_buffer *out);
-enum kl_status kl_findings_json(const struct kl_findings *findings, struct kl_buffer *out);
+void kl_findings_text(const struct kl_findings *findings, struct kl_printer *out);
+void kl_findings_json(const struct kl_findings *findings, struct kl_printer *out);
 
 #endif

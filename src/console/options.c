@@ -232,28 +232,6 @@ enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, ch
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
-/* The words of `text`, wrapped; the first line goes on at column `at`. */
-static enum kl_status wrap(struct kl_buffer *out, const char *text, size_t indent, size_t at)
-{
-    enum kl_status status = KL_OK;
-    bool fresh = true;
-    while (*text != '\0' && status == KL_OK) {
-        size_t len = strcspn(text, " ");
-        if (!fresh && at + 1 + len > HELP_WIDTH) {
-            status = kl_buffer_append_format(out, "\n%*s", (int)indent, "");
-            at = indent;
-            fresh = true;
-        }
-        if (status == KL_OK)
-            status = kl_buffer_append_format(out, "%s%.*s", fresh ? "" : " ", (int)len, text);
-        at += len + (fresh ? 0 : 1);
-        fresh = false;
-        text += len;
-        text += strspn(text, " ");
-    }
-    return status == KL_OK ? kl_buffer_append_string(out, "\n") : status;
-}
-
 /* " (default 4096)"; nothing for a flag, an empty string or a number that is 0. */
 static void format_default(const struct kl_option *o, char *out, size_t size)
 {
@@ -277,7 +255,7 @@ static void format_default(const struct kl_option *o, char *out, size_t size)
         snprintf(out + used, size - used, ")");
 }
 
-static enum kl_status help_option(const struct kl_option *o, struct kl_buffer *out)
+static void help_option(const struct kl_option *o, struct kl_printer *out)
 {
     char left[80], right[512], value[128];
     int used = o->letter != 0 ? snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name)
@@ -288,27 +266,23 @@ static enum kl_status help_option(const struct kl_option *o, struct kl_buffer *o
     snprintf(right, sizeof right, "%s%s", o->help, value);
 
     size_t len = strlen(left);
-    enum kl_status status;
     if (len + 2 > HELP_COLUMN)
-        status = kl_buffer_append_format(out, "%s\n%*s", left, HELP_COLUMN, "");
+        kl_print(out, "%s\n%*s", left, HELP_COLUMN, "");
     else
-        status = kl_buffer_append_format(out, "%-*s", HELP_COLUMN, left);
-    return status == KL_OK ? wrap(out, right, HELP_COLUMN, HELP_COLUMN) : status;
+        kl_print(out, "%-*s", HELP_COLUMN, left);
+    kl_print_words(out, right, HELP_COLUMN, HELP_WIDTH);
 }
 
-enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buffer *out)
+void kl_options_help(const struct kl_command_line *line, struct kl_printer *out)
 {
-    enum kl_status status = kl_buffer_append_format(
-        out, "Usage: kinglet %s [OPTIONS]%s%s\n\n", line->command,
-        line->arguments != NULL ? " " : "", line->arguments != NULL ? line->arguments : "");
-    if (status == KL_OK)
-        status = wrap(out, line->about, 0, 0);
-    if (status == KL_OK)
-        status = kl_buffer_append_string(out, "\nOptions:\n");
-    for (size_t i = 0; i < line->n_options && status == KL_OK; i++)
-        status = help_option(&line->options[i], out);
-    if (status == KL_OK && line->notes != NULL)
-        status = kl_buffer_append_format(out, "\n%s\n", line->notes);
+    kl_print(out, "Usage: kinglet %s [OPTIONS]%s%s\n\n", line->command,
+             line->arguments != NULL ? " " : "", line->arguments != NULL ? line->arguments : "");
+    kl_print_words(out, line->about, 0, HELP_WIDTH);
+    kl_print(out, "\nOptions:\n");
+    for (size_t i = 0; i < line->n_options; i++)
+        help_option(&line->options[i], out);
+    if (line->notes != NULL)
+        kl_print(out, "\n%s\n", line->notes);
     char codes[300];
     snprintf(codes, sizeof codes,
              "Exit codes: %s, 3 the model is not available, 4 a file was truncated, or its disk "
@@ -316,11 +290,8 @@ enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buf
              line->exit_codes != NULL ? line->exit_codes : "0 success, 1 failure, 2 wrong usage",
              line->further_exit_codes != NULL ? ", " : "",
              line->further_exit_codes != NULL ? line->further_exit_codes : "");
-    if (status == KL_OK)
-        status = kl_buffer_append_string(out, "\n");
-    if (status == KL_OK)
-        status = wrap(out, codes, 0, 0);
-    return status;
+    kl_print(out, "\n");
+    kl_print_words(out, codes, 0, HELP_WIDTH);
 }
 
 /* ---- what every command begins with ---------------------------------------------------------- */
@@ -387,12 +358,11 @@ static enum kl_status choose_log_level(const char *option, const char *fallback,
 
 static bool answer_help(const struct kl_command_line *line)
 {
-    struct kl_buffer text;
-    kl_buffer_init(&text, HELP_CAP);
-    enum kl_status status = kl_options_help(line, &text);
-    if (status == KL_OK)
-        fputs(text.data, stdout);
-    kl_buffer_release(&text);
+    struct kl_printer out;
+    kl_printer_init(&out, HELP_CAP);
+    kl_options_help(line, &out);
+    enum kl_status status = kl_printer_write(&out, stdout, "the help", NULL);
+    kl_printer_release(&out);
     return status == KL_OK;
 }
 

@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
+#include "base/printer.h"
 
 #define KL_MAX_LIST 16
 
@@ -80,7 +80,7 @@ enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, ch
                                 size_t *n_arguments, struct kl_error *err);
 
 /* The text of --help. */
-enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buffer *out);
+void kl_options_help(const struct kl_command_line *line, struct kl_printer *out);
 
 /* What every command begins with: parses, answers --help and --version, reports errors and sets
  * the log level (--log-level, else LOG_LEVEL, else `level`). false: *exit_code is to be returned.

@@ -319,7 +319,7 @@ void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log)
         findings, much || (log->debug && log->sd_card) ? KL_WARNING : KL_GOOD, AREA,
         "its log %s grows by %s a second%s%s", log->path,
         kl_format_bytes(log->rate, rate, sizeof rate), card, log->debug ? ", level debug" : "");
-    if (found->weight == KL_GOOD)
+    if (found->severity == KL_GOOD)
         return;
     if (log->sd_card)
         kl_found_cost(found, "a card that is full of writes holds up who reads or writes, for "

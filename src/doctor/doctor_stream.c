@@ -1,9 +1,9 @@
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/quantile.h"
 #include "client/api_reader.h"
 #include "doctor/doctor.h"
 #include "doctor/doctor_watch.h"
@@ -18,12 +18,6 @@ static const char long_question[] =
     "Tell me a very long story about a lighthouse, in ten chapters.";
 
 /* ---- how pieces came ------------------------------------------------------------------------- */
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* Pieces that come within a millisecond of each other came together: no model on a small CPU is
  * that quick, and one read of a socket may be two callbacks. */
@@ -43,9 +37,9 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
     }
     j.n_arrivals += n;
     if (n > 0) {
-        qsort(gaps, n, sizeof gaps[0], compare);
-        j.gap_median = gaps[n / 2];
-        j.gap_p95 = gaps[(size_t)((double)(n - 1) * 0.95)];
+        kl_sort_values(gaps, n);
+        j.gap_median = kl_quantile(gaps, n, 0.5);
+        j.gap_p95 = kl_quantile(gaps, n, 0.95);
         j.gap_max = gaps[n - 1];
     }
     if (a->n < TELLING_PIECES || a->end < TELLING_SECONDS)
@@ -261,7 +255,7 @@ static void check_leaving(const struct kl_patient *p)
     else
         found = kl_found(p->findings, seconds > LATE_SECONDS ? KL_NOTE : KL_GOOD, AREA,
                          "the work stops %.0f ms after its client has left", seconds * 1e3);
-    if (found->weight == KL_GOOD)
+    if (found->severity == KL_GOOD)
         return;
     kl_found_cost(found, "those who are still there wait for it");
     kl_found_remedy(found, "let the proxy pass the end of a connection on at once (nginx: "

@@ -164,22 +164,23 @@ static void test_help(void **state)
                  "is eighty columns.",
         .options = rows,
         .n_options = sizeof rows / sizeof rows[0]};
-    struct kl_buffer text;
-    kl_buffer_init(&text, 65536);
-    assert_int_equal(kl_options_help(&line, &text), KL_OK);
-    assert_non_null(strstr(text.data, "Usage: kinglet try [OPTIONS] [A]\n"));
-    assert_non_null(strstr(text.data, "  -v, --verbose             say more\n"));
-    assert_non_null(strstr(text.data, "--model NAME          which one (default m1)\n"));
-    assert_non_null(strstr(text.data, "(default 7860)"));
-    assert_non_null(strstr(text.data, "--guard on|off        watch (default off)\n"));
-    assert_non_null(strstr(text.data, "(default 32,128)"));
-    assert_non_null(strstr(text.data, "Exit codes:"));
-    for (const char *at = text.data; *at != '\0';) {
+    struct kl_printer out;
+    kl_printer_init(&out, 65536);
+    kl_options_help(&line, &out);
+    assert_int_equal(out.status, KL_OK);
+    assert_non_null(strstr(out.text.data, "Usage: kinglet try [OPTIONS] [A]\n"));
+    assert_non_null(strstr(out.text.data, "  -v, --verbose             say more\n"));
+    assert_non_null(strstr(out.text.data, "--model NAME          which one (default m1)\n"));
+    assert_non_null(strstr(out.text.data, "(default 7860)"));
+    assert_non_null(strstr(out.text.data, "--guard on|off        watch (default off)\n"));
+    assert_non_null(strstr(out.text.data, "(default 32,128)"));
+    assert_non_null(strstr(out.text.data, "Exit codes:"));
+    for (const char *at = out.text.data; *at != '\0';) {
         size_t len = strcspn(at, "\n");
         assert_true(len <= 80);
         at += len + 1;
     }
-    kl_buffer_release(&text);
+    kl_printer_release(&out);
 }
 
 int main(void)

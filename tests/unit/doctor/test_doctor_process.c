@@ -92,7 +92,7 @@ static void judges_oversubscription(void **state)
     }
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("oversubscribed: 7.6 threads want to run");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_non_null(strstr(found->cost, "waits 74 % of the time"));
     assert_non_null(strstr(found->remedy, "OMP_NUM_THREADS=2"));
     assert_null(seek("other programs"));
@@ -110,7 +110,7 @@ static void judges_neighbours(void **state)
     t->voluntary = 100;
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("wait 50 % of the time that they want to run");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_string_equal(found->cost, "it would be up to 2.0 times as fast alone");
     assert_null(seek("oversubscribed"));
 }
@@ -121,12 +121,12 @@ static void judges_spinning(void **state)
     add_thread(0.5, 1.4, 100);
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("spinning: 1 thread (worker, tid 100) never");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_non_null(strstr(found->remedy, "OMP_WAIT_POLICY=passive"));
     findings.n = watch.n_threads = 0;
     add_thread(1.9, 0, 100);
     kl_judge_process(&findings, &watch, false);
-    assert_int_equal(finding_with("computing, or spinning")->weight, KL_NOTE);
+    assert_int_equal(finding_with("computing, or spinning")->severity, KL_NOTE);
     assert_null(seek("spinning: "));
     findings.n = 0; /* nobody asks it: then it is known that it does not compute */
     kl_judge_process(&findings, &watch, true);
@@ -144,14 +144,14 @@ static void judges_contention(void **state)
     }
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("2 threads wait for each other 80000 times a");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_non_null(strstr(found->text, "12 microseconds of work"));
     findings.n = 0;
     watch.waits_known = false;
     kl_judge_process(&findings, &watch, false);
     assert_null(seek("wait for each other"));
     const struct kl_finding *unseen = finding_with("can not be seen");
-    assert_int_equal(unseen->weight, KL_NOTE);
+    assert_int_equal(unseen->severity, KL_NOTE);
     assert_non_null(strstr(unseen->remedy, "root"));
 }
 
@@ -160,7 +160,7 @@ static void judges_a_clone_storm(void **state)
     (void)state;
     watch.n_came = 300;
     kl_judge_process(&findings, &watch, false);
-    assert_int_equal(finding_with("at least 150 threads a second")->weight, KL_WARNING);
+    assert_int_equal(finding_with("at least 150 threads a second")->severity, KL_WARNING);
 }
 
 static void judges_memory(void **state)
@@ -171,9 +171,9 @@ static void judges_memory(void **state)
     watch.swapped = 100e6;
     watch.major_faults = 400;
     kl_judge_process(&findings, &watch, false);
-    assert_int_equal(finding_with("holds 950.0 MB of at most 1.0 GB")->weight, KL_WARNING);
-    assert_int_equal(finding_with("100.0 MB of its memory are swapped out")->weight, KL_WARNING);
-    assert_int_equal(finding_with("reads 200 pages a second")->weight, KL_WARNING);
+    assert_int_equal(finding_with("holds 950.0 MB of at most 1.0 GB")->severity, KL_WARNING);
+    assert_int_equal(finding_with("100.0 MB of its memory are swapped out")->severity, KL_WARNING);
+    assert_int_equal(finding_with("reads 200 pages a second")->severity, KL_WARNING);
 }
 
 static void judges_logs(void **state)
@@ -181,12 +181,13 @@ static void judges_logs(void **state)
     (void)state;
     struct kl_log_growth log = {.path = "/var/log/x", .rate = 1000};
     kl_judge_log(&findings, &log);
-    assert_int_equal(finding_with("its log /var/log/x grows by 1.0 kB a second")->weight, KL_GOOD);
+    assert_int_equal(finding_with("its log /var/log/x grows by 1.0 kB a second")->severity,
+                     KL_GOOD);
     findings.n = 0;
     log.rate = 5e3;
     log.sd_card = true;
     kl_judge_log(&findings, &log);
-    assert_int_equal(finding_with("a second, on an SD card")->weight, KL_WARNING);
+    assert_int_equal(finding_with("a second, on an SD card")->severity, KL_WARNING);
     findings.n = 0;
     log.rate = 0;
     log.debug = true;

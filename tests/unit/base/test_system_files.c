@@ -1,4 +1,4 @@
-/* src/base/system_file.c */
+/* src/base/system_files.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,14 +6,14 @@
 
 #include <cmocka.h>
 
-#include "base/system_file.h"
+#include "base/system_files.h"
 #include "fake_root.h"
 
 static bool read_fake(const char *name, char *text, size_t size)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", fake_root, name);
-    return kl_system_file_read(path, text, size);
+    return kl_system_text(path, text, size);
 }
 
 static void the_whole_text(void **state)
