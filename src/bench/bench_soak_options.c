@@ -49,13 +49,14 @@ enum kl_status kl_soak_check_options(const struct kl_soak_options *soak, size_t 
                        : soak->model_name != NULL ? "--model-name"
                        : soak->rounds > 0         ? "--rounds"
                        : soak->pid > 0            ? "--pid"
-                       : n_arguments > 0          ? "arguments for serve (behind --)"
+                       : n_arguments > 0          ? "arguments for serve (after --)"
                                                   : NULL;
     if (soak->time == NULL && only != NULL)
         return kl_fail(err, KL_ERR_INVALID, "%s: only with --soak TIME", only);
     if (soak->url != NULL && n_arguments > 0)
         return kl_fail(err, KL_ERR_INVALID,
-                       "arguments for serve (behind --): not with --url, whose server runs");
+                       "arguments for serve (after --) cannot be combined with --url: that server "
+                       "runs already");
     return KL_OK;
 }
 

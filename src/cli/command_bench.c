@@ -1,4 +1,4 @@
-/* kinglet bench: how fast the model runs on this computer, and how fast it could. */
+/* kinglet bench: measures how fast the model runs on this computer, and how fast it could. */
 #include "bench/bench.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "cli/commands.h"
 #include "console/interrupt.h"
 
-/* The command as it was typed, for the report. */
+/* Joins the words of the command line again, for the report. */
 static void join(int argc, char **argv, char *out, size_t size)
 {
     size_t used = (size_t)snprintf(out, size, "kinglet");
@@ -42,8 +42,8 @@ static int run(struct kl_bench_options *o, const char *command)
     return finish(status, &err);
 }
 
-/* Known before the table of options is made, because it changes what that shows as defaults.
- * "--name" or "--name=...". */
+/* Whether "--name" or "--name=..." is given. Asked before the table of options is filled, because
+ * it changes the defaults that --help shows. */
 static bool is_given(const char *option, int argc, char **argv)
 {
     size_t len = strlen(option);
@@ -58,32 +58,33 @@ static void add_options(struct kl_option_table *table, struct kl_bench_options *
                         struct kl_soak_options *soak)
 {
     const struct kl_option measured[] = {
-        {"quick", 0, KL_OPTION_FLAG, NULL, "less of everything: some ten seconds", &o->quick, 0, 0},
+        {"quick", 0, KL_OPTION_FLAG, NULL, "fewer and shorter tests: about ten seconds", &o->quick,
+         0, 0},
         {"only", 0, KL_OPTION_STRING, "PART,PART,...",
-         "not all of machine, start, prefill, decode, batches, first-token", &o->only, 0, 0},
-        {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill so many tokens", &o->prompts, 1,
+         "only these of machine, start, prefill, decode, batches, first-token", &o->only, 0, 0},
+        {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill this many tokens", &o->prompts, 1,
          KL_MAX_CTX_SIZE},
         {"generate", 0, KL_OPTION_SIZE, "N",
-         "decode so many tokens, and a quarter of it in batches; 0: no decoding", &o->generate, 0,
-         KL_MAX_CTX_SIZE},
+         "decode this many tokens, and a quarter of that in batches; 0: no decoding", &o->generate,
+         0, KL_MAX_CTX_SIZE},
         {"depth", 0, KL_OPTION_SIZE, "N",
-         "tokens in the context before those decoded one by one; how long they take does not count",
-         &o->depth, 0, KL_MAX_CTX_SIZE},
-        {"batches", 0, KL_OPTION_LIST, "N,N,...", "so many sequences decode together", &o->batches,
-         1, KL_BENCH_MAX_BATCH},
-        {"repeat", 0, KL_OPTION_SIZE, "R", "runs of each test, after one to warm up", &o->repeat, 1,
+         "tokens in the context before decoding begins; their time does not count", &o->depth, 0,
+         KL_MAX_CTX_SIZE},
+        {"batches", 0, KL_OPTION_LIST, "N,N,...", "decode this many sequences together",
+         &o->batches, 1, KL_BENCH_MAX_BATCH},
+        {"repeat", 0, KL_OPTION_SIZE, "R",
+         "runs of each test, after a first one that is not counted", &o->repeat, 1,
          KL_BENCH_MAX_REPEAT},
-        {"chunk", 0, KL_OPTION_SIZE, "N", "prompt tokens in one batch, as serve does it", &o->chunk,
-         1, 4096},
+        {"chunk", 0, KL_OPTION_SIZE, "N",
+         "prompt tokens in one batch; the default is that of serve", &o->chunk, 1, 4096},
         {"logits", 0, KL_OPTION_FLAG, NULL,
-         "compute the logits of all tokens, and not only what greedy decoding needs", &o->logits, 0,
-         0},
+         "compute all logits instead of only those that greedy decoding needs", &o->logits, 0, 0},
     };
     const struct kl_option written[] = {
         {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object instead of the table", &o->json, 0,
          0},
         {"report", 0, KL_OPTION_STRING, "FILE.html",
-         "write a page with plots, too: one file that needs no other", &o->report, 0, 0},
+         "also write a page with plots, as one self-contained file", &o->report, 0, 0},
     };
     kl_load_add_options(table, &o->load);
     kl_load_add_memory_option(table, &o->load);
@@ -116,11 +117,12 @@ int kl_run_bench(int argc, char **argv)
     add_options(&table, &o, &soak);
     const struct kl_command_line line = {
         .command = "bench",
-        .about = "Measures this computer (reading memory, multiplying int8) and the model on it: "
-                 "start, prefill, decoding, several sequences at once, the first token of an "
-                 "answer, memory. GB/s counts the weights read, once for each forward pass; GMAC/s "
-                 "the multiply-adds of the matrices; the percentages are of what the computer "
-                 "reached with as many threads in this run. Takes a minute.",
+        .about =
+            "Measures this computer (reading memory, multiplying int8) and the model on it: "
+            "start, prefill, decoding, several sequences at once, the first token of an "
+            "answer, memory. GB/s counts the weights that are read, once for each pass; GMAC/s "
+            "counts the multiply-adds of the matrices; percentages are of the rates that this "
+            "computer reached with the same number of threads in this run. Takes a minute.",
         .arguments = "[-- OPTIONS OF SERVE...]",
         .max_arguments = KL_SOAK_ARGUMENTS,
         .options = table.rows,
@@ -129,7 +131,7 @@ int kl_run_bench(int argc, char **argv)
     size_t n;
     int code;
     char command[1024];
-    join(argc, argv, command, sizeof command); /* parsing moves the words */
+    join(argc, argv, command, sizeof command); /* before parsing, which moves the words */
     if (!kl_command_line_read(&line, argc, argv, "warning", &n, &code))
         return code;
     struct kl_error err = {0};

@@ -41,8 +41,8 @@ static void print_text(const struct kl_cache_contents *c)
                item->models[0] != '\0' ? item->models : item->name, "");
     }
     if (c->n > 0)
-        fputs("\n'kinglet cache clean' frees what is made again when it is needed and no process\n"
-              "uses; 'kinglet cache clean NAME' frees a model.\n",
+        fputs("\n'kinglet cache clean' removes the files that no process uses and that can be "
+              "made\nagain; 'kinglet cache clean NAME' removes a model.\n",
               stdout);
 }
 
@@ -88,9 +88,9 @@ static enum kl_status clean(char **names, size_t n, bool json, struct kl_error *
         printf("Freed %s (%zu files).\n", kl_format_bytes((double)freed.bytes, size, sizeof size),
                freed.files);
     if (!json && freed.in_use)
-        puts("What running processes use is kept.");
+        puts("Files that running processes use are kept.");
     if (!json && n == 0)
-        puts("Models are kept; 'kinglet cache clean NAME' frees one.");
+        puts("Models are kept; 'kinglet cache clean NAME' removes one.");
     return status;
 }
 
@@ -107,14 +107,15 @@ int kl_run_cache(int argc, char **argv)
         .command = "cache",
         .arguments = "[clean [MODEL...]]",
         .max_arguments = 1 + KL_MAX_LIST,
-        .about = "Lists what lies in the cache directory: models, weights and tokenizers prepared "
-                 "from them, kept prompts, with sizes and last use. 'clean' frees all of it that "
-                 "no process uses and that is made again when it is needed, so everything but "
-                 "models; 'clean MODEL...' frees these models and their prepared weights instead.",
+        .about =
+            "Lists the files in the cache directory with size and last use: models, weights and "
+            "tokenizers prepared from them, and computed prompts. 'clean' removes all files that "
+            "no process uses and that can be made again, which is everything except models. 'clean "
+            "MODEL...' removes these models and their prepared weights instead.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .notes = "The cache is $XDG_CACHE_HOME/kinglet (~/.cache/kinglet). Prepared weights of\n"
-                 "models that are not in use go by themselves when there are more than 4 GB.",
+        .notes = "The cache is $XDG_CACHE_HOME/kinglet (~/.cache/kinglet). Prepared weights "
+                 "of\nmodels that are not in use are removed automatically beyond 4 GB in all.",
     };
     size_t n;
     int code;
@@ -122,7 +123,7 @@ int kl_run_cache(int argc, char **argv)
     if (!kl_command_line_read(&line, argc, argv, "warning", &n, &code))
         return code;
     if (n > 0 && strcmp(argv[1], "clean") != 0) {
-        kl_fail(&err, KL_ERR_INVALID, "expected nothing or clean, found '%.100s'", argv[1]);
+        kl_fail(&err, KL_ERR_INVALID, "expected clean or no argument, found '%.100s'", argv[1]);
         return kl_report("cache", &err);
     }
     enum kl_status status;

@@ -1,4 +1,4 @@
-/* kinglet doctor: what is wrong with this computer, this model, or a server, and what mends it. */
+/* kinglet doctor: finds problems of this computer, this model, or a server, and how to fix them. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static int report(bool json)
     return status == KL_OK ? codes[kl_findings_worst(&findings)] : kl_report("doctor", &err);
 }
 
-static void look_at_this_computer(const struct kl_load_options *load)
+static void examine_this_computer(const struct kl_load_options *load)
 {
     kl_doctor_tier(&findings, load);
     kl_doctor_cpu(&findings, "");
@@ -48,15 +48,15 @@ static void add_options(struct kl_option_table *table, struct doctor_options *o)
 {
     const struct kl_option rows[] = {
         {"url", 0, KL_OPTION_STRING, "URL",
-         "look at this server (any that speaks OpenAI's API) and not at this computer; one with a "
-         "query is asked as it is, and may answer with events of any kind",
+         "examine this server (any with OpenAI's API) instead of this computer; a URL with a query "
+         "is requested as it is, and may answer with events of any kind",
          &o->url, 0, 0},
-        {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
+        {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: send the first key in this file",
          &o->key_file, 0, 0},
-        {"timeout", 0, KL_OPTION_SIZE, "SECONDS",
-         "with --url: an answer that is not over after so long is given up", &o->timeout, 1, 3600},
+        {"timeout", 0, KL_OPTION_SIZE, "SECONDS", "with --url: longest time for an answer",
+         &o->timeout, 1, 3600},
         {"pid", 0, KL_OPTION_SIZE, "PID",
-         "look at this running process, of any program: its threads, memory and log", &o->pid, 1,
+         "examine this running process, of any program: its threads, memory and log", &o->pid, 1,
          INT_MAX},
         {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o->json, 0, 0},
     };
@@ -71,14 +71,14 @@ int kl_run_doctor(int argc, char **argv)
     add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "doctor",
-        .about = "Looks for what makes kinglet slow or wrong here: processor, memory, disk, "
-                 "start, tokenizer, speed, numbers; or, with --url, whether a server streams, "
-                 "refuses and stops as it should; or, with --pid, what the threads of a running "
-                 "process do. Each finding says what was measured, what it costs and what mends "
-                 "it. Takes half a minute.",
+        .about = "Finds what makes kinglet slow or wrong on this computer: processor, memory, "
+                 "disk, start, tokenizer, speed, numbers; or, with --url, whether a server "
+                 "streams, refuses and stops as it should; or, with --pid, what the threads of a "
+                 "running process do. Each finding says what was measured, what it costs and how "
+                 "to fix it. Takes half a minute.",
         .options = table.rows,
         .n_options = table.n,
-        .exit_codes = "0 all is good, 1 something should be mended, 2 wrong usage",
+        .exit_codes = "0 all is good, 1 something should be fixed, 2 wrong usage",
         .further_exit_codes = "5 something is broken",
     };
     size_t n;
@@ -98,7 +98,7 @@ int kl_run_doctor(int argc, char **argv)
             kl_doctor_process(&findings, (int)o.pid,
                               o.url != NULL && kl_server_is_idle(o.url, key, o.timeout));
         if (o.pid == 0 && o.url == NULL)
-            look_at_this_computer(&o.load);
+            examine_this_computer(&o.load);
         code = report(o.json);
     }
     kl_buffer_release(&key_text);

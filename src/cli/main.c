@@ -15,16 +15,8 @@ struct command {
     int (*run)(int argc, char **argv);
 };
 
-static const struct command commands[] = {
-    {"serve", "chat page and HTTP API on http://127.0.0.1:7860", kl_run_serve},
-    {"chat", "ask the model, or talk with it, on the terminal", kl_run_chat},
-    {"pull", "get a model onto this computer", kl_run_pull},
-    {"bench", "measure how fast this computer runs the model", kl_run_bench},
-    {"doctor", "look for what makes it slow or wrong here", kl_run_doctor},
-    {"cache", "what lies in the cache directory, and freeing it", kl_run_cache},
-    {"tokenize", "text to token ids, and back", kl_run_tokenize},
-    {"eval", "perplexity of a text, or logits of token sequences", kl_run_eval},
-};
+#define COMMAND_ROW(name, summary) {#name, summary, kl_run_##name},
+static const struct command commands[] = {KL_COMMANDS(COMMAND_ROW)};
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -35,13 +27,12 @@ static void print_help(FILE *out)
           out);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n'kinglet COMMAND --help' shows the options of a command; 'kinglet --version' the "
-          "version.\n"
-          "Environment: KINGLET_MODEL (the default model), KINGLET_CPU (the kernels), LOG_LEVEL,\n"
-          "XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR (certificates to trust).\n"
-          "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
-          "4 a file in use was cut short, or its disk failed; of doctor 1 something should\n"
-          "be mended, 5 something is broken.\n",
+    fputs("\n'kinglet COMMAND --help' shows the options of a command.\n'kinglet --version' shows "
+          "the version.\nEnvironment: KINGLET_MODEL (the default model), KINGLET_CPU (the "
+          "kernels), LOG_LEVEL,\nXDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR "
+          "(trusted certificates).\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 the model "
+          "is not available,\n4 a file was truncated, or its disk failed, while in use; for "
+          "doctor: 1 something\nshould be fixed, 5 something is broken.\n",
           out);
 }
 
@@ -59,7 +50,8 @@ static int unknown_command(const char *name)
     return KL_EXIT_USAGE;
 }
 
-/* A file that is opened where standard error should be would get the log. */
+/* Opens /dev/null for each standard descriptor that is closed. Otherwise the next file that is
+ * opened would take the place of standard error, and receive the log. */
 static void open_standard_descriptors(void)
 {
     int fd;
@@ -74,8 +66,8 @@ int main(int argc, char **argv)
 {
     open_standard_descriptors();
     kl_lost_files_report();
-    /* a file beyond the limit of its size (ulimit -f) is an error of that write, as a full disk is,
-     * and not the end of the process */
+    /* a file that reaches its size limit (ulimit -f) makes the write fail, as a full disk does,
+     * instead of ending the process */
     signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         print_help(stderr);
@@ -96,7 +88,7 @@ int main(int argc, char **argv)
     }
     if (code < 0)
         return unknown_command(name);
-    /* a full disk behind stdout must not look like success */
+    /* a full disk under stdout must not look like success */
     if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("kinglet: the results could not be written");
         return code == KL_EXIT_OK ? KL_EXIT_FAILURE : code;

@@ -16,7 +16,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
     static const char reason[] =
-        " was cut short, or its disk failed, while it was in use; put it back and start again\n";
+        " was truncated, or its disk failed, while it was in use; restore it and start again\n";
     (void)context;
     char name[PATH_MAX];
     const char *path = info->si_code > 0 ? kl_mapped_file_name_at(info->si_addr) : NULL;

@@ -223,7 +223,7 @@ enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, ch
                 return status;
         } else {
             if (*n_arguments == line->max_arguments)
-                return kl_fail(err, KL_ERR_INVALID, "\"%s\" is one argument too many", word);
+                return kl_fail(err, KL_ERR_INVALID, "unexpected argument \"%s\"", word);
             argv[++*n_arguments] = word; /* never ahead of i */
         }
     }
@@ -284,13 +284,12 @@ void kl_options_help(const struct kl_command_line *line, struct kl_printer *out)
     if (line->notes != NULL)
         kl_print(out, "\n%s\n", line->notes);
     char codes[300];
-    snprintf(
-        codes, sizeof codes,
-        "Exit codes: %s, 3 the model cannot be had, 4 a file in use was cut short, or its disk "
-        "failed%s%s.",
-        line->exit_codes != NULL ? line->exit_codes : "0 done, 1 failed, 2 wrong usage",
-        line->further_exit_codes != NULL ? ", " : "",
-        line->further_exit_codes != NULL ? line->further_exit_codes : "");
+    snprintf(codes, sizeof codes,
+             "Exit codes: %s, 3 the model is not available, 4 a file was truncated, or its disk "
+             "failed, while in use%s%s.",
+             line->exit_codes != NULL ? line->exit_codes : "0 success, 1 failure, 2 wrong usage",
+             line->further_exit_codes != NULL ? ", " : "",
+             line->further_exit_codes != NULL ? line->further_exit_codes : "");
     kl_print(out, "\n");
     kl_print_words(out, codes, 0, HELP_WIDTH);
 }
@@ -319,7 +318,7 @@ static enum kl_status set_log_level(struct kl_error *err)
     if (strchr(name, '/') != NULL) {
         FILE *file = fopen(name, "re");
         if (file == NULL)
-            return kl_fail_errno(err, "%s: can not open %s", log_level_source, name);
+            return kl_fail_errno(err, "%s: cannot open %s", log_level_source, name);
         char *line = fgets(content, sizeof content, file);
         fclose(file);
         content[line != NULL ? strcspn(content, " \t\r\n") : 0] = '\0';
@@ -327,11 +326,10 @@ static enum kl_status set_log_level(struct kl_error *err)
     }
     enum kl_log_level level;
     if (!kl_log_parse_level(name, &level))
-        return kl_fail(
-            err, KL_ERR_INVALID,
-            "%s takes debug, info, warning or error, or a file that holds one of these by "
-            "a name with a /, not \"%s\"",
-            log_level_source, name);
+        return kl_fail(err, KL_ERR_INVALID,
+                       "%s takes debug, info, warning or error, or a file (with a / in its name) "
+                       "that contains one of these, not \"%s\"",
+                       log_level_source, name);
     kl_log_set_level(level);
     return KL_OK;
 }
@@ -376,9 +374,8 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
     bool flag = false;
     const struct kl_option common[] = {
         {"log-level", 0, KL_OPTION_STRING, "LEVEL",
-         "debug, info, warning, error, or a FILE (with a / in its name) that holds one of these; "
-         "the "
-         "environment variable LOG_LEVEL sets it too",
+         "debug, info, warning, error, or a FILE (with a / in its name) that contains one of "
+         "these; the environment variable LOG_LEVEL sets it too",
          &log_level, 0, 0},
         {"help", 'h', KL_OPTION_FLAG, NULL, "show this help", &flag, 0, 0},
         {"version", 0, KL_OPTION_FLAG, NULL, "show the version", &flag, 0, 0},

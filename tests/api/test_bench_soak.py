@@ -441,7 +441,7 @@ def test_nobody_is_there(soak):
         (["--soak", "10"], 'such as 90s, 10m, 72h or 3d, at most 366d, not "10"'),
         (["--url", "localhost"], "--url: only with --soak TIME"),
         (["--rounds", "3"], "--rounds: only with --soak TIME"),
-        (["--", "--port", "1"], "arguments for serve (behind --): only with --soak TIME"),
+        (["--", "--port", "1"], "arguments for serve (after --): only with --soak TIME"),
         (["--soak", "1m", "--url", "x", "--", "--port", "1"], "not with --url, whose server runs"),
         (["--soak", "1m", "--people", "65"], "--people takes a whole number from 1 to 64"),
         (["--soak", "1m", "--prompts", "/proc/1/fd/none"], "cannot read the directory"),

@@ -76,7 +76,7 @@ def test_help_and_version(run):
         (["serve", "--paralel=2"], "did you mean --parallel?"),
         (["bench", "--prompt", "0"], "--prompt takes whole numbers from 1 to"),
         (["chat", "--log-level", "loud", "x"], "--log-level takes debug, info, warning or error"),
-        (["eval"], "it takes either --ppl FILE, or --tokens FILE and --logits OUT.npy"),
+        (["eval"], "give either --ppl FILE, or --tokens FILE and --logits OUT.npy"),
         (["chat"], "standard input is empty"),
     ],
 )
@@ -370,13 +370,13 @@ def test_conversation(terminal, run, tiny_model_path, tmp_path):
     assert longer > short + 8  # question, answer and the new question
     t.wait_for(PROMPT)
     t.type(b"/clear\n")
-    t.wait_for(rb"Forgotten")
+    t.wait_for(rb"The conversation was cleared")
     t.type("你好 wörld\n".encode())
     cleared = int(re.search(rb"prompt (\d+) tokens", t.wait_for(STATISTICS))[1])
     assert cleared == short
     t.wait_for(PROMPT)
     t.type(b"/halp\n")
-    t.wait_for(rb"There is no /halp")
+    t.wait_for(rb"There is no command /halp")
     t.type(b"/exit\n")
     assert t.wait() == 0
     history = (tmp_path / "cache" / "kinglet" / "history").read_text(encoding="utf-8")
@@ -529,7 +529,7 @@ def test_serve_logs_each_stage_with_its_time(start_server):
         r"info +memory: +[\d.]+ MB  weights",
         r"info +memory: +[\d.]+ MB  KV cache \(--ctx-size, --parallel, --cache-ram\)",
         r"info +memory: +[\d.]+ MB  in all",
-        r"info +engine: 2 answers at once, 3 may wait, 256 tokens each; room for \d+ tokens in all",
+        r"info +engine: 2 slots, 3 requests may wait, 256 tokens each; room for \d+ tokens in all",
         r"info +ready \(\d+\.\d\d s after the start\): ",
     ]
     at = 0

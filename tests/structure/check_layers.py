@@ -42,7 +42,7 @@ TO_GO = set(map(tuple, map(str.split, """
 LIBRARIES = {
     r"event2/|event\.h|evhttp\.h": "http json service api server",
     r"jansson\.h": "json http service api server client schema",
-    r"curl/": "client fetch",
+    r"curl/": "client",
     r"histedit\.h|editline/": "cli",
     r"utf8proc\.h": "text",
     r"[a-z]*mmintrin\.h|x86intrin\.h|arm_\w+\.h|cpuid\.h": "kernels",

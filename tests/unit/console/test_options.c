@@ -148,7 +148,7 @@ static void test_refusals(void **state)
     struct kl_error err;
     struct values v = {0};
     assert_int_equal(parse(&v, WORDS("a", "b", "c"), &n, &err), KL_ERR_INVALID);
-    assert_string_equal(err.text, "\"c\" is one argument too many");
+    assert_string_equal(err.text, "unexpected argument \"c\"");
 }
 
 static void test_help(void **state)
