@@ -16,7 +16,7 @@ static void join(int argc, char **argv, char *out, size_t size)
         used += (size_t)snprintf(out + used, size - used, " %s", argv[i]);
 }
 
-/* The exit code. After Ctrl-C the program ends by the signal. */
+/* Returns the exit code. After Ctrl-C the program ends by the signal. */
 static int finish(enum kl_status status, const struct kl_error *err)
 {
     if (status == KL_ERR_CANCELLED) {
@@ -110,7 +110,7 @@ int kl_run_bench(int argc, char **argv)
     struct kl_bench_options o = is_given("--quick", argc, argv) ? quick : thorough;
     o.load = (struct kl_load_options){.ctx_size = 4096};
     o.chunk = KL_PREFILL_CHUNK;
-    struct kl_soak_options soak = {.load = &o.load, .people = 1, .timeout = 120};
+    struct kl_soak_options soak = {.load = &o.load, .users = 1, .timeout = 120};
     if (is_given("--soak", argc, argv))
         o.generate = 128;
     struct kl_option_table table = {0};
