@@ -1,5 +1,4 @@
-/* What the model's forward pass does in a second: prefill, decoding, and several sequences at once.
- */
+/* The speed of the forward pass: prefill, decoding, and several sequences at once. */
 #include <math.h>
 #include <stdlib.h>
 
