@@ -19,7 +19,7 @@ struct kl_finding *kl_found(struct kl_findings *findings, enum kl_severity sever
     *finding = (struct kl_finding){.severity = severity, .area = area};
     va_start(arguments, format);
     vsnprintf(finding->text, sizeof finding->text, format, arguments);
-    kl_foreign_clean(finding->text); /* servers, other processes and files have a say in it */
+    kl_foreign_clean(finding->text); /* it may quote servers, processes and files */
     va_end(arguments);
     return finding;
 }
@@ -87,7 +87,7 @@ void kl_findings_text(const struct kl_findings *findings, struct kl_printer *out
         for (size_t i = 0; i < findings->n; i++)
             if (findings->items[i].severity == (enum kl_severity)severity)
                 print_finding(out, &findings->items[i]);
-    kl_print(out, "\n%zu broken, %zu to mend, %zu to know, %zu good\n", count(findings, KL_BROKEN),
+    kl_print(out, "\n%zu broken, %zu to fix, %zu to know, %zu good\n", count(findings, KL_BROKEN),
              count(findings, KL_WARNING), count(findings, KL_NOTE), count(findings, KL_GOOD));
 }
 

@@ -14,7 +14,8 @@ void kl_doctor_cache(struct kl_findings *findings)
     struct kl_error err = {0};
     if (kl_cache_contents_read(&contents, &err) != KL_OK) {
         struct kl_finding *found = kl_found(findings, KL_WARNING, "cache", "%s", err.text);
-        kl_found_cost(found, "weights are prepared anew at each start, and no prompts are kept");
+        kl_found_cost(found,
+                      "weights are prepared at each start, and computed prompts are not kept");
         return;
     }
     char text[300] = "", size[32];
@@ -38,9 +39,9 @@ void kl_doctor_cache(struct kl_findings *findings)
     }
     bool much = unused > WORTH_A_REMARK;
     struct kl_finding *found = kl_found(findings, much ? KL_NOTE : KL_GOOD, "cache",
-                                        "%.80s: %s; %s of it is in no use now", contents.path,
+                                        "%.80s: %s; %s of it is not in use now", contents.path,
                                         text[0] != '\0' ? text : "empty",
                                         kl_format_bytes((double)unused, size, sizeof size));
     if (much)
-        kl_found_remedy(found, "kinglet cache clean frees it; it is made again when it is needed");
+        kl_found_remedy(found, "kinglet cache clean frees it; it is created again when needed");
 }

@@ -1,4 +1,5 @@
-/* How much a server's /health tells: figures need a key, where there are keys. */
+/* Whether a server's /health has figures: a server with keys shows them only to clients with one.
+ */
 #include "bench/server_query.h"
 #include "client/api_reader.h"
 #include "doctor/doctor.h"
@@ -12,18 +13,18 @@ static void judge(struct kl_findings *findings, enum kl_health_told told, bool w
     switch (told) {
     case KL_HEALTH_ALL:
         kl_found(findings, KL_GOOD, AREA,
-                 with_key ? "/health tells all of its figures"
-                          : "/health tells all of its figures without a key");
+                 with_key ? "/health shows all figures"
+                          : "/health shows all figures without a key");
         break;
     case KL_HEALTH_STATUS:
         found = kl_found(findings, KL_NOTE, AREA,
-                         with_key ? "/health tells its status alone: the key is not one of the "
-                                    "server's"
-                                  : "/health tells its status alone: its figures need a key");
-        kl_found_remedy(found, with_key ? "give another key: --api-key-file FILE"
-                                        : "give a key: --api-key-file FILE");
+                         with_key ? "/health shows the status only: the server does not know this "
+                                    "key"
+                                  : "/health shows the status only: figures need a key");
+        kl_found_remedy(found, with_key ? "send another key: --api-key-file FILE"
+                                        : "send a key: --api-key-file FILE");
         break;
-    case KL_HEALTH_OTHER: /* another program's */
+    case KL_HEALTH_OTHER: /* of another program */
         break;
     }
 }

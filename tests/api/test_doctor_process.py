@@ -112,7 +112,7 @@ def found(findings, part):
     return matching[0]
 
 
-def test_a_server_that_nobody_asks(doctor, start_server):
+def test_a_server_without_requests(doctor, start_server):
     server = start_server("--offline")
     deadline = time.monotonic() + 60
     while True:  # greetings are computed ahead, right after the start
@@ -137,8 +137,8 @@ def test_threads_that_spin(doctor, run, threads):
     assert "OMP_WAIT_POLICY=passive" in found(findings, "spinning: ")["remedy"]
 
 
-def test_a_thread_that_spins_while_nobody_asks(doctor, run, threads, tiny):
-    """With the address of the server that a process is said to be, it is known when it has nothing to do."""
+def test_a_thread_that_spins_without_requests(doctor, run, threads, tiny):
+    """The server's address tells doctor that the process has no request."""
     code, findings = doctor(run(threads, "spin", "1"), "--url", tiny.base_url)
     assert code == WARNINGS
     found(findings, "works on no request")

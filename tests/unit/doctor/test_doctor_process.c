@@ -130,7 +130,7 @@ static void judges_spinning(void **state)
     assert_null(seek("spinning: "));
     findings.n = 0; /* nobody asks it: then it is known that it does not compute */
     kl_judge_process(&findings, &watch, true);
-    finding_with("spinning: 1.0 of its threads run, or want to, though");
+    finding_with("spinning: 1.0 of its threads want to run, although");
     assert_null(seek("computing"));
 }
 
@@ -150,7 +150,7 @@ static void judges_contention(void **state)
     watch.waits_known = false;
     kl_judge_process(&findings, &watch, false);
     assert_null(seek("wait for each other"));
-    const struct kl_finding *unseen = finding_with("can not be seen");
+    const struct kl_finding *unseen = finding_with("not known what its threads wait for");
     assert_int_equal(unseen->severity, KL_NOTE);
     assert_non_null(strstr(unseen->remedy, "root"));
 }
