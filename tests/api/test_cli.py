@@ -547,13 +547,13 @@ def test_threads_are_measured_once(start_server, tmp_path):
         return re.search(r"threads: (.*)", server.log_text())[1]
 
     several = len(os.sched_getaffinity(0)) > 1
-    assert "as --threads says" in threads_line("--threads", 1)
+    assert "from --threads" in threads_line("--threads", 1)
     line = threads_line()
     if "other programs use the CPUs" in line:  # and so does the next start, or it measures
-        assert several and "as was measured before" not in threads_line()
+        assert several and "as measured before" not in threads_line()
     elif several:
         assert "measured in" in line
-        assert "as was measured before" in threads_line()
+        assert "as measured before" in threads_line()
     line = threads_line("--threads", 1, "--threads-prefill", 2)
     assert line.startswith("1 for decoding, 2 for prompts")
 
