@@ -112,7 +112,7 @@ enum kl_status kl_watch_answer(const struct kl_patient *p, const struct kl_askin
         struct kl_http_request request = {.url = url,
                                           .body = body.data,
                                           .offer_gzip = a->offer_gzip,
-                                          .see = see_part,
+                                          .take = see_part,
                                           .context = w};
         status = kl_patient_run(p, &request, answer, err);
     }

@@ -90,7 +90,7 @@ def test_lines_behind_a_nul_are_not_lost(run, tmp_path, option):
     path.write_bytes(b"first-key\n\0second-key\n")
     path.chmod(0o600)
     line = complaint(run("serve", "--offline", option, path, check=False))
-    assert f"{path} is no text: a NUL byte stands behind 10 bytes" in line
+    assert f"{path} is not text: it has a NUL byte after 10 bytes" in line
 
 
 def test_a_byte_order_mark_before_keys(start_server, tmp_path):

@@ -177,7 +177,7 @@ SLOW = (endless_and_slow, on_after_done, silent)  # given up for the time, other
         (no_chunk_size, "hunk"),
         (chunk_too_short, "hunk"),
         (cut, "transfer closed"),
-        (no_utf8, "events that can not be read: bytes that are no UTF-8"),
+        (no_utf8, "events that can not be read: invalid UTF-8"),
         (a_nul, "events that can not be read"),
         (on_after_done, "the stream does not end after .DONE.: .*not over after 1 s"),
         (deep_json, "events that can not be read"),

@@ -332,7 +332,7 @@ def test_default_falls_back_and_says_so(pull, models):
         file.truncate(491_400_064)
     done = pull()
     assert done.returncode == 0
-    assert b"Taking qwen2.5-coder-0.5b-instruct instead" in done.stderr
+    assert b"Using qwen2.5-coder-0.5b-instruct instead" in done.stderr
     assert b"qwen2.5-coder-0.5b-instruct-q4_k_m.gguf" in done.stdout
     # asked for by name, nothing else will do
     assert pull("qwen2.5-0.5b-instruct").returncode == NO_MODEL

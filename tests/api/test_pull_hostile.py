@@ -175,7 +175,7 @@ def test_a_stranger_is_not_trusted_and_the_way_out_is_said(kinglet, serve, compa
     done = pull(kinglet, tmp_path, serve(whole, company.context).url)
     assert done.returncode == NO_MODEL
     assert b"the certificate is not trusted (" in done.stderr
-    assert b"let SSL_CERT_FILE name the PEM file" in done.stderr
+    assert b"set SSL_CERT_FILE to the PEM file" in done.stderr
     assert b"check the connection" not in done.stderr
 
 

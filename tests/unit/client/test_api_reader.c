@@ -66,10 +66,10 @@ static void names_what_is_wrong(void **state)
     (void)state;
     expect_seen("data: {\"error\":{\"message\":\"too long\"}}\n\n", "error:too long", true);
     expect_seen("data: {\"error\":true}\n\n", "error:an error without a message", true);
-    expect_seen("data: [1]\n\n", "broken:JSON that is no object", true);
+    expect_seen("data: [1]\n\n", "broken:JSON that is not an object", true);
     expect_seen("{\"choices\":[]}\n", "broken:JSON where a line should begin with \"data:\"", true);
     expect_seen("data: {\"choices\":[{\"delta\":{\"content\":\"\xe4\xbd\"}}]}\n\n",
-                "broken:bytes that are no UTF-8: a code point was cut", true);
+                "broken:invalid UTF-8: a code point was cut", true);
     /* the connection broke: an event that was not ended does not count */
     expect_seen("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n", "", false);
     expect_seen("data: [DO", "", false);
