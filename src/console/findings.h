@@ -1,6 +1,9 @@
 /*
- * What `kinglet doctor` found: each finding says what was measured, what that costs, and what
- * mends it.
+ * The findings of `kinglet doctor`: each says what was measured, what that costs, and how to fix
+ * it.
+ *
+ * One thread at a time. The texts may contain bytes of servers, processes and files; they are
+ * cleaned as foreign_text.h says.
  */
 #ifndef KL_CONSOLE_FINDINGS_H
 #define KL_CONSOLE_FINDINGS_H
@@ -18,8 +21,8 @@ struct kl_finding {
     enum kl_severity severity;
     const char *area; /* "cpu", "memory", ...; a literal */
     char text[400];
-    char cost[200];   /* empty: nothing, or not known */
-    char remedy[400]; /* empty: there is none */
+    char cost[200];   /* empty: none, or not known */
+    char remedy[400]; /* empty: none */
 };
 
 struct kl_findings {
@@ -27,7 +30,8 @@ struct kl_findings {
     size_t n;
 };
 
-/* Adds one; valid until the struct goes. More than KL_MAX_FINDINGS: the last one is overwritten. */
+/* Adds a finding, which is valid as long as *findings. Beyond KL_MAX_FINDINGS it overwrites the
+ * last one. */
 struct kl_finding *kl_found(struct kl_findings *findings, enum kl_severity severity,
                             const char *area, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -36,11 +40,12 @@ void kl_found_cost(struct kl_finding *finding, const char *format, ...)
 void kl_found_remedy(struct kl_finding *finding, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The heaviest weight of all; KL_GOOD when there is nothing. */
+/* The worst severity of all; KL_GOOD if there are no findings. */
 enum kl_severity kl_findings_worst(const struct kl_findings *findings);
 
-/* The heaviest first, otherwise in the order in which they were found; as text, 80 columns wide,
- * or as JSON: {"status":"warning","findings":[{"weight","area","text","cost","remedy"}]}. */
+/* Print the findings, the worst first, otherwise in the order in which they were added: as text, 80
+ * columns wide, or as JSON:
+ * {"status":"warning","findings":[{"weight","area","text","cost","remedy"}]}. */
 void kl_findings_text(const struct kl_findings *findings, struct kl_printer *out);
 void kl_findings_json(const struct kl_findings *findings, struct kl_printer *out);
 

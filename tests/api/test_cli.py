@@ -568,8 +568,8 @@ def test_serve_refuses_an_open_door(run, tiny_model_path):
     "content, code, said",
     [
         (None, 1, "cannot open"),
-        ("", 2, "holds no key"),
-        ("# nothing\n\n", 2, "holds no key"),
+        ("", 2, "has no key"),
+        ("# nothing\n\n", 2, "has no key"),
         ("short\n", 2, "line 1: a key has 8 to 512 characters, this one has 5"),
     ],
 )
