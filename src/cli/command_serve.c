@@ -72,7 +72,7 @@ static void reload(void *context)
     struct kl_error err = {0};
     struct kl_api_keys keys = {0};
     if (r->of_terminal && isatty(STDERR_FILENO) == 0) {
-        kl_info("SIGHUP: the terminal was closed; no new requests are taken");
+        kl_info("SIGHUP: the terminal was closed; new requests are refused");
         kl_server_stop(r->server);
         return;
     }
@@ -358,7 +358,7 @@ static void add_answer_options(struct kl_option_table *table, struct serve_optio
     kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
 }
 
-/* The log, keys and names. */
+/* The log, API keys and names. */
 static void add_access_options(struct kl_option_table *table, struct serve_options *o)
 {
     const struct kl_option rows[] = {

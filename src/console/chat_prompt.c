@@ -19,12 +19,12 @@ static bool has_text(void)
            (S_ISREG(st.st_mode) && lseek(STDIN_FILENO, 0, SEEK_CUR) == 0);
 }
 
-static void wait_for_input(bool *said)
+static void wait_for_input(bool *reported)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    if (!*said && poll(&input, 1, SILENT_MS) == 0) {
+    if (!*reported && poll(&input, 1, SILENT_MS) == 0) {
         fputs("waiting for the end of standard input (--no-input: do not read it)\n", stderr);
-        *said = true;
+        *reported = true;
     }
     poll(&input, 1, -1);
 }
@@ -32,10 +32,10 @@ static void wait_for_input(bool *said)
 static enum kl_status read_input(struct kl_buffer *out, struct kl_error *err)
 {
     char piece[65536];
-    bool said = false;
+    bool reported = false;
     size_t begin = out->len;
     for (;;) {
-        wait_for_input(&said);
+        wait_for_input(&reported);
         ssize_t n = read(STDIN_FILENO, piece, sizeof piece);
         if (n == 0)
             return KL_OK;

@@ -19,7 +19,7 @@ struct kl_finding *kl_found(struct kl_findings *findings, enum kl_severity sever
     *finding = (struct kl_finding){.severity = severity, .area = area};
     va_start(arguments, format);
     vsnprintf(finding->text, sizeof finding->text, format, arguments);
-    kl_foreign_clean(finding->text); /* servers, other processes and files have a say in it */
+    kl_foreign_clean(finding->text); /* it may quote servers, other processes and files */
     va_end(arguments);
     return finding;
 }

@@ -44,7 +44,7 @@ void kl_nearest_consider(struct kl_nearest *nearest, const char *name)
     /* an abbreviation, however many letters are missing */
     if (len >= 3 && strncmp(nearest->word, name, len) == 0)
         distance = 1;
-    /* with more than every third letter wrong it is another word */
+    /* if more than every third letter is wrong, it is another word */
     size_t limit = len / 3 > 2 ? len / 3 : 2;
     if (len < 4)
         limit = 1;

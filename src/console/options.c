@@ -13,7 +13,7 @@
 #include "console/nearest.h"
 
 #define HELP_CAP    (64 * 1024)
-#define HELP_COLUMN 28 /* where the explanations begin */
+#define HELP_COLUMN 28 /* first column of the explanations */
 #define HELP_WIDTH  80
 
 void kl_options_add(struct kl_option_table *table, const struct kl_option *rows, size_t n)

@@ -46,9 +46,10 @@ const struct kl_model_entry *kl_catalogue_substitute(void);
  * beginning with '.' or '-'. */
 bool kl_model_name_valid(const char *name);
 
-/* The path of a catalogue model, whether it is there or not. out: PATH_MAX bytes. */
+/* Writes the path of a catalogue model, whether the file exists or not. out: PATH_MAX bytes. */
 enum kl_status kl_model_path(const struct kl_model_entry *entry, char *out, struct kl_error *err);
-/* The path of a model that is not in the catalogue: NAME.gguf. KL_ERR_INVALID: not a valid name. */
+/* Writes the path of a model that is not in the catalogue: NAME.gguf. KL_ERR_INVALID: not a valid
+ * name. */
 enum kl_status kl_model_path_of_name(const char *name, char *out, struct kl_error *err);
 
 struct kl_model_location {

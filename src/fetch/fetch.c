@@ -14,9 +14,9 @@
 #include "fetch/download.h"
 #include "fetch/wheels.h"
 
-#define MAX_CONTINUATIONS 5 /* of one source whose connection breaks, while each try brings bytes  \
-                             */
-#define HASH_PIECE ((size_t)1 << 20)
+/* Of one source whose connection breaks, while each try brings bytes. */
+#define MAX_CONTINUATIONS 5
+#define HASH_PIECE        ((size_t)1 << 20)
 
 #define MAX_SOURCES 3
 
@@ -32,7 +32,7 @@ struct fetch {
     char path[PATH_MAX];                /* of the complete file */
     char part[PATH_MAX + 8];
     char directory[PATH_MAX];
-    int dir;           /* directory, open; -1: not yet */
+    int dir;           /* an open descriptor of directory; -1: not yet */
     bool *unreachable; /* [MAX_SOURCES] servers that are not tried again; or NULL */
     struct kl_download download;
     struct kl_progress progress;
@@ -162,7 +162,7 @@ static enum kl_status keep(struct fetch *f, struct kl_error *err)
         return kl_fail_errno(err, "cannot write %s to the disk", f->part);
     if (renameat(f->dir, name_in_directory(f->part), f->dir, name_in_directory(f->path)) != 0)
         return kl_fail_errno(err, "cannot rename %s to %s", f->part, f->path);
-    (void)fsync(f->dir); /* the directory entry; some file systems cannot, and the file is complete
+    (void)fsync(f->dir); /* the new name; some file systems cannot, and the file is complete
                             anyway */
     return KL_OK;
 }

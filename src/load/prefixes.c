@@ -39,7 +39,7 @@ struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_
     return store;
 }
 
-/* ---- precomputed------------------------------------------------------------------------------ */
+/* ---- precomputing ---------------------------------------------------------------------------- */
 
 /* The most common first messages. */
 static const char *const greetings[] = {"你好",  "您好",  "谢谢", "在吗", "你是谁", "早上好",
@@ -62,7 +62,7 @@ enum kl_status kl_precompute_texts_read(const char *path, struct kl_precompute_t
         if (*line == '\0')
             continue;
         if (texts->n == KL_MAX_PRECOMPUTED_TEXTS)
-            return kl_fail(err, KL_ERR_INVALID, "--warm: %s holds more than %d lines", path,
+            return kl_fail(err, KL_ERR_INVALID, "--warm: %s has more than %d lines", path,
                            KL_MAX_PRECOMPUTED_TEXTS);
         texts->lines[texts->n++] = line;
     }

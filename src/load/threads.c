@@ -164,7 +164,7 @@ static enum kl_status measure(const struct kl_model *model, const struct kl_thre
     return status;
 }
 
-/* "1 thread 40.1, 2 threads 53.2" */
+/* Formats "1: 40.1, 2: 53.2". */
 static void format_speeds(const struct kl_threads_speed *speeds, size_t n, bool decode, char *out,
                           size_t size)
 {
@@ -177,7 +177,8 @@ static void format_speeds(const struct kl_threads_speed *speeds, size_t n, bool 
 
 /* ---- remembering ----------------------------------------------------------------------------- */
 
-/* Depends on the version, too: another one may compute in another way. */
+/* Hashes all that the speed depends on; the version, too, since another one may compute in another
+ * way. */
 static uint64_t key_of(const struct kl_model *model, const struct kl_cpus *cpus)
 {
     char text[512];
@@ -189,7 +190,7 @@ static uint64_t key_of(const struct kl_model *model, const struct kl_cpus *cpus)
     return kl_hash64(text, (size_t)n, 0);
 }
 
-/* The name of the file in the directory "threads". */
+/* Writes the name of the file in the directory "threads". */
 static void remembered_name(const struct kl_model *model, const struct kl_cpus *cpus, char name[32])
 {
     snprintf(name, 32, "%016" PRIx64, key_of(model, cpus));

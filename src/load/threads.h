@@ -17,7 +17,7 @@
 #include "model/model.h"
 
 struct kl_threads_options {
-    size_t decode, prefill; /* as the user says; 0: not said */
+    size_t decode, prefill; /* as the user says; 0: nothing said */
     bool measure;           /* if no earlier result is kept */
     /* Called in the same thread before each of `total` turns of a measurement, or NULL. */
     void (*notify)(void *context, size_t done, size_t total);

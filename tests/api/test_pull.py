@@ -364,7 +364,7 @@ def test_offline_only_looks(pull, source, models):
             ["qwen2.5-0.5b-instruct", "--url", "http://h/f", "--sha256", SHA256],
             b"needs another name",
         ),
-        (["a", "b"], b"one argument too many"),
+        (["a", "b"], b"unexpected argument"),
     ],
 )
 def test_wrong_usage(pull, args, said):

@@ -10,7 +10,7 @@
 
 #include "client/api_reader.h"
 
-/* What was seen, as text: "text:Hel finish:stop usage:3+2 ..." */
+/* The events so far, as text: "text:Hel finish:stop usage:3+2 ..." */
 static char seen[4000];
 
 static void see(void *context, const struct kl_stream_event *event)

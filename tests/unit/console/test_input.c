@@ -37,7 +37,7 @@ static void test_files(void **state)
     kl_buffer_release(&text);
 }
 
-/* What kl_read_text makes of a file with these bytes. */
+/* Calls kl_read_text with a file of these bytes. */
 static enum kl_status read_text(const char *bytes, size_t len, struct kl_buffer *text,
                                 struct kl_error *err)
 {
