@@ -38,14 +38,15 @@ struct kl_stream_event {
 typedef void kl_stream_event_fn(void *context, const struct kl_stream_event *event);
 
 struct kl_stream_reader {
-    kl_stream_event_fn *see;
+    kl_stream_event_fn *on_event;
     void *context;
     struct kl_buffer line, data;
     bool after_cr; /* a LF belongs to the CR before it */
     bool has_data;
 };
 
-void kl_stream_reader_init(struct kl_stream_reader *reader, kl_stream_event_fn *see, void *context);
+void kl_stream_reader_init(struct kl_stream_reader *reader, kl_stream_event_fn *on_event,
+                           void *context);
 void kl_stream_reader_release(struct kl_stream_reader *reader);
 
 /* Reads the next bytes of a stream. KL_ERR_MEMORY, or KL_ERR_LIMIT for a line longer than
@@ -58,7 +59,7 @@ bool kl_stream_reader_at_end(const struct kl_stream_reader *reader);
 /* ---- other answers --------------------------------------------------------------------------- */
 
 /* Reads a complete answer of the chat route, or an error object: the same events. */
-void kl_read_answer(const char *json, size_t len, kl_stream_event_fn *see, void *context);
+void kl_read_answer(const char *json, size_t len, kl_stream_event_fn *on_event, void *context);
 
 /* Writes the id of the first model in an answer to GET /v1/models, truncated to size. Returns false
  * if there is none. */

@@ -440,8 +440,8 @@ def test_wheels_continue_what_is_there(wheels, tmp_path, held):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (("half-three==1.0", "x", "1"), "error pip could not get half-three==1.0"),
-        (("half-one==1.0", "half_one/data/z.bin", "1"), "holds no file half_one/data/z.bin"),
+        (("half-three==1.0", "x", "1"), "error pip could not download half-three==1.0"),
+        (("half-one==1.0", "half_one/data/z.bin", "1"), "has no file half_one/data/z.bin"),
         (("half-one==1.0", "half_one/data/a.bin", "7"), "has 200000 bytes instead of 7"),
     ],
 )
