@@ -7,7 +7,7 @@
 
 #include "base/system_files.h"
 
-/* "memory" in "cpu,memory"? */
+/* Whether a list like "cpu,memory" names a controller. */
 static bool lists(const char *controllers, const char *wanted)
 {
     size_t len = strlen(wanted);
@@ -20,8 +20,8 @@ static bool lists(const char *controllers, const char *wanted)
     return false;
 }
 
-/* From mount/own/path up to mount. Inside a container the path may be the host's, which does not
- * exist here; what is mounted is the container's own group then, and is reached at the end. */
+/* Visits mount/own/path and its parents up to mount. Inside a container the path may be that of the
+ * host, which does not exist here; then the mount is the group of the container, visited last. */
 static void visit_levels(const char *mount, char *path,
                          void (*visit)(void *context, const char *directory), void *context)
 {

@@ -8,7 +8,7 @@
 #include "base/cgroup.h"
 #include "base/system_files.h"
 
-/* v1 says "no limit" with the largest number of whole pages that fits into 63 bits. */
+/* In v1 "no limit" is the largest number of whole pages that fits into 63 bits. */
 #define NO_LIMIT 9.0e18
 
 static void see_limit(void *context, const char *directory)

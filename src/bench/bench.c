@@ -7,6 +7,13 @@
 
 #include "model/model.h"
 
+void kl_bench_date(char out[32])
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(out, 32, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &utc));
+}
+
 enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_error *err)
 {
     static const struct {
@@ -57,6 +64,7 @@ enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err)
     const struct kl_bench_options *o = b->options;
     const struct kl_loaded *l = b->loaded;
     enum kl_status status = KL_OK;
+    kl_bench_date(b->date);
     kl_bench_describe(&b->machine);
     if (!o->json)
         printf("%s, %s kernels, threads: %zu for decoding, %zu for prompts; medians of %zu\n",

@@ -1,4 +1,4 @@
-/* The engine as a user meets it: the time of a start, the time to the first token, and memory. */
+/* The engine as users see it: the time of a start, the time to the first token, and memory. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -53,7 +53,7 @@ enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err)
     double seconds[N][KL_BENCH_MAX_REPEAT];
     size_t repeat = b->options->repeat;
     enum kl_status status = KL_OK;
-    /* what loading has to say was said the first time */
+    /* loading has already logged its messages once */
     enum kl_log_level level = KL_LOG_DEBUG;
     while (!kl_log_enabled(level))
         level++;
@@ -83,7 +83,7 @@ enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err)
 
 /* ---- the first token ------------------------------------------------------------------------- */
 
-#define CHARACTER_BYTES 3 /* each of them in UTF-8 */
+#define CHARACTER_BYTES 3 /* of each in UTF-8 */
 #define CHARACTERS      200
 static const char story[] =
     "清晨的集市刚刚开门，卖菜的老人把一捆捆青菜摆得整整齐齐，叶子上还挂着露水。"
@@ -94,8 +94,8 @@ static const char story[] =
     "请你先用三句话概括这段文字，再说说作者想表达怎样的心情，最后给它起一个合适的标题，谢谢。";
 _Static_assert(sizeof story - 1 == CHARACTERS * CHARACTER_BYTES, "200 characters");
 
-/* Turned by another number of characters in each run, so that no two prompts begin alike and
- * nothing that was computed before can help. 61 and 200 have no common divisor. */
+/* Rotates the story by another number of characters in each run, so that no two prompts begin alike
+ * and the prefix cache cannot help. 61 and 200 have no common divisor. */
 static void turned_story(size_t run, char out[sizeof story])
 {
     size_t at = run * 61 % CHARACTERS * CHARACTER_BYTES;
@@ -132,7 +132,8 @@ static enum kl_status submit(struct kl_bench *b, struct kl_engine *engine, const
     return status;
 }
 
-/* Until the first text, or the end where there is none (a model that ends its turn at once). */
+/* Waits for the first text, or for the end of an answer without text (a model that ends its turn at
+ * once). */
 static enum kl_status wait_for_text(struct kl_engine *engine, struct kl_request *request,
                                     uint64_t start, double *seconds, struct kl_error *err)
 {
@@ -149,7 +150,7 @@ static enum kl_status wait_for_text(struct kl_engine *engine, struct kl_request 
                 seen = true;
             }
             if (done && event.finish == KL_FINISH_ERROR)
-                return kl_fail(err, KL_ERR_IO, "the engine gave up: %s", event.text);
+                return kl_fail(err, KL_ERR_IO, "the engine failed: %s", event.text);
             if (done)
                 return KL_OK;
         }

@@ -1,5 +1,4 @@
-/* What the model's forward pass does in a second: prefill, decoding, and several sequences at once.
- */
+/* The speed of the forward pass: prefill, decoding, and several sequences at once. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,14 +16,14 @@ static bool stop(void *context)
 struct run {
     struct kl_bench *b;
     struct kl_bench_counters counters;
-    struct kl_bench_reader *reader; /* NULL: the machine is not measured */
+    struct kl_bench_reader *reader; /* NULL: the computer is not measured */
     struct kl_forward *forward;
     struct kl_kv_cache *cache;
     struct kl_sequence *sequences[KL_BENCH_MAX_BATCH];
     struct kl_row *rows;       /* [chunk or largest batch] */
     struct kl_choice *choices; /* [largest batch]: the greedy ones, as serve asks for them */
     float *logits;             /* with --logits: [largest batch, n_vocab] */
-    void *output;              /* the one or the other */
+    void *output;              /* memory of `logits`, or of the candidates */
     int32_t tokens[KL_BENCH_MAX_BATCH]; /* what each sequence goes on with */
     size_t n_vocab;
     uint64_t random;
@@ -39,7 +38,7 @@ static int32_t random_token(struct run *r)
     return (int32_t)((r->random >> 33) % r->n_vocab);
 }
 
-/* What is wanted of row i: the most likely token, or all logits. */
+/* Asks for the result of sequence i: its most likely token, or all logits. */
 static void want(struct run *r, size_t row, size_t i)
 {
     if (r->b->options->logits)
@@ -48,8 +47,8 @@ static void want(struct run *r, size_t row, size_t i)
         r->rows[row].choice = &r->choices[i];
 }
 
-/* The most likely token: what screening costs depends on the text, so the text must be one that
- * the model writes. With all logits any token costs the same. */
+/* Returns the most likely token: the cost of the output head depends on the text, so the text must
+ * be one that the model writes. With all logits any token costs the same. */
 static int32_t chosen_token(struct run *r, size_t i)
 {
     const struct kl_choice *choice = &r->choices[i];
@@ -62,7 +61,7 @@ static int32_t chosen_token(struct run *r, size_t i)
     return best->id;
 }
 
-/* n tokens of one sequence in batches of up to `chunk`; then the choice of what follows. */
+/* Computes n tokens of one sequence in batches of up to `chunk`, and the token that follows. */
 static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
 {
     size_t chunk = r->b->options->chunk;
@@ -79,7 +78,7 @@ static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
     return status;
 }
 
-/* The next token of each of n sequences, in one forward pass. */
+/* Computes the next token of each of n sequences in one forward pass. */
 static enum kl_status decode_step(struct run *r, size_t n, struct kl_error *err)
 {
     for (size_t i = 0; i < n; i++) {
@@ -106,15 +105,15 @@ static enum kl_status decode(struct run *r, size_t n_sequences, size_t n_steps,
     return status;
 }
 
-/* What is done once in a test: prefill of n tokens, or n_steps of n_sequences. */
+/* One run of a test: a prefill, or decoding steps of several sequences. */
 struct shape {
     bool decode;
     size_t n_sequences;
-    size_t depth;  /* tokens that the one sequence has before */
-    size_t length; /* tokens of each sequence: those of the prompt, or steps */
+    size_t depth;  /* tokens in the context of the one sequence before */
+    size_t length; /* tokens of the prompt, or steps, of each sequence */
 };
 
-/* From fresh sequences. */
+/* Runs a test once, with new sequences. */
 static enum kl_status run_once(struct run *r, const struct shape *s, double *seconds,
                                struct kl_error *err)
 {
@@ -142,7 +141,7 @@ uint64_t kl_bench_bytes_per_token(const struct kl_bench *b)
     return work.bytes_per_token + (b->options->logits ? work.bytes_for_logits : 0);
 }
 
-/* GB/s, GMAC/s and what share of the machine they are. */
+/* Computes GB/s, GMAC/s and their shares of the computer's speed. */
 static void rate(const struct run *r, const struct shape *s, struct kl_bench_result *result)
 {
     const struct kl_bench *b = r->b;
@@ -198,7 +197,7 @@ static enum kl_status measure(struct run *r, const char *test, size_t n, const s
     return KL_OK;
 }
 
-/* Whether the tests fit into --memory. */
+/* Checks that the tests fit into --memory. */
 static enum kl_status check_memory(struct run *r, size_t max_tokens, struct kl_error *err)
 {
     const struct kl_model *model = r->b->loaded->model;
@@ -272,7 +271,7 @@ static size_t largest(const struct kl_size_list *list, size_t at_least)
 
 typedef void show_fn(const struct kl_bench *b, const struct kl_bench_result *r);
 
-/* The tests in their order: {prefill, each prompt}, {decode}, {batch, each size}. */
+/* Runs the tests in order: prefill of each length, decode, each batch size. */
 static enum kl_status measure_all(struct run *r, size_t batch_steps, show_fn *show,
                                   struct kl_error *err)
 {
@@ -314,7 +313,7 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct 
         return kl_fail(err, KL_ERR_INVALID,
                        "%zu tokens do not fit into a context of %zu (--ctx-size)", longest,
                        b->loaded->ctx_size);
-    /* a batch costs several times a single token, and shows no more when it runs as long */
+    /* a batch costs several times as much as one token, and longer runs show no more */
     size_t batch_steps = (o->generate + 3) / 4;
     size_t max_batch = largest(&o->batches, 1);
     size_t pages = (batch_steps + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;

@@ -14,7 +14,8 @@ uint64_t kl_soak_failed(const struct kl_soak_sums *sums)
 static double rounds_of(const struct kl_soak *s)
 {
     size_t begun = atomic_load(&s->next), most = s->options->rounds * s->prompts.n_items;
-    if (most > 0 && begun > most) /* each person takes one more, and finds that it is over */
+    if (most > 0 &&
+        begun > most) /* each user takes one more item before it sees that all are done */
         begun = most;
     return (double)begun / (double)s->prompts.n_items;
 }
@@ -81,11 +82,11 @@ static double speed(const struct kl_soak_point *p)
     return p->writing_seconds > 0 ? p->writing_tokens / p->writing_seconds : 0;
 }
 
-/* What changes when something leaks, wears out or gets hot. */
+/* A figure that changes when memory leaks or the computer gets hot. */
 struct drift {
-    const char *name, *what, *unit; /* in JSON; in words */
+    const char *name, *what, *unit; /* in JSON; in text */
     double scale;
-    double first, last; /* tenth of the run */
+    double first, last; /* in the first and the last tenth of the run */
 };
 #define N_DRIFTS 4
 
@@ -118,7 +119,7 @@ static void drift(struct kl_json *j, const struct kl_soak *s)
     kl_json_close(j, '}');
 }
 
-/* A list for each member of the points. */
+/* Writes a list for each member of the points. */
 static void series(struct kl_json *j, const struct kl_soak_series *s)
 {
     static double values[KL_SOAK_POINTS];
@@ -167,7 +168,7 @@ void kl_soak_json(const struct kl_soak *s, struct kl_printer *out)
     kl_json_string(j, "model", s->model);
     kl_json_number(j, "seconds", s->lasted);
     kl_json_number(j, "rounds", rounds_of(s));
-    kl_json_number(j, "people", (double)s->options->people);
+    kl_json_number(j, "people", (double)s->options->users);
     kl_json_number(j, "generate", (double)s->options->generate);
     sums(j, "all", &s->all, s->lasted);
     kl_json_open(j, "kinds", '{');
@@ -235,25 +236,25 @@ static void say_machine(struct kl_printer *out, const struct kl_soak *s)
     char size[5][32];
     const struct kl_soak_reading *r = &s->last;
     if (r->anonymous > 0)
-        kl_print(out, "memory: resident %s: files %s, anonymous %s; swapped out %s; at most %s\n",
+        kl_print(out, "memory: resident %s: files %s, anonymous %s; swapped out %s; peak %s\n",
                  kl_format_bytes(r->resident, size[0], sizeof size[0]),
                  kl_format_bytes(r->file, size[1], sizeof size[1]),
                  kl_format_bytes(r->anonymous, size[2], sizeof size[2]),
                  kl_format_bytes(r->swap, size[3], sizeof size[3]),
                  kl_format_bytes(s->peak, size[4], sizeof size[4]));
     else if (r->resident > 0)
-        kl_print(out, "memory: resident %s, at most %s, as the server says\n",
+        kl_print(out, "memory: resident %s, peak %s, as reported by the server\n",
                  kl_format_bytes(r->resident, size[0], sizeof size[0]),
                  kl_format_bytes(s->peak, size[1], sizeof size[1]));
     else
-        kl_print(out, "memory: not known; of a server on this computer --pid PID shows it\n");
+        kl_print(out, "memory: not known; --pid PID shows that of a server on this computer\n");
     if (s->hottest > 0)
         kl_print(out, "temperature: at most %.0f degrees Celsius\n", s->hottest);
     if (r->knows_throttling)
-        kl_print(out, "throttled: %llu of %llu times when it was looked at\n",
-                 (unsigned long long)s->throttled, (unsigned long long)s->readings);
+        kl_print(out, "throttled: in %llu of %llu readings\n", (unsigned long long)s->throttled,
+                 (unsigned long long)s->readings);
     if (s->hottest <= 0 && !r->knows_throttling)
-        kl_print(out, "temperature and throttling: this (virtual) computer does not say\n");
+        kl_print(out, "temperature and throttling: not reported by this (virtual) computer\n");
 }
 
 static void say_drift(struct kl_printer *out, const struct kl_soak *s)
@@ -263,7 +264,7 @@ static void say_drift(struct kl_printer *out, const struct kl_soak *s)
     find_drift(s, drifts);
     for (size_t i = 0; i < N_DRIFTS; i++) {
         const struct drift *d = &drifts[i];
-        if (d->first <= 0 || d->last <= 0) /* nothing was answered in a tenth */
+        if (d->first <= 0 || d->last <= 0) /* no answers in one of the tenths */
             continue;
         kl_print(out, "%s%s %.3g to %.3g %s (%+.1f %%)",
                  known++ > 0 ? "; " : "from the first to the last tenth: ", d->what,
@@ -291,9 +292,9 @@ void kl_soak_text(const struct kl_soak *s, struct kl_printer *out)
     kl_print(out, "variance: latency %.4g s^2, first text %.4g ms^2, from text to text %.4g ms^2\n",
              kl_soak_variance(&s->all.latency), 1e6 * kl_soak_variance(&s->all.first),
              1e6 * kl_soak_variance(&s->all.gap));
-    kl_print(out, "tokens: %llu (%s), %.1f a second of the whole time\n",
+    kl_print(out, "tokens: %llu (%s), %.1f a second over the whole run\n",
              (unsigned long long)s->all.tokens,
-             s->all.without_usage == 0 ? "as the server counts" : "texts counted, not tokens",
+             s->all.without_usage == 0 ? "counted by the server" : "texts counted, not tokens",
              s->lasted > 0 ? (double)s->all.tokens / s->lasted : 0);
     say_machine(out, s);
     say_drift(out, s);

@@ -32,7 +32,8 @@ const char *kl_three_digits(double value, char out[32])
 
 /* ---- plots ----------------------------------------------------------------------------------- */
 
-/* A round number (1, 2 or 5 times a power of ten) of which at most five reach the largest value. */
+/* Returns a round number (1, 2 or 5 times a power of ten), at most five of which reach the largest
+ * value. */
 static double grid_step(double largest)
 {
     double power = pow(10, floor(log10(largest / 5)));
@@ -117,7 +118,7 @@ void kl_html_parts(struct kl_html *h, const char *caption, const char *unit,
     kl_html_close_plot(h);
 }
 
-/* One path through all that is known. */
+/* Draws one path through all known values. */
 static void draw_curve(struct kl_html *h, char color, const double *x, const double *y, size_t n,
                        double left, double bottom, double x_scale, double y_scale)
 {
@@ -139,7 +140,7 @@ void kl_html_curves(struct kl_html *h, const char *caption, const char *below, c
     double largest = 0, last = n > 0 ? x[n - 1] : 0;
     for (size_t k = 0; k < n_curves; k++)
         for (size_t i = 0; i < n; i++)
-            largest = fmax(largest, curves[k].y[i]); /* of NAN and a number the number */
+            largest = fmax(largest, curves[k].y[i]); /* fmax ignores a NAN */
     if (!(largest > 0) || !(last > 0))
         return;
     double y_scale = (bottom - top) / largest, x_scale = (right - left) / last;

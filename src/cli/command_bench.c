@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench/bench_soak.h"
 #include "cli/commands.h"
@@ -17,7 +16,7 @@ static void join(int argc, char **argv, char *out, size_t size)
         used += (size_t)snprintf(out + used, size - used, " %s", argv[i]);
 }
 
-/* The exit code. After Ctrl-C the program ends by the signal. */
+/* Returns the exit code. After Ctrl-C the program ends by the signal. */
 static int finish(enum kl_status status, const struct kl_error *err)
 {
     if (status == KL_ERR_CANCELLED) {
@@ -33,9 +32,6 @@ static int run(struct kl_bench_options *o, const char *command)
     struct kl_error err = {0};
     struct kl_loaded loaded;
     b = (struct kl_bench){.options = o, .loaded = &loaded, .command = command};
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(b.date, sizeof b.date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &utc));
     if (kl_bench_read_parts(o->only, &o->parts, &err) != KL_OK)
         return kl_report("bench", &err);
     if (kl_load(&loaded, &o->load, KL_LOAD_MODEL, &err) != KL_OK)
@@ -114,7 +110,7 @@ int kl_run_bench(int argc, char **argv)
     struct kl_bench_options o = is_given("--quick", argc, argv) ? quick : thorough;
     o.load = (struct kl_load_options){.ctx_size = 4096};
     o.chunk = KL_PREFILL_CHUNK;
-    struct kl_soak_options soak = {.load = &o.load, .people = 1, .timeout = 120};
+    struct kl_soak_options soak = {.load = &o.load, .users = 1, .timeout = 120};
     if (is_given("--soak", argc, argv))
         o.generate = 128;
     struct kl_option_table table = {0};

@@ -1,8 +1,6 @@
 /* How much a server's /health tells: figures need a key, where there are keys. */
-#include <stdio.h>
-
+#include "bench/server_query.h"
 #include "client/api_reader.h"
-#include "client/http_client.h"
 #include "doctor/doctor.h"
 
 #define AREA          "health"
@@ -32,12 +30,10 @@ static void judge(struct kl_findings *findings, enum kl_health_told told, bool w
 
 void kl_doctor_health(struct kl_findings *findings, const char *base, const char *key)
 {
-    char url[1100];
     struct kl_error err;
     struct kl_http_answer answer;
-    snprintf(url, sizeof url, "%s/health", base);
-    const struct kl_http_request request = {.url = url, .key = key, .stall_seconds = STALL_SECONDS};
-    if (kl_http_run(&request, &answer, &err) == KL_OK && answer.body.len > 0)
+    const struct kl_http_request limits = {.key = key, .stall_seconds = STALL_SECONDS};
+    if (kl_server_get(base, "/health", limits, &answer, &err) == KL_OK && answer.body.len > 0)
         judge(findings, kl_read_health(answer.body.data, answer.body.len), key != NULL);
     kl_http_release(&answer);
 }

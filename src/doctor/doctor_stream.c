@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/quantile.h"
+#include "bench/server_query.h"
 #include "client/api_reader.h"
 #include "doctor/doctor.h"
 #include "doctor/doctor_watch.h"
@@ -59,7 +60,7 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
 static void judge_headers(const struct kl_patient *p, const struct kl_http_answer *answer)
 {
     struct kl_finding *found;
-    if (strncmp(answer->content_type, "text/event-stream", 17) != 0) {
+    if (!kl_is_event_stream(answer)) {
         found = kl_found(p->findings, KL_BROKEN, AREA, "the answer is %s and not text/event-stream",
                          answer->content_type[0] != '\0' ? answer->content_type : "of no type");
         kl_found_cost(found, "browsers and SDKs do not read it as a stream");

@@ -90,7 +90,7 @@ def running(kinglet, tiny_model_path, prompts):
 
 
 def wait_for_answers(pid, n):
-    """Until the server with this pid has answered so many requests."""
+    """Waits until the server with this pid has answered a number of requests."""
 
     def words():
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
@@ -252,8 +252,8 @@ def test_against_a_server_that_runs(soak, tiny, prompts):
         r"all +10 +0( +[\d.]+){12} +[\d.]+",
         r"success: 100\.00 % of 10 requests",
         r"variance: latency .* s\^2, first text .* ms\^2, from text to text .* ms\^2",
-        r"tokens: \d+ \(as the server counts\), [\d.]+ a second of the whole time",
-        r"memory: resident .*: files .*, anonymous .*; swapped out .*; at most .*",
+        r"tokens: \d+ \(counted by the server\), [\d.]+ a second over the whole run",
+        r"memory: resident .*: files .*, anonymous .*; swapped out .*; peak .*",
         r"from the first to the last tenth: .*resident memory .* MB \([+-][\d.]+ %\)",
     ):
         assert re.search(f"^{line}$", done.stdout, re.M), (line, done.stdout)
@@ -418,7 +418,7 @@ def test_a_server_that_falls_silent(soak, other, tmp_path):
 
 
 def test_a_server_that_goes_away(soak, other, tmp_path):
-    (tmp_path / "all.txt").write_text("fine\nlast\nnobody\n+ hears\nthis\n")
+    (tmp_path / "all.txt").write_text("fine\nlast\nnot\n+ asked\nthis\n")
     done = soak("--soak", "10m", "--rounds", 1, "--url", other.url, "--prompts", tmp_path, "--json",
                 check=False)  # fmt: skip
     assert done.returncode == 1
@@ -429,7 +429,7 @@ def test_a_server_that_goes_away(soak, other, tmp_path):
     assert report["seconds"] >= 3  # after each failure it waits, and does not ask thousands of times
 
 
-def test_nobody_is_there(soak):
+def test_no_server_answers(soak):
     done = soak("--soak", "10m", "--url", "127.0.0.1:9", check=False)
     assert done.returncode == 1
     assert "http://127.0.0.1:9/v1/models: Failed to connect" in done.stderr
@@ -442,7 +442,7 @@ def test_nobody_is_there(soak):
         (["--url", "localhost"], "--url: only with --soak TIME"),
         (["--rounds", "3"], "--rounds: only with --soak TIME"),
         (["--", "--port", "1"], "arguments for serve (after --): only with --soak TIME"),
-        (["--soak", "1m", "--url", "x", "--", "--port", "1"], "not with --url, whose server runs"),
+        (["--soak", "1m", "--url", "x", "--", "--port", "1"], "cannot be combined with --url"),
         (["--soak", "1m", "--people", "65"], "--people takes a whole number from 1 to 64"),
         (["--soak", "1m", "--prompts", "/proc/1/fd/none"], "cannot read the directory"),
     ],

@@ -35,7 +35,7 @@ EDGES = {room: set(may.split()) for room, may in EDGES.items()}
 # Edges that are still there and are to go: (from, to).
 TO_GO = set(map(tuple, map(str.split, """
     http server, http service, http json, service api, service server, api server, load cli,
-    load service, load server, console text, console cli, bench cli, client http
+    load service, load server, console text, console cli, client http
 """.split(","))))
 
 # Libraries that only these rooms may see.

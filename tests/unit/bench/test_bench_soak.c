@@ -217,11 +217,11 @@ static void prompts_that_are_none(void **state)
     kl_soak_prompts_release(&p);
     fake_file("bad/a.txt", "# nothing\n\n");
     assert_int_equal(kl_soak_prompts_read(directory, &p, &err), KL_ERR_INVALID);
-    assert_non_null(strstr(err.text, "prompts a: there is no question in it"));
+    assert_non_null(strstr(err.text, "prompts a: it contains no question"));
     kl_soak_prompts_release(&p);
     fake_file("bad/a.txt", "\n+ goes on\n");
     assert_int_equal(kl_soak_prompts_read(directory, &p, &err), KL_ERR_INVALID);
-    assert_non_null(strstr(err.text, "prompts a, line 2: there is no conversation above"));
+    assert_non_null(strstr(err.text, "prompts a, line 2: \"+\" has no conversation above"));
     kl_soak_prompts_release(&p);
     fake_file("bad/a.txt", "0\n+ 1\n+ 2\n+ 3\n+ 4\n+ 5\n+ 6\n+ 7\n+ 8\n+ 9\n+ a\n+ b\n+ c\n+ d\n"
                            "+ e\n+ f\n+ g\n");
