@@ -21,6 +21,7 @@
 #include "load/aliases.h"
 #include "load/load.h"
 #include "load/prefixes.h"
+#include "model/plan.h"
 #include "server/server.h"
 
 #define DEFAULT_PORT    7860
@@ -179,7 +180,7 @@ static void *load_main(void *argument)
             .aliases = l->names.values,
             .n_aliases = l->names.len,
             .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,
-            .model_bytes = kl_gguf_file(l->loaded.gguf)->size,
+            .model_bytes = l->loaded.file_bytes,
         };
         kl_server_ready(l->server, &served);
     } else {

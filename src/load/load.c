@@ -339,9 +339,9 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
     if (status != KL_OK)
         return status;
     l->times.file = kl_seconds_since(start);
+    l->file_bytes = kl_gguf_file(l->gguf)->size;
     kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, l->times.file,
-            l->location.path,
-            kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
+            l->location.path, kl_format_bytes((double)l->file_bytes, size, sizeof size),
             kl_gguf_n_tensors(l->gguf));
     find_packed_dir(l, depth);
     status = open_text(l, err);

@@ -36,6 +36,7 @@ struct kl_load_times {
 struct kl_loaded {
     struct kl_model_location location;
     struct kl_gguf *gguf;
+    uint64_t file_bytes; /* size of the model file */
     struct kl_tokenizer *tokenizer;
     const struct kl_chat_template *chat_template; /* (model) */
     enum kl_chat_by chat_template_by;             /* (model) */
