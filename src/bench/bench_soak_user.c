@@ -185,7 +185,7 @@ static void ask(struct kl_soak *soak, size_t kind, const char *const *turns, siz
                                       .stall_seconds = soak->options->timeout,
                                       .max_seconds =
                                           left + LATE_TIMEOUTS * (double)soak->options->timeout,
-                                      .see = see_part,
+                                      .take = see_part,
                                       .context = &x,
                                       .stop = &soak->stop},
             &http, &err);

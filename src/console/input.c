@@ -47,7 +47,7 @@ enum kl_status kl_read_text(const char *path, struct kl_buffer *out, struct kl_e
     }
     size_t len = strlen(text);
     if (len != out->len - before)
-        return kl_fail(err, KL_ERR_FORMAT, "%s is no text: a NUL byte stands behind %zu bytes",
+        return kl_fail(err, KL_ERR_FORMAT, "%s is not text: it has a NUL byte after %zu bytes",
                        is_standard_input(path) ? "standard input" : path, len);
     return KL_OK;
 }

@@ -20,7 +20,7 @@ enum kl_status kl_api_keys_read(const char *path, struct kl_api_keys *keys, stru
     if (status != KL_OK)
         return status;
     if (stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        kl_warning("the key file %s can be read by other users; 'chmod 600' it", path);
+        kl_warning("other users can read the key file %s; run chmod 600 on it", path);
 
     char *rest = keys->text.data, *key;
     size_t line = 0;
@@ -36,12 +36,11 @@ enum kl_status kl_api_keys_read(const char *path, struct kl_api_keys *keys, stru
                            "%s, line %zu: a key has %d to %d characters, this one has %zu", path,
                            line, MIN_KEY_LEN, MAX_KEY_LEN, len);
         if (keys->n == KL_MAX_API_KEYS)
-            return kl_fail(err, KL_ERR_INVALID, "%s holds more than %d keys", path,
-                           KL_MAX_API_KEYS);
+            return kl_fail(err, KL_ERR_INVALID, "%s has more than %d keys", path, KL_MAX_API_KEYS);
         keys->keys[keys->n++] = key;
     }
     if (keys->n == 0)
-        return kl_fail(err, KL_ERR_INVALID, "%s holds no key; write one on each line", path);
+        return kl_fail(err, KL_ERR_INVALID, "%s has no key; write one on each line", path);
     return KL_OK;
 }
 
@@ -66,5 +65,5 @@ enum kl_status kl_read_key(const char *path, struct kl_buffer *text, const char 
         if (line[0] != '\0' && line[0] != '#')
             *key = line;
     }
-    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s holds no key", path);
+    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s has no key", path);
 }

@@ -14,7 +14,7 @@
 
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
-    static atomic_flag said = ATOMIC_FLAG_INIT;
+    static atomic_flag reported = ATOMIC_FLAG_INIT;
     static const char reason[] =
         " was truncated, or its disk failed, while it was in use; restore it and start again\n";
     (void)context;
@@ -25,14 +25,14 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
         raise(number);
         return;
     }
-    if (atomic_flag_test_and_set(&said)) /* several threads may read the same file */
+    if (atomic_flag_test_and_set(&reported)) /* another thread reports it already */
         for (;;)
             pause();
     size_t len = strnlen(path, sizeof name - 1);
     memcpy(name, path, len);
     name[len] = '\0';
     kl_foreign_clean(name);
-    /* one call, so that no line of the log comes in between */
+    /* one call, so that no line of the log is written in between */
     const struct iovec parts[] = {{(void *)(uintptr_t) "kinglet: ", 9},
                                   {name, strlen(name)},
                                   {(void *)(uintptr_t)reason, sizeof reason - 1}};

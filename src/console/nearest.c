@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define NEAREST_MAX 48 /* longer words are nobody's typing error */
+#define NEAREST_MAX 48 /* longer words are not typing errors */
 
 static size_t edit_distance(const char *a, const char *b)
 {
@@ -41,10 +41,10 @@ void kl_nearest_consider(struct kl_nearest *nearest, const char *name)
 {
     size_t len = strlen(nearest->word);
     size_t distance = edit_distance(nearest->word, name);
-    /* an abbreviation is meant, however much is missing */
+    /* an abbreviation, however many letters are missing */
     if (len >= 3 && strncmp(nearest->word, name, len) == 0)
         distance = 1;
-    /* more than every third letter wrong is another word */
+    /* if more than every third letter is wrong, it is another word */
     size_t limit = len / 3 > 2 ? len / 3 : 2;
     if (len < 4)
         limit = 1;

@@ -10,7 +10,7 @@
  * neighbouring letters counts once). */
 struct kl_nearest {
     const char *word;
-    const char *best; /* NULL while no name is near enough to be meant */
+    const char *best; /* NULL while no name is near enough */
     size_t distance;
 };
 

@@ -13,7 +13,7 @@
 #include "console/nearest.h"
 
 #define HELP_CAP    (64 * 1024)
-#define HELP_COLUMN 28 /* where the explanations begin */
+#define HELP_COLUMN 28 /* first column of the explanations */
 #define HELP_WIDTH  80
 
 void kl_options_add(struct kl_option_table *table, const struct kl_option *rows, size_t n)
@@ -36,7 +36,7 @@ static bool parse_u64(const char *text, const char **end, uint64_t *out)
     return errno == 0;
 }
 
-/* "K", "M", "G", also as "MB" and "MiB", all of them powers of 1024; or nothing. */
+/* Multiplies *n by a unit: "K", "M", "G", also as "MB" and "MiB", all powers of 1024; or none. */
 static bool scale_bytes(const char *unit, uint64_t *n)
 {
     static const char letters[] = "KMG";
@@ -174,7 +174,7 @@ static enum kl_status fail_unknown(const struct kl_command_line *line, const cha
     return kl_fail(err, KL_ERR_INVALID, "unknown option %s", word);
 }
 
-/* One option, which may take argv[*i + 1] too. */
+/* Parses the option at argv[*i], which may use argv[*i + 1] too. */
 static enum kl_status parse_option(const struct kl_command_line *line, int argc, char **argv,
                                    int *i, struct kl_error *err)
 {
@@ -232,7 +232,7 @@ enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, ch
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
-/* " (default 4096)"; nothing for a flag, an empty string or a number that is 0. */
+/* Formats " (default 4096)"; nothing for a flag, a NULL string or the number 0. */
 static void format_default(const struct kl_option *o, char *out, size_t size)
 {
     out[0] = '\0';
@@ -294,7 +294,8 @@ void kl_options_help(const struct kl_command_line *line, struct kl_printer *out)
     kl_print_words(out, codes, 0, HELP_WIDTH);
 }
 
-/* ---- what every command begins with ---------------------------------------------------------- */
+/* ---- beginning a command -----------------------------------------------------------------------
+ */
 
 static bool asks_for(int argc, char **argv, const char *name, const char *letter)
 {
@@ -305,11 +306,10 @@ static bool asks_for(int argc, char **argv, const char *name, const char *letter
     return false;
 }
 
-/* Where the level comes from, for reading it again; the strings are argv's and the environment's.
- */
+/* The source of the log level, for kl_log_level_reload; strings of argv and the environment. */
 static const char *log_level_source, *log_level_name;
 
-/* A name with a slash is that of a file which holds the level, so that it can be changed while the
+/* A name with a slash is a file that contains the level, so that it can be changed while the
  * program runs. */
 static enum kl_status set_log_level(struct kl_error *err)
 {
@@ -369,7 +369,7 @@ static bool answer_help(const struct kl_command_line *line)
 bool kl_command_line_read(const struct kl_command_line *line, int argc, char **argv,
                           const char *level, size_t *n_arguments, int *exit_code)
 {
-    /* every command has these rows, behind its own */
+    /* rows that every command has, after its own */
     const char *log_level = NULL;
     bool flag = false;
     const struct kl_option common[] = {
@@ -387,7 +387,7 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
     full.options = all.rows;
     full.n_options = all.n;
 
-    /* before parsing, so that --help shows the defaults and works beside any mistake */
+    /* before parsing, so that --help shows the defaults and works in spite of mistakes */
     if (asks_for(argc, argv, "--help", "-h")) {
         *exit_code = answer_help(&full) ? KL_EXIT_OK : KL_EXIT_FAILURE;
         return false;

@@ -116,7 +116,7 @@ enum kl_status kl_watch_answer(const struct kl_checked_server *p, const struct k
         struct kl_http_request request = {.url = url,
                                           .body = body.data,
                                           .offer_gzip = a->offer_gzip,
-                                          .see = see_part,
+                                          .take = see_part,
                                           .context = w};
         status = kl_checked_server_run(p, &request, answer, err);
     }

@@ -422,7 +422,7 @@ static void check_plain_stream(const struct kl_checked_server *p, const char *ur
     struct kl_error err;
     struct kl_http_answer answer;
     w = (struct kl_watch){.arrivals.at = w.at};
-    struct kl_http_request request = {.url = url, .see = see_plain_part, .context = &plain};
+    struct kl_http_request request = {.url = url, .take = see_plain_part, .context = &plain};
     enum kl_status status = kl_checked_server_run(p, &request, &answer, &err);
     w.arrivals.end = answer.end;
     if (status != KL_OK) {

@@ -24,7 +24,7 @@ enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, uint64
     struct statvfs fs;
     char need[32], room[32], kept[32], rest[64] = "";
     if (statvfs(directory, &fs) != 0)
-        return kl_fail_errno(err, "cannot see how much room there is in %s", directory);
+        return kl_fail_errno(err, "cannot read how much space is free in %s", directory);
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (free_bytes >= reserve && free_bytes - reserve >= bytes)
         return KL_OK;
@@ -32,8 +32,8 @@ enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, uint64
         snprintf(rest, sizeof rest, " and %s must stay free",
                  kl_format_bytes((double)reserve, kept, sizeof kept));
     return kl_fail(err, KL_ERR_IO,
-                   "not enough room in %s: %s are needed%s, %s are free; make room, or let "
-                   "XDG_CACHE_HOME name a directory on a larger disk",
+                   "not enough space in %s: %s are needed%s, %s are free; free some space, or set "
+                   "XDG_CACHE_HOME to a directory on a larger disk",
                    directory, kl_format_bytes((double)bytes, need, sizeof need), rest,
                    kl_format_bytes((double)free_bytes, room, sizeof room));
 }

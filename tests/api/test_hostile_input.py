@@ -68,13 +68,13 @@ def test_any_bytes_become_text(run):
 def test_ids_behind_a_nul_are_not_lost(run, tmp_path, data):
     path = tmp_path / "ids"
     path.write_bytes(data)
-    assert f"{path} is no text: a NUL byte" in complaint(run("tokenize", "--decode", path, check=False))
+    assert f"{path} is not text: it has a NUL byte" in complaint(run("tokenize", "--decode", path, check=False))
     out = tmp_path / "out.npy"
     done = run("eval", "--tokens", path, "--logits", out, check=False)
-    assert f"{path} is no text: a NUL byte" in complaint(done)
+    assert f"{path} is not text: it has a NUL byte" in complaint(done)
     assert not out.exists()
     done = run("tokenize", "--decode", input=data, check=False)
-    assert "standard input is no text" in complaint(done)
+    assert "standard input is not text" in complaint(done)
 
 
 def test_a_byte_order_mark_before_ids(run):
@@ -90,7 +90,7 @@ def test_lines_behind_a_nul_are_not_lost(run, tmp_path, option):
     path.write_bytes(b"first-key\n\0second-key\n")
     path.chmod(0o600)
     line = complaint(run("serve", "--offline", option, path, check=False))
-    assert f"{path} is no text: a NUL byte stands behind 10 bytes" in line
+    assert f"{path} is not text: it has a NUL byte after 10 bytes" in line
 
 
 def test_a_byte_order_mark_before_keys(start_server, tmp_path):

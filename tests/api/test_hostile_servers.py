@@ -177,7 +177,7 @@ SLOW = (endless_and_slow, on_after_done, silent)  # given up for the time, other
         (no_chunk_size, "hunk"),
         (chunk_too_short, "hunk"),
         (cut, "transfer closed"),
-        (no_utf8, "malformed events: bytes that are no UTF-8"),
+        (no_utf8, "malformed events: invalid UTF-8"),
         (a_nul, "malformed events"),
         (on_after_done, "the stream does not end after .DONE.: .*not over after 1 s"),
         (deep_json, "malformed events"),

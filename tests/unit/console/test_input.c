@@ -37,7 +37,7 @@ static void test_files(void **state)
     kl_buffer_release(&text);
 }
 
-/* What kl_read_text makes of a file with these bytes. */
+/* Calls kl_read_text with a file of these bytes. */
 static enum kl_status read_text(const char *bytes, size_t len, struct kl_buffer *text,
                                 struct kl_error *err)
 {
@@ -70,7 +70,7 @@ static void test_texts(void **state)
     assert_int_equal(read_text("a\xEF\xBB\xBF", 4, &text, &err), KL_OK);
     assert_int_equal(text.len, 4);
     assert_int_equal(read_text("ab\0c", 4, &text, &err), KL_ERR_FORMAT);
-    assert_non_null(strstr(err.text, "a NUL byte stands behind 2 bytes"));
+    assert_non_null(strstr(err.text, "a NUL byte after 2 bytes"));
     kl_buffer_release(&text);
 }
 
