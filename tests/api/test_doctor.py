@@ -1,4 +1,4 @@
-"""kinglet doctor: what it says of this computer, of servers, and of what stands before them."""
+"""kinglet doctor: its findings on this computer, on servers, and on proxies in front of them."""
 
 import json
 import re
@@ -41,8 +41,8 @@ def found(findings, part):
 
 
 def pump(source, sink, change, stubborn=False):
-    """Everything of one socket to another, through change(bytes) -> bytes; at its end change(b"")
-    gives what was held back. stubborn: even after the client has left."""
+    """Copies one socket to another through change(bytes) -> bytes; at the end change(b"") returns the
+    bytes that were held back. stubborn: even after the client has left."""
     try:
         while data := source.recv(65536):
             try:
@@ -59,8 +59,8 @@ def pump(source, sink, change, stubborn=False):
 
 
 class Proxy:
-    """Passes connections on to a server; what comes back goes through change. stubborn: it does not
-    pass on that one side leaves."""
+    """Forwards connections to a server; replies go through change. stubborn: a disconnect of one side
+    is not passed on."""
 
     def __init__(self, server, make_change, stubborn=False):
         self.server, self.make_change, self.stubborn = server, make_change, stubborn
@@ -110,7 +110,7 @@ def collect():
 
 
 def half_seconds():
-    """Lets what has come through twice a second."""
+    """Forwards bytes twice a second."""
     held = bytearray()
     last = time.monotonic()
 
@@ -139,7 +139,7 @@ def test_a_good_server(doctor, server):
     assert health(server)["running"] == 0
 
 
-def test_a_proxy_that_collects(doctor, server, proxy):
+def test_a_proxy_that_buffers_everything(doctor, server, proxy):
     code, findings = doctor("--url", proxy(server, collect).url)
     assert code == BROKEN
     lump = found(findings, "not a stream")
@@ -154,7 +154,7 @@ def test_a_proxy_that_holds_back(doctor, server, proxy):
 
 
 def broken_characters():
-    """Chinese characters of a stream become what a decoder makes of half of their bytes."""
+    """Replaces Chinese characters in a stream as a decoder does with half of their bytes."""
     head = b""
 
     def change(data):
@@ -167,7 +167,7 @@ def broken_characters():
     return change
 
 
-def test_a_proxy_that_breaks_characters_and_hides_who_leaves(doctor, start_server, model_path, proxy):
+def test_a_proxy_that_breaks_characters_and_hides_disconnects(doctor, start_server, model_path, proxy):
     server = start_server("--offline", "--drain-seconds", 1, model=model_path)
     code, findings = doctor("--url", proxy(server, broken_characters, stubborn=True).url)
     assert code == BROKEN
@@ -230,7 +230,7 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
 
 
 def test_a_model_with_other_words(doctor, reads_gigabytes, smollm_path, tmp_path):
-    """Two words of its vocabulary have changed places: all is well, but for what it reads."""
+    """Two words of its vocabulary are swapped: everything works, but it reads other words."""
     other = tmp_path / "model.gguf"
     data = bytearray(smollm_path.read_bytes())
     words = [struct.pack("<Q", len(w)) + w for w in ("Ġwasn".encode(), "Ġsure".encode())]
@@ -253,7 +253,7 @@ def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
 
 def test_doctor_reports_whether_it_prepared_the_weights(run_kinglet, reads_gigabytes, jumping_clock,
                                                tiny_model_path, tmp_path):  # fmt: skip
-    """Also when the files are from the future, as the clock has it."""
+    """Also when the files are newer than the clock."""
     env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
     said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
             for _ in range(2)]  # fmt: skip

@@ -1,4 +1,4 @@
-"""kinglet doctor --pid: real programs that spin, wait for each other, or make threads all the time."""
+"""kinglet doctor --pid: real programs that spin, wait for each other, or keep starting threads."""
 
 import json
 import os
@@ -127,7 +127,7 @@ def test_a_server_without_requests(doctor, start_server):
 
 def test_threads_that_spin(doctor, run, threads):
     pid = run(threads, "spin", str(2 * os.cpu_count() + 2))
-    for _ in range(10):  # a look sees nothing of a thread that had less than 0.02 s of a CPU in it
+    for _ in range(10):  # a watch ignores a thread with less than 0.02 s of CPU time
         code, findings = doctor(pid)
         if any("spinning: " in f["text"] for f in findings):
             break

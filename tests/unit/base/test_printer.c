@@ -11,7 +11,7 @@
 
 #include "base/printer.h"
 
-/* What kl_printer_write gives a stream. The caller frees it. */
+/* Returns the bytes that kl_printer_write writes. The caller frees them. */
 static char *written(const struct kl_printer *p, enum kl_status expected, struct kl_error *err)
 {
     char *text = NULL;
@@ -38,7 +38,7 @@ static void test_text_is_collected_and_written(void **state)
     kl_printer_release(&p);
 }
 
-static void test_nothing_is_written_of_no_text(void **state)
+static void test_an_empty_printer_writes_nothing(void **state)
 {
     (void)state;
     struct kl_printer p;
@@ -59,7 +59,7 @@ static void test_the_first_failure_stays(void **state)
     kl_print(&p, "%s", "abc");
     kl_print(&p, "%s", "def"); /* 6 bytes */
     assert_int_equal(p.status, KL_ERR_LIMIT);
-    kl_print(&p, "g"); /* would fit, but behind a gap */
+    kl_print(&p, "g"); /* would fit, but after a gap */
     kl_print_bytes(&p, "g", 1);
     assert_string_equal(p.text.data, "abc");
     char *text = written(&p, KL_ERR_LIMIT, &err);
@@ -89,7 +89,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_is_collected_and_written),
-        cmocka_unit_test(test_nothing_is_written_of_no_text),
+        cmocka_unit_test(test_an_empty_printer_writes_nothing),
         cmocka_unit_test(test_the_first_failure_stays),
         cmocka_unit_test(test_words_are_wrapped),
     };

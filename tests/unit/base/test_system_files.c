@@ -39,7 +39,7 @@ static void the_beginning_of_a_long_one(void **state)
     assert_string_equal(text, "");
 }
 
-static void what_can_not_be_read(void **state)
+static void unreadable_files(void **state)
 {
     (void)state;
     char text[64] = "before";
@@ -58,7 +58,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ROOTED(the_whole_text),
         ROOTED(the_beginning_of_a_long_one),
-        ROOTED(what_can_not_be_read),
+        ROOTED(unreadable_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,7 @@ static const struct kl_finding *finding_with(const char *part)
     return NULL;
 }
 
-static void heaviest_first(void **state)
+static void the_most_severe_first(void **state)
 {
     (void)state;
     struct kl_printer out;
@@ -71,7 +71,7 @@ static void heaviest_first(void **state)
     kl_printer_release(&out);
 }
 
-static void the_last_one_gives_way(void **state)
+static void the_last_finding_is_overwritten(void **state)
 {
     (void)state;
     for (int i = 0; i < KL_MAX_FINDINGS + 5; i++)
@@ -90,18 +90,18 @@ static enum kl_delivery judge(size_t n, double first, double step, size_t togeth
     return kl_judge_delivery(&arrivals).delivery;
 }
 
-static void judges_how_text_came(void **state)
+static void judges_the_arrival_of_text(void **state)
 {
     (void)state;
     assert_int_equal(judge(96, 0.1, 0.03, 1), KL_DELIVERY_REAL);
-    assert_int_equal(judge(96, 1.5, 0.03, 1), KL_DELIVERY_REAL); /* a slow first one is no lump */
+    assert_int_equal(judge(96, 1.5, 0.03, 1), KL_DELIVERY_REAL); /* a slow first piece is no lump */
     assert_int_equal(judge(96, 0.1, 0.06, 2), KL_DELIVERY_REAL);
     assert_int_equal(judge(96, 0.5, 0.5, 16), KL_DELIVERY_GROUPED);
     assert_int_equal(judge(96, 3.0, 0, 1), KL_DELIVERY_LUMP);
     assert_int_equal(judge(96, 3.0, 0.0002, 1), KL_DELIVERY_LUMP);
     assert_int_equal(judge(0, 3.0, 0, 1), KL_DELIVERY_UNKNOWN);
-    assert_int_equal(judge(4, 0.1, 0.3, 1), KL_DELIVERY_UNKNOWN);     /* too little to tell */
-    assert_int_equal(judge(96, 0.01, 0.001, 1), KL_DELIVERY_UNKNOWN); /* too quick */
+    assert_int_equal(judge(4, 0.1, 0.3, 1), KL_DELIVERY_UNKNOWN);     /* too little to judge */
+    assert_int_equal(judge(96, 0.01, 0.001, 1), KL_DELIVERY_UNKNOWN); /* too fast */
 
     double at[] = {1, 1, 1.0005, 1.5, 2.5};
     const struct kl_arrivals arrivals = {.at = at, .n = 5, .end = 3};
@@ -210,7 +210,7 @@ static void sees_throttling(void **state)
                      KL_WARNING);
 }
 
-static void sees_that_cpus_are_kept_from_it(void **state)
+static void sees_a_restricted_affinity(void **state)
 {
     (void)state;
     fake_file("sys/devices/system/cpu/online", "0-4095\n");
@@ -218,7 +218,7 @@ static void sees_that_cpus_are_kept_from_it(void **state)
     assert_non_null(strstr(finding_with("of the 4096 CPUs")->remedy, "taskset"));
 }
 
-static void sees_a_quota_that_stops(void **state)
+static void sees_that_a_quota_stops_threads(void **state)
 {
     (void)state;
     fake_file("proc/self/cgroup", "0::/box\n");
@@ -230,7 +230,7 @@ static void sees_a_quota_that_stops(void **state)
     assert_non_null(strstr(stops->remedy, "--threads"));
 }
 
-static void sees_how_much_memory_there_is(void **state)
+static void sees_the_available_memory(void **state)
 {
     (void)state;
     fake_file("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 300000 kB\n"
@@ -248,7 +248,7 @@ static void sees_how_much_memory_there_is(void **state)
     finding_with("transparent huge pages: madvise");
 }
 
-static void swap_in_memory_is_quick(void **state)
+static void swap_in_memory_has_no_remedy(void **state)
 {
     (void)state;
     fake_file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n"
@@ -269,7 +269,7 @@ static void sees_programs_that_a_limit_has_ended(void **state)
     assert_non_null(strstr(ended->remedy, "--memory"));
 }
 
-/* The disk that the fake root itself lies on is said to be this one. */
+/* Makes the disk that holds the fake root look like this one. */
 static void fake_disk(const char *disk, const char *partition)
 {
     char link[PATH_MAX], target[200];
@@ -290,10 +290,10 @@ static void sees_an_sd_card(void **state)
     fake_file("sys/block/mmcblk0/stat", "1 0 8 2 3 0 1600 5 0 6 7\n");
     kl_doctor_storage(&findings, fake_root, fake_root);
     assert_int_equal(finding_with("lie on mmcblk0, an SD card")->severity, KL_NOTE);
-    assert_int_equal(kl_findings_worst(&findings), KL_NOTE); /* nobody writes to it */
+    assert_int_equal(kl_findings_worst(&findings), KL_NOTE); /* no program writes to it */
 }
 
-static void emmc_is_no_card(void **state)
+static void emmc_is_no_sd_card(void **state)
 {
     (void)state;
     fake_disk("mmcblk1", "mmcblk1p1");
@@ -307,21 +307,21 @@ static void emmc_is_no_card(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(heaviest_first),
-        TEST(the_last_one_gives_way),
-        TEST(judges_how_text_came),
+        TEST(the_most_severe_first),
+        TEST(the_last_finding_is_overwritten),
+        TEST(judges_the_arrival_of_text),
         TEST(sees_a_slow_processor),
         TEST(sees_a_good_processor),
         TEST(sees_kinds_of_cores),
         TEST(powersave_may_be_good),
         TEST(sees_throttling),
-        TEST(sees_that_cpus_are_kept_from_it),
-        TEST(sees_a_quota_that_stops),
-        TEST(sees_how_much_memory_there_is),
-        TEST(swap_in_memory_is_quick),
+        TEST(sees_a_restricted_affinity),
+        TEST(sees_that_a_quota_stops_threads),
+        TEST(sees_the_available_memory),
+        TEST(swap_in_memory_has_no_remedy),
         TEST(sees_programs_that_a_limit_has_ended),
         TEST(sees_an_sd_card),
-        TEST(emmc_is_no_card),
+        TEST(emmc_is_no_sd_card),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static int forget(void **state)
     return fake_root_make(state);
 }
 
-/* NULL: nothing was found about this. */
+/* NULL: there is no such finding. */
 static const struct kl_finding *seek(const char *part)
 {
     for (size_t i = 0; i < findings.n; i++)
@@ -41,7 +41,7 @@ static const struct kl_finding *finding_with(const char *part)
     return finding;
 }
 
-/* A thread that was there all the time. */
+/* Adds a thread that existed all the time. */
 static struct kl_watched_thread *add_thread(double user, double kernel, size_t n_runnable)
 {
     struct kl_watched_thread *t = &watch.threads[watch.n_threads];
@@ -64,7 +64,7 @@ static void judges_an_idle_process(void **state)
     (void)state;
     add_thread(0.001, 0.001, 0)->voluntary = 4;
     for (int i = 0; i < 60; i++)
-        add_thread(0, 0, 0)->n_futex = 100; /* a pool that waits for work is no contention */
+        add_thread(0, 0, 0)->n_futex = 100; /* a pool that waits for work is not contention */
     kl_judge_process(&findings, &watch, false);
     finding_with("python3 (pid 7) is idle: 61 threads, 0.1 % of a CPU, 2 waits a second");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
@@ -102,7 +102,7 @@ static void judges_oversubscription(void **state)
     assert_non_null(strstr(finding_with("oversubscribed")->remedy, "--threads 2"));
 }
 
-static void judges_neighbours(void **state)
+static void judges_other_programs(void **state)
 {
     (void)state;
     struct kl_watched_thread *t = add_thread(0.9, 0.1, 100);
@@ -128,7 +128,7 @@ static void judges_spinning(void **state)
     kl_judge_process(&findings, &watch, false);
     assert_int_equal(finding_with("computing, or spinning")->severity, KL_NOTE);
     assert_null(seek("spinning: "));
-    findings.n = 0; /* nobody asks it: then it is known that it does not compute */
+    findings.n = 0; /* without requests it cannot be computing */
     kl_judge_process(&findings, &watch, true);
     finding_with("spinning: 1.0 of its threads want to run, although");
     assert_null(seek("computing"));
@@ -266,7 +266,7 @@ int main(void)
         TEST(judges_an_idle_process),
         TEST(judges_a_process_that_computes),
         TEST(judges_oversubscription),
-        TEST(judges_neighbours),
+        TEST(judges_other_programs),
         TEST(judges_spinning),
         TEST(judges_contention),
         TEST(judges_a_clone_storm),
