@@ -338,7 +338,7 @@ class HeldServer:
         env = {"XDG_CACHE_HOME": str(directory), "PATH": "/nowhere"}
         env |= {"HF_ENDPOINT": nowhere, "MODELSCOPE_ENDPOINT": nowhere}
         self.server = start_server(*options, model=self.name, env=env, ready=False)
-        said = f"Another process is getting {self.name}"
+        said = f"Another process is downloading {self.name}"
         self.server.wait_until(lambda: said in self.server.log_text(), "wait for the model")
 
     def give(self):

@@ -1,7 +1,6 @@
 #include "base/buffer.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,23 +54,28 @@ enum kl_status kl_buffer_append_string(struct kl_buffer *b, const char *text)
     return kl_buffer_append(b, text, strlen(text));
 }
 
+enum kl_status kl_buffer_append_arguments(struct kl_buffer *b, const char *format,
+                                          va_list arguments)
+{
+    va_list again;
+    va_copy(again, arguments);
+    int len = vsnprintf(NULL, 0, format, arguments);
+    enum kl_status status = len < 0 ? KL_ERR_INVALID : reserve(b, (size_t)len);
+    if (status == KL_OK) {
+        vsnprintf(b->data + b->len, (size_t)len + 1, format, again);
+        b->len += (size_t)len;
+    }
+    va_end(again);
+    return status;
+}
+
 enum kl_status kl_buffer_append_format(struct kl_buffer *b, const char *format, ...)
 {
-    va_list ap;
-    va_start(ap, format);
-    int len = vsnprintf(NULL, 0, format, ap);
-    va_end(ap);
-    if (len < 0)
-        return KL_ERR_INVALID;
-
-    enum kl_status status = reserve(b, (size_t)len);
-    if (status != KL_OK)
-        return status;
-    va_start(ap, format);
-    vsnprintf(b->data + b->len, (size_t)len + 1, format, ap);
-    va_end(ap);
-    b->len += (size_t)len;
-    return KL_OK;
+    va_list arguments;
+    va_start(arguments, format);
+    enum kl_status status = kl_buffer_append_arguments(b, format, arguments);
+    va_end(arguments);
+    return status;
 }
 
 void kl_buffer_clear(struct kl_buffer *b)

@@ -1,8 +1,9 @@
 /*
  * Bytes from outside: overflow-checked arithmetic and a bounds-checked little-endian reader.
  *
- * Every count, length and offset that comes from a file or a peer goes through these. A reader
- * never moves past its end; after a failed read it stays where it was.
+ * Every count, length and offset from a file or a peer goes through these functions. A reader never
+ * moves past its end, and a failed read does not move it. It points into the caller's memory and
+ * allocates nothing. One thread at a time.
  */
 #ifndef KL_BASE_BYTES_H
 #define KL_BASE_BYTES_H
@@ -11,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* false when the result does not fit; *out is then not to be used. */
+/* a + b, a * b. false: the result does not fit, and *out is undefined. */
 static inline bool kl_add(uint64_t a, uint64_t b, uint64_t *out)
 {
     return !__builtin_add_overflow(a, b, out);
@@ -22,7 +23,7 @@ static inline bool kl_mul(uint64_t a, uint64_t b, uint64_t *out)
     return !__builtin_mul_overflow(a, b, out);
 }
 
-/* value rounded up to a multiple of alignment, a power of two; false on overflow. */
+/* Rounds value up to a multiple of alignment, a power of two. false: overflow. */
 static inline bool kl_align_up(uint64_t value, uint64_t alignment, uint64_t *out)
 {
     if (!kl_add(value, alignment - 1, out))
@@ -34,7 +35,7 @@ static inline bool kl_align_up(uint64_t value, uint64_t alignment, uint64_t *out
 struct kl_reader {
     const uint8_t *data;
     size_t size;
-    size_t pos; /* <= size, always */
+    size_t pos; /* always <= size */
 };
 
 static inline size_t kl_reader_left(const struct kl_reader *r)
@@ -42,7 +43,7 @@ static inline size_t kl_reader_left(const struct kl_reader *r)
     return r->size - r->pos;
 }
 
-/* Each reads one little-endian value; false (and nothing moves) when too few bytes are left. */
+/* Reads one little-endian value. false: too few bytes are left. */
 bool kl_read_u8(struct kl_reader *r, uint8_t *out);
 bool kl_read_u16(struct kl_reader *r, uint16_t *out);
 bool kl_read_u32(struct kl_reader *r, uint32_t *out);

@@ -14,7 +14,7 @@
 
 /* ---- directories ----------------------------------------------------------------------------- */
 
-/* The directory must be this user's; the bits of `others` are taken from its mode. */
+/* Checks that the directory belongs to this user, and removes the bits `others` from its mode. */
 static enum kl_status make_ours(int fd, const char *path, mode_t others, struct kl_error *err)
 {
     struct stat st;
@@ -42,7 +42,7 @@ enum kl_status kl_cache_prepare(const char *name, char *out, size_t size, struct
         status = kl_make_directories(base, err);
     if (status != KL_OK)
         return status;
-    /* it may be a link: a service manager's, or to a larger disk; the user's word in any case */
+    /* it may be a link, of a service manager or to a larger disk: the user created it */
     int fd = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return kl_fail_errno(err, "cannot open the directory %.200s", base);
@@ -59,7 +59,7 @@ enum kl_status kl_cache_dir_open(const char *path, bool make, int *dir, struct k
         return status;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
-    /* of a link O_DIRECTORY says what it says of a file */
+    /* O_DIRECTORY gives the same error for a link as for a file */
     if (fd < 0 && (errno == ELOOP || errno == ENOTDIR) && lstat(path, &st) == 0 &&
         S_ISLNK(st.st_mode))
         return kl_fail(err, KL_ERR_INVALID,
@@ -119,7 +119,7 @@ enum kl_status kl_cache_dir_each(int dir,
 
 #define NO_LIMIT ((nlink_t)-1)
 
-/* Whether it is a regular file of this user's with so many names at most. */
+/* Whether fd is a regular file of this user's with at most `names` names. */
 static bool is_ours(int fd, nlink_t names)
 {
     struct stat st;
@@ -132,7 +132,7 @@ static enum kl_status foreign(const char *name, struct kl_error *err)
     return kl_fail(err, KL_ERR_FORMAT, "%.200s is not a file of this user's; remove it", name);
 }
 
-/* O_NONBLOCK: a named pipe is to be refused, not waited for. */
+/* O_NONBLOCK: opening a named pipe must not wait; it is refused afterwards. */
 static int open_here(int dir, const char *name, int flags)
 {
     return openat(dir, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
@@ -175,8 +175,8 @@ static bool lock(int fd, int operation)
     return flock(fd, operation | LOCK_NB) == 0;
 }
 
-/* Takes away what stands under a temporary name, unless another process is writing it. A link, a
- * pipe or another user's file is no writer's work. */
+/* Removes a file with a temporary name, unless another process is writing it. A link, a pipe or
+ * another user's file was not created by a writer, and is removed. */
 static enum kl_status remove_leftover(int dir, const char *temporary, struct kl_error *err)
 {
     int fd = open_here(dir, temporary, O_RDWR);
@@ -206,7 +206,7 @@ enum kl_status kl_cache_file_create(int dir, const char *temporary, int *fd, str
         return kl_fail(err, KL_ERR_BUSY, "another process is writing %.200s", temporary);
     if (*fd < 0)
         return kl_fail_errno(err, "cannot create %.200s", temporary);
-    /* before it was locked, another process may have taken it for a leftover */
+    /* another process may have removed it as a leftover before it was locked */
     bool locked = lock(*fd, LOCK_EX);
     if (locked && is_of_name(dir, *fd, temporary))
         return KL_OK;
@@ -232,7 +232,8 @@ enum kl_status kl_cache_file_keep(int dir, int fd, const char *temporary, const 
     if (status != KL_OK)
         (void)unlinkat(dir, temporary, 0);
     else if (sync)
-        (void)fsync(dir); /* the name itself; some file systems cannot, and the file is there */
+        (void)fsync(
+            dir); /* the name; some file systems cannot sync it, and the file exists anyway */
     return status;
 }
 
@@ -300,22 +301,22 @@ enum kl_status kl_cache_file_get(int dir, const char *name, char *data, size_t s
 
 bool kl_cache_file_use(int fd)
 {
-    /* another process has it alone while it looks whether the file is in use, or removes it */
+    /* another process locks it exclusively for a moment to check or to remove it */
     const struct timespec moment = {.tv_nsec = 1000000};
     struct stat st;
     for (int i = 0; i < 1000 && !lock(fd, LOCK_SH) && errno == EWOULDBLOCK; i++)
         nanosleep(&moment, NULL);
-    /* where there are no locks, nothing is ever removed */
+    /* without locks no file is ever removed */
     if (fstat(fd, &st) != 0 || st.st_nlink == 0)
         return false;
     const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
-    (void)futimens(fd, times); /* only the order of removal hangs on it */
+    (void)futimens(fd, times); /* matters only for the order of removal */
     return true;
 }
 
-/* A descriptor that holds the only lock on a file; -1: some process uses it, or there are no locks.
- * *gone: no such file, or none that can be opened. Some file systems lock only what is open for
- * writing. */
+/* Returns a descriptor with an exclusive lock on a file; -1: a process uses it, or there are no
+ * locks. *gone: the file does not exist or cannot be opened. Opened for writing, because some file
+ * systems lock no other files. */
 static int lock_alone(int dir, const char *name, bool *gone)
 {
     int fd = open_here(dir, name, O_RDWR);

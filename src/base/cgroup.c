@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/system_file.h"
+#include "base/system_files.h"
 
-/* "memory" in "cpu,memory"? */
+/* Whether a list like "cpu,memory" names a controller. */
 static bool lists(const char *controllers, const char *wanted)
 {
     size_t len = strlen(wanted);
@@ -20,8 +20,8 @@ static bool lists(const char *controllers, const char *wanted)
     return false;
 }
 
-/* From mount/own/path up to mount. Inside a container the path may be the host's, which does not
- * exist here; what is mounted is the container's own group then, and is reached at the end. */
+/* Visits mount/own/path and its parents up to mount. Inside a container the path may be that of the
+ * host, which does not exist here; then the mount is the group of the container, visited last. */
 static void visit_levels(const char *mount, char *path,
                          void (*visit)(void *context, const char *directory), void *context)
 {
@@ -43,9 +43,9 @@ static void visit_levels(const char *mount, char *path,
 void kl_cgroup_visit(const char *root, const char *process, const char *controller,
                      void (*visit)(void *context, const char *directory), void *context)
 {
-    char name[PATH_MAX], text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
+    char name[PATH_MAX], text[KL_SYSTEM_TEXT_SIZE], *rest = text, *line;
     snprintf(name, sizeof name, "%s/proc/%s/cgroup", root, process);
-    kl_system_file_read(name, text, sizeof text);
+    kl_system_text(name, text, sizeof text);
     while ((line = strsep(&rest, "\n")) != NULL) {
         /* "4:memory:/path" in v1, "0::/path" in v2 */
         char *controllers = strchr(line, ':');
@@ -69,7 +69,7 @@ size_t kl_cgroup_numbers(const char *directory, const char *name, double *out, s
     char path[PATH_MAX], text[128], *at = text, *end;
     size_t n = 0;
     int len = snprintf(path, sizeof path, "%s/%s", directory, name);
-    if (len <= 0 || (size_t)len >= sizeof path || !kl_system_file_read(path, text, sizeof text))
+    if (len <= 0 || (size_t)len >= sizeof path || !kl_system_text(path, text, sizeof text))
         return 0;
     text[strcspn(text, "\n")] = '\0';
     for (; n < max; n++, at = end) {

@@ -1,4 +1,4 @@
-/* Time. Nanoseconds of the monotonic clock: for durations and deadlines, never for dates. */
+/* The monotonic clock, in nanoseconds: for durations and deadlines, never for dates. Any thread. */
 #ifndef KL_BASE_CLOCK_H
 #define KL_BASE_CLOCK_H
 

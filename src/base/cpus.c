@@ -11,7 +11,7 @@
 #include "base/pool.h"
 
 /* A core is of the fast kind with at least this share of the fastest one's capacity. Efficient
- * cores have 0.25 (Cortex-A55 beside A76) to 0.75 (Intel's, by their highest frequency); favoured
+ * cores have 0.25 (Cortex-A55 next to A76) to 0.75 (Intel's, by their highest frequency); favoured
  * cores of one kind differ by less than 0.1, the middle cores of a phone by 0.2. A step lasts as
  * long as its last item, so a slow core has to be worth its barrier. */
 #define FAST_SHARE 0.8
@@ -36,12 +36,12 @@ static double cpu_number(const char *root, size_t cpu, const char *name, double 
     return value;
 }
 
-/* Keeps only the fast ones of the set. */
+/* Removes all but the fast CPUs from the set. */
 static void keep_fast(const char *root, cpu_set_t *set)
 {
     static const char *const files[] = {"cpu_capacity", "cpufreq/cpuinfo_max_freq"};
     cpu_set_t fast = *set;
-    /* all CPUs have a file or none has; a kernel that knows the capacities knows best */
+    /* all CPUs have a file or none has; capacities are better than frequencies */
     for (size_t i = 0; i < 2; i++) {
         double best = 0;
         for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
@@ -57,7 +57,7 @@ static void keep_fast(const char *root, cpu_set_t *set)
     *set = fast;
 }
 
-/* A core counts with its first sibling that is in the set. */
+/* Counts cores, each by its first SMT sibling in the set. */
 static size_t count_cores(const char *root, const cpu_set_t *set)
 {
     cpu_set_t seen;
@@ -74,7 +74,7 @@ static size_t count_cores(const char *root, const cpu_set_t *set)
     return cores;
 }
 
-/* v2 has "quota period" in cpu.max, v1 a file for each; -1 and "max" are no limit. */
+/* v2 has "quota period" in cpu.max, v1 a file for each; -1 and "max" mean no limit. */
 static void see_quota(void *context, const char *directory)
 {
     double *cpus = context, values[2];
@@ -93,7 +93,7 @@ double kl_cpus_quota(const char *root, const char *process)
     return cpus;
 }
 
-/* "model name" on x86; on ARM the number of the design. */
+/* Reads the name: "model name" on x86, the number of the core's design on ARM. */
 static void read_model(const char *root, char *out, size_t size)
 {
     char path[PATH_MAX], line[256];

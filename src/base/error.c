@@ -12,7 +12,7 @@ static void format_text(struct kl_error *err, enum kl_status status, const char 
         return;
     err->status = status;
     vsnprintf(err->text, sizeof err->text, format, ap);
-    kl_foreign_clean(err->text); /* names in texts come from files and peers */
+    kl_foreign_clean(err->text); /* texts contain names from files and peers */
 }
 
 enum kl_status kl_fail(struct kl_error *err, enum kl_status status, const char *format, ...)

@@ -1,6 +1,8 @@
 /*
- * How often values fell between fixed bounds. Adding is a binary search; nothing is allocated.
- * Not locked: one thread adds and reads.
+ * Counts values between fixed bounds, for quantiles of measurements that are too many to keep
+ * (base/quantile.h has those of values in memory). Adding is a binary search; nothing is allocated.
+ *
+ * Storage of the caller's; not locked, one thread at a time.
  */
 #ifndef KL_BASE_HISTOGRAM_H
 #define KL_BASE_HISTOGRAM_H
@@ -11,11 +13,11 @@
 #define KL_MAX_BOUNDS 400
 
 struct kl_histogram {
-    const double *bounds; /* [n_bounds], ascending; the caller's, static */
+    const double *bounds; /* [n_bounds], ascending; outlives the histogram */
     size_t n_bounds;
-    uint64_t counts[KL_MAX_BOUNDS + 1]; /* [i]: above bounds[i - 1], at most bounds[i]; the last:
-                                         * above all */
-    uint64_t count;                     /* of all */
+    uint64_t counts[KL_MAX_BOUNDS + 1]; /* [i]: values above bounds[i - 1], up to bounds[i];
+                                         * the last one: above all bounds */
+    uint64_t count;                     /* of all values */
     double sum;
 };
 
@@ -24,8 +26,9 @@ void kl_histogram_init(struct kl_histogram *h, const double *bounds, size_t n_bo
 
 void kl_histogram_add(struct kl_histogram *h, double value);
 
-/* The value below which a share (0 to 1) of all lie, taken as evenly spread within a bucket, the
- * first one from 0 on; the last bound when it lies above that; 0 when there is none. */
+/* Estimates the value below which a share (0 to 1) of all values lie, as if the values of a bucket
+ * were spread evenly in it; the first bucket begins at 0. Returns the last bound for values above
+ * it, 0 without values. */
 double kl_histogram_quantile(const struct kl_histogram *h, double share);
 
 #endif

@@ -5,49 +5,43 @@
 #include "base/foreign_text.h"
 #include "base/utf8.h"
 
-#define JSON_FORMAT(j, ...)                                                                        \
-    do {                                                                                           \
-        if ((j)->status == KL_OK)                                                                  \
-            (j)->status = kl_buffer_append_format((j)->out, __VA_ARGS__);                          \
-    } while (0)
-
 static void write_string(struct kl_json *j, const char *text)
 {
-    JSON_FORMAT(j, "\"");
+    kl_print(j->out, "\"");
     for (size_t at = 0, len = strlen(text); at < len;) {
         uint32_t c;
         bool valid;
         char bytes[4];
         at += kl_utf8_decode(text + at, len - at, &c, &valid);
         if (c == '"' || c == '\\')
-            JSON_FORMAT(j, "\\%c", (char)c);
+            kl_print(j->out, "\\%c", (char)c);
         else if (kl_foreign_unsafe(c))
-            JSON_FORMAT(j, "\\u%04x", (unsigned)c);
+            kl_print(j->out, "\\u%04x", (unsigned)c);
         else
-            JSON_FORMAT(j, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);
+            kl_print(j->out, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);
     }
-    JSON_FORMAT(j, "\"");
+    kl_print(j->out, "\"");
 }
 
 static void begin_value(struct kl_json *j, const char *name)
 {
     if (j->comma)
-        JSON_FORMAT(j, ",");
+        kl_print(j->out, ",");
     if (name != NULL)
-        JSON_FORMAT(j, "\"%s\":", name);
+        kl_print(j->out, "\"%s\":", name);
     j->comma = true;
 }
 
 void kl_json_open(struct kl_json *j, const char *name, char bracket)
 {
     begin_value(j, name);
-    JSON_FORMAT(j, "%c", bracket);
+    kl_print(j->out, "%c", bracket);
     j->comma = false;
 }
 
 void kl_json_close(struct kl_json *j, char bracket)
 {
-    JSON_FORMAT(j, "%c", bracket);
+    kl_print(j->out, "%c", bracket);
     j->comma = true;
 }
 
@@ -61,19 +55,19 @@ void kl_json_number(struct kl_json *j, const char *name, double value)
 {
     begin_value(j, name);
     /* counts of bytes in full, measurements as far as they mean something */
-    JSON_FORMAT(j, value >= 1e6 && value < 9e15 ? "%.0f" : "%.9g", value);
+    kl_print(j->out, value >= 1e6 && value < 9e15 ? "%.0f" : "%.9g", value);
 }
 
 void kl_json_bool(struct kl_json *j, const char *name, bool value)
 {
     begin_value(j, name);
-    JSON_FORMAT(j, "%s", value ? "true" : "false");
+    kl_print(j->out, "%s", value ? "true" : "false");
 }
 
 void kl_json_numbers(struct kl_json *j, const char *name, const double *values, size_t n)
 {
     kl_json_open(j, name, '[');
     for (size_t i = 0; i < n; i++)
-        JSON_FORMAT(j, "%s%.9g", i > 0 ? "," : "", values[i]);
+        kl_print(j->out, "%s%.9g", i > 0 ? "," : "", values[i]);
     kl_json_close(j, ']');
 }

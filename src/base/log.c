@@ -12,8 +12,9 @@
 #include "base/log_writer.h"
 #include "base/utf8.h"
 
-/* Longest message and text of a field, bytes: what is longer is cut. Escaped it may grow sixfold
- * (\u0000), so a line can still be too long: then it is cut before the field that does not fit. */
+/* Longest message, and longest text of a field, in bytes; longer ones are truncated. Escapes can
+ * make text six times as long (\u0000), so a line may still be too long: then it ends before the
+ * first field that does not fit. */
 #define MESSAGE_SIZE 1400
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
@@ -70,7 +71,7 @@ bool kl_log_enabled(enum kl_log_level level)
 struct line {
     char data[KL_LOG_LINE];
     size_t len;
-    size_t limit; /* what may be filled: room is kept for the end of the line */
+    size_t limit; /* bytes that may be used: the rest is for the end of the line */
 };
 
 static bool add(struct line *l, const char *data, size_t len)
@@ -99,7 +100,7 @@ static void add_time(struct line *l)
     add_string(l, text);
 }
 
-/* As much of the text as there is room for, escaped. */
+/* Adds text, escaped, until the line is full. */
 static void add_plain(struct line *l, const char *text)
 {
     for (size_t at = 0, len = strlen(text); at < len;) {
@@ -111,7 +112,7 @@ static void add_plain(struct line *l, const char *text)
     }
 }
 
-/* As a JSON string, with what is no UTF-8 replaced; cut where the room ends. */
+/* Adds text as a JSON string, with invalid UTF-8 replaced; truncated when the line is full. */
 static bool add_json_string(struct line *l, const char *text)
 {
     if (l->limit - l->len < 2)
@@ -137,7 +138,7 @@ static bool add_json_string(struct line *l, const char *text)
     return add(l, "\"", 1);
 }
 
-/* The whole field, or nothing of it. */
+/* Adds the whole field, or nothing if it does not fit. */
 static void add_field(struct line *l, const struct kl_log_field *field)
 {
     size_t before = l->len;
@@ -195,4 +196,15 @@ void kl_log_with(enum kl_log_level level, const struct kl_log_field *fields, siz
     if (kl_log_enabled(level))
         write_line(level, fields, n_fields, format, arguments);
     va_end(arguments);
+}
+
+static void report_dropped(uint64_t n)
+{
+    kl_warning("%llu lines of the log were dropped: stderr did not take them",
+               (unsigned long long)n);
+}
+
+enum kl_status kl_log_start(struct kl_error *err)
+{
+    return kl_log_writer_start(report_dropped, err);
 }

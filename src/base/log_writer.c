@@ -10,30 +10,31 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
+#include "base/log.h" /* kl_log_stop, kl_log_dropped */
 #include "base/thread.h"
 
 #define BUFFER_SIZE  ((size_t)256 * 1024)
 #define STOP_SECONDS 1
-#define WRITE_SIZE   ((size_t)16 * 1024) /* at once: what the buffer gets free again in one go */
+#define WRITE_SIZE   ((size_t)16 * 1024) /* bytes per write: the buffer frees them at once */
 
-/* Lines wait in `waiting` as a ring of bytes. Nobody holds the lock while writing. */
+/* Lines wait in `waiting`, a ring of bytes. The lock is never held during a write. */
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t more, idle;
     char waiting[BUFFER_SIZE];
-    size_t head, len;  /* where the bytes begin, how many there are */
+    size_t head, len;  /* the first waiting byte, and their number */
     uint64_t dropped;  /* lines */
-    uint64_t reported; /* of them, in a line of the log */
+    uint64_t reported; /* the part of `dropped` that the log has reported */
+    void (*report)(uint64_t dropped);
     enum { DIRECT, BY_THREAD, ENDING, GIVEN_UP } state;
-    bool failed; /* the last write */
+    bool failed; /* the last write failed */
     bool over;   /* the thread has nothing more to do */
     pthread_t thread;
 } writer = {.lock = PTHREAD_MUTEX_INITIALIZER,
             .more = PTHREAD_COND_INITIALIZER,
             .idle = PTHREAD_COND_INITIALIZER};
 
-/* False when stderr takes no more (closed, disk full): the rest of the bytes is lost. */
+/* Returns false when stderr takes no more bytes (closed, disk full): the rest is lost. */
 static bool write_all(const char *data, size_t len)
 {
     while (len > 0) {
@@ -41,7 +42,7 @@ static bool write_all(const char *data, size_t len)
         if (n >= 0) {
             data += n;
             len -= (size_t)n;
-        } else if (errno == EAGAIN) { /* somebody who shares the terminal made it non-blocking */
+        } else if (errno == EAGAIN) { /* another program made the shared terminal non-blocking */
             struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
             poll(&fd, 1, -1);
         } else if (errno != EINTR) {
@@ -91,7 +92,7 @@ static size_t count_lines(const char *data, size_t len)
     return n;
 }
 
-/* Writes the oldest bytes that stand together; called with the lock, which is open meanwhile. */
+/* Writes the oldest bytes. Called with the lock, which is released during the write. */
 static void write_some(void)
 {
     char data[WRITE_SIZE];
@@ -109,14 +110,14 @@ static void write_some(void)
         writer.dropped += count_lines(data, len);
 }
 
-/* Said in the log itself, as soon as it takes lines again. */
+/* Reports dropped lines as soon as stderr takes lines again. Called with the lock, which is
+ * released while the report is logged. */
 static void report_dropped(void)
 {
     uint64_t n = writer.dropped - writer.reported;
     writer.reported = writer.dropped;
     pthread_mutex_unlock(&writer.lock);
-    kl_warning("%llu lines of the log were dropped: stderr did not take them",
-               (unsigned long long)n);
+    writer.report(n);
     pthread_mutex_lock(&writer.lock);
 }
 
@@ -140,9 +141,10 @@ static void *writer_main(void *unused)
     return NULL;
 }
 
-enum kl_status kl_log_start(struct kl_error *err)
+enum kl_status kl_log_writer_start(void (*report)(uint64_t dropped), struct kl_error *err)
 {
     pthread_mutex_lock(&writer.lock);
+    writer.report = report;
     int problem = kl_thread_start(&writer.thread, writer_main, NULL);
     if (problem == 0) {
         writer.state = BY_THREAD;
@@ -151,7 +153,7 @@ enum kl_status kl_log_start(struct kl_error *err)
     }
     pthread_mutex_unlock(&writer.lock);
     errno = problem;
-    return problem == 0 ? KL_OK : kl_fail_errno(err, "the thread of the log can not be started");
+    return problem == 0 ? KL_OK : kl_fail_errno(err, "the thread of the log cannot be started");
 }
 
 void kl_log_stop(void)
@@ -168,7 +170,7 @@ void kl_log_stop(void)
             ;
         writer.state = writer.over ? DIRECT : GIVEN_UP;
         if (writer.over)
-            pthread_join(writer.thread, NULL); /* all it still does is to return */
+            pthread_join(writer.thread, NULL); /* it only has to return */
         else
             pthread_detach(writer.thread);
     }

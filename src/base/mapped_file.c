@@ -12,11 +12,11 @@
 
 #include "base/memory.h"
 
-/* The mappings that there are, for a signal handler that may interrupt anything: a slot is claimed
- * first, and holds an address only while everything else in it is valid. */
+/* The open mappings, for a signal handler that may interrupt any code: an entry is claimed first,
+ * and has an address only while all else in it is valid. */
 static struct mapping {
     atomic_bool claimed;
-    _Atomic(uintptr_t) begin; /* 0: nothing here */
+    _Atomic(uintptr_t) begin; /* 0: unused */
     _Atomic(size_t) size;
     _Atomic(const char *) path;
 } mappings[KL_MAX_MAPPED_FILES];
@@ -73,7 +73,7 @@ enum kl_status kl_mapped_file_open(struct kl_mapped_file *file, const char *path
                                    struct kl_error *err)
 {
     *file = (struct kl_mapped_file){0};
-    /* O_NONBLOCK: a named pipe is to be refused, not waited for */
+    /* O_NONBLOCK: opening a named pipe must not wait; it is refused afterwards */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return kl_fail_errno(err, "cannot open %s", path);

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "base/cgroup.h"
-#include "base/system_file.h"
+#include "base/system_files.h"
 
-/* v1 says "no limit" with the largest number of whole pages that fits into 63 bits. */
+/* In v1 "no limit" is the largest number of whole pages that fits into 63 bits. */
 #define NO_LIMIT 9.0e18
 
 static void see_limit(void *context, const char *directory)
@@ -31,11 +31,11 @@ uint64_t kl_memory_limit(const char *root, const char *process)
 
 void kl_memory_read(const char *root, struct kl_memory *m)
 {
-    char path[PATH_MAX], text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
+    char path[PATH_MAX], text[KL_SYSTEM_TEXT_SIZE], *rest = text, *line;
     unsigned long long kib;
     *m = (struct kl_memory){0};
     snprintf(path, sizeof path, "%s/proc/meminfo", root);
-    kl_system_file_read(path, text, sizeof text);
+    kl_system_text(path, text, sizeof text);
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
             m->total = kib * 1024;
@@ -55,9 +55,9 @@ uint64_t kl_memory_room(const struct kl_memory *m)
 struct kl_resident kl_memory_resident(void)
 {
     struct kl_resident r = {0};
-    char text[KL_SYSTEM_FILE_SIZE], *rest = text, *line;
+    char text[KL_SYSTEM_TEXT_SIZE], *rest = text, *line;
     unsigned long long kib;
-    kl_system_file_read("/proc/self/status", text, sizeof text);
+    kl_system_text("/proc/self/status", text, sizeof text);
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
             r.peak = kib * 1024;

@@ -1,5 +1,8 @@
 /*
- * How much memory there is, and how much of it is ours. Linux; 0 where something is not known.
+ * The memory of the computer, its limits, and the resident memory of this process, in bytes. Linux;
+ * 0: not known.
+ *
+ * Pure readers: any thread, no heap, so that they work when memory is short.
  */
 #ifndef KL_BASE_MEMORY_H
 #define KL_BASE_MEMORY_H
@@ -9,30 +12,31 @@
 
 struct kl_memory {
     uint64_t total;     /* of this computer */
-    uint64_t available; /* of it, without swapping: MemAvailable */
-    uint64_t limit;     /* the smallest of our control groups' limits (v1, v2) */
+    uint64_t available; /* of this, without swapping: MemAvailable */
+    uint64_t limit;     /* the smallest limit of the control groups of this process (v1, v2) */
 };
 
-/* root: "" for this computer, or a directory with copies of proc/ and sys/. */
+/* root: as in base/system_files.h. */
 void kl_memory_read(const char *root, struct kl_memory *memory);
 
-/* The smallest of the limits of a process's control groups ("self" or a number); 0: none. */
+/* Returns the smallest limit of the control groups of a process ("self" or a number); 0: none. */
 uint64_t kl_memory_limit(const char *root, const char *process);
 
-/* What a process may still take: the smaller of available and limit; 0: not known. */
+/* Returns the smaller one of `available` and `limit`; 0: not known. */
 uint64_t kl_memory_room(const struct kl_memory *memory);
 
-/* Of this process, in memory now: all, and what is not a file's (anonymous). The peak of all. */
+/* Memory of this process that is resident now: all, and the part that belongs to no file. peak: the
+ * largest `all` so far. */
 struct kl_resident {
     uint64_t all, anonymous, peak;
 };
 struct kl_resident kl_memory_resident(void);
 
-/* What the system gives memory in, in bytes: 4 KiB on most computers, 16 KiB on a Raspberry Pi 5,
- * 64 KiB on some servers. A power of two. */
+/* Returns the page size in bytes, a power of two: 4 KiB on most computers, 16 KiB on a Raspberry
+ * Pi 5, 64 KiB on some servers. */
 size_t kl_memory_page(void);
 
-/* How much memory a mapping of so many bytes takes: whole pages. bytes + page must not overflow. */
+/* Rounds a number of bytes up to whole pages. bytes + page must not overflow. */
 size_t kl_memory_whole_pages(size_t bytes, size_t page);
 
 #endif

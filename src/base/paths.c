@@ -11,7 +11,7 @@ enum kl_status kl_cache_path(const char *name, char *out, size_t size, struct kl
 {
     const char *base = getenv("XDG_CACHE_HOME");
     const char *middle = "";
-    /* the specification: a relative path is to be ignored */
+    /* by the specification a relative path is ignored */
     if (base == NULL || base[0] != '/') {
         base = getenv("HOME");
         middle = "/.cache";

@@ -14,17 +14,17 @@
 
 /* How long a thread spins before it sleeps. A pause is 40 to 140 cycles on x86 and about 1 on
  * ARM's yield; 2000 of them are some tens of microseconds: the longest time between two steps of a
- * layer, and far below what a neighbour would notice. */
+ * layer, and too short to disturb other programs. */
 enum { SPIN_LIMIT = 2000 };
 
-/* Each thread begins with a share of the items, in order, so that what they read of memory is one
- * stream per thread; whoever has finished its own share takes from the others' one by one. A share
- * is one atomic word that says everything a thread must know to take an item of it:
+/* Each thread begins with a share of the items, in order, so that it reads memory as one stream; a
+ * thread that has finished its own share takes items from the others, one by one. A share is one
+ * atomic word with all that a thread must know to take an item:
  *   generation (24 bits) | end of the share (20 bits) | next item (20 bits).
  * A fetch_add takes an item. A thread that comes late gets an item of the job that runs now, or one
  * past the end, but never an item of a finished job: so the caller does not have to wait for every
- * thread to notice that a job is over. The job's fn and context are only read by those that hold
- * an item, and cannot change before such an item is counted as done. */
+ * thread to notice that a job is over. Only threads that hold an item read the job's fn and
+ * context, and cannot change before such an item is counted as done. */
 #define SHARE_ITEM_BITS  20
 #define SHARE_ITEM_MASK  (((uint64_t)1 << SHARE_ITEM_BITS) - 1)
 #define SHARE_NEXT(s)    ((size_t)((s)&SHARE_ITEM_MASK))
@@ -81,11 +81,11 @@ static bool items_left(uint64_t share)
     return SHARE_NEXT(share) < SHARE_END(share);
 }
 
-/* Runs what is left of one share; returns how many items that were. */
+/* Runs the remaining items of one share and returns their number. */
 static uint32_t run_share(struct kl_pool *pool, struct share *share, size_t worker)
 {
     uint32_t n = 0;
-    /* look before taking: the item counter must not run over into the fields above it */
+    /* check before taking: the item counter must not overflow into the fields above it */
     while (items_left(atomic_load_explicit(&share->word, memory_order_relaxed))) {
         uint64_t taken = atomic_fetch_add_explicit(&share->word, 1, memory_order_acquire);
         if (!items_left(taken))
@@ -96,8 +96,8 @@ static uint32_t run_share(struct kl_pool *pool, struct share *share, size_t work
     return n;
 }
 
-/* Takes and runs items until the job has none left. What was done is reported once: until then the
- * job cannot end, and so no item counted here can belong to another. */
+/* Takes and runs items until the job has none left. They are reported as done once, at the end:
+ * until then the job cannot end, so no item counted here belongs to another job. */
 static void work(struct kl_pool *pool, size_t worker)
 {
     uint32_t n = 0;
@@ -137,7 +137,8 @@ static void *worker_main(void *argument)
         seen = epoch;
         if (atomic_load(&pool->stop) != 0)
             return NULL;
-        if (self->index < atomic_load(&pool->active)) /* it may have changed while this one spun */
+        if (self->index <
+            atomic_load(&pool->active)) /* it may have changed while this thread was spinning */
             work(pool, self->index);
     }
 }

@@ -22,7 +22,7 @@ void kl_ring_release(struct kl_ring *ring)
     ring->data = NULL;
 }
 
-/* head and tail count bytes for ever; the mask makes them places. */
+/* head and tail only grow; the mask turns them into positions. */
 static void copy_in(struct kl_ring *ring, size_t at, const void *from, size_t len)
 {
     size_t place = at & (ring->size - 1);

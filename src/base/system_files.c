@@ -1,11 +1,34 @@
 #include "base/system_files.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+/* ---- without the heap ------------------------------------------------------------------------ */
+
+bool kl_system_text(const char *path, char *text, size_t size)
+{
+    size_t len = 0;
+    ssize_t n = 0;
+    text[0] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    while (len + 1 < size &&
+           ((n = read(fd, text + len, size - 1 - len)) > 0 || (n < 0 && errno == EINTR)))
+        len += n > 0 ? (size_t)n : 0;
+    close(fd);
+    if (n < 0)
+        len = 0;
+    text[len] = '\0';
+    return n >= 0;
+}
+
+/* ---- lines and numbers ----------------------------------------------------------------------- */
 
 FILE *kl_system_open(const char *root, const char *name)
 {
@@ -61,6 +84,8 @@ double kl_system_field(const char *root, const char *name, const char *field, do
     fclose(f);
     return otherwise;
 }
+
+/* ---- processes, disks, sensors --------------------------------------------------------------- */
 
 bool kl_system_stat(const char *root, const char *name, struct kl_system_stat *stat)
 {

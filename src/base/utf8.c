@@ -1,7 +1,7 @@
 #include "base/utf8.h"
 
 /* Length of the sequence a first byte announces and the range its second byte must be in; the
- * narrowed ranges are what rules out overlong forms, surrogates and values over U+10FFFF
+ * narrowed ranges rule out overlong forms, surrogates and values over U+10FFFF
  * (Unicode 15, table 3-7). Length 0: cannot begin a sequence. */
 static size_t sequence_length(unsigned char first, unsigned char *low, unsigned char *high)
 {
@@ -30,7 +30,7 @@ static size_t sequence_length(unsigned char first, unsigned char *low, unsigned 
     return 0;
 }
 
-/* How many bytes, up to the announced length, fit together; *want is that length. */
+/* Returns the number of bytes that form a valid beginning, up to the announced length, *want. */
 static size_t matched_prefix(const char *text, size_t len, size_t *want)
 {
     unsigned char low, high;

@@ -20,7 +20,7 @@ struct kl_worker {
     int fd;
     bool closing;
     size_t max_bytes;
-    struct job_list open, ended; /* in the order they came, and ended */
+    struct job_list open, ended; /* in the order of submission; in the order of ending */
     uint64_t n_turns;            /* slices so far */
     size_t n_begun, begun_bytes;
 };
@@ -64,8 +64,8 @@ static size_t less(size_t bytes, size_t used)
     return bytes > used ? bytes - used : 0;
 }
 
-/* The first that does not fit; NULL: there is none. *room: what may be begun of those behind it, so
- * that it fits as soon as those that were begun before it came are done. */
+/* Returns the first job that does not fit; NULL: all do. *room: bytes of later jobs that may begin,
+ * so that it fits as soon as those that had begun before it came are done. */
 static const struct kl_job *first_to_wait(const struct kl_worker *w, size_t *room)
 {
     const struct kl_job *first = w->open.first;
@@ -85,7 +85,7 @@ static bool goes_before(const struct kl_job *a, const struct kl_job *b)
     return a->owner_turn != b->owner_turn ? a->owner_turn < b->owner_turn : a->turn < b->turn;
 }
 
-/* Of the owner that has waited longest the job that has. NULL: there is none. */
+/* Returns the job that has waited longest, of the owner that has waited longest; NULL: none. */
 static struct kl_job *choose(const struct kl_worker *w)
 {
     struct kl_job *chosen = NULL;
@@ -110,7 +110,7 @@ static void begin_turn(struct kl_worker *w, struct kl_job *job)
     }
 }
 
-/* Counted when it is over: what came meanwhile goes before it, and behind all others. */
+/* A turn counts when it is over: jobs that came meanwhile go before this one, after all others. */
 static void end_turn(struct kl_worker *w, struct kl_job *job)
 {
     job->turn = ++w->n_turns;
@@ -130,7 +130,7 @@ static void end(struct kl_worker *w, struct kl_job *job)
     }
     append(&w->ended, job);
     ssize_t written = write(w->fd, &one, sizeof one);
-    (void)written; /* a counter that is full has been written to before: it is read anyway */
+    (void)written; /* fails only if the counter is full: then it is readable anyway */
 }
 
 static void *worker_main(void *argument)
@@ -216,7 +216,7 @@ void kl_worker_submit(struct kl_worker *w, struct kl_job *job)
     atomic_store(&job->cancelled, false);
     job->begun = false;
     pthread_mutex_lock(&w->lock);
-    /* behind those that wait, in its owner's turn as in its own */
+    /* after the waiting jobs: those of its owner, and by its owner's turn those of others */
     job->owner_turn = job->turn = w->n_turns;
     for (const struct kl_job *other = w->open.first; other != NULL; other = other->next) {
         if (same_owner(other, job))
@@ -248,7 +248,7 @@ void kl_worker_collect(struct kl_worker *w)
 {
     uint64_t value;
     ssize_t n = read(w->fd, &value, sizeof value);
-    (void)n; /* nothing to read: then there may be nothing to collect */
+    (void)n; /* nothing to read: no job may have ended */
     pthread_mutex_lock(&w->lock);
     struct job_list ended = w->ended;
     w->ended = (struct job_list){0};

@@ -1,19 +1,19 @@
 /*
- * One thread for what would keep an event loop from its sockets: encoding a prompt, compiling a
+ * A thread for work that would keep an event loop from its sockets: encoding a prompt, compiling a
  * schema, reading a file.
  *
  * A job is cut into slices, bounded pieces of work. The owners of jobs take turns, slice by slice,
- * and the jobs of one owner take turns among themselves: a job of one slice waits for about one
- * slice of each other owner, however much work these have brought. The memory that jobs need while
- * they are worked on is bounded: one that does not fit waits until others are done, and smaller
- * ones pass it by meanwhile, as many as fit beside it, so that it does not wait for ever; one that
- * is larger than the bound is worked on alone. The thread runs at a lower priority than all others.
+ * and so do the jobs of one owner: a job of one slice waits for about one slice of each other
+ * owner, however many jobs these have. The memory of jobs that have begun is bounded: a job that
+ * does not fit waits until others are done. Smaller jobs may pass it meanwhile, but only as many as
+ * leave room for it, so that it does not wait for ever; a job larger than the bound runs alone. The
+ * thread has a lower priority than all others.
  *
- * Thread rule: everything here belongs to one thread, the loop's, but for `slice`, which runs on
- * the worker's. A job is the caller's storage and stays valid until its `done` was called, which
- * happens exactly once for each, in kl_worker_collect or kl_worker_close, also for those that were
- * cancelled. No call but kl_worker_close waits for a slice, and no lock is held across one. How
- * many jobs there may be is not decided here: each stands for something that was admitted.
+ * Thread rule: one thread, the loop's, calls all functions; only `slice` runs on the worker's. A
+ * job is the caller's storage and stays valid until its `done` was called. That happens exactly
+ * once per job, in kl_worker_collect or kl_worker_close, also for cancelled jobs. Only
+ * kl_worker_close waits for a slice, and no lock is held across one. The number of jobs is not
+ * limited here: each belongs to a request that was admitted.
  */
 #ifndef KL_BASE_WORKER_H
 #define KL_BASE_WORKER_H
@@ -27,43 +27,44 @@
 
 struct kl_worker;
 
-/* Equal words: the same owner. All zero is one, too. */
+/* Owners with equal words are the same; all zero is an owner, too. */
 struct kl_job_owner {
     uint64_t words[3];
 };
 
 struct kl_job {
     /* set by the caller before the submit */
-    bool (*slice)(struct kl_job *job); /* true: there is nothing left to do */
-    void (*done)(struct kl_job *job);  /* the job is the caller's again */
+    bool (*slice)(struct kl_job *job); /* true: the job is finished */
+    void (*done)(struct kl_job *job);  /* gives the job back to the caller */
     struct kl_job_owner owner;
-    size_t bytes; /* of memory that it needs from its first slice to its last, at most */
+    size_t bytes; /* the most memory that it needs from its first slice to its last */
 
-    /* Set by kl_worker_cancel and _close: what there is is to be dropped. A long slice may look,
-     * too, and end early. */
+    /* Set by kl_worker_cancel and _close: the job only frees what it holds. A long slice may check
+     * it and end early. */
     _Atomic(bool) cancelled;
 
     /* the worker's */
-    uint64_t owner_turn, turn; /* when the owner and this job had their last slice */
+    uint64_t owner_turn, turn; /* of the last slice of the owner, and of this job */
     bool begun;
     struct kl_job *previous, *next;
 };
 
-/* Starts the thread. max_bytes: of the jobs that are begun, together. */
+/* Starts the thread. max_bytes: of all jobs that have begun together. */
 enum kl_status kl_worker_open(size_t max_bytes, struct kl_worker **worker, struct kl_error *err);
 
-/* Ends the thread, after the slice that runs now, and calls `done` of all jobs there are, as
- * cancelled. NULL is allowed. */
+/* Ends the thread after the present slice, cancels all jobs and calls their `done`. NULL is
+ * allowed. */
 void kl_worker_close(struct kl_worker *worker);
 
 void kl_worker_submit(struct kl_worker *worker, struct kl_job *job);
 
-/* A job that was not begun is done. One that was gets one more slice, before all others, in which
- * it drops what takes time to drop. Only before its `done`; may be called again. */
+/* Cancels a job. One that has not begun is done at once; one that has begun gets one more slice,
+ * before all other jobs, to free what takes time to free. Only before its `done`; may be called
+ * again. */
 void kl_worker_cancel(struct kl_worker *worker, struct kl_job *job);
 
-/* A descriptor that is readable when jobs are done; kl_worker_collect calls their `done`, in the
- * order they ended. */
+/* kl_worker_fd: a descriptor that is readable when jobs have ended. kl_worker_collect calls their
+ * `done`, in the order in which they ended. */
 int kl_worker_fd(const struct kl_worker *worker);
 void kl_worker_collect(struct kl_worker *worker);
 

@@ -1,7 +1,10 @@
 /*
- * The parts of `kinglet bench`: what is measured, of the machine and of the model on it, and how it
- * is shown. bench.c is the command, bench_run.c drives the model, bench_machine.c looks at the
- * computer, bench_json.c and bench_report.c write the results down.
+ * `kinglet bench`: measures the computer and the model on it, and reports the results.
+ *
+ * bench.c runs the parts in order. bench_machine.c measures the computer, bench_forward.c the
+ * forward pass, bench_engine.c the engine; bench_table.c, bench_json.c and bench_report.c report as
+ * text, JSON and HTML. The structs are the caller's. One measurement at a time, in one thread;
+ * Ctrl-C ends it with KL_ERR_CANCELLED. The load of many users is in bench_soak.h.
  */
 #ifndef KL_BENCH_BENCH_H
 #define KL_BENCH_BENCH_H
@@ -10,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
+#include "base/printer.h"
 #include "console/options.h"
 #include "load/load.h"
 
@@ -20,14 +23,14 @@
 #define KL_BENCH_MAX_RESULTS (2 * KL_MAX_LIST + 1)
 #define KL_BENCH_MAX_POINTS  8 /* numbers of threads */
 
-/* What --only may choose from. */
+/* The parts that --only names. */
 enum kl_bench_part {
     KL_BENCH_MACHINE = 1,
     KL_BENCH_START = 2,
     KL_BENCH_PREFILL = 4,
     KL_BENCH_DECODE = 8,
     KL_BENCH_BATCHES = 16,
-    KL_BENCH_FIRST_TOKEN = 32, /* and memory, which is that of an engine that answered */
+    KL_BENCH_FIRST_TOKEN = 32, /* and the memory of an engine that has answered */
     KL_BENCH_ALL = 63
 };
 
@@ -40,67 +43,68 @@ struct kl_bench_options {
     bool logits, quick, json;
 };
 
-/* Of several measurements; percentiles are interpolated. n == 0: was not measured. */
+/* A summary of n measurements (base/quantile.h); n == 0: not measured. */
 struct kl_bench_summary {
     double median, p10, p90;
     size_t n;
 };
 
-/* Sorts the values. */
+/* Sorts values[0..n) and summarises them. */
 struct kl_bench_summary kl_bench_summarise(double *values, size_t n);
 
-/* Instructions and cycles of all threads, as far as the processor counts them for us. */
+/* Instructions and cycles of all threads, where the processor counts them. */
 struct kl_bench_counts {
     double instructions, cycles; /* 0: not known */
 };
 
 struct kl_bench_result {
     const char *test;                    /* "prefill", "decode", "batch" */
-    size_t n;                            /* tokens; of a batch: sequences that decode together */
+    size_t n;                            /* tokens of the prompt or answer; of a batch: sequences */
     size_t n_tokens;                     /* of one run */
-    struct kl_bench_summary speed;       /* tokens/s of the runs, all sequences together */
+    struct kl_bench_summary speed;       /* tokens/s, all sequences together */
     double samples[KL_BENCH_MAX_REPEAT]; /* the same, sorted */
     struct kl_bench_summary step;        /* seconds from token to token; decode and batch */
-    double gb_per_second;                /* weights read, once for each forward pass */
+    double gb_per_second;                /* weights read: all of them in each pass */
     double gmac_per_second;
-    double read_limit; /* GB/s that only reading had between the runs; 0: not measured */
-    double int8_limit; /* GMAC/s, likewise */
-    double read_share, int8_share; /* of that, and of the machine's int8 speed */
+    double read_limit;             /* GB/s of reading alone, between the runs; 0: not measured */
+    double int8_limit;             /* GMAC/s of multiplying alone, likewise */
+    double read_share, int8_share; /* of read_limit and int8_limit */
     struct kl_bench_counts per_token;
 };
 
 struct kl_bench_point {
     size_t threads;
-    double read_gb, int8_gmac; /* a second: the median, and the best tenth */
+    double read_gb, int8_gmac; /* GB/s, the median; GMAC/s, the best tenth */
 };
 
 struct kl_bench_machine {
     char cpu[128], features[160], governor[32]; /* empty: not known */
     size_t cpus;                                /* that this process may use */
     uint64_t memory_bytes;
-    struct kl_bench_point points[KL_BENCH_MAX_POINTS]; /* the last one: as many as the model has */
+    struct kl_bench_point points[KL_BENCH_MAX_POINTS]; /* the last: the threads of the model */
     size_t n_points;
-    char no_counters[160]; /* why instructions and cycles are not counted; empty: they are */
+    char no_counters[160]; /* why counters are not available; empty: they are */
 };
 
-/* Seconds of each stage, with all files in the page cache. */
+/* Seconds of each stage of a start, with all files in the page cache. */
 struct kl_bench_start {
     struct kl_bench_summary file, tokenizer, weights, engine, all;
 };
 
+/* The time to the first token of an answer. */
 struct kl_bench_first {
     size_t characters, prompt_tokens;
     struct kl_bench_summary seconds;
     double samples[KL_BENCH_MAX_REPEAT];
 };
 
-/* Bytes, after the first tokens; the peak is that of this time, too. */
+/* Bytes after the first tokens; peak: the largest resident memory of that part. */
 struct kl_bench_memory {
     uint64_t resident, anonymous, file, peak;
-    uint64_t weights, forward, kv; /* parts that are known: packed weights, buffers, KV pages */
+    uint64_t weights, forward, kv; /* known parts: packed weights, buffers, KV pages */
 };
 
-/* All of it. Where nothing was measured, n is 0 and the numbers are 0. */
+/* All results. Parts that were not measured are zero. */
 struct kl_bench {
     const struct kl_bench_options *options;
     struct kl_loaded *loaded;
@@ -114,9 +118,32 @@ struct kl_bench {
     struct kl_bench_memory memory;
 };
 
+/* ---- bench.c --------------------------------------------------------------------------------- */
+
+/* Writes the present time, "2026-11-22 13:00 UTC". */
+void kl_bench_date(char out[32]);
+
+/* Reads the value of --only ("machine,decode"; NULL: all) into a set of enum kl_bench_part. */
+enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_error *err);
+
+/* Measures the parts that the options name, and writes the results to stdout and to the report. The
+ * model is loaded; KL_ERR_CANCELLED: Ctrl-C. */
+enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err);
+
+/* ---- bench_table.c: text on stdout ------------------------------------------------------------
+ */
+
+void kl_bench_print_machine(const struct kl_bench *b);
+void kl_bench_print_start(const struct kl_bench_start *start);
+void kl_bench_print_first_token(const struct kl_bench *b);
+/* The first row prints the heads of the columns, too. */
+void kl_bench_print_row(const struct kl_bench *b, const struct kl_bench_result *r);
+/* Prints the lines after the last row. */
+void kl_bench_print_steps(const struct kl_bench *b);
+
 /* ---- bench_machine.c ------------------------------------------------------------------------- */
 
-/* What the computer says about itself. */
+/* Reads the description of the computer; measures nothing. */
 void kl_bench_describe(struct kl_bench_machine *machine);
 
 /* Measures reading and int8 multiplying with 1, 2, 4, ... up to n_threads threads. */
@@ -124,8 +151,8 @@ enum kl_status kl_bench_measure_machine(struct kl_bench_machine *machine,
                                         const struct kl_kernels *kernels, size_t n_threads,
                                         struct kl_error *err);
 
-/* Reading and multiplying now and then: on a virtual machine both change while the model is
- * measured, the latter by half when its processors become two threads of one core. */
+/* Measures reading and multiplying between the runs of the model: on a virtual machine both speeds
+ * change meanwhile, that of multiplying by half when its CPUs become two threads of one core. */
 struct kl_bench_reader;
 enum kl_status kl_bench_reader_open(const struct kl_kernels *kernels, size_t n_threads,
                                     struct kl_bench_reader **reader, struct kl_error *err);
@@ -133,10 +160,11 @@ void kl_bench_reader_close(struct kl_bench_reader *reader);    /* NULL is allowe
 double kl_bench_read_once(struct kl_bench_reader *reader);     /* GB/s */
 double kl_bench_multiply_once(struct kl_bench_reader *reader); /* GMAC/s */
 
-/* The kernel's peak of resident memory begins anew: what was measured with is not the model's. */
+/* Resets the kernel's peak of resident memory, so that it excludes the buffers of the measurements
+ * before. */
 void kl_bench_forget_peak(void);
 
-/* Counting begins with the threads that are started after _open. */
+/* Counts instructions and cycles of the calling thread and of those started after _open. */
 struct kl_bench_counters {
     int fds[2];
 };
@@ -144,28 +172,28 @@ void kl_bench_counters_open(struct kl_bench_counters *c, struct kl_bench_machine
 void kl_bench_counters_close(struct kl_bench_counters *c);
 struct kl_bench_counts kl_bench_counters_read(const struct kl_bench_counters *c);
 
-/* ---- bench_run.c ----------------------------------------------------------------------------- */
+/* ---- bench_forward.c, bench_engine.c --------------------------------------------------------- */
 
-/* Loads the model again and again; b->loaded is the last one. */
+/* Loads the model repeatedly; b->loaded is the last one. */
 enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err);
 
-/* Prefill, decoding, batches; show is told each result. */
+/* Measures prefill, decoding and batches; calls `show` with each result. */
 enum kl_status kl_bench_measure_model(struct kl_bench *b,
                                       void (*show)(const struct kl_bench *b,
                                                    const struct kl_bench_result *r),
                                       struct kl_error *err);
 
-/* What a forward pass of one token reads of the weights. */
+/* Returns the bytes of weights that a forward pass of one token reads. */
 uint64_t kl_bench_bytes_per_token(const struct kl_bench *b);
 
-/* Through an engine, with template and tokenizer; and the memory that takes. */
+/* Measures the first token through an engine, with template and tokenizer, and the memory. */
 enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error *err);
 
 /* ---- bench_json.c, bench_report.c ------------------------------------------------------------ */
 
-enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out);
+void kl_bench_json(const struct kl_bench *b, struct kl_printer *out);
 
-/* As kl_html_write. */
+/* Writes the page, like kl_html_write. */
 enum kl_status kl_bench_write_report(const struct kl_bench *b, const char *path,
                                      struct kl_error *err);
 

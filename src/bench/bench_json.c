@@ -93,7 +93,7 @@ static void write_first_token(struct kl_json *j, const struct kl_bench *b)
     kl_json_close(j, '}');
 }
 
-enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
+void kl_bench_json(const struct kl_bench *b, struct kl_printer *out)
 {
     struct kl_json writer = {.out = out}, *j = &writer;
     kl_json_open(j, NULL, '{');
@@ -120,5 +120,5 @@ enum kl_status kl_bench_json(const struct kl_bench *b, struct kl_buffer *out)
     kl_json_string(j, "date", b->date);
     kl_json_string(j, "version", KL_VERSION);
     kl_json_close(j, '}');
-    return j->status == KL_OK ? kl_buffer_append(out, "\n", 1) : j->status;
+    kl_print(out, "\n");
 }

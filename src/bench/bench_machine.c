@@ -12,22 +12,11 @@
 #include "base/cpus.h"
 #include "base/memory.h"
 #include "base/pool.h"
+#include "base/system_files.h"
 #include "bench/bench.h"
 #include "kernels/peak.h"
 
-/* ---- what it says of itself ------------------------------------------------------------------ */
-
-static void read_line(const char *path, char *out, size_t size)
-{
-    FILE *file = fopen(path, "re");
-    out[0] = '\0';
-    if (file == NULL)
-        return;
-    if (fgets(out, (int)size, file) == NULL)
-        out[0] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    fclose(file);
-}
+/* ---- the description ------------------------------------------------------------------------- */
 
 void kl_bench_describe(struct kl_bench_machine *machine)
 {
@@ -37,16 +26,16 @@ void kl_bench_describe(struct kl_bench_machine *machine)
     kl_memory_read("", &memory);
     snprintf(machine->cpu, sizeof machine->cpu, "%s", cpus.model);
     snprintf(machine->features, sizeof machine->features, "%s", kl_cpu_features());
-    read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", machine->governor,
-              sizeof machine->governor);
+    kl_system_line("", "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", machine->governor,
+                   sizeof machine->governor);
     machine->cpus = cpus.allowed;
     machine->memory_bytes = memory.total;
 }
 
 void kl_bench_forget_peak(void)
 {
-    /* proc_pid_clear_refs(5): "5" sets the peak (VmHWM) to what is resident now. Where that is not
-     * allowed the peak covers our own buffer too, which is smaller than most models. */
+    /* proc_pid_clear_refs(5): "5" sets the peak (VmHWM) to the present resident memory. Where that
+     * is not allowed, the peak includes the buffer below, which is smaller than most models. */
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return;
@@ -55,10 +44,10 @@ void kl_bench_forget_peak(void)
     close(fd);
 }
 
-/* ---- what it can do -------------------------------------------------------------------------- */
+/* ---- reading and multiplying ----------------------------------------------------------------- */
 
 /* Larger than caches: 256 MiB is 8 times the largest L3 slice of today's small machines, and a
- * quarter of the memory of the smallest we care for. */
+ * quarter of the memory of the smallest supported ones. */
 #define BUFFER_BYTES ((size_t)256 << 20)
 #define CHUNK_BYTES  ((size_t)1 << 20)
 #define N_CHUNKS     (BUFFER_BYTES / CHUNK_BYTES)
@@ -73,11 +62,11 @@ void kl_bench_forget_peak(void)
 struct machine_job {
     const struct kl_peak *peak;
     uint8_t *buffer;
-    /* Shuffled: threads that go through memory at a constant distance meet in the same banks of it,
-     * or never do, as the addresses happen to fall (18, 28 or 37 GB/s in eight runs here).
+    /* Shuffled: threads that go through memory at a constant distance use the same banks of it or
+     * never do, depending on the addresses (18, 28 or 37 GB/s in eight runs here).
      */
     uint16_t order[N_CHUNKS];
-    _Atomic(uint64_t) sum; /* so that no work can be left out */
+    _Atomic(uint64_t) sum; /* so that the compiler cannot omit work */
 };
 
 static void touch_chunk(void *context, size_t item, size_t worker)
@@ -126,8 +115,8 @@ static enum kl_status measure_point(struct kl_bench_point *point, struct machine
     size_t n_multiplies = MULTIPLY_PER * point->threads;
     struct kl_bench_summary reads = time_runs(pool, N_CHUNKS, read_chunk, job);
     struct kl_bench_summary multiplies = time_runs(pool, n_multiplies, multiply_chunk, job);
-    /* Memory is shared with neighbours, and what they leave changes from second to second: the
-     * median, as for the model. A core does not multiply faster than it can: the best runs. */
+    /* Memory is shared with other programs, and its speed changes from second to second: the
+     * median, as for the model. A core never multiplies faster than it can: the best runs. */
     double macs = (double)(n_multiplies * MULTIPLY_STEPS * KL_PEAK_MACS);
     point->read_gb = (double)BUFFER_BYTES / reads.median * 1e-9;
     point->int8_gmac = macs / multiplies.p10 * 1e-9;
@@ -135,7 +124,7 @@ static enum kl_status measure_point(struct kl_bench_point *point, struct machine
     return KL_OK;
 }
 
-/* The buffer, its pages present: each is first written by one of n_threads. */
+/* Maps the buffer and makes its pages present: each is first written by one of n_threads. */
 static enum kl_status open_job(struct machine_job *job, const struct kl_kernels *kernels,
                                size_t n_threads, struct kl_error *err)
 {
@@ -150,7 +139,8 @@ static enum kl_status open_job(struct machine_job *job, const struct kl_kernels 
     void *buffer =
         mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (buffer == MAP_FAILED)
-        return kl_fail_errno(err, "no memory to measure reading with (--only leaves it out)");
+        return kl_fail_errno(err,
+                             "no memory to measure reading with (--only can exclude this part)");
     job->buffer = buffer;
     struct kl_pool *pool;
     enum kl_status status = kl_pool_open(n_threads, &pool, err);
@@ -235,8 +225,8 @@ double kl_bench_multiply_once(struct kl_bench_reader *reader)
 
 /* ---- instructions and cycles ----------------------------------------------------------------- */
 
-/* perf_event_open(2). inherit: threads that are started later count too. Without the kernel's own
- * share, which needs rights that a user rarely has. */
+/* perf_event_open(2). inherit: threads that are started later count as well. Excludes the
+ * kernel, which users may rarely count. */
 static int open_counter(uint64_t config)
 {
     struct perf_event_attr attr = {
@@ -276,7 +266,8 @@ void kl_bench_counters_close(struct kl_bench_counters *c)
             close(c->fds[i]);
 }
 
-/* More events than registers take turns: what was counted stands for the whole time. */
+/* Events take turns when there are more of them than registers: the count is scaled to the whole
+ * time. */
 static double read_counter(int fd)
 {
     uint64_t value[3]; /* count, time enabled, time running */

@@ -14,14 +14,14 @@ static const struct kl_bench *bench_of(const struct kl_html *h)
 
 /* ---- plots ----------------------------------------------------------------------------------- */
 
-/* For each test how much of the memory's and of the multipliers' speed it uses. */
+/* The shares of reading and multiplying speed that each test uses. */
 static void plot_shares(struct kl_html *h)
 {
     const struct kl_bench *b = bench_of(h);
     const double left = 90, width = KL_PLOT_WIDTH - 90 - 50;
     if (b->machine.n_points == 0 || b->n_results == 0)
         return;
-    kl_html_open_plot(h, "Share of what this computer can do", 38 + 40 * (int)b->n_results);
+    kl_html_open_plot(h, "Share of the speed of this computer", 38 + 40 * (int)b->n_results);
     KL_HTML(h, "<rect class=\"a\" x=\"%.0f\" y=\"4\" width=\"12\" height=\"12\"/>", left);
     KL_HTML(h, "<text x=\"%.0f\" y=\"15\">reading memory</text>", left + 18);
     KL_HTML(h, "<rect class=\"b\" x=\"%.0f\" y=\"4\" width=\"12\" height=\"12\"/>", left + 140);
@@ -82,7 +82,7 @@ static void write_plots(struct kl_html *h)
     const struct kl_bench_start *s = &bench_of(h)->start;
     const struct kl_bench_memory *m = &bench_of(h)->memory;
     plot_results(h, "prefill", "Reading a prompt, tokens/s", "tokens of the prompt", 'a');
-    plot_results(h, "batch", "Answering together, tokens/s of all", "answers at the same time",
+    plot_results(h, "batch", "Concurrent answers, tokens/s of all", "answers at the same time",
                  'c');
     plot_shares(h);
     plot_machine(h);
@@ -124,7 +124,7 @@ static void write_figures(struct kl_html *h)
     if (b->start.all.n > 0)
         kl_html_figure(h, 1e3 * b->start.all.median, "ms", "to start");
     if (b->memory.peak > 0)
-        kl_html_figure(h, 1e-6 * (double)b->memory.peak, "MB", "resident at most");
+        kl_html_figure(h, 1e-6 * (double)b->memory.peak, "MB", "peak resident memory");
 }
 
 static void write_results(struct kl_html *h)

@@ -4,63 +4,36 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "base/thread.h"
-#include "cli/commands.h"
+#include "bench/server_query.h"
 #include "client/api_reader.h"
-#include "client/http_client.h"
-#include "console/input.h"
 #include "console/interrupt.h"
+#include "console/key_file.h"
 #include "console/terminal.h"
 
 #define OUTPUT_CAP       ((size_t)16 << 20)
-#define LONGEST_DAYS     366
-#define WAIT_MS          200 /* until Ctrl-C is noticed */
+#define WAIT_MS          200 /* the longest time until Ctrl-C is noticed */
 #define READING_SECONDS  1.0
 #define TERMINAL_SECONDS 5.0 /* from one line of progress to the next */
 #define LOG_SECONDS      60.0
 #define STALL_SECONDS    10
 
-enum kl_status kl_soak_parse_time(const char *text, double *seconds, struct kl_error *err)
-{
-    static const struct {
-        char unit;
-        double seconds;
-    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
-    size_t digits = strspn(text, "0123456789");
-    double n = strtod(text, NULL);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        *seconds = n * units[i].seconds;
-        if (digits > 0 && text[digits] == units[i].unit && text[digits + 1] == '\0' &&
-            *seconds > 0 && *seconds <= LONGEST_DAYS * 86400.0)
-            return KL_OK;
-    }
-    return kl_fail(err, KL_ERR_INVALID,
-                   "--soak takes a time such as 90s, 10m, 72h or 3d, at most %dd, not \"%s\"",
-                   LONGEST_DAYS, text);
-}
-
-/* ---- what is seen meanwhile ------------------------------------------------------------------ */
+/* ---- readings and progress ------------------------------------------------------------------- */
 
 static void ask_memory(const struct kl_soak *s, struct kl_soak_reading *reading)
 {
-    char url[1100];
     struct kl_error err;
     struct kl_http_answer answer;
-    snprintf(url, sizeof url, "%s/health", s->base);
-    const struct kl_http_request request = {.url = url,
-                                            .key = s->key,
-                                            .stall_seconds = STALL_SECONDS,
-                                            .max_seconds = STALL_SECONDS,
-                                            .stop = &s->stop};
-    if (kl_http_run(&request, &answer, &err) == KL_OK && answer.body.len > 0)
+    const struct kl_http_request limits = {.key = s->key,
+                                           .stall_seconds = STALL_SECONDS,
+                                           .max_seconds = STALL_SECONDS,
+                                           .stop = &s->stop};
+    if (kl_server_get(s->base, "/health", limits, &answer, &err) == KL_OK && answer.body.len > 0)
         kl_read_resident(answer.body.data, answer.body.len, &reading->resident);
     kl_http_release(&answer);
 }
@@ -76,7 +49,7 @@ static void take_reading(struct kl_soak *s, struct kl_soak_machine *machine)
     kl_soak_read_machine(machine, &reading);
     pthread_mutex_lock(&s->lock);
     kl_soak_point_reading(kl_soak_series_at(&s->series, kl_seconds_since(s->start)), &reading);
-    if (reading.resident > 0 || s->last.resident <= 0) /* one that has ended has none */
+    if (reading.resident > 0 || s->last.resident <= 0) /* a server that has ended reports none */
         s->last = reading;
     s->peak = reading.peak > s->peak ? reading.peak : s->peak;
     s->peak = reading.resident > s->peak ? reading.resident : s->peak;
@@ -107,7 +80,7 @@ static void show_progress(struct kl_soak *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Until the last person has gone. An error is that of our own server. */
+/* Watches until the last user has ended. Errors are those of the started server. */
 static enum kl_status watch(struct kl_soak *s, struct kl_soak_machine *machine,
                             struct kl_error *err)
 {
@@ -136,12 +109,12 @@ static enum kl_status watch(struct kl_soak *s, struct kl_soak_machine *machine,
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
-static enum kl_status run_people(struct kl_soak *s, struct kl_error *err)
+static enum kl_status run_users(struct kl_soak *s, struct kl_error *err)
 {
-    pthread_t people[KL_SOAK_PEOPLE];
+    pthread_t users[KL_SOAK_MAX_USERS];
     struct kl_soak_machine machine = {.root = "", .throttle_count = -1};
     enum kl_status status = KL_OK;
-    size_t n = s->options->people, started = 0;
+    size_t n = s->options->users, started = 0;
     s->over = eventfd(0, EFD_CLOEXEC);
     if (s->over < 0)
         return kl_fail_errno(err, "no eventfd");
@@ -149,9 +122,9 @@ static enum kl_status run_people(struct kl_soak *s, struct kl_error *err)
     take_reading(s, &machine);
     atomic_store(&s->working, n);
     while (started < n && status == KL_OK) {
-        errno = kl_thread_start(&people[started], kl_soak_person, s);
+        errno = kl_thread_start(&users[started], kl_soak_user, s);
         if (errno != 0)
-            status = kl_fail_errno(err, "a thread for one of %zu people can not be started", n);
+            status = kl_fail_errno(err, "the thread of one of %zu users cannot be started", n);
         else
             started++;
     }
@@ -159,7 +132,7 @@ static enum kl_status run_people(struct kl_soak *s, struct kl_error *err)
         status = watch(s, &machine, err);
     atomic_store(&s->stop, status != KL_OK);
     for (size_t i = 0; i < started; i++)
-        pthread_join(people[i], NULL);
+        pthread_join(users[i], NULL);
     s->lasted = kl_seconds_since(s->start);
     if (status == KL_OK)
         take_reading(s, &machine);
@@ -167,49 +140,48 @@ static enum kl_status run_people(struct kl_soak *s, struct kl_error *err)
     return status;
 }
 
-/* Which model, and whether somebody is there at all. */
+/* Finds the name of the model; this also checks that the server answers. */
 static enum kl_status find_model(struct kl_soak *s, struct kl_error *err)
 {
-    char url[1100];
     struct kl_http_answer answer;
     if (s->options->model_name != NULL) {
         snprintf(s->model, sizeof s->model, "%s", s->options->model_name);
         return KL_OK;
     }
-    snprintf(url, sizeof url, "%s/v1/models", s->base);
-    const struct kl_http_request request = {
-        .url = url, .key = s->key, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
-    enum kl_status status = kl_http_run(&request, &answer, err);
+    const struct kl_http_request limits = {
+        .key = s->key, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
+    enum kl_status status = kl_server_get(s->base, "/v1/models", limits, &answer, err);
     if (status == KL_OK && answer.status != 200)
-        status = kl_fail(err, KL_ERR_IO, "%s: expected status 200, found %d%s", url, answer.status,
-                         answer.status == 401 || answer.status == 403
-                             ? "; give a key: --api-key-file FILE"
-                             : "");
+        status = kl_fail(
+            err, KL_ERR_IO, "%s/v1/models: expected status 200, found %d%s", s->base, answer.status,
+            answer.status == 401 || answer.status == 403 ? "; give a key: --api-key-file FILE"
+                                                         : "");
     else if (status == KL_OK &&
              (answer.body.len == 0 ||
               !kl_read_model_id(answer.body.data, answer.body.len, s->model, sizeof s->model)))
-        status =
-            kl_fail(err, KL_ERR_IO,
-                    "%s: expected a list of models, found none; name one: --model-name NAME", url);
-    kl_foreign_clean(s->model); /* it is shown, too */
+        status = kl_fail(
+            err, KL_ERR_IO,
+            "%s/v1/models: expected a list of models, found none; name one: --model-name NAME",
+            s->base);
+    kl_foreign_clean(s->model); /* it will be printed */
     kl_http_release(&answer);
     return status;
 }
 
 static enum kl_status print(const struct kl_soak *s, struct kl_error *err)
 {
-    struct kl_buffer text;
-    kl_buffer_init(&text, OUTPUT_CAP);
-    enum kl_status status = s->options->json ? kl_soak_json(s, &text) : kl_soak_text(s, &text);
-    if (status == KL_OK)
-        fwrite(text.data, 1, text.len, stdout); /* main looks whether it could be written */
+    struct kl_printer out;
+    kl_printer_init(&out, OUTPUT_CAP);
+    if (s->options->json)
+        kl_soak_json(s, &out);
     else
-        kl_fail(err, status, "the results do not fit into memory");
-    kl_buffer_release(&text);
+        kl_soak_text(s, &out);
+    enum kl_status status = kl_printer_write(&out, stdout, "the report", err);
+    kl_printer_release(&out);
     return status;
 }
 
-/* Everything but what main cares for. Where the run fails, what there is is shown all the same. */
+/* Everything between preparing and releasing. Prints the report even if the run fails. */
 static enum kl_status soak(struct kl_soak *s, struct kl_error *err)
 {
     const struct kl_soak_options *o = s->options;
@@ -221,7 +193,7 @@ static enum kl_status soak(struct kl_soak *s, struct kl_error *err)
     if (status == KL_OK)
         status = find_model(s, err);
     if (status == KL_OK) {
-        status = run_people(s, err);
+        status = run_users(s, err);
         enum kl_status stopped = kl_soak_server_stop(&s->server, &later);
         if (stopped == KL_OK)
             stopped = print(s, &later);
@@ -239,9 +211,7 @@ static enum kl_status soak(struct kl_soak *s, struct kl_error *err)
 static enum kl_status prepare(struct kl_soak *s, struct kl_buffer *key_text, struct kl_error *err)
 {
     const struct kl_soak_options *o = s->options;
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(s->date, sizeof s->date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &utc));
+    kl_bench_date(s->date);
     kl_bench_describe(&s->machine);
     pthread_mutex_init(&s->lock, NULL);
     kl_soak_sums_init(&s->all);
@@ -258,27 +228,22 @@ static enum kl_status prepare(struct kl_soak *s, struct kl_buffer *key_text, str
     return status;
 }
 
-int kl_bench_soak(const struct kl_soak_options *options, const char *command)
+enum kl_status kl_bench_soak(const struct kl_soak_options *options, const char *command,
+                             bool *all_answered, struct kl_error *err)
 {
     static struct kl_soak s; /* 200 KB of histograms */
-    struct kl_error err = {0};
     struct kl_buffer key_text;
     s = (struct kl_soak){.options = options, .command = command};
     kl_buffer_init(&key_text, KL_KEY_FILE_CAP);
-    enum kl_status status = prepare(&s, &key_text, &err);
+    enum kl_status status = prepare(&s, &key_text, err);
     kl_interrupt_block();
     if (status == KL_OK)
-        status = soak(&s, &err);
+        status = soak(&s, err);
     kl_soak_prompts_release(&s.prompts);
     kl_buffer_release(&key_text);
     pthread_mutex_destroy(&s.lock);
-    if (status == KL_ERR_CANCELLED) {
-        fputs("kinglet bench: stopped\n", stderr);
-        kl_interrupt_die();
-    }
-    if (status != KL_OK)
-        return kl_report("bench", &err);
-    if (s.interrupted)
+    if (status == KL_OK && s.interrupted)
         fputs("kinglet bench: stopped before its time\n", stderr);
-    return s.all.requests > 0 && kl_soak_failed(&s.all) == 0 ? KL_EXIT_OK : KL_EXIT_FAILURE;
+    *all_answered = s.all.requests > 0 && kl_soak_failed(&s.all) == 0;
+    return status;
 }

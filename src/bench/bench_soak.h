@@ -1,10 +1,14 @@
 /*
- * The parts of `kinglet bench --soak`: the same load for minutes or days, against a server over
- * HTTP, and what becomes of it. bench_soak.c is the command, _prompts what is asked, _person who
- * asks, _stats what is kept of the answers, _machine what server and computer say of themselves,
- * _server a server of our own, _report JSON, text and page.
+ * `kinglet bench --soak`: puts the load of simulated users on a server over HTTP, for minutes or
+ * days, and reports latencies, failures, memory and their drift.
  *
- * Memory does not grow with time: histograms, and a series of at most KL_SOAK_POINTS points.
+ * bench_soak.c runs it; _options is the command line, _prompts the questions, _user a thread of one
+ * user, _stats the statistics, _machine memory and temperature, _server a server that is started
+ * for the run; _report writes text and JSON, _page the HTML page.
+ *
+ * struct kl_soak is shared by the main thread and the threads of the users under its lock; each
+ * function's comment names others. Memory does not grow with time: histograms, and a series of at
+ * most KL_SOAK_POINTS points.
  */
 #ifndef KL_BENCH_BENCH_SOAK_H
 #define KL_BENCH_BENCH_SOAK_H
@@ -16,91 +20,45 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
 #include "base/histogram.h"
+#include "base/printer.h"
 #include "bench/bench.h"
 #include "load/load.h"
 
-#define KL_SOAK_PEOPLE    64
+#define KL_SOAK_MAX_USERS 64
 #define KL_SOAK_KINDS     8   /* files of prompts */
 #define KL_SOAK_TURNS     16  /* questions of one conversation */
 #define KL_SOAK_POINTS    512 /* of the series; even */
-#define KL_SOAK_STATUSES  4   /* different ones that are told apart */
+#define KL_SOAK_STATUSES  4   /* that are counted separately */
 #define KL_SOAK_ARGUMENTS 32  /* for `serve` */
 
 struct kl_soak_options {
-    const struct kl_load_options *load; /* of a server of our own */
-    char **arguments;                   /* further ones for `serve` */
+    const struct kl_load_options *load; /* of a server that is started */
+    char **arguments;                   /* in addition, for `serve` */
     size_t n_arguments;
     const char *time, *url, *key_file, *model_name, *prompts, *report;
-    size_t people, rounds, generate, timeout, pid; /* rounds, pid 0: not given */
+    size_t users, rounds, generate, timeout, pid; /* rounds, pid 0: not given */
     bool json;
 };
 
-/* The rows of these options for the table of bench; o: a struct kl_soak_options. */
-#define KL_SOAK_ROWS(o)                                                                            \
-    {"soak",                                                                                       \
-     0,                                                                                            \
-     KL_OPTION_STRING,                                                                             \
-     "TIME",                                                                                       \
-     "something else: so long (90s, 10m, 72h) the questions of people are put to a server, one "   \
-     "of our own unless --url is given; what stands behind -- is given to that serve. "            \
-     "--generate is then the longest answer (default 128). Ctrl-C ends it with a report",          \
-     &(o).time,                                                                                    \
-     0,                                                                                            \
-     0},                                                                                           \
-        {"rounds",    0, KL_OPTION_SIZE, "N", "soak: at most so many times all questions",         \
-         &(o).rounds, 1, 1000000},                                                                 \
-        {"people",                                                                                 \
-         0,                                                                                        \
-         KL_OPTION_SIZE,                                                                           \
-         "N",                                                                                      \
-         "soak: who ask at the same time, each one thing at once",                                 \
-         &(o).people,                                                                              \
-         1,                                                                                        \
-         KL_SOAK_PEOPLE},                                                                          \
-        {"url", 0, KL_OPTION_STRING, "URL", "soak: any server that speaks OpenAI's API", &(o).url, \
-         0,     0},                                                                                \
-        {"api-key-file",                                                                           \
-         0,                                                                                        \
-         KL_OPTION_STRING,                                                                         \
-         "FILE",                                                                                   \
-         "soak: the first key in it is sent",                                                      \
-         &(o).key_file,                                                                            \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"model-name",                                                                             \
-         0,                                                                                        \
-         KL_OPTION_STRING,                                                                         \
-         "NAME",                                                                                   \
-         "soak: which model of the server; if not given, the first one it lists",                  \
-         &(o).model_name,                                                                          \
-         0,                                                                                        \
-         0},                                                                                       \
-        {"pid",    0, KL_OPTION_SIZE, "PID", "soak: the process of --url, to see its memory",      \
-         &(o).pid, 1, 4194304},                                                                    \
-        {"prompts",                                                                                \
-         0,                                                                                        \
-         KL_OPTION_STRING,                                                                         \
-         "DIR",                                                                                    \
-         "soak: ask what the *.txt files of a directory say, a question a line",                   \
-         &(o).prompts,                                                                             \
-         0,                                                                                        \
-         0},                                                                                       \
-    {                                                                                              \
-        "timeout", 0, KL_OPTION_SIZE, "SECONDS",                                                   \
-            "soak: an answer of which nothing comes for so long has failed, and one that is not "  \
-            "over three times as long after the end of the run",                                   \
-            &(o).timeout, 1, 86400                                                                 \
-    }
+/* ---- bench_soak_options.c -------------------------------------------------------------------- */
 
-/* "90s", "10m", "72h", "3d": seconds. */
+/* Appends the option rows that fill *options, but for --generate, --report and --json, which bench
+ * has anyway. */
+void kl_soak_add_options(struct kl_option_table *table, struct kl_soak_options *options);
+
+/* Refuses options of one kind of measuring that were given to the other. n_arguments: the words
+ * behind "--". */
+enum kl_status kl_soak_check_options(const struct kl_soak_options *options, size_t n_arguments,
+                                     struct kl_error *err);
+
+/* Reads "90s", "10m", "72h" or "3d" as seconds. */
 enum kl_status kl_soak_parse_time(const char *text, double *seconds, struct kl_error *err);
 
 /* ---- bench_soak_prompts.c -------------------------------------------------------------------- */
 
-/* One conversation: what the person says, in turn. */
+/* One conversation: the questions of its user, in order. */
 struct kl_soak_item {
     const char *turns[KL_SOAK_TURNS];
     size_t n_turns, kind;
@@ -110,14 +68,14 @@ struct kl_soak_prompts {
     char names[KL_SOAK_KINDS][32]; /* of the files, without .txt */
     char *texts[KL_SOAK_KINDS];    /* what the items point into */
     size_t n_kinds;
-    struct kl_soak_item *items; /* [n_items]: a first one of each kind, a second one, ... */
+    struct kl_soak_item *items; /* [n_items]: the first of each kind, the second of each, ... */
     size_t n_items;
 };
 
-/* The sets of bench/prompts, which the program holds (directory NULL), or every *.txt file of a
- * directory, by name. A line is a question; one that begins with "+ " goes on with the conversation
- * of the line above; "\n" stands for a line's end; empty lines and those that begin with "#" do not
- * count. To be released in any case. */
+/* Reads the sets of bench/prompts, which are part of the program (directory NULL), or every *.txt
+ * file of a directory, sorted by name. A line is a question; one that begins with "+ " continues
+ * the conversation of the line above; "\n" stands for a line end; empty lines and lines that begin
+ * with "#" are ignored. Release the prompts after either result. */
 enum kl_status kl_soak_prompts_read(const char *directory, struct kl_soak_prompts *prompts,
                                     struct kl_error *err);
 void kl_soak_prompts_release(struct kl_soak_prompts *prompts);
@@ -127,27 +85,27 @@ void kl_soak_prompts_release(struct kl_soak_prompts *prompts);
 enum kl_soak_outcome {
     KL_SOAK_ANSWERED,
     KL_SOAK_CONNECT, /* no connection */
-    KL_SOAK_TIMEOUT, /* nothing came for too long */
+    KL_SOAK_TIMEOUT, /* nothing arrived for too long */
     KL_SOAK_STATUS,  /* not 200 */
     KL_SOAK_CUT,     /* the stream ended before the answer did */
     KL_SOAK_ERROR,   /* an error object in the stream */
-    KL_SOAK_BROKEN,  /* no event stream, or events that can not be read */
+    KL_SOAK_BROKEN,  /* no event stream, or malformed events */
     KL_SOAK_EMPTY,   /* an answer without text */
     KL_SOAK_OUTCOMES
 };
 const char *kl_soak_outcome_name(enum kl_soak_outcome outcome);
 
-/* One request. Times in seconds from its beginning. */
+/* The result of one request. Times are seconds since it began. */
 struct kl_soak_answer {
     enum kl_soak_outcome outcome;
-    int status;           /* of HTTP; 0: none came */
-    double first, last;   /* the first and the last text */
-    double end;           /* the last byte */
-    size_t texts, tokens; /* tokens: as its usage says; 0: it does not */
+    int status;           /* of HTTP; 0: none arrived */
+    double first, last;   /* of the first and the last text */
+    double end;           /* of the last byte */
+    size_t texts, tokens; /* tokens: from its usage; 0: it has none */
     char error[512];      /* why it failed */
 };
 
-/* Values of one measure: mean, variance and largest are exact, percentiles within 2 %. */
+/* The distribution of a time: mean, variance and largest value are exact, quantiles within 2 %. */
 struct kl_soak_spread {
     struct kl_histogram histogram; /* seconds */
     double mean, squares, largest; /* squares: the sum of squared distances from the mean */
@@ -155,7 +113,7 @@ struct kl_soak_spread {
 void kl_soak_spread_init(struct kl_soak_spread *spread);
 void kl_soak_spread_add(struct kl_soak_spread *spread, double seconds);
 double kl_soak_variance(const struct kl_soak_spread *spread);
-/* share: 0 to 1. Never above the largest value. */
+/* share: 0 to 1. The result never exceeds the largest value. */
 double kl_soak_quantile(const struct kl_soak_spread *spread, double share);
 
 struct kl_soak_sums {
@@ -163,28 +121,28 @@ struct kl_soak_sums {
     struct {
         int status;
         uint64_t n;
-    } statuses[KL_SOAK_STATUSES];           /* the last one: status 0, all others */
-    struct kl_soak_spread latency, first;   /* of what was answered */
-    struct kl_soak_spread gap;              /* from text to text, whatever came of the answer */
-    uint64_t tokens, without_usage;         /* of these the texts were counted */
-    double writing_tokens, writing_seconds; /* behind the first text */
+    } statuses[KL_SOAK_STATUSES];           /* the last one: status 0, for all others */
+    struct kl_soak_spread latency, first;   /* of answered requests */
+    struct kl_soak_spread gap;              /* from text to text, of all requests */
+    uint64_t tokens, without_usage;         /* answers whose texts were counted instead */
+    double writing_tokens, writing_seconds; /* after the first text of each answer */
 };
 void kl_soak_sums_init(struct kl_soak_sums *sums);
 void kl_soak_sums_add(struct kl_soak_sums *sums, const struct kl_soak_answer *answer);
-/* Tokens a second from the first to the last text of an answer; 0: not known. */
+/* Returns tokens a second between the first and the last text of answers; 0: not known. */
 double kl_soak_writing_speed(const struct kl_soak_sums *sums);
 
-/* What server and computer said. 0: not known. */
+/* A reading of server and computer. 0: not known. */
 struct kl_soak_reading {
     double resident, anonymous, file, swap, peak; /* bytes of the server */
     double celsius, mhz;                          /* the hottest zone; the mean of all CPUs */
-    bool knows_throttling, throttled;             /* since the reading before */
+    bool knows_throttling, throttled;             /* since the last reading */
 };
 
-/* One interval of the run. */
+/* One interval of the run: what was answered in it, and the readings. */
 struct kl_soak_point {
     uint64_t answered, failed;
-    double latency, latency_max, first, first_max; /* sums, and the largest */
+    double latency, latency_max, first, first_max; /* sums, and largest values */
     double writing_tokens, writing_seconds;
     double resident, anonymous, swap, celsius; /* the largest */
     double mhz;                                /* the smallest; 0: not known */
@@ -193,40 +151,41 @@ struct kl_soak_point {
 struct kl_soak_series {
     struct kl_soak_point points[KL_SOAK_POINTS];
     size_t n;
-    double interval; /* seconds; doubles when all points are taken */
+    double interval; /* seconds; doubled, with pairs of points merged, when all are used */
 };
 void kl_soak_series_init(struct kl_soak_series *series);
-/* The point of a time, seconds since the start; those before it that nobody asked for are empty. */
+/* Returns the point of a time (seconds since the start); points that were skipped are empty. */
 struct kl_soak_point *kl_soak_series_at(struct kl_soak_series *series, double time);
 void kl_soak_point_answer(struct kl_soak_point *point, const struct kl_soak_answer *answer);
 void kl_soak_point_reading(struct kl_soak_point *point, const struct kl_soak_reading *reading);
 
-/* A tenth of the run (at least one point), all intervals in one: the first, or the last. */
+/* Merges the first or the last tenth of the run (at least one point) into one point. */
 struct kl_soak_point kl_soak_series_tenth(const struct kl_soak_series *series, bool last);
 
 /* ---- bench_soak_machine.c -------------------------------------------------------------------- */
 
-/* root: "" for this computer, or a directory with copies of proc/ and sys/. */
+/* root: as in base/system_files.h. */
 struct kl_soak_machine {
     const char *root;
-    double throttle_count; /* of x86, at the last reading; below 0: none yet */
+    double throttle_count; /* of x86 CPUs at the last reading; below 0: none yet */
 };
 void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *reading);
 void kl_soak_read_machine(struct kl_soak_machine *machine, struct kl_soak_reading *reading);
 
 /* ---- bench_soak_server.c --------------------------------------------------------------------- */
 
-/* `kinglet serve` as a child, on a free port of this computer. Ends with us, however we end. */
+/* `kinglet serve` as a child process on a free port of this computer. It ends when this process
+ * ends, for whatever reason. */
 struct kl_soak_server {
     pid_t pid; /* 0: there is none */
     char url[64];
 };
-/* Returns when it is ready. KL_ERR_CANCELLED: Ctrl-C. */
+/* Starts it and returns when it is ready. KL_ERR_CANCELLED: Ctrl-C. */
 enum kl_status kl_soak_server_start(const struct kl_soak_options *options,
                                     struct kl_soak_server *server, struct kl_error *err);
-/* KL_ERR_IO when it has ended; the text says how. */
+/* KL_ERR_IO: it has ended; the text says how. */
 enum kl_status kl_soak_server_check(struct kl_soak_server *server, struct kl_error *err);
-/* Ends it. KL_ERR_IO when it did not end well. Nothing without one. */
+/* Ends it, if it runs. KL_ERR_IO: it failed, or did not end in time. */
 enum kl_status kl_soak_server_stop(struct kl_soak_server *server, struct kl_error *err);
 
 /* ---- the run --------------------------------------------------------------------------------- */
@@ -238,20 +197,20 @@ struct kl_soak {
     char base[1024];     /* of the server, without a slash at its end */
     char model[128];
     const char *key; /* or NULL */
-    double seconds;  /* asked for */
+    double seconds;  /* the requested duration */
     struct kl_soak_prompts prompts;
-    struct kl_bench_machine machine; /* only what it says of itself */
-    struct kl_soak_server server;    /* of our own; pid 0: none */
+    struct kl_bench_machine machine; /* only its description */
+    struct kl_soak_server server;    /* started for the run; pid 0: none */
 
     uint64_t start; /* kl_now_ns */
     double lasted;  /* seconds */
     bool interrupted;
     _Atomic(bool) stop;
-    _Atomic(size_t) next;    /* item; counts on over the rounds */
-    _Atomic(size_t) working; /* people */
-    int over;                /* eventfd: the last of them has gone */
+    _Atomic(size_t) next;    /* next item; grows over all rounds */
+    _Atomic(size_t) working; /* users */
+    int over;                /* eventfd: signalled by the last user */
 
-    pthread_mutex_t lock; /* of all below */
+    pthread_mutex_t lock; /* of all members below */
     struct kl_soak_sums all, kinds[KL_SOAK_KINDS];
     struct kl_soak_series series;
     char errors[KL_SOAK_OUTCOMES][512]; /* the first one of each */
@@ -260,23 +219,26 @@ struct kl_soak {
     uint64_t readings, throttled;
 };
 
-/* bench_soak_person.c: asks until it is over. argument: struct kl_soak *. For kl_thread_start. */
-void *kl_soak_person(void *argument);
+/* bench_soak_user.c: the thread of one user, which asks until the run is over. argument: struct
+ * kl_soak *. */
+void *kl_soak_user(void *argument);
 
 /* ---- bench_soak_report.c --------------------------------------------------------------------- */
 
 uint64_t kl_soak_failed(const struct kl_soak_sums *sums);
-enum kl_status kl_soak_json(const struct kl_soak *soak, struct kl_buffer *out);
-enum kl_status kl_soak_text(const struct kl_soak *soak, struct kl_buffer *out);
+void kl_soak_json(const struct kl_soak *soak, struct kl_printer *out);
+void kl_soak_text(const struct kl_soak *soak, struct kl_printer *out);
 
 /* ---- bench_soak_page.c ----------------------------------------------------------------------- */
 
-/* As kl_html_write. */
+/* Writes the page, like kl_html_write. */
 enum kl_status kl_soak_write_page(const struct kl_soak *soak, struct kl_error *err);
 
 /* ---- bench_soak.c ---------------------------------------------------------------------------- */
 
-/* The whole of `kinglet bench --soak`: an exit code. */
-int kl_bench_soak(const struct kl_soak_options *options, const char *command);
+/* The whole of `kinglet bench --soak`: runs, and prints the report. *all_answered: there were
+ * requests, and none failed. KL_ERR_CANCELLED: Ctrl-C before the run began. */
+enum kl_status kl_bench_soak(const struct kl_soak_options *options, const char *command,
+                             bool *all_answered, struct kl_error *err);
 
 #endif

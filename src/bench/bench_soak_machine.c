@@ -8,7 +8,7 @@
 #define MAX_CPUS 256
 #define KIB      1024
 
-/* In one pass: the figures belong together, and change from one reading of the file to the next. */
+/* Reads all figures in one pass: they belong together and change between two reads of the file. */
 void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *reading)
 {
     char name[64], line[256];
@@ -31,11 +31,11 @@ void kl_soak_read_process(const char *root, pid_t pid, struct kl_soak_reading *r
             if (strncmp(line, fields[i].field, strlen(fields[i].field)) == 0)
                 *fields[i].value = KIB * strtod(line + strlen(fields[i].field), NULL);
     fclose(f);
-    reading->file += shared; /* memory that is shared is a file's to the kernel */
+    reading->file += shared; /* the kernel treats shared memory as a file */
 }
 
-/* Raspberry Pi's firmware says it in bits, of which 0-3 are now. Intel's and AMD's processors
- * count, a core each; the kernel shows that. */
+/* The firmware of a Raspberry Pi reports throttling in bits, 0 to 3 for the present. On Intel and
+ * AMD the kernel has a count for each core. */
 static void read_throttling(struct kl_soak_machine *machine, struct kl_soak_reading *reading)
 {
     unsigned long bits;

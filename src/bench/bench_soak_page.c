@@ -14,7 +14,7 @@ static const struct kl_soak *soak_of(const struct kl_html *h)
 
 /* ---- plots ----------------------------------------------------------------------------------- */
 
-/* Of a value that is 0 where it is not known. */
+/* Converts a value that is 0 when not known. */
 static double known(double value)
 {
     return value > 0 ? value : NAN;
@@ -25,7 +25,7 @@ static double per(double sum, double n)
     return n > 0 ? sum / n : NAN;
 }
 
-/* The middle of each interval, in the unit that suits the whole. */
+/* Writes the middle of each interval, in a unit that suits the run. Returns the unit. */
 static const char *make_times(const struct kl_soak *s, double *x)
 {
     double unit = s->lasted < 300 ? 1 : s->lasted < 3 * 3600 ? 60 : 3600;
@@ -63,7 +63,7 @@ static void plot_series(struct kl_html *h)
 #undef CURVES
 }
 
-/* Several of the histogram's buckets in one bar, from the first that is not empty to the last. */
+/* Each bar is several buckets of the histogram, from the first that is not empty to the last. */
 static void plot_histogram(struct kl_html *h, const char *caption, const char *below,
                            const struct kl_soak_spread *spread, double scale, char color)
 {
@@ -92,9 +92,12 @@ static void write_plots(struct kl_html *h)
 {
     const struct kl_soak_sums *all = &soak_of(h)->all;
     plot_series(h);
-    plot_histogram(h, "Latency: % of the answers", "up to so many seconds", &all->latency, 1, 'a');
-    plot_histogram(h, "First text: % of the answers", "up to so many ms", &all->first, 1e3, 'b');
-    plot_histogram(h, "From text to text: % of the gaps", "up to so many ms", &all->gap, 1e3, 'c');
+    plot_histogram(h, "Latency: % of the answers", "up to this number of seconds", &all->latency, 1,
+                   'a');
+    plot_histogram(h, "First text: % of the answers", "up to this number of ms", &all->first, 1e3,
+                   'b');
+    plot_histogram(h, "From text to text: % of the gaps", "up to this number of ms", &all->gap, 1e3,
+                   'c');
 }
 
 /* ---- figures and tables ---------------------------------------------------------------------- */
@@ -109,7 +112,7 @@ static void write_about(struct kl_html *h)
     const struct kl_soak *s = soak_of(h);
     char lasted[32];
     KL_HTML(h, "endurance: %s, %zu %s; ", kl_format_duration(s->lasted, lasted, sizeof lasted),
-            s->options->people, s->options->people == 1 ? "person" : "people");
+            s->options->users, s->options->users == 1 ? "user" : "users");
     kl_html_text(h, s->base);
     KL_HTML(h, "; kinglet %s; %s", KL_VERSION, s->date);
 }
@@ -130,7 +133,7 @@ static void write_figures(struct kl_html *h)
         kl_html_figure(h, kl_soak_writing_speed(all), "tokens/s", "while an answer is written");
     }
     if (s->peak > 0)
-        kl_html_figure(h, 1e-6 * s->peak, "MB", "memory of the server at most");
+        kl_html_figure(h, 1e-6 * s->peak, "MB", "peak memory of the server");
 }
 
 static void write_spread(struct kl_html *h, const struct kl_soak_spread *s, double scale)
@@ -197,14 +200,14 @@ static void write_facts(struct kl_html *h)
     kl_html_fact(h, "Memory", text);
     snprintf(text, sizeof text, "%.0f degrees Celsius", s->hottest);
     kl_html_fact(h, "Hottest", s->hottest > 0 ? text : "");
-    snprintf(text, sizeof text, "%llu of %llu times", (unsigned long long)s->throttled,
+    snprintf(text, sizeof text, "%llu of %llu readings", (unsigned long long)s->throttled,
              (unsigned long long)s->readings);
-    kl_html_fact(h, "Throttled when it was looked at", s->last.knows_throttling ? text : "");
+    kl_html_fact(h, "Throttled at the time of a reading", s->last.knows_throttling ? text : "");
     snprintf(text, sizeof text, "%zu", s->options->generate);
     kl_html_fact(h, "Longest answer, tokens", text);
     kl_html_fact(h, "Tokens",
                  s->all.without_usage == 0 ? "counted by the server"
-                                           : "texts, the server counts no tokens");
+                                           : "texts, since the server counts no tokens");
     kl_html_fact(h, "Command", s->command);
     KL_HTML(h, "</table>\n");
 }

@@ -11,13 +11,13 @@
 
 extern const char kl_prompts_chinese[], kl_prompts_code[], kl_prompts_conversations[];
 
-/* One kind's conversations, as they stand in its file. */
+/* The conversations of one kind, in the order of its file. */
 struct kind_items {
     struct kl_soak_item *items;
     size_t n;
 };
 
-/* "\n" becomes a line's end, in place. */
+/* Replaces "\n" by a line end, in place. */
 static void unescape(char *line)
 {
     char *to = line;
@@ -36,9 +36,8 @@ static enum kl_status add_turn(struct kind_items *kind, const char *name, size_t
     unescape(text);
     if (goes_on && kind->n == 0)
         return kl_fail(err, KL_ERR_INVALID,
-                       "prompts %s, line %zu: there is no conversation above that \"+\" could go "
-                       "on with",
-                       name, line);
+                       "prompts %s, line %zu: \"+\" has no conversation above to continue", name,
+                       line);
     if (goes_on) {
         struct kl_soak_item *item = &kind->items[kind->n - 1];
         if (item->n_turns == KL_SOAK_TURNS)
@@ -67,7 +66,7 @@ static enum kl_status split(char *text, const char *name, struct kind_items *kin
             status = add_turn(kind, name, number, line, err);
     }
     if (status == KL_OK && kind->n == 0)
-        status = kl_fail(err, KL_ERR_INVALID, "prompts %s: there is no question in it", name);
+        status = kl_fail(err, KL_ERR_INVALID, "prompts %s: it contains no question", name);
     return status;
 }
 
@@ -116,7 +115,7 @@ static enum kl_status take_file(struct kl_soak_prompts *p, const char *directory
         return status;
     }
     snprintf(p->names[p->n_kinds], sizeof p->names[0], "%.*s", (int)len, name);
-    p->texts[p->n_kinds++] = text.data; /* which free() takes */
+    p->texts[p->n_kinds++] = text.data; /* released by free() */
     return KL_OK;
 }
 
@@ -141,7 +140,7 @@ static enum kl_status take_directory(struct kl_soak_prompts *p, const char *dire
 
 /* ---- all together ---------------------------------------------------------------------------- */
 
-/* The kinds in turn, so that any part of a round is a mixture. */
+/* Interleaves the kinds, so that any part of a round is a mixture. */
 static enum kl_status mix(struct kl_soak_prompts *p, const struct kind_items *kinds,
                           struct kl_error *err)
 {

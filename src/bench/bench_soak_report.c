@@ -14,7 +14,8 @@ uint64_t kl_soak_failed(const struct kl_soak_sums *sums)
 static double rounds_of(const struct kl_soak *s)
 {
     size_t begun = atomic_load(&s->next), most = s->options->rounds * s->prompts.n_items;
-    if (most > 0 && begun > most) /* each person takes one more, and finds that it is over */
+    if (most > 0 &&
+        begun > most) /* each user takes one more item before it sees that all are done */
         begun = most;
     return (double)begun / (double)s->prompts.n_items;
 }
@@ -81,11 +82,11 @@ static double speed(const struct kl_soak_point *p)
     return p->writing_seconds > 0 ? p->writing_tokens / p->writing_seconds : 0;
 }
 
-/* What changes when something leaks, wears out or gets hot. */
+/* A figure that changes when memory leaks or the computer gets hot. */
 struct drift {
-    const char *name, *what, *unit; /* in JSON; in words */
+    const char *name, *what, *unit; /* in JSON; in text */
     double scale;
-    double first, last; /* tenth of the run */
+    double first, last; /* in the first and the last tenth of the run */
 };
 #define N_DRIFTS 4
 
@@ -118,7 +119,7 @@ static void drift(struct kl_json *j, const struct kl_soak *s)
     kl_json_close(j, '}');
 }
 
-/* A list for each member of the points. */
+/* Writes a list for each member of the points. */
 static void series(struct kl_json *j, const struct kl_soak_series *s)
 {
     static double values[KL_SOAK_POINTS];
@@ -159,7 +160,7 @@ static void memory(struct kl_json *j, const struct kl_soak *s)
     kl_json_close(j, '}');
 }
 
-enum kl_status kl_soak_json(const struct kl_soak *s, struct kl_buffer *out)
+void kl_soak_json(const struct kl_soak *s, struct kl_printer *out)
 {
     struct kl_json writer = {.out = out}, *j = &writer;
     kl_json_open(j, NULL, '{');
@@ -167,7 +168,7 @@ enum kl_status kl_soak_json(const struct kl_soak *s, struct kl_buffer *out)
     kl_json_string(j, "model", s->model);
     kl_json_number(j, "seconds", s->lasted);
     kl_json_number(j, "rounds", rounds_of(s));
-    kl_json_number(j, "people", (double)s->options->people);
+    kl_json_number(j, "people", (double)s->options->users);
     kl_json_number(j, "generate", (double)s->options->generate);
     sums(j, "all", &s->all, s->lasted);
     kl_json_open(j, "kinds", '{');
@@ -192,121 +193,109 @@ enum kl_status kl_soak_json(const struct kl_soak *s, struct kl_buffer *out)
     kl_json_string(j, "date", s->date);
     kl_json_string(j, "version", KL_VERSION);
     kl_json_close(j, '}');
-    return j->status == KL_OK ? kl_buffer_append(out, "\n", 1) : j->status;
+    kl_print(out, "\n");
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-struct text {
-    struct kl_buffer *out;
-    enum kl_status status;
-};
-#define SAY(t, ...)                                                                                \
-    do {                                                                                           \
-        if ((t)->status == KL_OK)                                                                  \
-            (t)->status = kl_buffer_append_format((t)->out, __VA_ARGS__);                          \
-    } while (0)
-
-static void say_row(struct text *t, const char *name, const struct kl_soak_sums *s)
+static void say_row(struct kl_printer *out, const char *name, const struct kl_soak_sums *s)
 {
     const struct kl_soak_spread *const spreads[] = {&s->latency, &s->first, &s->gap};
     static const double scales[] = {1, 1e3, 1e3};
     static const int digits[] = {3, 0, 1};
-    SAY(t, "%-14s %8llu %6llu", name, (unsigned long long)s->requests,
-        (unsigned long long)kl_soak_failed(s));
+    kl_print(out, "%-14s %8llu %6llu", name, (unsigned long long)s->requests,
+             (unsigned long long)kl_soak_failed(s));
     for (size_t i = 0; i < 3; i++) {
         const double shown[] = {i < 2 ? spreads[i]->mean : kl_soak_quantile(spreads[i], 0.5),
                                 kl_soak_quantile(spreads[i], i < 2 ? 0.5 : 0.95),
                                 kl_soak_quantile(spreads[i], i < 2 ? 0.95 : 0.99),
                                 i < 2 ? kl_soak_quantile(spreads[i], 0.99) : spreads[i]->largest};
-        SAY(t, " ");
+        kl_print(out, " ");
         for (size_t k = 0; k < 4; k++)
-            SAY(t, " %7.*f", digits[i], shown[k] * scales[i]);
+            kl_print(out, " %7.*f", digits[i], shown[k] * scales[i]);
     }
-    SAY(t, "  %8.1f\n", kl_soak_writing_speed(s));
+    kl_print(out, "  %8.1f\n", kl_soak_writing_speed(s));
 }
 
-static void say_failures(struct text *t, const struct kl_soak *s)
+static void say_failures(struct kl_printer *out, const struct kl_soak *s)
 {
-    SAY(t, "success: %.2f %% of %llu requests\n", 100 * success(&s->all),
-        (unsigned long long)s->all.requests);
+    kl_print(out, "success: %.2f %% of %llu requests\n", 100 * success(&s->all),
+             (unsigned long long)s->all.requests);
     for (enum kl_soak_outcome o = KL_SOAK_ANSWERED + 1; o < KL_SOAK_OUTCOMES; o++)
         if (s->all.outcomes[o] > 0)
-            SAY(t, "  %s: %llu; the first one: %s\n", kl_soak_outcome_name(o),
-                (unsigned long long)s->all.outcomes[o], s->errors[o]);
+            kl_print(out, "  %s: %llu; the first one: %s\n", kl_soak_outcome_name(o),
+                     (unsigned long long)s->all.outcomes[o], s->errors[o]);
     for (size_t i = 0; i < KL_SOAK_STATUSES && s->all.statuses[i].n > 0; i++)
         if (s->all.statuses[i].status != 0)
-            SAY(t, "  status %d: %llu\n", s->all.statuses[i].status,
-                (unsigned long long)s->all.statuses[i].n);
+            kl_print(out, "  status %d: %llu\n", s->all.statuses[i].status,
+                     (unsigned long long)s->all.statuses[i].n);
 }
 
-static void say_machine(struct text *t, const struct kl_soak *s)
+static void say_machine(struct kl_printer *out, const struct kl_soak *s)
 {
     char size[5][32];
     const struct kl_soak_reading *r = &s->last;
     if (r->anonymous > 0)
-        SAY(t, "memory: resident %s: files %s, anonymous %s; swapped out %s; at most %s\n",
-            kl_format_bytes(r->resident, size[0], sizeof size[0]),
-            kl_format_bytes(r->file, size[1], sizeof size[1]),
-            kl_format_bytes(r->anonymous, size[2], sizeof size[2]),
-            kl_format_bytes(r->swap, size[3], sizeof size[3]),
-            kl_format_bytes(s->peak, size[4], sizeof size[4]));
+        kl_print(out, "memory: resident %s: files %s, anonymous %s; swapped out %s; peak %s\n",
+                 kl_format_bytes(r->resident, size[0], sizeof size[0]),
+                 kl_format_bytes(r->file, size[1], sizeof size[1]),
+                 kl_format_bytes(r->anonymous, size[2], sizeof size[2]),
+                 kl_format_bytes(r->swap, size[3], sizeof size[3]),
+                 kl_format_bytes(s->peak, size[4], sizeof size[4]));
     else if (r->resident > 0)
-        SAY(t, "memory: resident %s, at most %s, as the server says\n",
-            kl_format_bytes(r->resident, size[0], sizeof size[0]),
-            kl_format_bytes(s->peak, size[1], sizeof size[1]));
+        kl_print(out, "memory: resident %s, peak %s, as reported by the server\n",
+                 kl_format_bytes(r->resident, size[0], sizeof size[0]),
+                 kl_format_bytes(s->peak, size[1], sizeof size[1]));
     else
-        SAY(t, "memory: not known; of a server on this computer --pid PID shows it\n");
+        kl_print(out, "memory: not known; --pid PID shows that of a server on this computer\n");
     if (s->hottest > 0)
-        SAY(t, "temperature: at most %.0f degrees Celsius\n", s->hottest);
+        kl_print(out, "temperature: at most %.0f degrees Celsius\n", s->hottest);
     if (r->knows_throttling)
-        SAY(t, "throttled: %llu of %llu times when it was looked at\n",
-            (unsigned long long)s->throttled, (unsigned long long)s->readings);
+        kl_print(out, "throttled: in %llu of %llu readings\n", (unsigned long long)s->throttled,
+                 (unsigned long long)s->readings);
     if (s->hottest <= 0 && !r->knows_throttling)
-        SAY(t, "temperature and throttling: this (virtual) computer does not say\n");
+        kl_print(out, "temperature and throttling: not reported by this (virtual) computer\n");
 }
 
-static void say_drift(struct text *t, const struct kl_soak *s)
+static void say_drift(struct kl_printer *out, const struct kl_soak *s)
 {
     struct drift drifts[N_DRIFTS];
     size_t known = 0;
     find_drift(s, drifts);
     for (size_t i = 0; i < N_DRIFTS; i++) {
         const struct drift *d = &drifts[i];
-        if (d->first <= 0 || d->last <= 0) /* nothing was answered in a tenth */
+        if (d->first <= 0 || d->last <= 0) /* no answers in one of the tenths */
             continue;
-        SAY(t, "%s%s %.3g to %.3g %s (%+.1f %%)",
-            known++ > 0 ? "; " : "from the first to the last tenth: ", d->what, d->first * d->scale,
-            d->last * d->scale, d->unit, 100 * (d->last / d->first - 1));
+        kl_print(out, "%s%s %.3g to %.3g %s (%+.1f %%)",
+                 known++ > 0 ? "; " : "from the first to the last tenth: ", d->what,
+                 d->first * d->scale, d->last * d->scale, d->unit, 100 * (d->last / d->first - 1));
     }
-    SAY(t, "%s", known > 0 ? "\n" : "");
+    kl_print(out, "%s", known > 0 ? "\n" : "");
 }
 
-enum kl_status kl_soak_text(const struct kl_soak *s, struct kl_buffer *out)
+void kl_soak_text(const struct kl_soak *s, struct kl_printer *out)
 {
-    struct text text = {.out = out}, *t = &text;
     char lasted[32];
-    SAY(t, "%s at %s: %s, %.2f rounds\n", s->model, s->base,
-        kl_format_duration(s->lasted, lasted, sizeof lasted), rounds_of(s));
-    SAY(t, "%-30s  %31s  %31s  %31s\n", "", "latency, s", "first text, ms",
-        "from text to text, ms");
-    SAY(t, "%-14s %8s %6s", "", "requests", "failed");
+    kl_print(out, "%s at %s: %s, %.2f rounds\n", s->model, s->base,
+             kl_format_duration(s->lasted, lasted, sizeof lasted), rounds_of(s));
+    kl_print(out, "%-30s  %31s  %31s  %31s\n", "", "latency, s", "first text, ms",
+             "from text to text, ms");
+    kl_print(out, "%-14s %8s %6s", "", "requests", "failed");
     for (size_t i = 0; i < 3; i++)
-        SAY(t, "  %7s %7s %7s %7s", i < 2 ? "mean" : "p50", i < 2 ? "p50" : "p95",
-            i < 2 ? "p95" : "p99", i < 2 ? "p99" : "max");
-    SAY(t, "  %8s\n", "tokens/s");
+        kl_print(out, "  %7s %7s %7s %7s", i < 2 ? "mean" : "p50", i < 2 ? "p50" : "p95",
+                 i < 2 ? "p95" : "p99", i < 2 ? "p99" : "max");
+    kl_print(out, "  %8s\n", "tokens/s");
     for (size_t k = 0; k < s->prompts.n_kinds; k++)
-        say_row(t, s->prompts.names[k], &s->kinds[k]);
-    say_row(t, "all", &s->all);
-    say_failures(t, s);
-    SAY(t, "variance: latency %.4g s^2, first text %.4g ms^2, from text to text %.4g ms^2\n",
-        kl_soak_variance(&s->all.latency), 1e6 * kl_soak_variance(&s->all.first),
-        1e6 * kl_soak_variance(&s->all.gap));
-    SAY(t, "tokens: %llu (%s), %.1f a second of the whole time\n",
-        (unsigned long long)s->all.tokens,
-        s->all.without_usage == 0 ? "as the server counts" : "texts counted, not tokens",
-        s->lasted > 0 ? (double)s->all.tokens / s->lasted : 0);
-    say_machine(t, s);
-    say_drift(t, s);
-    return t->status;
+        say_row(out, s->prompts.names[k], &s->kinds[k]);
+    say_row(out, "all", &s->all);
+    say_failures(out, s);
+    kl_print(out, "variance: latency %.4g s^2, first text %.4g ms^2, from text to text %.4g ms^2\n",
+             kl_soak_variance(&s->all.latency), 1e6 * kl_soak_variance(&s->all.first),
+             1e6 * kl_soak_variance(&s->all.gap));
+    kl_print(out, "tokens: %llu (%s), %.1f a second over the whole run\n",
+             (unsigned long long)s->all.tokens,
+             s->all.without_usage == 0 ? "counted by the server" : "texts counted, not tokens",
+             s->lasted > 0 ? (double)s->all.tokens / s->lasted : 0);
+    say_machine(out, s);
+    say_drift(out, s);
 }

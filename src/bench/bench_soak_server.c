@@ -12,11 +12,11 @@
 
 #include "base/clock.h"
 #include "bench/bench_soak.h"
-#include "client/http_client.h"
+#include "bench/server_query.h"
 #include "console/interrupt.h"
 
 #define MAX_WORDS     (24 + KL_SOAK_ARGUMENTS)
-#define STOP_SECONDS  60 /* serve gives answers that run 30 */
+#define STOP_SECONDS  60 /* serve lets running answers continue for 30 */
 #define STALL_SECONDS 10
 
 /* ---- its command line ------------------------------------------------------------------------ */
@@ -46,8 +46,8 @@ static void add_number(struct words *w, const char *option, uint64_t value)
     add(w, option, text);
 }
 
-/* What was said to bench, and then what was said to it for serve: of an option that is given twice
- * the last one counts. */
+/* Passes the options of bench on, then those after "--": of an option that is given twice the last
+ * one counts. */
 static void make_command(const struct kl_soak_options *o, uint16_t port, struct words *w)
 {
     const struct kl_load_options *load = o->load;
@@ -67,18 +67,18 @@ static void make_command(const struct kl_soak_options *o, uint16_t port, struct 
         w->argv[w->n++] = o->arguments[i];
 }
 
-/* One that was free just now. */
+/* Finds a port that is free at the moment. */
 static enum kl_status find_port(uint16_t *port, struct kl_error *err)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return kl_fail_errno(err, "no socket for a server of our own");
+        return kl_fail_errno(err, "cannot start a server: no socket");
     enum kl_status status = KL_OK;
     if (bind(fd, (struct sockaddr *)&address, size) != 0 ||
         getsockname(fd, (struct sockaddr *)&address, &size) != 0)
-        status = kl_fail_errno(err, "no free port for a server of our own");
+        status = kl_fail_errno(err, "cannot start a server: no free port");
     *port = ntohs(address.sin_port);
     close(fd);
     return status;
@@ -86,8 +86,8 @@ static enum kl_status find_port(uint16_t *port, struct kl_error *err)
 
 /* ---- its life -------------------------------------------------------------------------------- */
 
-/* In the child, between fork and exec. Its group is its own, so that Ctrl-C on the terminal reaches
- * us alone, and its log goes where ours goes. */
+/* Runs in the child, between fork and exec. It gets its own process group, so that Ctrl-C on the
+ * terminal reaches the parent alone, and logs to the parent's stderr. */
 static _Noreturn void become_server(char **argv, pid_t parent)
 {
     sigset_t none;
@@ -99,8 +99,8 @@ static _Noreturn void become_server(char **argv, pid_t parent)
     int null = open("/dev/null", O_RDONLY);
     if (null >= 0)
         dup2(null, STDIN_FILENO);
-    dup2(STDERR_FILENO, STDOUT_FILENO); /* what we print there is JSON, perhaps */
-    if (getppid() == parent)            /* and not another's, who has taken it since */
+    dup2(STDERR_FILENO, STDOUT_FILENO); /* the parent may print JSON there */
+    if (getppid() == parent)            /* else the parent has ended already */
         execv("/proc/self/exe", argv);
     _exit(127);
 }
@@ -124,13 +124,12 @@ enum kl_status kl_soak_server_check(struct kl_soak_server *server, struct kl_err
 
 static bool is_ready(const struct kl_soak_server *server)
 {
-    char url[100];
     struct kl_error err;
     struct kl_http_answer answer;
-    snprintf(url, sizeof url, "%s/ready", server->url);
-    const struct kl_http_request request = {
-        .url = url, .stall_seconds = STALL_SECONDS, .max_seconds = STALL_SECONDS};
-    bool ready = kl_http_run(&request, &answer, &err) == KL_OK && answer.status == 200;
+    const struct kl_http_request limits = {.stall_seconds = STALL_SECONDS,
+                                           .max_seconds = STALL_SECONDS};
+    enum kl_status status = kl_server_get(server->url, "/ready", limits, &answer, &err);
+    bool ready = status == KL_OK && answer.status == 200;
     kl_http_release(&answer);
     return ready;
 }
@@ -152,9 +151,9 @@ enum kl_status kl_soak_server_start(const struct kl_soak_options *options,
         become_server(words.argv, parent);
     if (server->pid < 0) {
         server->pid = 0;
-        return kl_fail_errno(err, "a server of our own can not be started");
+        return kl_fail_errno(err, "the server cannot be started");
     }
-    /* However long: it may have to get the model first, and says so. */
+    /* without a limit: it may have to download the model first, and logs that */
     while (status == KL_OK && !is_ready(server)) {
         status = kl_soak_server_check(server, err);
         if (status == KL_OK && kl_interrupt_pending())

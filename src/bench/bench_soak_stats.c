@@ -6,8 +6,8 @@
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-/* From 0.1 ms to 1000 s, each 4.1 % above the one before: what lies evenly inside is placed within
- * 2 %. */
+/* From 0.1 ms to 1000 s, each 4.1 % above the one before: values spread evenly in a bucket are
+ * estimated within 2 %. */
 #define N_BOUNDS KL_MAX_BOUNDS
 #define LOWEST   1e-4
 #define HIGHEST  1e3
@@ -75,13 +75,13 @@ static void count_status(struct kl_soak_sums *sums, int status)
     sums->statuses[i].status = i < KL_SOAK_STATUSES - 1 ? status : 0;
 }
 
-/* Texts stand for tokens where the server does not count these. */
+/* Returns the number of tokens, or of texts where the server does not count tokens. */
 static size_t tokens_of(const struct kl_soak_answer *answer)
 {
     return answer->tokens > 0 ? answer->tokens : answer->texts;
 }
 
-/* Adds how long an answer was being written: behind its first text. */
+/* Adds the tokens of an answer after its first text, and the time they took. */
 static void add_writing(const struct kl_soak_answer *answer, double *tokens, double *seconds)
 {
     if (tokens_of(answer) < 2 || answer->last <= answer->first)
@@ -117,7 +117,7 @@ void kl_soak_series_init(struct kl_soak_series *series)
     *series = (struct kl_soak_series){.interval = 1};
 }
 
-/* Two intervals in one. */
+/* Merges interval b into a. */
 static void merge(struct kl_soak_point *a, const struct kl_soak_point *b)
 {
     a->answered += b->answered;

@@ -32,7 +32,8 @@ const char *kl_three_digits(double value, char out[32])
 
 /* ---- plots ----------------------------------------------------------------------------------- */
 
-/* A round number (1, 2 or 5 times a power of ten) of which at most five reach the largest value. */
+/* Returns a round number (1, 2 or 5 times a power of ten), at most five of which reach the largest
+ * value. */
 static double grid_step(double largest)
 {
     double power = pow(10, floor(log10(largest / 5)));
@@ -117,7 +118,7 @@ void kl_html_parts(struct kl_html *h, const char *caption, const char *unit,
     kl_html_close_plot(h);
 }
 
-/* One path through all that is known. */
+/* Draws one path through all known values. */
 static void draw_curve(struct kl_html *h, char color, const double *x, const double *y, size_t n,
                        double left, double bottom, double x_scale, double y_scale)
 {
@@ -139,7 +140,7 @@ void kl_html_curves(struct kl_html *h, const char *caption, const char *below, c
     double largest = 0, last = n > 0 ? x[n - 1] : 0;
     for (size_t k = 0; k < n_curves; k++)
         for (size_t i = 0; i < n; i++)
-            largest = fmax(largest, curves[k].y[i]); /* of NAN and a number the number */
+            largest = fmax(largest, curves[k].y[i]); /* fmax ignores a NAN */
     if (!(largest > 0) || !(last > 0))
         return;
     double y_scale = (bottom - top) / largest, x_scale = (right - left) / last;
@@ -185,8 +186,8 @@ void kl_html_fact(struct kl_html *h, const char *name, const char *value)
     KL_HTML(h, "</td></tr>\n");
 }
 
-enum kl_status kl_html_page(const void *subject, const struct kl_html_marker *markers, size_t n,
-                            struct kl_buffer *out)
+void kl_html_page(const void *subject, const struct kl_html_marker *markers, size_t n,
+                  struct kl_printer *out)
 {
     struct kl_html h = {.out = out, .subject = subject};
     const char *at = kl_bench_page;
@@ -200,7 +201,6 @@ enum kl_status kl_html_page(const void *subject, const struct kl_html_marker *ma
         at = name + len + 2;
     }
     KL_HTML(&h, "%s", at);
-    return h.status;
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -228,10 +228,11 @@ enum kl_status kl_html_write(const char *path, const void *subject,
     int n = snprintf(temporary, sizeof temporary, "%s.%ld.part", path, (long)getpid());
     if (n < 0 || (size_t)n >= sizeof temporary)
         return kl_fail(err, KL_ERR_INVALID, "the path of the report is too long: %.100s...", path);
-    struct kl_buffer html;
-    kl_buffer_init(&html, (size_t)4 << 20); /* some 30 KB */
+    struct kl_printer html;
+    kl_printer_init(&html, (size_t)4 << 20); /* about 30 KB */
     int fd = -1;
-    enum kl_status status = kl_html_page(subject, markers, n_markers, &html);
+    kl_html_page(subject, markers, n_markers, &html);
+    enum kl_status status = html.status;
     if (status != KL_OK)
         kl_fail(err, status, "the report does not fit into memory");
     if (status == KL_OK) {
@@ -240,7 +241,7 @@ enum kl_status kl_html_write(const char *path, const void *subject,
             status = kl_fail_errno(err, "cannot write the report %s", path);
     }
     if (status == KL_OK)
-        status = write_all(fd, html.data, html.len, path, err);
+        status = write_all(fd, html.text.data, html.text.len, path, err);
     if (status == KL_OK && fsync(fd) != 0)
         status = kl_fail_errno(err, "cannot write the report %s to the disk", path);
     if (status == KL_OK && rename(temporary, path) != 0)
@@ -250,6 +251,6 @@ enum kl_status kl_html_write(const char *path, const void *subject,
         if (status != KL_OK)
             unlink(temporary);
     }
-    kl_buffer_release(&html);
+    kl_printer_release(&html);
     return status;
 }

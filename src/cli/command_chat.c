@@ -10,9 +10,9 @@
 #include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/foreign_text.h"
-#include "cli/chat_prompt.h"
 #include "cli/commands.h"
 #include "cli/line_editor.h"
+#include "console/chat_prompt.h"
 #include "console/interrupt.h"
 #include "console/options.h"
 #include "console/terminal.h"
@@ -21,8 +21,8 @@
 #include "load/prefixes.h"
 #include "text/chat_template.h"
 
-#define MAX_TEXT     ((size_t)4 << 20) /* of one message; no context is that long */
-#define LONG_PROMPT  200               /* tokens; reading fewer is too quick to be shown */
+#define MAX_TEXT     ((size_t)4 << 20) /* bytes of one message; no context is that long */
+#define LONG_PROMPT  200               /* tokens; prefill of fewer is too quick to be shown */
 #define MAX_MESSAGES 4096
 
 struct chat_options {
@@ -37,7 +37,7 @@ struct chat {
     const struct chat_options *options;
     struct kl_loaded loaded;
     struct kl_engine *engine;
-    struct kl_message messages[MAX_MESSAGES]; /* contents are ours, but the system message's */
+    struct kl_message messages[MAX_MESSAGES]; /* the contents are copies that we free */
     size_t n_messages;
     struct kl_buffer answer;
     struct kl_output output;
@@ -49,8 +49,10 @@ static enum kl_status add_message(struct chat *c, const char *role, const char *
                                   struct kl_error *err)
 {
     if (c->n_messages == MAX_MESSAGES)
-        return kl_fail(err, KL_ERR_LIMIT, "the conversation has %d messages; /clear begins anew",
-                       MAX_MESSAGES);
+        return kl_fail(
+            err, KL_ERR_LIMIT,
+            "the conversation has %d messages, the most that it may have; /clear begins a new one",
+            MAX_MESSAGES);
     char *copy = malloc(len + 1);
     if (copy == NULL)
         return kl_fail_memory(err, "a message", len + 1);
@@ -122,13 +124,13 @@ static void show_speed(const struct kl_event *done, double first_text)
     if (done->finish == KL_FINISH_LENGTH)
         fprintf(stderr, "; cut off: no room for more (--max-tokens, --ctx-size)");
     if (done->finish == KL_FINISH_REPETITION)
-        fprintf(stderr, "; ended: it only repeated itself");
+        fprintf(stderr, "; ended because it only repeated itself");
     if (done->finish == KL_FINISH_CANCELLED)
         fprintf(stderr, "; stopped");
     fprintf(stderr, "]\n");
 }
 
-/* Prints the answer while it comes and collects it in c->answer. */
+/* Prints the answer while it arrives and collects it in c->answer. */
 static enum kl_status stream(struct chat *c, struct kl_request *request, struct kl_event *event,
                              double *first_text, struct kl_error *err)
 {
@@ -151,7 +153,7 @@ static enum kl_status stream(struct chat *c, struct kl_request *request, struct 
                 reading = false;
             }
             if (event->type == KL_EVENT_DONE) {
-                struct kl_error later; /* what is held back must not begin the next answer */
+                struct kl_error later; /* held-back bytes must not begin the next answer */
                 enum kl_status ended = kl_output_end(&c->output, status == KL_OK ? err : &later);
                 return status == KL_OK ? ended : status;
             }
@@ -199,14 +201,12 @@ static enum kl_status answer(struct chat *c, struct kl_error *err)
 
 static void print_help(void)
 {
-    fputs("  /clear  forget the conversation\n"
-          "  /exit   leave (Ctrl-D too)\n"
-          "  /help   this list\n"
-          "  Ctrl-C stops an answer, or gives up a line. Arrow keys edit and recall lines.\n",
+    fputs("  /clear  begin a new conversation\n  /exit   exit (also Ctrl-D)\n  /help   show this "
+          "list\n  Ctrl-C stops an answer, or discards a line. Arrow keys edit and recall lines.\n",
           stderr);
 }
 
-/* Answers one line; an error is said and the conversation goes on without that line. */
+/* Answers one line. Prints an error and goes on with the conversation without that line. */
 static void reply(struct chat *c, const char *line)
 {
     struct kl_error err = {0};
@@ -226,7 +226,7 @@ static void reply(struct chat *c, const char *line)
         fputs("/clear begins a new conversation.\n", stderr);
 }
 
-/* false: leave */
+/* Returns false when the conversation is over. */
 static bool handle_line(struct chat *c, const char *line)
 {
     struct kl_error err = {0};
@@ -241,9 +241,9 @@ static bool handle_line(struct chat *c, const char *line)
         if (begin_conversation(c, &err) != KL_OK)
             fprintf(stderr, "%s\n", err.text);
         else
-            fputs("Forgotten.\n", stderr);
+            fputs("The conversation was cleared.\n", stderr);
     } else if (line[0] == '/' && strchr(line, ' ') == NULL) {
-        fprintf(stderr, "There is no %s:\n", line);
+        fprintf(stderr, "There is no command %s:\n", line);
         print_help();
     } else {
         reply(c, line);
@@ -261,7 +261,7 @@ static enum kl_status converse(struct chat *c, struct kl_error *err)
     enum kl_status status = kl_line_editor_open("> ", keep ? history : NULL, &editor, err);
     if (status != KL_OK)
         return status;
-    fprintf(stderr, "%s. /help shows what there is; Ctrl-D leaves.\n",
+    fprintf(stderr, "%s. /help lists the commands; Ctrl-D exits.\n",
             kl_foreign_clean(c->loaded.location.name));
     for (;;) {
         const char *line;
@@ -279,7 +279,7 @@ static enum kl_status converse(struct chat *c, struct kl_error *err)
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-/* prompt NULL: a conversation */
+/* Answers the prompt; NULL: holds a conversation. */
 static int chat(const struct chat_options *o, const struct kl_buffer *prompt, struct kl_error *err)
 {
     struct chat *c = calloc(1, sizeof *c);
@@ -295,7 +295,7 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
         return kl_load_report("chat", err);
     }
     if (prompt == NULL)
-        kl_interrupt_block(); /* before the engine's threads, which inherit it */
+        kl_interrupt_block(); /* before the engine starts threads, which inherit the mask */
     const struct kl_engine_options options = {.ctx_size = c->loaded.ctx_size,
                                               .parallel = 1,
                                               .queue_size = 1,
@@ -325,11 +325,47 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
     return status == KL_OK ? KL_EXIT_OK : kl_report("chat", err);
 }
 
-/* Editing needs a UTF-8 locale; a minimal system has C.UTF-8 at least. */
+/* Line editing needs a UTF-8 locale; even a minimal system has C.UTF-8. */
 static void set_locale(void)
 {
     if (setlocale(LC_CTYPE, "") == NULL || MB_CUR_MAX == 1)
         setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+static void add_options(struct kl_option_table *table, struct chat_options *o)
+{
+    const struct kl_option rows[] = {
+        {"offline", 0, KL_OPTION_FLAG, NULL,
+         "do not download the model if it is not on this computer", &o->offline, 0, 0},
+        {"system", 's', KL_OPTION_STRING, "TEXT", "a system message instead of the model's own",
+         &o->system, 0, 0},
+        {"max-tokens", 'n', KL_OPTION_SIZE, "N", "longest answer, in tokens", &o->max_tokens, 1,
+         KL_MAX_CTX_SIZE},
+        {"temperature", 0, KL_OPTION_FLOAT, "T", "0: always the most likely token",
+         &o->sampling.temperature, 0, 10},
+        {"top-k", 0, KL_OPTION_SIZE, "N", "sample from the N most likely tokens; 0: from all",
+         &o->top_k, 0, 1000000},
+        {"top-p", 0, KL_OPTION_FLOAT, "P",
+         "sample from the most likely tokens whose probabilities add up to P", &o->sampling.top_p,
+         0.0001, 1},
+        {"min-p", 0, KL_OPTION_FLOAT, "P",
+         "exclude tokens less likely than P times the most likely one", &o->sampling.min_p, 0,
+         0.9999},
+        {"repetition-penalty", 0, KL_OPTION_FLOAT, "R",
+         "above 1: avoid tokens that occurred before", &o->sampling.repetition_penalty, 0.01, 10},
+        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off", "end an answer that only repeats itself",
+         &o->loop_guard, 0, 0},
+        {"seed", 0, KL_OPTION_U64, "N",
+         "seed of the random numbers: the same seed gives the same answer", &o->sampling.seed, 0,
+         0},
+        {"no-input", 0, KL_OPTION_FLAG, NULL,
+         "with PROMPT: do not read standard input, as in a loop that reads it: while read q; do "
+         "kinglet chat --no-input \"$q\"; done",
+         &o->no_input, 0, 0},
+    };
+    kl_load_add_options(table, &o->load);
+    kl_load_add_memory_option(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
 }
 
 int kl_run_chat(int argc, char **argv)
@@ -337,49 +373,22 @@ int kl_run_chat(int argc, char **argv)
     struct chat_options o = {.load = {.ctx_size = 4096},
                              .max_tokens = 1024,
                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
-        KL_MEMORY_ROW(o.load),
-        {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &o.offline,
-         0, 0},
-        {"system", 's', KL_OPTION_STRING, "TEXT", "a system message instead of the model's own",
-         &o.system, 0, 0},
-        {"max-tokens", 'n', KL_OPTION_SIZE, "N", "longest answer", &o.max_tokens, 1,
-         KL_MAX_CTX_SIZE},
-        {"temperature", 0, KL_OPTION_FLOAT, "T", "0: always the likeliest token",
-         &o.sampling.temperature, 0, 10},
-        {"top-k", 0, KL_OPTION_SIZE, "N", "draw from the N likeliest tokens; 0: from all", &o.top_k,
-         0, 1000000},
-        {"top-p", 0, KL_OPTION_FLOAT, "P", "draw from the likeliest tokens that make up P",
-         &o.sampling.top_p, 0.0001, 1},
-        {"min-p", 0, KL_OPTION_FLOAT, "P", "leave out tokens below P times the likeliest",
-         &o.sampling.min_p, 0, 0.9999},
-        {"repetition-penalty", 0, KL_OPTION_FLOAT, "R", "above 1: avoid what was said before",
-         &o.sampling.repetition_penalty, 0.01, 10},
-        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off", "end an answer that only repeats itself",
-         &o.loop_guard, 0, 0},
-        {"seed", 0, KL_OPTION_U64, "N", "the same seed draws the same answer", &o.sampling.seed, 0,
-         0},
-        {"no-input", 0, KL_OPTION_FLAG, NULL,
-         "with PROMPT: leave standard input alone, as in a loop that reads it: "
-         "while read q; do kinglet chat --no-input \"$q\"; done",
-         &o.no_input, 0, 0},
-    };
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "chat",
         .arguments = "[PROMPT...]",
         .max_arguments = 4096,
-        .about = "Answers PROMPT while the answer is computed. What comes through a pipe, or a "
-                 "file as standard input, stands before PROMPT, or is the question: cat FILE | "
-                 "kinglet chat \"What is this?\". On a terminal without PROMPT it is a "
-                 "conversation. The answer goes to standard output, its speed to standard error. "
-                 "On a terminal, U+FFFD stands for what would steer it; pipes and files get the "
-                 "bytes as they are.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
-        .notes =
-            "In a conversation: /clear, /exit, /help; Ctrl-C stops the answer, Ctrl-D leaves.\n"
-            "What was typed is kept in $XDG_CACHE_HOME/kinglet/history.",
+        .about = "Answers PROMPT and prints the answer while it is computed. Text from a pipe, or "
+                 "from a file as standard input, is put before PROMPT, or is the prompt itself: "
+                 "cat FILE | kinglet chat \"What is this?\". On a terminal without PROMPT it "
+                 "starts a conversation. The answer goes to standard output, its speed to standard "
+                 "error. On a terminal, U+FFFD replaces characters that would control it; pipes "
+                 "and files receive the bytes unchanged.",
+        .options = table.rows,
+        .n_options = table.n,
+        .notes = "In a conversation: /clear, /exit, /help; Ctrl-C stops the answer, Ctrl-D "
+                 "exits.\nLines that were typed are kept in $XDG_CACHE_HOME/kinglet/history.",
     };
     size_t n;
     int code;

@@ -1,13 +1,13 @@
-/* kinglet doctor: what is wrong with this computer, this model, or a server, and what mends it. */
+/* kinglet doctor: finds problems of this computer, this model, or a server, and how to fix them. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/cache.h"
 #include "cli/commands.h"
-#include "console/input.h"
+#include "console/key_file.h"
 #include "console/options.h"
 #include "doctor/doctor.h"
+#include "doctor/doctor_cache.h"
 
 #define REPORT_CAP ((size_t)1 << 20)
 
@@ -23,17 +23,19 @@ static struct kl_findings findings; /* 100 KB */
 static int report(bool json)
 {
     static const int codes[] = {KL_EXIT_OK, KL_EXIT_OK, KL_EXIT_WARNINGS, KL_EXIT_BROKEN};
-    struct kl_buffer text;
-    kl_buffer_init(&text, REPORT_CAP);
-    enum kl_status status =
-        json ? kl_findings_json(&findings, &text) : kl_findings_text(&findings, &text);
-    if (status == KL_OK)
-        fputs(text.data, stdout);
-    kl_buffer_release(&text);
-    return status == KL_OK ? codes[kl_findings_worst(&findings)] : KL_EXIT_FAILURE;
+    struct kl_printer out;
+    struct kl_error err = {0};
+    kl_printer_init(&out, REPORT_CAP);
+    if (json)
+        kl_findings_json(&findings, &out);
+    else
+        kl_findings_text(&findings, &out);
+    enum kl_status status = kl_printer_write(&out, stdout, "the report", &err);
+    kl_printer_release(&out);
+    return status == KL_OK ? codes[kl_findings_worst(&findings)] : kl_report("doctor", &err);
 }
 
-static void look_at_this_computer(const struct kl_load_options *load)
+static void examine_this_computer(const struct kl_load_options *load)
 {
     kl_doctor_tier(&findings, load);
     kl_doctor_cpu(&findings, "");
@@ -42,34 +44,41 @@ static void look_at_this_computer(const struct kl_load_options *load)
     kl_doctor_cache(&findings);
 }
 
+static void add_options(struct kl_option_table *table, struct doctor_options *o)
+{
+    const struct kl_option rows[] = {
+        {"url", 0, KL_OPTION_STRING, "URL",
+         "examine this server (any with OpenAI's API) instead of this computer; a URL with a query "
+         "is requested as it is, and may answer with events of any kind",
+         &o->url, 0, 0},
+        {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: send the first key in this file",
+         &o->key_file, 0, 0},
+        {"timeout", 0, KL_OPTION_SIZE, "SECONDS", "with --url: longest time for an answer",
+         &o->timeout, 1, 3600},
+        {"pid", 0, KL_OPTION_SIZE, "PID",
+         "examine this running process, of any program: its threads, memory and log", &o->pid, 1,
+         INT_MAX},
+        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o->json, 0, 0},
+    };
+    kl_load_add_options(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
 int kl_run_doctor(int argc, char **argv)
 {
     struct doctor_options o = {.load = {.ctx_size = 4096}, .timeout = 300};
-    const struct kl_option table[] = {
-        KL_LOAD_ROWS(o.load),
-        {"url", 0, KL_OPTION_STRING, "URL",
-         "look at this server (any that speaks OpenAI's API) and not at this computer; one with a "
-         "query is asked as it is, and may answer with events of any kind",
-         &o.url, 0, 0},
-        {"api-key-file", 0, KL_OPTION_STRING, "FILE", "with --url: the first key in it is sent",
-         &o.key_file, 0, 0},
-        {"timeout", 0, KL_OPTION_SIZE, "SECONDS",
-         "with --url: an answer that is not over after so long is given up", &o.timeout, 1, 3600},
-        {"pid", 0, KL_OPTION_SIZE, "PID",
-         "look at this running process, of any program: its threads, memory and log", &o.pid, 1,
-         INT_MAX},
-        {"json", 0, KL_OPTION_FLAG, NULL, "print one JSON object", &o.json, 0, 0},
-    };
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "doctor",
-        .about = "Looks for what makes kinglet slow or wrong here: processor, memory, disk, "
-                 "start, tokenizer, speed, numbers; or, with --url, whether a server streams, "
-                 "refuses and stops as it should; or, with --pid, what the threads of a running "
-                 "process do. Each finding says what was measured, what it costs and what mends "
-                 "it. Takes half a minute.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
-        .exit_codes = "0 all is good, 1 something should be mended, 2 wrong usage",
+        .about = "Finds what makes kinglet slow or wrong on this computer: processor, memory, "
+                 "disk, start, tokenizer, speed, numbers; or, with --url, whether a server "
+                 "streams, refuses and stops as it should; or, with --pid, what the threads of a "
+                 "running process do. Each finding says what was measured, what it costs and how "
+                 "to fix it. Takes half a minute.",
+        .options = table.rows,
+        .n_options = table.n,
+        .exit_codes = "0 all is good, 1 something should be fixed, 2 wrong usage",
         .further_exit_codes = "5 something is broken",
     };
     size_t n;
@@ -89,7 +98,7 @@ int kl_run_doctor(int argc, char **argv)
             kl_doctor_process(&findings, (int)o.pid,
                               o.url != NULL && kl_server_is_idle(o.url, key, o.timeout));
         if (o.pid == 0 && o.url == NULL)
-            look_at_this_computer(&o.load);
+            examine_this_computer(&o.load);
         code = report(o.json);
     }
     kl_buffer_release(&key_text);

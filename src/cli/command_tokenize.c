@@ -14,21 +14,21 @@
 #include "console/options.h"
 #include "console/terminal.h"
 #include "load/load.h"
+#include "load/token_ids.h"
 
 struct tokenize_options {
     struct kl_load_options load;
     bool ids, decode, special;
-    size_t time; /* how often; 0: the tokens are wanted, not the time */
+    size_t time; /* number of runs to time; 0: print the tokens */
 };
 
-/* Unsafe on a terminal, or not to be seen there: marks of direction, joiners, blanks of no width.
- */
+/* Unsafe or invisible on a terminal: direction marks, joiners, blanks of no width. */
 static bool is_invisible(uint32_t c)
 {
     return kl_foreign_unsafe(c) || c == 0x61c || (c >= 0x200b && c <= 0x200f) || c == 0xfeff;
 }
 
-/* So that each piece stays on one line and every byte can be seen. */
+/* Prints a token so that it stays on one line and every byte is visible. */
 static void print_escaped(const char *text, size_t len)
 {
     for (size_t i = 0; i < len;) {
@@ -84,7 +84,7 @@ static enum kl_status encode(const struct kl_tokenizer *tokenizer, const struct 
     return status;
 }
 
-/* Prints the seconds that each of several runs took, and nothing else: for bench/tokenizer. */
+/* Prints the seconds of each run and nothing else, for bench/tokenizer. */
 static enum kl_status time_encoding(const struct kl_tokenizer *tokenizer,
                                     const struct tokenize_options *o, const struct kl_buffer *input,
                                     struct kl_error *err)
@@ -103,14 +103,16 @@ static enum kl_status time_encoding(const struct kl_tokenizer *tokenizer,
     return status;
 }
 
-/* The bytes of the tokens as they are, control tokens too: what encode --special took apart. */
+/* Prints the bytes of the tokens unchanged, control tokens too: the inverse of encode with
+ * --special. */
 static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct kl_buffer *input,
                              struct kl_error *err)
 {
     struct kl_tokens tokens = {0};
     struct kl_output output;
     kl_output_init(&output);
-    enum kl_status status = kl_parse_ids(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
+    enum kl_status status =
+        kl_token_ids_parse(input->data, kl_tokenizer_size(tokenizer), &tokens, err);
     for (size_t i = 0; i < tokens.len && status == KL_OK; i++) {
         size_t len;
         const char *piece = kl_tokenizer_piece(tokenizer, tokens.ids[i], &len);
@@ -123,29 +125,36 @@ static enum kl_status decode(const struct kl_tokenizer *tokenizer, const struct 
     return status;
 }
 
+static void add_options(struct kl_option_table *table, struct tokenize_options *o)
+{
+    const struct kl_option rows[] = {
+        {"ids", 'i', KL_OPTION_FLAG, NULL,
+         "only the ids, on one line, separated by blanks (otherwise one token a line: the id, a "
+         "tab, the text with \\n, \\t, \\\\ and \\xNN)",
+         &o->ids, 0, 0},
+        {"decode", 'd', KL_OPTION_FLAG, NULL,
+         "convert ids, separated by blanks or line ends, back to text", &o->decode, 0, 0},
+        {"special", 0, KL_OPTION_FLAG, NULL,
+         "recognise special tokens such as \"<|im_start|>\" in the text", &o->special, 0, 0},
+        {"time", 0, KL_OPTION_SIZE, "N", "tokenize N times and print only the seconds of each run",
+         &o->time, 1, 1000},
+    };
+    kl_load_add_model_option(table, &o->load);
+    kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
 int kl_run_tokenize(int argc, char **argv)
 {
     struct tokenize_options o = {0};
-    const struct kl_option table[] = {
-        KL_MODEL_ROW(o.load),
-        {"ids", 'i', KL_OPTION_FLAG, NULL,
-         "only the ids, on one line, separated by blanks (else one piece a line: the id, a tab, "
-         "the text with \\n, \\t, \\\\ and \\xNN)",
-         &o.ids, 0, 0},
-        {"decode", 'd', KL_OPTION_FLAG, NULL, "ids separated by blanks or line ends back to text",
-         &o.decode, 0, 0},
-        {"special", 0, KL_OPTION_FLAG, NULL,
-         "take \"<|im_start|>\" and the like in the text for the special tokens", &o.special, 0, 0},
-        {"time", 0, KL_OPTION_SIZE, "N",
-         "tokenize N times and print only how many seconds each took", &o.time, 1, 1000},
-    };
+    struct kl_option_table table = {0};
+    add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "tokenize",
         .arguments = "[FILE]",
         .max_arguments = 1,
-        .about = "Shows how the model's tokenizer cuts the text of FILE, or of standard input.",
-        .options = table,
-        .n_options = sizeof table / sizeof table[0],
+        .about = "Shows how the model's tokenizer splits the text of FILE, or of standard input.",
+        .options = table.rows,
+        .n_options = table.n,
     };
     size_t n;
     int code;

@@ -1,36 +1,29 @@
 /*
- * The commands of the program `kinglet`. Adding one is one file and one row in main.c.
+ * The commands of the program `kinglet`: one row each, from which their functions are declared and
+ * main.c makes its table. Adding a command is one file command_NAME.c and one row here.
  *
- * This layer is the only one that prints or exits. Results go to stdout, everything else (progress,
- * log, errors) to stderr. A command gets its own name as argv[0] and returns an exit code.
+ * Commands are the only code that decides what is printed and how the program exits. Results go to
+ * stdout, everything else (progress, log, errors) to stderr.
  */
 #ifndef KL_CLI_COMMANDS_H
 #define KL_CLI_COMMANDS_H
 
-#include "base/error.h"
+#include "console/exit_codes.h"
 
-enum kl_exit {
-    KL_EXIT_OK = 0,
-    KL_EXIT_FAILURE = 1,
-    KL_EXIT_USAGE = 2,    /* an unknown command or option, a value out of its range */
-    KL_EXIT_NO_MODEL = 3, /* the model is not here and could not be had */
-    KL_EXIT_LOST_FILE =
-        4,                /* a mapped file was cut short, or its disk failed, while it was in use */
-    KL_EXIT_BROKEN = 5,   /* of doctor: something does not work */
-    KL_EXIT_WARNINGS = 1, /* of doctor: something should be mended */
-};
+/* COMMAND(name, summary), in the order in which `kinglet --help` lists them. */
+#define KL_COMMANDS(COMMAND)                                                                       \
+    COMMAND(serve, "serve the chat page and HTTP API on http://127.0.0.1:7860")                    \
+    COMMAND(chat, "ask the model, or talk with it, on the terminal")                               \
+    COMMAND(pull, "download a model to this computer")                                             \
+    COMMAND(bench, "measure how fast this computer runs the model")                                \
+    COMMAND(doctor, "find what makes kinglet slow or wrong on this computer")                      \
+    COMMAND(cache, "list the files in the cache directory, or remove them")                        \
+    COMMAND(tokenize, "convert text to token ids, and back")                                       \
+    COMMAND(eval, "compute the perplexity of a text, or logits of token sequences")
 
-/* Prints "kinglet COMMAND: text" on stderr. Returns KL_EXIT_USAGE for KL_ERR_INVALID, otherwise
- * KL_EXIT_FAILURE. */
-int kl_report(const char *command, const struct kl_error *err);
-
-int kl_run_serve(int argc, char **argv);
-int kl_run_chat(int argc, char **argv);
-int kl_run_pull(int argc, char **argv);
-int kl_run_bench(int argc, char **argv);
-int kl_run_doctor(int argc, char **argv);
-int kl_run_tokenize(int argc, char **argv);
-int kl_run_cache(int argc, char **argv);
-int kl_run_eval(int argc, char **argv);
+/* int kl_run_NAME(int argc, char **argv): runs a command, with its own name as argv[0], and returns
+ * an exit code. It may reorder argv. */
+#define KL_DECLARE_COMMAND(name, summary) int kl_run_##name(int argc, char **argv);
+KL_COMMANDS(KL_DECLARE_COMMAND)
 
 #endif

@@ -32,7 +32,8 @@ static char *show_prompt(EditLine *edit)
     return (char *)(uintptr_t)e->prompt;
 }
 
-/* One character for libedit, waiting in our way. Its own reader would swallow the first Ctrl-C. */
+/* Reads a character for libedit, waiting with kl_interrupt_wait: libedit's own reader would swallow
+ * the first Ctrl-C. */
 static int read_character(EditLine *edit, wchar_t *out)
 {
     struct kl_line_editor *e;
@@ -49,14 +50,14 @@ static int read_character(EditLine *edit, wchar_t *out)
             continue;
         if (n <= 0)
             return (int)n;
-        /* A Ctrl-D that was typed before the terminal was switched to editing comes as NUL, which
-         * libedit takes for Ctrl-V: the next Ctrl-D would be text. */
+        /* A Ctrl-D that was typed before the terminal was switched to editing arrives as NUL, which
+         * libedit treats as Ctrl-V: the next Ctrl-D would be text. */
         if (byte == '\0')
             continue;
         size_t used = mbrtowc(out, &byte, 1, &state);
         if (used == (size_t)-2) /* more bytes belong to it */
             continue;
-        if (used == (size_t)-1) { /* no character of this locale: leave it out */
+        if (used == (size_t)-1) { /* not a character of this locale: ignore it */
             state = (mbstate_t){0};
             continue;
         }
@@ -64,7 +65,7 @@ static int read_character(EditLine *edit, wchar_t *out)
     }
 }
 
-/* The library reads by path, so what was checked is named by its descriptor. */
+/* libedit reads by path, so the file that was checked is named by its descriptor. */
 static void load_history(struct kl_line_editor *e)
 {
     HistEvent event;
@@ -167,7 +168,7 @@ enum kl_line kl_line_editor_read(struct kl_line_editor *e, const char **line)
     while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r'))
         len--;
     kl_buffer_clear(&e->line);
-    if (kl_buffer_append(&e->line, text, len) != KL_OK) /* over a megabyte on one line */
+    if (kl_buffer_append(&e->line, text, len) != KL_OK) /* longer than MAX_LINE */
         return KL_LINE_INTERRUPTED;
     if (strspn(e->line.data, " \t") < len)
         history(e->history, &event, H_ENTER, e->line.data);

@@ -1,18 +1,13 @@
 /* kinglet: one program, one table of commands. */
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/foreign_text.h"
-#include "base/mapped_file.h"
 #include "cli/commands.h"
-#include "console/options.h"
+#include "console/lost_file.h"
+#include "console/nearest.h"
 
 struct command {
     const char *name;
@@ -20,16 +15,8 @@ struct command {
     int (*run)(int argc, char **argv);
 };
 
-static const struct command commands[] = {
-    {"serve", "chat page and HTTP API on http://127.0.0.1:7860", kl_run_serve},
-    {"chat", "ask the model, or talk with it, on the terminal", kl_run_chat},
-    {"pull", "get a model onto this computer", kl_run_pull},
-    {"bench", "measure how fast this computer runs the model", kl_run_bench},
-    {"doctor", "look for what makes it slow or wrong here", kl_run_doctor},
-    {"cache", "what lies in the cache directory, and freeing it", kl_run_cache},
-    {"tokenize", "text to token ids, and back", kl_run_tokenize},
-    {"eval", "perplexity of a text, or logits of token sequences", kl_run_eval},
-};
+#define COMMAND_ROW(name, summary) {#name, summary, kl_run_##name},
+static const struct command commands[] = {KL_COMMANDS(COMMAND_ROW)};
 
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -40,13 +27,12 @@ static void print_help(FILE *out)
           out);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n'kinglet COMMAND --help' shows the options of a command; 'kinglet --version' the "
-          "version.\n"
-          "Environment: KINGLET_MODEL (the default model), KINGLET_CPU (the kernels), LOG_LEVEL,\n"
-          "XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR (certificates to trust).\n"
-          "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the model cannot be had,\n"
-          "4 a file in use was cut short, or its disk failed; of doctor 1 something should\n"
-          "be mended, 5 something is broken.\n",
+    fputs("\n'kinglet COMMAND --help' shows the options of a command.\n'kinglet --version' shows "
+          "the version.\nEnvironment: KINGLET_MODEL (the default model), KINGLET_CPU (the "
+          "kernels),\nLOG_LEVEL, XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR "
+          "(trusted\ncertificates).\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 the model "
+          "is not available,\n4 a file was truncated, or its disk failed, while in use; for "
+          "doctor: 1\nsomething should be fixed, 5 something is broken.\n",
           out);
 }
 
@@ -64,38 +50,8 @@ static int unknown_command(const char *name)
     return KL_EXIT_USAGE;
 }
 
-/* Model files are mapped: if one is cut short or its disk fails while we run, this is the only
- * notice. Any other bus error is a fault of ours and ends as the system has it. */
-static void on_bus_error(int number, siginfo_t *info, void *context)
-{
-    static atomic_flag said = ATOMIC_FLAG_INIT;
-    static const char reason[] =
-        " was cut short, or its disk failed, while it was in use; put it back and start again\n";
-    (void)context;
-    char name[PATH_MAX];
-    const char *path = info->si_code > 0 ? kl_mapped_file_name_at(info->si_addr) : NULL;
-    if (path == NULL) {
-        signal(number, SIG_DFL);
-        raise(number);
-        return;
-    }
-    if (atomic_flag_test_and_set(&said)) /* several threads may read the same file */
-        for (;;)
-            pause();
-    size_t len = strnlen(path, sizeof name - 1);
-    memcpy(name, path, len);
-    name[len] = '\0';
-    kl_foreign_clean(name);
-    /* one call, so that no line of the log comes in between */
-    const struct iovec parts[] = {{(void *)(uintptr_t) "kinglet: ", 9},
-                                  {name, strlen(name)},
-                                  {(void *)(uintptr_t)reason, sizeof reason - 1}};
-    ssize_t ignored = writev(STDERR_FILENO, parts, 3);
-    (void)ignored;
-    _exit(KL_EXIT_LOST_FILE);
-}
-
-/* A file that is opened where standard error should be would get the log. */
+/* Opens /dev/null for each standard descriptor that is closed. Otherwise the next file that is
+ * opened would take the place of standard error, and receive the log. */
 static void open_standard_descriptors(void)
 {
     int fd;
@@ -109,10 +65,9 @@ static void open_standard_descriptors(void)
 int main(int argc, char **argv)
 {
     open_standard_descriptors();
-    const struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
-    sigaction(SIGBUS, &bus_error, NULL);
-    /* a file beyond the limit of its size (ulimit -f) is an error of that write, as a full disk is,
-     * and not the end of the process */
+    kl_lost_files_report();
+    /* a file that reaches its size limit (ulimit -f) makes the write fail, as a full disk does,
+     * instead of ending the process */
     signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         print_help(stderr);
@@ -133,7 +88,7 @@ int main(int argc, char **argv)
     }
     if (code < 0)
         return unknown_command(name);
-    /* a full disk behind stdout must not look like success */
+    /* a full disk under stdout must not look like success */
     if (fflush(stdout) != 0 || ferror(stdout)) {
         perror("kinglet: the results could not be written");
         return code == KL_EXIT_OK ? KL_EXIT_FAILURE : code;

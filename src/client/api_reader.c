@@ -7,13 +7,13 @@
 
 #include "base/foreign_text.h"
 #include "base/utf8.h"
-#include "http/api_error.h"
 #include "json/json_limits.h"
 #include "json/json_text.h"
 
-void kl_stream_reader_init(struct kl_stream_reader *reader, kl_stream_event_fn *see, void *context)
+void kl_stream_reader_init(struct kl_stream_reader *reader, kl_stream_event_fn *on_event,
+                           void *context)
 {
-    *reader = (struct kl_stream_reader){.see = see, .context = context};
+    *reader = (struct kl_stream_reader){.on_event = on_event, .context = context};
     kl_buffer_init(&reader->line, KL_STREAM_LINE_CAP);
     kl_buffer_init(&reader->data, KL_STREAM_LINE_CAP);
 }
@@ -24,7 +24,7 @@ void kl_stream_reader_release(struct kl_stream_reader *reader)
     kl_buffer_release(&reader->data);
 }
 
-/* As json_loadb, of what costs no more than a request may. NULL: *why says why, where it is asked.
+/* As json_loadb, within the limits of a request. Returns NULL and fills why, unless that is NULL.
  */
 static json_t *load(const char *text, size_t len, char *why, size_t size)
 {
@@ -40,12 +40,12 @@ static json_t *load(const char *text, size_t len, char *why, size_t size)
     return root;
 }
 
-/* ---- what an event says ---------------------------------------------------------------------- */
+/* ---- the data of an event -------------------------------------------------------------------- */
 
-static void tell(kl_stream_event_fn *see, void *context, enum kl_stream_event_type type,
+static void emit(kl_stream_event_fn *on_event, void *context, enum kl_stream_event_type type,
                  const char *text)
 {
-    see(context, &(struct kl_stream_event){.type = type, .text = text});
+    on_event(context, &(struct kl_stream_event){.type = type, .text = text});
 }
 
 static size_t count_of(const json_t *object, const char *name)
@@ -55,52 +55,53 @@ static size_t count_of(const json_t *object, const char *name)
 }
 
 /* holder: "delta" in a stream, "message" in an answer. */
-static void read_choice(const json_t *choice, const char *holder, kl_stream_event_fn *see,
+static void read_choice(const json_t *choice, const char *holder, kl_stream_event_fn *on_event,
                         void *context)
 {
     const json_t *content = json_object_get(json_object_get(choice, holder), "content");
     const json_t *finish = json_object_get(choice, "finish_reason");
     if (json_string_length(content) > 0)
-        tell(see, context, KL_STREAM_TEXT, json_string_value(content));
+        emit(on_event, context, KL_STREAM_TEXT, json_string_value(content));
     if (json_is_string(finish))
-        tell(see, context, KL_STREAM_FINISH, json_string_value(finish));
+        emit(on_event, context, KL_STREAM_FINISH, json_string_value(finish));
 }
 
-static void read_object(const char *text, size_t len, const char *holder, kl_stream_event_fn *see,
-                        void *context)
+static void read_object(const char *text, size_t len, const char *holder,
+                        kl_stream_event_fn *on_event, void *context)
 {
     if (!kl_utf8_valid(text, len)) {
-        tell(see, context, KL_STREAM_BROKEN, "bytes that are no UTF-8: a code point was cut");
+        emit(on_event, context, KL_STREAM_BROKEN, "invalid UTF-8: a code point was cut");
         return;
     }
     char why[JSON_ERROR_TEXT_LENGTH];
     json_t *root = load(text, len, why, sizeof why);
     if (!json_is_object(root)) {
-        tell(see, context, KL_STREAM_BROKEN, root != NULL ? "JSON that is no object" : why);
+        emit(on_event, context, KL_STREAM_BROKEN,
+             root != NULL ? "JSON that is not an object" : why);
         json_decref(root);
         return;
     }
     const json_t *error = json_object_get(root, "error");
     const json_t *message = json_object_get(error, "message");
     if (error != NULL)
-        tell(see, context, KL_STREAM_ERROR,
+        emit(on_event, context, KL_STREAM_ERROR,
              json_is_string(message) ? json_string_value(message) : "an error without a message");
     size_t at;
     const json_t *choice, *usage = json_object_get(root, "usage");
     json_array_foreach(json_object_get(root, "choices"), at, choice)
-        read_choice(choice, holder, see, context);
+        read_choice(choice, holder, on_event, context);
     if (json_is_object(usage))
-        see(context,
-            &(struct kl_stream_event){.type = KL_STREAM_USAGE,
-                                      .text = "",
-                                      .prompt_tokens = count_of(usage, "prompt_tokens"),
-                                      .answer_tokens = count_of(usage, "completion_tokens")});
+        on_event(context,
+                 &(struct kl_stream_event){.type = KL_STREAM_USAGE,
+                                           .text = "",
+                                           .prompt_tokens = count_of(usage, "prompt_tokens"),
+                                           .answer_tokens = count_of(usage, "completion_tokens")});
     json_decref(root);
 }
 
-void kl_read_answer(const char *json, size_t len, kl_stream_event_fn *see, void *context)
+void kl_read_answer(const char *json, size_t len, kl_stream_event_fn *on_event, void *context)
 {
-    read_object(json, len, "message", see, context);
+    read_object(json, len, "message", on_event, context);
 }
 
 /* ---- lines and events ------------------------------------------------------------------------ */
@@ -111,9 +112,10 @@ static void end_event(struct kl_stream_reader *r)
         return;
     r->has_data = false;
     if (r->data.len == 6 && memcmp(r->data.data, "[DONE]", 6) == 0)
-        tell(r->see, r->context, KL_STREAM_DONE, "");
+        emit(r->on_event, r->context, KL_STREAM_DONE, "");
     else
-        read_object(r->data.len > 0 ? r->data.data : "", r->data.len, "delta", r->see, r->context);
+        read_object(r->data.len > 0 ? r->data.data : "", r->data.len, "delta", r->on_event,
+                    r->context);
     kl_buffer_clear(&r->data);
 }
 
@@ -125,7 +127,7 @@ static enum kl_status end_line(struct kl_stream_reader *r)
     if (len == 0) {
         end_event(r);
     } else if (line[0] == ':') {
-        tell(r->see, r->context, KL_STREAM_COMMENT, line + (line[1] == ' ' ? 2 : 1));
+        emit(r->on_event, r->context, KL_STREAM_COMMENT, line + (line[1] == ' ' ? 2 : 1));
     } else if (len >= 5 && memcmp(line, "data:", 5) == 0) {
         size_t skip = line[5] == ' ' ? 6 : 5;
         if (r->has_data)
@@ -134,8 +136,9 @@ static enum kl_status end_line(struct kl_stream_reader *r)
             status = kl_buffer_append(&r->data, line + skip, len - skip);
         r->has_data = true;
     } else if (line[0] == '{') {
-        tell(r->see, r->context, KL_STREAM_BROKEN, "JSON where a line should begin with \"data:\"");
-    } /* event, id, retry and unknown fields say nothing here */
+        emit(r->on_event, r->context, KL_STREAM_BROKEN,
+             "JSON where a line should begin with \"data:\"");
+    } /* event, id, retry and unknown fields are ignored */
     kl_buffer_clear(&r->line);
     return status;
 }
@@ -173,7 +176,7 @@ bool kl_stream_reader_at_end(const struct kl_stream_reader *r)
     return r->line.len == 0 && !r->has_data;
 }
 
-/* ---- other answers, and the question --------------------------------------------------------- */
+/* ---- other answers, and requests ------------------------------------------------------------- */
 
 bool kl_read_model_id(const char *json, size_t len, char *out, size_t size)
 {
@@ -224,13 +227,13 @@ bool kl_read_resident(const char *json, size_t len, double *bytes)
     return known;
 }
 
-/* What is asked may come from a command line or be a part of an answer: any bytes. */
+/* The text may come from a command line or from an answer: it may be any bytes. */
 static json_t *text_json(const char *text)
 {
     return kl_json_text(text, strlen(text));
 }
 
-/* Takes root; NULL: there was no memory for it. */
+/* Takes ownership of root; NULL means that memory was short. */
 static enum kl_status write_json(json_t *root, struct kl_buffer *out)
 {
     char *json = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;

@@ -4,7 +4,7 @@
 
 #define CONNECT_SECONDS 5L
 
-/* The variables that name certificates; NULL: the system's are taken. */
+/* Values of the environment variables that name certificates; NULL: not set. */
 struct trust {
     const char *file_variable, *file, *directory;
 };
@@ -58,14 +58,14 @@ enum kl_status kl_curl_fail(struct kl_error *err, enum kl_status status, const c
     if (!kl_curl_untrusted(result))
         return kl_fail(err, status, "%s%s", prefix, text);
     if (trust.file == NULL && trust.directory == NULL)
-        return kl_fail(err, status,
-                       "%sthe certificate is not trusted (%s); the system's are; where a company's "
-                       "CA stands behind it, let SSL_CERT_FILE name the PEM file of that CA",
-                       prefix, text);
-    return kl_fail(
-        err, status,
-        "%sthe certificate is not trusted (%s); those of %s=%s are; it must name the PEM "
-        "file of the CA that stands behind this server",
-        prefix, text, trust.file != NULL ? trust.file_variable : "SSL_CERT_DIR",
-        trust.file != NULL ? trust.file : trust.directory);
+        return kl_fail(
+            err, status,
+            "%sthe certificate is not trusted (%s); trusted are those of the system; if it is from "
+            "the CA of a company, set SSL_CERT_FILE to the PEM file of that CA",
+            prefix, text);
+    return kl_fail(err, status,
+                   "%sthe certificate is not trusted (%s); trusted are those of %s=%s; set it to "
+                   "the PEM file of the CA that issued the server's certificate",
+                   prefix, text, trust.file != NULL ? trust.file_variable : "SSL_CERT_DIR",
+                   trust.file != NULL ? trust.file : trust.directory);
 }

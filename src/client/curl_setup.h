@@ -1,6 +1,6 @@
 /*
- * What every request by libcurl has in common: protocols, patience for a connection, whose
- * certificates are trusted, and how much head an answer may have.
+ * The settings that all requests by libcurl share: protocols, time to connect, trusted
+ * certificates, and the largest head of an answer. Functions without state; any thread.
  */
 #ifndef KL_CLIENT_CURL_SETUP_H
 #define KL_CLIENT_CURL_SETUP_H
@@ -11,21 +11,22 @@
 
 #include "base/error.h"
 
-/* libcurl keeps the head of an answer, and not every version of it stops at some size. */
+/* Bytes. libcurl keeps the head of an answer in memory, and not every version has a limit. */
 #define KL_CURL_HEAD_CAP ((size_t)256 * 1024)
 
-/* The options that are the same for all. message: CURL_ERROR_SIZE bytes, for libcurl's texts.
+/* Sets the options that all requests share. message: CURL_ERROR_SIZE bytes, for the error texts of
+ * libcurl; it must outlive the request.
  *
- * Trusted are the certificates of the system, or those of $CURL_CA_BUNDLE, else of $SSL_CERT_FILE
- * (PEM files); those below $SSL_CERT_DIR too. As curl itself does: the first one of them alone. */
+ * Trusts the certificates of the system, unless environment variables name others, as for curl
+ * itself: either $CURL_CA_BUNDLE (a PEM file), or $SSL_CERT_FILE (a PEM file) and $SSL_CERT_DIR. */
 void kl_curl_prepare(CURL *curl, char *message);
 
-/* Whether a result means that the certificate of the server, or the file that should vouch for it,
- * is the problem. */
+/* Whether a result means that the server's certificate is not trusted, or that the file of trusted
+ * certificates cannot be used. */
 bool kl_curl_untrusted(CURLcode result);
 
-/* Fills err with why a request failed; where it is for want of trust, with where trust comes from
- * and how to extend it. prefix: "" or "name: ". */
+/* Fills err with the reason why a request failed and returns status. For an untrusted certificate
+ * the text says which certificates are trusted, and how to add one. prefix: "" or "name: ". */
 enum kl_status kl_curl_fail(struct kl_error *err, enum kl_status status, const char *prefix,
                             CURLcode result, const char *message);
 

@@ -10,7 +10,7 @@ struct exchange {
     const struct kl_http_request *request;
     struct kl_http_answer *answer;
     uint64_t start;
-    double came; /* seconds: when the last of it came */
+    double last; /* seconds: when the last part arrived */
     size_t head; /* bytes */
     bool stalled, late;
     enum kl_status failed;
@@ -23,36 +23,35 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     double at = kl_seconds_since(x->start);
     if (x->answer->head == 0)
         x->answer->head = at;
-    x->answer->end = x->came = at;
-    if (x->request->see == NULL)
+    x->answer->end = x->last = at;
+    if (x->request->take == NULL)
         x->failed = kl_buffer_append(&x->answer->body, data, len);
     else
-        x->answer->given_up = !x->request->see(x->request->context, at, data, len);
+        x->answer->given_up = !x->request->take(x->request->context, at, data, len);
     return x->failed == KL_OK && !x->answer->given_up ? len : CURL_WRITEFUNC_ERROR;
 }
 
-/* The head came: before any of the body, which a server that works for long sends later. */
+/* Notes the time of the head, which a slow server sends long before the body. */
 static size_t take_header(char *data, size_t size, size_t count, void *context)
 {
     struct exchange *x = context;
     (void)data;
-    x->came = kl_seconds_since(x->start);
+    x->last = kl_seconds_since(x->start);
     if (x->answer->head == 0)
-        x->answer->head = x->came;
+        x->answer->head = x->last;
     x->head += size * count;
     return x->head <= KL_CURL_HEAD_CAP ? size * count : 0;
 }
 
-/* Called about once a second while nothing comes, and oftener otherwise. */
-static int look_whether_to_go_on(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
-                                 curl_off_t d)
+/* Called about once a second while nothing arrives, and more often otherwise. */
+static int check_limits(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     struct exchange *x = context;
     (void)a, (void)b, (void)c, (void)d;
     if (x->request->stop != NULL && atomic_load(x->request->stop))
         x->answer->given_up = true;
     double now = kl_seconds_since(x->start);
-    x->stalled = now - x->came > (double)x->request->stall_seconds;
+    x->stalled = now - x->last > (double)x->request->stall_seconds;
     x->late = x->request->max_seconds > 0 && now > x->request->max_seconds;
     return x->answer->given_up || x->stalled || x->late;
 }
@@ -107,7 +106,7 @@ static void set_options(CURL *curl, struct exchange *x, const struct curl_slist 
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, look_whether_to_go_on);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, check_limits);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
     if (request->body != NULL)
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body);
@@ -115,7 +114,7 @@ static void set_options(CURL *curl, struct exchange *x, const struct curl_slist 
 
 static enum kl_http_failure failure_of(CURL *curl, CURLcode result, const struct exchange *x)
 {
-    curl_off_t connected = 0; /* microseconds; 0: was not */
+    curl_off_t connected = 0; /* microseconds until then; 0: never */
     curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connected);
     if (result == CURLE_OK)
         return KL_HTTP_WHOLE;

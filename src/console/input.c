@@ -1,13 +1,8 @@
 #include "console/input.h"
 
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "base/foreign_text.h"
-
-/* Bytes of what is no number, in an error. */
-#define MAX_SHOWN 40
 
 static bool is_standard_input(const char *path)
 {
@@ -52,48 +47,7 @@ enum kl_status kl_read_text(const char *path, struct kl_buffer *out, struct kl_e
     }
     size_t len = strlen(text);
     if (len != out->len - before)
-        return kl_fail(err, KL_ERR_FORMAT, "%s is no text: a NUL byte stands behind %zu bytes",
+        return kl_fail(err, KL_ERR_FORMAT, "%s is not text: it has a NUL byte after %zu bytes",
                        is_standard_input(path) ? "standard input" : path, len);
     return KL_OK;
-}
-
-enum kl_status kl_parse_ids(const char *text, size_t n_vocab, struct kl_tokens *out,
-                            struct kl_error *err)
-{
-    static const char blanks[] = " \t\r\n";
-    for (text += strspn(text, blanks); *text != '\0'; text += strspn(text, blanks)) {
-        size_t len = strcspn(text, blanks);
-        size_t digits = strspn(text, "0123456789");
-        unsigned long long id = digits == len && len <= 10 ? strtoull(text, NULL, 10) : n_vocab;
-        if (id >= n_vocab) {
-            char shown[3 * MAX_SHOWN + 1];
-            kl_foreign_line(text, len < MAX_SHOWN ? len : MAX_SHOWN, shown, sizeof shown);
-            return kl_fail(err, KL_ERR_INVALID,
-                           "\"%s\" is no token id; they are whole numbers below %zu", shown,
-                           n_vocab);
-        }
-        if (kl_tokens_push(out, (int32_t)id) != KL_OK)
-            return kl_fail_memory(err, "token ids", (out->len + 1) * sizeof(int32_t));
-        text += len;
-    }
-    return KL_OK;
-}
-
-enum kl_status kl_read_key(const char *path, struct kl_buffer *text, const char **key,
-                           struct kl_error *err)
-{
-    *key = NULL;
-    if (path == NULL)
-        return KL_OK;
-    enum kl_status status = kl_read_text(path, text, err);
-    if (status != KL_OK)
-        return status;
-    char *rest = text->data, *line;
-    while (*key == NULL && (line = strsep(&rest, "\n")) != NULL) {
-        line += strspn(line, " \t\r");
-        line[strcspn(line, " \t\r")] = '\0';
-        if (line[0] != '\0' && line[0] != '#')
-            *key = line;
-    }
-    return *key != NULL ? KL_OK : kl_fail(err, KL_ERR_INVALID, "%s holds no key", path);
 }

@@ -55,5 +55,5 @@ void kl_interrupt_die(void)
     raise(SIGINT);
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL); /* and does not come back */
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL); /* does not return */
 }

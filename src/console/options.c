@@ -9,62 +9,18 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "cli/commands.h"
+#include "console/exit_codes.h"
+#include "console/nearest.h"
 
 #define HELP_CAP    (64 * 1024)
-#define HELP_COLUMN 28 /* where the explanations begin */
+#define HELP_COLUMN 28 /* first column of the explanations */
 #define HELP_WIDTH  80
 
-/* ---- nearest names --------------------------------------------------------------------------- */
-
-#define NEAREST_MAX 48 /* longer words are nobody's typing error */
-
-static size_t edit_distance(const char *a, const char *b)
+void kl_options_add(struct kl_option_table *table, const struct kl_option *rows, size_t n)
 {
-    size_t n = strlen(a), m = strlen(b);
-    if (n > NEAREST_MAX || m > NEAREST_MAX)
-        return SIZE_MAX;
-    size_t d[NEAREST_MAX + 1][NEAREST_MAX + 1];
-    for (size_t i = 0; i <= n; i++)
-        d[i][0] = i;
-    for (size_t j = 0; j <= m; j++)
-        d[0][j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        for (size_t j = 1; j <= m; j++) {
-            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best)
-                best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best)
-                best = d[i][j - 1] + 1;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped && d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    }
-    return d[n][m];
-}
-
-void kl_nearest_init(struct kl_nearest *nearest, const char *word)
-{
-    *nearest = (struct kl_nearest){.word = word, .distance = SIZE_MAX};
-}
-
-void kl_nearest_consider(struct kl_nearest *nearest, const char *name)
-{
-    size_t len = strlen(nearest->word);
-    size_t distance = edit_distance(nearest->word, name);
-    /* an abbreviation is meant, however much is missing */
-    if (len >= 3 && strncmp(nearest->word, name, len) == 0)
-        distance = 1;
-    /* more than every third letter wrong is another word */
-    size_t limit = len / 3 > 2 ? len / 3 : 2;
-    if (len < 4)
-        limit = 1;
-    if (distance <= limit && distance < nearest->distance) {
-        nearest->best = name;
-        nearest->distance = distance;
-    }
+    assert(n <= KL_MAX_OPTIONS - table->n);
+    memcpy(table->rows + table->n, rows, n * sizeof rows[0]);
+    table->n += n;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -80,7 +36,7 @@ static bool parse_u64(const char *text, const char **end, uint64_t *out)
     return errno == 0;
 }
 
-/* "K", "M", "G", also as "MB" and "MiB", all of them powers of 1024; or nothing. */
+/* Multiplies *n by a unit: "K", "M", "G", also as "MB" and "MiB", all powers of 1024; or none. */
 static bool scale_bytes(const char *unit, uint64_t *n)
 {
     static const char letters[] = "KMG";
@@ -218,7 +174,7 @@ static enum kl_status fail_unknown(const struct kl_command_line *line, const cha
     return kl_fail(err, KL_ERR_INVALID, "unknown option %s", word);
 }
 
-/* One option, which may take argv[*i + 1] too. */
+/* Parses the option at argv[*i], which may use argv[*i + 1] too. */
 static enum kl_status parse_option(const struct kl_command_line *line, int argc, char **argv,
                                    int *i, struct kl_error *err)
 {
@@ -267,7 +223,7 @@ enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, ch
                 return status;
         } else {
             if (*n_arguments == line->max_arguments)
-                return kl_fail(err, KL_ERR_INVALID, "\"%s\" is one argument too many", word);
+                return kl_fail(err, KL_ERR_INVALID, "unexpected argument \"%s\"", word);
             argv[++*n_arguments] = word; /* never ahead of i */
         }
     }
@@ -276,29 +232,7 @@ enum kl_status kl_options_parse(const struct kl_command_line *line, int argc, ch
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
-/* The words of `text`, wrapped; the first line goes on at column `at`. */
-static enum kl_status wrap(struct kl_buffer *out, const char *text, size_t indent, size_t at)
-{
-    enum kl_status status = KL_OK;
-    bool fresh = true;
-    while (*text != '\0' && status == KL_OK) {
-        size_t len = strcspn(text, " ");
-        if (!fresh && at + 1 + len > HELP_WIDTH) {
-            status = kl_buffer_append_format(out, "\n%*s", (int)indent, "");
-            at = indent;
-            fresh = true;
-        }
-        if (status == KL_OK)
-            status = kl_buffer_append_format(out, "%s%.*s", fresh ? "" : " ", (int)len, text);
-        at += len + (fresh ? 0 : 1);
-        fresh = false;
-        text += len;
-        text += strspn(text, " ");
-    }
-    return status == KL_OK ? kl_buffer_append_string(out, "\n") : status;
-}
-
-/* " (default 4096)"; nothing for a flag, an empty string or a number that is 0. */
+/* Formats " (default 4096)"; nothing for a flag, a NULL string or the number 0. */
 static void format_default(const struct kl_option *o, char *out, size_t size)
 {
     out[0] = '\0';
@@ -321,7 +255,7 @@ static void format_default(const struct kl_option *o, char *out, size_t size)
         snprintf(out + used, size - used, ")");
 }
 
-static enum kl_status help_option(const struct kl_option *o, struct kl_buffer *out)
+static void help_option(const struct kl_option *o, struct kl_printer *out)
 {
     char left[80], right[512], value[128];
     int used = o->letter != 0 ? snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name)
@@ -332,43 +266,36 @@ static enum kl_status help_option(const struct kl_option *o, struct kl_buffer *o
     snprintf(right, sizeof right, "%s%s", o->help, value);
 
     size_t len = strlen(left);
-    enum kl_status status;
     if (len + 2 > HELP_COLUMN)
-        status = kl_buffer_append_format(out, "%s\n%*s", left, HELP_COLUMN, "");
+        kl_print(out, "%s\n%*s", left, HELP_COLUMN, "");
     else
-        status = kl_buffer_append_format(out, "%-*s", HELP_COLUMN, left);
-    return status == KL_OK ? wrap(out, right, HELP_COLUMN, HELP_COLUMN) : status;
+        kl_print(out, "%-*s", HELP_COLUMN, left);
+    kl_print_words(out, right, HELP_COLUMN, HELP_WIDTH);
 }
 
-enum kl_status kl_options_help(const struct kl_command_line *line, struct kl_buffer *out)
+void kl_options_help(const struct kl_command_line *line, struct kl_printer *out)
 {
-    enum kl_status status = kl_buffer_append_format(
-        out, "Usage: kinglet %s [OPTIONS]%s%s\n\n", line->command,
-        line->arguments != NULL ? " " : "", line->arguments != NULL ? line->arguments : "");
-    if (status == KL_OK)
-        status = wrap(out, line->about, 0, 0);
-    if (status == KL_OK)
-        status = kl_buffer_append_string(out, "\nOptions:\n");
-    for (size_t i = 0; i < line->n_options && status == KL_OK; i++)
-        status = help_option(&line->options[i], out);
-    if (status == KL_OK && line->notes != NULL)
-        status = kl_buffer_append_format(out, "\n%s\n", line->notes);
+    kl_print(out, "Usage: kinglet %s [OPTIONS]%s%s\n\n", line->command,
+             line->arguments != NULL ? " " : "", line->arguments != NULL ? line->arguments : "");
+    kl_print_words(out, line->about, 0, HELP_WIDTH);
+    kl_print(out, "\nOptions:\n");
+    for (size_t i = 0; i < line->n_options; i++)
+        help_option(&line->options[i], out);
+    if (line->notes != NULL)
+        kl_print(out, "\n%s\n", line->notes);
     char codes[300];
-    snprintf(
-        codes, sizeof codes,
-        "Exit codes: %s, 3 the model cannot be had, 4 a file in use was cut short, or its disk "
-        "failed%s%s.",
-        line->exit_codes != NULL ? line->exit_codes : "0 done, 1 failed, 2 wrong usage",
-        line->further_exit_codes != NULL ? ", " : "",
-        line->further_exit_codes != NULL ? line->further_exit_codes : "");
-    if (status == KL_OK)
-        status = kl_buffer_append_string(out, "\n");
-    if (status == KL_OK)
-        status = wrap(out, codes, 0, 0);
-    return status;
+    snprintf(codes, sizeof codes,
+             "Exit codes: %s, 3 the model is not available, 4 a file was truncated, or its disk "
+             "failed, while in use%s%s.",
+             line->exit_codes != NULL ? line->exit_codes : "0 success, 1 failure, 2 wrong usage",
+             line->further_exit_codes != NULL ? ", " : "",
+             line->further_exit_codes != NULL ? line->further_exit_codes : "");
+    kl_print(out, "\n");
+    kl_print_words(out, codes, 0, HELP_WIDTH);
 }
 
-/* ---- what every command begins with ---------------------------------------------------------- */
+/* ---- beginning a command -----------------------------------------------------------------------
+ */
 
 static bool asks_for(int argc, char **argv, const char *name, const char *letter)
 {
@@ -379,11 +306,10 @@ static bool asks_for(int argc, char **argv, const char *name, const char *letter
     return false;
 }
 
-/* Where the level comes from, for reading it again; the strings are argv's and the environment's.
- */
+/* The source of the log level, for kl_log_level_reload; strings of argv and the environment. */
 static const char *log_level_source, *log_level_name;
 
-/* A name with a slash is that of a file which holds the level, so that it can be changed while the
+/* A name with a slash is a file that contains the level, so that it can be changed while the
  * program runs. */
 static enum kl_status set_log_level(struct kl_error *err)
 {
@@ -392,7 +318,7 @@ static enum kl_status set_log_level(struct kl_error *err)
     if (strchr(name, '/') != NULL) {
         FILE *file = fopen(name, "re");
         if (file == NULL)
-            return kl_fail_errno(err, "%s: can not open %s", log_level_source, name);
+            return kl_fail_errno(err, "%s: cannot open %s", log_level_source, name);
         char *line = fgets(content, sizeof content, file);
         fclose(file);
         content[line != NULL ? strcspn(content, " \t\r\n") : 0] = '\0';
@@ -400,11 +326,10 @@ static enum kl_status set_log_level(struct kl_error *err)
     }
     enum kl_log_level level;
     if (!kl_log_parse_level(name, &level))
-        return kl_fail(
-            err, KL_ERR_INVALID,
-            "%s takes debug, info, warning or error, or a file that holds one of these by "
-            "a name with a /, not \"%s\"",
-            log_level_source, name);
+        return kl_fail(err, KL_ERR_INVALID,
+                       "%s takes debug, info, warning or error, or a file (with a / in its name) "
+                       "that contains one of these, not \"%s\"",
+                       log_level_source, name);
     kl_log_set_level(level);
     return KL_OK;
 }
@@ -433,40 +358,36 @@ static enum kl_status choose_log_level(const char *option, const char *fallback,
 
 static bool answer_help(const struct kl_command_line *line)
 {
-    struct kl_buffer text;
-    kl_buffer_init(&text, HELP_CAP);
-    enum kl_status status = kl_options_help(line, &text);
-    if (status == KL_OK)
-        fputs(text.data, stdout);
-    kl_buffer_release(&text);
+    struct kl_printer out;
+    kl_printer_init(&out, HELP_CAP);
+    kl_options_help(line, &out);
+    enum kl_status status = kl_printer_write(&out, stdout, "the help", NULL);
+    kl_printer_release(&out);
     return status == KL_OK;
 }
 
 bool kl_command_line_read(const struct kl_command_line *line, int argc, char **argv,
                           const char *level, size_t *n_arguments, int *exit_code)
 {
-    /* the rows every command has, behind its own */
+    /* rows that every command has, after its own */
     const char *log_level = NULL;
     bool flag = false;
     const struct kl_option common[] = {
         {"log-level", 0, KL_OPTION_STRING, "LEVEL",
-         "debug, info, warning, error, or a FILE (with a / in its name) that holds one of these; "
-         "the "
-         "environment variable LOG_LEVEL sets it too",
+         "debug, info, warning, error, or a FILE (with a / in its name) that contains one of "
+         "these; the environment variable LOG_LEVEL sets it too",
          &log_level, 0, 0},
         {"help", 'h', KL_OPTION_FLAG, NULL, "show this help", &flag, 0, 0},
         {"version", 0, KL_OPTION_FLAG, NULL, "show the version", &flag, 0, 0},
     };
-    struct kl_option all[48];
-    size_t n_common = sizeof common / sizeof common[0];
-    assert(line->n_options + n_common <= sizeof all / sizeof all[0]);
-    memcpy(all, line->options, line->n_options * sizeof all[0]);
-    memcpy(all + line->n_options, common, sizeof common);
+    struct kl_option_table all = {0};
+    kl_options_add(&all, line->options, line->n_options);
+    kl_options_add(&all, common, sizeof common / sizeof common[0]);
     struct kl_command_line full = *line;
-    full.options = all;
-    full.n_options = line->n_options + n_common;
+    full.options = all.rows;
+    full.n_options = all.n;
 
-    /* before parsing, so that --help shows the defaults and works beside any mistake */
+    /* before parsing, so that --help shows the defaults and works in spite of mistakes */
     if (asks_for(argc, argv, "--help", "-h")) {
         *exit_code = answer_help(&full) ? KL_EXIT_OK : KL_EXIT_FAILURE;
         return false;
@@ -483,15 +404,4 @@ bool kl_command_line_read(const struct kl_command_line *line, int argc, char **a
         return false;
     }
     return true;
-}
-
-int kl_report(const char *command, const struct kl_error *err)
-{
-    fflush(stdout);
-    kl_log_stop(); /* what was logged stands before it */
-    fprintf(stderr, "kinglet %s: %s\n", command, err->text);
-    if (err->status != KL_ERR_INVALID)
-        return KL_EXIT_FAILURE;
-    fprintf(stderr, "Try 'kinglet %s --help'.\n", command);
-    return KL_EXIT_USAGE;
 }

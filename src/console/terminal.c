@@ -8,8 +8,8 @@
 #define BAR_CELLS        24
 #define REDRAW_NS        100000000u
 #define LINE_NS          1000000000u
-#define OUTPUT_CAP       ((size_t)16 << 20) /* of one piece */
-#define MIN_MEASURED_SEC 0.5                /* before that a speed is a guess */
+#define OUTPUT_CAP       ((size_t)16 << 20) /* bytes of one piece */
+#define MIN_MEASURED_SEC 0.5                /* earlier a speed is a guess */
 
 const char *kl_format_bytes(double bytes, char *out, size_t size)
 {
@@ -48,7 +48,7 @@ static enum kl_status write_shown(struct kl_output *o, enum kl_status filtered,
                                   struct kl_error *err)
 {
     if (filtered != KL_OK)
-        return kl_fail(err, filtered, "no memory to show %zu bytes", o->shown.len);
+        return kl_fail(err, filtered, "out of memory while printing %zu bytes", o->shown.len);
     enum kl_status status =
         o->shown.len > 0 ? write_bytes(o->shown.data, o->shown.len, err) : KL_OK;
     kl_buffer_clear(&o->shown);
@@ -86,7 +86,7 @@ void kl_progress_begin(struct kl_progress *p, const char *label)
         fprintf(stderr, "%s ...", label);
 }
 
-/* "12.3 MB/s, 0:31 left" while it runs, "12.3 MB/s" afterwards; empty when nothing is known. */
+/* "12.3 MB/s  0:31 left" while it runs, "12.3 MB/s" afterwards; empty if the speed is not known. */
 static void format_speed(const struct kl_progress *p, char *out, size_t size)
 {
     char speed_text[32], left_text[32];
@@ -125,7 +125,7 @@ static void draw(struct kl_progress *p)
     bar[BAR_CELLS] = '\0';
     format_size(p, size, sizeof size);
     format_speed(p, speed, sizeof speed);
-    /* \033[K erases what an earlier, longer line left */
+    /* \033[K erases the rest of an earlier, longer line */
     fprintf(stderr, "\r%s [%s] %s%s\033[K", p->label, bar, size, speed);
     p->shown = true;
 }
@@ -143,7 +143,7 @@ void kl_progress_update(struct kl_progress *p, uint64_t done, uint64_t total)
     uint64_t now = kl_now_ns();
     bool first = p->started_ns == 0;
     if (p->observer != NULL)
-        p->observer->see(p->observer->context, done, total);
+        p->observer->notify(p->observer->context, done, total);
     if (first) {
         p->started_ns = now;
         p->started_done = done;

@@ -1,7 +1,8 @@
 /*
- * Showing on stderr how a long step goes on: a bar that is redrawn on a terminal, plain lines
- * otherwise (one for every tenth, and not more than one a second); and on stdout what a model
- * wrote.
+ * Output for people: progress of a long operation on stderr, and text of a model on stdout.
+ *
+ * Progress is a bar that is redrawn on a terminal; otherwise plain lines, one for each tenth and at
+ * most one a second. One thread at a time.
  */
 #ifndef KL_CONSOLE_TERMINAL_H
 #define KL_CONSOLE_TERMINAL_H
@@ -19,44 +20,44 @@ const char *kl_format_bytes(double bytes, char *out, size_t size);
 /* "0:07", "12:34", "1:02:03". */
 const char *kl_format_duration(double seconds, char *out, size_t size);
 
-/* Standard output for text that a model wrote: a terminal gets what foreign_text.h leaves of it, a
- * pipe or a file its bytes. */
+/* Standard output for text of a model: a terminal receives it through the filter of foreign_text.h,
+ * a pipe or a file receives its bytes. */
 struct kl_output {
     bool terminal;
     struct kl_foreign_filter filter;
-    struct kl_buffer shown; /* a piece of it */
+    struct kl_buffer shown; /* a filtered piece */
 };
 void kl_output_init(struct kl_output *output);
-/* Writes a piece, as fwrite does. */
+/* Writes a piece of the text into stdout's buffer. KL_ERR_IO: stdout cannot be written. */
 enum kl_status kl_output_write(struct kl_output *output, const char *text, size_t len,
                                struct kl_error *err);
-/* The text is over; another one may begin. */
+/* Ends the text: writes an incomplete character at its end. Another text may begin. */
 enum kl_status kl_output_end(struct kl_output *output, struct kl_error *err);
 void kl_output_release(struct kl_output *output);
 
-/* Somebody else who wants to know; called as often as kl_progress_update is. */
+/* Is notified of each kl_progress_update. */
 struct kl_progress_observer {
-    void (*see)(void *context, uint64_t done, uint64_t total);
+    void (*notify)(void *context, uint64_t done, uint64_t total);
     void *context;
 };
 
 struct kl_progress {
-    const struct kl_progress_observer *observer; /* NULL; to be set after _begin */
-    const char *label;                           /* the caller's; lives as long as this */
+    const struct kl_progress_observer *observer; /* or NULL; set it after _begin */
+    const char *label;                           /* the caller's; outlives this */
     bool terminal;
-    bool shown;            /* something stands on the terminal's current line */
+    bool shown;            /* the terminal's current line has a bar */
     uint64_t started_ns;   /* of the first update */
-    uint64_t started_done; /* what was there already: does not count as speed */
-    uint64_t drawn_ns;     /* last bar or line */
+    uint64_t started_done; /* done at that time: does not count for the speed */
+    uint64_t drawn_ns;     /* time of the last bar or line */
     uint64_t done, total;
-    uint64_t tenths; /* last one that was said */
+    uint64_t tenths; /* the last one that was printed */
 };
 
-/* On a terminal the label is shown at once, so that a slow first answer is no silence. */
+/* Begins. A terminal shows the label at once, before the first update. */
 void kl_progress_begin(struct kl_progress *p, const char *label);
-/* done and total in bytes; total 0: unknown. Draws at most 10 times a second. */
+/* done and total in bytes; total 0: not known. Redraws at most 10 times a second. */
 void kl_progress_update(struct kl_progress *p, uint64_t done, uint64_t total);
-/* Leaves the last state on its own line, or nothing if there was no update. */
+/* Leaves the last state on a line of its own, or nothing if there was no update. */
 void kl_progress_end(struct kl_progress *p);
 
 #endif

@@ -1,6 +1,10 @@
 /*
- * The parts of `kinglet doctor`: each looks at one thing and adds what it found. doctor.c is the
- * command.
+ * `kinglet doctor`: each part examines one thing and adds findings: what was measured, its cost,
+ * and a remedy.
+ *
+ * A part never fails: a check that cannot be made is a finding, or nothing. Parts print nothing and
+ * change nothing but caches that a start would change. They use static storage: one thread at a
+ * time. root: "" for this computer, or a directory with copies of proc/ and sys/ (tests).
  */
 #ifndef KL_DOCTOR_DOCTOR_H
 #define KL_DOCTOR_DOCTOR_H
@@ -15,94 +19,97 @@
 /* ---- doctor_stream.c: any OpenAI-compatible server --------------------------------------------
  */
 
-/* How the text of an answer came. Times are seconds after the request began. */
+/* The arrival times of an answer's text, in seconds after the request began. */
 struct kl_arrivals {
-    double *at; /* [n] when each piece of text came; not falling */
+    double *at; /* [n], ascending: arrival of each piece of text */
     size_t n;
-    double end; /* of the whole answer */
+    double end; /* end of the answer */
 };
 
 enum kl_delivery {
-    KL_DELIVERY_UNKNOWN, /* too little or too quick to tell */
-    KL_DELIVERY_REAL,    /* piece by piece, as it was made */
-    KL_DELIVERY_GROUPED, /* something on the way holds pieces back */
-    KL_DELIVERY_LUMP     /* all at once, at the end: not a stream */
+    KL_DELIVERY_UNKNOWN, /* too little text, or too fast, to judge */
+    KL_DELIVERY_REAL,    /* each piece as it was generated */
+    KL_DELIVERY_GROUPED, /* a proxy holds pieces back */
+    KL_DELIVERY_LUMP     /* all at once at the end: not a stream */
 };
 
-/* gap: seconds between the pieces, where there are at least two arrivals. */
+/* Gaps between arrivals in seconds; 0 with fewer than two arrivals. */
 struct kl_delivery_judgement {
     enum kl_delivery delivery;
-    size_t n_arrivals; /* pieces that came together are one */
+    size_t n_arrivals; /* pieces that arrived together count once */
     double gap_median, gap_p95, gap_max;
 };
 
-/* Pure. */
+/* Judges how an answer arrived. Pure. */
 struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *arrivals);
 
-/* url: "http://host:port" with or without "/v1"; or one with a query ("?"), which is asked as it is
- * and answers with server-sent events of any kind. key: may be NULL. timeout: seconds of one
- * request. */
+/* Examines a server by a few requests. url: "http://host:port" with or without "/v1", or a URL with
+ * a query ("?"), which is requested as it is and answers with server-sent events of any kind. key:
+ * may be NULL. timeout: of one request, seconds. */
 void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key,
                       size_t timeout);
 
-/* Whether the server says that it works on no request now. */
+/* Whether the server reports that it works on no request. */
 bool kl_server_is_idle(const char *url, const char *key, size_t timeout);
 
-/* ---- doctor_machine.c: processor; doctor_memory.c: memory, disk --------------------------------
+/* ---- doctor_cpu.c: processor; doctor_memory.c: memory, disk --------------------------------
  */
 
-/* root: "" for this computer, or a directory with copies of proc/ and sys/. */
+/* Limits, frequencies, throttling, temperature of the processor, and other programs. */
 void kl_doctor_cpu(struct kl_findings *findings, const char *root);
+/* Available memory, limits, swap, page size. */
 void kl_doctor_memory(struct kl_findings *findings, const char *root);
 
-/* What the files of a directory (or this file) lie on, and whether that is kept busy. */
+/* The disk with a file or directory, and whether it is busy with writes. */
 void kl_doctor_storage(struct kl_findings *findings, const char *root, const char *path);
 
-/* Which kernels are used, and which better ones are not. */
+/* The kernels in use, and better ones that are not used. */
 void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *options);
 
-/* ---- doctor_health.c: how much a server tells of itself -----------------------------------------
+/* ---- doctor_health.c: the figures that a server publishes
+ * -----------------------------------------
  */
 
-/* base: as kl_http_base makes it. Says nothing of servers that are not kinglet's. */
+/* base: from kl_http_base. Adds nothing for servers of other programs. */
 void kl_doctor_health(struct kl_findings *findings, const char *base, const char *key);
 
 /* ---- doctor_process.c: a running process -------------------------------------------------------
  */
 
-/* Looks at its threads, memory and log for a second. unasked: it is known that it works on no
- * request. */
-void kl_doctor_process(struct kl_findings *findings, int pid, bool unasked);
+/* Watches its threads, memory and log for a second. idle: it is known to work on no request. */
+void kl_doctor_process(struct kl_findings *findings, int pid, bool idle);
 
-/* What was seen, judged; watch->ended is false. */
+/* Judges what was seen; watch->ended is false. */
 void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *watch,
-                      bool unasked);
+                      bool idle);
 
 struct kl_log_growth {
     const char *path;
     double rate;  /* bytes a second */
-    bool sd_card; /* it lies on one */
-    bool debug;   /* the process was told to log everything */
+    bool sd_card; /* the log is on an SD card */
+    bool debug;   /* the process logs with level debug */
 };
 void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log);
 
 /* ---- doctor_model.c: the model on this computer ------------------------------------------------
  */
 
-/* Starts it three times (as it is, from the disk, from memory), measures reading and decoding, and
- * goes on with the two parts below. */
+/* Loads it three times (as found, from the disk, from memory), measures reading and decoding, and
+ * runs the two parts below. */
 void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options);
 
-/* ---- doctor_tokenizer.c: its speed, and its ids against the stored ones ------------------------
+/* ---- doctor_tokenizer.c: speed, and ids compared with the stored ones ------------------------
  */
 
+/* Speed, ids, and the chat template. */
 void kl_doctor_tokenizer(struct kl_findings *findings, const struct kl_loaded *loaded);
 
-/* ---- doctor_numbers.c: whether the numbers are right -------------------------------------------
+/* ---- doctor_numbers.c: whether the model computes correctly
+ * -------------------------------------------
  */
 
-/* The stored answer of this model, and the kernels against the scalar ones. entry: which model of
- * the catalogue the bytes of its file are, or NULL. */
+/* Compares the model's answer with the stored one, and its kernels with the scalar ones. entry: the
+ * model of the catalogue that has the bytes of this file, or NULL. */
 enum kl_status kl_doctor_numbers(struct kl_findings *findings, const struct kl_loaded *loaded,
                                  const struct kl_model_entry *entry,
                                  const struct kl_load_options *options, struct kl_error *err);

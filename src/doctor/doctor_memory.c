@@ -19,23 +19,24 @@ static void check_room(struct kl_findings *findings, const char *root)
     char total[32], room[32], limit[64] = "";
     kl_memory_read(root, &memory);
     if (memory.limit > 0)
-        snprintf(limit, sizeof limit, ", %s by the control group",
+        snprintf(limit, sizeof limit, ", limited to %s by the control group",
                  kl_format_bytes((double)memory.limit, room, sizeof room));
     uint64_t free_bytes = kl_memory_room(&memory);
     bool small = free_bytes < (uint64_t)512 << 20;
     struct kl_finding *found =
         kl_found(findings, small ? KL_WARNING : KL_GOOD, "memory",
-                 "%s in all%s, %s to be had without swapping",
+                 "%s in all%s, %s available without swapping",
                  kl_format_bytes((double)memory.total, total, sizeof total), limit,
                  kl_format_bytes((double)free_bytes, room, sizeof room));
     if (small) {
-        kl_found_cost(found, "weights that do not stay in memory are read from the disk for each "
+        kl_found_cost(found, "weights that do not fit into memory are read from the disk for each "
                              "token");
-        kl_found_remedy(found, "end other programs, or --ctx-size 2048 --kv-type int8");
+        kl_found_remedy(found, "end other programs, or use --ctx-size 2048 --kv-type int8");
     }
 }
 
-/* Where the swap lies, as "zram0, mmcblk0p3"; true: some of it is on a card or a disk. */
+/* Names the devices of the swap, "zram0, mmcblk0p3". Returns true if some of it is on a card or a
+ * disk. */
 static bool name_swaps(const char *root, char *out, size_t size)
 {
     char line[512], device[256];
@@ -44,7 +45,7 @@ static bool name_swaps(const char *root, char *out, size_t size)
     out[0] = '\0';
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
         if (line[0] != '/' || sscanf(line, "%255s", device) != 1)
-            continue; /* the head of the table */
+            continue; /* the header of the table */
         const char *name = strncmp(device, "/dev/", 5) == 0 ? device + 5 : device;
         size_t used = strlen(out);
         snprintf(out + used, size - used, "%s%.40s", used > 0 ? ", " : "", name);
@@ -67,14 +68,15 @@ static void check_swap(struct kl_findings *findings, const char *root)
         kl_found(findings, KL_NOTE, "memory", "%s of swap are in use%s%s%s",
                  kl_format_bytes(all - unused, used, sizeof used), names[0] != '\0' ? " (" : "",
                  names, names[0] != '\0' ? ")" : "");
-    kl_found_cost(found, "slow when it is on an SD card; zram is quick");
+    kl_found_cost(found, "slow on an SD card; fast in zram");
     if (slow)
-        kl_found_remedy(found, "swap into compressed memory (Debian: the package zram-tools), or "
-                               "serve with --memory, which refuses instead");
+        kl_found_remedy(found,
+                        "swap to compressed memory (Debian: the package zram-tools), or serve "
+                        "with --memory, which refuses requests instead");
 }
 
-/* Data that zram keeps, and the memory that takes: the first three numbers of mm_stat (kernel
- * documentation, admin-guide/blockdev/zram). */
+/* Reads how much data zram holds, and in how much memory: the first three numbers of mm_stat
+ * (kernel documentation, admin-guide/blockdev/zram). */
 static void check_zram(struct kl_findings *findings, const char *root)
 {
     double data = 0, taken = 0;
@@ -101,8 +103,8 @@ static void see_ended(void *context, const char *directory)
     *n += kl_system_field(directory, "memory.oom_control", "oom_kill", 0);
 }
 
-/* The counts of v2 include the groups below, so those of several levels are not different ones:
- * what matters is that it has happened. */
+/* The counts of v2 include the groups below, so the sum over levels counts some twice: only whether
+ * it is 0 matters. */
 static void check_limits(struct kl_findings *findings, const char *root)
 {
     double ended = 0;
@@ -112,7 +114,7 @@ static void check_limits(struct kl_findings *findings, const char *root)
     struct kl_finding *found = kl_found(findings, KL_WARNING, "memory",
                                         "the memory limit of this control group has ended programs "
                                         "in it");
-    kl_found_cost(found, "a server that is ended so loses every answer that runs");
+    kl_found_cost(found, "a server that is killed loses all running answers");
     kl_found_remedy(found, "serve with --memory a little below the limit, or raise it (docker "
                            "--memory, systemd MemoryMax=)");
 }
@@ -139,13 +141,13 @@ void kl_doctor_memory(struct kl_findings *findings, const char *root)
     check_pages(findings, root);
 }
 
-/* ---- what things lie on ---------------------------------------------------------------------- */
+/* ---- disks ----------------------------------------------------------------------------------- */
 
-#define SECTOR_BYTES       512 /* in /sys/block/DISK/stat, on every disk */
-#define LOOK_MICROSECONDS  500000
-#define MANY_BYTES_WRITTEN 500e3 /* a second, to an SD card */
+#define SECTOR_BYTES        512 /* in /sys/block/DISK/stat, on every disk */
+#define SAMPLE_MICROSECONDS 500000
+#define MANY_BYTES_WRITTEN  500e3 /* a second, to an SD card */
 
-/* Bytes written so far; false: no such disk. */
+/* Reads the number of bytes written so far. false: no such disk. */
 static bool read_written(const char *root, const char *disk, double *bytes)
 {
     char name[128], line[256];
@@ -170,21 +172,20 @@ void kl_doctor_storage(struct kl_findings *findings, const char *root, const cha
     bool card = kl_system_is_sd_card(root, disk);
     kl_found(findings, card ? KL_NOTE : KL_GOOD, "disk", "the weights lie on %s%s", disk,
              card         ? ", an SD card"
-             : turns != 0 ? ", which turns (or is a virtual one)"
+             : turns != 0 ? ", a rotating disk (or a virtual one)"
                           : "");
     if (!card || !read_written(root, disk, &before))
         return;
-    usleep(LOOK_MICROSECONDS);
+    usleep(SAMPLE_MICROSECONDS);
     if (!read_written(root, disk, &after))
         return;
-    double rate = (after - before) / (LOOK_MICROSECONDS * 1e-6);
+    double rate = (after - before) / (SAMPLE_MICROSECONDS * 1e-6);
     if (rate < MANY_BYTES_WRITTEN)
         return;
     struct kl_finding *found =
-        kl_found(findings, KL_WARNING, "disk", "%s a second are written to the SD card now",
+        kl_found(findings, KL_WARNING, "disk", "programs write %s a second to the SD card",
                  kl_format_bytes(rate, speed, sizeof speed));
-    kl_found_cost(found, "what reads from it waits meanwhile, for seconds when the card is full of "
-                         "writes");
-    kl_found_remedy(found, "look for logs (iotop -oa; kinglet doctor --pid PID): --log-level "
+    kl_found_cost(found, "reads from it wait, for seconds when many writes are queued");
+    kl_found_remedy(found, "look for logs (iotop -oa; kinglet doctor --pid PID): use --log-level "
                            "warning, or keep them in memory (Storage=volatile in journald.conf)");
 }

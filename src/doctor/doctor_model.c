@@ -32,41 +32,41 @@ static bool read_digest(const char *path, char hex[65])
     return n == 0;
 }
 
-/* Which model of the catalogue these bytes are, whatever the file is called; NULL: none. */
+/* Finds the model of the catalogue with these bytes, whatever the name of the file; NULL: none. */
 static const struct kl_model_entry *check_digest(struct kl_findings *findings,
                                                  const struct kl_model_location *where)
 {
     char hex[65];
     const struct kl_model_entry *entry;
     if (!read_digest(where->path, hex)) {
-        kl_found(findings, KL_BROKEN, "file", "%s can not be read to its end", where->path);
+        kl_found(findings, KL_BROKEN, "file", "%s cannot be read to its end", where->path);
         return NULL;
     }
     for (size_t i = 0; (entry = kl_catalogue_at(i)) != NULL; i++) {
         if (strcmp(hex, entry->sha256) != 0)
             continue;
-        kl_found(findings, KL_GOOD, "file", "%s: the bytes that were published (SHA-256)",
-                 entry->name);
+        kl_found(findings, KL_GOOD, "file", "%s: has the published bytes (SHA-256)", entry->name);
         return entry;
     }
     if (where->entry == NULL) {
         kl_found(findings, KL_NOTE, "file",
-                 "%s: its SHA-256 (%.16s...) is none of the catalogue's, so its bytes can not be "
-                 "compared with anything",
+                 "%s: its SHA-256 (%.16s...) is not in the catalogue, so its bytes cannot be "
+                 "verified",
                  where->name, hex);
         return NULL;
     }
-    struct kl_finding *found = kl_found(findings, KL_BROKEN, "file", "%s has SHA-256 %s and not %s",
-                                        where->path, hex, where->entry->sha256);
-    kl_found_cost(found, "the model may answer nonsense");
+    struct kl_finding *found =
+        kl_found(findings, KL_BROKEN, "file", "%s has SHA-256 %s instead of %s", where->path, hex,
+                 where->entry->sha256);
+    kl_found_cost(found, "answers may be nonsense");
     kl_found_remedy(found, "rm '%s' and kinglet pull %s", where->path, where->name);
     return NULL;
 }
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 
-/* How fast the disk gives what is not in memory: 64 MB from the middle of the file, whose pages are
- * given up first. Those that another process has mapped stay, and make it look quicker. */
+/* The speed of the disk is measured with 64 MB from the middle of the file, whose pages are dropped
+ * from memory first. Pages that another process has mapped stay, and make it look faster. */
 #define SAMPLE_BYTES ((off_t)64 << 20)
 
 static double read_disk(const char *path)
@@ -88,7 +88,7 @@ static double read_disk(const char *path)
     return n > 0 ? (double)done / seconds : 0;
 }
 
-/* How much of a file is in memory, 0..1; 1 where that is not known. */
+/* Returns the share of a file that is in memory, 0..1; 1: not known. */
 static double share_in_memory(const char *path)
 {
     struct kl_mapped_file file;
@@ -108,8 +108,8 @@ static double share_in_memory(const char *path)
     return share;
 }
 
-/* Gives the pages of a file up, as if the computer had just been started. What another process has
- * mapped stays. */
+/* Drops the pages of a file from memory, as after a reboot. Pages that another process has mapped
+ * stay. */
 static void forget_pages(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -127,13 +127,13 @@ struct start_files {
 };
 
 struct starts {
-    struct kl_load_times first, cold, warm; /* as it was found, after forgetting, from memory */
-    bool prepared;                          /* the first one had to pack the weights */
-    double remembered; /* of the packed weights, before the cold one: 1 makes it a warm one */
+    struct kl_load_times first, cold, warm; /* as found, from the disk, from memory */
+    bool prepared;                          /* the first start packed the weights */
+    double remembered; /* share of the packed weights in memory before the cold start */
     double disk_rate;  /* bytes a second; 0: not known */
 };
 
-#define STILL_IN_MEMORY 0.1 /* more than this share is no cold start */
+#define STILL_IN_MEMORY 0.1 /* with a larger share it is no cold start */
 
 static double all_of(const struct kl_load_times *t)
 {
@@ -152,7 +152,7 @@ static void find_files(const struct kl_loaded *l, struct start_files *files)
     }
 }
 
-/* Three starts; the last one stays in *l. */
+/* Measures three starts; the last one stays in *l. */
 static enum kl_status measure_starts(const struct kl_load_options *options, struct kl_loaded *l,
                                      struct starts *s, struct kl_error *err)
 {
@@ -186,7 +186,7 @@ static enum kl_status measure_starts(const struct kl_load_options *options, stru
     return status;
 }
 
-/* memory_rate: bytes a second that reading alone reaches here with all threads. */
+/* memory_rate: bytes a second of reading alone with all threads. */
 static void judge_warm_start(struct kl_findings *findings, const struct kl_loaded *l,
                              const struct starts *s, double memory_rate)
 {
@@ -195,21 +195,21 @@ static void judge_warm_start(struct kl_findings *findings, const struct kl_loade
     bool mapped = kl_model_is_mapped(l->model);
     struct kl_finding *found =
         kl_found(findings, mapped ? KL_GOOD : KL_WARNING, "start",
-                 "%.0f ms from memory (file %.0f, tokenizer %.0f, weights %.0f, where reading them "
-                 "alone takes %.0f)",
+                 "%.0f ms from memory (file %.0f, tokenizer %.0f, weights %.0f; reading them alone "
+                 "takes %.0f)",
                  all_of(t) * 1e3, t->file * 1e3, t->tokenizer * 1e3, t->weights * 1e3,
                  bytes / memory_rate * 1e3);
     if (!mapped) {
-        kl_found_cost(found, "the weights are prepared anew at each start, and their memory can "
-                             "not be given back");
-        kl_found_remedy(found, "make room in the cache directory");
+        kl_found_cost(found, "the weights are prepared at each start, and their memory cannot be "
+                             "freed when the system needs it");
+        kl_found_remedy(found, "free space on the disk of the cache directory");
     } else if (s->prepared) {
         kl_found(findings, KL_NOTE, "start",
-                 "the weights were prepared just now, which took %.1f s: the next start has them",
+                 "the weights were prepared now, in %.1f s; the next start will use them",
                  all_of(&s->first));
     } else {
         kl_found(findings, KL_GOOD, "start",
-                 "the prepared weights were there and have their checksums (%.0f ms)",
+                 "prepared weights exist and their checksums are correct (%.0f ms)",
                  all_of(&s->first) * 1e3);
     }
 }
@@ -238,14 +238,15 @@ static void judge_cold_start(struct kl_findings *findings, const struct kl_loade
                      cold, t->file * 1e3, t->tokenizer * 1e3, t->weights * 1e3,
                      kl_format_bytes(bytes / t->weights, reached, sizeof reached), speed, alone);
     } else {
-        found = kl_found(
-            findings, cold > SLOW_START ? KL_WARNING : KL_GOOD, "disk",
-            "reads %s a second: a start with nothing in memory takes about %.1f s%s", speed, alone,
-            kl_model_is_mapped(l->model) ? " (not tried: another process has the weights in memory)"
-                                         : "");
+        found = kl_found(findings, cold > SLOW_START ? KL_WARNING : KL_GOOD, "disk",
+                         "reads %s a second: a start with nothing in memory takes about %.1f s%s",
+                         speed, alone,
+                         kl_model_is_mapped(l->model)
+                             ? " (not measured: another process has the weights in memory)"
+                             : "");
     }
     if (cold > SLOW_START) {
-        kl_found_cost(found, "so long nobody is answered after a reboot");
+        kl_found_cost(found, "no request is answered during this time after a reboot");
         kl_found_remedy(found, "keep the cache directory on an SSD (XDG_CACHE_HOME), or an SD card "
                                "of class A2");
     }
@@ -288,13 +289,13 @@ static void judge_speed(struct kl_findings *findings, const struct kl_bench *b)
                      decode ? "answers" : "prompts", r->speed.median, share * 100,
                      decode ? "reading" : "multiplying");
         if (decode && share < 0.5)
-            kl_found_remedy(found, "look at neighbours and quotas above; delete the directory "
+            kl_found_remedy(found, "see other programs and quotas above; delete the directory "
                                    "threads/ in the cache to have the number of threads measured "
                                    "again");
     }
 }
 
-/* read_rate: what reading alone reaches, bytes a second. */
+/* read_rate: bytes a second of reading alone. */
 static enum kl_status measure_speed(struct kl_findings *findings, struct kl_loaded *l,
                                     double *read_rate, struct kl_error *err)
 {

@@ -12,8 +12,8 @@
 #define N_PROMPT_CAP 64
 static const char golden_prompt[] = "A kinglet is a small bird. 小鸟在";
 
-/* What the models of the catalogue go on with, greedily; the same on every computer, since all
- * kernels give the same bits. */
+/* The greedy continuations by the models of the catalogue; the same on every computer, since all
+ * kernels compute the same bits. */
 static const struct golden {
     const char *model;
     int32_t tokens[N_GOLDEN];
@@ -56,7 +56,7 @@ static void close_passes(struct passes *p)
         kl_forward_close(p->forward);
 }
 
-/* All logits behind the last of n tokens (n <= N_PROMPT_CAP). */
+/* Computes n tokens (n <= N_PROMPT_CAP). logits: [n_vocab], after the last one. */
 static enum kl_status pass(struct passes *p, const int32_t *tokens, size_t n, float *logits,
                            struct kl_error *err)
 {
@@ -75,7 +75,7 @@ static int32_t most_likely(const float *logits, size_t n)
     return (int32_t)best;
 }
 
-/* Greedy tokens, and the bits of all logits on the way as one number. */
+/* Greedy tokens, and a hash of all logits that were computed for them. */
 struct answer {
     int32_t tokens[N_GOLDEN];
     uint64_t bits;
@@ -114,7 +114,7 @@ static enum kl_status answer_prompt(const struct kl_loaded *l, size_t n_answer, 
     return status;
 }
 
-/* "1 2 3"; out: 12 * N_GOLDEN bytes. */
+/* Writes "1 2 3". out: [12 * N_GOLDEN]. */
 static const char *join_ids(const int32_t ids[N_GOLDEN], char *out)
 {
     size_t used = 0;
@@ -123,7 +123,7 @@ static const char *join_ids(const int32_t ids[N_GOLDEN], char *out)
     return out;
 }
 
-/* NULL: none is stored. */
+/* Returns NULL when no continuation is stored. */
 static const struct golden *find_golden(const struct kl_model_entry *entry)
 {
     for (size_t i = 0; entry != NULL && i < sizeof golden / sizeof golden[0]; i++)
@@ -142,20 +142,20 @@ static enum kl_status compare_golden(struct kl_findings *findings, const struct 
         return status;
     if (memcmp(wanted->tokens, found.tokens, sizeof found.tokens) == 0) {
         kl_found(findings, KL_GOOD, AREA,
-                 "the model goes on as it did when kinglet was made (%d greedy tokens)", N_GOLDEN);
+                 "the model continues as in the reference (%d greedy tokens)", N_GOLDEN);
         return KL_OK;
     }
     struct kl_finding *bad =
-        kl_found(findings, KL_BROKEN, AREA, "the model goes on with %s and not with %s",
+        kl_found(findings, KL_BROKEN, AREA, "the model continues with %s instead of %s",
                  join_ids(found.tokens, got), join_ids(wanted->tokens, expected));
     kl_found_cost(bad, "answers may be nonsense");
-    kl_found_remedy(bad, "remove the directory packed/ in the cache; if that does not help, test "
+    kl_found_remedy(bad, "delete the directory packed/ in the cache; if that does not help, test "
                          "the memory (memtest86+)");
     return KL_OK;
 }
 
-/* The tier against the scalar one, which is slow: every kernel that this model uses, on its own
- * weights. More tokens where they are all that there is to compare. */
+/* The tokens that are computed with the scalar tier, which is slow, to compare all kernels that
+ * this model uses. More of them where nothing else is compared. */
 #define N_COMPARED      2
 #define N_COMPARED_ONLY 8
 
@@ -192,8 +192,8 @@ static enum kl_status compare_kernels(struct kl_findings *findings, const struct
                                       "(all logits of %zu tokens)",
                                       name, n);
     kl_found_cost(bad, "answers may be nonsense");
-    kl_found_remedy(bad, "serve with --cpu scalar until it is known why: the processor, its "
-                         "memory, or a bug of kinglet");
+    kl_found_remedy(bad, "serve with --cpu scalar until the cause is known: the processor, its "
+                         "memory, or a bug in kinglet");
     return KL_OK;
 }
 
@@ -204,7 +204,7 @@ enum kl_status kl_doctor_numbers(struct kl_findings *findings, const struct kl_l
     const struct golden *wanted = find_golden(entry);
     if (wanted == NULL)
         kl_found(findings, KL_NOTE, AREA,
-                 "no answer of %s is stored to compare with: its kernels are compared with the "
+                 "no answer of %s is stored for comparison: its kernels are compared with the "
                  "scalar ones only",
                  entry != NULL ? entry->name : "this file");
     enum kl_status status = wanted != NULL ? compare_golden(findings, loaded, wanted, err) : KL_OK;

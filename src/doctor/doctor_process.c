@@ -23,9 +23,9 @@ static double share(double part, double whole)
     return whole > 0 ? part / whole : 0;
 }
 
-/* ---- what it does ---------------------------------------------------------------------------- */
+/* ---- activity -------------------------------------------------------------------------------- */
 
-/* How many of its threads run, or want to, at a time. */
+/* Returns the mean number of threads that run or want to run. */
 static double mean_runnable(const struct kl_process_watch *w)
 {
     double n = 0;
@@ -34,7 +34,7 @@ static double mean_runnable(const struct kl_process_watch *w)
     return share(n, (double)w->n_looks);
 }
 
-/* "worker (tid 7) 99 %", the busiest three. */
+/* Writes the three busiest threads: "worker (tid 7) 99 %, ...". */
 static void name_busiest(const struct kl_process_watch *w, char *out, size_t size)
 {
     bool named[KL_WATCH_MAX_THREADS] = {false};
@@ -76,19 +76,19 @@ static void describe(struct kl_findings *findings, const struct kl_process_watch
     else
         kl_found(findings, KL_GOOD, AREA,
                  "%s (pid %d): %zu thread%s, %.2f of %.4g CPUs (%.0f %% of it in the kernel), "
-                 "%.0f waits and put aside %.0f times a second%s%s",
+                 "%.0f waits and %.0f preemptions a second%s%s",
                  w->name, w->pid, n, n == 1 ? "" : "s", used, w->cpus,
                  share(w->kernel, w->user + w->kernel) * 100, voluntary / w->seconds,
                  involuntary / w->seconds, busiest[0] != '\0' ? "; " : "", busiest);
 }
 
-/* ---- threads that are in each other's way ---------------------------------------------------- */
+/* ---- threads that hinder each other ---------------------------------------------------------- */
 
 static void advise_threads(const struct kl_process_watch *w, struct kl_finding *finding)
 {
     int n = (int)fmax(1, floor(w->cpus));
     if (is_kinglet(w))
-        kl_found_remedy(finding, "leave --threads away, or at most --threads %d", n);
+        kl_found_remedy(finding, "omit --threads, or use at most --threads %d", n);
     else
         kl_found_remedy(finding,
                         "%d threads: OMP_NUM_THREADS=%d (OPENBLAS_NUM_THREADS, MKL_NUM_THREADS), "
@@ -102,46 +102,45 @@ static void judge_oversubscription(struct kl_findings *findings, const struct kl
     for (size_t i = 0; i < w->n_threads; i++)
         waited += w->threads[i].waited;
     if (runnable > 1.2 * w->cpus + 0.3) {
-        struct kl_finding *found =
-            kl_found(findings, KL_WARNING, AREA,
-                     "oversubscribed: %.1f threads want to run at a time, and it may use %.4g CPUs",
-                     runnable, w->cpus);
+        struct kl_finding *found = kl_found(
+            findings, KL_WARNING, AREA,
+            "oversubscribed: %.1f threads want to run at a time on %.4g CPUs", runnable, w->cpus);
         kl_found_cost(found,
-                      "a thread that wants to run waits %.0f %% of the time, and those that wait "
-                      "for it as well",
+                      "a runnable thread waits %.0f %% of the time for a CPU, and so do threads "
+                      "that depend on it",
                       share(waited, waited + used) * 100);
         advise_threads(w, found);
     } else if (used > 0.1 * w->seconds && waited > 0.3 * used) {
-        struct kl_finding *found = kl_found(findings, KL_WARNING, AREA,
-                                            "its threads wait %.0f %% of the time that they want "
-                                            "to run: other programs, or its quota, hold the CPUs",
-                                            share(waited, waited + used) * 100);
+        struct kl_finding *found =
+            kl_found(findings, KL_WARNING, AREA,
+                     "its threads wait %.0f %% of the time that they want "
+                     "to run: other programs have the CPUs, or its quota is used up",
+                     share(waited, waited + used) * 100);
         kl_found_cost(found, "it would be up to %.1f times as fast alone", 1 + waited / used);
-        kl_found_remedy(found, "'kinglet doctor' names the others and the quota");
+        kl_found_remedy(found, "'kinglet doctor' reports the other programs and the quota");
     }
 }
 
 static void advise_waiting(const struct kl_process_watch *w, struct kl_finding *finding)
 {
-    kl_found_remedy(finding, is_kinglet(w) ? "this is a bug of kinglet: report it, please"
+    kl_found_remedy(finding, is_kinglet(w) ? "this is a bug in kinglet: please report it"
                                            : "wait passively: OMP_WAIT_POLICY=passive, "
                                              "GOMP_SPINCOUNT=0, llama-server --poll 0");
 }
 
-#define SHORTEST_TIME 0.02 /* seconds: the kernel counts in hundredths */
+#define SHORTEST_TIME 0.02 /* seconds; the kernel counts in hundredths */
 
-/* A thread that never waits computes or spins; from outside these look alike, but for spinning
+/* A thread that never waits computes or spins. From outside these look alike, except for spinning
  * with system calls (sched_yield, a poll that returns at once). */
 static void judge_spinning(struct kl_findings *findings, const struct kl_process_watch *w,
-                           bool unasked)
+                           bool idle)
 {
     double runnable = mean_runnable(w);
-    if (unasked && runnable > 0.3) {
-        struct kl_finding *found =
-            kl_found(findings, KL_WARNING, AREA,
-                     "spinning: %.1f of its threads run, or want to, though it works on no request",
-                     runnable);
-        kl_found_cost(found, "power, heat, and the time of everybody else");
+    if (idle && runnable > 0.3) {
+        struct kl_finding *found = kl_found(
+            findings, KL_WARNING, AREA,
+            "spinning: %.1f of its threads want to run, although it works on no request", runnable);
+        kl_found_cost(found, "power, heat, and CPU time of other programs");
         advise_waiting(w, found);
         return;
     }
@@ -169,22 +168,23 @@ static void judge_spinning(struct kl_findings *findings, const struct kl_process
             "time in system calls that return at once",
             n_calls, n_calls > 1 ? "s" : "", caller->name, caller->id, n_calls > 1 ? "" : "s",
             n_calls > 1 ? "" : "s", share(caller->kernel, caller->user + caller->kernel) * 100);
-        kl_found_cost(found, "a CPU each, for waiting");
+        kl_found_cost(found, "one CPU per thread, only for waiting");
         advise_waiting(w, found);
     }
     if (n_busy > 0) {
         struct kl_finding *found =
             kl_found(findings, KL_NOTE, AREA,
-                     "%zu thread%s (%s, tid %d) never wait%s: computing, or spinning while there "
-                     "is nothing to do",
+                     "%zu thread%s (%s, tid %d) never wait%s: computing, or spinning without "
+                     "work",
                      n_busy, n_busy > 1 ? "s" : "", busy->name, busy->id, n_busy > 1 ? "" : "s");
-        kl_found_remedy(found, "look again while nobody asks it anything: then they should not "
-                               "run (else OMP_WAIT_POLICY=passive, llama-server --poll 0)");
+        kl_found_remedy(found,
+                        "repeat this while it has no requests: its threads should sleep then "
+                        "(if not: OMP_WAIT_POLICY=passive, llama-server --poll 0)");
     }
 }
 
-/* Less CPU time than this between two waits for each other is mostly spent on waiting and waking:
- * one pair costs 5 to 10 microseconds, and a cold cache. */
+/* Threads that wait for each other after less CPU time than this mostly wait and wake: one such
+ * pair costs 5 to 10 microseconds, and a cold cache. */
 #define SHORT_WORK 100e-6
 #define MANY_WAITS 500 /* a second */
 
@@ -195,7 +195,7 @@ static void judge_futexes(struct kl_findings *findings, const struct kl_process_
     for (size_t i = 0; i < w->n_threads; i++) {
         const struct kl_watched_thread *t = &w->threads[i];
         if (t->voluntary < 0.1 * MANY_WAITS * w->seconds || t->n_futex * 2 < t->n_waiting)
-            continue; /* it hardly ever waits, or for something else */
+            continue; /* it rarely waits, or mostly outside futexes */
         n++;
         waits += t->voluntary;
         used += t->user + t->kernel;
@@ -209,7 +209,7 @@ static void judge_futexes(struct kl_findings *findings, const struct kl_process_
         "contention: %zu threads wait for each other %.0f times a second (futex, %.0f %% of their "
         "time), with %.0f microseconds of work between two waits",
         n, waits / w->seconds, share(in_futex, seen) * 100, used / waits * 1e6);
-    kl_found_cost(found, "most of that work is waiting and waking, 5 to 10 microseconds each time");
+    kl_found_cost(found, "most of this is waiting and waking, 5 to 10 microseconds each time");
     advise_threads(w, found);
 }
 
@@ -222,10 +222,11 @@ static void judge_clones(struct kl_findings *findings, const struct kl_process_w
                                         "a clone storm: at least %.0f threads a second begin and "
                                         "end",
                                         rate);
-    kl_found_cost(found, "each costs some tens of microseconds, a stack, and the caches of what "
-                         "ran before");
-    kl_found_remedy(found, "threads that live on: a pool, one thread for a whole answer and not "
-                           "for a token");
+    kl_found_cost(found, "each costs tens of microseconds, a stack, and the cached data of other "
+                         "threads");
+    kl_found_remedy(found,
+                    "keep threads alive: a pool, or one thread per answer instead of one per "
+                    "token");
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -238,9 +239,9 @@ static void judge_memory(struct kl_findings *findings, const struct kl_process_w
     if (w->limit > 0 && w->resident > 0.9 * w->limit) {
         found = kl_found(findings, KL_WARNING, AREA, "holds %s of at most %s (control group)",
                          resident, kl_format_bytes(w->limit, limit, sizeof limit));
-        kl_found_cost(found, "the system ends it when it needs more");
+        kl_found_cost(found, "the system kills it when it needs more");
         kl_found_remedy(found, is_kinglet(w) ? "serve with --memory below the limit, or raise it"
-                                             : "raise the limit, or a smaller context");
+                                             : "raise the limit, or use a smaller context");
     } else {
         kl_found(findings, KL_GOOD, AREA, "holds %s of memory%s%s%s", resident,
                  w->limit > 0 ? " (at most " : "",
@@ -250,20 +251,21 @@ static void judge_memory(struct kl_findings *findings, const struct kl_process_w
     if (w->swapped > 16e6) {
         found = kl_found(findings, KL_WARNING, AREA, "%s of its memory are swapped out",
                          kl_format_bytes(w->swapped, swapped, sizeof swapped));
-        kl_found_cost(found, "what is needed again comes back page by page");
-        kl_found_remedy(found, "end other programs, or a smaller context (--ctx-size, --memory)");
+        kl_found_cost(found, "swapped memory returns page by page when it is needed");
+        kl_found_remedy(found,
+                        "end other programs, or use a smaller context (--ctx-size, --memory)");
     }
     if (w->major_faults > 20 * w->seconds) {
         found = kl_found(findings, KL_WARNING, AREA, "reads %.0f pages a second from the disk",
                          w->major_faults / w->seconds);
-        kl_found_cost(found, "weights or memory do not stay: each token waits for the disk");
-        kl_found_remedy(found, "it starts (look again), or there is too little memory for it");
+        kl_found_cost(found, "weights or memory are evicted, and each token waits for the disk");
+        kl_found_remedy(found, "it is starting (repeat this later), or it has too little memory");
     }
 }
 
 /* ---- its log --------------------------------------------------------------------------------- */
 
-/* Where its standard error goes, when that is a file. */
+/* The file that its standard error goes to. */
 struct log_file {
     char path[PATH_MAX];
     dev_t device;
@@ -284,7 +286,7 @@ static bool read_log(int pid, struct log_file *log)
     return true;
 }
 
-/* Whether one of the strings of /proc/PID/cmdline or environ (each ends with a NUL) is this. */
+/* Whether /proc/PID/cmdline or environ has a string (each ends with a NUL). */
 static bool has_string(int pid, const char *file, const char *wanted)
 {
     char path[64], text[16384];
@@ -319,37 +321,38 @@ void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log)
         findings, much || (log->debug && log->sd_card) ? KL_WARNING : KL_GOOD, AREA,
         "its log %s grows by %s a second%s%s", log->path,
         kl_format_bytes(log->rate, rate, sizeof rate), card, log->debug ? ", level debug" : "");
-    if (found->weight == KL_GOOD)
+    if (found->severity == KL_GOOD)
         return;
     if (log->sd_card)
-        kl_found_cost(found, "a card that is full of writes holds up who reads or writes, for "
-                             "seconds, and wears out");
+        kl_found_cost(found,
+                      "when many writes are queued, reads and writes wait for seconds; the card "
+                      "wears out");
     else
         kl_found_cost(found, "%.1f GB a day", log->rate * 86400 / 1e9);
-    kl_found_remedy(found, "--log-level warning (or LOG_LEVEL=warning); debug only while looking "
-                           "for a fault; logs in memory: Storage=volatile in journald.conf");
+    kl_found_remedy(found, "use --log-level warning (or LOG_LEVEL=warning), and debug only to find "
+                           "a fault; keep logs in memory: Storage=volatile in journald.conf");
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *w, bool unasked)
+void kl_judge_process(struct kl_findings *findings, const struct kl_process_watch *w, bool idle)
 {
     describe(findings, w);
     judge_oversubscription(findings, w);
-    judge_spinning(findings, w, unasked);
+    judge_spinning(findings, w, idle);
     if (w->waits_known)
         judge_futexes(findings, w);
     else
         kl_found_remedy(kl_found(findings, KL_NOTE, AREA,
-                                 "what its threads wait for can not be seen: the system does not "
-                                 "let us read /proc/%d/task/*/syscall",
+                                 "it is not known what its threads wait for: the system does not "
+                                 "allow reading /proc/%d/task/*/syscall",
                                  w->pid),
                         "run this as root, or as its user with sysctl kernel.yama.ptrace_scope=0");
     judge_clones(findings, w);
     judge_memory(findings, w);
 }
 
-void kl_doctor_process(struct kl_findings *findings, int pid, bool unasked)
+void kl_doctor_process(struct kl_findings *findings, int pid, bool idle)
 {
     static struct kl_process_watch watch; /* 200 KB */
     struct log_file before, after;
@@ -361,11 +364,11 @@ void kl_doctor_process(struct kl_findings *findings, int pid, bool unasked)
         return;
     }
     if (watch.ended) {
-        kl_found(findings, KL_BROKEN, AREA, "%s (pid %d) ended while it was looked at", watch.name,
+        kl_found(findings, KL_BROKEN, AREA, "%s (pid %d) ended while it was examined", watch.name,
                  pid);
         return;
     }
-    kl_judge_process(findings, &watch, unasked);
+    kl_judge_process(findings, &watch, idle);
     if (logs && read_log(pid, &after)) {
         const struct kl_log_growth growth = {
             .path = after.path,

@@ -1,34 +1,29 @@
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/quantile.h"
+#include "bench/server_query.h"
 #include "client/api_reader.h"
+#include "doctor/answer_watch.h"
 #include "doctor/doctor.h"
-#include "doctor/doctor_watch.h"
 
 #define AREA            "stream"
 #define N_TOKENS        96
 #define RELEASE_SECONDS 5.0
 #define LATE_SECONDS    1.0
-static const char question[] = "Count from one to thirty in words, separated by commas.";
-/* Its answer does not end by itself while it is seen whether leaving ends it. */
+static const char short_question[] = "Count from one to thirty in words, separated by commas.";
+/* The answer is long enough that only the closed connection can end it. */
 static const char long_question[] =
     "Tell me a very long story about a lighthouse, in ten chapters.";
 
-/* ---- how pieces came ------------------------------------------------------------------------- */
+/* ---- the arrival of pieces ------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Pieces that come within a millisecond of each other came together: no model on a small CPU is
- * that quick, and one read of a socket may be two callbacks. */
+/* Pieces within a millisecond of each other arrived together: no model on a small CPU is that fast,
+ * and one read of a socket may be two callbacks. */
 #define TOGETHER_SECONDS 1e-3
-#define TELLING_SECONDS  0.2 /* of an answer that took less, noise would be judged */
+#define TELLING_SECONDS  0.2 /* a shorter answer shows only noise */
 #define TELLING_PIECES   8
 
 struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
@@ -43,9 +38,9 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
     }
     j.n_arrivals += n;
     if (n > 0) {
-        qsort(gaps, n, sizeof gaps[0], compare);
-        j.gap_median = gaps[n / 2];
-        j.gap_p95 = gaps[(size_t)((double)(n - 1) * 0.95)];
+        kl_sort_values(gaps, n);
+        j.gap_median = kl_quantile(gaps, n, 0.5);
+        j.gap_p95 = kl_quantile(gaps, n, 0.95);
         j.gap_max = gaps[n - 1];
     }
     if (a->n < TELLING_PIECES || a->end < TELLING_SECONDS)
@@ -60,16 +55,16 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
     return j;
 }
 
-/* ---- what is found --------------------------------------------------------------------------- */
+/* ---- findings -------------------------------------------------------------------------------- */
 
-static void judge_headers(const struct kl_patient *p, const struct kl_http_answer *answer)
+static void judge_headers(const struct kl_checked_server *p, const struct kl_http_answer *answer)
 {
     struct kl_finding *found;
-    if (strncmp(answer->content_type, "text/event-stream", 17) != 0) {
+    if (!kl_is_event_stream(answer)) {
         found = kl_found(p->findings, KL_BROKEN, AREA, "the answer is %s and not text/event-stream",
                          answer->content_type[0] != '\0' ? answer->content_type : "of no type");
         kl_found_cost(found, "browsers and SDKs do not read it as a stream");
-        kl_found_remedy(found, "let the server, or what stands before it, send Content-Type: "
+        kl_found_remedy(found, "make the server, or the proxy in front of it, send Content-Type: "
                                "text/event-stream");
     }
     if (answer->version == 10)
@@ -77,13 +72,14 @@ static void judge_headers(const struct kl_patient *p, const struct kl_http_answe
             kl_found(p->findings, KL_WARNING, AREA, "the answer is HTTP/1.0, which has no chunks"),
             "nginx: proxy_http_version 1.1;");
     else if (answer->version == 11 && !answer->chunked)
-        kl_found_remedy(kl_found(p->findings, KL_WARNING, AREA,
-                                 "the answer is not chunked: something knows its length ahead, or "
-                                 "ends the connection after it"),
-                        "look for a proxy that collects answers (nginx: proxy_buffering off;)");
+        kl_found_remedy(
+            kl_found(p->findings, KL_WARNING, AREA,
+                     "the answer is not chunked: its length was known in advance, or the "
+                     "connection ends with it"),
+            "look for a proxy that collects answers (nginx: proxy_buffering off;)");
 }
 
-static enum kl_delivery judge_delivery(const struct kl_patient *p, const struct kl_watch *w)
+static enum kl_delivery judge_delivery(const struct kl_checked_server *p, const struct kl_watch *w)
 {
     struct kl_delivery_judgement j = kl_judge_delivery(&w->arrivals);
     struct kl_finding *found;
@@ -98,18 +94,18 @@ static enum kl_delivery judge_delivery(const struct kl_patient *p, const struct 
         break;
     case KL_DELIVERY_GROUPED:
         found = kl_found(p->findings, KL_WARNING, AREA,
-                         "held back on the way: %zu pieces came in %zu lumps, %.0f ms apart",
+                         "held back on the way: %zu pieces arrived in %zu groups, %.0f ms apart",
                          w->arrivals.n, j.n_arrivals, j.gap_median * 1e3);
-        kl_found_cost(found, "text comes in jerks, the first %.1f s after the question", first);
-        kl_found_remedy(found, "a proxy collects: nginx: proxy_buffering off; or the header "
-                               "X-Accel-Buffering: no; turn compression of text/event-stream off");
+        kl_found_cost(found, "text appears in bursts, the first %.1f s after the question", first);
+        kl_found_remedy(found, "a proxy buffers: nginx: proxy_buffering off; or the header "
+                               "X-Accel-Buffering: no; disable compression of text/event-stream");
         break;
     case KL_DELIVERY_LUMP:
         found = kl_found(p->findings, KL_BROKEN, AREA,
                          "not a stream: nothing for %.1f s, then all %zu pieces at once", first,
                          w->arrivals.n);
-        kl_found_cost(found, "people wait %.1f s in front of an empty page", first);
-        kl_found_remedy(found, "a proxy collects the whole answer (nginx: proxy_buffering off; "
+        kl_found_cost(found, "users wait %.1f s for the first text", first);
+        kl_found_remedy(found, "a proxy buffers the whole answer (nginx: proxy_buffering off; "
                                "proxy_cache off;), or the server only pretends to stream");
         break;
     case KL_DELIVERY_UNKNOWN:
@@ -120,51 +116,52 @@ static enum kl_delivery judge_delivery(const struct kl_patient *p, const struct 
     return j.delivery;
 }
 
-/* cut: why the stream was given up; "": it came to its end. */
-static void judge_content(const struct kl_patient *p, const struct kl_watch *w, const char *cut)
+/* cut: why the stream was stopped; "": it ended by itself. */
+static void judge_content(const struct kl_checked_server *p, const struct kl_watch *w,
+                          const char *cut)
 {
     if (cut[0] != '\0')
         kl_found_cost(
             kl_found(p->findings, KL_BROKEN, AREA, "the stream does not end after [DONE]: %s", cut),
             "clients that wait for its end hang");
     if (w->broken[0] != '\0')
-        kl_found_cost(
-            kl_found(p->findings, KL_BROKEN, AREA, "events that can not be read: %s", w->broken),
-            "SDKs raise an exception in the middle of an answer");
+        kl_found_cost(kl_found(p->findings, KL_BROKEN, AREA, "malformed events: %s", w->broken),
+                      "SDKs raise an exception in the middle of an answer");
     if (w->error[0] != '\0')
         kl_found(p->findings, KL_BROKEN, AREA, "the answer ended with an error: %s", w->error);
     else if (!w->done)
         kl_found_cost(kl_found(p->findings, KL_WARNING, AREA, "the stream ends without [DONE]"),
-                      "some clients wait for it, or take the answer for cut off");
+                      "some clients wait for it, or treat the answer as truncated");
     if (w->error[0] == '\0' && w->finish[0] == '\0')
         kl_found(p->findings, KL_WARNING, AREA,
-                 "no finish_reason: clients can not tell a whole "
-                 "answer from one that was cut");
+                 "no finish_reason: clients cannot distinguish a complete answer from a "
+                 "truncated one");
 }
 
-/* false: no use to go on. */
-static bool check_answer(struct kl_patient *p)
+/* false: further checks would fail, too. */
+static bool check_answer(struct kl_checked_server *p)
 {
     struct kl_error err = {0};
     struct kl_http_answer answer;
     static struct kl_watch w; /* 32 KB of times */
-    struct kl_asking asking = {.text = question, .n_tokens = N_TOKENS, .offer_gzip = true};
-    enum kl_status status = kl_watch_answer(p, &asking, &w, &answer, &err);
+    struct kl_question question = {
+        .text = short_question, .n_tokens = N_TOKENS, .offer_gzip = true};
+    enum kl_status status = kl_watch_answer(p, &question, &w, &answer, &err);
     if (status == KL_OK && answer.status == 200 && answer.encoding[0] != '\0') {
         struct kl_finding *found = kl_found(p->findings, KL_WARNING, AREA,
                                             "the stream is compressed (%s)", answer.encoding);
-        kl_found_cost(found, "what compresses collects before it sends, and costs time");
-        kl_found_remedy(found, "nginx: leave text/event-stream out of gzip_types");
+        kl_found_cost(found, "compression buffers before it sends, and takes time");
+        kl_found_remedy(found, "nginx: remove text/event-stream from gzip_types");
         kl_http_release(&answer);
-        asking.offer_gzip = false;
-        status = kl_watch_answer(p, &asking, &w, &answer, &err);
+        question.offer_gzip = false;
+        status = kl_watch_answer(p, &question, &w, &answer, &err);
     }
     bool answered = answer.status == 200 && (status == KL_OK || w.done);
     if (answered && answer.encoding[0] != '\0') {
         kl_found_cost(kl_found(p->findings, KL_BROKEN, AREA,
-                               "the stream is compressed (%s) for a client that did not offer it",
+                               "the stream is compressed (%s) for a client that did not accept it",
                                answer.encoding),
-                      "clients take it for text that makes no sense");
+                      "clients show compressed bytes as text");
         answered = false;
     } else if (answered) {
         judge_headers(p, &answer);
@@ -177,13 +174,13 @@ static bool check_answer(struct kl_patient *p)
                 : kl_found(p->findings, KL_BROKEN, AREA, "POST %s/v1/chat/completions: status %d",
                            p->base, answer.status);
         if (answer.status == 401 || answer.status == 403)
-            kl_found_remedy(found, "give a key: --api-key-file FILE");
+            kl_found_remedy(found, "send a key: --api-key-file FILE");
     }
     kl_http_release(&answer);
     return answered && status == KL_OK;
 }
 
-/* ---- errors, and those who leave ------------------------------------------------------------- */
+/* ---- errors, and clients that leave ---------------------------------------------------------- */
 
 static void see_error(void *context, const struct kl_stream_event *event)
 {
@@ -191,12 +188,13 @@ static void see_error(void *context, const struct kl_stream_event *event)
     *named = *named || event->type == KL_STREAM_ERROR;
 }
 
-static void check_refusal(const struct kl_patient *p)
+static void check_refusal(const struct kl_checked_server *p)
 {
     struct kl_error err = {0};
     struct kl_http_answer answer;
     bool named = false;
-    enum kl_status status = kl_patient_ask(p, KL_CHAT_PATH, "{\"messages\": 7", &answer, &err);
+    enum kl_status status =
+        kl_checked_server_ask(p, KL_CHAT_PATH, "{\"messages\": 7", &answer, &err);
     if (status == KL_OK && answer.body.len > 0)
         kl_read_answer(answer.body.data, answer.body.len, see_error, &named);
     if (status != KL_OK)
@@ -205,25 +203,26 @@ static void check_refusal(const struct kl_patient *p)
         kl_found_cost(kl_found(p->findings, KL_WARNING, AREA,
                                "a request that is no JSON is answered with status %d",
                                answer.status),
-                      "SDKs ask again after a 5xx, and take a 2xx for an answer");
+                      "SDKs retry after a 5xx, and treat a 2xx as an answer");
     else if (!named)
         kl_found(p->findings, KL_NOTE, AREA,
-                 "errors do not have OpenAI's shape: SDKs show no reason");
+                 "errors do not have OpenAI's format: SDKs show no reason");
     else
-        kl_found(p->findings, KL_GOOD, AREA, "errors are refused with a reason (status %d)",
-                 answer.status);
+        kl_found(p->findings, KL_GOOD, AREA,
+                 "malformed requests are refused with a reason (status %d)", answer.status);
     kl_http_release(&answer);
 }
 
-/* How many requests the server works on; false: it does not say. */
-static bool ask_running(const struct kl_patient *p, size_t *running)
+/* Asks for the number of requests that the server works on. false: it does not report it. */
+static bool ask_running(const struct kl_checked_server *p, size_t *running)
 {
     static const char *const paths[] = {"/health", "/slots"};
     bool known = false;
     for (size_t i = 0; i < 2 && !known; i++) {
         struct kl_error err;
         struct kl_http_answer answer;
-        if (kl_patient_ask(p, paths[i], NULL, &answer, &err) == KL_OK && answer.status == 200)
+        if (kl_checked_server_ask(p, paths[i], NULL, &answer, &err) == KL_OK &&
+            answer.status == 200)
             known = kl_read_running(answer.body.data != NULL ? answer.body.data : "",
                                     answer.body.len, running);
         kl_http_release(&answer);
@@ -231,7 +230,7 @@ static bool ask_running(const struct kl_patient *p, size_t *running)
     return known;
 }
 
-static void check_leaving(const struct kl_patient *p)
+static void check_leaving(const struct kl_checked_server *p)
 {
     static struct kl_watch w;
     size_t before, running = 0;
@@ -239,12 +238,12 @@ static void check_leaving(const struct kl_patient *p)
     struct kl_http_answer answer;
     if (!ask_running(p, &before)) {
         kl_found(p->findings, KL_NOTE, AREA,
-                 "whether the work stops when a client leaves: this server does not say how many "
-                 "requests run");
+                 "not known whether work stops when a client leaves: this server does not report "
+                 "the number of running requests");
         return;
     }
-    const struct kl_asking asking = {.text = long_question, .n_tokens = 1000, .leave = true};
-    enum kl_status status = kl_watch_answer(p, &asking, &w, &answer, &err);
+    const struct kl_question question = {.text = long_question, .n_tokens = 1000, .leave = true};
+    enum kl_status status = kl_watch_answer(p, &question, &w, &answer, &err);
     kl_http_release(&answer);
     if (status != KL_OK || !w.left)
         return;
@@ -256,32 +255,33 @@ static void check_leaving(const struct kl_patient *p)
     struct kl_finding *found;
     if (running > before)
         found = kl_found(p->findings, KL_WARNING, AREA,
-                         "the work goes on for more than %.0f s after its client has left",
+                         "the work continues for more than %.0f s after its client has left",
                          RELEASE_SECONDS);
     else
         found = kl_found(p->findings, seconds > LATE_SECONDS ? KL_NOTE : KL_GOOD, AREA,
                          "the work stops %.0f ms after its client has left", seconds * 1e3);
-    if (found->weight == KL_GOOD)
+    if (found->severity == KL_GOOD)
         return;
-    kl_found_cost(found, "those who are still there wait for it");
-    kl_found_remedy(found, "let the proxy pass the end of a connection on at once (nginx: "
+    kl_found_cost(found, "other clients wait for it");
+    kl_found_remedy(found, "make the proxy pass the end of a connection on at once (nginx: "
                            "proxy_ignore_client_abort off; proxy_buffering off;)");
 }
 
-/* ---- what is in it --------------------------------------------------------------------------- */
+/* ---- characters ------------------------------------------------------------------------------ */
 
-/* Characters outside of the vocabularies' words: their bytes come in several tokens. */
+/* Characters that are no tokens of common vocabularies: their bytes are several tokens. */
 static const char rare_question[] = "Write this line again: 🦩🪶 𠮷野家 龘 🇳🇵 ½ ğ";
 #define N_RARE_TOKENS 24
 
 static void collect_text(void *context, const struct kl_stream_event *event)
 {
     if (event->type == KL_STREAM_TEXT)
-        kl_buffer_append_string(context, event->text); /* what is missing makes a difference */
+        kl_buffer_append_string(context,
+                                event->text); /* missing text is noticed in the comparison */
 }
 
-/* The text of an answer, as a stream or as a whole; false: there is none. */
-static bool ask_text(const struct kl_patient *p, bool stream, struct kl_buffer *text)
+/* Collects the text of an answer, as a stream or as one document. false: there is none. */
+static bool ask_text(const struct kl_checked_server *p, bool stream, struct kl_buffer *text)
 {
     struct kl_buffer body;
     struct kl_error err;
@@ -290,7 +290,7 @@ static bool ask_text(const struct kl_patient *p, bool stream, struct kl_buffer *
     kl_buffer_init(&body, 4096);
     bool done =
         kl_write_chat_request(p->model, rare_question, N_RARE_TOKENS, stream, &body) == KL_OK &&
-        kl_patient_ask(p, KL_CHAT_PATH, body.data, &answer, &err) == KL_OK &&
+        kl_checked_server_ask(p, KL_CHAT_PATH, body.data, &answer, &err) == KL_OK &&
         answer.status == 200 && answer.body.len > 0;
     if (done && stream) {
         kl_stream_reader_init(&reader, collect_text, text);
@@ -304,7 +304,7 @@ static bool ask_text(const struct kl_patient *p, bool stream, struct kl_buffer *
     return done && text->len > 0;
 }
 
-/* U+FFFD stands for bytes that are no character. */
+/* Counts U+FFFD, which replaces bytes that are no character. */
 static size_t count_replaced(const struct kl_buffer *text)
 {
     static const char replacement[] = "\xEF\xBF\xBD";
@@ -314,7 +314,7 @@ static size_t count_replaced(const struct kl_buffer *text)
     return n;
 }
 
-static void check_characters(const struct kl_patient *p)
+static void check_characters(const struct kl_checked_server *p)
 {
     struct kl_buffer streamed, whole;
     kl_buffer_init(&streamed, 65536);
@@ -322,33 +322,33 @@ static void check_characters(const struct kl_patient *p)
     if (ask_text(p, true, &streamed) && ask_text(p, false, &whole)) {
         size_t broken = count_replaced(&streamed), usual = count_replaced(&whole);
         if (broken > usual) {
-            struct kl_finding *found = kl_found(
-                p->findings, KL_BROKEN, AREA,
-                "characters break in the stream: %zu are U+FFFD, of the same answer as a whole %zu",
-                broken, usual);
-            kl_found_cost(found, "rare Chinese characters and emoji come as question marks");
+            struct kl_finding *found = kl_found(p->findings, KL_BROKEN, AREA,
+                                                "characters break in the stream: %zu are U+FFFD, "
+                                                "and %zu in the same answer as one document",
+                                                broken, usual);
+            kl_found_cost(found, "rare Chinese characters and emoji appear as question marks");
             kl_found_remedy(found, "the server has to hold the first bytes of a character back "
-                                   "until its last one is there");
+                                   "until its last byte is generated");
         } else if (streamed.len == whole.len && memcmp(streamed.data, whole.data, whole.len) == 0) {
             kl_found(p->findings, KL_GOOD, AREA,
-                     "characters are whole: a stream makes the text of the same answer in one "
-                     "piece");
+                     "characters are whole: the stream has the same text as the answer in one "
+                     "document");
         } else {
             kl_found(p->findings, KL_NOTE, AREA,
-                     "a stream and the same answer in one piece are different texts, though both "
-                     "were asked for with temperature 0");
+                     "a stream and the same answer in one document have different texts, although "
+                     "both were requested with temperature 0");
         }
     }
     kl_buffer_release(&streamed);
     kl_buffer_release(&whole);
 }
 
-/* ---- while a long question is read ----------------------------------------------------------- */
+/* ---- while a long prompt is computed --------------------------------------------------------- */
 
 #define N_WORDS      400
 #define LONG_SILENCE 10.0 /* seconds */
 
-static void check_waiting(const struct kl_patient *p)
+static void check_waiting(const struct kl_checked_server *p)
 {
     static const char *const words[] = {"lamp", "river", "stone", "bread", "window", "garden"};
     static struct kl_watch w;
@@ -356,25 +356,26 @@ static void check_waiting(const struct kl_patient *p)
     struct kl_error err;
     struct kl_http_answer answer;
     kl_buffer_init(&text, 16384);
-    /* the time, so that no earlier answer helps */
+    /* the time makes the prompt new to the prefix cache */
     enum kl_status status = kl_buffer_append_format(&text, "%llu", (unsigned long long)kl_now_ns());
     for (size_t i = 0; i < N_WORDS && status == KL_OK; i++)
         status = kl_buffer_append_format(&text, " %s", words[i * i % 6]);
     if (status == KL_OK) {
-        const struct kl_asking asking = {.text = text.data, .n_tokens = 1};
-        status = kl_watch_answer(p, &asking, &w, &answer, &err);
+        const struct kl_question question = {.text = text.data, .n_tokens = 1};
+        status = kl_watch_answer(p, &question, &w, &answer, &err);
         if (status == KL_OK && answer.status == 200 && w.arrivals.n > 0) {
             bool silent = w.silence > LONG_SILENCE;
             struct kl_finding *found = kl_found(
                 p->findings, silent ? KL_WARNING : KL_GOOD, AREA,
-                "a question of %d words: first text after %.1f s, until then silent for %.1f s at "
-                "most (%zu comments came)",
+                "a question of %d words: first text after %.1f s, until then silent for at most "
+                "%.1f s (%zu comments)",
                 N_WORDS, w.arrivals.at[0], w.silence, w.comments);
             if (silent) {
-                kl_found_cost(found, "people take it for broken; proxies end silent connections "
-                                     "(nginx after 60 s)");
+                kl_found_cost(found,
+                              "it looks broken to users; proxies end silent connections (nginx "
+                              "after 60 s)");
                 kl_found_remedy(found, "the server should send comments (\": ...\") while it "
-                                       "reads, as kinglet does");
+                                       "computes the prompt, as kinglet does");
             }
         }
         if (status != KL_OK)
@@ -384,12 +385,12 @@ static void check_waiting(const struct kl_patient *p)
     kl_buffer_release(&text);
 }
 
-/* ---- streams that are not OpenAI's ----------------------------------------------------------- */
+/* ---- other event streams --------------------------------------------------------------------- */
 
-/* Each line that begins with "data:" is a piece. */
+/* Counts each line that begins with "data:" as a piece. */
 struct plain_watch {
     struct kl_watch *watch;
-    char begun[6]; /* of a line: as much as "data:" */
+    char begun[6]; /* the beginning of the line, up to "data:" */
     size_t n_begun;
 };
 
@@ -413,16 +414,16 @@ static bool see_plain_part(void *context, double at, const char *data, size_t le
     return w->bytes <= KL_WATCH_BYTES;
 }
 
-/* url as it was given. */
-static void check_plain_stream(const struct kl_patient *p, const char *url)
+/* url: as given by the user. */
+static void check_plain_stream(const struct kl_checked_server *p, const char *url)
 {
     static struct kl_watch w;
     struct plain_watch plain = {.watch = &w};
     struct kl_error err;
     struct kl_http_answer answer;
     w = (struct kl_watch){.arrivals.at = w.at};
-    struct kl_http_request request = {.url = url, .see = see_plain_part, .context = &plain};
-    enum kl_status status = kl_patient_run(p, &request, &answer, &err);
+    struct kl_http_request request = {.url = url, .take = see_plain_part, .context = &plain};
+    enum kl_status status = kl_checked_server_run(p, &request, &answer, &err);
     w.arrivals.end = answer.end;
     if (status != KL_OK) {
         kl_found(p->findings, KL_BROKEN, AREA, "%s", err.text);
@@ -440,11 +441,11 @@ static void check_plain_stream(const struct kl_patient *p, const char *url)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-static void find_model_name(struct kl_patient *p)
+static void find_model_name(struct kl_checked_server *p)
 {
     struct kl_error err;
     struct kl_http_answer answer;
-    if (kl_patient_ask(p, "/v1/models", NULL, &answer, &err) == KL_OK && answer.body.len > 0)
+    if (kl_checked_server_ask(p, "/v1/models", NULL, &answer, &err) == KL_OK && answer.body.len > 0)
         kl_read_model_id(answer.body.data, answer.body.len, p->model, sizeof p->model);
     kl_http_release(&answer);
 }
@@ -452,8 +453,8 @@ static void find_model_name(struct kl_patient *p)
 void kl_doctor_stream(struct kl_findings *findings, const char *url, const char *key,
                       size_t timeout)
 {
-    struct kl_patient p;
-    kl_patient_init(&p, url, key, timeout);
+    struct kl_checked_server p;
+    kl_checked_server_init(&p, url, key, timeout);
     p.findings = findings;
     if (strchr(p.base, '?') != NULL) {
         check_plain_stream(&p, p.base);
@@ -466,14 +467,14 @@ void kl_doctor_stream(struct kl_findings *findings, const char *url, const char 
     check_characters(&p);
     check_waiting(&p);
     check_refusal(&p);
-    if (p.delivery != KL_DELIVERY_LUMP) /* or the work is done at the first text */
+    if (p.delivery != KL_DELIVERY_LUMP) /* else the work is complete at the first text */
         check_leaving(&p);
 }
 
 bool kl_server_is_idle(const char *url, const char *key, size_t timeout)
 {
-    struct kl_patient p;
+    struct kl_checked_server p;
     size_t running;
-    kl_patient_init(&p, url, key, timeout);
+    kl_checked_server_init(&p, url, key, timeout);
     return ask_running(&p, &running) && running == 0;
 }

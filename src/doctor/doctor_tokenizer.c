@@ -14,7 +14,7 @@
 
 static const struct {
     const char *kind, *text;
-    double slow; /* MB/s: less is a warning */
+    double slow; /* MB/s; less is a warning */
 } samples[] = {
     {"Chinese", "清晨的海面上起了薄雾,灯塔的光慢慢淡下去。渔民们把网拖上船,数着今天的收获。", 3},
     {"English", "The lighthouse keeper wrote down the weather every hour, and nobody read it. ", 8},
@@ -55,15 +55,15 @@ static void check_speed(struct kl_findings *findings, const struct kl_loaded *l)
             continue;
         }
         kl_found_cost(kl_found(findings, KL_WARNING, AREA,
-                               "%s: %.1f MB/s, where a small CPU has more than %.0f",
-                               samples[i].kind, speed, samples[i].slow),
-                      "a prompt of 10 KB waits %.1f ms for it", 10 / speed);
+                               "%s: %.1f MB/s; a small CPU reaches more than %.0f", samples[i].kind,
+                               speed, samples[i].slow),
+                      "a prompt of 10 KB takes %.1f ms", 10 / speed);
     }
 }
 
 /* ---- the same ids as the reference ----------------------------------------------------------- */
 
-/* The stored ids of this vocabulary; NULL: there are none. */
+/* Returns the stored ids of this vocabulary; NULL: there are none. */
 static const struct kl_tokenizer_vectors *find_vectors(const struct kl_loaded *l)
 {
     struct kl_gguf_string pre;
@@ -76,7 +76,7 @@ static const struct kl_tokenizer_vectors *find_vectors(const struct kl_loaded *l
     return NULL;
 }
 
-/* Whether the ids of a text are the stored ones; if not, `what` says where they part. */
+/* Whether the ids of a text are the stored ones; if not, `what` describes the first difference. */
 static bool same_ids(const struct kl_tokenizer *tokenizer, const struct kl_tokenizer_vector *v,
                      char *what, size_t size)
 {
@@ -90,9 +90,10 @@ static bool same_ids(const struct kl_tokenizer *tokenizer, const struct kl_token
     if (!same)
         snprintf(what, size, "%s", err.text);
     else if (i < v->n_ids && i < got.len)
-        snprintf(what, size, "token %zu is %" PRId32 " and not %" PRId32, i, got.ids[i], v->ids[i]);
+        snprintf(what, size, "token %zu is %" PRId32 " instead of %" PRId32, i, got.ids[i],
+                 v->ids[i]);
     else
-        snprintf(what, size, "%zu tokens and not %zu", got.len, v->n_ids);
+        snprintf(what, size, "%zu tokens instead of %zu", got.len, v->n_ids);
     same = same && i == v->n_ids && i == got.len;
     kl_tokens_release(&got);
     return same;
@@ -104,7 +105,7 @@ static void check_ids(struct kl_findings *findings, const struct kl_loaded *l)
     char kinds[200] = "", what[sizeof((struct kl_error *)0)->text];
     if (vectors == NULL) {
         kl_found(findings, KL_NOTE, AREA,
-                 "no ids of this vocabulary (%zu tokens) are stored to compare with",
+                 "no ids of this vocabulary (%zu tokens) are stored for comparison",
                  kl_tokenizer_size(l->tokenizer));
         return;
     }
@@ -115,10 +116,10 @@ static void check_ids(struct kl_findings *findings, const struct kl_loaded *l)
             struct kl_finding *bad =
                 kl_found(findings, KL_BROKEN, AREA,
                          "%s: not the ids of Hugging Face's tokenizers: %s", v->kind, what);
-            kl_found_cost(bad, "the model reads other words than were written");
-            kl_found_remedy(bad, "remove the directory packed/ in the cache; if that does not "
-                                 "help, get the model file again: its vocabulary has the size but "
-                                 "not the words of the model it is named after");
+            kl_found_cost(bad, "the model reads other words than the user wrote");
+            kl_found_remedy(bad, "delete the directory packed/ in the cache; if that does not "
+                                 "help, download the model file again: its vocabulary has the "
+                                 "size but not the words of the model that it names");
             return;
         }
         snprintf(kinds + used, sizeof kinds - used, "%s%s", i > 0 ? ", " : "", v->kind);
@@ -134,9 +135,10 @@ static void check_template(struct kl_findings *findings, const struct kl_loaded 
         kl_found(findings, fallback ? KL_WARNING : KL_GOOD, "template", "chat template %s, by %s",
                  kl_chat_template_name(l->chat_template), kl_chat_by_name(l->chat_template_by));
     if (fallback) {
-        kl_found_cost(found, "the model file has no chat template that is known here: the model is "
-                             "not asked the way it was trained, and answers may be worse");
-        kl_found_remedy(found, "give --chat-template NAME where you know the model's family");
+        kl_found_cost(found,
+                      "the chat template in the model file is not known: conversations are "
+                      "not written the way the model was trained on, and answers may be worse");
+        kl_found_remedy(found, "use --chat-template NAME if you know the family of the model");
     }
 }
 

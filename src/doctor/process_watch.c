@@ -15,9 +15,9 @@
 #include "base/memory.h"
 #include "base/system_files.h"
 
-#define PAUSE_NS 10000000L /* between two looks: a thread that lives shorter may be missed */
+#define PAUSE_NS 10000000L /* between two samples: a thread that lives shorter may be missed */
 
-/* What counts only ever grow with, at the beginning of the watch. */
+/* Counters that only grow. */
 struct counts {
     double user, kernel, waited, voluntary, involuntary;
 };
@@ -25,7 +25,8 @@ struct counts {
 struct watcher {
     const char *root;
     struct kl_process_watch *watch;
-    struct counts first[KL_WATCH_MAX_THREADS]; /* of threads[i]; zero for one that came later */
+    struct counts
+        first[KL_WATCH_MAX_THREADS]; /* of threads[i] at the first sample; zero for later ones */
 };
 
 static struct kl_watched_thread *find_thread(struct watcher *w, int id)
@@ -36,7 +37,7 @@ static struct kl_watched_thread *find_thread(struct watcher *w, int id)
     return NULL;
 }
 
-/* What a thread that does not run waits in; false: this can not be seen. */
+/* Counts what a sleeping thread waits in. false: the system does not show it. */
 static bool see_wait(struct watcher *w, struct kl_watched_thread *t)
 {
     char name[64], line[128], *end;
@@ -45,7 +46,7 @@ static bool see_wait(struct watcher *w, struct kl_watched_thread *t)
         return false;
     long number = strtol(line, &end, 10);
     if (end == line || number < 0)
-        return true; /* "running" by now, or in no system call */
+        return true; /* "running" meanwhile, or in no system call */
     t->n_waiting++;
     t->n_futex += number == SYS_futex;
 #ifdef SYS_futex_waitv
@@ -92,7 +93,7 @@ static void look_at_thread(struct watcher *w, int id, bool first, bool last)
     t->n_runnable += stat.state == 'R';
     errno = 0;
     if (stat.state != 'R' && !see_wait(w, t) && errno != ENOENT && errno != ESRCH)
-        watch->waits_known = false; /* refused: it did not just end */
+        watch->waits_known = false; /* refused; not ended */
     const struct counts *before = &w->first[t - watch->threads];
     t->there_at_last = last;
     t->user = stat.user - before->user;
@@ -105,7 +106,7 @@ static void look_at_thread(struct watcher *w, int id, bool first, bool last)
     }
 }
 
-/* false: the process is not there any more. */
+/* Samples all threads. false: the process has ended. */
 static bool look(struct watcher *w, bool first, bool last)
 {
     char path[PATH_MAX], *end;

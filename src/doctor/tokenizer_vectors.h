@@ -1,6 +1,7 @@
 /*
- * Texts, and the ids that Hugging Face's tokenizers make of them with the vocabularies of the
- * models in the catalogue. tests/fidelity makes the table again and compares.
+ * Texts and their ids, made by Hugging Face's tokenizers with the vocabularies of the models in the
+ * catalogue. tests/tools/make_tokenizer_vectors.py writes the .c file; tests/fidelity compares.
+ * Constant data: any thread.
  */
 #ifndef KL_DOCTOR_TOKENIZER_VECTORS_H
 #define KL_DOCTOR_TOKENIZER_VECTORS_H
@@ -17,14 +18,16 @@ struct kl_tokenizer_vector {
     const int32_t *ids; /* [n_ids] */
 };
 
-/* They are those of a vocabulary of this size under this rule (tokenizer.ggml.pre). */
+/* The vectors of a vocabulary, which is known by its size and its pre-tokenizer (the value of
+ * tokenizer.ggml.pre). */
 struct kl_tokenizer_vectors {
-    const char *pre; /* NULL in the last row, which has nothing */
+    const char *pre; /* NULL in the last row, which is empty */
     size_t n_vocab;
     size_t n;
     const struct kl_tokenizer_vector *items; /* [n] */
 };
 
+/* Ends with a row whose `pre` is NULL. */
 extern const struct kl_tokenizer_vectors kl_tokenizer_vectors[];
 
 #endif

@@ -1,8 +1,8 @@
 #include "engine/statistics.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/quantile.h"
 #include "engine/scheduler.h"
 
 /* Long enough for a steady figure, short enough to follow changes. */
@@ -60,12 +60,6 @@ double kl_statistics_work(const struct kl_statistics *s, size_t prompt_tokens, s
     return (double)prompt_tokens / prefill + answer / decode;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double kl_statistics_latency(const struct kl_statistics *s, unsigned percent)
 {
     size_t n = s->n_latencies < KL_LATENCIES ? (size_t)s->n_latencies : KL_LATENCIES;
@@ -73,8 +67,8 @@ double kl_statistics_latency(const struct kl_statistics *s, unsigned percent)
         return 0.0;
     double sorted[KL_LATENCIES];
     memcpy(sorted, s->latencies, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, compare);
-    return sorted[(n * percent + 99) / 100 - 1];
+    kl_sort_values(sorted, n);
+    return kl_nearest_rank(sorted, n, percent);
 }
 
 double kl_speed_value(const struct kl_speed *speed)

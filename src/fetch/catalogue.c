@@ -10,8 +10,9 @@
 #include <sys/stat.h>
 
 #include "base/foreign_text.h"
+#include "base/model_name.h"
 #include "base/paths.h"
-#include "console/options.h"
+#include "console/nearest.h"
 
 #define CODER_PART(n, bytes)                                                                       \
     {                                                                                              \
@@ -113,7 +114,7 @@ const char *kl_model_from_environment(void)
     return name != NULL && name[0] != '\0' ? name : NULL;
 }
 
-/* In letters of either case; of a longer text. */
+/* Whether a longer text ends with suffix; upper and lower case letters are equal. */
 static bool has_suffix(const char *text, const char *suffix)
 {
     size_t len = strlen(text), n = strlen(suffix);
@@ -147,7 +148,7 @@ static enum kl_status locate_file(const char *file, struct kl_model_location *lo
         len -= strlen(".gguf");
     kl_foreign_line(base, len, location->name, sizeof location->name);
     for (size_t i = 0; i < CATALOGUE_LEN; i++) {
-        /* a catalogue model at another place keeps its name */
+        /* a catalogue model in another directory keeps its name */
         if (strcmp(catalogue[i].file, base) == 0)
             snprintf(location->name, sizeof location->name, "%s", catalogue[i].name);
     }
@@ -165,17 +166,18 @@ static enum kl_status locate_entry(const struct kl_model_entry *entry,
         return status;
     if (stat(location->path, &st) != 0)
         return kl_fail(err, KL_ERR_NOT_FOUND,
-                       "the model %s is not on this computer; 'kinglet pull %s' gets it",
+                       "the model %s is not on this computer; 'kinglet pull %s' downloads it",
                        entry->name, entry->name);
     if ((uint64_t)st.st_size != entry->bytes)
-        return kl_fail(
-            err, KL_ERR_NOT_FOUND,
-            "%s has %lld bytes where the model %s has %" PRIu64 "; 'kinglet pull %s' gets it again",
-            location->path, (long long)st.st_size, entry->name, entry->bytes, entry->name);
+        return kl_fail(err, KL_ERR_NOT_FOUND,
+                       "%s has %lld bytes where the model %s has %" PRIu64
+                       "; 'kinglet pull %s' downloads it again",
+                       location->path, (long long)st.st_size, entry->name, entry->bytes,
+                       entry->name);
     return KL_OK;
 }
 
-/* NAME.gguf in the models directory, where NAME is in letters of either case. */
+/* Finds NAME.gguf in the models directory; upper and lower case letters of NAME are equal. */
 static bool find_file(const char *directory, const char *name, char *out, size_t size)
 {
     DIR *models = opendir(directory);
@@ -193,7 +195,7 @@ static bool find_file(const char *directory, const char *name, char *out, size_t
     return found;
 }
 
-/* What was got with --url, or laid there by hand. */
+/* Finds a model that was downloaded with --url, or copied there by hand. */
 static enum kl_status locate_other(const char *name, struct kl_model_location *location,
                                    struct kl_error *err)
 {
@@ -219,7 +221,7 @@ static enum kl_status locate_other(const char *name, struct kl_model_location *l
         return kl_fail(err, KL_ERR_NOT_FOUND, "there is no model %s; did you mean %s?", name,
                        nearest.best);
     return kl_fail(err, KL_ERR_NOT_FOUND,
-                   "there is no model %s; 'kinglet pull --list' shows those there are", name);
+                   "there is no model %s; 'kinglet pull --list' lists the models", name);
 }
 
 static enum kl_status locate(const char *word, struct kl_model_location *location,
@@ -230,9 +232,8 @@ static enum kl_status locate(const char *word, struct kl_model_location *locatio
         return locate_entry(&catalogue[0], location, err);
     if (is_file_name(word))
         return locate_file(word, location, err);
-    snprintf(name, sizeof name, "%s", word); /* of a longer one, what is too long, too */
-    if (has_suffix(name, ":latest"))
-        name[strlen(name) - strlen(":latest")] = '\0';
+    snprintf(name, sizeof name, "%s", word); /* an error quotes only this much of a longer name */
+    name[kl_model_name_len(name)] = '\0';
     const struct kl_model_entry *entry = kl_catalogue_find(name);
     return entry != NULL ? locate_entry(entry, location, err) : locate_other(name, location, err);
 }

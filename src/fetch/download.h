@@ -1,8 +1,8 @@
 /*
- * One file from one URL, by libcurl, into an open file that may hold its beginning already.
+ * Downloads one file from one URL into an open file that may contain its beginning already.
  *
- * Blocks until it is done or given up. The hash grows with the bytes, so that nothing is read
- * twice. Does not decide where to try next: see fetch.h.
+ * Blocks the calling thread until the download is complete or given up. Hashes the bytes as they
+ * arrive, so that none are read twice. Does not decide where to try next: see fetch.h.
  */
 #ifndef KL_FETCH_DOWNLOAD_H
 #define KL_FETCH_DOWNLOAD_H
@@ -16,35 +16,35 @@
 #include "console/terminal.h"
 
 struct kl_download {
-    const char *url;       /* http or https; redirects are followed, but never from https to http */
-    const char *directory; /* where the file lies, to see whether there is room */
-    int fd;                /* open for reading and writing; holds `done` bytes */
-    uint64_t bytes;        /* size of the whole; 0: not known */
-    size_t stall_seconds;  /* given up when nothing comes for so long */
+    const char *url;       /* http or https; redirects as in client/file_transfer.h */
+    const char *directory; /* of the file; its file system must have room */
+    int fd;                /* open for reading and writing; contains `done` bytes */
+    uint64_t bytes;        /* size of the complete file; 0: not known */
+    size_t stall_seconds;  /* given up when nothing arrives for this time */
     struct kl_progress *progress;
 
     struct kl_sha256 hash; /* of the first `done` bytes */
     uint64_t done;
-    bool resumed;     /* some of the bytes are not from this source */
+    bool resumed;     /* some of the bytes may be from another source */
     bool unreachable; /* no connection to the server could be made */
     bool untrusted;   /* its certificate is not trusted */
 };
 
-/* Fetches what is missing with a Range request, or everything where the server cannot do that.
- *   KL_ERR_BUSY       the connection broke; what came is kept, and another try may finish it
+/* Requests the missing bytes as a range, or the complete file from a server without ranges.
+ *   KL_ERR_BUSY       the connection broke; the bytes are kept, and another try may complete them
  *   KL_ERR_NOT_FOUND  this source cannot be reached, or does not have the file
  *   others            this computer is the problem (no room, a failing disk): give up */
 enum kl_status kl_download_run(struct kl_download *download, struct kl_error *err);
 
-/* Forgets what the file holds. */
+/* Empties the file. */
 enum kl_status kl_download_restart(struct kl_download *download, struct kl_error *err);
 
-/* What a file whose size the catalogue does not know leaves free on the disk: for logs, the
- * prepared weights, the system. */
+/* Bytes that a file of unknown size must leave free on the disk: for logs, packed weights and the
+ * system. */
 #define KL_DISK_RESERVE ((uint64_t)256 << 20)
 
-/* Is there room for that many more bytes, with `reserve` left free? KL_ERR_IO says how many are
- * needed and free. */
+/* Checks that there is room for `bytes` more, with `reserve` left free. The text of KL_ERR_IO says
+ * how many are needed and free. */
 enum kl_status kl_check_free_space(const char *directory, uint64_t bytes, uint64_t reserve,
                                    struct kl_error *err);
 

@@ -14,7 +14,8 @@
 #include "fetch/download.h"
 #include "fetch/wheels.h"
 
-#define MAX_CONTINUATIONS 5 /* of one source whose connection breaks, as long as bytes come */
+/* Of one source whose connection breaks, while each try brings bytes. */
+#define MAX_CONTINUATIONS 5
 #define HASH_PIECE        ((size_t)1 << 20)
 
 #define MAX_SOURCES 3
@@ -27,12 +28,12 @@ struct source {
 struct fetch {
     const char *name;
     const char *sha256;
-    const struct kl_model_entry *entry; /* NULL: a file of the user's */
-    char path[PATH_MAX];                /* where it shall be */
+    const struct kl_model_entry *entry; /* NULL: a file from --url */
+    char path[PATH_MAX];                /* of the complete file */
     char part[PATH_MAX + 8];
     char directory[PATH_MAX];
-    int dir;           /* the same, open; -1: not yet */
-    bool *unreachable; /* [MAX_SOURCES] servers that did not answer are not asked again; or NULL */
+    int dir;           /* an open descriptor of directory; -1: not yet */
+    bool *unreachable; /* [MAX_SOURCES] servers that are not tried again; or NULL */
     struct kl_download download;
     struct kl_progress progress;
     const struct kl_progress_observer *observer; /* or NULL */
@@ -56,8 +57,8 @@ static const char *name_in_directory(const char *path)
     return strrchr(path, '/') + 1;
 }
 
-/* Opens and locks it. Another process may rename or remove it while we wait for the lock: then
- * what we hold is not what stands under the name, and we look again. */
+/* Opens and locks NAME.part. Another process may rename or remove it while this one waits for the
+ * lock: then the open file no longer has that name, and a new one is opened. */
 static enum kl_status open_part(struct fetch *f, struct kl_error *err)
 {
     for (;;) {
@@ -70,7 +71,7 @@ static enum kl_status open_part(struct fetch *f, struct kl_error *err)
         }
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
             if (errno == EWOULDBLOCK)
-                fprintf(stderr, "Another process is getting %s; waiting for it.\n", f->name);
+                fprintf(stderr, "Another process is downloading %s; waiting for it.\n", f->name);
             while (flock(fd, LOCK_EX) != 0) {
                 if (errno == EINTR)
                     continue;
@@ -89,7 +90,7 @@ static enum kl_status open_part(struct fetch *f, struct kl_error *err)
     }
 }
 
-/* Hashes all that an open file holds; the next write goes behind it. */
+/* Hashes the whole contents of an open file; the next write appends to them. */
 static enum kl_status hash_file(int fd, const char *path, struct kl_sha256 *hash, uint64_t *bytes,
                                 struct kl_error *err)
 {
@@ -132,8 +133,8 @@ static bool hash_is_right(const struct fetch *f, const struct kl_sha256 *hash, c
     return strcasecmp(hex, f->sha256) == 0;
 }
 
-/* Is the file under its name already? A catalogue model is known by its size, which only a whole
- * one with the right hash was given; any other file is hashed. */
+/* Whether the complete file exists already. For a catalogue model the size is enough, since only a
+ * file with the right hash was ever renamed; any other file is hashed. */
 static bool is_here(const struct fetch *f)
 {
     struct stat st;
@@ -154,14 +155,15 @@ static bool is_here(const struct fetch *f)
     return here;
 }
 
-/* On disk first, then under its name: a crash leaves either the whole file or the .part. */
+/* Syncs the file before it renames it: a crash leaves either the complete file or the .part. */
 static enum kl_status keep(struct fetch *f, struct kl_error *err)
 {
     if (fsync(f->download.fd) != 0)
         return kl_fail_errno(err, "cannot write %s to the disk", f->part);
     if (renameat(f->dir, name_in_directory(f->part), f->dir, name_in_directory(f->path)) != 0)
         return kl_fail_errno(err, "cannot rename %s to %s", f->part, f->path);
-    (void)fsync(f->dir); /* the name itself; some file systems cannot, and the file is there */
+    (void)fsync(f->dir); /* the new name; some file systems cannot, and the file is complete
+                            anyway */
     return KL_OK;
 }
 
@@ -202,7 +204,7 @@ static size_t list_sources(const struct kl_model_entry *entry, struct source sou
 
 static enum kl_status try_wheels(struct fetch *f, struct kl_error *err)
 {
-    uint64_t largest = 0; /* a wheel stands beside the file while it is copied */
+    uint64_t largest = 0; /* a wheel needs room next to the file while it is copied */
     for (size_t i = 0; i < f->entry->n_parts; i++) {
         uint64_t bytes = strtoull(f->entry->parts[i].bytes, NULL, 10);
         largest = bytes > largest ? bytes : largest;
@@ -231,8 +233,8 @@ static enum kl_status try_url(struct fetch *f, const struct source *source, stru
     }
 }
 
-/* One source, up to a file with the right hash. A wrong one is thrown away; if a part of it was
- * from elsewhere, this source is asked once more for the whole. */
+/* Tries one source until the file has the right hash. Removes a wrong file; if a part of it was
+ * from another source, asks this one again for the complete file. */
 static enum kl_status try_source(struct fetch *f, const struct source *source, struct kl_error *err)
 {
     for (;;) {
@@ -250,7 +252,7 @@ static enum kl_status try_source(struct fetch *f, const struct source *source, s
         bool again = f->download.resumed;
         struct kl_error wrong;
         kl_fail(&wrong, KL_ERR_NOT_FOUND,
-                "the file has the wrong content and was removed: its sha256 is %s, expected was %s",
+                "the file has the wrong contents and was removed: its sha256 is %s instead of %s",
                 hex, f->sha256);
         status = kl_download_restart(&f->download, err);
         if (status != KL_OK)
@@ -259,19 +261,19 @@ static enum kl_status try_source(struct fetch *f, const struct source *source, s
             *err = wrong;
             return err->status;
         }
-        fprintf(stderr, "%s: %s; getting all of it anew\n", source->label, wrong.text);
+        fprintf(stderr, "%s: %s; downloading it from the beginning\n", source->label, wrong.text);
     }
 }
 
-/* The sources in order, until one gives the file. A source that fails is said in one line; only
- * when this computer is the problem are the others not tried. */
+/* Tries the sources in order until one has the file, and prints one line for each that fails. Stops
+ * early only if this computer is the problem. */
 static enum kl_status try_sources(struct fetch *f, const struct source *sources, size_t n,
                                   struct kl_error *err)
 {
     bool untrusted = false;
     for (size_t i = 0; i < n; i++) {
         if (f->unreachable != NULL && f->unreachable[i]) {
-            fprintf(stderr, "%s: could not be reached just now\n", sources[i].label);
+            fprintf(stderr, "%s: could not be reached a moment ago\n", sources[i].label);
             continue;
         }
         enum kl_status status = try_source(f, &sources[i], err);
@@ -284,10 +286,10 @@ static enum kl_status try_sources(struct fetch *f, const struct source *sources,
             return status;
         fprintf(stderr, "%s: %s\n", sources[i].label, err->text);
     }
-    return kl_fail(
-        err, KL_ERR_NOT_FOUND, "no source has %s; %s, or put the file at %s yourself", f->name,
-        untrusted ? "let SSL_CERT_FILE name the certificates to trust" : "check the connection",
-        f->path);
+    return kl_fail(err, KL_ERR_NOT_FOUND, "no source has %s; %s, or copy the file to %s", f->name,
+                   untrusted ? "set SSL_CERT_FILE to the certificates to trust"
+                             : "check the connection",
+                   f->path);
 }
 
 static enum kl_status fetch(struct fetch *f, const struct source *sources, size_t n,
@@ -304,7 +306,7 @@ static enum kl_status fetch(struct fetch *f, const struct source *sources, size_
     }
     d->progress = &f->progress;
 
-    if (is_here(f)) { /* maybe the process we waited for got it */
+    if (is_here(f)) { /* another process may have downloaded it meanwhile */
         unlink(f->part);
         goto out;
     }
@@ -329,7 +331,7 @@ out:
     return status;
 }
 
-/* ---- what the commands call ------------------------------------------------------------------ */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t stall_seconds,
                                   const struct kl_progress_observer *observer, bool *unreachable,
@@ -349,7 +351,7 @@ static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t sta
         return status;
     snprintf(f.path, sizeof f.path, "%s", location.path);
     char size[32];
-    fprintf(stderr, "Getting %s (%s)\n", entry->name,
+    fprintf(stderr, "Downloading %s (%s)\n", entry->name,
             kl_format_bytes((double)entry->bytes, size, sizeof size));
     return fetch(&f, sources, list_sources(entry, sources), err);
 }
@@ -371,7 +373,7 @@ enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_progress_o
         return status;
     const char *wanted = (*entry)->name;
     *entry = kl_catalogue_substitute();
-    fprintf(stderr, "%s cannot be had from here. Taking %s instead.\n", wanted, (*entry)->name);
+    fprintf(stderr, "%s is not available from here. Using %s instead.\n", wanted, (*entry)->name);
     return fetch_entry(*entry, stall_seconds, observer, unreachable, err);
 }
 

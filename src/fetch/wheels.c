@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern const char kl_fetch_wheels_script[]; /* made of tools/fetch-wheels when building */
+extern const char kl_fetch_wheels_script[]; /* generated from tools/fetch-wheels */
 extern char **environ;
 
 #define MAX_PARTS 16
@@ -37,12 +37,12 @@ static enum kl_status start(const struct kl_model_entry *entry, const char *out,
     argv[n] = NULL;
 
     if (pipe2(fds, O_CLOEXEC) != 0)
-        return kl_fail_errno(err, "cannot make a pipe");
+        return kl_fail_errno(err, "cannot create a pipe");
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-    /* a thread that gets no signals may be what runs here; the child is to hear Ctrl-C */
+    /* this thread may block signals; the child must receive Ctrl-C */
     posix_spawnattr_t attributes;
     sigset_t none;
     sigemptyset(&none);
@@ -80,7 +80,7 @@ enum kl_status kl_wheels_fetch(const struct kl_model_entry *entry, const char *o
         line[strcspn(line, "\n")] = '\0';
         unsigned long long done;
         if (sscanf(line, "progress %llu", &done) == 1) {
-            /* while pip moves its file it stands there twice or not at all */
+            /* while pip moves its file, the script counts it twice or not at all */
             most = done > most ? done : most;
             kl_progress_update(progress, most, entry->bytes);
         } else if (strncmp(line, "error ", 6) == 0) {

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/foreign_text.h"
-#include "base/system_file.h"
+#include "base/system_files.h"
 
 #define OUR_NAME "kinglet"
 #define LISTENS  0x0A /* TCP_LISTEN in the column "st" */
@@ -113,7 +113,7 @@ static void read_name(const char *pid, char *out, size_t size)
 {
     char path[300], name[64];
     snprintf(path, sizeof path, "/proc/%s/comm", pid);
-    kl_system_file_read(path, name, sizeof name);
+    kl_system_text(path, name, sizeof name);
     kl_foreign_line(name, strcspn(name, "\n"), out, size);
 }
 

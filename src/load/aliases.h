@@ -1,4 +1,8 @@
-/* serve --alias NAME[=MODEL]: further names under which clients may ask for the model. */
+/*
+ * serve --alias NAME[=MODEL]: further names under which clients may ask for the model.
+ *
+ * Pure functions; the strings belong to the command line and outlive all results.
+ */
 #ifndef KL_LOAD_ALIASES_H
 #define KL_LOAD_ALIASES_H
 
@@ -10,24 +14,26 @@
 
 #define KL_MAX_ALIAS 100 /* bytes */
 
+/* The aliases as they were given. */
 struct kl_aliases {
     char names[KL_MAX_LIST][KL_MAX_ALIAS + 1];
-    const char *models[KL_MAX_LIST]; /* NULL: the one that is served, whichever */
+    const char *models[KL_MAX_LIST]; /* the model that must be served; NULL: any */
     size_t len;
 };
 
+/* The aliases of one model. */
 struct kl_names {
     const char *values[KL_MAX_LIST];
     size_t len;
 };
 
-/* A name is one line of UTF-8 without blanks at its ends, at most KL_MAX_ALIAS bytes. The models
- * point into words. */
+/* Reads the values of --alias. A name is one line of UTF-8 of at most KL_MAX_ALIAS bytes that
+ * neither begins nor ends with a blank; otherwise KL_ERR_INVALID. The models point into words. */
 enum kl_status kl_aliases_read(const struct kl_string_list *words, struct kl_aliases *aliases,
                                struct kl_error *err);
 
-/* Those that are not the model's own names, each once; they point into aliases. An alias for
- * another model than this one is KL_ERR_INVALID. */
+/* Fills names with the aliases that are not names of the model already, each once; they point into
+ * aliases. KL_ERR_INVALID: an alias is for another model than this one. */
 enum kl_status kl_aliases_of(const struct kl_aliases *aliases,
                              const struct kl_model_location *model, struct kl_names *names,
                              struct kl_error *err);

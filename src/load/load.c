@@ -10,28 +10,29 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/paths.h"
-#include "cli/commands.h"
+#include "console/exit_codes.h"
 #include "console/terminal.h"
 #include "fetch/fetch.h"
 #include "format/packed_dir.h"
 
-/* Stacks of the threads, what malloc keeps, sockets: 3 to 5 MB were measured. */
+/* For the stacks of threads, freed memory that malloc keeps, and sockets: 3 to 5 MB were measured.
+ */
 #define PLAN_RESERVE ((uint64_t)6 << 20)
 
-static void tell(const struct kl_load_options *o, enum kl_loading_stage stage, uint64_t done,
-                 uint64_t total)
+static void notify(const struct kl_load_options *o, enum kl_load_stage stage, uint64_t done,
+                   uint64_t total)
 {
     if (o->observer != NULL)
-        o->observer->see(o->observer->context, stage, done, total);
+        o->observer->notify(o->observer->context, stage, done, total);
 }
 
-static void see_download(void *options, uint64_t done, uint64_t total)
+static void notify_download(void *options, uint64_t done, uint64_t total)
 {
-    tell(options, KL_LOADING_DOWNLOADING, done, total);
+    notify(options, KL_LOAD_DOWNLOADING, done, total);
 }
 
-/* Finds the model or gets it. Without a name, the substitute does where the default is not here:
- * a start must not need the network once some model is there. */
+/* Finds the model or downloads it. Without a name, the substitute is good enough if the default is
+ * not here: once any model is here, a start must not need the network. */
 static enum kl_status find_model(struct kl_model_location *location,
                                  const struct kl_load_options *o, struct kl_error *err)
 {
@@ -43,8 +44,8 @@ static enum kl_status find_model(struct kl_model_location *location,
     if (!named) {
         struct kl_model_location other;
         if (kl_model_locate(kl_catalogue_substitute()->name, &other, NULL) == KL_OK) {
-            kl_warning("the default model %s is not here, taking %s ('kinglet pull' gets the "
-                       "default)",
+            kl_warning("the default model %s is not on this computer, using %s ('kinglet pull' "
+                       "downloads the default)",
                        entry->name, other.name);
             *location = other;
             return KL_OK;
@@ -52,14 +53,14 @@ static enum kl_status find_model(struct kl_model_location *location,
     }
     if (!o->pull)
         return status;
-    const struct kl_progress_observer observer = {see_download, (void *)(uintptr_t)o};
-    tell(o, KL_LOADING_DOWNLOADING, 0, 0);
+    const struct kl_progress_observer observer = {notify_download, (void *)(uintptr_t)o};
+    notify(o, KL_LOAD_DOWNLOADING, 0, 0);
     status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, &observer, err)
                    : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &observer, &entry, err);
     return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
 }
 
-/* The template that the operator named, or that of the file. */
+/* Chooses the template that --chat-template names, or that of the file. */
 static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
 {
     if (l->chat_template == NULL)
@@ -67,14 +68,12 @@ static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
     if (l->chat_template == NULL)
         return kl_fail(err, KL_ERR_MEMORY, "out of memory while reading the chat template");
     if (l->chat_template_by == KL_CHAT_BY_FALLBACK)
-        kl_warning(
-            "this model file has %s, taking %s: answers may be worse than they could be, and "
-            "a default system message is left out; where you know the model's family, "
-            "--chat-template NAME says it",
-            kl_gguf_has(l->gguf, "tokenizer.chat_template")
-                ? "a chat template that is not known here"
-                : "no chat template",
-            kl_chat_template_name(l->chat_template));
+        kl_warning("this model file has %s, using %s: answers may be worse than they could be, and "
+                   "there is no default system message; if you know the family of the model, give "
+                   "--chat-template NAME",
+                   kl_gguf_has(l->gguf, "tokenizer.chat_template") ? "an unknown chat template"
+                                                                   : "no chat template",
+                   kl_chat_template_name(l->chat_template));
     else
         kl_info("chat template %s (by %s)", kl_chat_template_name(l->chat_template),
                 kl_chat_by_name(l->chat_template_by));
@@ -94,7 +93,7 @@ static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
     return KL_OK;
 }
 
-/* One bar for each stage; reading is only worth one when it is from a slow disk. */
+/* Shows a bar for each stage; for reading only if the disk is slow. */
 struct shown_stages {
     const struct kl_load_options *options;
     struct kl_progress bar;
@@ -106,11 +105,10 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
 {
     const double quick = 0.5; /* seconds */
     struct shown_stages *s = context;
-    tell(s->options, stage == KL_MODEL_PACKING ? KL_LOADING_PACKING : KL_LOADING_READING, done,
-         total);
+    notify(s->options, stage == KL_MODEL_PACKING ? KL_LOAD_PACKING : KL_LOAD_READING, done, total);
     if (stage == KL_MODEL_PACKING) {
         if (!s->packed) {
-            kl_progress_end(&s->bar); /* the file that was read is damaged */
+            kl_progress_end(&s->bar); /* the file that was being read is damaged */
             kl_progress_begin(&s->bar, "Preparing the weights");
         }
         s->packed = true;
@@ -123,7 +121,7 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
     return true;
 }
 
-/* One of two words; NULL is the first. */
+/* Finds which of two words an option has; NULL counts as the first. */
 static enum kl_status read_choice(const char *option, const char *text, const char *const words[2],
                                   unsigned *choice, struct kl_error *err)
 {
@@ -151,8 +149,6 @@ static enum kl_status read_attention(const struct kl_load_options *o,
     return status;
 }
 
-/* What is there now, as the system counts it: nobody knows better what libraries and tokenizer
- * hold. The weights count in full, whether they are resident yet or not. */
 uint64_t kl_load_budget(const struct kl_load_options *o)
 {
     struct kl_plan plan = {0};
@@ -160,6 +156,8 @@ uint64_t kl_load_budget(const struct kl_load_options *o)
     return plan.budget;
 }
 
+/* Plans the memory that is in use now, as the system counts it, which is the best figure for
+ * libraries and tokenizer. The weights count in full, whether they are resident yet or not. */
 static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
                         const struct kl_resident *before)
 {
@@ -174,7 +172,7 @@ static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
     kl_plan_add(plan, "weights", weights, NULL);
     kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
     kl_plan_add(plan, "norms and biases", grown, NULL);
-    /* what the allocator keeps, stacks, sockets */
+
     kl_plan_add(plan, "reserve", PLAN_RESERVE, NULL);
 }
 
@@ -195,21 +193,21 @@ void kl_load_log_plan(const struct kl_plan *plan, bool failed)
     }
     kl_buffer_release(&text);
     if (short_of)
-        kl_warning("memory: only %.1f MB are free for this process; it will be slow, or be ended "
-                   "by the system, when it gets there: see --memory, --ctx-size and --parallel",
+        kl_warning("memory: only %.1f MB are free for this process; when it needs more, it will be "
+                   "slow or be killed by the system: see --memory, --ctx-size and --parallel",
                    (double)room / 1e6);
 }
 
-/* What was read of the model file (its header, the norms) does not stay resident. */
+/* Releases the pages of the model file that were read (its header, the norms). */
 static void forget_file(const struct kl_loaded *l)
 {
     const struct kl_mapped_file *file = kl_gguf_file(l->gguf);
     kl_mapped_file_dont_need(file, 0, file->size);
 }
 
-static void see_measuring(void *options, size_t done, size_t total)
+static void notify_measuring(void *options, size_t done, size_t total)
 {
-    tell(options, KL_LOADING_MEASURING, done, total);
+    notify(options, KL_LOAD_MEASURING, done, total);
 }
 
 static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_options *o,
@@ -218,14 +216,14 @@ static enum kl_status choose_threads(struct kl_loaded *l, const struct kl_load_o
     const struct kl_threads_options options = {.decode = o->threads,
                                                .prefill = o->threads_prefill,
                                                .measure = o->measure_threads,
-                                               .see = see_measuring,
+                                               .notify = notify_measuring,
                                                .context = (void *)(uintptr_t)o};
     enum kl_status status = kl_threads_choose(l->model, cpus, &options, &l->threads, err);
     l->n_threads = l->threads.decode > l->threads.prefill ? l->threads.decode : l->threads.prefill;
     return status;
 }
 
-/* The tier, and the log's word on why. */
+/* Chooses the tier, and logs the reason. */
 static enum kl_status choose_kernels(const struct kl_load_options *o,
                                      const struct kl_kernels **kernels, struct kl_error *err)
 {
@@ -254,7 +252,7 @@ static enum kl_status choose_kernels(const struct kl_load_options *o,
     return KL_OK;
 }
 
-/* Where what is made of models is kept. Without such a place all of it is made at each start. */
+/* Finds the directory for packed weights and tables. Without one they are made at each start. */
 static void find_packed_dir(struct kl_loaded *l, enum kl_load_depth depth)
 {
     struct kl_error why = {0};
@@ -269,7 +267,8 @@ static void find_packed_dir(struct kl_loaded *l, enum kl_load_depth depth)
         kl_warning("%s; the weights are prepared in memory at each start", why.text);
 }
 
-/* For a model that was accepted: its tables are kept, and what older versions left goes. */
+/* For a model that was accepted: keeps its tokenizer's tables, and removes files of older versions.
+ */
 static void keep_for_next_start(struct kl_loaded *l)
 {
     if (l->packed_dir[0] == '\0')
@@ -316,7 +315,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
     char size[32];
     const struct kl_config *config = kl_model_config(l->model);
     if (l->ctx_size > config->n_ctx_train) {
-        kl_warning("this model was made for %zu tokens: the context is that long and not %zu",
+        kl_warning("this model was made for %zu tokens: the context has that size instead of %zu",
                    config->n_ctx_train, l->ctx_size);
         l->ctx_size = config->n_ctx_train;
     }
@@ -335,14 +334,14 @@ static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_opti
 {
     uint64_t start = kl_now_ns();
     char size[32];
-    tell(o, KL_LOADING_OPENING, 0, 0);
+    notify(o, KL_LOAD_OPENING, 0, 0);
     enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
     if (status != KL_OK)
         return status;
     l->times.file = kl_seconds_since(start);
+    l->file_bytes = kl_gguf_file(l->gguf)->size;
     kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, l->times.file,
-            l->location.path,
-            kl_format_bytes((double)kl_gguf_file(l->gguf)->size, size, sizeof size),
+            l->location.path, kl_format_bytes((double)l->file_bytes, size, sizeof size),
             kl_gguf_n_tensors(l->gguf));
     find_packed_dir(l, depth);
     status = open_text(l, err);
@@ -372,7 +371,7 @@ enum kl_status kl_load(struct kl_loaded *loaded, const struct kl_load_options *o
     status = open_stages(loaded, options, depth, err);
     if (status != KL_OK)
         kl_unload(loaded);
-    if (status == KL_ERR_NOT_FOUND) /* a key or tensor: the file is here, but not good */
+    if (status == KL_ERR_NOT_FOUND) /* a missing key or tensor: the file is here, but damaged */
         err->status = status = KL_ERR_FORMAT;
     return status;
 }

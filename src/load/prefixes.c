@@ -9,7 +9,7 @@
 #include "kernels/kernels.h"
 #include "text/chat_template.h"
 
-#define WARM_FILE_CAP ((size_t)256 << 10)
+#define TEXTS_CAP ((size_t)256 << 10)
 
 /* ---- on disk --------------------------------------------------------------------------------- */
 
@@ -39,9 +39,9 @@ struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_
     return store;
 }
 
-/* ---- ahead ----------------------------------------------------------------------------------- */
+/* ---- precomputing ---------------------------------------------------------------------------- */
 
-/* How people begin, most often. */
+/* The most common first messages. */
 static const char *const greetings[] = {"你好",  "您好",  "谢谢", "在吗", "你是谁", "早上好",
                                         "hello", "Hello", "hi",   "Hi",   "Thanks", "Who are you?"};
 #define N_GREETINGS (sizeof greetings / sizeof greetings[0])
@@ -50,7 +50,7 @@ enum kl_status kl_precompute_texts_read(const char *path, struct kl_precompute_t
                                         struct kl_error *err)
 {
     texts->n = 0;
-    kl_buffer_init(&texts->text, WARM_FILE_CAP);
+    kl_buffer_init(&texts->text, TEXTS_CAP);
     if (path == NULL)
         return KL_OK;
     enum kl_status status = kl_read_text(path, &texts->text, err);
@@ -61,9 +61,9 @@ enum kl_status kl_precompute_texts_read(const char *path, struct kl_precompute_t
         line[strcspn(line, "\r")] = '\0';
         if (*line == '\0')
             continue;
-        if (texts->n == KL_MAX_WARM_TEXTS)
-            return kl_fail(err, KL_ERR_INVALID, "--warm: %s holds more than %d lines", path,
-                           KL_MAX_WARM_TEXTS);
+        if (texts->n == KL_MAX_PRECOMPUTED_TEXTS)
+            return kl_fail(err, KL_ERR_INVALID, "--warm: %s has more than %d lines", path,
+                           KL_MAX_PRECOMPUTED_TEXTS);
         texts->lines[texts->n++] = line;
     }
     return KL_OK;
@@ -74,7 +74,8 @@ void kl_precompute_texts_release(struct kl_precompute_texts *texts)
     kl_buffer_release(&texts->text);
 }
 
-static void warm_text(struct kl_engine *engine, const struct kl_loaded *loaded, const char *text)
+static void precompute_text(struct kl_engine *engine, const struct kl_loaded *loaded,
+                            const char *text)
 {
     const struct kl_message message = {
         .role = "user", .content = text, .content_len = strlen(text)};
@@ -92,7 +93,7 @@ static void warm_text(struct kl_engine *engine, const struct kl_loaded *loaded, 
     if (status == KL_OK)
         status = kl_engine_precompute(engine, tokens.ids, tokens.len, &err);
     if (status != KL_OK)
-        kl_warning("\"%.40s\" is not computed ahead: %s", text, err.text);
+        kl_warning("\"%.40s\" is not precomputed: %s", text, err.text);
     kl_tokens_release(&tokens);
 }
 
@@ -100,7 +101,7 @@ void kl_precompute(struct kl_engine *engine, const struct kl_loaded *loaded,
                    const struct kl_precompute_texts *texts)
 {
     for (size_t i = 0; i < texts->n; i++)
-        warm_text(engine, loaded, texts->lines[i]);
+        precompute_text(engine, loaded, texts->lines[i]);
     for (size_t i = 0; i < N_GREETINGS; i++)
-        warm_text(engine, loaded, greetings[i]);
+        precompute_text(engine, loaded, greetings[i]);
 }

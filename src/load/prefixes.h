@@ -1,6 +1,8 @@
 /*
- * What is known of prompts before they come: pages on disk from earlier, and greetings that are
- * computed while nobody asks.
+ * Fills the prefix cache of an engine before requests arrive: with the pages that earlier runs left
+ * on disk, and with prompts that are precomputed while the engine is idle.
+ *
+ * For the thread that loads the model.
  */
 #ifndef KL_LOAD_PREFIXES_H
 #define KL_LOAD_PREFIXES_H
@@ -9,27 +11,30 @@
 #include "engine/engine.h"
 #include "load/load.h"
 
-#define KL_DEFAULT_CACHE_RAM  ((uint64_t)64 << 20)
-#define KL_DEFAULT_CACHE_DISK ((uint64_t)256 << 20)
-#define KL_MAX_WARM_TEXTS     64
+#define KL_DEFAULT_CACHE_RAM     ((uint64_t)64 << 20)
+#define KL_DEFAULT_CACHE_DISK    ((uint64_t)256 << 20)
+#define KL_MAX_PRECOMPUTED_TEXTS 64
 
-/* The store of up to max_bytes in the cache directory, as a line of the plan, too; NULL with 0, and
- * with a warning when it can not be opened: nothing depends on it. Close it after the engine. */
+/* Opens the page store in the cache directory, with up to max_bytes on disk, and adds its memory to
+ * the plan. Returns NULL for max_bytes 0, and with a warning when the store cannot be opened: the
+ * server works without it. Close it after the engine. */
 struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_bytes);
 
-/* Texts to be warmed: a line each, empty lines do not count. They point into text. */
+/* The texts of serve --warm, one a line. */
 struct kl_precompute_texts {
     struct kl_buffer text;
-    const char *lines[KL_MAX_WARM_TEXTS];
+    const char *lines[KL_MAX_PRECOMPUTED_TEXTS]; /* point into text */
     size_t n;
 };
-/* path NULL: none. KL_ERR_INVALID when there are too many. Released in any case by _release. */
+
+/* Reads a file of texts; ignores empty lines. path NULL: none. KL_ERR_INVALID: the file has too
+ * many lines. Release texts after either result. */
 enum kl_status kl_precompute_texts_read(const char *path, struct kl_precompute_texts *texts,
                                         struct kl_error *err);
 void kl_precompute_texts_release(struct kl_precompute_texts *texts);
 
-/* Has each text, and then the greetings we know, computed as the first message of a conversation.
- * One that can not be is said and left out. */
+/* Queues each text, and then some common greetings, to be precomputed as the first message of a
+ * conversation. Logs a warning for a text that cannot be queued. */
 void kl_precompute(struct kl_engine *engine, const struct kl_loaded *loaded,
                    const struct kl_precompute_texts *texts);
 

@@ -16,22 +16,23 @@
 #include "base/log.h"
 #include "base/paths.h"
 
-/* Fewer threads must be faster by this much. What is measured in tenths of a second, on a computer
- * that does other things as well, differs by some percent from run to run (with a build beside it,
- * 1 thread decoded 5 % faster than 2), and a thread too many costs
- * less than one too few. */
+/* The factor by which fewer threads must be faster. Measurements of tenths of a second, on a
+ * computer that does other things as well, differ by some percent from run to run (next to a build,
+ * 1 thread decoded 5 % faster than 2), and one thread too many costs less than one too few. */
 #define CLEARLY 1.10
 
-/* Threads that wait for memory or for each other spin; they lose a CPU only to others. */
+/* The least share of the CPUs of an undisturbed measurement. Threads that wait for memory or for
+ * each other spin, so they lose a CPU only to other programs. */
 #define UNDISTURBED 0.9
 
-/* Each number of threads in turn, and again, the best time counts: a neighbour's short burst of
- * work does not decide. A turn is so long, or one batch of prefill and MIN_TOKENS of decoding. */
+/* Each number of threads has ROUNDS turns, of which the best counts, so that a short burst of work
+ * by another program does not decide. A turn lasts TURN_SECONDS, or one batch of prefill and
+ * MIN_TOKENS of decoding. */
 #define ROUNDS       3
 #define TURN_SECONDS 0.1
 #define PREFILL_ROWS ((size_t)32)
 #define MIN_TOKENS   ((size_t)3)
-#define MAX_TOKENS   ((size_t)64) /* room in the KV cache, behind the prefill's */
+#define MAX_TOKENS   ((size_t)64) /* room in the KV cache after the prefill */
 
 size_t kl_threads_candidates(const struct kl_cpus *cpus, size_t out[KL_THREADS_MAX_CANDIDATES])
 {
@@ -102,7 +103,7 @@ static void close_measurement(struct measurement *m)
     free(m->logits);
 }
 
-/* The next n tokens of the sequence; any token costs the same. */
+/* Computes the next n tokens of the sequence; any token costs the same. */
 static enum kl_status run(struct measurement *m, size_t n, float *logits, struct kl_error *err)
 {
     for (size_t i = 0; i < n; i++)
@@ -118,7 +119,7 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* One turn of one number of threads; *s keeps the best. */
+/* Takes one turn with one number of threads; *s keeps the best speeds. */
 static enum kl_status take_turn(struct measurement *m, struct kl_threads_speed *s,
                                 struct kl_error *err)
 {
@@ -155,15 +156,15 @@ static enum kl_status measure(const struct kl_model *model, const struct kl_thre
     struct measurement m;
     enum kl_status status = open_measurement(&m, model, speeds[n - 1].threads, err);
     for (size_t i = 0; i < ROUNDS * n && status == KL_OK; i++) {
-        if (o->see != NULL)
-            o->see(o->context, i, ROUNDS * n);
+        if (o->notify != NULL)
+            o->notify(o->context, i, ROUNDS * n);
         status = take_turn(&m, &speeds[i % n], err);
     }
     close_measurement(&m);
     return status;
 }
 
-/* "1 thread 40.1, 2 threads 53.2" */
+/* Formats "1: 40.1, 2: 53.2". */
 static void format_speeds(const struct kl_threads_speed *speeds, size_t n, bool decode, char *out,
                           size_t size)
 {
@@ -176,7 +177,8 @@ static void format_speeds(const struct kl_threads_speed *speeds, size_t n, bool 
 
 /* ---- remembering ----------------------------------------------------------------------------- */
 
-/* Another version of the program may compute in another way. */
+/* Hashes all that the speed depends on; the version, too, since another one may compute in another
+ * way. */
 static uint64_t key_of(const struct kl_model *model, const struct kl_cpus *cpus)
 {
     char text[512];
@@ -188,7 +190,7 @@ static uint64_t key_of(const struct kl_model *model, const struct kl_cpus *cpus)
     return kl_hash64(text, (size_t)n, 0);
 }
 
-/* The name of the file in directory "threads". */
+/* Writes the name of the file in the directory "threads". */
 static void remembered_name(const struct kl_model *model, const struct kl_cpus *cpus, char name[32])
 {
     snprintf(name, 32, "%016" PRIx64, key_of(model, cpus));
@@ -221,7 +223,7 @@ static bool recall(const char *name, const struct kl_cpus *cpus, struct kl_threa
     return ok;
 }
 
-/* If it can not be kept, it is measured again: no reason to fail. */
+/* Ignores errors: the next start measures again. */
 static void keep(const char *name, struct kl_threads threads, const char *why)
 {
     char text[1024];
@@ -259,8 +261,7 @@ static enum kl_status measure_and_keep(const struct kl_model *model, const struc
     if (kl_threads_were_disturbed(speeds, n, *threads)) {
         *threads = (struct kl_threads){cpus->threads, cpus->threads};
         snprintf(why, size,
-                 "all of them: other programs use the CPUs, so measuring was put off to the next "
-                 "start");
+                 "all of them: other programs use the CPUs, so the next start measures again");
         return KL_OK;
     }
     keep(name, *threads, why);
@@ -276,11 +277,12 @@ enum kl_status kl_threads_choose(const struct kl_model *model, const struct kl_c
     *threads = (struct kl_threads){cpus->threads, cpus->threads};
     if (o->decode > 0) {
         *threads = (struct kl_threads){o->decode, o->decode};
-        snprintf(why, sizeof why, "as --threads says");
+        snprintf(why, sizeof why, "from --threads");
     } else if (cpus->threads > 1) {
         remembered_name(model, cpus, name);
         if (recall(name, cpus, threads))
-            snprintf(why, sizeof why, "as was measured before, see threads/%s in the cache", name);
+            snprintf(why, sizeof why, "as measured before, see threads/%s in the cache directory",
+                     name);
         else if (o->measure)
             status = measure_and_keep(model, cpus, o, name, threads, why, sizeof why, err);
     }

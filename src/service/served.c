@@ -2,25 +2,10 @@
 #include "service/served.h"
 
 #include <string.h>
-#include <strings.h>
 
+#include "base/model_name.h"
 #include "server/routes.h"
 #include "server/server_state.h"
-
-/* What clients put behind a name for the only version there is. */
-#define LATEST ":latest"
-
-static size_t bare_length(const char *name)
-{
-    size_t len = strlen(name), n = strlen(LATEST);
-    return len > n && strcasecmp(name + len - n, LATEST) == 0 ? len - n : len;
-}
-
-bool kl_model_names_equal(const char *a, const char *b)
-{
-    size_t len = bare_length(a);
-    return len == bare_length(b) && strncasecmp(a, b, len) == 0;
-}
 
 /* The name among those of the model that is meant, as it is written here; NULL: none of them. */
 static const char *find_name(const struct kl_served *o, const char *asked)

@@ -2,15 +2,9 @@
 #ifndef KL_SERVICE_SERVED_H
 #define KL_SERVICE_SERVED_H
 
-#include <stdbool.h>
-
 #include "http/api_error.h"
 
 struct kl_server;
-
-/* Whether clients mean the same by both: the case of letters and a ":latest" at the end do not
- * matter. */
-bool kl_model_names_equal(const char *a, const char *b);
 
 /* Its name, the name of its file, an alias, "default", and no name (NULL or "") are right; any
  * other name is a 404 that says what there is: an answer from another model than the one asked for

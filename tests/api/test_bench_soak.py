@@ -1,5 +1,5 @@
-"""kinglet bench --soak: what it asks and counts adds up, each kind of failure is told apart, and a
-server of its own ends with it."""
+"""kinglet bench --soak: its counts add up, kinds of failures are distinguished, and a server that it
+started ends with it."""
 
 import http.server
 import json
@@ -90,7 +90,7 @@ def running(kinglet, tiny_model_path, prompts):
 
 
 def wait_for_answers(pid, n):
-    """Until the server with this pid has answered so many requests."""
+    """Waits until the server with this pid has answered a number of requests."""
 
     def words():
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
@@ -110,7 +110,7 @@ def wait_for_answers(pid, n):
     wait_until(has_answered, PATIENCE, "answers")
 
 
-# ---- a server of its own ---------------------------------------------------------------------------
+# ---- a server that it starts --------------------------------------------------------------------------
 
 
 def check_spread(s, n):
@@ -168,7 +168,7 @@ def test_json_and_report_add_up(soak, prompts, tmp_path):
         get(type("Port", (), {"port": port}), "/health")
 
 
-def test_our_questions_are_built_in(soak):
+def test_questions_are_built_in(soak):
     done = soak("--soak", "1s", "--generate", 2, "--json", check=False)
     report = json.loads(done.stdout)
     assert list(report["kinds"]) == ["chinese", "code", "conversations"]
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_it_with_a_report(running, tmp_path):
 
 
 def test_ctrl_c_while_the_server_starts(kinglet, tmp_path, prompts):
-    """It waits for a model that another process seems to get."""
+    """It waits for a model that another process seems to download."""
     import fcntl
 
     models = tmp_path / "kinglet" / "models"
@@ -214,7 +214,7 @@ def test_ctrl_c_while_the_server_starts(kinglet, tmp_path, prompts):
     assert is_gone(server)
 
 
-def test_the_server_ends_however_we_end(running):
+def test_the_server_ends_with_its_parent(running):
     process, server = running()
     wait_for_answers(server, 1)
     process.kill()
@@ -229,10 +229,10 @@ def test_a_server_that_is_killed_ends_it(running):
     out, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "kinglet bench: the server was ended by signal 9" in said
-    assert re.search(r"^talks +\d+ ", out, re.M)  # what there was is shown
+    assert re.search(r"^talks +\d+ ", out, re.M)  # the results so far are shown
 
 
-def test_a_server_that_can_not_start(soak, tmp_path):
+def test_a_server_that_cannot_start(soak, tmp_path):
     done = soak("--soak", "10m", "--", "--model", tmp_path / "none.gguf", check=False)
     assert done.returncode == 1 and done.stdout == ""
     assert "kinglet bench: the server has ended with exit code" in done.stderr
@@ -252,14 +252,14 @@ def test_against_a_server_that_runs(soak, tiny, prompts):
         r"all +10 +0( +[\d.]+){12} +[\d.]+",
         r"success: 100\.00 % of 10 requests",
         r"variance: latency .* s\^2, first text .* ms\^2, from text to text .* ms\^2",
-        r"tokens: \d+ \(as the server counts\), [\d.]+ a second of the whole time",
-        r"memory: resident .*: files .*, anonymous .*; swapped out .*; at most .*",
+        r"tokens: \d+ \(counted by the server\), [\d.]+ a second over the whole run",
+        r"memory: resident .*: files .*, anonymous .*; swapped out .*; peak .*",
         r"from the first to the last tenth: .*resident memory .* MB \([+-][\d.]+ %\)",
     ):
         assert re.search(f"^{line}$", done.stdout, re.M), (line, done.stdout)
 
 
-def test_memory_as_the_server_says(soak, tiny, prompts):
+def test_memory_reported_by_the_server(soak, tiny, prompts):
     done = soak("--soak", "10m", "--rounds", 1, "--url", tiny.base_url, "--prompts", prompts, "--json")
     memory = json.loads(done.stdout)["memory_bytes"]
     assert memory["resident"] > 0 and memory["anonymous"] == 0
@@ -338,7 +338,7 @@ class Other(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other():
-    """other() -> a server of Other; .seen: what it was asked, (headers, body)."""
+    """other() -> a server of Other; .seen: its requests, (headers, body)."""
 
     @contextmanager
     def serve():
@@ -358,7 +358,7 @@ def other():
         yield server
 
 
-def test_what_is_asked(soak, other, tmp_path):
+def test_requests(soak, other, tmp_path):
     (tmp_path / "talk.txt").write_text("first\n+ second\\nline\n")
     key = tmp_path / "keys"
     key.write_text("# ours\nsecret-key-of-mine\n")
@@ -384,7 +384,7 @@ def test_what_is_asked(soak, other, tmp_path):
     assert other.seen[-1][1]["model"] == "x"
 
 
-def test_failures_are_told_apart(soak, other, tmp_path):
+def test_failures_are_distinguished(soak, other, tmp_path):
     asked = ("fine", "500", "429", "page", "cut", "short", "error", "broken", "empty")
     (tmp_path / "all.txt").write_text("".join(f"{what}\n+ go on\n" for what in asked))
     path = tmp_path / "report.html"
@@ -395,7 +395,7 @@ def test_failures_are_told_apart(soak, other, tmp_path):
     assert report["all"]["failures"] == {
         "cut": 2, "error": 1, "broken": 2, "empty": 1, "status 500": 1, "status 429": 1
     }  # fmt: skip
-    # what failed is not gone on with
+    # a failed conversation is not continued
     assert report["all"]["requests"] == len(asked) + 1 and report["all"]["answered"] == 2
     assert report["all"]["success"] == pytest.approx(2 / (len(asked) + 1))
     assert report["all"]["latency_seconds"]["n"] == 2
@@ -418,7 +418,7 @@ def test_a_server_that_falls_silent(soak, other, tmp_path):
 
 
 def test_a_server_that_goes_away(soak, other, tmp_path):
-    (tmp_path / "all.txt").write_text("fine\nlast\nnobody\n+ hears\nthis\n")
+    (tmp_path / "all.txt").write_text("fine\nlast\nnot\n+ asked\nthis\n")
     done = soak("--soak", "10m", "--rounds", 1, "--url", other.url, "--prompts", tmp_path, "--json",
                 check=False)  # fmt: skip
     assert done.returncode == 1
@@ -429,7 +429,7 @@ def test_a_server_that_goes_away(soak, other, tmp_path):
     assert report["seconds"] >= 3  # after each failure it waits, and does not ask thousands of times
 
 
-def test_nobody_is_there(soak):
+def test_no_server_answers(soak):
     done = soak("--soak", "10m", "--url", "127.0.0.1:9", check=False)
     assert done.returncode == 1
     assert "http://127.0.0.1:9/v1/models: Failed to connect" in done.stderr
@@ -441,8 +441,8 @@ def test_nobody_is_there(soak):
         (["--soak", "10"], 'such as 90s, 10m, 72h or 3d, at most 366d, not "10"'),
         (["--url", "localhost"], "--url: only with --soak TIME"),
         (["--rounds", "3"], "--rounds: only with --soak TIME"),
-        (["--", "--port", "1"], "arguments for serve (behind --): only with --soak TIME"),
-        (["--soak", "1m", "--url", "x", "--", "--port", "1"], "not with --url, whose server runs"),
+        (["--", "--port", "1"], "arguments for serve (after --): only with --soak TIME"),
+        (["--soak", "1m", "--url", "x", "--", "--port", "1"], "cannot be combined with --url"),
         (["--soak", "1m", "--people", "65"], "--people takes a whole number from 1 to 64"),
         (["--soak", "1m", "--prompts", "/proc/1/fd/none"], "cannot read the directory"),
     ],
@@ -473,7 +473,7 @@ def peer(kinglet, tmp_path):
 
 
 def test_both_in_turn(kinglet, peer, prompts, tiny_model_path):
-    """That these are the same program shows: the same bits make the same answers."""
+    """Both are the same program, so they give the same answers."""
 
     def run(*args):
         command = [sys.executable, REPOSITORY / "bench" / "soak", "--model", tiny_model_path]

@@ -251,7 +251,7 @@ def test_list_and_clean(serve, run_cache, cache, tiny_model_path):
 
     # nothing that is in use goes
     done = run_cache("clean").stdout.decode()
-    assert "Freed 0 B" in done and "running processes use is kept" in done
+    assert "Freed 0 B" in done and "running processes use are kept" in done
     done = run_cache("clean", "mine", check=False)
     assert done.returncode == 1 and b"in use" in done.stderr
     assert set(items(run_cache)) == set(found)
@@ -274,7 +274,7 @@ def test_list_and_clean(serve, run_cache, cache, tiny_model_path):
 @pytest.mark.parametrize("args, code, text", [
     (("clean", "none"), 1, b"no model none"),
     (("clean", "../x"), 2, b"cannot be the name of a model"),
-    (("cleen",), 2, b"expected nothing or clean"),
+    (("cleen",), 2, b"expected clean or no argument"),
 ])
 def test_wrong_usage(run_cache, args, code, text):
     done = run_cache(*args, check=False)

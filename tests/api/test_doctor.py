@@ -1,4 +1,4 @@
-"""kinglet doctor: what it says of this computer, of servers, and of what stands before them."""
+"""kinglet doctor: its findings on this computer, on servers, and on proxies in front of them."""
 
 import json
 import re
@@ -41,8 +41,8 @@ def found(findings, part):
 
 
 def pump(source, sink, change, stubborn=False):
-    """Everything of one socket to another, through change(bytes) -> bytes; at its end change(b"")
-    gives what was held back. stubborn: also when nobody takes it any more."""
+    """Copies one socket to another through change(bytes) -> bytes; at the end change(b"") returns the
+    bytes that were held back. stubborn: even after the client has left."""
     try:
         while data := source.recv(65536):
             try:
@@ -59,8 +59,8 @@ def pump(source, sink, change, stubborn=False):
 
 
 class Proxy:
-    """Passes connections on to a server; what comes back goes through change. stubborn: it does not
-    pass on that one side leaves."""
+    """Forwards connections to a server; replies go through change. stubborn: a disconnect of one side
+    is not passed on."""
 
     def __init__(self, server, make_change, stubborn=False):
         self.server, self.make_change, self.stubborn = server, make_change, stubborn
@@ -110,7 +110,7 @@ def collect():
 
 
 def half_seconds():
-    """Lets what has come through twice a second."""
+    """Forwards bytes twice a second."""
     held = bytearray()
     last = time.monotonic()
 
@@ -139,7 +139,7 @@ def test_a_good_server(doctor, server):
     assert health(server)["running"] == 0
 
 
-def test_a_proxy_that_collects(doctor, server, proxy):
+def test_a_proxy_that_buffers_everything(doctor, server, proxy):
     code, findings = doctor("--url", proxy(server, collect).url)
     assert code == BROKEN
     lump = found(findings, "not a stream")
@@ -154,7 +154,7 @@ def test_a_proxy_that_holds_back(doctor, server, proxy):
 
 
 def broken_characters():
-    """Chinese characters of a stream become what a decoder makes of half of their bytes."""
+    """Replaces Chinese characters in a stream as a decoder does with half of their bytes."""
     head = b""
 
     def change(data):
@@ -167,16 +167,16 @@ def broken_characters():
     return change
 
 
-def test_a_proxy_that_breaks_characters_and_hides_who_leaves(doctor, start_server, model_path, proxy):
+def test_a_proxy_that_breaks_characters_and_hides_disconnects(doctor, start_server, model_path, proxy):
     server = start_server("--offline", "--drain-seconds", 1, model=model_path)
     code, findings = doctor("--url", proxy(server, broken_characters, stubborn=True).url)
     assert code == BROKEN
     assert "hold the first bytes" in found(findings, "characters break")["remedy"]
-    assert "pass the end" in found(findings, "the work goes on for more than 5 s")["remedy"]
+    assert "pass the end" in found(findings, "the work continues for more than 5 s")["remedy"]
 
 
 def test_events_of_another_kind(doctor, server):
-    """An address with a query is asked as it is."""
+    """An address with a query is requested as it is."""
     question = "/chat?prompt=Count%20from%20one%20to%20thirty&max_new_tokens=64"
     code, findings = doctor("--url", server.base_url + question)
     assert code == GOOD
@@ -194,18 +194,18 @@ def test_a_server_that_wants_a_key(doctor, start_server, tmp_path):
     code, findings = doctor("--url", server.base_url)
     assert code == BROKEN
     assert "--api-key-file" in found(findings, "status 401")["remedy"]
-    assert "--api-key-file" in found(findings, "/health tells its status alone")["remedy"]
+    assert "--api-key-file" in found(findings, "/health shows the status only")["remedy"]
     code, findings = doctor("--url", server.base_url, "--api-key-file", keys)
     assert code == GOOD, findings
-    found(findings, "/health tells all of its figures")
+    found(findings, "/health shows all figures")
 
     keys.write_text("another-key-of-mine\n")
     code, findings = doctor("--url", server.base_url, "--api-key-file", keys)
     assert code == BROKEN
-    found(findings, "the key is not one of the server's")
+    found(findings, "the server does not know this key")
 
 
-def test_nobody_there(doctor):
+def test_no_server(doctor):
     with socket.create_server(("127.0.0.1", 0)) as s:
         port = s.getsockname()[1]
     code, findings = doctor("--url", f"127.0.0.1:{port}")
@@ -218,19 +218,19 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
     areas = {f["area"] for f in findings}
     assert areas >= {"cpu", "memory", "disk", "start", "file", "tokenizer", "template", "speed", "numbers"}
     assert "give the bits of the scalar ones" in found(findings, "kernels give")["text"]
-    found(findings, "qwen2.5-coder-0.5b-instruct: the bytes that were published")
+    found(findings, "qwen2.5-coder-0.5b-instruct: has the published bytes")
     found(findings, "the ids of 10 texts are those of Hugging Face's tokenizers")
     found(findings, "chat template qwen2.5, by exact text")
-    found(findings, "goes on as it did when kinglet was made (16 greedy tokens)")
+    found(findings, "continues as in the reference (16 greedy tokens)")
     found(findings, "a start with nothing in memory")
-    found(findings, "where reading them alone takes")
-    cache = found(findings, "of it is in no use now")
+    found(findings, "reading them alone takes")
+    cache = found(findings, "of it is not in use now")
     assert cache["area"] == "cache"
     assert re.search(r": .*weights \d.*, tokenizer \d", cache["text"])
 
 
 def test_a_model_with_other_words(doctor, reads_gigabytes, smollm_path, tmp_path):
-    """Two words of its vocabulary have changed places: all is well, but for what it reads."""
+    """Two words of its vocabulary are swapped: everything works, but it reads other words."""
     other = tmp_path / "model.gguf"
     data = bytearray(smollm_path.read_bytes())
     words = [struct.pack("<Q", len(w)) + w for w in ("Ġwasn".encode(), "Ġsure".encode())]
@@ -248,17 +248,17 @@ def test_a_model_with_other_words(doctor, reads_gigabytes, smollm_path, tmp_path
 def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
     code, findings = doctor("--model", tiny_model_path, "--cpu", "scalar")
     assert code == WARNINGS
-    assert "leave --cpu" in found(findings, "kernels: scalar")["remedy"]
+    assert "do not set --cpu" in found(findings, "kernels: scalar")["remedy"]
 
 
-def test_doctor_knows_who_prepared_the_weights(run_kinglet, reads_gigabytes, jumping_clock,
+def test_doctor_reports_whether_it_prepared_the_weights(run_kinglet, reads_gigabytes, jumping_clock,
                                                tiny_model_path, tmp_path):  # fmt: skip
-    """Also when the files are from the future, as the clock has it."""
+    """Also when the files are newer than the clock."""
     env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
     said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
             for _ in range(2)]  # fmt: skip
-    assert b"the weights were prepared just now" in said[0]
-    assert b"the prepared weights were there" in said[1]
+    assert b"the weights were prepared now" in said[0]
+    assert b"prepared weights exist" in said[1]
 
 
 def test_no_model(doctor, tmp_path):

@@ -1,4 +1,4 @@
-"""kinglet doctor --pid: real programs that spin, wait for each other, or make threads all the time."""
+"""kinglet doctor --pid: real programs that spin, wait for each other, or keep starting threads."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def found(findings, part):
     return matching[0]
 
 
-def test_a_server_that_nobody_asks(doctor, start_server):
+def test_a_server_without_requests(doctor, start_server):
     server = start_server("--offline")
     deadline = time.monotonic() + 60
     while True:  # greetings are computed ahead, right after the start
@@ -127,7 +127,7 @@ def test_a_server_that_nobody_asks(doctor, start_server):
 
 def test_threads_that_spin(doctor, run, threads):
     pid = run(threads, "spin", str(2 * os.cpu_count() + 2))
-    for _ in range(10):  # a look sees nothing of a thread that had less than 0.02 s of a CPU in it
+    for _ in range(10):  # a watch ignores a thread with less than 0.02 s of CPU time
         code, findings = doctor(pid)
         if any("spinning: " in f["text"] for f in findings):
             break
@@ -137,8 +137,8 @@ def test_threads_that_spin(doctor, run, threads):
     assert "OMP_WAIT_POLICY=passive" in found(findings, "spinning: ")["remedy"]
 
 
-def test_a_thread_that_spins_while_nobody_asks(doctor, run, threads, tiny):
-    """With the address of the server that a process is said to be, it is known when it has nothing to do."""
+def test_a_thread_that_spins_without_requests(doctor, run, threads, tiny):
+    """The server's address tells doctor that the process has no request."""
     code, findings = doctor(run(threads, "spin", "1"), "--url", tiny.base_url)
     assert code == WARNINGS
     found(findings, "works on no request")

@@ -68,13 +68,13 @@ def test_any_bytes_become_text(run):
 def test_ids_behind_a_nul_are_not_lost(run, tmp_path, data):
     path = tmp_path / "ids"
     path.write_bytes(data)
-    assert f"{path} is no text: a NUL byte" in complaint(run("tokenize", "--decode", path, check=False))
+    assert f"{path} is not text: it has a NUL byte" in complaint(run("tokenize", "--decode", path, check=False))
     out = tmp_path / "out.npy"
     done = run("eval", "--tokens", path, "--logits", out, check=False)
-    assert f"{path} is no text: a NUL byte" in complaint(done)
+    assert f"{path} is not text: it has a NUL byte" in complaint(done)
     assert not out.exists()
     done = run("tokenize", "--decode", input=data, check=False)
-    assert "standard input is no text" in complaint(done)
+    assert "standard input is not text" in complaint(done)
 
 
 def test_a_byte_order_mark_before_ids(run):
@@ -90,7 +90,7 @@ def test_lines_behind_a_nul_are_not_lost(run, tmp_path, option):
     path.write_bytes(b"first-key\n\0second-key\n")
     path.chmod(0o600)
     line = complaint(run("serve", "--offline", option, path, check=False))
-    assert f"{path} is no text: a NUL byte stands behind 10 bytes" in line
+    assert f"{path} is not text: it has a NUL byte after 10 bytes" in line
 
 
 def test_a_byte_order_mark_before_keys(start_server, tmp_path):
@@ -104,7 +104,7 @@ def test_a_byte_order_mark_before_keys(start_server, tmp_path):
 @pytest.mark.parametrize(
     "text, code, said",
     [
-        ("1 2 3\n\n4 x\n", 2, 'line 3: "x" is no token id'),
+        ("1 2 3\n\n4 x\n", 2, 'line 3: "x" is not a token id'),
         ("1\n" + "7 " * 5000, 1, "line 2: a sequence of 5000 tokens, where this model was made for 4096"),
         ("1\n" * 65537, 1, "line 65537: more than 65536 sequences"),
         ("[[[[" * 1000, 2, 'line 1: "[[[['),

@@ -175,7 +175,7 @@ def test_a_stranger_is_not_trusted_and_the_way_out_is_said(kinglet, serve, compa
     done = pull(kinglet, tmp_path, serve(whole, company.context).url)
     assert done.returncode == NO_MODEL
     assert b"the certificate is not trusted (" in done.stderr
-    assert b"let SSL_CERT_FILE name the PEM file" in done.stderr
+    assert b"set SSL_CERT_FILE to the PEM file" in done.stderr
     assert b"check the connection" not in done.stderr
 
 
@@ -191,7 +191,7 @@ def test_the_file_that_does_not_help_is_named(kinglet, serve, company, tmp_path)
     # curl's own variable goes first
     done = pull(kinglet, tmp_path, url, SSL_CERT_FILE=company.ca, CURL_CA_BUNDLE=company.other)
     assert done.returncode == NO_MODEL
-    assert f"those of CURL_CA_BUNDLE={company.other} are".encode() in done.stderr
+    assert f"trusted are those of CURL_CA_BUNDLE={company.other}".encode() in done.stderr
     missing = tmp_path / "missing.pem"
     done = pull(kinglet, tmp_path, url, SSL_CERT_FILE=missing)
     assert done.returncode == NO_MODEL and f"SSL_CERT_FILE={missing}".encode() in done.stderr

@@ -330,13 +330,13 @@ def test_reload(start_server, endless, tmp_path):
 
     keys.write_text("short\n")
     server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "all stays as it was" in server.log_text(), SOON, "nothing is said")
+    wait_until(lambda: "the settings are unchanged" in server.log_text(), SOON, "nothing is said")
     assert status("second-key") == 200
 
 
 def test_log_level_file(run_kinglet, tmp_path):
     done = run_kinglet("chat", "--log-level", tmp_path / "none", "x", check=False)
-    assert done.returncode == 1 and b"--log-level: can not open" in done.stderr
+    assert done.returncode == 1 and b"--log-level: cannot open" in done.stderr
     (tmp_path / "level").write_text("loud")
     done = run_kinglet("chat", "--log-level", tmp_path / "level", "x", check=False)
     assert done.returncode == 2 and b'--log-level takes' in done.stderr and b'"loud"' in done.stderr
@@ -359,7 +359,7 @@ def test_a_file_that_is_cut_short(start_server, tiny_model_path, tmp_path, suffi
     with pytest.raises((OSError, EOFError)):
         post(server, "/chat", {"prompt": "something else", "max_new_tokens": 100})
     assert server.process.wait(SOON) == 4
-    said = [line for line in server.log_text().splitlines() if "was cut short" in line]
+    said = [line for line in server.log_text().splitlines() if "was truncated" in line]
     assert len(said) == 1 and str(file) in said[0]
 
 
@@ -367,4 +367,4 @@ def test_other_bus_errors_are_not_explained_away(start_server):
     server = start_server("--offline")
     server.process.send_signal(signal.SIGBUS)
     assert server.process.wait(SOON) == -signal.SIGBUS
-    assert "cut short" not in server.log_text()
+    assert "truncated" not in server.log_text()

@@ -187,7 +187,7 @@ def test_an_unknown_template_and_the_option(server_factory, make_tiny_model, tmp
     model = make_tiny_model("--template", str(unknown))
     server = server_factory("--offline", model=model)
     assert chosen(server) == {"name": "chatml", "by": "fallback"}
-    assert "chat template that is not known here, taking chatml" in server.log_text()
+    assert "an unknown chat template, using chatml" in server.log_text()
     assert "--chat-template NAME" in server.log_text()
     plain = prompt_tokens(server)
     server.end()

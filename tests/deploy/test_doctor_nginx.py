@@ -64,12 +64,12 @@ def test_an_nginx_that_collects(examine):
     code, findings = examine("proxy_buffering on;", "proxy_ignore_headers X-Accel-Buffering;")
     assert code in (WARNINGS, BROKEN)
     assert "proxy_buffering off" in found(findings, "held back on", "not a stream")["remedy"]
-    found(findings, "the work stops", "the work goes on")
+    found(findings, "the work stops", "the work continues")
 
 
 def test_an_nginx_that_compresses(examine):
     code, findings = examine("proxy_http_version 1.1;", "gzip on;", "gzip_types text/event-stream;")
     assert code == WARNINGS
     assert "gzip_types" in found(findings, "the stream is compressed (gzip)")["remedy"]
-    found(findings, "a real stream")  # for who does not offer gzip
+    found(findings, "a real stream")  # for a client that does not offer gzip
     found(findings, "the work stops")

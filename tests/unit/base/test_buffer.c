@@ -51,7 +51,7 @@ static void stops_at_the_cap(void **state)
     assert_int_equal(b.allocated, 101);
     assert_null(strchr(b.data, 'y'));
     assert_int_equal(strlen(b.data), 100);
-    /* there is room again when something left */
+    /* consuming makes room again */
     kl_buffer_consume(&b, 1);
     assert_int_equal(kl_buffer_append(&b, "y", 1), KL_OK);
     kl_buffer_release(&b);

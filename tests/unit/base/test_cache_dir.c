@@ -39,7 +39,7 @@ static int remove_top(void **state)
 {
     (void)state;
     close(dir);
-    assert_int_equal(rmdir(packed), 0); /* nothing temporary is left */
+    assert_int_equal(rmdir(packed), 0); /* no temporary file is left */
     assert_int_equal(rmdir(cache), 0);
     return rmdir(top);
 }
@@ -59,20 +59,20 @@ static void directories_are_closed_to_others(void **state)
     struct kl_error err;
     assert_int_equal(mode_of(cache), 0700);
     assert_int_equal(mode_of(packed), 0700);
-    /* as it is where a volume belongs to a group, and as some made it themselves */
+    /* as on a volume that belongs to a group, or in a directory that users created */
     assert_int_equal(chmod(cache, 02777), 0);
     assert_int_equal(chmod(packed, 0777), 0);
     assert_int_equal(kl_cache_prepare("packed", path, sizeof path, &err), KL_OK);
     assert_string_equal(path, packed);
     assert_int_equal(mode_of(cache) & 022, 0);
-    assert_int_equal(mode_of(cache) & 0755, 0755); /* reading is the owner's business */
+    assert_int_equal(mode_of(cache) & 0755, 0755); /* permission to read is the owner's decision */
     assert_int_equal(kl_cache_dir_open(packed, false, &fd, &err), KL_OK);
     assert_int_equal(mode_of(packed), 0700);
     close(fd);
     assert_int_equal(chmod(cache, 0700), 0);
 }
 
-/* Root makes a directory another user's; anybody else finds one that is root's. */
+/* As root, gives a directory to another user; as another user, uses one of root's. */
 static void directories_of_others_are_refused(void **state)
 {
     (void)state;
@@ -151,8 +151,8 @@ static void assert_holds(const char *name, const char *text)
     assert_int_equal(len, strlen(text));
 }
 
-/* A link, another name of a file, a pipe, a file of another user's, where a file shall be made. */
-static void what_was_planted_is_not_written(void **state)
+/* A link, a hard link, a pipe, or a file of another user, with the name of a file to be created. */
+static void planted_files_are_not_written(void **state)
 {
     (void)state;
     struct kl_error err;
@@ -173,7 +173,7 @@ static void what_was_planted_is_not_written(void **state)
         assert_holds("new", "text");
         assert_holds("victim", "untouched");
         assert_int_equal(faccessat(dir, "new.tmp", F_OK, AT_SYMLINK_NOFOLLOW), -1);
-        /* and where it has its name: a link is replaced */
+        /* a link with the final name is replaced */
         unlinkat(dir, "new", 0);
         assert_int_equal(symlinkat("victim", dir, "new"), 0);
         assert_int_equal(kl_cache_file_put(dir, "new", "text", 4, &err), KL_OK);
@@ -184,7 +184,7 @@ static void what_was_planted_is_not_written(void **state)
     unlinkat(dir, "victim", 0);
 }
 
-static void what_was_planted_is_not_read(void **state)
+static void planted_files_are_not_read(void **state)
 {
     (void)state;
     struct kl_error err;
@@ -201,7 +201,7 @@ static void what_was_planted_is_not_read(void **state)
         enum kl_status status = kl_cache_file_continue(dir, names[i], &fd, &err);
         assert_true(status == KL_ERR_FORMAT || (i == 2 && status == KL_ERR_IO));
     }
-    /* what would be continued may have one name only */
+    /* a file to continue may have only one name */
     assert_int_equal(linkat(dir, "victim", dir, "other", 0), 0);
     assert_int_equal(kl_cache_file_continue(dir, "other", &fd, &err), KL_ERR_FORMAT);
     assert_int_equal(kl_cache_file_open(dir, "none", &fd, &err), KL_ERR_NOT_FOUND);
@@ -231,7 +231,7 @@ static void one_of_two_writes(void **state)
     assert_int_equal(kl_cache_file_keep(dir, one, "f.tmp", "f", true, &err), KL_OK);
     close(one);
     assert_holds("f", "one");
-    /* a killed writer's lock is gone with it */
+    /* the lock of a killed writer ends with it */
     assert_int_equal(kl_cache_file_create(dir, "f.tmp", &third, &err), KL_OK);
     close(third);
     assert_int_equal(kl_cache_file_put(dir, "f", "two", 3, &err), KL_OK);
@@ -239,7 +239,7 @@ static void one_of_two_writes(void **state)
     unlinkat(dir, "f", 0);
 }
 
-static void what_is_in_use_stays(void **state)
+static void files_in_use_stay(void **state)
 {
     (void)state;
     struct kl_error err;
@@ -261,7 +261,7 @@ static void what_is_in_use_stays(void **state)
     assert_false(kl_cache_file_used(dir, "f"));
     assert_int_equal(kl_cache_file_open(dir, "f", &one, &err), KL_OK);
     assert_true(kl_cache_file_remove(dir, "f"));
-    assert_false(kl_cache_file_use(one)); /* opened before it went, and marked after */
+    assert_false(kl_cache_file_use(one)); /* opened before its removal, and marked after it */
     close(one);
     assert_false(kl_cache_file_remove(dir, "f"));
     assert_false(kl_cache_file_used(dir, "f"));
@@ -290,10 +290,10 @@ int main(void)
         cmocka_unit_test(directories_are_closed_to_others),
         cmocka_unit_test(directories_of_others_are_refused),
         cmocka_unit_test(links_to_directories_are_refused),
-        cmocka_unit_test(what_was_planted_is_not_written),
-        cmocka_unit_test(what_was_planted_is_not_read),
+        cmocka_unit_test(planted_files_are_not_written),
+        cmocka_unit_test(planted_files_are_not_read),
         cmocka_unit_test(one_of_two_writes),
-        cmocka_unit_test(what_is_in_use_stays),
+        cmocka_unit_test(files_in_use_stay),
         cmocka_unit_test(small_files_are_read_whole),
     };
     return cmocka_run_group_tests(tests, make_top, remove_top);

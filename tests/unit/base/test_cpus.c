@@ -48,25 +48,25 @@ static void nothing_known(void **state)
 }
 
 /* A Raspberry Pi-like board with four fast and four small cores. */
-static void slow_cores_are_left_out(void **state)
+static void slow_cores_are_not_used(void **state)
 {
     (void)state;
     char text[200];
     for (int i = 0; i < 8; i++) {
         cpu_file(i, "cpu_capacity", i < 4 ? "414\n" : "1024\n");
-        cpu_file(i, "cpufreq/cpuinfo_max_freq", "1800000\n"); /* the capacity says more */
+        cpu_file(i, "cpufreq/cpuinfo_max_freq", "1800000\n"); /* the capacity decides */
     }
     struct kl_cpus c = read_first(8);
     assert_int_equal(c.allowed, 8);
     assert_int_equal(c.fast, 4);
     assert_int_equal(c.threads, 4);
     assert_string_equal(kl_cpus_text(&c, text, sizeof text), "8 CPUs may be used, 4 of them fast");
-    /* only small ones allowed: these are the fastest there are */
+    /* if only small ones are allowed, they are the fastest */
     assert_int_equal(read_first(4).fast, 4);
 }
 
 /* No capacities: frequencies. Two favoured cores are of the same kind as the others. */
-static void frequencies_tell_kinds(void **state)
+static void frequencies_show_kinds(void **state)
 {
     (void)state;
     for (int i = 0; i < 12; i++)
@@ -92,7 +92,7 @@ static void siblings_are_one_core(void **state)
     assert_int_equal(c.threads, 8);
     assert_string_equal(kl_cpus_text(&c, text, sizeof text), "8 CPUs may be used (4 cores)");
     assert_int_equal(read_first(5).cores, 4);
-    /* both siblings' first one is not allowed */
+    /* the first sibling of each core is not allowed */
     cpu_set_t set = first(8);
     CPU_CLR(0, &set);
     kl_cpus_read(fake_root, &set, &c);
@@ -115,7 +115,7 @@ static void the_smallest_quota_counts(void **state)
     fake_file("sys/fs/cgroup/a/b/cpu.max", "900000 100000\n");
     fake_file("sys/fs/cgroup/a/cpu.max", "900000 100000\n");
     c = read_first(4);
-    assert_int_equal(c.quota, 0); /* more than there are is no limit */
+    assert_int_equal(c.quota, 0); /* more than the computer has is no limit */
     assert_int_equal(c.threads, 4);
 }
 
@@ -155,8 +155,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ROOTED(nothing_known),
-        ROOTED(slow_cores_are_left_out),
-        ROOTED(frequencies_tell_kinds),
+        ROOTED(slow_cores_are_not_used),
+        ROOTED(frequencies_show_kinds),
         ROOTED(siblings_are_one_core),
         ROOTED(the_smallest_quota_counts),
         ROOTED(quota_of_version_1),

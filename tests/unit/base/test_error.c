@@ -19,7 +19,7 @@ static void fills_text_and_returns_status(void **state)
     assert_int_equal(kl_fail(&err, KL_ERR_LIMIT, "expected %d, found %s", 4, "five"), KL_ERR_LIMIT);
     assert_int_equal(err.status, KL_ERR_LIMIT);
     assert_string_equal(err.text, "expected 4, found five");
-    assert_int_equal(kl_fail(NULL, KL_ERR_BUSY, "nobody reads this"), KL_ERR_BUSY);
+    assert_int_equal(kl_fail(NULL, KL_ERR_BUSY, "not read"), KL_ERR_BUSY);
 }
 
 static void maps_errno(void **state)
@@ -41,7 +41,7 @@ static void maps_errno(void **state)
     }
 }
 
-static void cuts_what_is_too_long(void **state)
+static void truncates_long_texts(void **state)
 {
     (void)state;
     char text[1000];
@@ -78,7 +78,7 @@ static void control_bytes_do_not_get_through(void **state)
     assert_string_equal(err.text, "C1 ?, no UTF-8 ?, bidi ?");
     kl_error_prefix(&err, "%s", "a\x1b\xc2\x9b");
     assert_string_equal(err.text, "a??: C1 ?, no UTF-8 ?, bidi ?");
-    /* a character that the end of the storage cuts */
+    /* a character at the end of the storage is cut */
     char text[600];
     memset(text, 'x', sizeof text);
     snprintf(text + sizeof err.text - 2, 4, "\xe4\xb8\xad");
@@ -87,7 +87,7 @@ static void control_bytes_do_not_get_through(void **state)
     assert_int_equal(err.text[sizeof err.text - 2], '?');
 }
 
-static void names_what_could_not_be_allocated(void **state)
+static void names_the_failed_allocation(void **state)
 {
     (void)state;
     struct kl_error err = {0};
@@ -112,10 +112,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fills_text_and_returns_status),
         cmocka_unit_test(maps_errno),
-        cmocka_unit_test(cuts_what_is_too_long),
+        cmocka_unit_test(truncates_long_texts),
         cmocka_unit_test(puts_a_prefix_before),
         cmocka_unit_test(control_bytes_do_not_get_through),
-        cmocka_unit_test(names_what_could_not_be_allocated),
+        cmocka_unit_test(names_the_failed_allocation),
         cmocka_unit_test(every_status_has_its_own_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

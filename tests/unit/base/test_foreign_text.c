@@ -27,7 +27,7 @@ static void every_character_is_safe_or_not(void **state)
     assert_int_equal(n, 32 + 33 + 7 + 4);
 }
 
-/* One text of everything: in, as a clean line, escaped, filtered. */
+/* A text, and its clean, escaped and filtered forms. */
 static const struct {
     const char *in, *clean, *escaped, *filtered;
 } cases[] = {
@@ -59,7 +59,7 @@ static const struct {
      "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
 };
 
-static void a_line_is_cleaned_where_it_stands(void **state)
+static void a_line_is_cleaned_in_place(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -83,7 +83,7 @@ static void escaped_texts_stay_different(void **state)
         assert_int_equal(filled, strlen(cases[i].escaped));
         assert_memory_equal(text, cases[i].escaped, filled);
     }
-    /* the longest: no byte of out is passed */
+    /* the longest result fits into out */
     char out[KL_FOREIGN_ESCAPED];
     size_t used;
     assert_int_equal(kl_foreign_escape("\xf0\x9f\x98", 3, out, &used), 3);
@@ -114,7 +114,7 @@ static void a_stream_may_be_cut_anywhere(void **state)
     }
 }
 
-/* Whatever bytes come, whole or byte by byte: the same text, and nothing unsafe in it. */
+/* Any bytes, at once or one by one, give the same text without unsafe characters. */
 static void any_bytes_become_safe(void **state)
 {
     (void)state;
@@ -149,7 +149,7 @@ static void any_bytes_become_safe(void **state)
     }
 }
 
-static void a_full_buffer_is_said(void **state)
+static void a_full_buffer_is_reported(void **state)
 {
     (void)state;
     struct kl_foreign_filter filter = {0};
@@ -194,12 +194,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_character_is_safe_or_not),
-        cmocka_unit_test(a_line_is_cleaned_where_it_stands),
+        cmocka_unit_test(a_line_is_cleaned_in_place),
         cmocka_unit_test(lines_are_whole_code_points_without_controls),
         cmocka_unit_test(escaped_texts_stay_different),
         cmocka_unit_test(a_stream_may_be_cut_anywhere),
         cmocka_unit_test(any_bytes_become_safe),
-        cmocka_unit_test(a_full_buffer_is_said),
+        cmocka_unit_test(a_full_buffer_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,7 +67,7 @@ static void sha256_does_not_depend_on_the_pieces(void **state)
     }
 }
 
-/* Stored files carry these values: they must stay what they are. */
+/* Stored files contain these values: they must not change. */
 static void hash64_stays_the_same(void **state)
 {
     (void)state;

@@ -10,7 +10,7 @@
 
 static const double bounds[] = {1, 2, 4};
 
-static void an_empty_one_has_nothing(void **state)
+static void an_empty_histogram_has_no_quantile(void **state)
 {
     (void)state;
     struct kl_histogram h;
@@ -49,7 +49,7 @@ static void quantiles_lie_evenly_in_a_bucket(void **state)
     assert_float_equal(kl_histogram_quantile(&h, 0.75), 3, 1e-12);
 }
 
-static void beyond_the_last_bound_it_is_that(void **state)
+static void values_beyond_the_last_bound_count_as_it(void **state)
 {
     (void)state;
     struct kl_histogram h;
@@ -61,10 +61,10 @@ static void beyond_the_last_bound_it_is_that(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_one_has_nothing),
+        cmocka_unit_test(an_empty_histogram_has_no_quantile),
         cmocka_unit_test(a_bound_belongs_to_the_bucket_below),
         cmocka_unit_test(quantiles_lie_evenly_in_a_bucket),
-        cmocka_unit_test(beyond_the_last_bound_it_is_that),
+        cmocka_unit_test(values_beyond_the_last_bound_count_as_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

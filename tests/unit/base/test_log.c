@@ -39,7 +39,7 @@ static void parses_levels(void **state)
     }
 }
 
-/* Where the lines of a test go instead of to stderr. */
+/* Receives the lines of a test instead of stderr. */
 static int saved_stderr;
 static FILE *captured;
 
@@ -104,7 +104,7 @@ static void writes_only_from_the_level_up(void **state)
     assert_string_equal(line, "");
 }
 
-static void nobody_can_forge_a_line(void **state)
+static void lines_cannot_be_forged(void **state)
 {
     (void)state;
     char text[8000];
@@ -120,7 +120,7 @@ static void a_long_message_stays_one_line(void **state)
 {
     (void)state;
     char message[5000], text[8000];
-    static const char bytes[] = {'x', '\n'}; /* plain, and the byte that grows most */
+    static const char bytes[] = {'x', '\n'}; /* a plain byte, and the one with the longest escape */
     for (size_t i = 0; i < sizeof bytes; i++) {
         memset(message, bytes[i], sizeof message - 1);
         message[sizeof message - 1] = '\0';
@@ -166,7 +166,7 @@ static void long_json_stays_whole(void **state)
     char message[3000], text[8000];
     const struct kl_log_field fields[] = {{"text", message, 0}, {"n", NULL, 3}};
     for (int i = 0; i < 3; i++) {
-        /* of one byte, of six in JSON, of two that a cut could part */
+        /* characters of one byte, of six in JSON, and of two that truncation could split */
         for (size_t at = 0; at < sizeof message - 1; at++)
             message[at] = i == 0 ? 'x' : i == 1 ? '\x01' : "\xc3\xa4"[at % 2];
         message[sizeof message - 1] = '\0';
@@ -207,8 +207,8 @@ static void *read_all(void *argument)
     return text;
 }
 
-/* stderr is a pipe that nobody reads: none of these lines may wait, or this test hangs. */
-static void a_reader_that_stops_stops_nobody(void **state)
+/* stderr is a pipe without a reader: if one of these lines waits, this test hangs. */
+static void a_stopped_reader_does_not_block_callers(void **state)
 {
     (void)state;
     enum { N = 5000 };
@@ -226,7 +226,7 @@ static void a_reader_that_stops_stops_nobody(void **state)
     pthread_t reader;
     assert_int_equal(pthread_create(&reader, NULL, read_all, &fds[0]), 0);
     kl_log_stop();
-    dup2(saved, STDERR_FILENO); /* the last writer of the pipe: its reader comes to the end */
+    dup2(saved, STDERR_FILENO); /* closes the last writer of the pipe, so that its reader ends */
     close(saved);
     void *text;
     pthread_join(reader, &text);
@@ -243,7 +243,7 @@ static void a_reader_that_stops_stops_nobody(void **state)
     free(text);
 }
 
-static void what_was_dropped_is_said(void **state)
+static void dropped_lines_are_reported(void **state)
 {
     (void)state;
     struct kl_error err;
@@ -278,7 +278,7 @@ static void what_was_dropped_is_said(void **state)
     assert_non_null(strstr(text, " lines of the log were dropped"));
 }
 
-/* In a process of its own: the log is given up there, and a thread stays in its write(2). */
+/* In a child process: the log thread stays blocked in write(2) there. */
 static void stopping_does_not_wait_for_a_dead_reader(void **state)
 {
     (void)state;
@@ -294,7 +294,7 @@ static void stopping_does_not_wait_for_a_dead_reader(void **state)
             kl_info("line %d %0100d", i, 0);
         kl_log_stop();
         uint64_t dropped = kl_log_dropped();
-        kl_info("nobody waits for this");
+        kl_info("no caller waits for this");
         _exit(kl_log_dropped() == dropped + 1 ? 0 : 1);
     }
     assert_int_equal(waitpid(child, &code, 0), child);
@@ -309,13 +309,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parses_levels),
         cmocka_unit_test(writes_only_from_the_level_up),
-        cmocka_unit_test(nobody_can_forge_a_line),
+        cmocka_unit_test(lines_cannot_be_forged),
         cmocka_unit_test(a_long_message_stays_one_line),
         cmocka_unit_test(json_has_a_line_for_each_message),
         cmocka_unit_test(long_json_stays_whole),
         cmocka_unit_test(parses_formats),
-        cmocka_unit_test(a_reader_that_stops_stops_nobody),
-        cmocka_unit_test(what_was_dropped_is_said),
+        cmocka_unit_test(a_stopped_reader_does_not_block_callers),
+        cmocka_unit_test(dropped_lines_are_reported),
         cmocka_unit_test(stopping_does_not_wait_for_a_dead_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

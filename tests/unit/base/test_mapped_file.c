@@ -39,7 +39,7 @@ static void write_file(const void *data, size_t len)
     assert_int_equal(fclose(f), 0);
 }
 
-static void shows_what_is_in_the_file(void **state)
+static void maps_the_content(void **state)
 {
     (void)state;
     struct kl_mapped_file file;
@@ -68,7 +68,7 @@ static void copies_a_part_without_the_mapping(void **state)
     assert_true(kl_mapped_file_read(&file, 3, 5, copy));
     assert_memory_equal(copy, "34567.", 6);
     assert_true(kl_mapped_file_read(&file, 10, 0, copy));
-    assert_int_equal(truncate(path, 4), 0); /* by somebody else, meanwhile */
+    assert_int_equal(truncate(path, 4), 0); /* by another process, meanwhile */
     assert_false(kl_mapped_file_read(&file, 3, 5, copy));
     kl_mapped_file_close(&file);
     unlink(path);
@@ -109,7 +109,7 @@ static void hints_leave_the_content_alone(void **state)
 }
 
 /* For the handler of SIGBUS. */
-static void tells_whose_an_address_is(void **state)
+static void finds_the_file_of_an_address(void **state)
 {
     (void)state;
     struct kl_mapped_file a, b;
@@ -128,7 +128,7 @@ static void tells_whose_an_address_is(void **state)
     assert_null(kl_mapped_file_name_at(was));
     assert_ptr_equal(kl_mapped_file_name_at(b.data), b.path);
     kl_mapped_file_close(&b);
-    /* places are used again, and those that find none are files all the same */
+    /* entries are reused, and files without an entry work all the same */
     struct kl_mapped_file many[KL_MAX_MAPPED_FILES + 2];
     for (size_t i = 0; i < KL_MAX_MAPPED_FILES + 2; i++)
         assert_int_equal(kl_mapped_file_open(&many[i], path, &err), KL_OK);
@@ -142,7 +142,7 @@ static void tells_whose_an_address_is(void **state)
     unlink(path);
 }
 
-static void refuses_what_is_no_file(void **state)
+static void refuses_directories_and_devices(void **state)
 {
     (void)state;
     struct kl_mapped_file file;
@@ -152,7 +152,7 @@ static void refuses_what_is_no_file(void **state)
     assert_int_equal(kl_mapped_file_open(&file, directory, &err), KL_ERR_INVALID);
     assert_non_null(strstr(err.text, directory));
     assert_int_equal(kl_mapped_file_open(&file, "/dev/null", &err), KL_ERR_INVALID);
-    /* nobody writes to it: an open that waited for a writer would wait for ever */
+    /* it has no writer: an open that waits for one would wait for ever */
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(kl_mapped_file_open(&file, path, &err), KL_ERR_INVALID);
     unlink(path);
@@ -163,12 +163,12 @@ static void refuses_what_is_no_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shows_what_is_in_the_file),
+        cmocka_unit_test(maps_the_content),
         cmocka_unit_test(copies_a_part_without_the_mapping),
         cmocka_unit_test(an_empty_file_has_no_data),
         cmocka_unit_test(hints_leave_the_content_alone),
-        cmocka_unit_test(tells_whose_an_address_is),
-        cmocka_unit_test(refuses_what_is_no_file),
+        cmocka_unit_test(finds_the_file_of_an_address),
+        cmocka_unit_test(refuses_directories_and_devices),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

@@ -63,7 +63,7 @@ static void limit_of_version_1(void **state)
     assert_true(read_fake().limit == 536870912);
 }
 
-static void what_is_resident(void **state)
+static void resident_memory(void **state)
 {
     (void)state;
     const size_t size = 32 << 20;
@@ -95,7 +95,7 @@ static void whole_pages(void **state)
     assert_int_equal(kl_memory_whole_pages(204 << 10, pages[2]), 256 << 10);
 }
 
-static void the_page_is_the_systems(void **state)
+static void the_page_size_is_that_of_the_system(void **state)
 {
     (void)state;
     size_t page = kl_memory_page();
@@ -121,9 +121,9 @@ int main(void)
         ROOTED(available_memory),
         ROOTED(the_smallest_limit_counts),
         ROOTED(limit_of_version_1),
-        cmocka_unit_test(what_is_resident),
+        cmocka_unit_test(resident_memory),
         cmocka_unit_test(whole_pages),
-        cmocka_unit_test(the_page_is_the_systems),
+        cmocka_unit_test(the_page_size_is_that_of_the_system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,7 @@ static void follows_the_xdg_rules(void **state)
     assert_string_equal(out, "/home/someone/.cache/kinglet");
 }
 
-static void says_when_there_is_no_place(void **state)
+static void reports_that_there_is_no_cache_directory(void **state)
 {
     (void)state;
     char out[200];
@@ -103,7 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_xdg_rules),
-        cmocka_unit_test(says_when_there_is_no_place),
+        cmocka_unit_test(reports_that_there_is_no_cache_directory),
         cmocka_unit_test(makes_missing_directories),
         cmocka_unit_test(refuses_endless_paths),
     };

@@ -76,7 +76,7 @@ static void count_item(void *context, size_t item, size_t worker)
     sums[item * 8] += item + 1; /* a cache line each */
 }
 
-/* Jobs so short that a thread often comes when its job is over and the next one has begun. */
+/* Jobs that are short enough for a thread to arrive when its job is over and the next one runs. */
 static void survives_many_short_jobs(void **state)
 {
     (void)state;
@@ -135,8 +135,8 @@ static void opens_and_closes_at_any_moment(void **state)
     kl_pool_close(NULL);
 }
 
-/* Threads that are told to rest take no items; those of a job before may still be on their way when
- * it changes, so only a job that begins after a pause is looked at. */
+/* Inactive threads take no items. Threads of an earlier job may still be running when the number
+ * changes, so only a job that begins after a pause is checked. */
 static void lets_threads_rest(void **state)
 {
     (void)state;
@@ -170,8 +170,8 @@ static void note_order(void *context, size_t item, size_t worker)
     }
 }
 
-/* Memory is read fastest as one stream per thread: whoever took part went through nearly all of its
- * items one after the other. */
+/* Memory is read fastest as one stream per thread: each active thread takes nearly all of its items
+ * in order. */
 static void gives_each_thread_a_stream(void **state)
 {
     (void)state;

@@ -11,7 +11,7 @@
 
 #include "base/ring.h"
 
-static void keeps_records_apart_and_in_order(void **state)
+static void keeps_records_separate_and_in_order(void **state)
 {
     (void)state;
     struct kl_ring ring;
@@ -31,7 +31,7 @@ static void keeps_records_apart_and_in_order(void **state)
     kl_ring_release(&ring);
 }
 
-static void refuses_what_does_not_fit(void **state)
+static void refuses_records_that_do_not_fit(void **state)
 {
     (void)state;
     struct kl_ring ring;
@@ -51,8 +51,8 @@ static void refuses_what_does_not_fit(void **state)
     kl_ring_release(&ring);
 }
 
-/* Every length at every place of the ring, the length field cut by its end included. */
-static void wraps_around_at_every_place(void **state)
+/* Every length at every position, also where the end of the ring splits the length field. */
+static void wraps_around_at_every_position(void **state)
 {
     (void)state;
     struct kl_ring ring;
@@ -74,7 +74,7 @@ static void wraps_around_at_every_place(void **state)
 
 enum { RECORDS = 100000, LONGEST = 60 };
 
-/* Record i: its number in 4 bytes, then bytes that follow from it. */
+/* Record i: its number in 4 bytes, then bytes that depend on it. */
 static size_t make_record(uint32_t i, uint8_t record[LONGEST])
 {
     size_t len = 4 + (i * 7919u) % (LONGEST - 3);
@@ -120,9 +120,9 @@ static void carries_everything_between_two_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keeps_records_apart_and_in_order),
-        cmocka_unit_test(refuses_what_does_not_fit),
-        cmocka_unit_test(wraps_around_at_every_place),
+        cmocka_unit_test(keeps_records_separate_and_in_order),
+        cmocka_unit_test(refuses_records_that_do_not_fit),
+        cmocka_unit_test(wraps_around_at_every_position),
         cmocka_unit_test(carries_everything_between_two_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 
 #include "base/utf8.h"
 
-/* What Python 3.11's bytes.decode("utf-8", errors="replace") makes of each input, as UTF-8. */
+/* Each input, and the result of Python 3.11's bytes.decode("utf-8", errors="replace") as UTF-8. */
 static const struct {
     const char *in;
     size_t in_len;
@@ -119,7 +119,7 @@ static void every_scalar_value_survives(void **state)
         assert_int_equal(kl_utf8_decode(text, len, &back, &valid), len);
         assert_true(valid);
         assert_int_equal(back, c);
-        /* a beginning alone is never valid, and is held back whole */
+        /* an incomplete sequence is never valid, and is held back */
         for (size_t part = 1; part < len; part++) {
             assert_int_equal(kl_utf8_decode(text, part, &back, &valid), part);
             assert_false(valid);
@@ -129,7 +129,7 @@ static void every_scalar_value_survives(void **state)
     }
 }
 
-/* All strings of three bytes: as many valid ones as there are code points of three bytes. */
+/* Of all strings of three bytes exactly the code points of three bytes are valid. */
 static void nothing_else_is_valid(void **state)
 {
     (void)state;
@@ -150,8 +150,8 @@ static void nothing_else_is_valid(void **state)
     assert_int_equal(found[3], 0x10000 - 0x800 - 0x800); /* without the surrogates */
 }
 
-/* What Python 3.11's incremental decoder keeps for the next call; but for half a surrogate (ed a0),
- * which nothing can complete and Python keeps all the same. */
+/* The same bytes as Python 3.11's incremental decoder, except half a surrogate (ed a0), which
+ * cannot be completed although Python keeps it. */
 static const struct {
     const char *text;
     size_t len;
@@ -188,7 +188,7 @@ static const struct {
     {"\xc2\xa9\xe2", 3, 1},
 };
 
-static void holds_back_what_may_be_completed(void **state)
+static void holds_back_incomplete_sequences(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++)
@@ -201,7 +201,7 @@ int main(void)
         cmocka_unit_test(replaces_as_python_does),
         cmocka_unit_test(every_scalar_value_survives),
         cmocka_unit_test(nothing_else_is_valid),
-        cmocka_unit_test(holds_back_what_may_be_completed),
+        cmocka_unit_test(holds_back_incomplete_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

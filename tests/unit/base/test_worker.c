@@ -43,7 +43,7 @@ static void note(char *text, size_t size, char c)
 {
     size_t len = strlen(text);
     if (len + 1 == size)
-        return; /* of slices as many as a test looks at */
+        return; /* as many slices as tests check */
     text[len] = c;
     text[len + 1] = '\0';
 }
@@ -82,7 +82,7 @@ static void submit(struct held *h, struct work *w, char name, uint64_t owner, si
     kl_worker_submit(h->worker, &w->job);
 }
 
-/* A worker that stands inside the first slice of job `g`, which has `slices` and is of owner 0. */
+/* Starts a worker and holds it inside the first slice of job `g`, of owner 0. */
 static void hold(struct held *h, size_t max_bytes, size_t slices, size_t bytes)
 {
     memset(h, 0, sizeof *h);
@@ -99,10 +99,10 @@ static void hold(struct held *h, size_t max_bytes, size_t slices, size_t bytes)
     sem_wait(&h->reached);
 }
 
-/* Lets it go on until n jobs have ended. */
+/* Lets the worker continue until n jobs have ended. */
 static void let_go(struct held *h, size_t n)
 {
-    h->gate.reached = NULL; /* the worker looks when it is let go */
+    h->gate.reached = NULL; /* the worker reads it when it continues */
     sem_post(&h->go_on);
     while (strlen(h->record.ended) < n) {
         struct pollfd fd = {.fd = kl_worker_fd(h->worker), .events = POLLIN};
@@ -159,7 +159,7 @@ static void a_newcomer_waits_for_a_slice_of_each_other_owner(void **state)
     hold(&h, 1000, 3, 1); /* of owner 0 */
     submit(&h, &a, 'a', 1, 2, 1);
     submit(&h, &b, 'b', 2, 2, 1);
-    sem_post(&h.go_on); /* its first slice ends; a and b have one each; it stands in its second */
+    sem_post(&h.go_on); /* its first slice ends; a and b have one each; it is held in its second */
     sem_wait(&h.reached);
     submit(&h, &late, 'l', 3, 1, 1);
     submit(&h, &own, 'o', 0, 1, 1);
@@ -169,7 +169,7 @@ static void a_newcomer_waits_for_a_slice_of_each_other_owner(void **state)
     end(&h);
 }
 
-static void what_does_not_fit_waits_and_smaller_ones_pass(void **state)
+static void a_job_that_does_not_fit_waits_and_smaller_ones_pass(void **state)
 {
     (void)state;
     struct held h;
@@ -186,8 +186,8 @@ static void what_does_not_fit_waits_and_smaller_ones_pass(void **state)
     end(&h);
 }
 
-/* Or it would wait as long as others come: two of these fit, so that one is always begun. */
-static void what_passes_leaves_room_for_what_waits(void **state)
+/* Otherwise it would wait while others come: two of these fit, so one is always running. */
+static void passing_jobs_leave_room_for_the_waiting_one(void **state)
 {
     (void)state;
     struct held h;
@@ -197,7 +197,7 @@ static void what_passes_leaves_room_for_what_waits(void **state)
     submit(&h, &large, 'l', 2, 1, 70);
     submit(&h, &b, 'b', 3, 3, 40);
     submit(&h, &small, 's', 4, 1, 20);
-    submit(&h, &c, 'c', 5, 3, 20); /* beside the large one there is room for one of these two */
+    submit(&h, &c, 'c', 5, 3, 20); /* next to the large one one of these two fits */
     let_go(&h, 6);
     assert_string_equal(h.record.ended, "sgalcb");
     end(&h);
@@ -214,7 +214,7 @@ static void a_cancelled_job_has_one_slice_more_if_any(void **state)
     submit(&h, &c, 'c', 3, 2, 1);
     kl_worker_cancel(h.worker, &a.job);
     kl_worker_cancel(h.worker, &a.job);
-    kl_worker_collect(h.worker); /* at once: it was not begun */
+    kl_worker_collect(h.worker); /* at once: it has not begun */
     assert_string_equal(h.record.ended, "A");
     kl_worker_cancel(h.worker, &h.gate.job);
     kl_worker_collect(h.worker);
@@ -225,7 +225,7 @@ static void a_cancelled_job_has_one_slice_more_if_any(void **state)
     end(&h);
 }
 
-/* Ended, but not collected yet: it is to be dropped all the same. */
+/* A job that has ended but is not collected yet. */
 static void an_ended_job_can_be_cancelled(void **state)
 {
     (void)state;
@@ -242,7 +242,7 @@ static void an_ended_job_can_be_cancelled(void **state)
     end(&h);
 }
 
-static void closing_gives_all_back(void **state)
+static void closing_gives_all_jobs_back(void **state)
 {
     (void)state;
     struct held h;
@@ -270,11 +270,11 @@ int main(void)
         cmocka_unit_test(a_job_runs_slice_by_slice),
         cmocka_unit_test(owners_take_turns),
         cmocka_unit_test(a_newcomer_waits_for_a_slice_of_each_other_owner),
-        cmocka_unit_test(what_does_not_fit_waits_and_smaller_ones_pass),
-        cmocka_unit_test(what_passes_leaves_room_for_what_waits),
+        cmocka_unit_test(a_job_that_does_not_fit_waits_and_smaller_ones_pass),
+        cmocka_unit_test(passing_jobs_leave_room_for_the_waiting_one),
         cmocka_unit_test(a_cancelled_job_has_one_slice_more_if_any),
         cmocka_unit_test(an_ended_job_can_be_cancelled),
-        cmocka_unit_test(closing_gives_all_back),
+        cmocka_unit_test(closing_gives_all_jobs_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

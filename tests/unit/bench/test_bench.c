@@ -33,7 +33,7 @@ static void test_percentiles(void **state)
     assert_int_equal(kl_bench_summarise(NULL, 0).n, 0);
 }
 
-/* Each number of threads is measured on its own, up to what was asked for. */
+/* Each number of threads is measured separately, up to the requested one. */
 static void test_machine(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* src/cli/bench_soak_*.c */
+/* src/bench/bench_soak_*.c */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +34,7 @@ static void times_have_a_unit(void **state)
 
 /* ---- statistics ------------------------------------------------------------------------------ */
 
-static void a_spread_is_exact_where_it_says_so(void **state)
+static void mean_variance_and_largest_are_exact(void **state)
 {
     (void)state;
     static const double values[] = {0.5, 2, 1, 4, 0.25};
@@ -63,7 +63,7 @@ static void quantiles_are_within_two_percent(void **state)
             assert_true(fabs(kl_soak_quantile(&s, shares[i]) - exact) < 0.02 * exact);
         }
     }
-    kl_soak_spread_init(&s); /* what lies outside of the bounds */
+    kl_soak_spread_init(&s); /* values outside the bounds */
     kl_soak_spread_add(&s, 1e-6);
     assert_true(kl_soak_quantile(&s, 0.5) <= 1e-6);
     kl_soak_spread_add(&s, 1e5);
@@ -71,7 +71,7 @@ static void quantiles_are_within_two_percent(void **state)
     assert_float_equal(s.largest, 1e5, 0);
 }
 
-static void sums_count_what_became_of_requests(void **state)
+static void sums_count_outcomes(void **state)
 {
     (void)state;
     static const int statuses[] = {500, 429, 500, 503, 404, 400};
@@ -89,7 +89,7 @@ static void sums_count_what_became_of_requests(void **state)
     assert_int_equal(s.statuses[0].n, 2);
     assert_int_equal(s.statuses[3].status, 0); /* 404 and 400 */
     assert_int_equal(s.statuses[3].n, 2);
-    assert_int_equal(s.latency.histogram.count, 0); /* how long failures take is no latency */
+    assert_int_equal(s.latency.histogram.count, 0); /* the time of a failure is no latency */
 
     assert_float_equal(kl_soak_writing_speed(&s), 0, 0);
     kl_soak_sums_add(
@@ -107,7 +107,7 @@ static void sums_count_what_became_of_requests(void **state)
 
 static struct kl_soak_series series;
 
-static void a_series_stays_as_large_as_it_is(void **state)
+static void a_series_does_not_grow(void **state)
 {
     (void)state;
     uint64_t answered = 0;
@@ -154,7 +154,7 @@ static void a_short_series_has_tenths(void **state)
 
 /* ---- prompts --------------------------------------------------------------------------------- */
 
-static void our_own_prompts(void **state)
+static void built_in_prompts(void **state)
 {
     (void)state;
     struct kl_soak_prompts p;
@@ -202,7 +202,7 @@ static void prompts_of_a_directory(void **state)
     kl_soak_prompts_release(&p);
 }
 
-static void prompts_that_are_none(void **state)
+static void malformed_prompts(void **state)
 {
     (void)state;
     char directory[128];
@@ -217,11 +217,11 @@ static void prompts_that_are_none(void **state)
     kl_soak_prompts_release(&p);
     fake_file("bad/a.txt", "# nothing\n\n");
     assert_int_equal(kl_soak_prompts_read(directory, &p, &err), KL_ERR_INVALID);
-    assert_non_null(strstr(err.text, "prompts a: there is no question in it"));
+    assert_non_null(strstr(err.text, "prompts a: it contains no question"));
     kl_soak_prompts_release(&p);
     fake_file("bad/a.txt", "\n+ goes on\n");
     assert_int_equal(kl_soak_prompts_read(directory, &p, &err), KL_ERR_INVALID);
-    assert_non_null(strstr(err.text, "prompts a, line 2: there is no conversation above"));
+    assert_non_null(strstr(err.text, "prompts a, line 2: \"+\" has no conversation above"));
     kl_soak_prompts_release(&p);
     fake_file("bad/a.txt", "0\n+ 1\n+ 2\n+ 3\n+ 4\n+ 5\n+ 6\n+ 7\n+ 8\n+ 9\n+ a\n+ b\n+ c\n+ d\n"
                            "+ e\n+ f\n+ g\n");
@@ -230,7 +230,7 @@ static void prompts_that_are_none(void **state)
     kl_soak_prompts_release(&p);
 }
 
-/* ---- what server and computer say ------------------------------------------------------------ */
+/* ---- readings of server and computer --------------------------------------------------------- */
 
 static void memory_of_a_process(void **state)
 {
@@ -275,7 +275,7 @@ static void temperature_frequency_throttling(void **state)
     r = read_machine(&machine);
     assert_float_equal(r.celsius, 62.5, 1e-9);
     assert_float_equal(r.mhz, 1950, 1e-9);
-    assert_true(r.knows_throttling && !r.throttled); /* it was before we came */
+    assert_true(r.knows_throttling && !r.throttled); /* before the first reading */
     fake_file("sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "1\n");
     assert_true(read_machine(&machine).throttled);
     assert_false(read_machine(&machine).throttled);
@@ -292,14 +292,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_have_a_unit),
-        cmocka_unit_test(a_spread_is_exact_where_it_says_so),
+        cmocka_unit_test(mean_variance_and_largest_are_exact),
         cmocka_unit_test(quantiles_are_within_two_percent),
-        cmocka_unit_test(sums_count_what_became_of_requests),
-        cmocka_unit_test(a_series_stays_as_large_as_it_is),
+        cmocka_unit_test(sums_count_outcomes),
+        cmocka_unit_test(a_series_does_not_grow),
         cmocka_unit_test(a_short_series_has_tenths),
-        cmocka_unit_test(our_own_prompts),
+        cmocka_unit_test(built_in_prompts),
         cmocka_unit_test_setup_teardown(prompts_of_a_directory, fake_root_make, fake_root_remove),
-        cmocka_unit_test_setup_teardown(prompts_that_are_none, fake_root_make, fake_root_remove),
+        cmocka_unit_test_setup_teardown(malformed_prompts, fake_root_make, fake_root_remove),
         cmocka_unit_test_setup_teardown(memory_of_a_process, fake_root_make, fake_root_remove),
         cmocka_unit_test_setup_teardown(temperature_frequency_throttling, fake_root_make,
                                         fake_root_remove),

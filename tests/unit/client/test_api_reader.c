@@ -10,36 +10,36 @@
 
 #include "client/api_reader.h"
 
-/* What was seen, as text: "text:Hel finish:stop usage:3+2 ..." */
-static char seen[4000];
+/* The events so far, as text: "text:Hel finish:stop usage:3+2 ..." */
+static char events[4000];
 
-static void see(void *context, const struct kl_stream_event *event)
+static void add_event(void *context, const struct kl_stream_event *event)
 {
     (void)context;
     static const char *const names[] = {"comment", "text",   "finish", "usage",
                                         "error",   "broken", "done"};
-    size_t len = strlen(seen);
-    len += (size_t)snprintf(seen + len, sizeof seen - len, "%s%s:%s", len > 0 ? "|" : "",
+    size_t len = strlen(events);
+    len += (size_t)snprintf(events + len, sizeof events - len, "%s%s:%s", len > 0 ? "|" : "",
                             names[event->type], event->text);
     if (event->type == KL_STREAM_USAGE)
-        snprintf(seen + len, sizeof seen - len, "%zu+%zu", event->prompt_tokens,
+        snprintf(events + len, sizeof events - len, "%zu+%zu", event->prompt_tokens,
                  event->answer_tokens);
 }
 
-/* Fed in pieces of every size up to its length: what is seen must not depend on that. */
-static void expect_seen(const char *stream, const char *expected, bool whole)
+/* Feeds the stream in pieces of each size up to its length: the events must not depend on it. */
+static void expect_events(const char *stream, const char *expected, bool at_end)
 {
     size_t len = strlen(stream);
     for (size_t step = 1; step <= len; step++) {
         struct kl_stream_reader reader;
-        kl_stream_reader_init(&reader, see, NULL);
-        seen[0] = '\0';
+        kl_stream_reader_init(&reader, add_event, NULL);
+        events[0] = '\0';
         for (size_t at = 0; at < len; at += step)
             assert_int_equal(kl_stream_reader_feed(&reader, stream + at,
                                                    len - at < step ? len - at : step, NULL),
                              KL_OK);
-        assert_string_equal(seen, expected);
-        assert_int_equal(kl_stream_reader_at_end(&reader), whole);
+        assert_string_equal(events, expected);
+        assert_int_equal(kl_stream_reader_at_end(&reader), at_end);
         kl_stream_reader_release(&reader);
     }
 }
@@ -47,32 +47,34 @@ static void expect_seen(const char *stream, const char *expected, bool whole)
 static void reads_an_answer(void **state)
 {
     (void)state;
-    expect_seen(": queue 1\n"
-                "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
-                "data: {\"choices\":[{\"delta\":{\"content\":\"你\"},\"finish_reason\":null}]}\n\n"
-                "data:{\"choices\":[{\"delta\":{\"content\":\" a\\n\"}}]}\r\n\r\n"
-                "event: x\nid: 7\nretry: 3\n\n"
-                "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n"
-                "data: {\"choices\":[],\n"
-                "data: \"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n"
-                "data: [DONE]\n\n",
-                "comment:queue 1|text:你|text: a\n|finish:stop|usage:3+2|done:", true);
-    expect_seen("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\r\rdata: [DONE]\r\r",
-                "text:x|done:", true);
+    expect_events(
+        ": queue 1\n"
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
+        "data: {\"choices\":[{\"delta\":{\"content\":\"你\"},\"finish_reason\":null}]}\n\n"
+        "data:{\"choices\":[{\"delta\":{\"content\":\" a\\n\"}}]}\r\n\r\n"
+        "event: x\nid: 7\nretry: 3\n\n"
+        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n"
+        "data: {\"choices\":[],\n"
+        "data: \"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n"
+        "data: [DONE]\n\n",
+        "comment:queue 1|text:你|text: a\n|finish:stop|usage:3+2|done:", true);
+    expect_events("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\r\rdata: [DONE]\r\r",
+                  "text:x|done:", true);
 }
 
 static void names_what_is_wrong(void **state)
 {
     (void)state;
-    expect_seen("data: {\"error\":{\"message\":\"too long\"}}\n\n", "error:too long", true);
-    expect_seen("data: {\"error\":true}\n\n", "error:an error without a message", true);
-    expect_seen("data: [1]\n\n", "broken:JSON that is no object", true);
-    expect_seen("{\"choices\":[]}\n", "broken:JSON where a line should begin with \"data:\"", true);
-    expect_seen("data: {\"choices\":[{\"delta\":{\"content\":\"\xe4\xbd\"}}]}\n\n",
-                "broken:bytes that are no UTF-8: a code point was cut", true);
+    expect_events("data: {\"error\":{\"message\":\"too long\"}}\n\n", "error:too long", true);
+    expect_events("data: {\"error\":true}\n\n", "error:an error without a message", true);
+    expect_events("data: [1]\n\n", "broken:JSON that is not an object", true);
+    expect_events("{\"choices\":[]}\n", "broken:JSON where a line should begin with \"data:\"",
+                  true);
+    expect_events("data: {\"choices\":[{\"delta\":{\"content\":\"\xe4\xbd\"}}]}\n\n",
+                  "broken:invalid UTF-8: a code point was cut", true);
     /* the connection broke: an event that was not ended does not count */
-    expect_seen("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n", "", false);
-    expect_seen("data: [DO", "", false);
+    expect_events("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n", "", false);
+    expect_events("data: [DO", "", false);
 }
 
 static void a_line_has_a_cap(void **state)
@@ -82,7 +84,7 @@ static void a_line_has_a_cap(void **state)
     memset(line, 'a', sizeof line);
     struct kl_stream_reader reader;
     struct kl_error err = {0};
-    kl_stream_reader_init(&reader, see, NULL);
+    kl_stream_reader_init(&reader, add_event, NULL);
     assert_int_equal(kl_stream_reader_feed(&reader, line, sizeof line, &err), KL_ERR_LIMIT);
     assert_non_null(strstr(err.text, "longer than"));
     kl_stream_reader_release(&reader);
@@ -93,9 +95,9 @@ static void reads_what_is_no_stream(void **state)
     (void)state;
     static const char answer[] = "{\"choices\":[{\"message\":{\"content\":\"hi\"},"
                                  "\"finish_reason\":\"length\"}]}";
-    seen[0] = '\0';
-    kl_read_answer(answer, strlen(answer), see, NULL);
-    assert_string_equal(seen, "text:hi|finish:length");
+    events[0] = '\0';
+    kl_read_answer(answer, strlen(answer), add_event, NULL);
+    assert_string_equal(events, "text:hi|finish:length");
 
     char id[8];
     static const char models[] = "{\"data\":[{\"id\":\"qwen2.5-0.5b\"},{\"id\":\"b\"}]}";

@@ -1,4 +1,4 @@
-/* src/console/findings.c, doctor_machine.c, doctor_memory.c, and the judgement of doctor_stream.c
+/* src/console/findings.c, doctor_cpu.c, doctor_memory.c, and the judgement of doctor_stream.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,45 +31,47 @@ static const struct kl_finding *finding_with(const char *part)
     return NULL;
 }
 
-static void heaviest_first(void **state)
+static void the_most_severe_first(void **state)
 {
     (void)state;
-    struct kl_buffer out;
-    kl_buffer_init(&out, 10000);
+    struct kl_printer out;
+    kl_printer_init(&out, 10000);
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
     kl_found(&findings, KL_GOOD, "cpu", "quick");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
     kl_found(&findings, KL_NOTE, "disk", "old");
     struct kl_finding *warning = kl_found(&findings, KL_WARNING, "memory",
-                                          "%d words that are so many that they need more "
-                                          "than one line of eighty columns",
+                                          "%d words, which are too many to fit on "
+                                          "one line of eighty columns",
                                           12);
     kl_found_cost(warning, "%d s", 3);
     kl_found_remedy(warning, "buy \"more\"");
     assert_int_equal(kl_findings_worst(&findings), KL_WARNING);
-    assert_int_equal(kl_findings_text(&findings, &out), KL_OK);
+    kl_findings_text(&findings, &out);
+    assert_int_equal(out.status, KL_OK);
     assert_string_equal(
-        out.data,
-        "warning memory    12 words that are so many that they need more than one line of\n"
-        "                  eighty columns\n"
+        out.text.data,
+        "warning memory    12 words, which are too many to fit on one line of eighty\n"
+        "                  columns\n"
         "          cost:   3 s\n"
         "          do:     buy \"more\"\n"
         "note    disk      old\n"
         "good    cpu       quick\n"
-        "\n0 broken, 1 to mend, 1 to know, 1 good\n");
-    kl_buffer_clear(&out);
+        "\n0 broken, 1 to fix, 1 to know, 1 good\n");
+    kl_buffer_clear(&out.text);
     findings.items[0] = findings.items[2];
     findings.n = 1;
-    assert_int_equal(kl_findings_json(&findings, &out), KL_OK);
+    kl_findings_json(&findings, &out);
+    assert_int_equal(out.status, KL_OK);
     assert_string_equal(
-        out.data,
+        out.text.data,
         "{\"status\":\"warning\",\"findings\":[{\"weight\":\"warning\",\"area\":\"memory\","
-        "\"text\":\"12 words that are so many that they need more than one line of eighty "
+        "\"text\":\"12 words, which are too many to fit on one line of eighty "
         "columns\",\"cost\":\"3 s\",\"remedy\":\"buy \\\"more\\\"\"}]}\n");
-    kl_buffer_release(&out);
+    kl_printer_release(&out);
 }
 
-static void the_last_one_gives_way(void **state)
+static void the_last_finding_is_overwritten(void **state)
 {
     (void)state;
     for (int i = 0; i < KL_MAX_FINDINGS + 5; i++)
@@ -88,24 +90,26 @@ static enum kl_delivery judge(size_t n, double first, double step, size_t togeth
     return kl_judge_delivery(&arrivals).delivery;
 }
 
-static void judges_how_text_came(void **state)
+static void judges_the_arrival_of_text(void **state)
 {
     (void)state;
     assert_int_equal(judge(96, 0.1, 0.03, 1), KL_DELIVERY_REAL);
-    assert_int_equal(judge(96, 1.5, 0.03, 1), KL_DELIVERY_REAL); /* a slow first one is no lump */
+    assert_int_equal(judge(96, 1.5, 0.03, 1), KL_DELIVERY_REAL); /* a slow first piece is no lump */
     assert_int_equal(judge(96, 0.1, 0.06, 2), KL_DELIVERY_REAL);
     assert_int_equal(judge(96, 0.5, 0.5, 16), KL_DELIVERY_GROUPED);
     assert_int_equal(judge(96, 3.0, 0, 1), KL_DELIVERY_LUMP);
     assert_int_equal(judge(96, 3.0, 0.0002, 1), KL_DELIVERY_LUMP);
     assert_int_equal(judge(0, 3.0, 0, 1), KL_DELIVERY_UNKNOWN);
-    assert_int_equal(judge(4, 0.1, 0.3, 1), KL_DELIVERY_UNKNOWN);     /* too little to tell */
-    assert_int_equal(judge(96, 0.01, 0.001, 1), KL_DELIVERY_UNKNOWN); /* too quick */
+    assert_int_equal(judge(4, 0.1, 0.3, 1), KL_DELIVERY_UNKNOWN);     /* too little to judge */
+    assert_int_equal(judge(96, 0.01, 0.001, 1), KL_DELIVERY_UNKNOWN); /* too fast */
 
     double at[] = {1, 1, 1.0005, 1.5, 2.5};
     const struct kl_arrivals arrivals = {.at = at, .n = 5, .end = 3};
     struct kl_delivery_judgement j = kl_judge_delivery(&arrivals);
     assert_int_equal(j.n_arrivals, 3);
-    assert_true(j.gap_max == 1.0 && j.gap_median == 1.0 && j.gap_p95 < 0.5001);
+    assert_true(j.gap_max == 1.0); /* the gaps: 0.4995 s and 1 s */
+    assert_float_equal(j.gap_median, 0.74975, 1e-6);
+    assert_float_equal(j.gap_p95, 0.974975, 1e-6);
 }
 
 #define FREQUENCY "sys/devices/system/cpu/cpu0/cpufreq/"
@@ -121,12 +125,12 @@ static void sees_a_slow_processor(void **state)
     fake_file("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n");
     kl_doctor_cpu(&findings, fake_root);
     const struct kl_finding *governor = finding_with("governor powersave, 0.80 of at most 3.20");
-    assert_int_equal(governor->weight, KL_WARNING);
+    assert_int_equal(governor->severity, KL_WARNING);
     assert_string_equal(governor->cost, "prompts take up to 4.0 times as long");
     assert_non_null(strstr(governor->remedy, "scaling_governor"));
-    assert_int_equal(finding_with("86 degrees")->weight, KL_WARNING);
-    assert_int_equal(finding_with("under-voltage now")->weight, KL_WARNING);
-    assert_int_equal(finding_with("throttled now")->weight, KL_WARNING);
+    assert_int_equal(finding_with("86 degrees")->severity, KL_WARNING);
+    assert_int_equal(finding_with("under-voltage now")->severity, KL_WARNING);
+    assert_int_equal(finding_with("throttled now")->severity, KL_WARNING);
 }
 
 static void sees_a_good_processor(void **state)
@@ -163,9 +167,9 @@ static void sees_kinds_of_cores(void **state)
     }
     kl_doctor_cpu(&findings, fake_root);
     finding_with("several kinds of cores: CPUs 0-3 (1.80 GHz), 4-5 (2.40 GHz)");
-    assert_int_equal(finding_with("CPUs 0-3: governor schedutil, 0.60 of")->weight, KL_GOOD);
+    assert_int_equal(finding_with("CPUs 0-3: governor schedutil, 0.60 of")->severity, KL_GOOD);
     const struct kl_finding *held = finding_with("CPUs 4-5: held at 1.20 of 2.40 GHz");
-    assert_int_equal(held->weight, KL_WARNING);
+    assert_int_equal(held->severity, KL_WARNING);
     assert_string_equal(held->cost, "prompts take up to 2.0 times as long");
     assert_non_null(strstr(held->remedy, "cpu4/cpufreq/scaling_max_freq"));
 }
@@ -179,7 +183,7 @@ static void powersave_may_be_good(void **state)
     fake_file(FREQUENCY "scaling_cur_freq", "800000\n");
     fake_file(FREQUENCY "cpuinfo_max_freq", "3400000\n");
     kl_doctor_cpu(&findings, fake_root);
-    assert_int_equal(finding_with("governor powersave")->weight, KL_GOOD);
+    assert_int_equal(finding_with("governor powersave")->severity, KL_GOOD);
 }
 
 static void sees_throttling(void **state)
@@ -199,22 +203,22 @@ static void sees_throttling(void **state)
     fake_file("sys/class/thermal/thermal_zone0/trip_point_1_type", "passive\n");
     fake_file("sys/class/thermal/thermal_zone0/trip_point_1_temp", "70000\n");
     kl_doctor_cpu(&findings, fake_root);
-    assert_int_equal(finding_with("under-voltage now")->weight, KL_WARNING);
-    assert_int_equal(finding_with("(cpufreq-cpu0, step 2)")->weight, KL_WARNING);
-    assert_int_equal(finding_with("slowed down 17 times")->weight, KL_NOTE);
-    assert_int_equal(finding_with("68 degrees Celsius; it slows down from 70 on")->weight,
+    assert_int_equal(finding_with("under-voltage now")->severity, KL_WARNING);
+    assert_int_equal(finding_with("(cpufreq-cpu0, step 2)")->severity, KL_WARNING);
+    assert_int_equal(finding_with("slowed down 17 times")->severity, KL_NOTE);
+    assert_int_equal(finding_with("68 degrees Celsius; it slows down from 70 on")->severity,
                      KL_WARNING);
 }
 
-static void sees_that_cpus_are_kept_from_it(void **state)
+static void sees_a_restricted_affinity(void **state)
 {
     (void)state;
     fake_file("sys/devices/system/cpu/online", "0-4095\n");
     kl_doctor_cpu(&findings, fake_root);
-    assert_non_null(strstr(finding_with("of the 4096 CPUs there are")->remedy, "taskset"));
+    assert_non_null(strstr(finding_with("of the 4096 CPUs")->remedy, "taskset"));
 }
 
-static void sees_a_quota_that_stops(void **state)
+static void sees_that_a_quota_stops_threads(void **state)
 {
     (void)state;
     fake_file("proc/self/cgroup", "0::/box\n");
@@ -222,11 +226,11 @@ static void sees_a_quota_that_stops(void **state)
               "usage_usec 900\nnr_periods 200\nnr_throttled 50\nthrottled_usec 7\n");
     kl_doctor_cpu(&findings, fake_root);
     const struct kl_finding *stops = finding_with("stopped this control group in 25 %");
-    assert_int_equal(stops->weight, KL_WARNING);
+    assert_int_equal(stops->severity, KL_WARNING);
     assert_non_null(strstr(stops->remedy, "--threads"));
 }
 
-static void sees_how_much_memory_there_is(void **state)
+static void sees_the_available_memory(void **state)
 {
     (void)state;
     fake_file("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 300000 kB\n"
@@ -236,15 +240,15 @@ static void sees_how_much_memory_there_is(void **state)
     fake_file("sys/block/zram0/mm_stat", "400000000 100000000 120000000 0 1 2 3 4 5\n");
     fake_file("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     kl_doctor_memory(&findings, fake_root);
-    assert_int_equal(finding_with("1.0 GB in all")->weight, KL_WARNING);
+    assert_int_equal(finding_with("1.0 GB in all")->severity, KL_WARNING);
     const struct kl_finding *swap = finding_with("409.6 MB of swap are in use (zram0, mmcblk0p3)");
-    assert_int_equal(swap->weight, KL_NOTE);
+    assert_int_equal(swap->severity, KL_NOTE);
     assert_non_null(strstr(swap->remedy, "zram-tools"));
     finding_with("zram keeps 400.0 MB in 120.0 MB of memory");
     finding_with("transparent huge pages: madvise");
 }
 
-static void swap_in_memory_is_quick(void **state)
+static void swap_in_memory_has_no_remedy(void **state)
 {
     (void)state;
     fake_file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 4000000 kB\n"
@@ -261,11 +265,11 @@ static void sees_programs_that_a_limit_has_ended(void **state)
     fake_file("sys/fs/cgroup/box/memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n");
     kl_doctor_memory(&findings, fake_root);
     const struct kl_finding *ended = finding_with("has ended programs in it");
-    assert_int_equal(ended->weight, KL_WARNING);
+    assert_int_equal(ended->severity, KL_WARNING);
     assert_non_null(strstr(ended->remedy, "--memory"));
 }
 
-/* The disk that the fake root itself lies on is said to be this one. */
+/* Makes the disk that holds the fake root look like this one. */
 static void fake_disk(const char *disk, const char *partition)
 {
     char link[PATH_MAX], target[200];
@@ -285,17 +289,17 @@ static void sees_an_sd_card(void **state)
     fake_file("sys/block/mmcblk0/device/type", "SD\n");
     fake_file("sys/block/mmcblk0/stat", "1 0 8 2 3 0 1600 5 0 6 7\n");
     kl_doctor_storage(&findings, fake_root, fake_root);
-    assert_int_equal(finding_with("lie on mmcblk0, an SD card")->weight, KL_NOTE);
-    assert_int_equal(kl_findings_worst(&findings), KL_NOTE); /* nobody writes to it */
+    assert_int_equal(finding_with("lie on mmcblk0, an SD card")->severity, KL_NOTE);
+    assert_int_equal(kl_findings_worst(&findings), KL_NOTE); /* no program writes to it */
 }
 
-static void emmc_is_no_card(void **state)
+static void emmc_is_no_sd_card(void **state)
 {
     (void)state;
     fake_disk("mmcblk1", "mmcblk1p1");
     fake_file("sys/block/mmcblk1/device/type", "MMC\n");
     kl_doctor_storage(&findings, fake_root, fake_root);
-    assert_int_equal(finding_with("lie on mmcblk1")->weight, KL_GOOD);
+    assert_int_equal(finding_with("lie on mmcblk1")->severity, KL_GOOD);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, forget, fake_root_remove)
@@ -303,21 +307,21 @@ static void emmc_is_no_card(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(heaviest_first),
-        TEST(the_last_one_gives_way),
-        TEST(judges_how_text_came),
+        TEST(the_most_severe_first),
+        TEST(the_last_finding_is_overwritten),
+        TEST(judges_the_arrival_of_text),
         TEST(sees_a_slow_processor),
         TEST(sees_a_good_processor),
         TEST(sees_kinds_of_cores),
         TEST(powersave_may_be_good),
         TEST(sees_throttling),
-        TEST(sees_that_cpus_are_kept_from_it),
-        TEST(sees_a_quota_that_stops),
-        TEST(sees_how_much_memory_there_is),
-        TEST(swap_in_memory_is_quick),
+        TEST(sees_a_restricted_affinity),
+        TEST(sees_that_a_quota_stops_threads),
+        TEST(sees_the_available_memory),
+        TEST(swap_in_memory_has_no_remedy),
         TEST(sees_programs_that_a_limit_has_ended),
         TEST(sees_an_sd_card),
-        TEST(emmc_is_no_card),
+        TEST(emmc_is_no_sd_card),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static int forget(void **state)
     return fake_root_make(state);
 }
 
-/* NULL: nothing was found about this. */
+/* NULL: there is no such finding. */
 static const struct kl_finding *seek(const char *part)
 {
     for (size_t i = 0; i < findings.n; i++)
@@ -41,7 +41,7 @@ static const struct kl_finding *finding_with(const char *part)
     return finding;
 }
 
-/* A thread that was there all the time. */
+/* Adds a thread that existed all the time. */
 static struct kl_watched_thread *add_thread(double user, double kernel, size_t n_runnable)
 {
     struct kl_watched_thread *t = &watch.threads[watch.n_threads];
@@ -64,7 +64,7 @@ static void judges_an_idle_process(void **state)
     (void)state;
     add_thread(0.001, 0.001, 0)->voluntary = 4;
     for (int i = 0; i < 60; i++)
-        add_thread(0, 0, 0)->n_futex = 100; /* a pool that waits for work is no contention */
+        add_thread(0, 0, 0)->n_futex = 100; /* a pool that waits for work is not contention */
     kl_judge_process(&findings, &watch, false);
     finding_with("python3 (pid 7) is idle: 61 threads, 0.1 % of a CPU, 2 waits a second");
     assert_int_equal(kl_findings_worst(&findings), KL_GOOD);
@@ -92,7 +92,7 @@ static void judges_oversubscription(void **state)
     }
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("oversubscribed: 7.6 threads want to run");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_non_null(strstr(found->cost, "waits 74 % of the time"));
     assert_non_null(strstr(found->remedy, "OMP_NUM_THREADS=2"));
     assert_null(seek("other programs"));
@@ -102,7 +102,7 @@ static void judges_oversubscription(void **state)
     assert_non_null(strstr(finding_with("oversubscribed")->remedy, "--threads 2"));
 }
 
-static void judges_neighbours(void **state)
+static void judges_other_programs(void **state)
 {
     (void)state;
     struct kl_watched_thread *t = add_thread(0.9, 0.1, 100);
@@ -110,7 +110,7 @@ static void judges_neighbours(void **state)
     t->voluntary = 100;
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("wait 50 % of the time that they want to run");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_string_equal(found->cost, "it would be up to 2.0 times as fast alone");
     assert_null(seek("oversubscribed"));
 }
@@ -121,16 +121,16 @@ static void judges_spinning(void **state)
     add_thread(0.5, 1.4, 100);
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("spinning: 1 thread (worker, tid 100) never");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_non_null(strstr(found->remedy, "OMP_WAIT_POLICY=passive"));
     findings.n = watch.n_threads = 0;
     add_thread(1.9, 0, 100);
     kl_judge_process(&findings, &watch, false);
-    assert_int_equal(finding_with("computing, or spinning")->weight, KL_NOTE);
+    assert_int_equal(finding_with("computing, or spinning")->severity, KL_NOTE);
     assert_null(seek("spinning: "));
-    findings.n = 0; /* nobody asks it: then it is known that it does not compute */
+    findings.n = 0; /* without requests it cannot be computing */
     kl_judge_process(&findings, &watch, true);
-    finding_with("spinning: 1.0 of its threads run, or want to, though");
+    finding_with("spinning: 1.0 of its threads want to run, although");
     assert_null(seek("computing"));
 }
 
@@ -144,14 +144,14 @@ static void judges_contention(void **state)
     }
     kl_judge_process(&findings, &watch, false);
     const struct kl_finding *found = finding_with("2 threads wait for each other 80000 times a");
-    assert_int_equal(found->weight, KL_WARNING);
+    assert_int_equal(found->severity, KL_WARNING);
     assert_non_null(strstr(found->text, "12 microseconds of work"));
     findings.n = 0;
     watch.waits_known = false;
     kl_judge_process(&findings, &watch, false);
     assert_null(seek("wait for each other"));
-    const struct kl_finding *unseen = finding_with("can not be seen");
-    assert_int_equal(unseen->weight, KL_NOTE);
+    const struct kl_finding *unseen = finding_with("not known what its threads wait for");
+    assert_int_equal(unseen->severity, KL_NOTE);
     assert_non_null(strstr(unseen->remedy, "root"));
 }
 
@@ -160,7 +160,7 @@ static void judges_a_clone_storm(void **state)
     (void)state;
     watch.n_came = 300;
     kl_judge_process(&findings, &watch, false);
-    assert_int_equal(finding_with("at least 150 threads a second")->weight, KL_WARNING);
+    assert_int_equal(finding_with("at least 150 threads a second")->severity, KL_WARNING);
 }
 
 static void judges_memory(void **state)
@@ -171,9 +171,9 @@ static void judges_memory(void **state)
     watch.swapped = 100e6;
     watch.major_faults = 400;
     kl_judge_process(&findings, &watch, false);
-    assert_int_equal(finding_with("holds 950.0 MB of at most 1.0 GB")->weight, KL_WARNING);
-    assert_int_equal(finding_with("100.0 MB of its memory are swapped out")->weight, KL_WARNING);
-    assert_int_equal(finding_with("reads 200 pages a second")->weight, KL_WARNING);
+    assert_int_equal(finding_with("holds 950.0 MB of at most 1.0 GB")->severity, KL_WARNING);
+    assert_int_equal(finding_with("100.0 MB of its memory are swapped out")->severity, KL_WARNING);
+    assert_int_equal(finding_with("reads 200 pages a second")->severity, KL_WARNING);
 }
 
 static void judges_logs(void **state)
@@ -181,12 +181,13 @@ static void judges_logs(void **state)
     (void)state;
     struct kl_log_growth log = {.path = "/var/log/x", .rate = 1000};
     kl_judge_log(&findings, &log);
-    assert_int_equal(finding_with("its log /var/log/x grows by 1.0 kB a second")->weight, KL_GOOD);
+    assert_int_equal(finding_with("its log /var/log/x grows by 1.0 kB a second")->severity,
+                     KL_GOOD);
     findings.n = 0;
     log.rate = 5e3;
     log.sd_card = true;
     kl_judge_log(&findings, &log);
-    assert_int_equal(finding_with("a second, on an SD card")->weight, KL_WARNING);
+    assert_int_equal(finding_with("a second, on an SD card")->severity, KL_WARNING);
     findings.n = 0;
     log.rate = 0;
     log.debug = true;
@@ -265,7 +266,7 @@ int main(void)
         TEST(judges_an_idle_process),
         TEST(judges_a_process_that_computes),
         TEST(judges_oversubscription),
-        TEST(judges_neighbours),
+        TEST(judges_other_programs),
         TEST(judges_spinning),
         TEST(judges_contention),
         TEST(judges_a_clone_storm),

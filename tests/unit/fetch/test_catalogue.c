@@ -73,7 +73,7 @@ static void test_locate(void **state)
     unsetenv("KINGLET_MODEL");
     assert_int_equal(kl_cache_path("models", models, sizeof models, &err), KL_OK);
 
-    /* nothing is there yet: the default is known, and the text says how to get it */
+    /* the cache is empty: the default is in the catalogue, and the text says how to download it */
     assert_int_equal(kl_model_locate(NULL, &location, &err), KL_ERR_NOT_FOUND);
     assert_ptr_equal(location.entry, kl_catalogue_at(0));
     assert_non_null(strstr(err.text, "'kinglet pull qwen2.5-0.5b-instruct'"));

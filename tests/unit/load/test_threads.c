@@ -1,4 +1,4 @@
-/* src/load/threads.c; wants KINGLET_TEST_TINY_MODEL, as the tests of the engine do */
+/* src/load/threads.c; needs KINGLET_TEST_TINY_MODEL, as the tests of the engine do */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,7 +58,7 @@ static void test_a_busy_computer_proves_nothing(void **state)
     assert_true(kl_threads_were_disturbed(speeds, 2, best));
     speeds[1].share = 0.98; /* alone: one thread is really faster here */
     assert_false(kl_threads_were_disturbed(speeds, 2, best));
-    speeds[1] = (struct kl_threads_speed){2, 90, 200, 0.6}; /* all won in spite of it */
+    speeds[1] = (struct kl_threads_speed){2, 90, 200, 0.6}; /* the most threads won all the same */
     assert_false(kl_threads_were_disturbed(speeds, 2, kl_threads_best(speeds, 2)));
 }
 
@@ -83,7 +83,7 @@ static int teardown(void **state)
 #define ROUNDS 3 /* as in threads.c */
 static int measured;
 
-static void see(void *context, size_t done, size_t total)
+static void count_turn(void *context, size_t done, size_t total)
 {
     (void)context;
     assert_true(done < total);
@@ -95,7 +95,7 @@ static struct kl_threads choose(const struct kl_cpus *cpus, struct kl_threads_op
     struct kl_threads threads;
     struct kl_error err;
     measured = 0;
-    options.see = see;
+    options.notify = count_turn;
     tiny_check(kl_threads_choose(tiny.model, cpus, &options, &threads, &err), &err);
     return threads;
 }
@@ -137,7 +137,7 @@ static void test_measured_once_and_remembered(void **state)
     assert_int_equal(measured, 2 * ROUNDS);
     assert_true(first.decode >= 1 && first.decode <= 2);
     assert_true(first.prefill >= 1 && first.prefill <= 2);
-    if (is_remembered()) { /* it is not when the computer is busy and fewer threads won */
+    if (is_remembered()) { /* unless the computer is busy and fewer threads won */
         struct kl_threads again = choose(&two, options);
         assert_int_equal(measured, 0);
         assert_true(again.decode == first.decode && again.prefill == first.prefill);
@@ -145,7 +145,7 @@ static void test_measured_once_and_remembered(void **state)
         assert_true(first.decode == 2 && first.prefill == 2);
     }
 
-    /* other CPUs are another question, and one leaves nothing to ask */
+    /* another set of CPUs is measured again; for one CPU there is no choice */
     struct kl_cpus other = two;
     other.threads = 3;
     choose(&other, options);
@@ -156,7 +156,7 @@ static void test_measured_once_and_remembered(void **state)
     assert_true(first.decode == 1 && first.prefill == 1);
 }
 
-/* The one file there is now gets another content. */
+/* Overwrites the only file of the directory. */
 static int overwrite(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
     (void)st;

@@ -14,7 +14,7 @@
 #define AREA     "cpu"
 #define MAX_CPUS 1024
 
-/* ---- what may be used ------------------------------------------------------------------------ */
+/* ---- kernels and limits ---------------------------------------------------------------------- */
 
 void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *options)
 {
@@ -31,9 +31,10 @@ void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *
         kl_found(findings, KL_GOOD, AREA, "kernels: %s, the best that this CPU has", used->name);
     else
         kl_found_remedy(kl_found(findings, KL_WARNING, AREA,
-                                 "kernels: %s, and this CPU could use %s", used->name, best->name),
-                        "leave --cpu, KINGLET_CPU and --no-avx512 away");
-    bool better = false; /* they stand in the order of their speed */
+                                 "kernels: %s, although this CPU could use %s", used->name,
+                                 best->name),
+                        "do not set --cpu, KINGLET_CPU or --no-avx512");
+    bool better = false; /* the table is in the order of speed */
     for (size_t i = 0; (tier = kl_kernels_at(i)) != NULL; i++) {
         if (better && kl_kernels_select(tier->name, &tier, &err) != KL_OK)
             kl_found(findings, KL_NOTE, AREA, "not used: %s", err.text);
@@ -50,7 +51,7 @@ static void check_quota(struct kl_findings *findings, const struct kl_cpus *cpus
                  cpus->model, cpus->model[0] != '\0' ? ": " : "", text);
     if (cpus->threads < cpus->fast) {
         kl_found_cost(found,
-                      "%zu threads at most; a step that is stopped by the quota waits for "
+                      "at most %zu threads; a step that is stopped by the quota waits for "
                       "the next period (0.1 s)",
                       cpus->threads);
         kl_found_remedy(found, "raise the limit of the container or unit (docker --cpus, systemd "
@@ -67,15 +68,14 @@ static void check_affinity(struct kl_findings *findings, const char *root,
     size_t online = kl_system_count_cpus(list);
     if (cpus->allowed >= online)
         return;
-    struct kl_finding *found = kl_found(findings, KL_NOTE, AREA,
-                                        "its affinity, or a cpuset, leaves it %zu of the %zu CPUs "
-                                        "there are",
-                                        cpus->allowed, online);
-    kl_found_remedy(found, "if that is not meant: taskset, docker --cpuset-cpus, systemd "
+    struct kl_finding *found = kl_found(
+        findings, KL_NOTE, AREA, "affinity or a cpuset restricts kinglet to %zu of the %zu CPUs",
+        cpus->allowed, online);
+    kl_found_remedy(found, "if that is not intended: taskset, docker --cpuset-cpus, systemd "
                            "AllowedCPUs=");
 }
 
-/* Of all periods in which the group of ours, or one above it, wanted to run. */
+/* Updates the largest share of periods in which a control group was stopped. */
 static void see_stops(void *context, const char *directory)
 {
     double *worst = context;
@@ -95,17 +95,18 @@ static void check_stops(struct kl_findings *findings, const char *root)
                                         "the quota has stopped this control group in %.0f %% of "
                                         "its periods",
                                         share * 100);
-    kl_found_cost(found, "all threads of a step wait for the one that is stopped, up to 0.1 s");
-    kl_found_remedy(found, "fewer threads (--threads), or a higher quota (docker --cpus, systemd "
-                           "CPUQuota=)");
+    kl_found_cost(found, "all threads of a step wait up to 0.1 s for the one that is stopped");
+    kl_found_remedy(found,
+                    "use fewer threads (--threads), or raise the quota (docker --cpus, systemd "
+                    "CPUQuota=)");
 }
 
-/* ---- how fast they run ----------------------------------------------------------------------- */
+/* ---- frequencies ----------------------------------------------------------------------------- */
 
-/* CPUs that follow each other and are of one kind. Frequencies in kHz. */
+/* Consecutive CPUs of one kind. Frequencies in kHz. */
 struct cluster {
     size_t first, last;
-    double top, allowed, now; /* of the processor, of its settings, and what it runs at */
+    double top, allowed, now; /* of the processor, of its settings, and at present */
     double capacity;
     char governor[40], driver[40];
 };
@@ -124,7 +125,7 @@ static bool cpu_line(const char *root, size_t cpu, const char *file, char *out, 
     return kl_system_line(root, name, out, size);
 }
 
-/* false: there is no such CPU, or nothing is known of it. */
+/* false: the CPU does not exist, or nothing is known about it. */
 static bool read_cpu(const char *root, size_t cpu, struct cluster *c)
 {
     *c = (struct cluster){.first = cpu, .last = cpu};
@@ -174,7 +175,7 @@ static void judge_cluster(struct kl_findings *findings, const struct cluster *c)
                          c->allowed * 1e-6, c->top * 1e-6);
         kl_found_cost(found, "prompts take up to %.1f times as long", c->top / c->allowed);
         kl_found_remedy(found,
-                        "it is too hot, or set so: look at "
+                        "it is too hot, or configured so: see "
                         "/sys/devices/system/cpu/cpu%zu/cpufreq/scaling_max_freq",
                         c->first);
     }
@@ -209,17 +210,18 @@ static void check_clusters(struct kl_findings *findings, const char *root)
         kl_found(findings, KL_NOTE, AREA, "several kinds of cores: CPUs %s", kinds);
 }
 
-/* ---- too hot, too little power --------------------------------------------------------------- */
+/* ---- heat and power -------------------------------------------------------------------------- */
 
 static void found_voltage(struct kl_findings *findings, const char *when)
 {
     struct kl_finding *found = kl_found(findings, KL_WARNING, AREA, "under-voltage %s", when);
-    kl_found_cost(found, "the cores are slowed down to 600 MHz while it lasts");
-    kl_found_remedy(found, "use the supply and the cable that were made for this board (27 W for a "
-                           "Pi 5)");
+    kl_found_cost(found, "meanwhile the cores run at 600 MHz");
+    kl_found_remedy(found,
+                    "use the power supply and cable that are made for this board (27 W for a "
+                    "Pi 5)");
 }
 
-/* Newer kernels have only the first bit of a Raspberry Pi's firmware, as an alarm of a sensor
+/* Newer kernels show only the first bit of a Raspberry Pi's firmware, as the alarm of a sensor
  * called rpi_volt. */
 static void check_firmware(struct kl_findings *findings, const char *root)
 {
@@ -243,12 +245,12 @@ static void check_firmware(struct kl_findings *findings, const char *root)
     if ((bits & 0xE000E) != 0)
         kl_found_remedy(kl_found(findings, KL_WARNING, AREA, "throttled %s: too hot",
                                  (bits & 0xE) != 0 ? "now" : "since the start"),
-                        "give it a heat sink with a fan");
+                        "add a heat sink with a fan");
     if ((bits & 0xF000F) == 0)
         kl_found(findings, KL_GOOD, AREA, "never throttled, no under-voltage");
 }
 
-/* What the kernel itself has slowed down: on ARM a step of a cooling device, on Intel a count. */
+/* Throttling by the kernel: on ARM the state of a cooling device, on Intel a count. */
 static void check_throttling(struct kl_findings *findings, const char *root)
 {
     char name[80], type[64];
@@ -262,7 +264,7 @@ static void check_throttling(struct kl_findings *findings, const char *root)
             kl_found_remedy(kl_found(findings, KL_WARNING, AREA,
                                      "slowed down now because it is hot (%s, step %.0f)", type,
                                      state),
-                            "give it a heat sink with a fan");
+                            "add a heat sink with a fan");
     }
     for (size_t cpu = 0; cpu < MAX_CPUS; cpu++) {
         if (!cpu_number(root, cpu, "thermal_throttle/core_throttle_count", &value))
@@ -273,10 +275,10 @@ static void check_throttling(struct kl_findings *findings, const char *root)
         kl_found_remedy(kl_found(findings, KL_NOTE, AREA,
                                  "slowed down %.0f times since the start because it was hot",
                                  count),
-                        "clean the fan; see whether 'kinglet bench' gets slower while it runs");
+                        "clean the fan; check whether 'kinglet bench' gets slower while it runs");
 }
 
-/* Where a zone's temperature begins to slow the processor down, in degrees Celsius. */
+/* Returns the temperature at which a zone slows the processor down, in degrees Celsius. */
 static double passive_trip(const char *root, int zone)
 {
     char name[80], type[32];
@@ -305,15 +307,15 @@ static void check_temperature(struct kl_findings *findings, const char *root)
     if (hottest >= trip - 5 && hottest > 0)
         kl_found_remedy(kl_found(findings, KL_WARNING, AREA,
                                  "%.0f degrees Celsius; it slows down from %.0f on", hottest, trip),
-                        "give it a heat sink with a fan, or air");
+                        "add a heat sink with a fan, or improve the air flow");
     else if (hottest > 0)
         kl_found(findings, KL_GOOD, AREA, "%.0f degrees Celsius", hottest);
 }
 
-/* ---- who else works here --------------------------------------------------------------------- */
+/* ---- other programs -------------------------------------------------------------------------- */
 
-#define LOOK_MICROSECONDS 500000
-#define MAX_PROCESSES     4096
+#define SAMPLE_MICROSECONDS 500000
+#define MAX_PROCESSES       4096
 
 struct cpu_time {
     double all, idle, steal;
@@ -339,7 +341,7 @@ struct neighbour {
     char name[24];
 };
 
-/* CPU seconds of all processes but this one so far; out: MAX_PROCESSES. */
+/* Reads the CPU seconds of all processes but this one. out: [MAX_PROCESSES]. */
 static size_t read_neighbours(const char *root, struct neighbour *out)
 {
     char path[64], *end;
@@ -370,7 +372,7 @@ static int busiest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* ": cc1 (pid 12), ..." the three busiest, or "". */
+/* Writes the three busiest, ": cc1 (pid 12), ...", or "". */
 static void name_busiest(const struct neighbour *before, size_t n_before, struct neighbour *after,
                          size_t n_after, char *out, size_t size)
 {
@@ -387,7 +389,7 @@ static void name_busiest(const struct neighbour *before, size_t n_before, struct
     }
 }
 
-/* What others take now: nobody of us works in this half second. */
+/* Measures CPU time of other programs for half a second, in which this one sleeps. */
 static void check_neighbours(struct kl_findings *findings, const char *root)
 {
     static struct neighbour before[MAX_PROCESSES], after[MAX_PROCESSES]; /* 300 KB */
@@ -396,7 +398,7 @@ static void check_neighbours(struct kl_findings *findings, const char *root)
     if (!read_cpu_time(root, &first))
         return;
     size_t n_before = read_neighbours(root, before);
-    usleep(LOOK_MICROSECONDS);
+    usleep(SAMPLE_MICROSECONDS);
     size_t n_after = read_neighbours(root, after);
     if (!read_cpu_time(root, &last) || last.all <= first.all)
         return;
@@ -408,14 +410,16 @@ static void check_neighbours(struct kl_findings *findings, const char *root)
         kl_found(findings, busy > 25 ? KL_WARNING : KL_GOOD, AREA,
                  "other programs use %.0f %% of the processors now%s", busy, busy > 5 ? names : "");
     if (busy > 25) {
-        kl_found_cost(found, "answers are slower by about as much");
-        kl_found_remedy(found, "end them, or give them less (nice -n 19, taskset)");
+        kl_found_cost(found, "answers are slower by about the same share");
+        kl_found_remedy(found, "end them, or restrict them (nice -n 19, taskset)");
     }
     if (steal > 5) {
         found = kl_found(findings, KL_WARNING, AREA,
-                         "the host of this virtual machine takes %.0f %% away (steal)", steal);
-        kl_found_cost(found, "a thread that is held up holds up the whole step");
-        kl_found_remedy(found, "ask for processors of your own, or move it to another host");
+                         "the host of this virtual machine takes %.0f %% of the CPU time (steal)",
+                         steal);
+        kl_found_cost(found, "a thread that is delayed delays the whole step");
+        kl_found_remedy(found,
+                        "request dedicated CPUs, or move the virtual machine to another host");
     }
 }
 

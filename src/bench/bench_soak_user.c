@@ -7,15 +7,15 @@
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "bench/bench_soak.h"
+#include "bench/server_query.h"
 #include "client/api_reader.h"
-#include "client/http_client.h"
 
 #define ANSWER_CAP    ((size_t)1 << 20)
-#define STREAM_CAP    ((size_t)16 << 20) /* of an answer with all that stands around its text */
-#define DONE_SECONDS  5.0                /* after [DONE]: for what proxies put behind it */
-#define LATE_TIMEOUTS 3.0                /* that an answer may take when the time is over */
+#define STREAM_CAP    ((size_t)16 << 20) /* of an answer, with the JSON around its text */
+#define DONE_SECONDS  5.0                /* after [DONE]: for bytes that proxies add */
+#define LATE_TIMEOUTS 3.0                /* that an answer may take after the end of the run */
 #define REQUEST_CAP   ((size_t)64 << 20)
-#define PAUSE_SECONDS 1.0 /* after a failure: nobody asks a server that is away again and again */
+#define PAUSE_SECONDS 1.0 /* after a failure, so that a dead server is not flooded */
 
 /* ---- one answer ------------------------------------------------------------------------------ */
 
@@ -86,7 +86,7 @@ static void see_event(void *context, const struct kl_stream_event *event)
     }
 }
 
-/* What comes with another status is no stream. */
+/* Reads a part of the body; that of another status is no stream, and harmless. */
 static bool see_part(void *context, double at, const char *data, size_t len)
 {
     struct exchange *x = context;
@@ -128,7 +128,7 @@ static enum kl_soak_outcome judge(const struct exchange *x, const struct kl_http
         snprintf(why, sizeof why, "status %d", http->status);
         return fail(a, KL_SOAK_STATUS, why);
     }
-    if (strncmp(http->content_type, "text/event-stream", 17) != 0) {
+    if (!kl_is_event_stream(http)) {
         snprintf(why, sizeof why, "the answer is %s and not text/event-stream",
                  http->content_type[0] != '\0' ? http->content_type : "of no type");
         return fail(a, KL_SOAK_BROKEN, why);
@@ -159,7 +159,7 @@ static void record(struct kl_soak *soak, size_t kind, const struct kl_soak_answe
     pthread_mutex_unlock(&soak->lock);
 }
 
-/* *text: the answer, to be freed; NULL unless it was a whole one. */
+/* Asks one question. *text: the complete answer, which the caller frees; NULL: it failed. */
 static void ask(struct kl_soak *soak, size_t kind, const char *const *turns, size_t n, char **text)
 {
     char url[1100];
@@ -185,14 +185,14 @@ static void ask(struct kl_soak *soak, size_t kind, const char *const *turns, siz
                                       .stall_seconds = soak->options->timeout,
                                       .max_seconds =
                                           left + LATE_TIMEOUTS * (double)soak->options->timeout,
-                                      .see = see_part,
+                                      .take = see_part,
                                       .context = &x,
                                       .stop = &soak->stop},
             &http, &err);
     answer.status = http.status;
     answer.end = http.end;
     answer.outcome = judge(&x, &http, status, &err);
-    /* one that Ctrl-C gave up is none */
+    /* requests that Ctrl-C stopped do not count */
     if (!atomic_load(&soak->stop))
         record(soak, kind, &answer);
     *text = NULL;
@@ -205,7 +205,7 @@ static void ask(struct kl_soak *soak, size_t kind, const char *const *turns, siz
     kl_buffer_release(&body);
 }
 
-/* ---- who asks -------------------------------------------------------------------------------- */
+/* ---- the user -------------------------------------------------------------------------------- */
 
 static bool is_over(struct kl_soak *soak)
 {
@@ -219,7 +219,7 @@ static void pause_after_failure(struct kl_soak *soak)
         usleep(20000);
 }
 
-/* A conversation that fails is not gone on with. */
+/* Asks the questions of a conversation, up to the first failure. */
 static void converse(struct kl_soak *soak, const struct kl_soak_item *item)
 {
     char *answers[KL_SOAK_TURNS] = {0};
@@ -237,11 +237,11 @@ static void converse(struct kl_soak *soak, const struct kl_soak_item *item)
         free(answers[i]);
 }
 
-void *kl_soak_person(void *argument)
+void *kl_soak_user(void *argument)
 {
     struct kl_soak *soak = argument;
     const struct kl_soak_prompts *prompts = &soak->prompts;
-    size_t last = soak->options->rounds * prompts->n_items; /* 0: there is none */
+    size_t last = soak->options->rounds * prompts->n_items; /* 0: no limit */
     while (!is_over(soak)) {
         size_t i = atomic_fetch_add(&soak->next, 1);
         if (last > 0 && i >= last)
@@ -250,7 +250,7 @@ void *kl_soak_person(void *argument)
     }
     if (atomic_fetch_sub(&soak->working, 1) == 1) {
         uint64_t one = 1;
-        ssize_t ignored = write(soak->over, &one, sizeof one); /* an eventfd takes it */
+        ssize_t ignored = write(soak->over, &one, sizeof one); /* cannot fail */
         (void)ignored;
     }
     return NULL;

@@ -1,43 +1,47 @@
-#include "doctor/doctor_watch.h"
+#include "doctor/answer_watch.h"
 
 #include <stdio.h>
 
 #include "base/clock.h"
 
 #define STALL_SECONDS 120
-#define DONE_SECONDS  5.0 /* after [DONE]: for what proxies put behind it */
+#define DONE_SECONDS  5.0 /* after [DONE]: for bytes that proxies add */
 
-/* ---- asking ---------------------------------------------------------------------------------- */
+/* ---- question ----------------------------------------------------------------------------------
+ */
 
-void kl_patient_init(struct kl_patient *p, const char *url, const char *key, size_t timeout)
+void kl_checked_server_init(struct kl_checked_server *p, const char *url, const char *key,
+                            size_t timeout)
 {
-    *p = (struct kl_patient){
+    *p = (struct kl_checked_server){
         .model = "default", .key = key, .timeout = timeout, .start = kl_now_ns()};
     kl_http_base(url, p->base, sizeof p->base);
 }
 
-enum kl_status kl_patient_run(const struct kl_patient *p, struct kl_http_request *request,
-                              struct kl_http_answer *answer, struct kl_error *err)
+enum kl_status kl_checked_server_run(const struct kl_checked_server *p,
+                                     struct kl_http_request *request, struct kl_http_answer *answer,
+                                     struct kl_error *err)
 {
     double most = (double)p->timeout,
-           left = KL_PATIENT_REQUESTS * most - kl_seconds_since(p->start);
+           left = KL_LONGEST_REQUESTS * most - kl_seconds_since(p->start);
     *answer = (struct kl_http_answer){0};
     if (left <= 0)
-        return kl_fail(err, KL_ERR_IO, "%s: not asked: the requests before it took %.0f s",
-                       request->url, KL_PATIENT_REQUESTS * most);
+        return kl_fail(err, KL_ERR_IO, "%s: not requested, since earlier requests took %.0f s",
+                       request->url, KL_LONGEST_REQUESTS * most);
     request->key = p->key;
     request->stall_seconds = p->timeout < STALL_SECONDS ? p->timeout : STALL_SECONDS;
     request->max_seconds = left < most ? left : most;
     return kl_http_run(request, answer, err);
 }
 
-enum kl_status kl_patient_ask(const struct kl_patient *p, const char *path, const char *body,
-                              struct kl_http_answer *answer, struct kl_error *err)
+enum kl_status kl_checked_server_ask(const struct kl_checked_server *p, const char *path,
+                                     const char *body, struct kl_http_answer *answer,
+                                     struct kl_error *err)
 {
     char url[1100];
     snprintf(url, sizeof url, "%s%s", p->base, path);
     struct kl_http_request request = {.url = url, .body = body};
-    return kl_patient_run(p, &request, answer, err);
+    return kl_checked_server_run(p, &request, answer, err);
 }
 
 /* ---- watching -------------------------------------------------------------------------------- */
@@ -93,7 +97,7 @@ static bool see_part(void *context, double at, const char *data, size_t len)
     return w->status == KL_OK && !w->left;
 }
 
-enum kl_status kl_watch_answer(const struct kl_patient *p, const struct kl_asking *a,
+enum kl_status kl_watch_answer(const struct kl_checked_server *p, const struct kl_question *a,
                                struct kl_watch *w, struct kl_http_answer *answer,
                                struct kl_error *err)
 {
@@ -112,9 +116,9 @@ enum kl_status kl_watch_answer(const struct kl_patient *p, const struct kl_askin
         struct kl_http_request request = {.url = url,
                                           .body = body.data,
                                           .offer_gzip = a->offer_gzip,
-                                          .see = see_part,
+                                          .take = see_part,
                                           .context = w};
-        status = kl_patient_run(p, &request, answer, err);
+        status = kl_checked_server_run(p, &request, answer, err);
     }
     w->arrivals.end = answer->end;
     if (status == KL_OK && w->status != KL_OK) {

@@ -1,40 +1,11 @@
+/* The speed of the forward pass: prefill, decoding, and several sequences at once. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
-#include "base/memory.h"
 #include "bench/bench.h"
 #include "console/interrupt.h"
-#include "engine/engine.h"
 #include "model/model.h"
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Between the two values that stand around p * (n - 1). */
-static double percentile(const double *sorted, size_t n, double p)
-{
-    double at = p * (double)(n - 1);
-    size_t below = (size_t)at;
-    size_t above = below + 1 < n ? below + 1 : below;
-    return sorted[below] + (at - (double)below) * (sorted[above] - sorted[below]);
-}
-
-struct kl_bench_summary kl_bench_summarise(double *values, size_t n)
-{
-    if (n == 0)
-        return (struct kl_bench_summary){0};
-    qsort(values, n, sizeof values[0], compare);
-    return (struct kl_bench_summary){.median = percentile(values, n, 0.5),
-                                     .p10 = percentile(values, n, 0.1),
-                                     .p90 = percentile(values, n, 0.9),
-                                     .n = n};
-}
 
 static bool stop(void *context)
 {
@@ -42,24 +13,17 @@ static bool stop(void *context)
     return kl_interrupt_pending();
 }
 
-static enum kl_status fail_interrupted(struct kl_error *err)
-{
-    return kl_fail(err, KL_ERR_CANCELLED, "interrupted");
-}
-
-/* ---- the forward pass ------------------------------------------------------------------------ */
-
 struct run {
     struct kl_bench *b;
     struct kl_bench_counters counters;
-    struct kl_bench_reader *reader; /* NULL: the machine is not measured */
+    struct kl_bench_reader *reader; /* NULL: the computer is not measured */
     struct kl_forward *forward;
     struct kl_kv_cache *cache;
     struct kl_sequence *sequences[KL_BENCH_MAX_BATCH];
     struct kl_row *rows;       /* [chunk or largest batch] */
     struct kl_choice *choices; /* [largest batch]: the greedy ones, as serve asks for them */
     float *logits;             /* with --logits: [largest batch, n_vocab] */
-    void *output;              /* the one or the other */
+    void *output;              /* memory of `logits`, or of the candidates */
     int32_t tokens[KL_BENCH_MAX_BATCH]; /* what each sequence goes on with */
     size_t n_vocab;
     uint64_t random;
@@ -74,7 +38,7 @@ static int32_t random_token(struct run *r)
     return (int32_t)((r->random >> 33) % r->n_vocab);
 }
 
-/* What is wanted of row i: the most likely token, or all logits. */
+/* Asks for the result of sequence i: its most likely token, or all logits. */
 static void want(struct run *r, size_t row, size_t i)
 {
     if (r->b->options->logits)
@@ -83,8 +47,8 @@ static void want(struct run *r, size_t row, size_t i)
         r->rows[row].choice = &r->choices[i];
 }
 
-/* The most likely token: what screening costs depends on the text, so the text must be one that
- * the model writes. With all logits any token costs the same. */
+/* Returns the most likely token: the cost of the output head depends on the text, so the text must
+ * be one that the model writes. With all logits any token costs the same. */
 static int32_t chosen_token(struct run *r, size_t i)
 {
     const struct kl_choice *choice = &r->choices[i];
@@ -97,7 +61,7 @@ static int32_t chosen_token(struct run *r, size_t i)
     return best->id;
 }
 
-/* n tokens of one sequence in batches of up to `chunk`; then the choice of what follows. */
+/* Computes n tokens of one sequence in batches of up to `chunk`, and the token that follows. */
 static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
 {
     size_t chunk = r->b->options->chunk;
@@ -114,7 +78,7 @@ static enum kl_status prefill(struct run *r, size_t n, struct kl_error *err)
     return status;
 }
 
-/* The next token of each of n sequences, in one forward pass. */
+/* Computes the next token of each of n sequences in one forward pass. */
 static enum kl_status decode_step(struct run *r, size_t n, struct kl_error *err)
 {
     for (size_t i = 0; i < n; i++) {
@@ -141,15 +105,15 @@ static enum kl_status decode(struct run *r, size_t n_sequences, size_t n_steps,
     return status;
 }
 
-/* What is done once in a test: prefill of n tokens, or n_steps of n_sequences. */
+/* One run of a test: a prefill, or decoding steps of several sequences. */
 struct shape {
     bool decode;
     size_t n_sequences;
-    size_t depth;  /* tokens that the one sequence has before */
-    size_t length; /* tokens of each sequence: those of the prompt, or steps */
+    size_t depth;  /* tokens in the context of the one sequence before */
+    size_t length; /* tokens of the prompt, or steps, of each sequence */
 };
 
-/* From fresh sequences. */
+/* Runs a test once, with new sequences. */
 static enum kl_status run_once(struct run *r, const struct shape *s, double *seconds,
                                struct kl_error *err)
 {
@@ -177,7 +141,7 @@ uint64_t kl_bench_bytes_per_token(const struct kl_bench *b)
     return work.bytes_per_token + (b->options->logits ? work.bytes_for_logits : 0);
 }
 
-/* GB/s, GMAC/s and what share of the machine they are. */
+/* Computes GB/s, GMAC/s and their shares of the computer's speed. */
 static void rate(const struct run *r, const struct shape *s, struct kl_bench_result *result)
 {
     const struct kl_bench *b = r->b;
@@ -233,7 +197,7 @@ static enum kl_status measure(struct run *r, const char *test, size_t n, const s
     return KL_OK;
 }
 
-/* Whether the tests fit into --memory. */
+/* Checks that the tests fit into --memory. */
 static enum kl_status check_memory(struct run *r, size_t max_tokens, struct kl_error *err)
 {
     const struct kl_model *model = r->b->loaded->model;
@@ -307,7 +271,7 @@ static size_t largest(const struct kl_size_list *list, size_t at_least)
 
 typedef void show_fn(const struct kl_bench *b, const struct kl_bench_result *r);
 
-/* The tests in their order: {prefill, each prompt}, {decode}, {batch, each size}. */
+/* Runs the tests in order: prefill of each length, decode, each batch size. */
 static enum kl_status measure_all(struct run *r, size_t batch_steps, show_fn *show,
                                   struct kl_error *err)
 {
@@ -349,7 +313,7 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct 
         return kl_fail(err, KL_ERR_INVALID,
                        "%zu tokens do not fit into a context of %zu (--ctx-size)", longest,
                        b->loaded->ctx_size);
-    /* a batch costs several times a single token, and shows no more when it runs as long */
+    /* a batch costs several times as much as one token, and longer runs show no more */
     size_t batch_steps = (o->generate + 3) / 4;
     size_t max_batch = largest(&o->batches, 1);
     size_t pages = (batch_steps + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
@@ -362,198 +326,5 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct 
     if (status == KL_OK)
         status = measure_all(&r, batch_steps, show, err);
     close_run(&r);
-    return status;
-}
-
-/* ---- start ----------------------------------------------------------------------------------- */
-
-static enum kl_status open_engine(const struct kl_bench *b, struct kl_engine **engine,
-                                  struct kl_error *err)
-{
-    struct kl_plan plan = b->loaded->plan;
-    const struct kl_engine_options options = {.ctx_size = b->loaded->ctx_size,
-                                              .parallel = 1,
-                                              .queue_size = 1,
-                                              .prefill_chunk = b->options->chunk,
-                                              .n_threads = b->loaded->threads.decode,
-                                              .n_threads_prefill = b->loaded->threads.prefill,
-                                              .plan = &plan};
-    return kl_engine_open(b->loaded->model, b->loaded->tokenizer, &options, engine, err);
-}
-
-static enum kl_status start_once(struct kl_bench *b, double *all, double *engine_seconds,
-                                 struct kl_error *err)
-{
-    uint64_t start = kl_now_ns();
-    enum kl_status status = kl_load(b->loaded, &b->options->load, KL_LOAD_MODEL, err);
-    if (status != KL_OK)
-        return status;
-    struct kl_engine *engine;
-    uint64_t engine_start = kl_now_ns();
-    status = open_engine(b, &engine, err);
-    *engine_seconds = kl_seconds_since(engine_start);
-    *all = kl_seconds_since(start);
-    if (status == KL_OK)
-        kl_engine_close(engine);
-    return status;
-}
-
-enum kl_status kl_bench_measure_start(struct kl_bench *b, struct kl_error *err)
-{
-    enum { FILE_STAGE, TOKENIZER, WEIGHTS, ENGINE, ALL, N };
-    double seconds[N][KL_BENCH_MAX_REPEAT];
-    size_t repeat = b->options->repeat;
-    enum kl_status status = KL_OK;
-    /* what loading has to say was said the first time */
-    enum kl_log_level level = KL_LOG_DEBUG;
-    while (!kl_log_enabled(level))
-        level++;
-    kl_log_set_level(KL_LOG_ERROR);
-    for (size_t i = 0; i < repeat && status == KL_OK; i++) {
-        if (kl_interrupt_pending())
-            status = fail_interrupted(err);
-        kl_unload(b->loaded);
-        if (status == KL_OK)
-            status = start_once(b, &seconds[ALL][i], &seconds[ENGINE][i], err);
-        seconds[FILE_STAGE][i] = b->loaded->times.file;
-        seconds[TOKENIZER][i] = b->loaded->times.tokenizer;
-        seconds[WEIGHTS][i] = b->loaded->times.weights;
-    }
-    kl_log_set_level(level);
-    if (status != KL_OK)
-        return status;
-    b->start = (struct kl_bench_start){
-        .file = kl_bench_summarise(seconds[FILE_STAGE], repeat),
-        .tokenizer = kl_bench_summarise(seconds[TOKENIZER], repeat),
-        .weights = kl_bench_summarise(seconds[WEIGHTS], repeat),
-        .engine = kl_bench_summarise(seconds[ENGINE], repeat),
-        .all = kl_bench_summarise(seconds[ALL], repeat),
-    };
-    return KL_OK;
-}
-
-/* ---- the first token ------------------------------------------------------------------------- */
-
-#define CHARACTER_BYTES 3 /* each of them in UTF-8 */
-#define CHARACTERS      200
-static const char story[] =
-    "清晨的集市刚刚开门，卖菜的老人把一捆捆青菜摆得整整齐齐，叶子上还挂着露水。"
-    "旁边的小摊冒着热气，豆浆和油条的香味飘得很远，上学的孩子一边走一边吃，"
-    "书包在背上一跳一跳。河边有人打太极拳，动作很慢，像水里的云。"
-    "桥头修自行车的师傅已经忙了起来，他说这座城每天醒得都比太阳早。"
-    "到了中午，街上安静下来，只有树上的蝉还在唱歌。"
-    "请你先用三句话概括这段文字，再说说作者想表达怎样的心情，最后给它起一个合适的标题，谢谢。";
-_Static_assert(sizeof story - 1 == CHARACTERS * CHARACTER_BYTES, "200 characters");
-
-/* Turned by another number of characters in each run, so that no two prompts begin alike and
- * nothing that was computed before can help. 61 and 200 have no common divisor. */
-static void turned_story(size_t run, char out[sizeof story])
-{
-    size_t at = run * 61 % CHARACTERS * CHARACTER_BYTES;
-    memcpy(out, story + at, sizeof story - 1 - at);
-    memcpy(out + sizeof story - 1 - at, story, at);
-    out[sizeof story - 1] = '\0';
-}
-
-static enum kl_status submit(struct kl_bench *b, struct kl_engine *engine, const char *text,
-                             struct kl_request **request, struct kl_error *err)
-{
-    const struct kl_message message = {
-        .role = "user", .content = text, .content_len = strlen(text)};
-    const struct kl_chat chat = {
-        .messages = &message, .n_messages = 1, .add_generation_prompt = true};
-    struct kl_prompt prompt;
-    struct kl_tokens tokens = {0};
-    enum kl_status status = kl_chat_render(b->loaded->chat_template, &chat, &prompt, err);
-    if (status != KL_OK)
-        return status;
-    status = kl_tokenizer_encode(b->loaded->tokenizer, prompt.spans, prompt.n_spans, &tokens, err);
-    if (status == KL_OK) {
-        const struct kl_request_options options = {
-            .tokens = tokens.ids,
-            .n_tokens = tokens.len,
-            .max_tokens = 8, /* enough for whole characters */
-            .sampling = {.top_p = 1, .repetition_penalty = 1},
-        };
-        b->first.prompt_tokens = tokens.len;
-        status = kl_engine_submit(engine, &options, request, err);
-    }
-    kl_tokens_release(&tokens);
-    kl_prompt_release(&prompt);
-    return status;
-}
-
-/* Until the first text, or the end where there is none (a model that ends its turn at once). */
-static enum kl_status wait_for_text(struct kl_engine *engine, struct kl_request *request,
-                                    uint64_t start, double *seconds, struct kl_error *err)
-{
-    struct kl_event event;
-    bool seen = false;
-    for (;;) {
-        if (!kl_interrupt_wait(kl_engine_wake_fd(engine)))
-            return fail_interrupted(err);
-        kl_engine_wake_clear(engine);
-        while (kl_request_poll(request, &event)) {
-            bool done = event.type == KL_EVENT_DONE;
-            if (!seen && (done || event.type == KL_EVENT_TEXT)) {
-                *seconds = kl_seconds_since(start);
-                seen = true;
-            }
-            if (done && event.finish == KL_FINISH_ERROR)
-                return kl_fail(err, KL_ERR_IO, "the engine gave up: %s", event.text);
-            if (done)
-                return KL_OK;
-        }
-    }
-}
-
-static enum kl_status first_token_once(struct kl_bench *b, struct kl_engine *engine, size_t run,
-                                       double *seconds, struct kl_error *err)
-{
-    char text[sizeof story];
-    struct kl_request *request = NULL;
-    turned_story(run, text);
-    uint64_t start = kl_now_ns();
-    enum kl_status status = submit(b, engine, text, &request, err);
-    if (status == KL_OK)
-        status = wait_for_text(engine, request, start, seconds, err);
-    kl_request_release(request);
-    return status;
-}
-
-static void read_memory(struct kl_bench *b, struct kl_engine *engine)
-{
-    struct kl_resident resident = kl_memory_resident();
-    struct kl_engine_stats stats;
-    kl_engine_stats(engine, &stats);
-    struct kl_model_work work = kl_model_work(b->loaded->model);
-    b->memory = (struct kl_bench_memory){
-        .resident = resident.all,
-        .anonymous = resident.anonymous,
-        .file = resident.all - resident.anonymous,
-        .peak = resident.peak,
-        .weights = work.bytes_per_token + work.bytes_for_logits,
-        .forward = stats.buffer_bytes,
-        .kv = b->first.prompt_tokens * kl_kv_bytes_per_token(b->loaded->model),
-    };
-}
-
-enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error *err)
-{
-    struct kl_engine *engine = NULL;
-    size_t repeat = b->options->repeat;
-    kl_bench_forget_peak();
-    enum kl_status status = open_engine(b, &engine, err);
-    double ignored;
-    if (status == KL_OK)
-        status = first_token_once(b, engine, 0, &ignored, err); /* to warm up */
-    for (size_t i = 0; i < repeat && status == KL_OK; i++)
-        status = first_token_once(b, engine, i + 1, &b->first.samples[i], err);
-    if (status == KL_OK) {
-        b->first.characters = CHARACTERS;
-        b->first.seconds = kl_bench_summarise(b->first.samples, repeat);
-        read_memory(b, engine);
-    }
-    kl_engine_close(engine);
     return status;
 }

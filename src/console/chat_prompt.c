@@ -1,4 +1,4 @@
-#include "cli/chat_prompt.h"
+#include "console/chat_prompt.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,8 +9,8 @@
 
 #define SILENT_MS 2000
 
-/* Where there is a question already. A descriptor that is closed is none of these. */
-static bool holds_text(void)
+/* Whether standard input is to be read in addition to words; false if it is closed. */
+static bool has_text(void)
 {
     struct stat st;
     if (fstat(STDIN_FILENO, &st) != 0)
@@ -19,12 +19,12 @@ static bool holds_text(void)
            (S_ISREG(st.st_mode) && lseek(STDIN_FILENO, 0, SEEK_CUR) == 0);
 }
 
-static void wait_for_input(bool *said)
+static void wait_for_input(bool *reported)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    if (!*said && poll(&input, 1, SILENT_MS) == 0) {
-        fputs("waiting for the end of standard input (--no-input leaves it alone)\n", stderr);
-        *said = true;
+    if (!*reported && poll(&input, 1, SILENT_MS) == 0) {
+        fputs("waiting for the end of standard input (--no-input: do not read it)\n", stderr);
+        *reported = true;
     }
     poll(&input, 1, -1);
 }
@@ -32,10 +32,10 @@ static void wait_for_input(bool *said)
 static enum kl_status read_input(struct kl_buffer *out, struct kl_error *err)
 {
     char piece[65536];
-    bool said = false;
+    bool reported = false;
     size_t begin = out->len;
     for (;;) {
-        wait_for_input(&said);
+        wait_for_input(&reported);
         ssize_t n = read(STDIN_FILENO, piece, sizeof piece);
         if (n == 0)
             return KL_OK;
@@ -45,17 +45,17 @@ static enum kl_status read_input(struct kl_buffer *out, struct kl_error *err)
             return kl_fail_errno(err, "cannot read standard input");
         if ((size_t)n > KL_CHAT_INPUT_CAP - (out->len - begin))
             return kl_fail(err, KL_ERR_LIMIT,
-                           "standard input is longer than %zu bytes, the most that a question may "
-                           "hold; give a part of it, or --no-input",
+                           "standard input is longer than %zu bytes, the most that a prompt may "
+                           "have; give a part of it, or --no-input",
                            KL_CHAT_INPUT_CAP);
         enum kl_status status = kl_buffer_append(out, piece, (size_t)n);
         if (status != KL_OK)
-            return kl_fail(err, status, "no memory for standard input");
+            return kl_fail(err, status, "out of memory while reading standard input");
     }
 }
 
-/* "1,204" */
-static void say_size(size_t bytes)
+/* Prints the size with separators: "1,204". */
+static void print_size(size_t bytes)
 {
     char digits[32], text[48];
     int len = snprintf(digits, sizeof digits, "%zu", bytes), used = 0;
@@ -64,7 +64,7 @@ static void say_size(size_t bytes)
             text[used++] = ',';
         text[used++] = digits[i];
     }
-    fprintf(stderr, "with %.*s bytes of standard input\n", used, text);
+    fprintf(stderr, "read %.*s bytes from standard input\n", used, text);
 }
 
 enum kl_status kl_chat_prompt_read(char **words, size_t n_words, bool without_input,
@@ -76,12 +76,12 @@ enum kl_status kl_chat_prompt_read(char **words, size_t n_words, bool without_in
         return KL_OK;
     if (without_input && n_words == 0)
         return kl_fail(err, KL_ERR_INVALID, "--no-input needs a PROMPT: there is nothing to ask");
-    if (n_words == 0 || (!without_input && holds_text())) {
+    if (n_words == 0 || (!without_input && has_text())) {
         status = read_input(out, err);
         if (status != KL_OK)
             return status;
         if (n_words > 0)
-            say_size(out->len);
+            print_size(out->len);
         while (out->len > 0 && out->data[out->len - 1] == '\n')
             out->data[--out->len] = '\0';
         if (out->len == 0 && n_words == 0)

@@ -1,4 +1,4 @@
-/* src/base/system_file.c */
+/* src/base/system_files.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,14 +6,14 @@
 
 #include <cmocka.h>
 
-#include "base/system_file.h"
+#include "base/system_files.h"
 #include "fake_root.h"
 
 static bool read_fake(const char *name, char *text, size_t size)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", fake_root, name);
-    return kl_system_file_read(path, text, size);
+    return kl_system_text(path, text, size);
 }
 
 static void the_whole_text(void **state)
@@ -39,7 +39,7 @@ static void the_beginning_of_a_long_one(void **state)
     assert_string_equal(text, "");
 }
 
-static void what_can_not_be_read(void **state)
+static void unreadable_files(void **state)
 {
     (void)state;
     char text[64] = "before";
@@ -58,7 +58,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ROOTED(the_whole_text),
         ROOTED(the_beginning_of_a_long_one),
-        ROOTED(what_can_not_be_read),
+        ROOTED(unreadable_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,51 @@
+/*
+ * How a command wants its model opened, and the rows of these options for its command line.
+ *
+ * Plain values; the strings belong to the caller (argv, literals) and outlive the model.
+ */
+#ifndef KL_LOAD_LOAD_OPTIONS_H
+#define KL_LOAD_LOAD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "console/options.h"
+
+#define KL_MAX_CTX_SIZE 131072
+
+enum kl_load_stage {
+    KL_LOAD_DOWNLOADING, /* done and total in bytes */
+    KL_LOAD_OPENING,     /* the file, the tokenizer */
+    KL_LOAD_PACKING,     /* the weights, at the first start; bytes */
+    KL_LOAD_READING,     /* the weights; bytes */
+    KL_LOAD_MEASURING    /* which number of threads is fastest, at the first start; turns */
+};
+
+/* Receives the progress of kl_load, in the thread that loads; total 0: not known. */
+struct kl_load_observer {
+    void (*notify)(void *context, enum kl_load_stage stage, uint64_t done, uint64_t total);
+    void *context;
+};
+
+struct kl_load_options {
+    const struct kl_load_observer *observer; /* or NULL */
+    const char *model;                       /* NULL: $KINGLET_MODEL, else the default */
+    const char *cpu;                         /* a tier; NULL: $KINGLET_CPU, else the best */
+    bool no_avx512;                          /* the best, but without 512-bit registers */
+    const char *kv_type, *flash_attn;        /* NULL: the default */
+    size_t threads, threads_prefill;         /* 0: as remembered, or all that may be used */
+    bool measure_threads;                    /* where nothing is remembered */
+    const char *chat_template;               /* a name; NULL: as the file says */
+    size_t ctx_size;                         /* tokens */
+    uint64_t memory; /* a hard budget in bytes; 0: the control group's limit, if it has one */
+    bool pull;       /* download the model if it is not on this computer */
+};
+
+/* Append option rows that fill *options. The first: --model alone; the second: all options of a
+ * command that opens a model, --model first; the third: --memory, for commands that keep to it. */
+void kl_load_add_model_option(struct kl_option_table *table, struct kl_load_options *options);
+void kl_load_add_options(struct kl_option_table *table, struct kl_load_options *options);
+void kl_load_add_memory_option(struct kl_option_table *table, struct kl_load_options *options);
+
+#endif
