@@ -17,7 +17,7 @@
 #include "console/terminal.h"
 #include "engine/page_dir.h"
 #include "fetch/catalogue.h"
-#include "format/packed_dir.h"
+#include "format/sections_dir.h"
 
 #define LIST_CAP       ((size_t)1 << 20)
 #define NS_PER_SECOND  1000000000
@@ -74,13 +74,13 @@ static void see_model(void *context, int dir, const char *name, const struct sta
 
 static void see_packed(void *context, int dir, const char *name, const struct stat *st)
 {
-    enum kl_packed_kind kind = kl_packed_kind(name);
-    if (kind == KL_PACKED_OTHER)
+    enum kl_sections_kind kind = kl_sections_kind(name);
+    if (kind == KL_SECTIONS_FOREIGN)
         return;
     struct kl_cache_item *item = add(context,
-                                     kind != KL_PACKED_FILE                   ? KL_CACHE_LEFT
-                                     : ends_with(name, "." KL_PACKED_WEIGHTS) ? KL_CACHE_WEIGHTS
-                                                                              : KL_CACHE_TABLES,
+                                     kind != KL_SECTIONS_WHOLE                  ? KL_CACHE_LEFT
+                                     : ends_with(name, "." KL_SECTIONS_WEIGHTS) ? KL_CACHE_WEIGHTS
+                                                                                : KL_CACHE_TABLES,
                                      name);
     if (item != NULL)
         set_facts(item, dir, st);
@@ -263,7 +263,8 @@ static enum kl_status free_all(struct freed *freed, struct kl_error *err)
     enum kl_status status = kl_cache_path("packed", path, sizeof path, err);
     if (status != KL_OK)
         return status;
-    struct kl_packed_removed old = kl_packed_remove_old(path), packed = kl_packed_trim(path, 0);
+    struct kl_sections_removed old = kl_sections_remove_old(path),
+                               packed = kl_sections_trim(path, 0);
     *freed = (struct freed){.files = old.files + packed.files, .bytes = old.bytes + packed.bytes};
     status = kl_cache_path("prefixes", path, sizeof path, err);
     if (status == KL_OK)
@@ -285,13 +286,13 @@ static void free_weights_of(const char *model, struct freed *freed)
     char packed[PATH_MAX], digits[KL_DIGEST_DIGITS + 1];
     struct kl_mapped_file file;
     struct kl_digest digest;
-    struct kl_packed_list list;
+    struct kl_sections_list list;
     if (kl_cache_path("packed", packed, sizeof packed, NULL) != KL_OK ||
         kl_mapped_file_open(&file, model, NULL) != KL_OK)
         return;
     bool known = kl_digest_recall(packed, &file, KL_DIGEST_TENSORS, &digest);
     kl_mapped_file_close(&file);
-    if (!known || kl_packed_list(packed, &list, NULL) != KL_OK)
+    if (!known || kl_sections_list(packed, &list, NULL) != KL_OK)
         return;
     kl_digest_text(&digest, digits);
     int dir;
@@ -305,7 +306,7 @@ static void free_weights_of(const char *model, struct freed *freed)
         }
         close(dir);
     }
-    kl_packed_list_release(&list);
+    kl_sections_list_release(&list);
 }
 
 static enum kl_status free_model(const char *name, struct freed *freed, struct kl_error *err)
