@@ -35,6 +35,10 @@ struct kl_activations {
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
 
+/* The types with blocks that have a product of their own, as X(NAME, name, ...): those that a file
+ * may hold, and the upper part of a matrix in two parts. */
+#define KL_BLOCK_PRODUCTS(X) KL_BLOCK_TYPES(X) X(Q8_HIGH, q8_high, , , )
+
 /* The same for a matrix in two parts. */
 typedef void kl_matmul_halves_fn(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                                  const struct kl_activations *x, float *y, size_t y_stride,
