@@ -108,8 +108,12 @@ static void read_block(const struct kl_quant_type *type, const uint8_t *row, siz
         read_k6(block, j, out);
         *header = block + 208;
         break;
-    default:
-        assert(false && "not a block type");
+#define FLOAT(NAME, name, id, numbers, bytes) case KL_##NAME:
+        KL_FLOAT_TYPES(FLOAT)
+#undef FLOAT
+    case KL_Q8_HIGH:
+    case KL_Q8_LOW:
+        assert(false && "not a block type of files");
     }
 }
 
