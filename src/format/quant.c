@@ -102,19 +102,10 @@ static void dequantize_bf16(const void *blocks, size_t n_blocks, float *out)
  * d: f16 scale, m: f16 minimum. The nibbles: byte i holds number i (low) and number 16 + i (high).
  * The fifth bits: bit i of a little-endian u32 belongs to number i. */
 
-enum {
-    BLOCK = 32,
-    Q4_0_BYTES = 2 + 16,
-    Q4_1_BYTES = 2 + 2 + 16,
-    Q5_0_BYTES = 2 + 4 + 16,
-    Q5_1_BYTES = 2 + 2 + 4 + 16,
-    Q8_0_BYTES = 2 + 32
-};
-
 static void dequantize_q4_0(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q4_0_BYTES, out += BLOCK) {
+    for (; n_blocks > 0; n_blocks--, p += KL_Q4_0_BYTES, out += KL_BLOCK) {
         float d = load_f16(p);
         for (int i = 0; i < 16; i++) {
             out[i] = d * (float)((p[2 + i] & 0x0F) - 8);
@@ -126,7 +117,7 @@ static void dequantize_q4_0(const void *blocks, size_t n_blocks, float *out)
 static void dequantize_q4_1(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q4_1_BYTES, out += BLOCK) {
+    for (; n_blocks > 0; n_blocks--, p += KL_Q4_1_BYTES, out += KL_BLOCK) {
         float d = load_f16(p);
         float m = load_f16(p + 2);
         for (int i = 0; i < 16; i++) {
@@ -137,7 +128,7 @@ static void dequantize_q4_1(const void *blocks, size_t n_blocks, float *out)
 }
 
 /* The 32 numbers 0..31 of a Q5 block from its fifth bits (4 bytes) and nibbles (16 bytes). */
-static void unpack_q5(const uint8_t *high, const uint8_t *low, int q[BLOCK])
+static void unpack_q5(const uint8_t *high, const uint8_t *low, int q[KL_BLOCK])
 {
     for (int i = 0; i < 16; i++) {
         int first = (high[i / 8] >> (i % 8)) & 1;
@@ -150,11 +141,11 @@ static void unpack_q5(const uint8_t *high, const uint8_t *low, int q[BLOCK])
 static void dequantize_q5_0(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q5_0_BYTES, out += BLOCK) {
-        int q[BLOCK];
+    for (; n_blocks > 0; n_blocks--, p += KL_Q5_0_BYTES, out += KL_BLOCK) {
+        int q[KL_BLOCK];
         float d = load_f16(p);
         unpack_q5(p + 2, p + 6, q);
-        for (int i = 0; i < BLOCK; i++)
+        for (int i = 0; i < KL_BLOCK; i++)
             out[i] = d * (float)(q[i] - 16);
     }
 }
@@ -162,12 +153,12 @@ static void dequantize_q5_0(const void *blocks, size_t n_blocks, float *out)
 static void dequantize_q5_1(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q5_1_BYTES, out += BLOCK) {
-        int q[BLOCK];
+    for (; n_blocks > 0; n_blocks--, p += KL_Q5_1_BYTES, out += KL_BLOCK) {
+        int q[KL_BLOCK];
         float d = load_f16(p);
         float m = load_f16(p + 2);
         unpack_q5(p + 4, p + 8, q);
-        for (int i = 0; i < BLOCK; i++)
+        for (int i = 0; i < KL_BLOCK; i++)
             out[i] = d * (float)q[i] + m;
     }
 }
@@ -175,21 +166,14 @@ static void dequantize_q5_1(const void *blocks, size_t n_blocks, float *out)
 static void dequantize_q8_0(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q8_0_BYTES, out += BLOCK) {
+    for (; n_blocks > 0; n_blocks--, p += KL_Q8_0_BYTES, out += KL_BLOCK) {
         float d = load_f16(p);
-        for (int i = 0; i < BLOCK; i++)
+        for (int i = 0; i < KL_BLOCK; i++)
             out[i] = (float)(int8_t)p[2 + i] * d;
     }
 }
 
 /* ---- super-blocks of 256 -------------------------------------------------- */
-
-enum {
-    SUPER = 256,
-    Q4_K_BYTES = 2 + 2 + 12 + 128,
-    Q5_K_BYTES = 2 + 2 + 12 + 32 + 128,
-    Q6_K_BYTES = 128 + 64 + 16 + 2
-};
 
 /* Scale and minimum (6 bits each) of the 8 sub-blocks of Q4_K and Q5_K from 12 bytes:
  *   bytes 0-3:  scale 0-3 in the low 6 bits, the top 2 bits of scale 4-7 above them
@@ -210,7 +194,7 @@ static void unpack_scales(const uint8_t s[12], uint8_t scale[8], uint8_t minimum
 static void dequantize_q4_k(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q4_K_BYTES, out += SUPER) {
+    for (; n_blocks > 0; n_blocks--, p += KL_Q4_K_BYTES, out += KL_SUPER_BLOCK) {
         uint8_t scale[8], minimum[8];
         unpack_scales(p + 4, scale, minimum);
         for (int sub = 0; sub < 8; sub++) {
@@ -229,7 +213,7 @@ static void dequantize_q4_k(const void *blocks, size_t n_blocks, float *out)
 static void dequantize_q5_k(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q5_K_BYTES, out += SUPER) {
+    for (; n_blocks > 0; n_blocks--, p += KL_Q5_K_BYTES, out += KL_SUPER_BLOCK) {
         uint8_t scale[8], minimum[8];
         unpack_scales(p + 4, scale, minimum);
         const uint8_t *high = p + 16;
@@ -252,9 +236,9 @@ static void dequantize_q5_k(const void *blocks, size_t n_blocks, float *out)
 static void dequantize_q6_k(const void *blocks, size_t n_blocks, float *out)
 {
     const uint8_t *p = blocks;
-    for (; n_blocks > 0; n_blocks--, p += Q6_K_BYTES, out += SUPER) {
+    for (; n_blocks > 0; n_blocks--, p += KL_Q6_K_BYTES, out += KL_SUPER_BLOCK) {
         float d = load_f16(p + 208);
-        for (int i = 0; i < SUPER; i++) {
+        for (int i = 0; i < KL_SUPER_BLOCK; i++) {
             int half = i / 128, in_half = i % 128;
             int low = p[half * 64 + in_half % 64] >> (in_half / 64 * 4) & 0x0F;
             int high = p[128 + half * 32 + i % 32] >> (in_half / 32 * 2) & 0x03;
@@ -267,17 +251,9 @@ static void dequantize_q6_k(const void *blocks, size_t n_blocks, float *out)
 /* ---- the table ------------------------------------------------------------ */
 
 static const struct kl_quant_type types[] = {
-    {KL_F32, "F32", 1, 4, dequantize_f32},
-    {KL_F16, "F16", 1, 2, dequantize_f16},
-    {KL_BF16, "BF16", 1, 2, dequantize_bf16},
-    {KL_Q4_0, "Q4_0", BLOCK, Q4_0_BYTES, dequantize_q4_0},
-    {KL_Q4_1, "Q4_1", BLOCK, Q4_1_BYTES, dequantize_q4_1},
-    {KL_Q5_0, "Q5_0", BLOCK, Q5_0_BYTES, dequantize_q5_0},
-    {KL_Q5_1, "Q5_1", BLOCK, Q5_1_BYTES, dequantize_q5_1},
-    {KL_Q8_0, "Q8_0", BLOCK, Q8_0_BYTES, dequantize_q8_0},
-    {KL_Q4_K, "Q4_K", SUPER, Q4_K_BYTES, dequantize_q4_k},
-    {KL_Q5_K, "Q5_K", SUPER, Q5_K_BYTES, dequantize_q5_k},
-    {KL_Q6_K, "Q6_K", SUPER, Q6_K_BYTES, dequantize_q6_k},
+#define ROW(NAME, name, id, numbers, bytes) {KL_##NAME, #NAME, numbers, bytes, dequantize_##name},
+    KL_QUANT_TYPES(ROW)
+#undef ROW
 };
 
 const struct kl_quant_type *kl_quant_type(uint32_t id)
@@ -290,5 +266,7 @@ const struct kl_quant_type *kl_quant_type(uint32_t id)
 
 const char *kl_quant_names(void)
 {
-    return "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K";
+#define NAME_AFTER(NAME, name, id, numbers, bytes) ", " #NAME
+    return &KL_QUANT_TYPES(NAME_AFTER)[2];
+#undef NAME_AFTER
 }

@@ -11,7 +11,7 @@
  * little-endian. Written under a temporary name in the same directory, synced, then renamed:
  * readers see a whole file or none. A writer holds a lock on the temporary file, so of two only one
  * writes, and what a killed one left is removed. A reader holds a shared lock on the file, so that
- * it is not removed while it is in use (packed_dir.h).
+ * it is not removed while it is in use (sections_dir.h).
  */
 #ifndef KL_FORMAT_SECTIONS_H
 #define KL_FORMAT_SECTIONS_H

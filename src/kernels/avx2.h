@@ -70,7 +70,9 @@ INLINE __m256 exp_lanes(__m256 x)
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
 }
 
-kl_matmul_fn TIER(matmul_f32), TIER(matmul_f16), TIER(matmul_bf16);
+#define DECLARE(NAME, name, ...) kl_matmul_fn TIER(matmul_##name);
+KL_FLOAT_TYPES(DECLARE)
+#undef DECLARE
 void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
 void TIER(rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
 void TIER(rope)(float *x, const float *cosine, const float *sine, size_t dim);
@@ -81,14 +83,13 @@ kl_attend_fn TIER(attend_f16), TIER(attend_int8);
 
 /* The table of a tier called `tier`; wide: it uses 512-bit registers. Its products with quantised
  * weights are those of the file, by matmul_driver.h. */
+#define FLOAT_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = TIER(matmul_##name),
 #define TABLE(tier, wide)                                                                          \
     {                                                                                              \
         .name = tier, .avx512 = wide, .quantize = TIER(quantize), .rmsnorm = TIER(rmsnorm),        \
         .rope = TIER(rope), .swiglu = TIER(swiglu), .kv_store[KL_KV_F16] = TIER(kv_store_f16),     \
         .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = TIER(attend_f16),        \
-        .attend[KL_KV_INT8] = TIER(attend_int8), .matmul[KL_F32] = TIER(matmul_f32),               \
-        .matmul[KL_F16] = TIER(matmul_f16), .matmul[KL_BF16] = TIER(matmul_bf16),                  \
-        QUANTISED_PRODUCTS                                                                         \
+        .attend[KL_KV_INT8] = TIER(attend_int8), KL_FLOAT_TYPES(FLOAT_PRODUCT) QUANTISED_PRODUCTS  \
     }
 
 #endif

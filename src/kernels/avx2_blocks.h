@@ -33,11 +33,13 @@ INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
                                        const uint8_t *header, const uint8_t *block)
 {
     struct block_scales s = {0};
-    if (type == KL_Q4_K || type == KL_Q5_K) {
+    if (l.scales == KL_SCALES_U8) {
         s.d = _mm256_mul_ps(load_f16(header), load_u8(block));
-        s.m = _mm256_mul_ps(load_f16(header + 16), load_u8(block + 8));
-        s.m = _mm256_xor_ps(s.m, _mm256_set1_ps(-0.0f));
-    } else if (type == KL_Q6_K) {
+        if (l.has_min) {
+            s.m = _mm256_mul_ps(load_f16(header + 16), load_u8(block + 8));
+            s.m = _mm256_xor_ps(s.m, _mm256_set1_ps(-0.0f));
+        }
+    } else if (l.scales == KL_SCALES_HALVES) {
         const __m256i low = _mm256_set1_epi32(0xFFFF);
         __m256i a = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)block));
         __m256i b = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(block + 8)));
@@ -56,24 +58,25 @@ INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
 }
 
 /* 4 columns of 8 rows as bytes, of one part. */
-INLINE __m256i load_columns_of(enum kl_quant type, struct kl_layout l, const uint8_t *block, int g)
+INLINE __m256i load_columns_of(struct kl_layout l, const uint8_t *block, int g)
 {
-    const uint8_t *p = block + l.nibbles;
-    if (type == KL_Q8_0)
+    const uint8_t *p = block + l.weights;
+    if (l.bits == 8)
         return _mm256_loadu_si256((const __m256i *)(p + 32 * g));
     __m256i q = _mm256_loadu_si256((const __m256i *)(p + g / 2 * 32));
     if (g % 2 == 1)
         q = _mm256_srli_epi16(q, 4);
     q = _mm256_and_si256(q, _mm256_set1_epi8(0x0F));
-    if (l.bits == 0)
+    if (l.bits == 4)
         return q;
 
     /* bring the upper bits of this group to bits 4 and 5 */
-    const uint8_t *upper = block + l.bits + (type == KL_Q6_K ? g / 4 * 32 : 0);
+    const bool pairs = l.bits == 6;
+    const uint8_t *upper = block + l.upper + (pairs ? g / 4 * 32 : 0);
     __m256i bits = _mm256_loadu_si256((const __m256i *)upper);
-    int from = type == KL_Q6_K ? g % 4 * 2 : g;
+    int from = pairs ? g % 4 * 2 : g;
     bits = from < 4 ? _mm256_slli_epi16(bits, 4 - from) : _mm256_srli_epi16(bits, from - 4);
-    bits = _mm256_and_si256(bits, _mm256_set1_epi8(type == KL_Q6_K ? 0x30 : 0x10));
+    bits = _mm256_and_si256(bits, _mm256_set1_epi8(pairs ? 0x30 : 0x10));
     return _mm256_or_si256(q, bits);
 }
 
@@ -83,7 +86,7 @@ INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_
                             const uint8_t *low, int g)
 {
     if (type == KL_Q8_LOW) {
-        __m256i high = load_columns_of(KL_Q8_HIGH, l, block, g);
+        __m256i high = load_columns_of(l, block, g);
         __m256i two = _mm256_loadu_si256((const __m256i *)(low + g / 4 * 32));
         __m256i third = _mm256_loadu_si256((const __m256i *)(low + 64));
         two = _mm256_and_si256(_mm256_srli_epi16(two, g % 4 * 2), _mm256_set1_epi8(3));
@@ -92,7 +95,7 @@ INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_
         __m256i all = _mm256_or_si256(_mm256_or_si256(two, third), _mm256_slli_epi16(high, 3));
         return _mm256_xor_si256(all, _mm256_set1_epi8(-128)); /* w + 128 to w */
     }
-    return load_columns_of(type, l, block, g);
+    return load_columns_of(l, block, g);
 }
 
 INLINE __m256i broadcast4(const void *p)
@@ -105,7 +108,7 @@ INLINE __m256i broadcast4(const void *p)
 /* 8-bit weights: the others are unsigned, their offset is taken off afterwards. */
 INLINE bool is_signed(enum kl_quant type)
 {
-    return type == KL_Q8_0 || type == KL_Q8_LOW;
+    return type == KL_Q8_LOW || kl_packed_bits(type) == 8;
 }
 
 /* The one place where a block's integers become part of an output: every path ends here. dot: as

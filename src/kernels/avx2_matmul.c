@@ -26,7 +26,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     _mm256_storeu_ps(out->d, s.d);
     if (l.has_min)
         _mm256_storeu_ps(out->m, s.m);
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         _mm256_storeu_si256((__m256i *)out->half0, s.half0);
         _mm256_storeu_si256((__m256i *)out->half1, s.half1);
         _mm256_storeu_si256((__m256i *)out->both, s.both);
@@ -43,7 +43,7 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
     s.d = _mm256_loadu_ps(in->d);
     if (l.has_min)
         s.m = _mm256_loadu_ps(in->m);
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         s.half0 = _mm256_loadu_si256((const __m256i *)in->half0);
         s.half1 = _mm256_loadu_si256((const __m256i *)in->half1);
         s.both = _mm256_loadu_si256((const __m256i *)in->both);
@@ -150,7 +150,7 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
                           const struct kl_activations *x, float *y, size_t y_stride)
 {
     size_t n_blocks = x->k / KL_BLOCK;
-    size_t element = type == KL_F32 ? 4 : 2;
+    size_t element = kl_float_bytes(type);
     for (size_t group = begin; group < end; group++) {
         for (size_t t = 0; t < x->n; t++) {
             const uint8_t *p = w + group * x->k * KL_LANES * element;
@@ -179,17 +179,16 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
     }
 }
 
-#define DEFINE_FLOAT_MATMUL(name, type)                                                            \
-    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
-              float *y, size_t y_stride, void *scratch)                                            \
+#define DEFINE_FLOAT_MATMUL(NAME, name, ...)                                                       \
+    void TIER(matmul_##name)(const uint8_t *w, size_t begin, size_t end,                           \
+                             const struct kl_activations *x, float *y, size_t y_stride,            \
+                             void *scratch)                                                        \
     {                                                                                              \
         (void)scratch;                                                                             \
-        float_weights(type, w, begin, end, x, y, y_stride);                                        \
+        float_weights(KL_##NAME, w, begin, end, x, y, y_stride);                                   \
     }
 
-DEFINE_FLOAT_MATMUL(TIER(matmul_f32), KL_F32)
-DEFINE_FLOAT_MATMUL(TIER(matmul_f16), KL_F16)
-DEFINE_FLOAT_MATMUL(TIER(matmul_bf16), KL_BF16)
+KL_FLOAT_TYPES(DEFINE_FLOAT_MATMUL)
 
 #ifdef __AVX2__
 const struct kl_kernels kl_kernels_avx2 = TABLE("avx2", false);

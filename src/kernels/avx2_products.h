@@ -18,27 +18,23 @@
 /* What is subtracted from every weight, negated, as the factor of the activations' sums. */
 INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
 {
-    if (type == KL_Q4_0)
-        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-8));
-    if (type == KL_Q5_0)
-        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-16));
+    const int offset = kl_packed_offset(type);
+    if (is_signed(type) || offset == 0)
+        return _mm256_setzero_si256();
     if (type == KL_Q8_HIGH) /* twice 8 * (u - 16) + 3.5 = 16 u - 249 */
         return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-249));
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
         return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
     }
-    return _mm256_setzero_si256();
+    return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16((short)-offset));
 }
 
 /* How many steps of 4 columns may be added up in int16 (the head of this file). */
 INLINE int steps_in_16_bits(enum kl_quant type)
 {
-    if (is_signed(type))
-        return 1;
-    if (type == KL_Q6_K)
-        return 2;
-    return type == KL_Q4_0 || type == KL_Q4_1 || type == KL_Q4_K ? 8 : 4;
+    const unsigned bits = kl_packed_bits(type);
+    return is_signed(type) ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
 }
 
 /* 4 columns of one token. w_signed: only for 8-bit weights, whose |w| is w. */
@@ -52,7 +48,7 @@ INLINE __m256i multiply(enum kl_quant type, __m256i w, __m256i w_signed, const i
 
 INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, int g)
 {
-    if (type == KL_Q6_K)
+    if (has_halves(type))
         return _mm256_madd_epi16(sum16, g < 4 ? s.half0 : s.half1);
     return _mm256_madd_epi16(sum16, _mm256_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
 }

@@ -35,11 +35,12 @@ INLINE void prepare_offsets(enum kl_quant type, const int16_t *sums, size_t n_bl
                             struct token_offsets *out)
 {
     const int offset = type == KL_Q8_HIGH ? 249 : offset_in_sum(type);
-    for (size_t b = 0; b < n_blocks && type == KL_Q6_K && offset != 0; b++) {
+    const bool halves = has_halves(type);
+    for (size_t b = 0; b < n_blocks && halves && offset != 0; b++) {
         out->of[0][b] = -offset * sums[2 * b];
         out->of[1][b] = -offset * sums[2 * b + 1];
     }
-    for (size_t b = 0; b < n_blocks && type != KL_Q6_K && offset != 0; b++)
+    for (size_t b = 0; b < n_blocks && !halves && offset != 0; b++)
         out->of[0][b] = -offset * (sums[2 * b] + sums[2 * b + 1]);
 }
 

@@ -10,7 +10,7 @@
  */
 INLINE int offset_in_sum(enum kl_quant type)
 {
-    return type == KL_Q4_0 ? 8 : type == KL_Q5_0 ? 16 : 0;
+    return type == KL_Q8_HIGH || has_halves(type) ? 0 : kl_packed_offset(type);
 }
 
 #include "kernels/avx512_blocks.h"
@@ -33,7 +33,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     _mm256_storeu_ps(out->d + lane, s.d);
     if (l.has_min)
         _mm256_storeu_ps(out->m + lane, s.m);
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         _mm256_storeu_si256((__m256i *)(out->half0 + 2 * lane), s.half0);
         _mm256_storeu_si256((__m256i *)(out->half1 + 2 * lane), s.half1);
         _mm256_storeu_si256((__m256i *)(out->both + 2 * lane), s.both);
@@ -47,7 +47,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
 /* widen() for 16 rows. */
 INLINE __m512i widen_both(enum kl_quant type, const struct panel_block *block, __m512i sum16, int g)
 {
-    if (type == KL_Q6_K)
+    if (has_halves(type))
         return _mm512_madd_epi16(sum16, _mm512_loadu_si512(g < 4 ? block->half0 : block->half1));
     return _mm512_madd_epi16(sum16, _mm512_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
 }
@@ -56,7 +56,7 @@ INLINE __m512i widen_both(enum kl_quant type, const struct panel_block *block, _
 INLINE __m512i offset_of_both(enum kl_quant type, const struct panel_block *block,
                               const int16_t *sums, const struct token_offsets *offsets, size_t b)
 {
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         __m512i both = _mm512_loadu_si512(block->both);
         __m512i scaled = _mm512_madd_epi16(broadcast_word(sums), both);
         return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(scaled, 5));
@@ -72,6 +72,7 @@ INLINE void tile_dots(enum kl_quant type, const struct tile *t, const struct pan
                       const int8_t *q, const int16_t *sums, const struct token_offsets *offsets,
                       size_t b, const int width, __m512 exact[TILE_TOKENS])
 {
+    const bool with_sign = is_signed(type);
     const int steps = steps_in_16_bits(type);
     const __m512i zero = _mm512_setzero_si512();
     __m512i sum16[TILE_TOKENS], dot[TILE_TOKENS];
@@ -79,12 +80,12 @@ INLINE void tile_dots(enum kl_quant type, const struct tile *t, const struct pan
     for (int g = 0; g < 8; g++) {
         __m512i columns = _mm512_loadu_si512(block->q[g]);
         KEEP_ORDER_512(columns);
-        __m512i size = is_signed(type) ? _mm512_abs_epi8(columns) : columns;
-        __mmask64 negative = is_signed(type) ? _mm512_movepi8_mask(columns) : 0;
+        __m512i size = with_sign ? _mm512_abs_epi8(columns) : columns;
+        __mmask64 negative = with_sign ? _mm512_movepi8_mask(columns) : 0;
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
             __m512i x = broadcast_word(q + (size_t)i * t->x->k + 4 * g);
-            if (is_signed(type))
+            if (with_sign)
                 x = _mm512_mask_sub_epi8(x, negative, zero, x);
             __m512i p = _mm512_maddubs_epi16(size, x);
             sum16[i] = g % steps == 0 ? p : _mm512_add_epi16(sum16[i], p);

@@ -28,7 +28,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     _mm256_storeu_ps(out->d + lane, s.d);
     if (l.has_min)
         _mm256_storeu_ps(out->m + lane, s.m);
-    for (int half = 0; half < 2 && type == KL_Q6_K; half++)
+    for (int half = 0; half < 2 && has_halves(type); half++)
         _mm256_storeu_ps(out->half[half] + lane, half_scales(block, half));
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++)
@@ -48,7 +48,7 @@ INLINE __m512i begin_both(enum kl_quant type, const struct token_offsets *offset
 INLINE __m512 whole_both(enum kl_quant type, const __m512i *sum, const struct panel_block *block,
                          const struct token_offsets *offsets, size_t b)
 {
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         __m512 first = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[0]), _mm512_loadu_ps(block->half[0]),
                                        _mm512_setzero_ps());
         return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[1]), _mm512_loadu_ps(block->half[1]), first);

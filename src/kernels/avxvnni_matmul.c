@@ -26,7 +26,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     _mm256_storeu_ps(out->d, s.d);
     if (l.has_min)
         _mm256_storeu_ps(out->m, s.m);
-    for (int half = 0; half < 2 && type == KL_Q6_K; half++)
+    for (int half = 0; half < 2 && has_halves(type); half++)
         _mm256_storeu_ps(out->half[half], half_scales(block, half));
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++)
@@ -112,7 +112,7 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 /* Q6_K has two sums for each group and token, too many for 16 registers with two groups. */
 INLINE int tile_groups(enum kl_quant type)
 {
-    return type == KL_Q6_K ? 1 : KL_PANEL_GROUPS;
+    return has_halves(type) ? 1 : KL_PANEL_GROUPS;
 }
 
 INLINE int tile_tokens(enum kl_quant type)

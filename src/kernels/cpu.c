@@ -91,20 +91,9 @@ static const struct tier {
     bool (*can)(void);
     const char *needs;
 } tiers[] = {
-    {&kl_kernels_scalar, can_scalar, "nothing"},
-#if defined(__x86_64__)
-    {&kl_kernels_sse41, can_sse41, "SSSE3 and SSE4.1"},
-    {&kl_kernels_avx2, can_avx2, "AVX2, FMA and F16C"},
-    {&kl_kernels_avxvnni, can_avxvnni, "AVX2, FMA, F16C and AVX-VNNI"},
-    {&kl_kernels_avx512, can_avx512, "AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ"},
-    {&kl_kernels_avx512vnni, can_avx512vnni, "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI"},
-#endif
-#if defined(__aarch64__)
-    {&kl_kernels_neon, can_neon, "ASIMD"},
-    {&kl_kernels_neon_dotprod, can_neon_dotprod, "ASIMD with dot products, ASIMDDP"},
-    {&kl_kernels_neon_i8mm, can_neon_i8mm,
-     "ASIMD with dot products and products of matrices, I8MM"},
-#endif
+#define ROW(tier, name, needs) {&kl_kernels_##tier, can_##tier, needs},
+    KL_TIERS(ROW)
+#undef ROW
 };
 
 enum { N_TIERS = sizeof tiers / sizeof tiers[0] };

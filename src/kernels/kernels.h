@@ -35,6 +35,10 @@ struct kl_activations {
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
 
+/* The types with blocks that have a product of their own, as X(NAME, name, ...): those that a file
+ * may hold, and the upper part of a matrix in two parts. */
+#define KL_BLOCK_PRODUCTS(X) KL_BLOCK_TYPES(X) X(Q8_HIGH, q8_high, , , )
+
 /* The same for a matrix in two parts. */
 typedef void kl_matmul_halves_fn(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                                  const struct kl_activations *x, float *y, size_t y_stride,
@@ -154,14 +158,29 @@ const struct kl_kernels *kl_kernels_best(bool allow_avx512);
 enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
                                  struct kl_error *err);
 
-/* The names of all that are compiled into the program, for --help. */
+/* The tiers compiled into the program, the best last: X(tier, name, needs). A tier is a table
+ * kl_kernels_TIER and loops kl_peak_TIER (peak.h), each in a file that is compiled with the flags
+ * of its instruction set. `name` is that of --cpu, `needs` what a CPU must have for it. */
 #if defined(__x86_64__)
-#define KL_TIER_NAMES "scalar, sse4.1, avx2, avxvnni, avx512, avx512vnni"
+#define KL_VECTOR_TIERS(X)                                                                         \
+    X(sse41, "sse4.1", "SSSE3 and SSE4.1")                                                         \
+    X(avx2, "avx2", "AVX2, FMA and F16C")                                                          \
+    X(avxvnni, "avxvnni", "AVX2, FMA, F16C and AVX-VNNI")                                          \
+    X(avx512, "avx512", "AVX2, FMA, F16C and AVX-512 F, BW, VL and DQ")                            \
+    X(avx512vnni, "avx512vnni", "AVX2, FMA, F16C and AVX-512 F, BW, VL, DQ and VNNI")
 #elif defined(__aarch64__)
-#define KL_TIER_NAMES "scalar, neon, neon-dotprod, neon-i8mm"
+#define KL_VECTOR_TIERS(X)                                                                         \
+    X(neon, "neon", "ASIMD")                                                                       \
+    X(neon_dotprod, "neon-dotprod", "ASIMD with dot products, ASIMDDP")                            \
+    X(neon_i8mm, "neon-i8mm", "ASIMD with dot products and products of matrices, I8MM")
 #else
-#define KL_TIER_NAMES "scalar"
+#define KL_VECTOR_TIERS(X)
 #endif
+#define KL_TIERS(X) X(scalar, "scalar", "nothing") KL_VECTOR_TIERS(X)
+
+/* Their names, for --help: "scalar, sse4.1, ...". */
+#define KL_NAME_AFTER(tier, name, needs) ", " name
+#define KL_TIER_NAMES                    "scalar" KL_VECTOR_TIERS(KL_NAME_AFTER)
 
 /* The i-th tier compiled into the program, best last; NULL past the end. Tests walk this. */
 const struct kl_kernels *kl_kernels_at(size_t i);

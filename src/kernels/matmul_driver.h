@@ -143,27 +143,20 @@ INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w
         in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
 }
 
-#define DEFINE_MATMUL(name, type)                                                                  \
+#define DEFINE_MATMUL(NAME, name, ...)                                                             \
     static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
                              const struct kl_activations *x, float *y, size_t y_stride)            \
     {                                                                                              \
-        fours(type, w, low, begin, end, x, y, y_stride);                                           \
+        fours(KL_##NAME, w, low, begin, end, x, y, y_stride);                                      \
     }                                                                                              \
-    static void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,   \
-                     float *y, size_t y_stride, void *scratch)                                     \
+    static void matmul_##name(const uint8_t *w, size_t begin, size_t end,                          \
+                              const struct kl_activations *x, float *y, size_t y_stride,           \
+                              void *scratch)                                                       \
     {                                                                                              \
-        many_tokens(type, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);             \
+        many_tokens(KL_##NAME, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);        \
     }
-
-DEFINE_MATMUL(matmul_q4_0, KL_Q4_0)
-DEFINE_MATMUL(matmul_q4_1, KL_Q4_1)
-DEFINE_MATMUL(matmul_q5_0, KL_Q5_0)
-DEFINE_MATMUL(matmul_q5_1, KL_Q5_1)
-DEFINE_MATMUL(matmul_q8_0, KL_Q8_0)
-DEFINE_MATMUL(matmul_q8_high, KL_Q8_HIGH)
-DEFINE_MATMUL(matmul_q4_k, KL_Q4_K)
-DEFINE_MATMUL(matmul_q5_k, KL_Q5_K)
-DEFINE_MATMUL(matmul_q6_k, KL_Q6_K)
+KL_BLOCK_PRODUCTS(DEFINE_MATMUL)
+#undef DEFINE_MATMUL
 
 static void matmul_halves_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                                 const struct kl_activations *x, float *y, size_t y_stride)
@@ -178,9 +171,5 @@ static void matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin,
 }
 
 /* The tier's products with quantised weights, in its table. */
-#define QUANTISED_PRODUCTS                                                                         \
-    .matmul_halves = matmul_halves, .matmul[KL_Q4_0] = matmul_q4_0,                                \
-    .matmul[KL_Q4_1] = matmul_q4_1, .matmul[KL_Q5_0] = matmul_q5_0,                                \
-    .matmul[KL_Q5_1] = matmul_q5_1, .matmul[KL_Q8_0] = matmul_q8_0,                                \
-    .matmul[KL_Q8_HIGH] = matmul_q8_high, .matmul[KL_Q4_K] = matmul_q4_k,                          \
-    .matmul[KL_Q5_K] = matmul_q5_k, .matmul[KL_Q6_K] = matmul_q6_k
+#define BLOCK_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = matmul_##name,
+#define QUANTISED_PRODUCTS             KL_BLOCK_PRODUCTS(BLOCK_PRODUCT).matmul_halves = matmul_halves

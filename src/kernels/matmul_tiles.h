@@ -8,8 +8,6 @@
 #include "kernels/kernels.h"
 #include "kernels/layout.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* Up to this many tokens read the packed weights once and unpack in registers. */
 enum { MOST_FEW = 4 };
 
@@ -29,6 +27,12 @@ struct tile {
 INLINE struct kl_layout layout_of(enum kl_quant type)
 {
     return kl_layout(type == KL_Q8_LOW ? KL_Q8_HIGH : type);
+}
+
+/* Scales for each 16 columns, not 32: a block's sum has two parts. */
+INLINE bool has_halves(enum kl_quant type)
+{
+    return kl_packed_scales(type) == KL_SCALES_HALVES;
 }
 
 /* Block b of a group of the low part; NULL where there is none. */

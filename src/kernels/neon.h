@@ -44,7 +44,9 @@ INLINE float32x4_t load_f16(const uint8_t *p)
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
 }
 
-kl_matmul_fn kl_neon_matmul_f32, kl_neon_matmul_f16, kl_neon_matmul_bf16;
+#define DECLARE(NAME, name, ...) kl_matmul_fn kl_neon_matmul_##name;
+KL_FLOAT_TYPES(DECLARE)
+#undef DECLARE
 
 void kl_neon_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
 void kl_neon_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y);
@@ -56,15 +58,15 @@ kl_attend_fn kl_neon_attend_f16, kl_neon_attend_int8;
 
 /* The table of a tier called `tier`; its products with quantised weights are those of the file, by
  * matmul_driver.h. */
+#define FLOAT_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = kl_neon_matmul_##name,
 #define TABLE(tier)                                                                                \
     {                                                                                              \
         .name = tier, .quantize = kl_neon_quantize, .rmsnorm = kl_neon_rmsnorm,                    \
         .rope = kl_neon_rope, .swiglu = kl_neon_swiglu,                                            \
         .kv_store[KL_KV_F16] = kl_neon_kv_store_f16,                                               \
         .kv_store[KL_KV_INT8] = kl_neon_kv_store_int8, .attend[KL_KV_F16] = kl_neon_attend_f16,    \
-        .attend[KL_KV_INT8] = kl_neon_attend_int8, .matmul[KL_F32] = kl_neon_matmul_f32,           \
-        .matmul[KL_F16] = kl_neon_matmul_f16, .matmul[KL_BF16] = kl_neon_matmul_bf16,              \
-        QUANTISED_PRODUCTS                                                                         \
+        .attend[KL_KV_INT8] = kl_neon_attend_int8,                                                 \
+        KL_FLOAT_TYPES(FLOAT_PRODUCT) QUANTISED_PRODUCTS                                           \
     }
 
 #endif

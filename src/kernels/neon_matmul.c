@@ -21,9 +21,8 @@ struct partial {
 /* How many steps of 4 columns may be added up in int16. */
 INLINE int steps_in_16_bits(enum kl_quant type)
 {
-    if (type == KL_Q8_0 || type == KL_Q8_LOW)
-        return 2;
-    return type == KL_Q6_K ? 4 : 8;
+    const unsigned bits = kl_packed_bits(type);
+    return type == KL_Q8_LOW || bits == 8 ? 2 : bits == 6 ? 4 : 8;
 }
 
 INLINE int tile_groups(enum kl_quant type)
@@ -84,7 +83,7 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
                           const struct kl_activations *x, float *y, size_t y_stride)
 {
     size_t n_blocks = x->k / KL_BLOCK;
-    size_t element = type == KL_F32 ? 4 : 2;
+    size_t element = kl_float_bytes(type);
     for (size_t group = begin; group < end; group++) {
         for (size_t t = 0; t < x->n; t++) {
             const uint8_t *p = w + group * x->k * KL_LANES * element;
@@ -106,16 +105,15 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
     }
 }
 
-#define DEFINE_FLOAT_MATMUL(name, type)                                                            \
-    void name(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,          \
-              float *y, size_t y_stride, void *scratch)                                            \
+#define DEFINE_FLOAT_MATMUL(NAME, name, ...)                                                       \
+    void kl_neon_matmul_##name(const uint8_t *w, size_t begin, size_t end,                         \
+                               const struct kl_activations *x, float *y, size_t y_stride,          \
+                               void *scratch)                                                      \
     {                                                                                              \
         (void)scratch;                                                                             \
-        float_weights(type, w, begin, end, x, y, y_stride);                                        \
+        float_weights(KL_##NAME, w, begin, end, x, y, y_stride);                                   \
     }
 
-DEFINE_FLOAT_MATMUL(kl_neon_matmul_f32, KL_F32)
-DEFINE_FLOAT_MATMUL(kl_neon_matmul_f16, KL_F16)
-DEFINE_FLOAT_MATMUL(kl_neon_matmul_bf16, KL_BF16)
+KL_FLOAT_TYPES(DEFINE_FLOAT_MATMUL)
 
 const struct kl_kernels kl_kernels_neon = TABLE("neon");

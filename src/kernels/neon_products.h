@@ -32,7 +32,7 @@
 /* Q6_K has scales for 16 columns: its sums are looked at in the middle of a block, too. */
 INLINE bool sums_end(enum kl_quant type, int g)
 {
-    return g == 7 || (type == KL_Q6_K && g == 3);
+    return g == 7 || (has_halves(type) && g == 3);
 }
 
 /* ---- unpacking --------------------------------------------------------------------------------
@@ -65,11 +65,13 @@ INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
 {
     struct block_scales s = {0};
     for (int h = 0; h < 2; h++) {
-        if (type == KL_Q4_K || type == KL_Q5_K) {
+        if (l.scales == KL_SCALES_U8) {
             s.d[h] = vmulq_f32(load_f16(header + 8 * h), load_u8(block).val[h]);
-            s.m[h] = vmulq_f32(load_f16(header + 16 + 8 * h), load_u8(block + 8).val[h]);
-            s.m[h] = vnegq_f32(s.m[h]);
-        } else if (type == KL_Q6_K) {
+            if (l.has_min) {
+                s.m[h] = vmulq_f32(load_f16(header + 16 + 8 * h), load_u8(block + 8).val[h]);
+                s.m[h] = vnegq_f32(s.m[h]);
+            }
+        } else if (l.scales == KL_SCALES_HALVES) {
             s.d[h] = load_f16(header + 8 * h);
             s.last[h] = load_s8(block + 8).val[h];
             s.more[h] = vsubq_f32(load_s8(block).val[h], s.last[h]);
@@ -109,22 +111,23 @@ INLINE uint8x16_t load_pairs(const uint8_t *planes, int g)
 INLINE int8x16_t load_half(enum kl_quant type, struct kl_layout l, const uint8_t *block,
                            const uint8_t *low, int g, int h)
 {
-    const uint8_t *upper = block + l.bits + 16 * h;
-    if (type == KL_Q8_0)
-        return vreinterpretq_s8_u8(vld1q_u8(block + l.nibbles + 32 * g + 16 * h));
-    uint8x16_t q = load_nibbles(block + l.nibbles + 16 * h, g);
-    if (type == KL_Q6_K) {
-        q = vorrq_u8(q, vshlq_n_u8(load_pairs(upper, g), 4));
-        q = vsubq_u8(q, vdupq_n_u8(32));
-    } else if (type == KL_Q5_0 || type == KL_Q8_HIGH) {
+    const uint8_t *upper = block + l.upper + 16 * h;
+    if (l.bits == 8)
+        return vreinterpretq_s8_u8(vld1q_u8(block + l.weights + 32 * g + 16 * h));
+    uint8x16_t q = load_nibbles(block + l.weights + 16 * h, g);
+    const bool whole = type == KL_Q8_LOW; /* unsigned until the lower bits are there */
+    if (l.bits == 5 && kl_packed_offset(type) == 16 && !whole) {
         /* less 16: without the fifth bit, the sign and all above the nibble */
         q = vorrq_u8(q, vbicq_u8(vdupq_n_u8(0xF0), test_bit(upper, g)));
-    } else if (l.bits != 0) {
-        q = vorrq_u8(q, vandq_u8(vdupq_n_u8(0x10), test_bit(upper, g)));
-    } else if (type == KL_Q4_0) {
-        q = vsubq_u8(q, vdupq_n_u8(8));
+    } else {
+        if (l.bits == 6)
+            q = vorrq_u8(q, vshlq_n_u8(load_pairs(upper, g), 4));
+        else if (l.bits == 5)
+            q = vorrq_u8(q, vandq_u8(vdupq_n_u8(0x10), test_bit(upper, g)));
+        if (kl_packed_offset(type) != 0 && !whole)
+            q = vsubq_u8(q, vdupq_n_u8((uint8_t)kl_packed_offset(type)));
     }
-    if (type == KL_Q8_LOW) {
+    if (whole) {
         uint8x16_t third = vandq_u8(vdupq_n_u8(4), test_bit(low + 64 + 16 * h, g));
         uint8x16_t lower = vorrq_u8(load_pairs(low + 16 * h, g), third);
         q = veorq_u8(vorrq_u8(vshlq_n_u8(q, 3), lower), vdupq_n_u8(0x80)); /* w + 128 to w */
@@ -148,10 +151,10 @@ INLINE int8x16x2_t load_columns(enum kl_quant type, struct kl_layout l, const ui
 INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
                             const struct partial *p, float32x4x2_t first_half, int g)
 {
-    if (type == KL_Q6_K && g < 4)
+    if (has_halves(type) && g < 4)
         return (float32x4x2_t){{partial_times(p, 0, s->more[0]), partial_times(p, 1, s->more[1])}};
     float32x4x2_t value = partial_value(p);
-    for (int h = 0; h < 2 && type == KL_Q6_K; h++)
+    for (int h = 0; h < 2 && has_halves(type); h++)
         value.val[h] = vfmaq_f32(first_half.val[h], value.val[h], s->last[h]);
     return value;
 }
@@ -258,7 +261,7 @@ INLINE void store_scales(enum kl_quant type, struct kl_layout l, struct block_sc
         vst1q_f32(out->d + 4 * h, s.d[h]);
         if (l.has_min)
             vst1q_f32(out->m + 4 * h, s.m[h]);
-        if (type == KL_Q6_K) {
+        if (has_halves(type)) {
             vst1q_f32(out->last + 4 * h, s.last[h]);
             vst1q_f32(out->more + 4 * h, s.more[h]);
         }
@@ -273,7 +276,7 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
         s.d[h] = vld1q_f32(in->d + 4 * h);
         if (l.has_min)
             s.m[h] = vld1q_f32(in->m + 4 * h);
-        if (type == KL_Q6_K) {
+        if (has_halves(type)) {
             s.last[h] = vld1q_f32(in->last + 4 * h);
             s.more[h] = vld1q_f32(in->more + 4 * h);
         }

@@ -71,20 +71,18 @@ static void read_k6(const uint8_t *block, size_t j, struct row_block *out)
     memcpy(out->sub, block + 192 + 2 * j, 2);
 }
 
-/* Block b of a row in the file's layout; *header points at the shared f16 scales of a K block. */
-static void read_block(enum kl_quant type, const uint8_t *row, size_t b, struct row_block *out,
-                       const uint8_t **header)
+/* Reads block b of a row in the file's layout; *header points at the f16 scales that the blocks of
+ * a K type share. */
+static void read_block(const struct kl_quant_type *type, const uint8_t *row, size_t b,
+                       struct row_block *out, const uint8_t **header)
 {
-    static const size_t file_bytes[KL_PACKING_TYPES] = {
-        [KL_Q4_0] = 18, [KL_Q4_1] = 20,  [KL_Q5_0] = 22,  [KL_Q5_1] = 24,
-        [KL_Q8_0] = 34, [KL_Q4_K] = 144, [KL_Q5_K] = 176, [KL_Q6_K] = 210};
-    size_t super = kl_layout(type).super_blocks;
-    const uint8_t *block = row + b / super * file_bytes[type];
+    size_t super = type->block_elements / KL_BLOCK;
+    const uint8_t *block = row + b / super * type->block_bytes;
     size_t j = b % super;
 
     *header = block;
     memcpy(out->scale, block, sizeof out->scale);
-    switch (type) {
+    switch (type->id) {
     case KL_Q4_0:
         read_nibbles(block + 2, NULL, out);
         break;
@@ -110,8 +108,12 @@ static void read_block(enum kl_quant type, const uint8_t *row, size_t b, struct 
         read_k6(block, j, out);
         *header = block + 208;
         break;
-    default:
-        assert(false && "not a block type");
+#define FLOAT(NAME, name, id, numbers, bytes) case KL_##NAME:
+        KL_FLOAT_TYPES(FLOAT)
+#undef FLOAT
+    case KL_Q8_HIGH:
+    case KL_Q8_LOW:
+        assert(false && "not a block type of files");
     }
 }
 
@@ -131,7 +133,7 @@ static float f16_at(const uint8_t *p)
 static float residual(const uint8_t *row, size_t n_blocks)
 {
     double low_squares = 0.0, squares = 0.0;
-    for (size_t b = 0; b < n_blocks; b++, row += 34) {
+    for (size_t b = 0; b < n_blocks; b++, row += KL_Q8_0_BYTES) {
         int low = 0, all = 0; /* squares of twice the numbers, which are whole */
         for (size_t i = 0; i < KL_BLOCK; i++) {
             int w = (int8_t)row[2 + i], l = 2 * (w & 7) - 7;
@@ -156,17 +158,17 @@ const float *kl_packed_residuals(const uint8_t *group, size_t k)
 static void write_block(enum kl_quant type, struct kl_layout l, const struct row_block *in,
                         size_t r, uint8_t *out)
 {
-    if (l.super_blocks == 1 && type != KL_Q8_LOW) {
+    if (l.scales == KL_SCALES_PER_BLOCK && type != KL_Q8_LOW) {
         memcpy(out + 2 * r, in->scale, 2);
         if (l.has_min)
             memcpy(out + 16 + 2 * r, in->scale + 2, 2);
-    } else if (l.super_blocks > 1) {
+    } else if (type != KL_Q8_LOW) {
         out[r] = in->sub[0];
         out[8 + r] = in->sub[1];
     }
-    if (type == KL_Q8_0) {
+    if (l.bits == 8) {
         for (size_t g = 0; g < 8; g++)
-            memcpy(out + l.nibbles + 32 * g + 4 * r, in->q + 4 * g, 4);
+            memcpy(out + l.weights + 32 * g + 4 * r, in->q + 4 * g, 4);
         return;
     }
     if (type == KL_Q8_LOW) {
@@ -181,18 +183,18 @@ static void write_block(enum kl_quant type, struct kl_layout l, const struct row
         size_t g = c / 4, place = 4 * r + c % 4;
         unsigned q = type == KL_Q8_HIGH ? (in->q[c] ^ 0x80u) >> 3 : in->q[c];
         unsigned low = q & 0x0Fu, upper = q >> 4;
-        out[l.nibbles + g / 2 * 32 + place] |= (uint8_t)(low << (g % 2 * 4));
-        if (type == KL_Q6_K)
-            out[l.bits + g / 4 * 32 + place] |= (uint8_t)(upper << (g % 4 * 2));
-        else if (l.bits != 0)
-            out[l.bits + place] |= (uint8_t)(upper << g);
+        out[l.weights + g / 2 * 32 + place] |= (uint8_t)(low << (g % 2 * 4));
+        if (l.bits == 6)
+            out[l.upper + g / 4 * 32 + place] |= (uint8_t)(upper << (g % 4 * 2));
+        else if (l.bits == 5)
+            out[l.upper + place] |= (uint8_t)(upper << g);
     }
 }
 
 static void pack_floats(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_t k,
                         uint8_t *out)
 {
-    size_t size = type == KL_F32 ? 4 : 2;
+    size_t size = kl_float_bytes(type);
     for (size_t r = 0; r < n_rows; r++)
         for (size_t c = 0; c < k; c++)
             memcpy(out + (c * KL_LANES + r) * size, rows + (r * k + c) * size, size);
@@ -204,8 +206,7 @@ void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_
     assert(bytes > 0 && n_rows >= 1 && n_rows <= KL_LANES);
     memset(out, 0, bytes);
     bool half = type == KL_Q8_HIGH || type == KL_Q8_LOW;
-    enum kl_quant file_type = half ? KL_Q8_0 : type;
-    const struct kl_quant_type *info = kl_quant_type(file_type);
+    const struct kl_quant_type *info = kl_quant_type(half ? KL_Q8_0 : type);
     if (info->block_elements == 1) {
         pack_floats(type, rows, n_rows, k, out);
         return;
@@ -220,7 +221,7 @@ void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_
         for (size_t r = 0; r < n_rows; r++) {
             struct row_block in;
             const uint8_t *in_header;
-            read_block(file_type, rows + r * row_bytes, b, &in, &in_header);
+            read_block(info, rows + r * row_bytes, b, &in, &in_header);
             write_block(type, l, &in, r, block);
             for (unsigned i = 0; i < l.header_bytes / 16; i++)
                 memcpy(header + 16 * i + 2 * r, in_header + 2 * i, 2);

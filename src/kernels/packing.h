@@ -31,7 +31,6 @@
 #include "format/quant.h"
 
 #define KL_LANES         8
-#define KL_BLOCK         32
 #define KL_PACKING_TYPES 33 /* one more than the largest enum kl_quant */
 
 /* Changes whenever a layout does: part of the packed file's key. */

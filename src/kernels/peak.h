@@ -25,15 +25,9 @@ struct kl_peak {
 /* The loops of a tier; the scalar ones for a tier that has none of its own. */
 const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels);
 
-extern const struct kl_peak kl_peak_scalar;
-extern const struct kl_peak kl_peak_sse41;
-extern const struct kl_peak kl_peak_avx2;
-extern const struct kl_peak kl_peak_avxvnni;
-extern const struct kl_peak kl_peak_avx512;
-extern const struct kl_peak kl_peak_avx512vnni;
-extern const struct kl_peak kl_peak_neon;
-extern const struct kl_peak kl_peak_neon_dotprod;
-extern const struct kl_peak kl_peak_neon_i8mm;
+#define KL_DECLARE_PEAK(tier, name, needs) extern const struct kl_peak kl_peak_##tier;
+KL_TIERS(KL_DECLARE_PEAK)
+#undef KL_DECLARE_PEAK
 
 /* Reading is the same with all tiers that have AVX2. */
 uint64_t kl_avx2_peak_read(const void *data, size_t size);

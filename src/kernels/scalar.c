@@ -55,6 +55,7 @@ static void swiglu(const float *gate, const float *up, size_t n, float *out)
         out[i] = gate[i] / (1.0f + exp_spec(-gate[i])) * up[i];
 }
 
+#define PRODUCT(NAME, name, ...) [KL_##NAME] = kl_scalar_matmul_##name,
 const struct kl_kernels kl_kernels_scalar = {
     .name = "scalar",
     .quantize = quantize,
@@ -64,19 +65,5 @@ const struct kl_kernels kl_kernels_scalar = {
     .kv_store = {[KL_KV_F16] = kl_scalar_kv_store_f16, [KL_KV_INT8] = kl_scalar_kv_store_int8},
     .attend = {[KL_KV_F16] = kl_scalar_attend_f16, [KL_KV_INT8] = kl_scalar_attend_int8},
     .matmul_halves = kl_scalar_matmul_halves,
-    .matmul =
-        {
-            [KL_F32] = kl_scalar_matmul_f32,
-            [KL_F16] = kl_scalar_matmul_f16,
-            [KL_BF16] = kl_scalar_matmul_bf16,
-            [KL_Q4_0] = kl_scalar_matmul_q4_0,
-            [KL_Q4_1] = kl_scalar_matmul_q4_1,
-            [KL_Q5_0] = kl_scalar_matmul_q5_0,
-            [KL_Q5_1] = kl_scalar_matmul_q5_1,
-            [KL_Q8_0] = kl_scalar_matmul_q8_0,
-            [KL_Q8_HIGH] = kl_scalar_matmul_q8_high,
-            [KL_Q4_K] = kl_scalar_matmul_q4_k,
-            [KL_Q5_K] = kl_scalar_matmul_q5_k,
-            [KL_Q6_K] = kl_scalar_matmul_q6_k,
-        },
+    .matmul = {KL_FLOAT_TYPES(PRODUCT) KL_BLOCK_PRODUCTS(PRODUCT)},
 };

@@ -39,19 +39,11 @@ static inline float exp_spec(float x)
     return p * power;
 }
 
-kl_matmul_fn kl_scalar_matmul_f32;
-kl_matmul_fn kl_scalar_matmul_f16;
-kl_matmul_fn kl_scalar_matmul_bf16;
-kl_matmul_fn kl_scalar_matmul_q4_0;
-kl_matmul_fn kl_scalar_matmul_q4_1;
-kl_matmul_fn kl_scalar_matmul_q5_0;
-kl_matmul_fn kl_scalar_matmul_q5_1;
-kl_matmul_fn kl_scalar_matmul_q8_0;
-kl_matmul_fn kl_scalar_matmul_q8_high;
+#define DECLARE(NAME, name, ...) kl_matmul_fn kl_scalar_matmul_##name;
+KL_FLOAT_TYPES(DECLARE)
+KL_BLOCK_PRODUCTS(DECLARE)
+#undef DECLARE
 kl_matmul_halves_fn kl_scalar_matmul_halves;
-kl_matmul_fn kl_scalar_matmul_q4_k;
-kl_matmul_fn kl_scalar_matmul_q5_k;
-kl_matmul_fn kl_scalar_matmul_q6_k;
 
 kl_kv_store_fn kl_scalar_kv_store_f16, kl_scalar_kv_store_int8;
 kl_attend_fn kl_scalar_attend_f16, kl_scalar_attend_int8;

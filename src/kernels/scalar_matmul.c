@@ -26,10 +26,11 @@ static void unpack_scales(enum kl_quant type, struct kl_layout l, const uint8_t 
 {
     for (size_t r = 0; r < KL_LANES; r++) {
         out->m[r] = 0.0f;
-        if (type == KL_Q4_K || type == KL_Q5_K) {
+        if (l.scales == KL_SCALES_U8) {
             out->d[r] = load_f16(header, r) * (float)block[r];
-            out->m[r] = -(load_f16(header, 8 + r) * (float)block[8 + r]);
-        } else if (type == KL_Q6_K) {
+            if (l.has_min)
+                out->m[r] = -(load_f16(header, 8 + r) * (float)block[8 + r]);
+        } else if (l.scales == KL_SCALES_HALVES) {
             out->d[r] = load_f16(header, r);
         } else {
             out->d[r] = load_f16(block, r);
@@ -51,22 +52,17 @@ static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *blo
         lower |= (low[64 + place] >> g & 1) << 2;
         return 8 * unpack_one(KL_Q5_0, kl_layout(KL_Q5_0), block, NULL, r, c) + lower;
     }
-    if (type == KL_Q8_0)
-        return (int8_t)block[l.nibbles + 32 * g + place];
-    int q = block[l.nibbles + g / 2 * 32 + place] >> (g % 2 * 4) & 0x0F;
-    if (type == KL_Q6_K) {
-        q |= (block[l.bits + g / 4 * 32 + place] >> (g % 4 * 2) & 3) << 4;
-        return (q - 32) * (int8_t)block[8 * (c / 16) + r];
-    }
-    if (l.bits != 0)
-        q |= (block[l.bits + place] >> g & 1) << 4;
-    if (type == KL_Q4_0)
-        q -= 8;
-    if (type == KL_Q5_0)
-        q -= 16;
+    if (l.bits == 8)
+        return (int8_t)block[l.weights + 32 * g + place];
+    int q = block[l.weights + g / 2 * 32 + place] >> (g % 2 * 4) & 0x0F;
+    if (l.bits == 6)
+        q |= (block[l.upper + g / 4 * 32 + place] >> (g % 4 * 2) & 3) << 4;
+    else if (l.bits == 5)
+        q |= (block[l.upper + place] >> g & 1) << 4;
     if (type == KL_Q8_HIGH)
-        q = 16 * q - 249; /* twice 8 * (q - 16) + 3.5 */
-    return q;
+        return 16 * q - 249; /* twice 8 * (q - 16) + 3.5 */
+    q -= kl_packed_offset(type);
+    return l.scales == KL_SCALES_HALVES ? q * (int8_t)block[8 * (c / 16) + r] : q;
 }
 
 static inline __attribute__((always_inline)) void matmul(enum kl_quant type, const uint8_t *w,
@@ -165,15 +161,8 @@ void kl_scalar_matmul_halves(const uint8_t *high, const uint8_t *low, size_t beg
     matmul(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
 }
 
-DEFINE_MATMUL(kl_scalar_matmul_q4_0, KL_Q4_0, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q4_1, KL_Q4_1, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q5_0, KL_Q5_0, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q5_1, KL_Q5_1, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q8_0, KL_Q8_0, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q8_high, KL_Q8_HIGH, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q4_k, KL_Q4_K, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q5_k, KL_Q5_K, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_q6_k, KL_Q6_K, matmul)
-DEFINE_MATMUL(kl_scalar_matmul_f32, KL_F32, matmul_floats)
-DEFINE_MATMUL(kl_scalar_matmul_f16, KL_F16, matmul_floats)
-DEFINE_MATMUL(kl_scalar_matmul_bf16, KL_BF16, matmul_floats)
+#define DEFINE_BLOCKS(NAME, name, ...) DEFINE_MATMUL(kl_scalar_matmul_##name, KL_##NAME, matmul)
+KL_BLOCK_PRODUCTS(DEFINE_BLOCKS)
+#define DEFINE_FLOATS(NAME, name, ...)                                                             \
+    DEFINE_MATMUL(kl_scalar_matmul_##name, KL_##NAME, matmul_floats)
+KL_FLOAT_TYPES(DEFINE_FLOATS)

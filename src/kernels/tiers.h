@@ -6,15 +6,9 @@
 
 #include "kernels/kernels.h"
 
-extern const struct kl_kernels kl_kernels_scalar;
-extern const struct kl_kernels kl_kernels_sse41;
-extern const struct kl_kernels kl_kernels_avx2;
-extern const struct kl_kernels kl_kernels_avxvnni;
-extern const struct kl_kernels kl_kernels_avx512;
-extern const struct kl_kernels kl_kernels_avx512vnni;
-extern const struct kl_kernels kl_kernels_neon;
-extern const struct kl_kernels kl_kernels_neon_dotprod;
-extern const struct kl_kernels kl_kernels_neon_i8mm;
+#define KL_DECLARE_TIER(tier, name, needs) extern const struct kl_kernels kl_kernels_##tier;
+KL_TIERS(KL_DECLARE_TIER)
+#undef KL_DECLARE_TIER
 
 /* exp(x) as every tier computes it: x is first limited to [KL_EXP_LOW, KL_EXP_HIGH], then
  * 2^n * p(r) with n = round(x / ln 2) by the magic-number trick, r = x - n ln 2 in two parts, and

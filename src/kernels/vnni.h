@@ -13,32 +13,22 @@
 /* What is subtracted from every weight as it is unpacked. */
 INLINE int offset_in_sum(enum kl_quant type)
 {
-    switch (type) {
-    case KL_Q4_0:
-        return 8;
-    case KL_Q5_0:
-        return 16;
-    case KL_Q6_K:
-        return 32;
-    case KL_Q8_0:
-    case KL_Q8_LOW:
+    if (is_signed(type))
         return 128;
-    default:
-        return 0; /* KL_Q8_HIGH: see whole_sum */
-    }
+    return type == KL_Q8_HIGH ? 0 : kl_packed_offset(type); /* see whole_sum */
 }
 
 /* Q6_K has scales per 16 columns, and so a sum for each half of a block. */
 INLINE int sums_of(enum kl_quant type)
 {
-    return type == KL_Q6_K ? 2 : 1;
+    return has_halves(type) ? 2 : 1;
 }
 
 /* The factors of a block's two sums of 16 activations, as a pair of int16. */
 INLINE int32_t offset_pair(enum kl_quant type, int part)
 {
     uint32_t factor = (uint32_t)-offset_in_sum(type) & 0xFFFFu;
-    if (type == KL_Q6_K)
+    if (has_halves(type))
         return (int32_t)(part == 0 ? factor : factor << 16);
     return (int32_t)(factor | factor << 16);
 }
@@ -76,7 +66,7 @@ INLINE __m256i begin_sum(enum kl_quant type, const int16_t *sums, int part)
 INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *half,
                         const int16_t *sums)
 {
-    if (type == KL_Q6_K) {
+    if (has_halves(type)) {
         __m256 first = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[0]), half[0], _mm256_setzero_ps());
         return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[1]), half[1], first);
     }

@@ -12,7 +12,7 @@
 #include "base/paths.h"
 #include "engine/page_dir.h"
 #include "fetch/catalogue.h"
-#include "format/packed_dir.h"
+#include "format/sections_dir.h"
 
 #define NS_PER_SECOND 1000000000
 
@@ -67,13 +67,13 @@ static void add_model(void *context, int dir, const char *name, const struct sta
 
 static void add_packed(void *context, int dir, const char *name, const struct stat *st)
 {
-    enum kl_packed_kind kind = kl_packed_kind(name);
-    if (kind == KL_PACKED_OTHER)
+    enum kl_sections_kind kind = kl_sections_kind(name);
+    if (kind == KL_SECTIONS_FOREIGN)
         return;
     struct kl_cache_item *item = add(context,
-                                     kind != KL_PACKED_FILE                   ? KL_CACHE_LEFT
-                                     : ends_with(name, "." KL_PACKED_WEIGHTS) ? KL_CACHE_WEIGHTS
-                                                                              : KL_CACHE_TABLES,
+                                     kind != KL_SECTIONS_WHOLE                  ? KL_CACHE_LEFT
+                                     : ends_with(name, "." KL_SECTIONS_WEIGHTS) ? KL_CACHE_WEIGHTS
+                                                                                : KL_CACHE_TABLES,
                                      name);
     if (item != NULL)
         set_facts(item, dir, st);
@@ -152,7 +152,8 @@ enum kl_status kl_cache_clean(struct kl_cache_freed *freed, struct kl_error *err
     enum kl_status status = kl_cache_path("packed", path, sizeof path, err);
     if (status != KL_OK)
         return status;
-    struct kl_packed_removed old = kl_packed_remove_old(path), packed = kl_packed_trim(path, 0);
+    struct kl_sections_removed old = kl_sections_remove_old(path),
+                               packed = kl_sections_trim(path, 0);
     *freed = (struct kl_cache_freed){.files = old.files + packed.files,
                                      .bytes = old.bytes + packed.bytes};
     status = kl_cache_path("prefixes", path, sizeof path, err);
@@ -176,13 +177,13 @@ static void remove_weights_of(const char *model, struct kl_cache_freed *freed)
     char packed[PATH_MAX], digits[KL_DIGEST_DIGITS + 1];
     struct kl_mapped_file file;
     struct kl_digest digest;
-    struct kl_packed_list list;
+    struct kl_sections_list list;
     if (kl_cache_path("packed", packed, sizeof packed, NULL) != KL_OK ||
         kl_mapped_file_open(&file, model, NULL) != KL_OK)
         return;
     bool known = kl_digest_recall(packed, &file, KL_DIGEST_TENSORS, &digest);
     kl_mapped_file_close(&file);
-    if (!known || kl_packed_list(packed, &list, NULL) != KL_OK)
+    if (!known || kl_sections_list(packed, &list, NULL) != KL_OK)
         return;
     kl_digest_text(&digest, digits);
     int dir;
@@ -196,7 +197,7 @@ static void remove_weights_of(const char *model, struct kl_cache_freed *freed)
         }
         close(dir);
     }
-    kl_packed_list_release(&list);
+    kl_sections_list_release(&list);
 }
 
 enum kl_status kl_cache_remove_model(const char *name, struct kl_cache_freed *freed,

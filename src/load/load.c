@@ -13,7 +13,7 @@
 #include "console/exit_codes.h"
 #include "console/terminal.h"
 #include "fetch/fetch.h"
-#include "format/packed_dir.h"
+#include "format/sections_dir.h"
 
 /* For the stacks of threads, freed memory that malloc keeps, and sockets: 3 to 5 MB were measured.
  */
@@ -274,7 +274,7 @@ static void keep_for_next_start(struct kl_loaded *l)
     if (l->packed_dir[0] == '\0')
         return;
     kl_tokenizer_keep(l->tokenizer, l->gguf, l->packed_dir);
-    struct kl_packed_removed old = kl_packed_remove_old(l->packed_dir);
+    struct kl_sections_removed old = kl_sections_remove_old(l->packed_dir);
     if (old.files > 0)
         kl_info("removed %zu files (%.1f MB) of an older version of kinglet from %s", old.files,
                 (double)old.bytes / 1e6, l->packed_dir);

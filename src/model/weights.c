@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "format/packed_dir.h"
+#include "format/sections_dir.h"
 
 struct declared {
     const struct kl_gguf_tensor *tensor;
@@ -308,7 +308,7 @@ static uint32_t packing_of(const struct kl_weights *w)
 
 static void packed_name(const struct kl_weights *w, char name[KL_SECTIONS_NAME_SIZE])
 {
-    kl_sections_name(&w->content, packing_of(w), KL_PACKED_WEIGHTS, name);
+    kl_sections_name(&w->content, packing_of(w), KL_SECTIONS_WEIGHTS, name);
 }
 
 /* While it is written the file is named after the model file: what that holds may not be known. */
@@ -319,7 +319,7 @@ static void temporary_name(const struct kl_weights *w, char name[KL_SECTIONS_NAM
     kl_sha256_init(&h);
     kl_sha256_update(&h, &kl_gguf_file(w->gguf)->identity, sizeof(struct kl_file_identity));
     kl_sha256_finish(&h, digest.bytes);
-    kl_sections_name(&digest, packing_of(w), KL_PACKED_WEIGHTS, name);
+    kl_sections_name(&digest, packing_of(w), KL_SECTIONS_WEIGHTS, name);
     strcat(name, ".tmp");
 }
 
@@ -397,7 +397,7 @@ static enum kl_status write_file(struct kl_weights *w, struct packing *p, const 
     return kl_sections_finish(writer, name, &key, err);
 }
 
-static void say_removed(const char *dir, struct kl_packed_removed removed)
+static void say_removed(const char *dir, struct kl_sections_removed removed)
 {
     if (removed.files > 0)
         kl_info("removed %zu prepared files that no process uses (%.1f MB) from %s", removed.files,
@@ -408,7 +408,7 @@ static enum kl_status pack_to_file(struct kl_weights *w, struct packing *p, stru
 {
     char temporary[KL_SECTIONS_NAME_SIZE + 4];
     temporary_name(w, temporary);
-    say_removed(w->packed_dir, kl_packed_make_room(w->packed_dir, packed_size(w)));
+    say_removed(w->packed_dir, kl_sections_make_room(w->packed_dir, packed_size(w)));
     enum kl_status status = begin_packing(p, w->gguf, err);
     return status == KL_OK ? write_file(w, p, temporary, err) : status;
 }
@@ -475,7 +475,7 @@ static void remove_file(const struct kl_weights *w)
 {
     char name[KL_SECTIONS_NAME_SIZE];
     packed_name(w, name);
-    kl_packed_remove(w->packed_dir, name);
+    kl_sections_remove(w->packed_dir, name);
 }
 
 static void warn_of_damage(const struct kl_error *why)
@@ -524,7 +524,7 @@ static enum kl_status wait_for_other(struct progress *progress, struct kl_error 
  * the model file holds: reading that is less than packing it. */
 static enum kl_status look_for_same(struct kl_weights *w, struct packing *p, struct kl_error *err)
 {
-    if (w->known || !kl_packed_has_size(w->packed_dir, packed_size(w)))
+    if (w->known || !kl_sections_has_size(w->packed_dir, packed_size(w)))
         return KL_OK;
     enum kl_status status = begin_packing(p, w->gguf, err);
     if (status == KL_OK)
@@ -544,7 +544,7 @@ static enum kl_status make_file(struct kl_weights *w, struct packing *p, struct 
     if (status == KL_OK)
         status = map_file(w, err);
     if (status == KL_OK)
-        say_removed(w->packed_dir, kl_packed_trim(w->packed_dir, KL_PACKED_KEEP));
+        say_removed(w->packed_dir, kl_sections_trim(w->packed_dir, KL_SECTIONS_KEEP));
     return status;
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "format/packed_dir.h"
+#include "format/sections_dir.h"
 #include "text/char_tokens.h"
 
 /* To be raised whenever a section is laid out or filled in another way. */
@@ -98,8 +98,8 @@ static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl
     sizes_of(&facts, sizes);
 
     char name[KL_SECTIONS_NAME_SIZE], temporary[KL_SECTIONS_NAME_SIZE];
-    name_of(t, KL_PACKED_TABLES, name);
-    name_of(t, KL_PACKED_TABLES ".tmp", temporary);
+    name_of(t, KL_SECTIONS_TABLES, name);
+    name_of(t, KL_SECTIONS_TABLES ".tmp", temporary);
     struct kl_sections_writer *writer = NULL;
     enum kl_status status = kl_sections_create(dir, temporary, N_ARRAYS + 1, &writer, err);
     if (status != KL_OK)
@@ -169,7 +169,7 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
 static enum kl_status map(struct kl_tables *t, const char *dir, struct kl_error *err)
 {
     char name[KL_SECTIONS_NAME_SIZE];
-    name_of(t, KL_PACKED_TABLES, name);
+    name_of(t, KL_SECTIONS_TABLES, name);
     struct kl_digest key = kl_sections_key(&t->made_of, TABLES_VERSION);
     enum kl_status status = kl_sections_open(&t->kept, dir, name, &key, err);
     if (status == KL_OK)

@@ -8,18 +8,16 @@
 
 #define SCALAR kl_kernels_at(0)
 
-/* A new packed type is one row here. */
+/* All products: of the types that a file may hold, and of the upper part of a matrix in two parts.
+ */
 static const struct product {
     const char *name;
-    enum kl_quant packed, file; /* the layout, and what kl_pack_group takes for it */
+    enum kl_quant packed, file; /* the layout, and the type that kl_pack_group() takes for it */
     bool exact;                 /* the product of the file's own numbers, up to rounding */
-} products[] = {
-    {"F32", KL_F32, KL_F32, true},    {"F16", KL_F16, KL_F16, true},
-    {"BF16", KL_BF16, KL_BF16, true}, {"Q4_0", KL_Q4_0, KL_Q4_0, true},
-    {"Q4_1", KL_Q4_1, KL_Q4_1, true}, {"Q5_0", KL_Q5_0, KL_Q5_0, true},
-    {"Q5_1", KL_Q5_1, KL_Q5_1, true}, {"Q8_0", KL_Q8_0, KL_Q8_0, true},
-    {"Q4_K", KL_Q4_K, KL_Q4_K, true}, {"Q5_K", KL_Q5_K, KL_Q5_K, true},
-    {"Q6_K", KL_Q6_K, KL_Q6_K, true}, {"Q8_HIGH", KL_Q8_HIGH, KL_Q8_0, false},
+} products[] = {{"Q8_HIGH", KL_Q8_HIGH, KL_Q8_0, false},
+#define ROW(NAME, ...) {#NAME, KL_##NAME, KL_##NAME, true},
+                KL_QUANT_TYPES(ROW)
+#undef ROW
 };
 enum { N_PRODUCTS = sizeof products / sizeof products[0] };
 

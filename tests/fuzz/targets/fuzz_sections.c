@@ -1,9 +1,9 @@
 /*
- * Packed files: what opens and has its checksums is what was written, byte for byte; all else is
- * refused with a text.
+ * Files of sections (format/sections.h): a file that opens and matches its checksums holds the
+ * bytes that were written; any other is refused with a text.
  *
- * The first byte chooses: the rest is a file, or changes of a whole one, three bytes each: where,
- * and what is added to that byte.
+ * The first byte selects how the rest is used: as the file itself (even), or as changes to a valid
+ * one (odd), three bytes each: a position of two bytes, and the number to add to the byte there.
  */
 #include <fcntl.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #include "fuzz.h"
 #include "scratch.h"
 
-#define NAME     "a.packed"
+#define NAME     "a.sections"
 #define MAX_SIZE 4096
 
 static const struct kl_digest key = {{7, 7, 7}};
@@ -41,7 +41,7 @@ static void make_file(void)
     close(fd);
 }
 
-/* Opens it and reads all of it. */
+/* Opens the file and checks all sections. */
 static bool is_good(void)
 {
     struct kl_sections file = {0};
@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PROMISE(fd >= 0 && write(fd, changed, len) == (ssize_t)len);
     close(fd);
     bool same = len == whole_size && memcmp(changed, whole, len) == 0;
-    /* bytes between sections belong to none, so another file may be good, too */
+    /* the padding between sections is not checked, so a changed file may be good, too */
     PROMISE(is_good() || !same);
     return 0;
 }

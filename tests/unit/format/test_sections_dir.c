@@ -1,4 +1,4 @@
-/* src/format/packed_dir.c: what is listed, what goes first, and what never goes. */
+/* src/format/sections_dir.c: what is listed, what goes first, and what never goes. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "format/packed_dir.h"
+#include "format/sections_dir.h"
 
 #define BLOCK 65536
 
@@ -96,48 +96,48 @@ static void names_are_told_apart(void **state)
     (void)state;
     static const struct {
         const char *name;
-        enum kl_packed_kind kind;
+        enum kl_sections_kind kind;
     } known[] = {
-        {A, KL_PACKED_FILE},
-        {T, KL_PACKED_FILE},
-        {A ".tmp", KL_PACKED_UNWHOLE},
-        {T ".tmp", KL_PACKED_UNWHOLE},
-        {"index.tmp", KL_PACKED_UNWHOLE},
-        {"index", KL_PACKED_OTHER},
-        {"model.gguf.0123456789abcdef.packed", KL_PACKED_OF_BEFORE},
-        {"m.0123456789abcdef.tokenizer", KL_PACKED_OF_BEFORE},
-        {"m.0123456789abcdef.packed.tmp", KL_PACKED_OF_BEFORE},
-        {"m.0123456789abcdeF.packed", KL_PACKED_OTHER},
-        {"m.0123456789abcde.packed", KL_PACKED_OTHER},
-        {".0123456789abcdef.packed", KL_PACKED_OTHER},
-        {"my weights.packed", KL_PACKED_OTHER},
-        {"aaaa-00000001.packed", KL_PACKED_OTHER},
-        {A ".old", KL_PACKED_OTHER},
-        {"a.packed.gz", KL_PACKED_OTHER},
-        {".packed", KL_PACKED_OTHER},
-        {"", KL_PACKED_OTHER},
+        {A, KL_SECTIONS_WHOLE},
+        {T, KL_SECTIONS_WHOLE},
+        {A ".tmp", KL_SECTIONS_PARTIAL},
+        {T ".tmp", KL_SECTIONS_PARTIAL},
+        {"index.tmp", KL_SECTIONS_PARTIAL},
+        {"index", KL_SECTIONS_FOREIGN},
+        {"model.gguf.0123456789abcdef.packed", KL_SECTIONS_OUTDATED},
+        {"m.0123456789abcdef.tokenizer", KL_SECTIONS_OUTDATED},
+        {"m.0123456789abcdef.packed.tmp", KL_SECTIONS_OUTDATED},
+        {"m.0123456789abcdeF.packed", KL_SECTIONS_FOREIGN},
+        {"m.0123456789abcde.packed", KL_SECTIONS_FOREIGN},
+        {".0123456789abcdef.packed", KL_SECTIONS_FOREIGN},
+        {"my weights.packed", KL_SECTIONS_FOREIGN},
+        {"aaaa-00000001.packed", KL_SECTIONS_FOREIGN},
+        {A ".old", KL_SECTIONS_FOREIGN},
+        {"a.packed.gz", KL_SECTIONS_FOREIGN},
+        {".packed", KL_SECTIONS_FOREIGN},
+        {"", KL_SECTIONS_FOREIGN},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (kl_packed_kind(known[i].name) != known[i].kind)
+        if (kl_sections_kind(known[i].name) != known[i].kind)
             fail_msg("%s", known[i].name);
     }
     char name[KL_SECTIONS_NAME_SIZE];
     const struct kl_digest source = {{0xAA, 0xBB}};
-    kl_sections_name(&source, 0xFFFFFFFF, KL_PACKED_TABLES ".tmp", name);
-    assert_int_equal(kl_packed_kind(name), KL_PACKED_UNWHOLE);
+    kl_sections_name(&source, 0xFFFFFFFF, KL_SECTIONS_TABLES ".tmp", name);
+    assert_int_equal(kl_sections_kind(name), KL_SECTIONS_PARTIAL);
 }
 
 static void what_is_there_is_listed(void **state)
 {
     (void)state;
-    struct kl_packed_list list;
+    struct kl_sections_list list;
     struct kl_error err;
     make_file(A, 2, 300);
     make_file(B, 1, 100);
     make_file(T, 1, 200);
     make_file("of another program", 1, 1);
     int fd = use(T);
-    assert_int_equal(kl_packed_list(dir, &list, &err), KL_OK);
+    assert_int_equal(kl_sections_list(dir, &list, &err), KL_OK);
     assert_int_equal(list.n, 3);
     assert_string_equal(list.items[0].name, B);
     assert_string_equal(list.items[1].name, T);
@@ -146,11 +146,11 @@ static void what_is_there_is_listed(void **state)
     assert_true(list.items[1].in_use);
     assert_int_equal(list.items[2].size, 2 * BLOCK);
     assert_true(list.items[2].used == INT64_C(300) * 1000000000);
-    kl_packed_list_release(&list);
+    kl_sections_list_release(&list);
     close(fd);
-    assert_true(kl_packed_has_size(dir, 2 * BLOCK));
-    assert_false(kl_packed_has_size(dir, 2 * BLOCK + 1));
-    assert_int_equal(kl_packed_list("/tmp/kinglet-none/packed", &list, &err), KL_OK);
+    assert_true(kl_sections_has_size(dir, 2 * BLOCK));
+    assert_false(kl_sections_has_size(dir, 2 * BLOCK + 1));
+    assert_int_equal(kl_sections_list("/tmp/kinglet-none/packed", &list, &err), KL_OK);
     assert_int_equal(list.n, 0);
     clear();
 }
@@ -163,16 +163,16 @@ static void the_oldest_go_first(void **state)
     make_file(C, 4, 200);
     make_file(T, 1, 50);
     make_file("mine.packed", 9, 1);
-    struct kl_packed_removed removed = kl_packed_trim(dir, (uint64_t)13 * 2 * BLOCK);
+    struct kl_sections_removed removed = kl_sections_trim(dir, (uint64_t)13 * 2 * BLOCK);
     assert_int_equal(removed.files, 0);
-    removed = kl_packed_trim(dir, (uint64_t)9 * BLOCK);
+    removed = kl_sections_trim(dir, (uint64_t)9 * BLOCK);
     assert_int_equal(removed.files, 2);
     assert_true(removed.bytes >= 5 * BLOCK);
     assert_true(is_there(A) && !is_there(B) && is_there(C) && !is_there(T));
     /* the last one stays, of whatever size, until all shall go */
-    assert_int_equal(kl_packed_trim(dir, 1).files, 1);
+    assert_int_equal(kl_sections_trim(dir, 1).files, 1);
     assert_true(is_there(A) && !is_there(C));
-    assert_int_equal(kl_packed_trim(dir, 0).files, 1);
+    assert_int_equal(kl_sections_trim(dir, 0).files, 1);
     assert_true(!is_there(A) && is_there("mine.packed"));
     clear();
 }
@@ -187,17 +187,17 @@ static void what_is_in_use_never_goes(void **state)
     make_file(B ".tmp", 4, 300);
     int a = use(A), writing = use(C ".tmp");
     /* what is in use does not count, so the cap is that of B and C */
-    assert_int_equal(kl_packed_trim(dir, (uint64_t)10 * BLOCK).files, 1);
+    assert_int_equal(kl_sections_trim(dir, (uint64_t)10 * BLOCK).files, 1);
     assert_true(is_there(A) && is_there(B) && is_there(C) && is_there(C ".tmp"));
     assert_false(is_there(B ".tmp")); /* left by a writer that was killed */
-    assert_int_equal(kl_packed_trim(dir, 0).files, 2);
+    assert_int_equal(kl_sections_trim(dir, 0).files, 2);
     assert_true(is_there(A) && is_there(C ".tmp"));
-    assert_int_equal(kl_packed_make_room(dir, UINT64_MAX).files, 0);
+    assert_int_equal(kl_sections_make_room(dir, UINT64_MAX).files, 0);
     close(a);
     close(writing);
-    assert_int_equal(kl_packed_make_room(dir, 0).files, 1); /* the leftover */
+    assert_int_equal(kl_sections_make_room(dir, 0).files, 1); /* the leftover */
     assert_true(is_there(A));
-    assert_int_equal(kl_packed_make_room(dir, UINT64_MAX).files, 0); /* never so much: in vain */
+    assert_int_equal(kl_sections_make_room(dir, UINT64_MAX).files, 0); /* never so much: in vain */
     assert_true(is_there(A));
     clear();
 }
@@ -214,12 +214,12 @@ static void what_older_versions_left_goes(void **state)
     make_file("index", 0, 100);
     make_file("notes.packed", 1, 100);
     int writing = use(old[2]); /* that version runs, and packs */
-    struct kl_packed_removed removed = kl_packed_remove_old(dir);
+    struct kl_sections_removed removed = kl_sections_remove_old(dir);
     assert_int_equal(removed.files, 2);
     assert_true(removed.bytes >= 2 * BLOCK);
     close(writing);
-    assert_int_equal(kl_packed_remove_old(dir).files, 1);
-    assert_int_equal(kl_packed_remove_old(dir).files, 0);
+    assert_int_equal(kl_sections_remove_old(dir).files, 1);
+    assert_int_equal(kl_sections_remove_old(dir).files, 0);
     assert_true(is_there(A) && is_there("index") && is_there("notes.packed"));
     clear();
 }
