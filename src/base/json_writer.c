@@ -11,6 +11,17 @@
             (j)->status = kl_buffer_append_format((j)->out, __VA_ARGS__);                          \
     } while (0)
 
+/* The escape of a control character in jansson's spelling. */
+static void write_control(struct kl_json *j, uint32_t c)
+{
+    static const char letters[] = {
+        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    if (c < sizeof letters && letters[c] != '\0')
+        JSON_FORMAT(j, "\\%c", letters[c]);
+    else
+        JSON_FORMAT(j, "\\u%04X", (unsigned)c);
+}
+
 static void write_string(struct kl_json *j, const char *text)
 {
     JSON_FORMAT(j, "\"");
@@ -21,7 +32,9 @@ static void write_string(struct kl_json *j, const char *text)
         at += kl_utf8_decode(text + at, len - at, &c, &valid);
         if (c == '"' || c == '\\')
             JSON_FORMAT(j, "\\%c", (char)c);
-        else if (kl_foreign_unsafe(c))
+        else if (j->plain && c < 0x20)
+            write_control(j, c);
+        else if (!j->plain && kl_foreign_unsafe(c))
             JSON_FORMAT(j, "\\u%04x", (unsigned)c);
         else
             JSON_FORMAT(j, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);
@@ -68,6 +81,12 @@ void kl_json_bool(struct kl_json *j, const char *name, bool value)
 {
     begin_value(j, name);
     JSON_FORMAT(j, "%s", value ? "true" : "false");
+}
+
+void kl_json_null(struct kl_json *j, const char *name)
+{
+    begin_value(j, name);
+    JSON_FORMAT(j, "null");
 }
 
 void kl_json_numbers(struct kl_json *j, const char *name, const double *values, size_t n)

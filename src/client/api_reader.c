@@ -7,7 +7,6 @@
 
 #include "base/foreign_text.h"
 #include "base/utf8.h"
-#include "http/api_error.h"
 #include "json/json_limits.h"
 #include "json/json_text.h"
 

@@ -5,9 +5,9 @@
 #ifndef KL_HTTP_API_ERROR_H
 #define KL_HTTP_API_ERROR_H
 
-#include <jansson.h>
 #include <stddef.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 
 struct kl_api_error {
@@ -31,7 +31,11 @@ enum kl_status kl_api_fail_internal(struct kl_api_error *error, const struct kl_
 /* The same 503 when it was this layer that had no memory for `what` ("the request"). */
 enum kl_status kl_api_fail_memory(struct kl_api_error *error, const char *what);
 
-/* A new reference; NULL when memory is short. */
-json_t *kl_api_error_json(const struct kl_api_error *error);
+/* The most that kl_api_error_write appends: each byte of a text becomes up to 6. */
+#define KL_API_ERROR_BYTES ((size_t)8 << 10)
+
+/* Appends it as one line of JSON without a line end. Bytes that are not UTF-8 become U+FFFD: a text
+ * may quote a client, and may have been cut anywhere. */
+enum kl_status kl_api_error_write(const struct kl_api_error *error, struct kl_buffer *out);
 
 #endif

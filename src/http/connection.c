@@ -6,11 +6,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/access.h"
-#include "http/exchange.h"
-#include "http/shares.h"
-#include "server/server_state.h"
-#include "json/library_memory.h"
+#include "http/error_answer.h"
+#include "http/event_memory.h"
+#include "http/holders.h"
+#include "http/http_state.h"
 
 /* While a server stops: for a request that is already on its way on a new connection. */
 #define DRAIN_SECONDS 1
@@ -34,10 +33,10 @@ static void cut(struct kl_connection *c, const char *cause)
 
 static unsigned stage_seconds(const struct kl_connection *c)
 {
-    const struct kl_server_options *o = &c->server->options;
+    const struct kl_http_options *o = &c->http->options;
     switch (c->stage) {
     case KL_CONNECTION_IDLE:
-        return c->server->stopping && c->n_requests == 0 ? DRAIN_SECONDS : o->idle_seconds;
+        return c->http->draining && c->n_requests == 0 ? DRAIN_SECONDS : o->idle_seconds;
     case KL_CONNECTION_HEAD:
         return o->header_seconds;
     case KL_CONNECTION_BODY:
@@ -74,7 +73,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
         kl_connection_close(c, "nothing came for too long");
         return;
     }
-    c->server->connection_counts.requests_late++;
+    c->http->counts.requests_late++;
     kl_api_fail(&error, 408, "request_timeout", NULL,
                 "the request's %s was not complete after %u s",
                 c->stage == KL_CONNECTION_HEAD ? "head" : "body", stage_seconds(c));
@@ -83,7 +82,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 
 static void start_reader_time(struct kl_connection *c)
 {
-    const struct timeval time = {.tv_sec = c->server->options.reader_seconds};
+    const struct timeval time = {.tv_sec = c->http->options.reader_seconds};
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
     c->n_to_take = c->n_taken + (waiting < KL_READER_BYTES ? waiting : KL_READER_BYTES);
     evtimer_add(&c->reader, &time);
@@ -98,7 +97,7 @@ static void on_reader_deadline(evutil_socket_t fd, short what, void *context)
         start_reader_time(c);
         return;
     }
-    c->server->connection_counts.readers_late++;
+    c->http->counts.readers_late++;
     cut(c, kl_cause_slow_reader);
 }
 
@@ -128,19 +127,18 @@ static size_t output_bytes(const struct kl_connection *c)
 /* libevent reads into blocks of up to twice the size. */
 static void recount(struct kl_connection *c)
 {
-    struct kl_server *server = c->server;
-    kl_shares_count(server, c,
-                    2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
-                        c->body.allocated + output_bytes(c));
-    if (c->holder->held > kl_shares_limit(server) ||
-        server->shares.held > server->options.held_bytes)
-        event_active(server->make_room, 0, 0);
+    struct kl_http *http = c->http;
+    kl_holders_count(http, c,
+                     2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
+                         c->body.allocated + output_bytes(c));
+    if (c->holder->held > kl_holders_limit(http) || http->holders.held > http->options.held_bytes)
+        event_active(http->make_room, 0, 0);
 }
 
 static void end_for_room(struct kl_connection *c, bool of_share)
 {
     struct kl_api_error error;
-    c->server->connection_counts.held_most++;
+    c->http->counts.held_most++;
     if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
         cut(c, "it held the most, and others needed the room");
         return;
@@ -153,16 +151,16 @@ static void end_for_room(struct kl_connection *c, bool of_share)
                            "%zu MiB for them, and this request had the most of it; try again in a "
                            "moment",
                 c->holder->scope != 0 ? "API key" : "address",
-                (of_share ? kl_shares_limit(c->server) : c->server->options.held_bytes) >> 20);
+                (of_share ? kl_holders_limit(c->http) : c->http->options.held_bytes) >> 20);
     error.retry_after = 1;
     refuse(c, &error);
 }
 
-void kl_connections_make_room(struct kl_server *server)
+void kl_connections_make_room(struct kl_http *http)
 {
     struct kl_connection *c;
     bool of_share;
-    while ((c = kl_shares_victim(server, &of_share)) != NULL)
+    while ((c = kl_holders_victim(http, &of_share)) != NULL)
         end_for_room(c, of_share);
 }
 
@@ -226,10 +224,10 @@ static void hand_over(struct kl_connection *c, const struct kl_api_error *error,
     enter(c, KL_CONNECTION_ANSWERING);
     c->n_requests++;
     if (error != NULL)
-        kl_http_refuse(c->exchange, error, keep);
+        c->http->connection_events->refuse(c->exchange, error, keep);
     else
-        kl_http_handle(c->exchange);
-    if (c->exchange->gone == NULL)
+        c->http->connection_events->handle(c->exchange);
+    if (c->exchange->events == NULL)
         kl_buffer_release(&c->body);
 }
 
@@ -254,11 +252,12 @@ static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *in
                                     struct kl_api_error *error)
 {
     enter(c, KL_CONNECTION_BODY);
-    c->exchange = kl_http_begin(c);
+    c->exchange = c->http->connection_events->begin(c);
     if (c->exchange == NULL)
         return kl_api_fail_memory(error, "the request");
-    bool accepted = kl_http_judge(c->exchange, error) == KL_OK, complete = false;
-    if (!kl_shares_join(c->server, c, accepted ? c->exchange->cache_scope : 0))
+    bool accepted = c->http->connection_events->judge(c->exchange, error) == KL_OK,
+         complete = false;
+    if (!kl_holders_join(c->http, c, accepted ? c->exchange->cache_scope : 0))
         return kl_api_fail_memory(error, "the request");
     if (accepted && c->head.method == KL_HTTP_POST) {
         bool waits = c->head.expects_continue && (c->head.chunked || c->head.length > 0) &&
@@ -347,13 +346,13 @@ static void on_written(struct bufferevent *bev, void *context)
     struct kl_connection *c = context;
     struct kl_exchange *x = c->exchange;
     if (x != NULL && !x->sent) {
-        kl_http_drained(x); /* the connection may be gone now */
+        c->http->connection_events->drained(x); /* the connection may be gone now */
         return;
     }
     if (c->stage == KL_CONNECTION_LAST) {
         c->exchange = NULL;
         if (x != NULL)
-            kl_http_finished(x);
+            c->http->connection_events->finished(x);
         forget_request(c);
         recount(c);
         linger(c);
@@ -362,7 +361,7 @@ static void on_written(struct bufferevent *bev, void *context)
         c->n_static = 0;
         forget_request(c);
         enter(c, KL_CONNECTION_IDLE);
-        kl_http_finished(x);
+        c->http->connection_events->finished(x);
         read_request(c); /* what came meanwhile */
     }
 }
@@ -386,8 +385,8 @@ void kl_connection_answered(struct kl_connection *c, bool keep)
 bool kl_connection_is_full(const struct kl_connection *c)
 {
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
-    return waiting > KL_SERVER_OUTPUT_BYTES ||
-           (waiting > KL_SERVER_MIN_OUTPUT_BYTES && kl_shares_are_tight(c->server, c));
+    return waiting > KL_HTTP_OUTPUT_BYTES ||
+           (waiting > KL_HTTP_MIN_OUTPUT_BYTES && kl_holders_are_tight(c->http, c));
 }
 
 /* Ends it with an error, while its request is not complete. */
@@ -396,10 +395,10 @@ static void refuse(struct kl_connection *c, const struct kl_api_error *error)
     struct evbuffer *input = bufferevent_get_input(c->bev);
     kl_debug("a connection is ended: %s", error->text);
     if (c->exchange != NULL) {
-        kl_http_refuse(c->exchange, error, false);
+        c->http->connection_events->refuse(c->exchange, error, false);
         kl_buffer_release(&c->body);
     } else {
-        kl_http_write_error(bufferevent_get_output(c->bev), error);
+        kl_error_answer_write(bufferevent_get_output(c->bev), error);
         forget_request(c);
         enter(c, KL_CONNECTION_LAST);
         expect_written(c);
@@ -428,67 +427,34 @@ static void on_event(struct bufferevent *bev, short what, void *context)
 
 void kl_connection_close(struct kl_connection *c, const char *cause)
 {
-    struct kl_server *server = c->server;
+    struct kl_http *http = c->http;
     struct kl_exchange *x = c->exchange;
     if (c->previous != NULL)
         c->previous->next = c->next;
     else
-        server->connections = c->next;
+        http->connections = c->next;
     if (c->next != NULL)
         c->next->previous = c->previous;
     else
-        server->oldest = c->previous;
+        http->oldest = c->previous;
     evtimer_del(&c->deadline);
     evtimer_del(&c->reader);
     evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
     c->exchange = NULL;
     if (x != NULL)
-        kl_http_lost(x, cause);
-    kl_shares_leave(server, c);
+        c->http->connection_events->lost(x, cause);
+    kl_holders_leave(http, c);
     bufferevent_free(c->bev); /* and the socket */
     forget_request(c);
     free(c);
-    kl_server_check_stopped(server);
+    kl_connections_check_idle(http);
 }
 
-/* Whether there is room for a connection from this address; another may be closed for it. */
-static enum kl_status admit(struct kl_server *server, const struct sockaddr *peer,
-                            const struct in6_addr *address, struct kl_api_error *error)
-{
-    const struct kl_server_options *o = &server->options;
-    size_t n = 0, n_here = 0;
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
-        n += !c->refused;
-        n_here += !c->refused && memcmp(&c->peer, address, sizeof *address) == 0;
-    }
-    size_t limit_here = o->max_connections_per_address;
-    if (limit_here == 0)
-        limit_here = kl_is_loopback(peer) ? SIZE_MAX : KL_SERVER_CONNECTIONS_PER_ADDRESS;
-    bool full_here = n_here >= limit_here;
-    if (!full_here && n < o->max_connections)
-        return KL_OK;
-    struct kl_connection *other = kl_shares_place(server, full_here ? address : NULL);
-    if (other != NULL) {
-        server->connection_counts.evicted++;
-        kl_connection_close(other, NULL);
-        return KL_OK;
-    }
-    server->connection_counts.refused++;
-    kl_api_fail(error, 503, "too_many_connections", NULL,
-                full_here ? "%zu connections from this address are being answered, which is all it "
-                            "may have; close some, or try again later"
-                          : "%zu connections are being answered, which is all this server takes; "
-                            "try again later",
-                full_here ? n_here : n);
-    error->retry_after = 1;
-    return KL_ERR_BUSY;
-}
-
-static struct kl_connection *new_connection(struct kl_server *server, int fd)
+static struct kl_connection *new_connection(struct kl_http *http, int fd)
 {
     struct kl_connection *c = calloc(1, sizeof *c);
     kl_event_was_short();
-    struct bufferevent *bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev = bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (c == NULL || bev == NULL || kl_event_was_short() ||
         evbuffer_add_cb(bufferevent_get_output(bev), on_output_changed, c) == NULL) {
         free(c);
@@ -498,84 +464,78 @@ static struct kl_connection *new_connection(struct kl_server *server, int fd)
             close(fd);
         return NULL;
     }
-    c->server = server;
+    c->http = http;
     c->bev = bev;
-    evtimer_assign(&c->deadline, server->base, on_deadline, c);
-    evtimer_assign(&c->reader, server->base, on_reader_deadline, c);
+    evtimer_assign(&c->deadline, http->base, on_deadline, c);
+    evtimer_assign(&c->reader, http->base, on_reader_deadline, c);
     bufferevent_setcb(bev, on_read, on_written, on_event, c);
     return c;
 }
 
-void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr *peer)
+bool kl_connection_open(struct kl_http *http, int fd, const struct in6_addr *address,
+                        const struct kl_api_error *refusal)
 {
-    struct kl_api_error error;
-    struct in6_addr address = kl_shares_address(peer);
-    size_t n_refused = 0;
-    bool refused = admit(server, peer, &address, &error) != KL_OK;
-    server->connection_counts.accepted++;
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next)
-        n_refused += c->refused;
-    if (refused && n_refused >= KL_MAX_REFUSED) {
-        close(fd);
-        return;
-    }
-    struct kl_connection *c = new_connection(server, fd);
-    if (c == NULL) {
-        kl_err("no memory for a connection");
-        return;
-    }
+    struct kl_connection *c = new_connection(http, fd);
+    if (c == NULL)
+        return false;
     socklen_t len = sizeof c->local;
     getsockname(fd, (struct sockaddr *)&c->local, &len);
-    c->peer = address;
-    c->refused = refused;
+    c->peer = *address;
+    c->refused = refusal != NULL;
     c->progress_ns = kl_now_ns();
-    if (!kl_shares_join(server, c, 0)) {
-        kl_err("no memory for a connection");
+    if (!kl_holders_join(http, c, 0)) {
         evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
         bufferevent_free(c->bev);
         free(c);
-        return;
+        return false;
     }
-    c->next = server->connections;
+    c->next = http->connections;
     if (c->next != NULL)
         c->next->previous = c;
     else
-        server->oldest = c;
-    server->connections = c;
-    if (refused)
-        refuse(c, &error);
+        http->oldest = c;
+    http->connections = c;
+    if (refusal != NULL)
+        refuse(c, refusal);
     else
         enter(c, KL_CONNECTION_IDLE);
-    if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0) {
-        kl_err("no memory for a connection");
-        kl_connection_close(c, NULL);
-    }
+    if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0)
+        return true;
+    kl_connection_close(c, NULL);
+    return false;
 }
 
-void kl_connections_drain(struct kl_server *server)
+void kl_connections_drain(struct kl_http *http)
 {
-    for (struct kl_connection *c = server->connections, *next; c != NULL; c = next) {
+    for (struct kl_connection *c = http->connections, *next; c != NULL; c = next) {
         next = c->next;
         if (c->stage != KL_CONNECTION_IDLE)
             continue;
         if (c->n_requests == 0)
             enter(c, KL_CONNECTION_IDLE);
-        else if (server->hands_over)
+        else if (http->hands_over)
             linger(c);
     }
 }
 
-bool kl_connections_expect_request(const struct kl_server *server)
+/* Whether a connection that was there before has yet to send its first request. */
+static bool expects_request(const struct kl_http *http)
 {
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+    for (const struct kl_connection *c = http->connections; c != NULL; c = c->next) {
         if (c->stage <= KL_CONNECTION_BODY && c->n_requests == 0)
             return true;
     }
     return false;
 }
 
-void kl_connections_close(struct kl_server *server)
+void kl_connections_check_idle(struct kl_http *http)
 {
-    while (server->connections != NULL)
-        kl_connection_close(server->connections, NULL);
+    if (http->draining && http->exchanges == NULL && !(http->hands_over && expects_request(http)))
+        http->idle(http->application);
+}
+
+void kl_connections_close(struct kl_http *http)
+{
+    while (http->connections != NULL)
+        kl_connection_close(http->connections, NULL);
 }

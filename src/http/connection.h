@@ -1,7 +1,7 @@
 /*
  * Connections: sockets in, whole requests out, and what may hold each of them up.
  *
- * A connection reads one request after the other. When a head is complete, http.c judges it; a body
+ * A connection reads one request after the other. When a head is complete, judge.c decides; a body
  * is read only for a request that is accepted and takes one, and then handed over with it. A body
  * that is refused is left out where it has come already, and else the connection ends with the
  * answer, so that it is never taken for the next request.
@@ -15,7 +15,7 @@
  * semantics (no HTTP, too large, too slow, too many) are answered here, in the JSON of all other
  * errors, and end the connection.
  *
- * What connections hold, and how many there are, is bounded for all and for each holder; shares.h
+ * What connections hold, and how many there are, is bounded for all and for each holder; holders.h
  * says which of them ends when a bound is reached.
  *
  * Everything runs on the server's one thread.
@@ -35,12 +35,12 @@
 #include "base/buffer.h"
 #include "http/http_message.h"
 
-struct kl_server;
+struct kl_http;
 struct kl_exchange;
 struct kl_holder;
 
 /* A client that does not take what is written to it: in each of its time-outs
- * (kl_server_options.reader_seconds) it has to take this much, or all there is. */
+ * (kl_http_options.reader_seconds) it has to take this much, or all there is. */
 #define KL_READER_BYTES ((size_t)16 << 10)
 /* After the last answer the client is to close first, or what it was still sending would make the
  * system throw away what it has not read yet. So much of that is taken, so long. */
@@ -59,7 +59,7 @@ enum kl_connection_stage {
 };
 
 struct kl_connection {
-    struct kl_server *server;
+    struct kl_http *http;
     struct bufferevent *bev;
     enum kl_connection_stage stage;
     struct sockaddr_storage local; /* the address the client used */
@@ -70,7 +70,7 @@ struct kl_connection {
     uint64_t stage_ns;        /* since when it is in its stage, or its answer is complete */
     uint64_t request_ns;      /* since when it has a part of a request */
     uint64_t progress_ns;     /* when something was last received or taken */
-    struct kl_holder *holder; /* see shares.h */
+    struct kl_holder *holder; /* see holders.h */
     size_t held;              /* bytes */
     size_t n_static; /* bytes of the answer that lie in the program: the last ones of what waits */
     struct event deadline, reader;
@@ -87,30 +87,38 @@ struct kl_connection {
     struct kl_connection *previous, *next; /* younger, older */
 };
 
-struct kl_connection_counts {
-    uint64_t accepted;
-    uint64_t refused;         /* beyond the limits */
-    uint64_t evicted;         /* idle or incomplete ones that made room for a new one */
-    uint64_t held_most;       /* ended because too much was held */
-    uint64_t requests_late;   /* head or body not there in time */
-    uint64_t readers_late;    /* did not take what was written to them */
-    uint64_t accept_failures; /* times that nothing could be accepted: out of descriptors, mostly */
+/* What a connection calls when something happens to its exchange. One table for all, set by http.c:
+ * connection.c is below exchange.c and does not call it by name. */
+struct kl_connection_events {
+    /* A head is complete. NULL: no memory. */
+    struct kl_exchange *(*begin)(struct kl_connection *c);
+    /* Checks everything about the request that is known without its body. Not KL_OK: it is to be
+     * refused with *error. */
+    enum kl_status (*judge)(struct kl_exchange *x, struct kl_api_error *error);
+    /* One of these, once: the request is complete; or it is refused, and with keep another may
+     * follow. */
+    void (*handle)(struct kl_exchange *x);
+    void (*refuse)(struct kl_exchange *x, const struct kl_api_error *error, bool keep);
+    /* All that was written so far has been taken. */
+    void (*drained)(struct kl_exchange *x);
+    /* The answer has left; or the connection has ended, for this cause. Both end the exchange. */
+    void (*finished)(struct kl_exchange *x);
+    void (*lost)(struct kl_exchange *x, const char *cause);
 };
 
-/* Takes over a socket that was accepted; refuses it when there are too many. */
-void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr *peer);
-
-/* The cause, this very string, when the client does not take its answer. */
-extern const char kl_cause_slow_reader[];
+/* Takes over an accepted socket of a client at this address (kl_holders_address). With refusal,
+ * answers with it and ends. false: no memory; the socket is closed. */
+bool kl_connection_open(struct kl_http *http, int fd, const struct in6_addr *address,
+                        const struct kl_api_error *refusal);
 
 /* Ends connections until what all hold is within bounds. */
-void kl_connections_make_room(struct kl_server *server);
+void kl_connections_make_room(struct kl_http *http);
 
 /* Ends it at once. An exchange that waits on it is told the cause. */
 void kl_connection_close(struct kl_connection *c, const char *cause);
 
 /* The answer to the request was written, all of it. When it has left, the exchange is told
- * (kl_http_finished) and, with keep, the next request is read. */
+ * (finished) and, with keep, the next request is read. */
 void kl_connection_answered(struct kl_connection *c, bool keep);
 
 /* Moves the body of the request to *body; from now on it does not count as held here. */
@@ -121,12 +129,12 @@ bool kl_connection_is_full(const struct kl_connection *c);
 
 /* The server stops. Those that never asked anything have a moment left for it, and if another
  * process accepts from now on, those that wait between requests are closed. */
-void kl_connections_drain(struct kl_server *server);
+void kl_connections_drain(struct kl_http *http);
 
-/* Is there a connection whose first request has not come yet? */
-bool kl_connections_expect_request(const struct kl_server *server);
+/* Calls the idle event of the server if it drains and nothing is left to answer. */
+void kl_connections_check_idle(struct kl_http *http);
 
 /* Closes all; nobody is told a cause. */
-void kl_connections_close(struct kl_server *server);
+void kl_connections_close(struct kl_http *http);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
 #define FLAGS (JSON_ALLOW_NUL | JSON_DECODE_ANY)
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/foreign_text.h"
-#include "service/served.h"
+#include "base/model_name.h"
 
 static bool is_name(const char *text, size_t len)
 {

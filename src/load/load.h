@@ -14,14 +14,14 @@
 #include "fetch/catalogue.h"
 #include "format/gguf.h"
 #include "kernels/kernels.h"
+#include "load/loading_stage.h"
 #include "load/threads.h"
 #include "model/model.h"
 #include "model/plan.h"
-#include "server/server.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
-/* Somebody who wants to know how far it is; see kl_server_loading. */
+/* Is called with the progress of a stage; total 0: not known. */
 struct kl_load_observer {
     void (*see)(void *context, enum kl_loading_stage stage, uint64_t done, uint64_t total);
     void *context;

@@ -34,14 +34,13 @@ EDGES = {room: set(may.split()) for room, may in EDGES.items()}
 
 # Edges that are still there and are to go: (from, to).
 TO_GO = set(map(tuple, map(str.split, """
-    http server, http service, http json, service api, service server, api server, load cli,
-    load service, load server, console text, console cli, bench cli, client http
+    load cli, console text, console cli, bench cli
 """.split(","))))
 
 # Libraries that only these rooms may see.
 LIBRARIES = {
-    r"event2/|event\.h|evhttp\.h": "http json service api server",
-    r"jansson\.h": "json http service api server client schema",
+    r"event2/|event\.h|evhttp\.h": "http",
+    r"jansson\.h": "json api server client schema",
     r"curl/": "client fetch",
     r"histedit\.h|editline/": "cli",
     r"utf8proc\.h": "text",

@@ -4,10 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <arpa/inet.h>
-#include <event2/event.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -45,7 +45,7 @@ struct client {
 static size_t listen_to(struct client *c)
 {
     for (int i = 0; i < 4; i++)
-        assert_true(event_base_loop(c->server->base, EVLOOP_NONBLOCK) >= 0);
+        kl_loop_turn(c->server->loop);
     ssize_t got = recv(c->fd, c->data + c->len, sizeof c->data - 1 - c->len, MSG_DONTWAIT);
     const char *at = c->data + c->len;
     c->len += got > 0 ? (size_t)got : 0;
@@ -71,7 +71,7 @@ static void wait_for(struct client *c, const char *text)
 
 static void ask(struct client *c, bool stream)
 {
-    static const struct kl_server_options options = {.max_waiting = 4};
+    static const struct kl_server_options options = {.service.max_waiting = 4};
     struct kl_error err;
     memset(c, 0, sizeof *c);
     if (kl_server_open(&options, &c->server, &err) != KL_OK)
@@ -105,24 +105,24 @@ static void test_a_sign_of_life_every_second(void **state)
     static struct client c;
     ask(&c, true);
     wait_for(&c, "\n: loading"); /* the first one comes at once */
-    assert_true(event_pending(c.server->tick, EV_TIMEOUT, NULL));
-    assert_in_range(KL_TICK_US, 1, 299999);
+    assert_true(kl_timer_runs(c.server->service.tick));
+    assert_in_range(KL_SERVICE_TICK_US, 1, 299999);
 
     uint64_t heard = now_ns;
-    kl_generations_tick(c.server);
+    kl_generations_tick(&c.server->service);
     assert_int_equal(listen_to(&c), 0); /* nothing more in the same moment */
     now_ns = heard + 699 * (uint64_t)MS;
-    kl_generations_tick(c.server);
+    kl_generations_tick(&c.server->service);
     assert_int_equal(listen_to(&c), 0);
     now_ns = heard + 700 * (uint64_t)MS;
-    kl_generations_tick(c.server);
+    kl_generations_tick(&c.server->service);
     assert_int_equal(listen_to(&c), 1);
 
     /* an hour of ticks, each a little late */
     heard = now_ns;
     for (int i = 0; i < 4 * 3600; i++) {
-        now_ns += (KL_TICK_US / 1000 + (uint64_t)i % 49) * MS;
-        kl_generations_tick(c.server);
+        now_ns += (KL_SERVICE_TICK_US / 1000 + (uint64_t)i % 49) * MS;
+        kl_generations_tick(&c.server->service);
         size_t n = listen_to(&c);
         c.len = 0;
         assert_in_range(n, 0, 1);
@@ -139,15 +139,15 @@ static void test_no_signs_without_a_stream(void **state)
     (void)state;
     static struct client c;
     ask(&c, false);
-    for (int i = 0; i < 10000 && c.server->generations == NULL; i++) {
+    for (int i = 0; i < 10000 && c.server->service.generations == NULL; i++) {
         struct pollfd readable = {.fd = c.fd, .events = POLLIN};
         poll(&readable, 1, 1);
         listen_to(&c);
     }
-    assert_non_null(c.server->generations);
+    assert_non_null(c.server->service.generations);
     for (int i = 0; i < 8; i++) {
         now_ns += 250 * (uint64_t)MS;
-        kl_generations_tick(c.server);
+        kl_generations_tick(&c.server->service);
         listen_to(&c);
     }
     assert_int_equal(c.len, 0);

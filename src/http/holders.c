@@ -1,21 +1,18 @@
-#include "http/shares.h"
+#include "http/holders.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/clock.h"
-#include "http/access.h"
-#include "http/connection.h"
-#include "http/exchange.h"
-#include "server/server_state.h"
+#include "http/http_state.h"
 
 /* How long a complete answer may be taken before its place may go to another. */
 #define NOT_TAKEN_NS 1000000000u
 
 /* ---- holders --------------------------------------------------------------------------------- */
 
-struct in6_addr kl_shares_address(const struct sockaddr *address)
+struct in6_addr kl_holders_address(const struct sockaddr *address)
 {
     struct in6_addr a = {0};
     if (!kl_address_bytes(address, &a) || IN6_IS_ADDR_V4MAPPED(&a))
@@ -29,80 +26,80 @@ static bool is_holder(const struct kl_holder *h, uint64_t scope, const struct in
     return h->scope == scope && (scope != 0 || memcmp(&h->address, address, sizeof *address) == 0);
 }
 
-static struct kl_holder *find_or_add(struct kl_shares *shares, uint64_t scope,
+static struct kl_holder *find_or_add(struct kl_holders *holders, uint64_t scope,
                                      const struct in6_addr *address)
 {
-    struct kl_holder *h = shares->holders;
+    struct kl_holder *h = holders->first;
     while (h != NULL && !is_holder(h, scope, address))
         h = h->next;
     if (h != NULL || (h = calloc(1, sizeof *h)) == NULL)
         return h;
     h->scope = scope;
     h->address = *address;
-    h->next = shares->holders;
+    h->next = holders->first;
     if (h->next != NULL)
         h->next->previous = h;
-    shares->holders = h;
+    holders->first = h;
     return h;
 }
 
-bool kl_shares_join(struct kl_server *server, struct kl_connection *c, uint64_t scope)
+bool kl_holders_join(struct kl_http *http, struct kl_connection *c, uint64_t scope)
 {
     if (c->holder != NULL && is_holder(c->holder, scope, &c->peer))
         return true;
-    struct kl_holder *h = find_or_add(&server->shares, scope, &c->peer);
+    struct kl_holder *h = find_or_add(&http->holders, scope, &c->peer);
     if (h == NULL)
         return false;
     size_t held = c->held;
-    kl_shares_leave(server, c);
+    kl_holders_leave(http, c);
     h->n_connections++;
     c->holder = h;
-    kl_shares_count(server, c, held);
+    kl_holders_count(http, c, held);
     return true;
 }
 
-void kl_shares_leave(struct kl_server *server, struct kl_connection *c)
+void kl_holders_leave(struct kl_http *http, struct kl_connection *c)
 {
     struct kl_holder *h = c->holder;
     if (h == NULL)
         return;
-    kl_shares_count(server, c, 0);
+    kl_holders_count(http, c, 0);
     c->holder = NULL;
     if (--h->n_connections > 0)
         return;
     if (h->previous != NULL)
         h->previous->next = h->next;
     else
-        server->shares.holders = h->next;
+        http->holders.first = h->next;
     if (h->next != NULL)
         h->next->previous = h->previous;
     free(h);
 }
 
-void kl_shares_count(struct kl_server *server, struct kl_connection *c, size_t held)
+void kl_holders_count(struct kl_http *http, struct kl_connection *c, size_t held)
 {
-    server->shares.held += held - c->held;
+    http->holders.held += held - c->held;
     c->holder->held += held - c->held;
     c->held = held;
 }
 
-size_t kl_shares_limit(const struct kl_server *server)
+size_t kl_holders_limit(const struct kl_http *http)
 {
-    return server->options.held_bytes / 4 * 3;
+    return http->options.held_bytes / 4 * 3;
 }
 
-bool kl_shares_are_tight(const struct kl_server *server, const struct kl_connection *c)
+bool kl_holders_are_tight(const struct kl_http *http, const struct kl_connection *c)
 {
-    size_t limit = kl_shares_limit(server);
-    return c->holder->held > limit / 2 || server->shares.held > limit;
+    size_t limit = kl_holders_limit(http);
+    return c->holder->held > limit / 2 || http->holders.held > limit;
 }
 
 /* ---- what ends ------------------------------------------------------------------------------- */
 
 /* Where the server has keys, it has shown none that was accepted. */
-static bool is_stranger(const struct kl_server *server, const struct kl_connection *c)
+static bool is_stranger(const struct kl_http *http, const struct kl_connection *c)
 {
-    return server->access.n_keys > 0 && c->holder->scope == 0;
+    return http->access.n_keys > 0 && c->holder->scope == 0;
 }
 
 static bool is_answering(const struct kl_connection *c)
@@ -124,24 +121,24 @@ static bool is_larger(const struct claim *a, const struct claim *b)
     return false;
 }
 
-static struct kl_holder *over_share(const struct kl_server *server)
+static struct kl_holder *over_share(const struct kl_http *http)
 {
-    struct kl_holder *h = server->shares.holders;
-    while (h != NULL && h->held <= kl_shares_limit(server))
+    struct kl_holder *h = http->holders.first;
+    while (h != NULL && h->held <= kl_holders_limit(http))
         h = h->next;
     return h;
 }
 
-struct kl_connection *kl_shares_victim(const struct kl_server *server, bool *of_share)
+struct kl_connection *kl_holders_victim(const struct kl_http *http, bool *of_share)
 {
-    const struct kl_holder *only = over_share(server);
+    const struct kl_holder *only = over_share(http);
     struct kl_connection *found = NULL;
     struct claim most = {0};
     *of_share = only != NULL;
-    if (only == NULL && server->shares.held <= server->options.held_bytes)
+    if (only == NULL && http->holders.held <= http->options.held_bytes)
         return NULL;
-    for (struct kl_connection *c = server->connections; c != NULL; c = c->next) {
-        const struct claim claim = {{is_stranger(server, c), c->holder->held, !is_answering(c),
+    for (struct kl_connection *c = http->connections; c != NULL; c = c->next) {
+        const struct claim claim = {{is_stranger(http, c), c->holder->held, !is_answering(c),
                                      c->held, UINT64_MAX - c->progress_ns}};
         if (c->held == 0 || (only != NULL && c->holder != only) ||
             (found != NULL && !is_larger(&claim, &most)))
@@ -178,17 +175,16 @@ static bool is_to_be_read(const struct kl_connection *c)
            n > 0;
 }
 
-struct kl_connection *kl_shares_place(const struct kl_server *server,
-                                      const struct in6_addr *address)
+struct kl_connection *kl_holders_place(const struct kl_http *http, const struct in6_addr *address)
 {
     struct kl_connection *found = NULL, *spared = NULL;
     struct claim most = {0};
     uint64_t now = kl_now_ns(), since;
     /* the oldest first: few are better than those before them, and only these are asked */
-    for (struct kl_connection *c = server->oldest; c != NULL; c = c->previous) {
+    for (struct kl_connection *c = http->oldest; c != NULL; c = c->previous) {
         unsigned rank = place_rank(c, now, &since);
         const struct claim claim = {
-            {is_stranger(server, c), c->holder->n_connections, rank, UINT64_MAX - since}};
+            {is_stranger(http, c), c->holder->n_connections, rank, UINT64_MAX - since}};
         if (c->refused || rank == 0 ||
             (address != NULL && memcmp(&c->peer, address, sizeof *address) != 0) ||
             (found != NULL && !is_larger(&claim, &most)))

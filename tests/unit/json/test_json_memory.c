@@ -1,5 +1,5 @@
 /*
- * src/json/library_memory.c: each allocation of the parser fails, once, and all from it on. What
+ * src/json/json_memory.c: each allocation of the parser fails, once, and all from it on. What
  * it then did without the reserve is in the header.
  */
 #include <setjmp.h>
@@ -12,12 +12,12 @@
 
 #include "../engine/failing_memory.h"
 #include "base/buffer.h"
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
 static int watch(void **state)
 {
     (void)state;
-    kl_library_memory_watch();
+    kl_json_memory_watch();
     return 0;
 }
 
