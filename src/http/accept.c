@@ -17,7 +17,7 @@
 /* Descriptors in addition to the connections: files, sockets, what a download needs. */
 #define OTHER_DESCRIPTORS 64
 
-/* Whether there is room for a connection from this address; another may be closed for it. */
+/* Checks whether there is room for a connection from this address; may close another one for it. */
 static enum kl_status admit(struct kl_http *http, const struct sockaddr *peer,
                             const struct in6_addr *address, struct kl_api_error *error)
 {
@@ -33,7 +33,7 @@ static enum kl_status admit(struct kl_http *http, const struct sockaddr *peer,
     bool full_here = n_here >= limit_here;
     if (!full_here && n < o->max_connections)
         return KL_OK;
-    struct kl_connection *other = kl_holders_place(http, full_here ? address : NULL);
+    struct kl_connection *other = kl_holders_find_evictable(http, full_here ? address : NULL);
     if (other != NULL) {
         http->counts.evicted++;
         kl_connection_close(other, NULL);
@@ -86,7 +86,7 @@ static void on_accept_again(evutil_socket_t fd, short what, void *context)
         evconnlistener_enable(http->listeners[i]);
 }
 
-/* Mostly: out of descriptors. Trying again at once would spin. */
+/* Mostly for lack of descriptors. Trying again at once would spin. */
 static void on_accept_error(struct evconnlistener *listener, void *context)
 {
     struct kl_http *http = context;
@@ -100,7 +100,6 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
     event_add(http->accept_again, &pause);
 }
 
-/* As many connections as may be open need as many descriptors, or it is fewer connections. */
 void kl_accept_fit_descriptors(struct kl_http_options *o)
 {
     struct rlimit limit;
@@ -113,14 +112,14 @@ void kl_accept_fit_descriptors(struct kl_http_options *o)
         limit.rlim_cur = before; /* a service manager may forbid the call */
     if (limit.rlim_cur >= wanted)
         return;
-    rlim_t beside = KL_MAX_REFUSED + OTHER_DESCRIPTORS;
-    o->max_connections = limit.rlim_cur > beside ? (size_t)(limit.rlim_cur - beside) : 1;
+    rlim_t others = KL_MAX_REFUSED + OTHER_DESCRIPTORS;
+    o->max_connections = limit.rlim_cur > others ? (size_t)(limit.rlim_cur - others) : 1;
     kl_warning("this process may have %ju open files, which is room for %zu connections: raise the "
                "limit (ulimit -Hn, LimitNOFILE=), or lower --max-connections",
                (uintmax_t)limit.rlim_cur, o->max_connections);
 }
 
-/* "http://127.0.0.1:7860": 0.0.0.0 and :: are no addresses to open in a browser. */
+/* Sets "http://127.0.0.1:7860": a browser cannot open 0.0.0.0 and ::. */
 static void set_url(struct kl_http *http, const char *host, uint16_t port)
 {
     const char *shown =
@@ -130,7 +129,7 @@ static void set_url(struct kl_http *http, const char *host, uint16_t port)
              strchr(shown, ':') != NULL ? "http://[%.250s]:%u" : "http://%.250s:%u", shown, port);
 }
 
-/* Own sockets, or those of another process. */
+/* Opens sockets, or adopts those of another process. */
 static enum kl_status get_sockets(struct kl_http *http, const char *host, uint16_t port, int *fds,
                                   size_t *n, struct kl_error *err)
 {

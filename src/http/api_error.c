@@ -40,7 +40,7 @@ enum kl_status kl_api_fail_memory(struct kl_api_error *error, const char *what)
     return KL_ERR_INVALID;
 }
 
-/* The kinds that clients of the OpenAI API tell apart. */
+/* The types that clients of the OpenAI API distinguish. */
 static const char *error_type(int status)
 {
     switch (status) {

@@ -11,9 +11,9 @@
 #include "http/holders.h"
 #include "http/http_state.h"
 
-/* While a server stops: for a request that is already on its way on a new connection. */
+/* While the server drains: for a request that is already on its way on a new connection. */
 #define DRAIN_SECONDS 1
-/* What a client may send ahead while its answer is made: most requests. */
+/* The most that a client may send ahead while its answer is made: the size of most requests. */
 #define MAX_AHEAD ((size_t)16 << 10)
 
 const char kl_cause_slow_reader[] = "the client reads too slowly";
@@ -21,7 +21,7 @@ const char kl_cause_slow_reader[] = "the client reads too slowly";
 static void refuse(struct kl_connection *c, const struct kl_api_error *error);
 static void recount(struct kl_connection *c);
 
-/* With a reset: it may still be sending, and what it did not take is not kept for it. */
+/* Closes it with a reset: input that still arrives and output that was not taken are dropped. */
 static void cut(struct kl_connection *c, const char *cause)
 {
     const struct linger reset = {.l_onoff = 1, .l_linger = 0};
@@ -44,11 +44,11 @@ static unsigned stage_seconds(const struct kl_connection *c)
     case KL_CONNECTION_LINGERING:
         return KL_LINGER_SECONDS;
     default:
-        return 0; /* the reader's deadline stands for these */
+        return 0; /* these have the reader's deadline */
     }
 }
 
-/* A stage's deadline counts from its beginning, whatever comes meanwhile. */
+/* The deadline of a stage counts from its beginning, whatever arrives meanwhile. */
 static void enter(struct kl_connection *c, enum kl_connection_stage stage)
 {
     c->stage = stage;
@@ -70,7 +70,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
     struct kl_connection *c = context;
     struct kl_api_error error;
     if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
-        kl_connection_close(c, "nothing came for too long");
+        kl_connection_close(c, "nothing was received for too long");
         return;
     }
     c->http->counts.requests_late++;
@@ -117,14 +117,15 @@ static void on_output_changed(struct evbuffer *output, const struct evbuffer_cb_
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The files of the page are written as they lie in the program: they are the end of what waits. */
+/* Files of the page are written from the program's own data, which costs no memory. They are the
+ * end of the output. */
 static size_t output_bytes(const struct kl_connection *c)
 {
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
     return waiting > c->n_static ? waiting - c->n_static : 0;
 }
 
-/* libevent reads into blocks of up to twice the size. */
+/* Input counts twice: libevent reads into blocks of up to twice the size. */
 static void recount(struct kl_connection *c)
 {
     struct kl_http *http = c->http;
@@ -135,23 +136,23 @@ static void recount(struct kl_connection *c)
         event_active(http->make_room, 0, 0);
 }
 
-static void end_for_room(struct kl_connection *c, bool of_share)
+static void end_for_room(struct kl_connection *c, bool of_holder)
 {
     struct kl_api_error error;
     c->http->counts.held_most++;
     if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
-        cut(c, "it held the most, and others needed the room");
+        cut(c, "it held the most memory, which others needed");
         return;
     }
     kl_api_fail(&error, 503, "busy", NULL,
-                of_share ? "the requests and answers that are on their way for this %s fill the "
-                           "%zu MiB that one may have, and this request had the most of it; try "
-                           "again in a moment"
-                         : "the requests and answers that are on their way%.0s fill this server's "
-                           "%zu MiB for them, and this request had the most of it; try again in a "
-                           "moment",
+                of_holder ? "the requests and answers that are on their way for this %s fill the "
+                            "%zu MiB that one may have, and this request had the most of it; try "
+                            "again in a moment"
+                          : "the requests and answers that are on their way%.0s fill this server's "
+                            "%zu MiB for them, and this request had the most of it; try again in a "
+                            "moment",
                 c->holder->scope != 0 ? "API key" : "address",
-                (of_share ? kl_holders_limit(c->http) : c->http->options.held_bytes) >> 20);
+                (of_holder ? kl_holders_limit(c->http) : c->http->options.held_bytes) >> 20);
     error.retry_after = 1;
     refuse(c, &error);
 }
@@ -159,14 +160,14 @@ static void end_for_room(struct kl_connection *c, bool of_share)
 void kl_connections_make_room(struct kl_http *http)
 {
     struct kl_connection *c;
-    bool of_share;
-    while ((c = kl_holders_victim(http, &of_share)) != NULL)
-        end_for_room(c, of_share);
+    bool of_holder;
+    while ((c = kl_holders_find_largest(http, &of_holder)) != NULL)
+        end_for_room(c, of_holder);
 }
 
-/* ---- what comes in --------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
-static void forget_request(struct kl_connection *c)
+static void release_request(struct kl_connection *c)
 {
     kl_http_head_release(&c->head);
     kl_buffer_release(&c->body);
@@ -174,7 +175,7 @@ static void forget_request(struct kl_connection *c)
     c->scanned = 0;
 }
 
-/* KL_OK without a head in c->head: it is not complete yet. */
+/* Returns KL_OK without a head in c->head while it is not complete. */
 static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
                                 struct kl_api_error *error)
 {
@@ -217,8 +218,8 @@ static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input,
     return status;
 }
 
-/* The request is complete, or it is refused (error). Its body is needed only by a handler that
- * keeps the exchange, which takes it when it was read. */
+/* The request is complete, or is refused with error. Only a handler that keeps the exchange needs
+ * the body; it takes the body when it has read it. */
 static void hand_over(struct kl_connection *c, const struct kl_api_error *error, bool keep)
 {
     enter(c, KL_CONNECTION_ANSWERING);
@@ -238,7 +239,7 @@ void kl_connection_take_body(struct kl_connection *c, struct kl_buffer *body)
     recount(c);
 }
 
-static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error *error)
+static enum kl_status send_continue(struct kl_connection *c, struct kl_api_error *error)
 {
     struct evbuffer *output = bufferevent_get_output(c->bev);
     if (evbuffer_add_printf(output, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
@@ -246,8 +247,8 @@ static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error 
     return KL_OK;
 }
 
-/* The head is there, which decides what becomes of the request. A body that is not wanted is left
- * out where all of it has come already; otherwise the connection ends with the answer. */
+/* The head is complete: the request is accepted or refused. A body that is not wanted is skipped if
+ * all of it has arrived; otherwise the connection ends with the answer. */
 static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *input,
                                     struct kl_api_error *error)
 {
@@ -262,7 +263,7 @@ static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *in
     if (accepted && c->head.method == KL_HTTP_POST) {
         bool waits = c->head.expects_continue && (c->head.chunked || c->head.length > 0) &&
                      evbuffer_get_length(input) == 0;
-        return waits ? say_continue(c, error) : KL_OK;
+        return waits ? send_continue(c, error) : KL_OK;
     }
     struct kl_api_error ignored;
     bool keep = read_body(c, input, &complete, &ignored) == KL_OK && complete;
@@ -271,7 +272,7 @@ static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *in
     return KL_OK;
 }
 
-/* Goes on with what has been received. */
+/* Processes the input that has been received. */
 static void read_request(struct kl_connection *c)
 {
     struct evbuffer *input = bufferevent_get_input(c->bev);
@@ -279,7 +280,7 @@ static void read_request(struct kl_connection *c)
     enum kl_status status = KL_OK;
     bool complete = false;
     if (c->stage == KL_CONNECTION_IDLE) {
-        /* RFC 9112, 2.2: some clients end a body with an empty line; it may come in pieces */
+        /* RFC 9112, 2.2: some clients end a body with an empty line; it may arrive in pieces */
         char blank[2] = "";
         while (evbuffer_copyout(input, blank, 2) == 2 && memcmp(blank, "\r\n", 2) == 0)
             evbuffer_drain(input, 2);
@@ -327,7 +328,7 @@ static void on_read(struct bufferevent *bev, void *context)
     }
 }
 
-/* ---- what goes out --------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void linger(struct kl_connection *c)
 {
@@ -339,7 +340,7 @@ static void linger(struct kl_connection *c)
     enter(c, KL_CONNECTION_LINGERING);
 }
 
-/* All that was written has left. */
+/* The client has taken all output. */
 static void on_written(struct bufferevent *bev, void *context)
 {
     (void)bev;
@@ -353,21 +354,21 @@ static void on_written(struct bufferevent *bev, void *context)
         c->exchange = NULL;
         if (x != NULL)
             c->http->connection_events->finished(x);
-        forget_request(c);
+        release_request(c);
         recount(c);
         linger(c);
     } else if (c->stage == KL_CONNECTION_ANSWERING) {
         c->exchange = NULL;
         c->n_static = 0;
-        forget_request(c);
+        release_request(c);
         enter(c, KL_CONNECTION_IDLE);
         c->http->connection_events->finished(x);
-        read_request(c); /* what came meanwhile */
+        read_request(c); /* input that arrived meanwhile */
     }
 }
 
-/* Nothing more will be written for this request. If nothing waits, no write will tell of its end.
- */
+/* Nothing more will be written for this request. Without output there is no write event that
+ * reports its end. */
 static void expect_written(struct kl_connection *c)
 {
     if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
@@ -389,7 +390,7 @@ bool kl_connection_is_full(const struct kl_connection *c)
            (waiting > KL_HTTP_MIN_OUTPUT_BYTES && kl_holders_are_tight(c->http, c));
 }
 
-/* Ends it with an error, while its request is not complete. */
+/* Answers with an error while the request is incomplete, and ends the connection. */
 static void refuse(struct kl_connection *c, const struct kl_api_error *error)
 {
     struct evbuffer *input = bufferevent_get_input(c->bev);
@@ -399,7 +400,7 @@ static void refuse(struct kl_connection *c, const struct kl_api_error *error)
         kl_buffer_release(&c->body);
     } else {
         kl_error_answer_write(bufferevent_get_output(c->bev), error);
-        forget_request(c);
+        release_request(c);
         enter(c, KL_CONNECTION_LAST);
         expect_written(c);
     }
@@ -409,8 +410,8 @@ static void refuse(struct kl_connection *c, const struct kl_api_error *error)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* The client closed its sending side, or the connection broke. Its last answer may still be on its
- * way to a client that closed only its sending side. */
+/* The client closed its sending side, or the connection broke. A client that closed only its
+ * sending side may still take its last answer. */
 static void on_event(struct bufferevent *bev, short what, void *context)
 {
     struct kl_connection *c = context;
@@ -445,7 +446,7 @@ void kl_connection_close(struct kl_connection *c, const char *cause)
         c->http->connection_events->lost(x, cause);
     kl_holders_leave(http, c);
     bufferevent_free(c->bev); /* and the socket */
-    forget_request(c);
+    release_request(c);
     free(c);
     kl_connections_check_idle(http);
 }

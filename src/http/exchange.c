@@ -12,10 +12,11 @@
 #include "http/framing.h"
 #include "http/http_state.h"
 
-/* The headers of an answer; ours are some 500 bytes. */
+/* The most bytes of headers that handlers may add to an answer; today some 500. */
 #define MAX_REPLY_HEADERS 8192
-/* What stands around a chunk. */
-#define MAX_CHUNK_FRAME 96 /* evbuffer_add_printf wants 64 free, whatever it writes */
+/* Room for the bytes around a chunk: evbuffer_add_printf needs 64 free bytes, whatever it writes.
+ */
+#define MAX_CHUNK_FRAME 96
 
 /* ---- life of an exchange --------------------------------------------------------------------- */
 
@@ -92,7 +93,7 @@ void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
 {
     if (x->head_sent)
         return;
-    /* a line break would begin a header of somebody else's */
+    /* a line break in foreign text would begin another header */
     int len = (int)strcspn(value, "\r\n");
     if (kl_buffer_append_format(&x->headers, "%s: %.*s\r\n", name, len, value) != KL_OK)
         x->lacks_header = true;
@@ -103,15 +104,15 @@ static struct evbuffer *output_of(const struct kl_exchange *x)
     return bufferevent_get_output(x->connection->bev);
 }
 
-/* Without memory an answer that was begun can not go on: a piece of it would be missing. The
- * connection's end is an event like that of any other. */
+/* An answer that has begun cannot continue without one of its pieces. The end of the connection
+ * then arrives as an event, like that of any other. */
 void kl_stream_cut(struct kl_exchange *x)
 {
     kl_err("request %s: no memory for its answer; its connection is cut", x->id);
     shutdown(bufferevent_getfd(x->connection->bev), SHUT_RDWR);
 }
 
-/* Room for what is to be written next, so that no half of it is. */
+/* Reserves memory for the next write, so that it is written completely or not at all. */
 static bool make_room(struct kl_exchange *x, size_t size)
 {
     if (evbuffer_expand(output_of(x), size) == 0)
@@ -120,8 +121,8 @@ static bool make_room(struct kl_exchange *x, size_t size)
     return false;
 }
 
-/* The head of the answer. An answer in one piece has a length, a stream chunks or, in HTTP/1.0,
- * the end of the connection; a 304 neither. */
+/* Writes the head of the answer. A whole answer has a length; a stream has chunks or, in HTTP/1.0,
+ * ends with the connection; a 304 has neither. */
 static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *length)
 {
     x->close = x->close || !x->head->keep_alive || x->http->draining;
@@ -144,7 +145,7 @@ static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *
 
 static void log_reply(const struct kl_exchange *x)
 {
-    /* Answers have their own line, with what they cost; the rest would only fill the log. */
+    /* Generated answers have their own line with their cost; the rest would only fill the log. */
     bool refused = x->status >= 400;
     bool answers = x->route != NULL && (x->route->flags & KL_ROUTE_ANSWERS) != 0;
     enum kl_log_level level = answers && refused ? KL_LOG_INFO : KL_LOG_DEBUG;
@@ -163,8 +164,7 @@ static void end_answer(struct kl_exchange *x)
     kl_connection_answered(x->connection, !x->close);
 }
 
-/* Instead of an answer that could not be made. */
-static void reply_failed(struct kl_exchange *x, const struct kl_api_error *error)
+void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error)
 {
     kl_err("request %s: %s", x->id, error->text);
     kl_error_answer_write(output_of(x), error);
@@ -178,12 +178,7 @@ static void reply_no_memory(struct kl_exchange *x)
 {
     struct kl_api_error error;
     kl_api_fail_memory(&error, "the answer");
-    reply_failed(x, &error);
-}
-
-void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error)
-{
-    reply_failed(x, error);
+    kl_reply_fault(x, &error);
 }
 
 /* Sends the complete answer; data may be NULL. */
@@ -264,7 +259,7 @@ void kl_stream_begin(struct kl_exchange *x, const char *content_type)
         add_head(x, output_of(x), NULL);
 }
 
-static void send_chunk(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
+void kl_stream_write(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
 {
     struct evbuffer *out = output_of(x);
     x->last_write_ns = kl_now_ns();
@@ -285,7 +280,7 @@ void kl_stream_data(struct kl_exchange *x, const char *line)
 {
     struct kl_buffer text;
     kl_buffer_init(&text, KL_HTTP_OUTPUT_BYTES);
-    send_chunk(x, kl_sse_data(&text, line), &text);
+    kl_stream_write(x, kl_sse_data(&text, line), &text);
     kl_buffer_release(&text);
 }
 
@@ -293,7 +288,7 @@ void kl_stream_comment(struct kl_exchange *x, const char *text)
 {
     struct kl_buffer line;
     kl_buffer_init(&line, KL_HTTP_OUTPUT_BYTES);
-    send_chunk(x, kl_sse_comment(&line, text), &line);
+    kl_stream_write(x, kl_sse_comment(&line, text), &line);
     kl_buffer_release(&line);
 }
 
@@ -326,7 +321,7 @@ struct kl_exchange *kl_exchange_begin(struct kl_connection *connection)
     return x;
 }
 
-/* From here on the server does not stop before it is answered. */
+/* From here on the server does not become idle before the request is answered. */
 static void begin_answer(struct kl_exchange *x)
 {
     struct kl_http *http = x->http;

@@ -1,12 +1,12 @@
 /*
- * One HTTP exchange: a request that came in, and the one answer it gets.
+ * One HTTP exchange: a request, and its one answer.
  *
- * An exchange begins when a connection has the head of a request (connection.h), which decides what
- * becomes of it: kl_http_judge looks at host, site, route, method, key and what is said of the
- * body, so that a body that is not wanted is not read. It ends when the answer has left or the
- * connection is gone. Handlers either answer at once (kl_reply_*), or keep
- * the exchange, ask to be told when the client leaves (kl_exchange_watch) and answer later, in one
- * piece or as a stream. Everything runs on the server's one thread.
+ * An exchange begins when a connection has read the head of a request, and ends when the client has
+ * taken the answer or the connection is gone. The handler of its route either answers at once
+ * (kl_reply_*), or keeps the exchange, asks to be notified when the client leaves
+ * (kl_exchange_watch), and answers later, with a document or a stream.
+ *
+ * Owner: the HTTP server. Thread rule: everything runs on the server's thread.
  */
 #ifndef KL_HTTP_EXCHANGE_H
 #define KL_HTTP_EXCHANGE_H
@@ -27,7 +27,7 @@ struct kl_connection;
 /* The path of a URL and, in "GET http://host/path", the host. */
 #define KL_HTTP_MAX_PATH 1024
 
-/* What happens to an exchange while its answer is made. */
+/* Events of an exchange while its answer is made. */
 struct kl_exchange_events {
     /* The connection has ended: the client left, or it does not read. The exchange is invalid after
      * this call. Not called when the server closes. */
@@ -49,18 +49,18 @@ struct kl_exchange {
     const char *query;           /* of the URL, as sent; NULL: none */
     char id[33];                 /* unique, for logs and X-Request-Id */
     uint64_t start_ns;           /* when the request was complete */
-    uint64_t cache_scope;        /* of the key that let it in: see kl_key_scope; 0: none did */
-    int status;                  /* what was answered; 0 before */
+    uint64_t cache_scope;        /* of its key: see kl_key_scope; 0: the server has no keys */
+    int status;                  /* of the answer; 0 before there is one */
     struct kl_buffer headers;    /* of the answer */
-    bool lacks_header;           /* for which there was no memory: the answer is not to be sent */
-    bool head_sent;              /* headers of the answer come too late */
+    bool lacks_header;           /* no memory for one: the answer must not be sent */
+    bool head_sent;              /* further headers of the answer come too late */
     bool close;                  /* the connection ends with this answer */
     bool chunked;                /* a stream in HTTP/1.1 */
-    bool sent;                   /* the answer is complete; its last bytes may be on their way */
-    bool held_back;              /* more was there than the client takes */
+    bool sent;                   /* the answer is complete; the client may not have taken it yet */
+    bool held_back;              /* kl_stream_is_full returned true */
     uint64_t last_write_ns;      /* of a stream */
 
-    const struct kl_exchange_events *events; /* NULL: nothing waits for them */
+    const struct kl_exchange_events *events; /* NULL: no handler keeps it */
     void *context;
     struct kl_exchange *previous, *next;
 };
@@ -81,25 +81,26 @@ void kl_exchange_lost(struct kl_exchange *x, const char *cause);
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
-/* The body, in one piece; valid until the answer, or as long as the buffer it was moved to. Then
- * the connection does not hold it any more. */
+/* The body, contiguous; valid until the answer is complete or the body is taken. Taking it moves it
+ * to *body, which the caller releases, and leaves its bytes where they are; the connection then
+ * does not hold it any more. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
 void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body);
 
 /* The client's address as its connections are counted: of IPv6 the network of 64 bits. */
 const struct in6_addr *kl_request_peer(const struct kl_exchange *x);
 
-/* May this request begin work that takes time? Not while the server stops, but for a request whose
- * connection was there before and had none yet, if another process takes the new connections:
- * that client can not know, and nobody else would answer it. */
+/* Whether this request may begin work that takes time. Not while the server drains, except the
+ * first request of a connection that was opened before, if another process accepts the new ones:
+ * that client cannot know, and no other process would answer it. */
 bool kl_request_is_welcome(const struct kl_exchange *x);
 
 /* Adds a header of the answer; too late for a stream that has begun, where it is ignored. */
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value);
 
-/* Whole answers. HEAD and 304 get no body, only its length. text is copied; NULL: there was no
- * memory for it. Static data lives as long as the program. Where memory is short for any part of an
- * answer, it is a 503 that says so, and the connection ends; x->status is what was sent. */
+/* Send a whole answer. HEAD and 304 get no body, only its length. text is copied; NULL: there was
+ * no memory for it. Static data lives as long as the program. Where memory is short for any part of
+ * an answer, it is a 503 that says so, and the connection ends; x->status is what was sent. */
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
                      const unsigned char *data, size_t len);
@@ -117,7 +118,9 @@ void kl_exchange_watch(struct kl_exchange *x, const struct kl_exchange_events *e
  * Without memory for a piece the connection is cut, so that no client takes an incomplete answer
  * for a complete one. */
 void kl_stream_begin(struct kl_exchange *x, const char *content_type);
-/* An event of an SSE stream; see framing.h. */
+/* Writes a piece; a status other than KL_OK means that there was no memory to make it. */
+void kl_stream_write(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text);
+/* Write an event or a comment of an SSE stream; see framing.h. line has no line breaks. */
 void kl_stream_data(struct kl_exchange *x, const char *line);
 void kl_stream_comment(struct kl_exchange *x, const char *text);
 void kl_stream_end(struct kl_exchange *x);

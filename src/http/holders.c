@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "http/http_state.h"
 
-/* How long a complete answer may be taken before its place may go to another. */
+/* After this time, a connection whose complete answer is not taken may be evicted. */
 #define NOT_TAKEN_NS 1000000000u
 
 /* ---- holders --------------------------------------------------------------------------------- */
@@ -94,10 +94,10 @@ bool kl_holders_are_tight(const struct kl_http *http, const struct kl_connection
     return c->holder->held > limit / 2 || http->holders.held > limit;
 }
 
-/* ---- what ends ------------------------------------------------------------------------------- */
+/* ---- which connection ends ------------------------------------------------------------------- */
 
-/* Where the server has keys, it has shown none that was accepted. */
-static bool is_stranger(const struct kl_http *http, const struct kl_connection *c)
+/* The server has keys, and no request of this connection had a valid one. */
+static bool lacks_key(const struct kl_http *http, const struct kl_connection *c)
 {
     return http->access.n_keys > 0 && c->holder->scope == 0;
 }
@@ -107,12 +107,12 @@ static bool is_answering(const struct kl_connection *c)
     return c->stage == KL_CONNECTION_ANSWERING && c->exchange != NULL && !c->exchange->sent;
 }
 
-/* Numbers of which the first that differs decides; the larger goes first. */
-struct claim {
+/* Compared number by number; the connection with the higher rank ends first. */
+struct rank {
     uint64_t n[5];
 };
 
-static bool is_larger(const struct claim *a, const struct claim *b)
+static bool ranks_higher(const struct rank *a, const struct rank *b)
 {
     for (size_t i = 0; i < 5; i++) {
         if (a->n[i] != b->n[i])
@@ -121,7 +121,7 @@ static bool is_larger(const struct claim *a, const struct claim *b)
     return false;
 }
 
-static struct kl_holder *over_share(const struct kl_http *http)
+static struct kl_holder *find_over_limit(const struct kl_http *http)
 {
     struct kl_holder *h = http->holders.first;
     while (h != NULL && h->held <= kl_holders_limit(http))
@@ -129,28 +129,29 @@ static struct kl_holder *over_share(const struct kl_http *http)
     return h;
 }
 
-struct kl_connection *kl_holders_victim(const struct kl_http *http, bool *of_share)
+struct kl_connection *kl_holders_find_largest(const struct kl_http *http, bool *of_holder)
 {
-    const struct kl_holder *only = over_share(http);
+    const struct kl_holder *only = find_over_limit(http);
     struct kl_connection *found = NULL;
-    struct claim most = {0};
-    *of_share = only != NULL;
+    struct rank most = {0};
+    *of_holder = only != NULL;
     if (only == NULL && http->holders.held <= http->options.held_bytes)
         return NULL;
     for (struct kl_connection *c = http->connections; c != NULL; c = c->next) {
-        const struct claim claim = {{is_stranger(http, c), c->holder->held, !is_answering(c),
-                                     c->held, UINT64_MAX - c->progress_ns}};
+        const struct rank rank = {{lacks_key(http, c), c->holder->held, !is_answering(c), c->held,
+                                   UINT64_MAX - c->progress_ns}};
         if (c->held == 0 || (only != NULL && c->holder != only) ||
-            (found != NULL && !is_larger(&claim, &most)))
+            (found != NULL && !ranks_higher(&rank, &most)))
             continue;
         found = c;
-        most = claim;
+        most = rank;
     }
     return found;
 }
 
-/* How willingly its place is given away, and since when it could be; 0: it is not. */
-static unsigned place_rank(const struct kl_connection *c, uint64_t now, uint64_t *since)
+/* In which order connections are evicted, the highest first (0: not at all), and since when it is
+ * in that state. */
+static unsigned evict_order(const struct kl_connection *c, uint64_t now, uint64_t *since)
 {
     *since = c->stage_ns;
     switch (c->stage) {
@@ -167,34 +168,36 @@ static unsigned place_rank(const struct kl_connection *c, uint64_t now, uint64_t
     }
 }
 
-/* Something has come that was not read yet: then this loop is late, and not the client. */
-static bool is_to_be_read(const struct kl_connection *c)
+/* Bytes have arrived that were not read yet: then this loop is late, not the client. */
+static bool has_unread_input(const struct kl_connection *c)
 {
     int n = 0;
     return c->stage <= KL_CONNECTION_BODY && ioctl(bufferevent_getfd(c->bev), FIONREAD, &n) == 0 &&
            n > 0;
 }
 
-struct kl_connection *kl_holders_place(const struct kl_http *http, const struct in6_addr *address)
+struct kl_connection *kl_holders_find_evictable(const struct kl_http *http,
+                                                const struct in6_addr *address)
 {
     struct kl_connection *found = NULL, *spared = NULL;
-    struct claim most = {0};
+    struct rank most = {0};
     uint64_t now = kl_now_ns(), since;
-    /* the oldest first: few are better than those before them, and only these are asked */
+    /* The oldest first: few rank higher than those before them, and only these cost a system
+     * call. */
     for (struct kl_connection *c = http->oldest; c != NULL; c = c->previous) {
-        unsigned rank = place_rank(c, now, &since);
-        const struct claim claim = {
-            {is_stranger(http, c), c->holder->n_connections, rank, UINT64_MAX - since}};
-        if (c->refused || rank == 0 ||
+        unsigned order = evict_order(c, now, &since);
+        const struct rank rank = {
+            {lacks_key(http, c), c->holder->n_connections, order, UINT64_MAX - since}};
+        if (c->refused || order == 0 ||
             (address != NULL && memcmp(&c->peer, address, sizeof *address) != 0) ||
-            (found != NULL && !is_larger(&claim, &most)))
+            (found != NULL && !ranks_higher(&rank, &most)))
             continue;
-        if (is_to_be_read(c)) {
+        if (has_unread_input(c)) {
             spared = spared == NULL ? c : spared;
             continue;
         }
         found = c;
-        most = claim;
+        most = rank;
     }
     return found != NULL ? found : spared;
 }

@@ -1,26 +1,27 @@
 /*
- * Shares: what connections hold, for which holder, and which of them ends when there is no room.
+ * Holders: whose connections hold how much memory, and which connection ends when a limit is
+ * reached.
  *
- * A holder is an API key or, for connections that have shown none, an address. All that connections
- * hold (received bytes that are not worked off, answers that are not taken; never what is only
- * announced) fits into the server's held_bytes, and what one holder's hold into kl_holders_limit.
- * Where it does not, connections end until it does. The next to end is chosen by these rules, each
- * where those before leave a choice:
+ * A holder is an API key or, for connections that have not shown a valid one, an address. All that
+ * connections hold (received bytes that were not processed, answers that were not taken; never what
+ * is only announced) is limited to held_bytes of the server, and what the connections of one holder
+ * hold to kl_holders_limit. Beyond that, connections end until the rest fits. The next one to end
+ * is chosen by these rules, each among the connections that the rules before it leave:
  *
- *   1. without an accepted key, where the server has keys;
- *   2. of the holder that holds most;
+ *   1. it has no accepted key, where the server has keys;
+ *   2. its holder holds most;
  *   3. its answer is not being made;
  *   4. it holds most;
- *   5. it has not got on for longest.
+ *   5. it has made no progress for longest.
  *
- * From 1 follows that no request with a key ends because of what connections without one hold. From
- * 2 follows that of n holders, a holder of no more than held_bytes / n loses nothing to
- * the others: when all together hold more than held_bytes, the largest holds more than
- * that. And since connections end until the rest fits, the rest always gets on.
+ * By rule 1 no request with a key ends because of what connections without one hold. By rule 2,
+ * with n holders, a holder of no more than held_bytes / n loses nothing to the others: when all
+ * together hold more than held_bytes, the largest holds more than that. And since connections end
+ * only until the rest fits, the rest always makes progress.
  *
- * Places for connections are shared by the same rule: see kl_holders_place.
+ * The number of connections is limited in the same way: see kl_holders_find_evictable.
  *
- * Everything runs on the server's one thread.
+ * Thread rule: everything runs on the server's thread. For the files of this room only.
  */
 #ifndef KL_HTTP_HOLDERS_H
 #define KL_HTTP_HOLDERS_H
@@ -43,44 +44,47 @@ struct kl_holder {
 };
 
 struct kl_holders {
-    struct kl_holder *first; /* of connections that are there */
+    struct kl_holder *first; /* each has a connection */
     size_t held;             /* bytes, of all */
 };
 
-/* The address that counts: of IPv6 the network of 64 bits, since one customer has as many. */
+/* The address by which connections are counted: of IPv6 the network of 64 bits, since one customer
+ * has that many addresses. */
 struct in6_addr kl_holders_address(const struct sockaddr *address);
 
-/* A connection is there, or its request has shown a key that is accepted (scope; 0: none). false:
- * no memory; it stays with the holder it had. */
+/* Assigns a connection to the holder of an accepted key (scope: kl_key_scope), or to its address
+ * (0). false: no memory; it stays with the holder it had. */
 bool kl_holders_join(struct kl_http *http, struct kl_connection *c, uint64_t scope);
-/* It ends. */
+/* Removes a connection that ends from its holder. */
 void kl_holders_leave(struct kl_http *http, struct kl_connection *c);
 
-/* What it holds is now this much. */
+/* Sets how many bytes a connection holds. */
 void kl_holders_count(struct kl_http *http, struct kl_connection *c, size_t held);
 
-/* What one holder may have, bytes. */
+/* The most that one holder may hold, bytes. */
 size_t kl_holders_limit(const struct kl_http *http);
 
-/* Whether the holder, or all, have so much that no answer should get far ahead of its client. */
+/* Whether its holder, or all together, hold so much that its answer should not get far ahead of the
+ * client. */
 bool kl_holders_are_tight(const struct kl_http *http, const struct kl_connection *c);
 
-/* The connection to end because too much is held, or NULL. *of_share: its holder has more than its
- * share; otherwise all have more than there is. */
-struct kl_connection *kl_holders_victim(const struct kl_http *http, bool *of_share);
+/* Returns the connection to end because too much is held, or NULL. *of_holder: its holder is over
+ * the limit of one holder; otherwise all together are over held_bytes. */
+struct kl_connection *kl_holders_find_largest(const struct kl_http *http, bool *of_holder);
 
-/* The connection to close for a new one, or NULL; with address, only its connections count. Without
- * an accepted key, where the server has keys, and else of the holder with most connections; then
- * the first of these:
+/* Returns the connection to close for a new one, or NULL; with address, only its connections count.
+ * Connections without an accepted key come first, where the server has keys; then those of the
+ * holder with most connections; then the first of these:
  *
  *   1. idle between two requests, for longest;
  *   2. answered, and only to be closed by its client;
- *   3. with a request that has been incomplete for longest: from its first byte on, or from the
- *      connection's beginning while that has not come;
- *   4. with an answer that has been complete, and not been taken, for longest and more than a
- * second (a client that takes a byte now and then would keep its place for ever).
+ *   3. with a request that has been incomplete for longest: since its first byte, or since the
+ *      connection was opened while that has not arrived;
+ *   4. with an answer that has been complete, and not taken, for longest and more than a second (a
+ *      client that takes a byte now and then would stay connected forever).
  *
- * A connection that has sent what was not read yet is spared while there is another. */
-struct kl_connection *kl_holders_place(const struct kl_http *http, const struct in6_addr *address);
+ * A connection with input that was not read yet is spared while there is another. */
+struct kl_connection *kl_holders_find_evictable(const struct kl_http *http,
+                                                const struct in6_addr *address);
 
 #endif

@@ -61,7 +61,7 @@ static enum kl_status copy_options(struct kl_http *http, const struct kl_http_op
                        options->api_keys, options->n_api_keys, err);
     if (status != KL_OK)
         return status;
-    /* kept in access, as they are needed */
+    /* access has copies */
     http->options.host = NULL;
     http->options.api_keys = NULL;
     http->options.allowed_hosts = NULL;
@@ -76,7 +76,7 @@ static enum kl_status open_events(struct kl_http *http, struct kl_error *err)
     return kl_accept_prepare(http, err);
 }
 
-/* "[::1]" as in a URL is the address "::1". */
+/* Removes the brackets that an IPv6 address has in a URL: "[::1]". */
 static const char *without_brackets(const char *host, char *out, size_t size)
 {
     size_t len = strlen(host);
@@ -158,7 +158,7 @@ enum kl_status kl_http_set_keys(struct kl_http *http, const char *const *api_key
 {
     if (n_api_keys == 0 || http->access.n_keys == 0)
         return kl_fail(err, KL_ERR_INVALID,
-                       "a server keeps having keys, or having none, as long as it runs");
+                       "a running server cannot change between having keys and having none");
     return kl_access_set_keys(&http->access, api_keys, n_api_keys, err);
 }
 

@@ -44,8 +44,8 @@ struct kl_http_options {
     const char *const *allowed_hosts;
     size_t n_allowed_hosts;
 
-    /* What connections hold, together, in bytes; one address or API key may hold three quarters of
-     * it. 0: KL_HTTP_HELD_BYTES. */
+    /* The most bytes that all connections hold together; one address or API key may hold three
+     * quarters of it. 0: KL_HTTP_HELD_BYTES. */
     size_t held_bytes;
 
     /* 0: the default that is named next to each. Connections in all; from one address (of IPv6:
@@ -77,8 +77,8 @@ struct kl_http_options {
 /* Output of one answer that may wait for its client: some 5000 tokens, so that hardly any answer
  * keeps its slot in the engine because of a slow client. The rest stays with the application. */
 #define KL_HTTP_OUTPUT_BYTES ((size_t)1 << 20)
-/* What all connections hold (incomplete requests, output that was not taken); beyond that, the
- * largest ends (holders.h). One address or API key may hold three quarters: alone it has nearly
+/* The most that all connections hold (incomplete requests, output that was not taken); beyond that,
+ * the largest ends (holders.h). One address or API key may hold three quarters: alone it has nearly
  * all, and there is room for others before they need it. When half of a share or three quarters of
  * all are taken, an answer has only KL_HTTP_MIN_OUTPUT_BYTES. */
 #define KL_HTTP_HELD_BYTES       ((size_t)16 << 20)

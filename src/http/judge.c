@@ -6,8 +6,8 @@
 
 #include "http/http_state.h"
 
-/* "http://name" of "GET http://name/path", in host; "" for "GET /path". The path is what is left.
- */
+/* Splits the target of a request: writes "name" of "http://name/path" to host, "" if it is only a
+ * path, and returns the path. */
 static const char *split_target(const char *target, char *host, size_t size)
 {
     host[0] = '\0';
@@ -34,7 +34,8 @@ static enum kl_status check_host(struct kl_exchange *x, const char *named,
     return KL_OK;
 }
 
-/* *key: the valid one, else any that was sent, else NULL. */
+/* Returns whether the request has a valid key. *key: that one, else any that was sent, else NULL.
+ */
 static bool find_key(const struct kl_exchange *x, const char **key)
 {
     const struct kl_access *access = &x->http->access;
@@ -62,12 +63,13 @@ static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *erro
     kl_reply_header(x, "WWW-Authenticate", "Bearer");
     return kl_api_fail(
         error, 401, "invalid_api_key", NULL,
-        key == NULL ? "this server wants an API key; send it as \"Authorization: Bearer KEY\""
+        key == NULL ? "this server needs an API key; send it as \"Authorization: Bearer KEY\""
                     : "the API key is wrong");
 }
 
-/* JSON it must be. curl -d says "form" where it sends JSON, so for a client that is not a browser
- * (it sends no Origin) the types that need no preflight are let through. */
+/* The body must be JSON. curl -d declares a form when it sends JSON, so the types for which
+ * browsers need no preflight are accepted from a client that is not a browser (it sends no Origin).
+ */
 static enum kl_status check_type(struct kl_exchange *x, struct kl_api_error *error)
 {
     const char *type = kl_request_header(x, "Content-Type");
@@ -84,7 +86,7 @@ static enum kl_status check_type(struct kl_exchange *x, struct kl_api_error *err
                        "the body must be application/json, not %.100s", type);
 }
 
-/* Everything about a body that is known before it comes. */
+/* Checks everything about a body that is known before it arrives. */
 static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *error)
 {
     if (check_type(x, error) != KL_OK)
@@ -144,7 +146,7 @@ enum kl_status kl_judge(struct kl_exchange *x, struct kl_api_error *error)
     char host[KL_HTTP_MAX_PATH];
     const char *target = split_target(x->head->target, host, sizeof host);
     if (x->head->method == KL_HTTP_OTHER)
-        x->close = true; /* CONNECT, for one, is not followed by HTTP */
+        x->close = true; /* after CONNECT, for example, no HTTP follows */
     enum kl_status status = check_host(x, host, error);
     if (status == KL_OK)
         status = find_route(x, target, error);

@@ -1,8 +1,8 @@
 /*
  * The event loop: descriptors, timers and signals, each with a function to call.
  *
- * The only interface of libevent's loop for the rooms above http/. A watch belongs to whoever
- * created it and is removed before the loop is closed.
+ * The only interface of libevent's loop for the rooms above http/. A watch belongs to its
+ * creator, which removes it before the loop is closed.
  *
  * Thread rule: one thread opens the loop, runs it and owns all watches. Nothing here may be called
  * from another thread or from a signal handler.

@@ -19,7 +19,7 @@ struct kl_query *kl_query_parse(const char *text, struct kl_api_error *error)
     if (q == NULL || kl_event_was_short())
         kl_api_fail_memory(error, "the request");
     else
-        kl_api_fail(error, 400, "invalid_request", NULL, "the query of the URL can not be read");
+        kl_api_fail(error, 400, "invalid_request", NULL, "the query of the URL cannot be read");
     free(q);
     return NULL;
 }

@@ -2,8 +2,8 @@
  * Detects when jansson runs out of memory, which its API does not always report.
  *
  * jansson's parser drops bytes of a text whose buffer it cannot extend, and then reads past the end
- * of that buffer; a value that cannot be added to an object is silently missing there. Therefore all
- * allocations of jansson go through this file: a parser has a reserve, so that none of its
+ * of that buffer; a value that cannot be added to an object is silently missing there. Therefore
+ * all allocations of jansson go through this file: a parser has a reserve, so that none of its
  * allocations fails, and an allocation that would have failed is remembered until the caller asks.
  *
  * Thread rule: kl_json_memory_watch before any other thread uses jansson; the flag that the other

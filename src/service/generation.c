@@ -146,33 +146,6 @@ static void measure(const struct kl_generation *g, enum kl_duration duration, do
     kl_histogram_add(&g->service->metrics.durations[duration], seconds);
 }
 
-static void poll_generation(struct kl_generation *g);
-
-static void on_gone(void *context, const char *cause)
-{
-    struct kl_generation *g = context;
-    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
-    log_end(g, cause);
-    kl_generation_free(g);
-}
-
-static void on_drained(void *context)
-{
-    poll_generation(context);
-}
-
-void kl_generation_add(struct kl_generation *g)
-{
-    static const struct kl_exchange_events events = {on_gone, on_drained};
-    struct kl_service *s = g->service;
-    g->next = s->generations;
-    if (g->next != NULL)
-        g->next->previous = g;
-    s->generations = g;
-    kl_exchange_watch(g->exchange, &events, g);
-    kl_service_start_tick(s);
-}
-
 void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *error,
                         enum kl_counter counter)
 {
@@ -347,6 +320,35 @@ static void poll_generation(struct kl_generation *g)
     if (!is_waiting(g) && g->n_open == 0)
         finish(g);
 }
+
+/* ---- the client ------------------------------------------------------------------------------ */
+
+static void on_gone(void *context, const char *cause)
+{
+    struct kl_generation *g = context;
+    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
+    log_end(g, cause);
+    kl_generation_free(g);
+}
+
+static void on_drained(void *context)
+{
+    poll_generation(context);
+}
+
+void kl_generation_add(struct kl_generation *g)
+{
+    static const struct kl_exchange_events events = {on_gone, on_drained};
+    struct kl_service *s = g->service;
+    g->next = s->generations;
+    if (g->next != NULL)
+        g->next->previous = g;
+    s->generations = g;
+    kl_exchange_watch(g->exchange, &events, g);
+    kl_service_start_tick(s);
+}
+
+/* ---- all generations ------------------------------------------------------------------------- */
 
 void kl_generations_poll(struct kl_service *s)
 {

@@ -36,7 +36,7 @@ static void test_paths(void **state)
     assert_false(kl_route_path("/345678", out, 7));
 }
 
-/* Every byte but NUL can be written as its two digits, in either case. */
+/* Every byte except NUL can be written as its two digits, in either case. */
 static void test_all_escapes(void **state)
 {
     (void)state;
@@ -50,7 +50,7 @@ static void test_all_escapes(void **state)
             assert_string_equal(out, byte == '/' ? "/." : expected);
         }
     }
-    /* what is no digit is left as it is */
+    /* a % that is not an escape is kept */
     for (int c = 1; c < 256; c++) {
         const char in[] = {'/', '%', '4', (char)c, '.', '\0'};
         char out[8];
