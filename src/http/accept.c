@@ -92,8 +92,8 @@ static void on_accept_error(struct evconnlistener *listener, void *context)
     struct kl_http *http = context;
     const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_US};
     if (!http->accept_failed)
-        kl_warning("a connection cannot be accepted: %m; it is tried again, and logged again when "
-                   "it works");
+        kl_warning("a connection cannot be accepted: %m; retrying, further failures are not "
+                   "logged");
     http->accept_failed = true;
     http->counts.accept_failures++;
     evconnlistener_disable(listener);
