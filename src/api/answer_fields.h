@@ -8,8 +8,8 @@
 
 #include <jansson.h>
 
-#include "http/api_error.h"
-#include "service/generation.h"
+#include "http/exchange.h"
+#include "service/generation_request.h"
 
 /* X-Deadline-Ms, at most: an hour. */
 #define KL_MAX_DEADLINE_MS 3600000

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "json/json_limits.h"
+#include "json/json_memory.h"
 #include "json/json_numbers.h"
-#include "json/library_memory.h"
 
 const char *kl_json_type_name(const json_t *value)
 {

@@ -2,21 +2,20 @@
  * POST and GET /chat: one prompt or conversation in, an event stream of {"text":"..."} out, ended
  * by [DONE]. GET takes its fields from the query, for EventSource.
  */
-#include <event2/http.h>
-#include <event2/keyvalq_struct.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "api/answer_fields.h"
+#include "api/answer_json.h"
 #include "api/fields.h"
+#include "api/message_fields.h"
+#include "api/reply_json.h"
 #include "api/sampling_fields.h"
 #include "api/unsupported_fields.h"
-#include "server/routes.h"
+#include "http/query.h"
 #include "service/intake.h"
+#include "json/json_memory.h"
 #include "json/json_numbers.h"
 #include "json/json_text.h"
-#include "json/library_memory.h"
 
 #define DEFAULT_MAX_NEW_TOKENS 256
 #define DEFAULT_TEMPERATURE    0.1f /* with do_sample; without it the answer is greedy */
@@ -34,18 +33,20 @@ static void send_note(struct kl_generation *g, json_t *note)
 
 static void begin(struct kl_generation *g)
 {
-    send_note(g, kl_generation_notes(g, KL_FINISH_STOP));
+    send_note(g, kl_notes_json(g, KL_FINISH_STOP));
 }
 
 static void send_progress(struct kl_generation *g)
 {
-    send_note(g, json_pack("{s:o}", "prompt_progress", kl_generation_progress(g)));
+    send_note(g, json_pack("{s:o}", "prompt_progress", kl_progress_json(g)));
 }
 
-static void send_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
+static enum kl_status send_text(struct kl_generation *g, size_t choice, const char *text,
+                                size_t len)
 {
     (void)choice;
     kl_stream_json(g->exchange, json_pack("{s:o}", "text", kl_json_text(text, len)));
+    return KL_OK;
 }
 
 static void choice_done(struct kl_generation *g, size_t choice)
@@ -55,13 +56,16 @@ static void choice_done(struct kl_generation *g, size_t choice)
         send_note(g, json_pack("{s:s}", "ended_by", ended_by));
 }
 
-static void end(struct kl_generation *g)
-{
-    kl_stream_data(g->exchange, "[DONE]");
-}
-
-static const struct kl_answer_format native_format = {begin, send_progress, send_text, choice_done,
-                                                      end};
+static const struct kl_answer_format native_format = {
+    .stream_type = KL_SSE_TYPE,
+    .begin = begin,
+    .progress = send_progress,
+    .heartbeat = kl_sse_heartbeat,
+    .text = send_text,
+    .choice_done = choice_done,
+    .end = kl_sse_end,
+    .error = kl_sse_error,
+};
 
 /* "prompt" is the shorthand for a conversation of one message. Returns a new array. */
 static json_t *conversation(const json_t *body, struct kl_api_error *error)
@@ -107,7 +111,7 @@ static enum kl_status parse_fields(const json_t *body, const json_t *messages,
         return KL_ERR_INVALID;
     if (!do_sample)
         r->sampling.temperature = 0;
-    enum kl_status status = kl_chat_input_parse(messages, NULL, &r->input, error);
+    enum kl_status status = kl_chat_input_parse(messages, NULL, r->source, &r->input, error);
     return status == KL_OK ? kl_answer_fields(body, r, error) : status;
 }
 
@@ -144,28 +148,22 @@ static bool add_query_field(json_t *object, const char *name, const char *value,
 }
 
 /* The query as the object that a body would be. */
-static json_t *query_object(const char *query, struct kl_api_error *error)
+static json_t *query_object(const char *text, struct kl_api_error *error)
 {
-    struct evkeyvalq pairs;
     json_t *object = json_object();
     *error = (struct kl_api_error){0};
-    kl_event_was_short();
-    if (object == NULL || evhttp_parse_query_str(query, &pairs) != 0) {
-        if (object == NULL || kl_event_was_short())
-            kl_api_fail_memory(error, "the request");
-        else
-            kl_api_fail(error, 400, "invalid_request", NULL,
-                        "the query of the URL can not be read");
-        json_decref(object);
+    if (object == NULL) {
+        kl_api_fail_memory(error, "the request");
         return NULL;
     }
+    struct kl_query *query = kl_query_parse(text, error);
     const char *name;
-    bool ok = true;
+    bool ok = query != NULL;
     for (size_t i = 0; ok && (name = query_name(i)) != NULL; i++) {
-        const char *value = evhttp_find_header(&pairs, name);
+        const char *value = kl_query_find(query, name);
         ok = value == NULL || add_query_field(object, name, value, error);
     }
-    evhttp_clear_headers(&pairs);
+    kl_query_free(query);
     if (!ok) {
         json_decref(object);
         return NULL;
@@ -176,26 +174,23 @@ static json_t *query_object(const char *query, struct kl_api_error *error)
 static enum kl_status parse(const char *text, size_t len, bool is_query,
                             struct kl_generation_request *r, struct kl_api_error *error)
 {
-    json_t *body = NULL, *messages = NULL;
-    enum kl_status status = KL_ERR_INVALID;
+    json_t *body = NULL;
+    kl_json_was_short(); /* of what this thread released before */
     if (is_query)
         body = query_object(text, error);
     else
         kl_parse_object(text, len, &body, error);
-    if (body != NULL)
-        messages = conversation(body, error);
-    if (messages != NULL && (r->json = json_pack("[O, O]", body, messages)) == NULL)
-        kl_api_fail_memory(error, "the conversation");
-    if (r->json != NULL)
-        status = parse_fields(body, messages, r, error);
-    json_decref(messages);
-    json_decref(body);
-    return status;
+    if (body == NULL || kl_keep_json(r, body, error) != KL_OK)
+        return KL_ERR_INVALID;
+    json_t *messages = conversation(body, error);
+    if (messages == NULL || kl_keep_json(r, messages, error) != KL_OK)
+        return KL_ERR_INVALID;
+    return parse_fields(body, messages, r, error);
 }
 
-static const struct kl_chat_api api = {parse, &native_format, &native_format};
+static const struct kl_dialect dialect = {kl_answer_headers, parse, &native_format, &native_format};
 
-void kl_handle_native_chat(struct kl_exchange *x)
+KL_HANDLER(kl_handle_native_chat)
 {
-    kl_generation_start(x, &api);
+    kl_generation_start(x, &dialect);
 }

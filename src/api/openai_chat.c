@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "api/answer_fields.h"
+#include "api/answer_json.h"
 #include "api/fields.h"
+#include "api/message_fields.h"
+#include "api/reply_json.h"
 #include "api/sampling_fields.h"
 #include "api/unsupported_fields.h"
-#include "server/routes.h"
-#include "server/server_state.h"
 #include "service/intake.h"
+#include "json/json_memory.h"
 #include "json/json_text.h"
 
 /* Without a limit in the request. Small models sometimes do not stop; this is some pages of text.
@@ -26,7 +28,7 @@ static json_t *envelope(const struct kl_generation *g, const char *object, json_
 {
     json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id,
                           "object", object, "created", (json_int_t)g->created, "model",
-                          g->exchange->server->served.model_name, "choices", choices);
+                          g->service->served.model_name, "choices", choices);
     if (g->service_tier != NULL)
         json_object_set_new(e, "service_tier", json_string(g->service_tier));
     return e;
@@ -101,7 +103,7 @@ static void stream_begin(struct kl_generation *g)
     for (size_t i = 0; i < g->n_choices; i++) {
         json_t *first =
             chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
-        add(first, "x_kinglet", kl_generation_notes(g, KL_FINISH_STOP));
+        add(first, "x_kinglet", kl_notes_json(g, KL_FINISH_STOP));
         kl_stream_json(g->exchange, first);
     }
 }
@@ -110,21 +112,23 @@ static void stream_begin(struct kl_generation *g)
 static void stream_progress(struct kl_generation *g)
 {
     json_t *progress = chunk(g, 0, json_object(), NULL);
-    add(progress, "prompt_progress", kl_generation_progress(g));
+    add(progress, "prompt_progress", kl_progress_json(g));
     kl_stream_json(g->exchange, progress);
 }
 
-static void stream_text(struct kl_generation *g, size_t choice, const char *text, size_t len)
+static enum kl_status stream_text(struct kl_generation *g, size_t choice, const char *text,
+                                  size_t len)
 {
     json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
     kl_stream_json(g->exchange, chunk(g, choice, delta, NULL));
+    return KL_OK;
 }
 
 static void stream_choice_done(struct kl_generation *g, size_t choice)
 {
     enum kl_finish finish = g->choices[choice].finish;
     json_t *last = chunk(g, choice, json_object(), finish_reason(finish));
-    add(last, "x_kinglet", kl_generation_notes(g, finish));
+    add(last, "x_kinglet", kl_notes_json(g, finish));
     if (g->n_open == 0 && !g->include_usage)
         add(last, "timings", timings(g));
     kl_stream_json(g->exchange, last);
@@ -138,7 +142,7 @@ static void stream_end(struct kl_generation *g)
         add(last, "timings", timings(g));
         kl_stream_json(g->exchange, last);
     }
-    kl_stream_data(g->exchange, "[DONE]");
+    kl_sse_end(g);
 }
 
 static void document_end(struct kl_generation *g)
@@ -158,13 +162,22 @@ static void document_end(struct kl_generation *g)
     json_t *document = envelope(g, "chat.completion", choices);
     json_object_set_new(document, "usage", usage(g));
     add(document, "timings", timings(g));
-    add(document, "x_kinglet", kl_generation_notes(g, finish));
+    add(document, "x_kinglet", kl_notes_json(g, finish));
     kl_reply_json(g->exchange, 200, document);
 }
 
-static const struct kl_answer_format stream_format = {stream_begin, stream_progress, stream_text,
-                                                      stream_choice_done, stream_end};
-static const struct kl_answer_format document_format = {.end = document_end};
+static const struct kl_answer_format stream_format = {
+    .stream_type = KL_SSE_TYPE,
+    .begin = stream_begin,
+    .progress = stream_progress,
+    .heartbeat = kl_sse_heartbeat,
+    .text = stream_text,
+    .choice_done = stream_choice_done,
+    .end = stream_end,
+    .error = kl_sse_error,
+};
+static const struct kl_answer_format document_format = {
+    .text = kl_document_text, .end = document_end, .error = kl_document_error};
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
@@ -247,7 +260,7 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
         return kl_api_fail(error, 400, "invalid_value", "messages",
                            "messages is missing; it must be an array of messages");
     r->n_choices = (size_t)n;
-    enum kl_status status = kl_chat_input_parse(messages, tools, &r->input, error);
+    enum kl_status status = kl_chat_input_parse(messages, tools, r->source, &r->input, error);
     return status == KL_OK ? kl_answer_fields(body, r, error) : status;
 }
 
@@ -255,13 +268,18 @@ static enum kl_status parse(const char *text, size_t len, bool is_query,
                             struct kl_generation_request *r, struct kl_api_error *error)
 {
     (void)is_query;
-    enum kl_status status = kl_parse_object(text, len, &r->json, error);
-    return status == KL_OK ? parse_fields(r->json, r, error) : status;
+    json_t *body = NULL;
+    kl_json_was_short(); /* of what this thread released before */
+    enum kl_status status = kl_parse_object(text, len, &body, error);
+    if (status == KL_OK)
+        status = kl_keep_json(r, body, error);
+    return status == KL_OK ? parse_fields(body, r, error) : status;
 }
 
-static const struct kl_chat_api api = {parse, &stream_format, &document_format};
+static const struct kl_dialect dialect = {kl_answer_headers, parse, &stream_format,
+                                          &document_format};
 
-void kl_handle_chat_completions(struct kl_exchange *x)
+KL_HANDLER(kl_handle_chat_completions)
 {
-    kl_generation_start(x, &api);
+    kl_generation_start(x, &dialect);
 }

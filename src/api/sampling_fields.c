@@ -2,17 +2,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "api/fields.h"
-#include "base/clock.h"
-
-void kl_sampling_defaults(struct kl_sampling *sampling)
-{
-    *sampling = (struct kl_sampling){.temperature = 0, .top_p = 1, .repetition_penalty = 1};
-    if (getrandom(&sampling->seed, sizeof sampling->seed, GRND_NONBLOCK) < 0)
-        sampling->seed = kl_now_ns();
-}
 
 static enum kl_status float_field(const json_t *body, const char *name, double lo, double hi,
                                   float *value, struct kl_api_error *error)

@@ -5,10 +5,7 @@
 #include <jansson.h>
 
 #include "http/api_error.h"
-#include "service/generation.h"
-
-/* Greedy, nothing else switched on, a random seed. */
-void kl_sampling_defaults(struct kl_sampling *sampling);
+#include "service/generation_request.h"
 
 /* temperature, top_p, top_k, min_p, repetition_penalty, seed; each optional. */
 enum kl_status kl_sampling_fields(const json_t *body, struct kl_sampling *sampling,

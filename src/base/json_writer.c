@@ -5,6 +5,17 @@
 #include "base/foreign_text.h"
 #include "base/utf8.h"
 
+/* The escape of a control character in jansson's spelling. */
+static void write_control(struct kl_json *j, uint32_t c)
+{
+    static const char letters[] = {
+        ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    if (c < sizeof letters && letters[c] != '\0')
+        kl_print(j->out, "\\%c", letters[c]);
+    else
+        kl_print(j->out, "\\u%04X", (unsigned)c);
+}
+
 static void write_string(struct kl_json *j, const char *text)
 {
     kl_print(j->out, "\"");
@@ -15,7 +26,9 @@ static void write_string(struct kl_json *j, const char *text)
         at += kl_utf8_decode(text + at, len - at, &c, &valid);
         if (c == '"' || c == '\\')
             kl_print(j->out, "\\%c", (char)c);
-        else if (kl_foreign_unsafe(c))
+        else if (j->plain && c < 0x20)
+            write_control(j, c);
+        else if (!j->plain && kl_foreign_unsafe(c))
             kl_print(j->out, "\\u%04x", (unsigned)c);
         else
             kl_print(j->out, "%.*s", (int)kl_utf8_encode(c, bytes), bytes);
@@ -62,6 +75,12 @@ void kl_json_bool(struct kl_json *j, const char *name, bool value)
 {
     begin_value(j, name);
     kl_print(j->out, "%s", value ? "true" : "false");
+}
+
+void kl_json_null(struct kl_json *j, const char *name)
+{
+    begin_value(j, name);
+    kl_print(j->out, "null");
 }
 
 void kl_json_numbers(struct kl_json *j, const char *name, const double *values, size_t n)

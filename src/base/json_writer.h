@@ -16,6 +16,8 @@
 struct kl_json {
     struct kl_printer *out;
     bool comma; /* a comma goes before the next value */
+    bool plain; /* escape only what JSON requires (RFC 8259), as jansson does: for HTTP. Otherwise
+                   characters that a terminal must not receive as well: see foreign_text.h */
 };
 
 /* name: the member's, written as it is; NULL inside an array and for the whole document. */
@@ -27,6 +29,7 @@ void kl_json_string(struct kl_json *j, const char *name, const char *value);
 void kl_json_number(struct kl_json *j, const char *name, double value);
 void kl_json_bool(struct kl_json *j, const char *name, bool value);
 /* An array of values[0..n), 9 digits each. */
+void kl_json_null(struct kl_json *j, const char *name);
 void kl_json_numbers(struct kl_json *j, const char *name, const double *values, size_t n);
 
 #endif

@@ -109,13 +109,8 @@ struct loading {
 
 static void notify_server(void *context, enum kl_load_stage stage, uint64_t done, uint64_t total)
 {
-    static const enum kl_loading_stage stages[] = {
-        [KL_LOAD_DOWNLOADING] = KL_LOADING_DOWNLOADING, [KL_LOAD_OPENING] = KL_LOADING_OPENING,
-        [KL_LOAD_PACKING] = KL_LOADING_PACKING,         [KL_LOAD_READING] = KL_LOADING_READING,
-        [KL_LOAD_MEASURING] = KL_LOADING_MEASURING,
-    };
     struct loading *l = context;
-    kl_server_loading(l->server, stages[stage], done, total);
+    kl_server_loading(l->server, kl_load_stage_name(stage), done, total);
 }
 
 static size_t max_connections(const struct serve_options *o)
@@ -146,11 +141,11 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .cache_bytes = o->cache_ram,
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
-    kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(max_connections(o)),
+    kl_plan_add(&l->loaded.plan, "connections", kl_http_connection_bytes(max_connections(o)),
                 "--max-connections");
     kl_plan_add(&l->loaded.plan, "requests and answers on their way",
                 kl_server_held_bytes_for(kl_load_budget(&o->load)), NULL);
-    kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVER_READING_BYTES, NULL);
+    kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVICE_READING_BYTES, NULL);
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
@@ -228,30 +223,30 @@ static int serve(const struct serve_options *o, const struct kl_api_keys *keys,
     struct reloadable reloadable = {.api_key_file = o->api_key_file,
                                     .of_terminal = is_of_terminal()};
     const struct kl_server_options options = {
-        .host = o->host,
-        .port = (uint16_t)o->port,
-        .api_keys = keys->keys,
-        .n_api_keys = keys->n,
-        .no_auth = o->no_auth,
-        .allowed_hosts = o->allowed_hosts.values,
-        .n_allowed_hosts = o->allowed_hosts.len,
-        .max_waiting = o->parallel + o->queue,
-        .max_connections = max_connections(o),
-        .held_bytes = kl_server_held_bytes_for(kl_load_budget(&o->load)),
-        .max_connections_per_address = o->max_per_address,
-        .header_seconds = (unsigned)o->header_seconds,
-        .body_seconds = (unsigned)o->body_seconds,
-        .idle_seconds = (unsigned)o->idle_seconds,
-        .reader_seconds = (unsigned)o->reader_seconds,
-        .drain_seconds = (unsigned)o->drain_seconds,
+        .http = {.host = o->host,
+                 .port = (uint16_t)o->port,
+                 .api_keys = keys->keys,
+                 .n_api_keys = keys->n,
+                 .no_auth = o->no_auth,
+                 .allowed_hosts = o->allowed_hosts.values,
+                 .n_allowed_hosts = o->allowed_hosts.len,
+                 .held_bytes = kl_server_held_bytes_for(kl_load_budget(&o->load)),
+                 .max_connections = max_connections(o),
+                 .max_connections_per_address = o->max_per_address,
+                 .header_seconds = (unsigned)o->header_seconds,
+                 .body_seconds = (unsigned)o->body_seconds,
+                 .idle_seconds = (unsigned)o->idle_seconds,
+                 .reader_seconds = (unsigned)o->reader_seconds},
+        .service = {.max_waiting = o->parallel + o->queue,
+                    .max_wait_seconds = (double)o->max_wait,
+                    .max_tokens = o->max_tokens,
+                    .max_seconds = (double)o->max_seconds,
+                    .context_policy = o->context_policy,
+                    .loop_guard = o->loop_guard,
+                    .drain_seconds = (unsigned)o->drain_seconds},
+        .memory_budget = o->load.memory,
         .reload = reload,
         .reload_context = &reloadable,
-        .max_wait_seconds = (double)o->max_wait,
-        .max_tokens = o->max_tokens,
-        .max_seconds = (double)o->max_seconds,
-        .context_policy = o->context_policy,
-        .loop_guard = o->loop_guard,
-        .memory_budget = o->load.memory,
     };
     kl_info("kinglet %s starts", KL_VERSION);
     enum kl_status status = kl_server_open(&options, &l.server, err);
@@ -425,11 +420,11 @@ int kl_run_serve(int argc, char **argv)
                               .port = DEFAULT_PORT,
                               .parallel = DEFAULT_SLOTS,
                               .queue = DEFAULT_QUEUE,
-                              .header_seconds = KL_SERVER_HEADER_SECONDS,
-                              .body_seconds = KL_SERVER_BODY_SECONDS,
-                              .idle_seconds = KL_SERVER_IDLE_SECONDS,
-                              .reader_seconds = KL_SERVER_READER_SECONDS,
-                              .drain_seconds = KL_SERVER_DRAIN_SECONDS,
+                              .header_seconds = KL_HTTP_HEADER_SECONDS,
+                              .body_seconds = KL_HTTP_BODY_SECONDS,
+                              .idle_seconds = KL_HTTP_IDLE_SECONDS,
+                              .reader_seconds = KL_HTTP_READER_SECONDS,
+                              .drain_seconds = KL_SERVICE_DRAIN_SECONDS,
                               .max_wait = DEFAULT_WAIT,
                               .max_seconds = DEFAULT_SECONDS,
                               .cache_ram = KL_DEFAULT_CACHE_RAM,

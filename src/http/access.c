@@ -76,7 +76,8 @@ enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *a
     return KL_OK;
 }
 
-/* "*.lan" is every name that ends in ".lan"; a * stands nowhere else. */
+/* Checks an allowed name: "*.lan" is every name that ends in ".lan"; a * is allowed nowhere else.
+ */
 static enum kl_status check_pattern(const char *name, struct kl_error *err)
 {
     if (strchr(name, '*') == NULL)
@@ -89,7 +90,7 @@ static enum kl_status check_pattern(const char *name, struct kl_error *err)
     if (strncmp(name, "*.", 2) != 0 || name[2] == '\0' || name[2] == '.' ||
         strchr(name + 1, '*') != NULL)
         return kl_fail(err, KL_ERR_INVALID,
-                       "--allow-host %s: a * stands only for the beginning of a name and before a "
+                       "--allow-host %s: a * may only be at the beginning of a name and before a "
                        "dot, as in \"*.lan\"",
                        name);
     return KL_OK;
@@ -238,7 +239,7 @@ bool kl_origin_is_own(const char *origin, const char *host_header)
     return strcmp(origin_host, own_host) == 0 && strcmp(a, b) == 0;
 }
 
-/* A Referer is the URL of a page: its origin and more. */
+/* A Referer is the URL of a page, which begins with its origin. */
 static bool referer_is_own(const char *referer, const char *host_header)
 {
     char origin[MAX_HOST + 16]; /* "https://", a name, a port */
@@ -252,8 +253,8 @@ static bool referer_is_own(const char *referer, const char *host_header)
     return kl_origin_is_own(origin, host_header);
 }
 
-/* Headers that no browser leaves out of a request, whatever the page says; the first where the
- * server's address counts as safe (https, loopback). */
+/* Checks for headers that no browser omits, whatever the page asks for; Sec-Fetch-* only where the
+ * server's address counts as secure (https, loopback). */
 static bool looks_like_a_browser(const struct kl_http_head *head)
 {
     for (size_t i = 0; i < head->n_fields; i++) {

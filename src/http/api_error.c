@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "json/json_text.h"
+#include "base/json_writer.h"
 
-/* Retry-After, seconds: what is short now is free again when somebody's answer has ended. */
+/* Retry-After, seconds: memory is free again when another answer has ended. */
 #define NO_MEMORY_WAIT 1
 
 enum kl_status kl_api_fail(struct kl_api_error *error, int status, const char *code,
@@ -40,7 +40,7 @@ enum kl_status kl_api_fail_memory(struct kl_api_error *error, const char *what)
     return KL_ERR_INVALID;
 }
 
-/* The kinds that clients of the OpenAI API tell apart. */
+/* The types that clients of the OpenAI API distinguish. */
 static const char *error_type(int status)
 {
     switch (status) {
@@ -57,17 +57,28 @@ static const char *error_type(int status)
     }
 }
 
-json_t *kl_api_error_json(const struct kl_api_error *error)
+enum kl_status kl_api_error_write(const struct kl_api_error *error, struct kl_buffer *out)
 {
-    json_t *param =
-        error->param[0] != '\0' ? kl_json_text(error->param, strlen(error->param)) : json_null();
-    json_t *inner = json_pack("{s:o, s:s, s:o, s:s?}", "message",
-                              kl_json_text(error->text, strlen(error->text)), "type",
-                              error_type(error->status), "param", param, "code", error->code);
-    if (inner != NULL && error->n_ctx != 0) {
-        json_object_set_new(inner, "n_prompt_tokens",
-                            json_integer((json_int_t)error->n_prompt_tokens));
-        json_object_set_new(inner, "n_ctx", json_integer((json_int_t)error->n_ctx));
+    struct kl_printer printer = {.text = *out};
+    struct kl_json j = {.out = &printer, .plain = true};
+    kl_json_open(&j, NULL, '{');
+    kl_json_open(&j, "error", '{');
+    kl_json_string(&j, "message", error->text);
+    kl_json_string(&j, "type", error_type(error->status));
+    if (error->param[0] != '\0')
+        kl_json_string(&j, "param", error->param);
+    else
+        kl_json_null(&j, "param");
+    if (error->code != NULL)
+        kl_json_string(&j, "code", error->code);
+    else
+        kl_json_null(&j, "code");
+    if (error->n_ctx != 0) {
+        kl_json_number(&j, "n_prompt_tokens", (double)error->n_prompt_tokens);
+        kl_json_number(&j, "n_ctx", (double)error->n_ctx);
     }
-    return json_pack("{s:o}", "error", inner);
+    kl_json_close(&j, '}');
+    kl_json_close(&j, '}');
+    *out = printer.text;
+    return printer.status;
 }

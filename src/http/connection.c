@@ -6,15 +6,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/access.h"
-#include "http/exchange.h"
-#include "http/shares.h"
-#include "server/server_state.h"
-#include "json/library_memory.h"
+#include "http/error_answer.h"
+#include "http/event_memory.h"
+#include "http/holders.h"
+#include "http/http_state.h"
 
-/* While a server stops: for a request that is already on its way on a new connection. */
+/* While the server drains: for a request that is already on its way on a new connection. */
 #define DRAIN_SECONDS 1
-/* What a client may send ahead while its answer is made: most requests. */
+/* The most that a client may send ahead while its answer is made: the size of most requests. */
 #define MAX_AHEAD ((size_t)16 << 10)
 
 const char kl_cause_slow_reader[] = "the client reads too slowly";
@@ -22,7 +21,7 @@ const char kl_cause_slow_reader[] = "the client reads too slowly";
 static void refuse(struct kl_connection *c, const struct kl_api_error *error);
 static void recount(struct kl_connection *c);
 
-/* With a reset: it may still be sending, and what it did not take is not kept for it. */
+/* Closes it with a reset: input that still arrives and output that was not taken are dropped. */
 static void cut(struct kl_connection *c, const char *cause)
 {
     const struct linger reset = {.l_onoff = 1, .l_linger = 0};
@@ -34,10 +33,10 @@ static void cut(struct kl_connection *c, const char *cause)
 
 static unsigned stage_seconds(const struct kl_connection *c)
 {
-    const struct kl_server_options *o = &c->server->options;
+    const struct kl_http_options *o = &c->http->options;
     switch (c->stage) {
     case KL_CONNECTION_IDLE:
-        return c->server->stopping && c->n_requests == 0 ? DRAIN_SECONDS : o->idle_seconds;
+        return c->http->draining && c->n_requests == 0 ? DRAIN_SECONDS : o->idle_seconds;
     case KL_CONNECTION_HEAD:
         return o->header_seconds;
     case KL_CONNECTION_BODY:
@@ -45,11 +44,11 @@ static unsigned stage_seconds(const struct kl_connection *c)
     case KL_CONNECTION_LINGERING:
         return KL_LINGER_SECONDS;
     default:
-        return 0; /* the reader's deadline stands for these */
+        return 0; /* these have the reader's deadline */
     }
 }
 
-/* A stage's deadline counts from its beginning, whatever comes meanwhile. */
+/* The deadline of a stage counts from its beginning, whatever arrives meanwhile. */
 static void enter(struct kl_connection *c, enum kl_connection_stage stage)
 {
     c->stage = stage;
@@ -71,10 +70,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
     struct kl_connection *c = context;
     struct kl_api_error error;
     if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
-        kl_connection_close(c, "nothing came for too long");
+        kl_connection_close(c, "nothing was received for too long");
         return;
     }
-    c->server->connection_counts.requests_late++;
+    c->http->counts.requests_late++;
     kl_api_fail(&error, 408, "request_timeout", NULL,
                 "the request's %s was not complete after %u s",
                 c->stage == KL_CONNECTION_HEAD ? "head" : "body", stage_seconds(c));
@@ -83,7 +82,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
 
 static void start_reader_time(struct kl_connection *c)
 {
-    const struct timeval time = {.tv_sec = c->server->options.reader_seconds};
+    const struct timeval time = {.tv_sec = c->http->options.reader_seconds};
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
     c->n_to_take = c->n_taken + (waiting < KL_READER_BYTES ? waiting : KL_READER_BYTES);
     evtimer_add(&c->reader, &time);
@@ -98,7 +97,7 @@ static void on_reader_deadline(evutil_socket_t fd, short what, void *context)
         start_reader_time(c);
         return;
     }
-    c->server->connection_counts.readers_late++;
+    c->http->counts.readers_late++;
     cut(c, kl_cause_slow_reader);
 }
 
@@ -118,57 +117,57 @@ static void on_output_changed(struct evbuffer *output, const struct evbuffer_cb_
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* The files of the page are written as they lie in the program: they are the end of what waits. */
+/* Files of the page are written from the program's own data, which costs no memory. They are the
+ * end of the output. */
 static size_t output_bytes(const struct kl_connection *c)
 {
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
     return waiting > c->n_static ? waiting - c->n_static : 0;
 }
 
-/* libevent reads into blocks of up to twice the size. */
+/* Input counts twice: libevent reads into blocks of up to twice the size. */
 static void recount(struct kl_connection *c)
 {
-    struct kl_server *server = c->server;
-    kl_shares_count(server, c,
-                    2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
-                        c->body.allocated + output_bytes(c));
-    if (c->holder->held > kl_shares_limit(server) ||
-        server->shares.held > server->options.held_bytes)
-        event_active(server->make_room, 0, 0);
+    struct kl_http *http = c->http;
+    kl_holders_count(http, c,
+                     2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
+                         c->body.allocated + output_bytes(c));
+    if (c->holder->held > kl_holders_limit(http) || http->holders.held > http->options.held_bytes)
+        event_active(http->make_room, 0, 0);
 }
 
-static void end_for_room(struct kl_connection *c, bool of_share)
+static void end_for_room(struct kl_connection *c, bool of_holder)
 {
     struct kl_api_error error;
-    c->server->connection_counts.held_most++;
+    c->http->counts.held_most++;
     if (c->stage != KL_CONNECTION_HEAD && c->stage != KL_CONNECTION_BODY) {
-        cut(c, "it held the most, and others needed the room");
+        cut(c, "it held the most memory, which others needed");
         return;
     }
     kl_api_fail(&error, 503, "busy", NULL,
-                of_share ? "the requests and answers that are on their way for this %s fill the "
-                           "%zu MiB that one may have, and this request had the most of it; try "
-                           "again in a moment"
-                         : "the requests and answers that are on their way%.0s fill this server's "
-                           "%zu MiB for them, and this request had the most of it; try again in a "
-                           "moment",
+                of_holder ? "the requests and answers that are on their way for this %s fill the "
+                            "%zu MiB that one may have, and this request had the most of it; try "
+                            "again in a moment"
+                          : "the requests and answers that are on their way%.0s fill this server's "
+                            "%zu MiB for them, and this request had the most of it; try again in a "
+                            "moment",
                 c->holder->scope != 0 ? "API key" : "address",
-                (of_share ? kl_shares_limit(c->server) : c->server->options.held_bytes) >> 20);
+                (of_holder ? kl_holders_limit(c->http) : c->http->options.held_bytes) >> 20);
     error.retry_after = 1;
     refuse(c, &error);
 }
 
-void kl_connections_make_room(struct kl_server *server)
+void kl_connections_make_room(struct kl_http *http)
 {
     struct kl_connection *c;
-    bool of_share;
-    while ((c = kl_shares_victim(server, &of_share)) != NULL)
-        end_for_room(c, of_share);
+    bool of_holder;
+    while ((c = kl_holders_find_largest(http, &of_holder)) != NULL)
+        end_for_room(c, of_holder);
 }
 
-/* ---- what comes in --------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
-static void forget_request(struct kl_connection *c)
+static void release_request(struct kl_connection *c)
 {
     kl_http_head_release(&c->head);
     kl_buffer_release(&c->body);
@@ -176,7 +175,7 @@ static void forget_request(struct kl_connection *c)
     c->scanned = 0;
 }
 
-/* KL_OK without a head in c->head: it is not complete yet. */
+/* Returns KL_OK without a head in c->head while it is not complete. */
 static enum kl_status read_head(struct kl_connection *c, struct evbuffer *input,
                                 struct kl_api_error *error)
 {
@@ -219,17 +218,17 @@ static enum kl_status read_body(struct kl_connection *c, struct evbuffer *input,
     return status;
 }
 
-/* The request is complete, or it is refused (error). Its body is needed only by a handler that
- * keeps the exchange, which takes it when it was read. */
+/* The request is complete, or is refused with error. Only a handler that keeps the exchange needs
+ * the body; it takes the body when it has read it. */
 static void hand_over(struct kl_connection *c, const struct kl_api_error *error, bool keep)
 {
     enter(c, KL_CONNECTION_ANSWERING);
     c->n_requests++;
     if (error != NULL)
-        kl_http_refuse(c->exchange, error, keep);
+        c->http->connection_events->refuse(c->exchange, error, keep);
     else
-        kl_http_handle(c->exchange);
-    if (c->exchange->gone == NULL)
+        c->http->connection_events->handle(c->exchange);
+    if (c->exchange->events == NULL)
         kl_buffer_release(&c->body);
 }
 
@@ -240,7 +239,7 @@ void kl_connection_take_body(struct kl_connection *c, struct kl_buffer *body)
     recount(c);
 }
 
-static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error *error)
+static enum kl_status send_continue(struct kl_connection *c, struct kl_api_error *error)
 {
     struct evbuffer *output = bufferevent_get_output(c->bev);
     if (evbuffer_add_printf(output, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
@@ -248,22 +247,23 @@ static enum kl_status say_continue(struct kl_connection *c, struct kl_api_error 
     return KL_OK;
 }
 
-/* The head is there, which decides what becomes of the request. A body that is not wanted is left
- * out where all of it has come already; otherwise the connection ends with the answer. */
+/* The head is complete: the request is accepted or refused. A body that is not wanted is skipped if
+ * all of it has arrived; otherwise the connection ends with the answer. */
 static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *input,
                                     struct kl_api_error *error)
 {
     enter(c, KL_CONNECTION_BODY);
-    c->exchange = kl_http_begin(c);
+    c->exchange = c->http->connection_events->begin(c);
     if (c->exchange == NULL)
         return kl_api_fail_memory(error, "the request");
-    bool accepted = kl_http_judge(c->exchange, error) == KL_OK, complete = false;
-    if (!kl_shares_join(c->server, c, accepted ? c->exchange->cache_scope : 0))
+    bool accepted = c->http->connection_events->judge(c->exchange, error) == KL_OK,
+         complete = false;
+    if (!kl_holders_join(c->http, c, accepted ? c->exchange->cache_scope : 0))
         return kl_api_fail_memory(error, "the request");
     if (accepted && c->head.method == KL_HTTP_POST) {
         bool waits = c->head.expects_continue && (c->head.chunked || c->head.length > 0) &&
                      evbuffer_get_length(input) == 0;
-        return waits ? say_continue(c, error) : KL_OK;
+        return waits ? send_continue(c, error) : KL_OK;
     }
     struct kl_api_error ignored;
     bool keep = read_body(c, input, &complete, &ignored) == KL_OK && complete;
@@ -272,7 +272,7 @@ static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *in
     return KL_OK;
 }
 
-/* Goes on with what has been received. */
+/* Processes the input that has been received. */
 static void read_request(struct kl_connection *c)
 {
     struct evbuffer *input = bufferevent_get_input(c->bev);
@@ -280,7 +280,7 @@ static void read_request(struct kl_connection *c)
     enum kl_status status = KL_OK;
     bool complete = false;
     if (c->stage == KL_CONNECTION_IDLE) {
-        /* RFC 9112, 2.2: some clients end a body with an empty line; it may come in pieces */
+        /* RFC 9112, 2.2: some clients end a body with an empty line; it may arrive in pieces */
         char blank[2] = "";
         while (evbuffer_copyout(input, blank, 2) == 2 && memcmp(blank, "\r\n", 2) == 0)
             evbuffer_drain(input, 2);
@@ -328,7 +328,7 @@ static void on_read(struct bufferevent *bev, void *context)
     }
 }
 
-/* ---- what goes out --------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void linger(struct kl_connection *c)
 {
@@ -340,35 +340,35 @@ static void linger(struct kl_connection *c)
     enter(c, KL_CONNECTION_LINGERING);
 }
 
-/* All that was written has left. */
+/* The client has taken all output. */
 static void on_written(struct bufferevent *bev, void *context)
 {
     (void)bev;
     struct kl_connection *c = context;
     struct kl_exchange *x = c->exchange;
     if (x != NULL && !x->sent) {
-        kl_http_drained(x); /* the connection may be gone now */
+        c->http->connection_events->drained(x); /* the connection may be gone now */
         return;
     }
     if (c->stage == KL_CONNECTION_LAST) {
         c->exchange = NULL;
         if (x != NULL)
-            kl_http_finished(x);
-        forget_request(c);
+            c->http->connection_events->finished(x);
+        release_request(c);
         recount(c);
         linger(c);
     } else if (c->stage == KL_CONNECTION_ANSWERING) {
         c->exchange = NULL;
         c->n_static = 0;
-        forget_request(c);
+        release_request(c);
         enter(c, KL_CONNECTION_IDLE);
-        kl_http_finished(x);
-        read_request(c); /* what came meanwhile */
+        c->http->connection_events->finished(x);
+        read_request(c); /* input that arrived meanwhile */
     }
 }
 
-/* Nothing more will be written for this request. If nothing waits, no write will tell of its end.
- */
+/* Nothing more will be written for this request. Without output there is no write event that
+ * reports its end. */
 static void expect_written(struct kl_connection *c)
 {
     if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
@@ -386,21 +386,21 @@ void kl_connection_answered(struct kl_connection *c, bool keep)
 bool kl_connection_is_full(const struct kl_connection *c)
 {
     size_t waiting = evbuffer_get_length(bufferevent_get_output(c->bev));
-    return waiting > KL_SERVER_OUTPUT_BYTES ||
-           (waiting > KL_SERVER_MIN_OUTPUT_BYTES && kl_shares_are_tight(c->server, c));
+    return waiting > KL_HTTP_OUTPUT_BYTES ||
+           (waiting > KL_HTTP_MIN_OUTPUT_BYTES && kl_holders_are_tight(c->http, c));
 }
 
-/* Ends it with an error, while its request is not complete. */
+/* Answers with an error while the request is incomplete, and ends the connection. */
 static void refuse(struct kl_connection *c, const struct kl_api_error *error)
 {
     struct evbuffer *input = bufferevent_get_input(c->bev);
     kl_debug("a connection is ended: %s", error->text);
     if (c->exchange != NULL) {
-        kl_http_refuse(c->exchange, error, false);
+        c->http->connection_events->refuse(c->exchange, error, false);
         kl_buffer_release(&c->body);
     } else {
-        kl_http_write_error(bufferevent_get_output(c->bev), error);
-        forget_request(c);
+        kl_error_answer_write(bufferevent_get_output(c->bev), error);
+        release_request(c);
         enter(c, KL_CONNECTION_LAST);
         expect_written(c);
     }
@@ -410,8 +410,8 @@ static void refuse(struct kl_connection *c, const struct kl_api_error *error)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-/* The client closed its sending side, or the connection broke. Its last answer may still be on its
- * way to a client that closed only its sending side. */
+/* The client closed its sending side, or the connection broke. A client that closed only its
+ * sending side may still take its last answer. */
 static void on_event(struct bufferevent *bev, short what, void *context)
 {
     struct kl_connection *c = context;
@@ -428,67 +428,34 @@ static void on_event(struct bufferevent *bev, short what, void *context)
 
 void kl_connection_close(struct kl_connection *c, const char *cause)
 {
-    struct kl_server *server = c->server;
+    struct kl_http *http = c->http;
     struct kl_exchange *x = c->exchange;
     if (c->previous != NULL)
         c->previous->next = c->next;
     else
-        server->connections = c->next;
+        http->connections = c->next;
     if (c->next != NULL)
         c->next->previous = c->previous;
     else
-        server->oldest = c->previous;
+        http->oldest = c->previous;
     evtimer_del(&c->deadline);
     evtimer_del(&c->reader);
     evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
     c->exchange = NULL;
     if (x != NULL)
-        kl_http_lost(x, cause);
-    kl_shares_leave(server, c);
+        c->http->connection_events->lost(x, cause);
+    kl_holders_leave(http, c);
     bufferevent_free(c->bev); /* and the socket */
-    forget_request(c);
+    release_request(c);
     free(c);
-    kl_server_check_stopped(server);
+    kl_connections_check_idle(http);
 }
 
-/* Whether there is room for a connection from this address; another may be closed for it. */
-static enum kl_status admit(struct kl_server *server, const struct sockaddr *peer,
-                            const struct in6_addr *address, struct kl_api_error *error)
-{
-    const struct kl_server_options *o = &server->options;
-    size_t n = 0, n_here = 0;
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
-        n += !c->refused;
-        n_here += !c->refused && memcmp(&c->peer, address, sizeof *address) == 0;
-    }
-    size_t limit_here = o->max_connections_per_address;
-    if (limit_here == 0)
-        limit_here = kl_is_loopback(peer) ? SIZE_MAX : KL_SERVER_CONNECTIONS_PER_ADDRESS;
-    bool full_here = n_here >= limit_here;
-    if (!full_here && n < o->max_connections)
-        return KL_OK;
-    struct kl_connection *other = kl_shares_place(server, full_here ? address : NULL);
-    if (other != NULL) {
-        server->connection_counts.evicted++;
-        kl_connection_close(other, NULL);
-        return KL_OK;
-    }
-    server->connection_counts.refused++;
-    kl_api_fail(error, 503, "too_many_connections", NULL,
-                full_here ? "%zu connections from this address are being answered, which is all it "
-                            "may have; close some, or try again later"
-                          : "%zu connections are being answered, which is all this server takes; "
-                            "try again later",
-                full_here ? n_here : n);
-    error->retry_after = 1;
-    return KL_ERR_BUSY;
-}
-
-static struct kl_connection *new_connection(struct kl_server *server, int fd)
+static struct kl_connection *new_connection(struct kl_http *http, int fd)
 {
     struct kl_connection *c = calloc(1, sizeof *c);
     kl_event_was_short();
-    struct bufferevent *bev = bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *bev = bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE);
     if (c == NULL || bev == NULL || kl_event_was_short() ||
         evbuffer_add_cb(bufferevent_get_output(bev), on_output_changed, c) == NULL) {
         free(c);
@@ -498,84 +465,78 @@ static struct kl_connection *new_connection(struct kl_server *server, int fd)
             close(fd);
         return NULL;
     }
-    c->server = server;
+    c->http = http;
     c->bev = bev;
-    evtimer_assign(&c->deadline, server->base, on_deadline, c);
-    evtimer_assign(&c->reader, server->base, on_reader_deadline, c);
+    evtimer_assign(&c->deadline, http->base, on_deadline, c);
+    evtimer_assign(&c->reader, http->base, on_reader_deadline, c);
     bufferevent_setcb(bev, on_read, on_written, on_event, c);
     return c;
 }
 
-void kl_connection_open(struct kl_server *server, int fd, const struct sockaddr *peer)
+bool kl_connection_open(struct kl_http *http, int fd, const struct in6_addr *address,
+                        const struct kl_api_error *refusal)
 {
-    struct kl_api_error error;
-    struct in6_addr address = kl_shares_address(peer);
-    size_t n_refused = 0;
-    bool refused = admit(server, peer, &address, &error) != KL_OK;
-    server->connection_counts.accepted++;
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next)
-        n_refused += c->refused;
-    if (refused && n_refused >= KL_MAX_REFUSED) {
-        close(fd);
-        return;
-    }
-    struct kl_connection *c = new_connection(server, fd);
-    if (c == NULL) {
-        kl_err("no memory for a connection");
-        return;
-    }
+    struct kl_connection *c = new_connection(http, fd);
+    if (c == NULL)
+        return false;
     socklen_t len = sizeof c->local;
     getsockname(fd, (struct sockaddr *)&c->local, &len);
-    c->peer = address;
-    c->refused = refused;
+    c->peer = *address;
+    c->refused = refusal != NULL;
     c->progress_ns = kl_now_ns();
-    if (!kl_shares_join(server, c, 0)) {
-        kl_err("no memory for a connection");
+    if (!kl_holders_join(http, c, 0)) {
         evbuffer_remove_cb(bufferevent_get_output(c->bev), on_output_changed, c);
         bufferevent_free(c->bev);
         free(c);
-        return;
+        return false;
     }
-    c->next = server->connections;
+    c->next = http->connections;
     if (c->next != NULL)
         c->next->previous = c;
     else
-        server->oldest = c;
-    server->connections = c;
-    if (refused)
-        refuse(c, &error);
+        http->oldest = c;
+    http->connections = c;
+    if (refusal != NULL)
+        refuse(c, refusal);
     else
         enter(c, KL_CONNECTION_IDLE);
-    if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0) {
-        kl_err("no memory for a connection");
-        kl_connection_close(c, NULL);
-    }
+    if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) == 0)
+        return true;
+    kl_connection_close(c, NULL);
+    return false;
 }
 
-void kl_connections_drain(struct kl_server *server)
+void kl_connections_drain(struct kl_http *http)
 {
-    for (struct kl_connection *c = server->connections, *next; c != NULL; c = next) {
+    for (struct kl_connection *c = http->connections, *next; c != NULL; c = next) {
         next = c->next;
         if (c->stage != KL_CONNECTION_IDLE)
             continue;
         if (c->n_requests == 0)
             enter(c, KL_CONNECTION_IDLE);
-        else if (server->hands_over)
+        else if (http->hands_over)
             linger(c);
     }
 }
 
-bool kl_connections_expect_request(const struct kl_server *server)
+/* Whether a connection that was there before has yet to send its first request. */
+static bool expects_request(const struct kl_http *http)
 {
-    for (const struct kl_connection *c = server->connections; c != NULL; c = c->next) {
+    for (const struct kl_connection *c = http->connections; c != NULL; c = c->next) {
         if (c->stage <= KL_CONNECTION_BODY && c->n_requests == 0)
             return true;
     }
     return false;
 }
 
-void kl_connections_close(struct kl_server *server)
+void kl_connections_check_idle(struct kl_http *http)
 {
-    while (server->connections != NULL)
-        kl_connection_close(server->connections, NULL);
+    if (http->draining && http->exchanges == NULL && !(http->hands_over && expects_request(http)))
+        http->idle(http->application);
+}
+
+void kl_connections_close(struct kl_http *http)
+{
+    while (http->connections != NULL)
+        kl_connection_close(http->connections, NULL);
 }

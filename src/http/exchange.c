@@ -4,65 +4,60 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "http/connection.h"
+#include "http/error_answer.h"
 #include "http/framing.h"
-#include "server/routes.h"
-#include "server/server_state.h"
-#include "service/generation.h"
-#include "json/library_memory.h"
+#include "http/http_state.h"
 
-/* The headers of an answer; ours are some 500 bytes. */
+/* The most bytes of headers that handlers may add to an answer; today some 500. */
 #define MAX_REPLY_HEADERS 8192
-/* The status line and what add_head adds, some 250 bytes; what stands around a chunk. */
-#define MAX_OWN_HEADERS 512
-#define MAX_CHUNK_FRAME 96 /* evbuffer_add_printf wants 64 free, whatever it writes */
+/* Room for the bytes around a chunk: evbuffer_add_printf needs 64 free bytes, whatever it writes.
+ */
+#define MAX_CHUNK_FRAME 96
 
 /* ---- life of an exchange --------------------------------------------------------------------- */
 
 static void free_exchange(struct kl_exchange *x)
 {
-    struct kl_server *server = x->server;
+    struct kl_http *http = x->http;
     if (x->previous != NULL)
         x->previous->next = x->next;
-    else if (server->exchanges == x)
-        server->exchanges = x->next;
+    else if (http->exchanges == x)
+        http->exchanges = x->next;
     if (x->next != NULL)
         x->next->previous = x->previous;
     kl_buffer_release(&x->headers);
     free(x);
-    kl_server_check_stopped(server);
+    kl_connections_check_idle(http);
 }
 
-void kl_http_finished(struct kl_exchange *x)
+void kl_exchange_finished(struct kl_exchange *x)
 {
     free_exchange(x);
 }
 
-void kl_http_lost(struct kl_exchange *x, const char *cause)
+void kl_exchange_lost(struct kl_exchange *x, const char *cause)
 {
-    if (x->gone != NULL && cause != NULL)
-        x->gone(x->context, cause);
+    if (x->events != NULL && cause != NULL)
+        x->events->gone(x->context, cause);
     free_exchange(x);
 }
 
-void kl_http_drained(struct kl_exchange *x)
+void kl_exchange_drained(struct kl_exchange *x)
 {
-    if (!x->held_back)
-        return;
+    bool held_back = x->held_back;
     x->held_back = false;
-    kl_generations_poll(x->server);
+    if (held_back && x->events != NULL)
+        x->events->drained(x->context);
 }
 
-void kl_exchange_watch(struct kl_exchange *x, void (*gone)(void *context, const char *cause),
+void kl_exchange_watch(struct kl_exchange *x, const struct kl_exchange_events *events,
                        void *context)
 {
-    x->gone = gone;
+    x->events = events;
     x->context = context;
 }
 
@@ -71,6 +66,11 @@ void kl_exchange_watch(struct kl_exchange *x, void (*gone)(void *context, const 
 const char *kl_request_header(const struct kl_exchange *x, const char *name)
 {
     return kl_http_head_field(x->head, name);
+}
+
+const struct in6_addr *kl_request_peer(const struct kl_exchange *x)
+{
+    return &x->connection->peer;
 }
 
 const char *kl_request_body(const struct kl_exchange *x, size_t *len)
@@ -86,12 +86,14 @@ void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body)
 
 bool kl_request_is_welcome(const struct kl_exchange *x)
 {
-    return !x->server->stopping || (x->server->hands_over && x->connection->n_requests == 1);
+    return !x->http->draining || (x->http->hands_over && x->connection->n_requests == 1);
 }
 
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
 {
-    /* a line break would begin a header of somebody else's */
+    if (x->head_sent)
+        return;
+    /* a line break in foreign text would begin another header */
     int len = (int)strcspn(value, "\r\n");
     if (kl_buffer_append_format(&x->headers, "%s: %.*s\r\n", name, len, value) != KL_OK)
         x->lacks_header = true;
@@ -102,69 +104,32 @@ static struct evbuffer *output_of(const struct kl_exchange *x)
     return bufferevent_get_output(x->connection->bev);
 }
 
-/* Without memory an answer that was begun can not go on: a piece of it would be missing. The
- * connection's end is an event like that of any other. */
-static void cut(const struct kl_exchange *x)
+/* An answer that has begun cannot continue without one of its pieces. The end of the connection
+ * then arrives as an event, like that of any other. */
+void kl_stream_cut(struct kl_exchange *x)
 {
     kl_err("request %s: no memory for its answer; its connection is cut", x->id);
     shutdown(bufferevent_getfd(x->connection->bev), SHUT_RDWR);
 }
 
-/* Room for what is to be written next, so that no half of it is. */
-static bool make_room(const struct kl_exchange *x, size_t size)
+/* Reserves memory for the next write, so that it is written completely or not at all. */
+static bool make_room(struct kl_exchange *x, size_t size)
 {
     if (evbuffer_expand(output_of(x), size) == 0)
         return true;
-    cut(x);
+    kl_stream_cut(x);
     return false;
 }
 
-/* What every answer begins with. */
-static void add_status_line(struct evbuffer *out, int status)
-{
-    char date[40];
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
-    evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Content-Type-Options: nosniff\r\n",
-                        status, kl_http_reason(status), date);
-}
-
-void kl_http_write_error(struct evbuffer *out, const struct kl_api_error *error)
-{
-    /* in place of an error for whose text there is no memory */
-    static const char no_memory[] =
-        "{\"error\":{\"message\":\"no memory for the answer; try again in a moment\","
-        "\"type\":\"server_error\",\"param\":null,\"code\":\"no_memory\"}}";
-    json_t *body = kl_api_error_json(error);
-    char *json = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    bool lost = kl_json_was_short() || json == NULL;
-    const char *text = lost ? no_memory : json;
-    unsigned retry_after = lost ? 1 : error->retry_after;
-    if (evbuffer_expand(out, MAX_OWN_HEADERS + strlen(text)) == 0) {
-        add_status_line(out, lost ? 503 : error->status);
-        if (retry_after != 0)
-            evbuffer_add_printf(out, "Retry-After: %u\r\n", retry_after);
-        evbuffer_add_printf(out,
-                            "Content-Type: application/json; charset=utf-8\r\n"
-                            "Cache-Control: no-store\r\nContent-Length: %zu\r\n"
-                            "Connection: close\r\n\r\n",
-                            strlen(text) + 1);
-        evbuffer_add(out, text, strlen(text));
-        evbuffer_add(out, "\n", 1);
-    } /* or the connection is closed without an answer */
-    free(json);
-}
-
-/* The head of the answer. An answer in one piece has a length, a stream chunks or, in HTTP/1.0,
- * the end of the connection; a 304 neither. */
+/* Writes the head of the answer. A whole answer has a length; a stream has chunks or, in HTTP/1.0,
+ * ends with the connection; a 304 has neither. */
 static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *length)
 {
-    x->close = x->close || !x->head->keep_alive || x->server->stopping;
-    if (!make_room(x, x->headers.len + MAX_OWN_HEADERS))
+    x->close = x->close || !x->head->keep_alive || x->http->draining;
+    if (!make_room(x, x->headers.len + KL_ANSWER_OWN_HEADERS))
         return;
-    add_status_line(out, x->status);
+    x->head_sent = true;
+    kl_answer_status_line(out, x->status);
     evbuffer_add_printf(out, "X-Request-Id: %s\r\n", x->id);
     evbuffer_add(out, x->headers.data, x->headers.len);
     if (length != NULL)
@@ -180,7 +145,7 @@ static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *
 
 static void log_reply(const struct kl_exchange *x)
 {
-    /* Answers have their own line, with what they cost; the rest would only fill the log. */
+    /* Generated answers have their own line with their cost; the rest would only fill the log. */
     bool refused = x->status >= 400;
     bool answers = x->route != NULL && (x->route->flags & KL_ROUTE_ANSWERS) != 0;
     enum kl_log_level level = answers && refused ? KL_LOG_INFO : KL_LOG_DEBUG;
@@ -195,15 +160,14 @@ static void log_reply(const struct kl_exchange *x)
 static void end_answer(struct kl_exchange *x)
 {
     x->sent = true;
-    x->gone = NULL;
+    x->events = NULL;
     kl_connection_answered(x->connection, !x->close);
 }
 
-/* Instead of an answer that could not be made. */
-static void reply_failed(struct kl_exchange *x, const struct kl_api_error *error)
+void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error)
 {
     kl_err("request %s: %s", x->id, error->text);
-    kl_http_write_error(output_of(x), error);
+    kl_error_answer_write(output_of(x), error);
     x->status = error->status;
     x->close = true;
     log_reply(x);
@@ -214,17 +178,7 @@ static void reply_no_memory(struct kl_exchange *x)
 {
     struct kl_api_error error;
     kl_api_fail_memory(&error, "the answer");
-    reply_failed(x, &error);
-}
-
-/* Trying again would not help: a fault of ours, since all that is told is made valid first. */
-static void reply_no_json(struct kl_exchange *x)
-{
-    struct kl_api_error error;
-    kl_api_fail(&error, 500, "internal_error", NULL,
-                "the answer cannot be written as JSON: a text in it is not UTF-8, or a number is "
-                "not finite; please report this");
-    reply_failed(x, &error);
+    kl_reply_fault(x, &error);
 }
 
 /* Sends the complete answer; data may be NULL. */
@@ -240,7 +194,7 @@ static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
     log_reply(x);
     add_head(x, out, status == 304 ? NULL : &length);
     if (x->head->method != KL_HTTP_HEAD && data != NULL && evbuffer_add_buffer(out, data) != 0)
-        cut(x);
+        kl_stream_cut(x);
     end_answer(x);
 }
 
@@ -258,23 +212,6 @@ void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, 
         evbuffer_free(data);
 }
 
-void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
-{
-    /* 10 digits: measurements need no more */
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
-    json_decref(body);
-    bool short_of_memory = kl_json_was_short();
-    if (text == NULL && !short_of_memory) {
-        reply_no_json(x);
-        return;
-    }
-    char *line = text != NULL && !short_of_memory ? realloc(text, strlen(text) + 2) : NULL;
-    if (line != NULL)
-        strcat(line, "\n");
-    kl_reply_text(x, status, "application/json; charset=utf-8", line);
-    free(line != NULL ? line : text);
-}
-
 void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error)
 {
     if (error->retry_after != 0) {
@@ -282,7 +219,12 @@ void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error)
         snprintf(seconds, sizeof seconds, "%u", error->retry_after);
         kl_reply_header(x, "Retry-After", seconds);
     }
-    kl_reply_json(x, error->status, kl_api_error_json(error));
+    struct kl_buffer body;
+    kl_buffer_init(&body, KL_API_ERROR_BYTES);
+    bool complete =
+        kl_api_error_write(error, &body) == KL_OK && kl_buffer_append(&body, "\n", 1) == KL_OK;
+    kl_reply_text(x, error->status, "application/json; charset=utf-8", complete ? body.data : NULL);
+    kl_buffer_release(&body);
 }
 
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
@@ -302,27 +244,27 @@ void kl_reply_static(struct kl_exchange *x, int status, const char *content_type
         evbuffer_free(body);
 }
 
-void kl_stream_begin(struct kl_exchange *x)
+void kl_stream_begin(struct kl_exchange *x, const char *content_type)
 {
     x->status = 200;
-    kl_reply_header(x, "Content-Type", "text/event-stream; charset=utf-8");
+    kl_reply_header(x, "Content-Type", content_type);
     kl_reply_header(x, "Cache-Control", "no-store");
     kl_reply_header(x, "X-Accel-Buffering", "no");
     x->chunked = x->head->minor >= 1;
     x->close = x->close || !x->chunked;
     x->last_write_ns = kl_now_ns();
     if (x->lacks_header)
-        cut(x);
+        kl_stream_cut(x);
     else
         add_head(x, output_of(x), NULL);
 }
 
-static void send_chunk(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
+void kl_stream_write(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
 {
     struct evbuffer *out = output_of(x);
     x->last_write_ns = kl_now_ns();
     if (status != KL_OK) {
-        cut(x);
+        kl_stream_cut(x);
         return;
     }
     if (!make_room(x, text->len + MAX_CHUNK_FRAME))
@@ -337,27 +279,16 @@ static void send_chunk(struct kl_exchange *x, enum kl_status status, const struc
 void kl_stream_data(struct kl_exchange *x, const char *line)
 {
     struct kl_buffer text;
-    kl_buffer_init(&text, KL_SERVER_OUTPUT_BYTES);
-    send_chunk(x, kl_sse_data(&text, line), &text);
+    kl_buffer_init(&text, KL_HTTP_OUTPUT_BYTES);
+    kl_stream_write(x, kl_sse_data(&text, line), &text);
     kl_buffer_release(&text);
-}
-
-void kl_stream_json(struct kl_exchange *x, json_t *body)
-{
-    char *line = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    if (!kl_json_was_short() && line != NULL)
-        kl_stream_data(x, line);
-    else
-        cut(x);
-    free(line);
 }
 
 void kl_stream_comment(struct kl_exchange *x, const char *text)
 {
     struct kl_buffer line;
-    kl_buffer_init(&line, KL_SERVER_OUTPUT_BYTES);
-    send_chunk(x, kl_sse_comment(&line, text), &line);
+    kl_buffer_init(&line, KL_HTTP_OUTPUT_BYTES);
+    kl_stream_write(x, kl_sse_comment(&line, text), &line);
     kl_buffer_release(&line);
 }
 
@@ -375,194 +306,39 @@ bool kl_stream_is_full(struct kl_exchange *x)
     return full;
 }
 
-/* ---- what comes in --------------------------------------------------------------------------- */
-
-/* "http://name" of "GET http://name/path", in host; "" for "GET /path". The path is what is left.
- */
-static const char *split_target(const char *target, char *host, size_t size)
+struct kl_exchange *kl_exchange_begin(struct kl_connection *connection)
 {
-    host[0] = '\0';
-    if (strncasecmp(target, "http://", 7) != 0 && strncasecmp(target, "https://", 8) != 0)
-        return target;
-    const char *name = strstr(target, "://") + 3;
-    size_t len = strcspn(name, "/?#");
-    snprintf(host, size, "%.*s", (int)len, name);
-    return name[len] == '/' ? name + len : "/";
-}
-
-static enum kl_status check_host(struct kl_exchange *x, const char *named,
-                                 struct kl_api_error *error)
-{
-    const struct sockaddr *local = (const struct sockaddr *)&x->connection->local;
-    const char *hosts[] = {kl_request_header(x, "Host"), named[0] != '\0' ? named : NULL};
-    for (size_t i = 0; i < 2; i++) {
-        if (hosts[i] != NULL && !kl_host_allowed(&x->server->access, hosts[i], local))
-            return kl_api_fail(error, 403, "host_not_allowed", "Host",
-                               "this server does not answer to the name \"%.100s\"; if it is one "
-                               "of its names, start it with --allow-host NAME",
-                               hosts[i]);
-    }
-    return KL_OK;
-}
-
-/* *key: the valid one, else any that was sent, else NULL. */
-static bool find_key(const struct kl_exchange *x, const char **key)
-{
-    const struct kl_access *access = &x->server->access;
-    const char *bearer = kl_bearer_key(kl_request_header(x, "Authorization"));
-    const char *plain = kl_request_header(x, "x-api-key");
-    bool bearer_allowed = kl_key_allowed(access, bearer);
-    bool plain_allowed = kl_key_allowed(access, plain);
-    *key = bearer_allowed || plain == NULL ? bearer : plain;
-    return bearer_allowed || plain_allowed;
-}
-
-bool kl_request_has_key(const struct kl_exchange *x)
-{
-    const char *key;
-    return find_key(x, &key);
-}
-
-static enum kl_status check_key(struct kl_exchange *x, struct kl_api_error *error)
-{
-    const char *key;
-    if (find_key(x, &key)) {
-        x->cache_scope = kl_key_scope(&x->server->access, key);
-        return KL_OK;
-    }
-    kl_reply_header(x, "WWW-Authenticate", "Bearer");
-    return kl_api_fail(
-        error, 401, "invalid_api_key", NULL,
-        key == NULL ? "this server wants an API key; send it as \"Authorization: Bearer KEY\""
-                    : "the API key is wrong");
-}
-
-/* JSON it must be. curl -d says "form" where it sends JSON, so for a client that is not a browser
- * (it sends no Origin) the types that need no preflight are let through. */
-static enum kl_status check_type(struct kl_exchange *x, struct kl_api_error *error)
-{
-    const char *type = kl_request_header(x, "Content-Type");
-    if (type == NULL || type[0] == '\0')
-        return KL_OK;
-    if (kl_type_is_json(type))
-        return KL_OK;
-    size_t n = strcspn(type, "; \t");
-    bool simple = (n == 33 && strncasecmp(type, "application/x-www-form-urlencoded", n) == 0) ||
-                  (n == 10 && strncasecmp(type, "text/plain", n) == 0);
-    if (simple && kl_request_header(x, "Origin") == NULL)
-        return KL_OK;
-    return kl_api_fail(error, 415, "unsupported_media_type", "Content-Type",
-                       "the body must be application/json, not %.100s", type);
-}
-
-/* Everything about a body that is known before it comes. */
-static enum kl_status check_body(struct kl_exchange *x, struct kl_api_error *error)
-{
-    if (check_type(x, error) != KL_OK)
-        return KL_ERR_INVALID;
-    const char *coding = kl_request_header(x, "Content-Encoding");
-    if (coding != NULL && coding[0] != '\0' && strcasecmp(coding, "identity") != 0) {
-        kl_reply_header(x, "Accept-Encoding", "identity");
-        return kl_api_fail(error, 415, "unsupported_encoding", "Content-Encoding",
-                           "the body is compressed (Content-Encoding: %.40s), which this server "
-                           "does not read; send it as it is, without Content-Encoding",
-                           coding);
-    }
-    if (!x->head->chunked && x->head->length > KL_HTTP_MAX_BODY)
-        return kl_api_fail(error, 413, "body_too_large", NULL,
-                           "the body has %.40s bytes; the limit is %zu",
-                           kl_request_header(x, "Content-Length"), KL_HTTP_MAX_BODY);
-    return KL_OK;
-}
-
-static enum kl_status find_route(struct kl_exchange *x, const char *target,
-                                 struct kl_api_error *error)
-{
-    const char *query = strchr(target, '?');
-    x->query = query != NULL ? query + 1 : NULL;
-    if (!kl_route_path(target, x->path, sizeof x->path))
-        return kl_api_fail(error, 400, "invalid_request", NULL, "the path of the URL is not valid");
-    x->route = kl_route_find(x->path);
-    if (x->route == NULL)
-        return kl_api_fail(error, 404, "not_found", NULL,
-                           "there is nothing at %.200s; this server has /v1/chat/completions, "
-                           "/v1/models, /chat and /health",
-                           x->path);
-    return KL_OK;
-}
-
-static enum kl_status check_method(struct kl_exchange *x, struct kl_api_error *error)
-{
-    unsigned methods = x->route->methods;
-    enum kl_http_method method = x->head->method;
-    unsigned asked = method == KL_HTTP_POST                            ? KL_POST
-                     : method == KL_HTTP_GET || method == KL_HTTP_HEAD ? KL_GET
-                                                                       : 0u;
-    bool head_of_answer = method == KL_HTTP_HEAD && (x->route->flags & KL_ROUTE_ANSWERS) != 0;
-    if ((asked & methods) != 0 && !head_of_answer)
-        return KL_OK;
-
-    const char *allow = methods == KL_POST                          ? "POST"
-                        : (x->route->flags & KL_ROUTE_ANSWERS) != 0 ? "GET, POST"
-                                                                    : "GET, HEAD";
-    kl_reply_header(x, "Allow", allow);
-    return kl_api_fail(error, 405, "method_not_allowed", NULL, "%s takes only %s", x->route->path,
-                       allow);
-}
-
-enum kl_status kl_http_judge(struct kl_exchange *x, struct kl_api_error *error)
-{
-    char host[KL_HTTP_MAX_PATH];
-    const char *target = split_target(x->head->target, host, sizeof host);
-    if (x->head->method == KL_HTTP_OTHER)
-        x->close = true; /* CONNECT, for one, is not followed by HTTP */
-    enum kl_status status = check_host(x, host, error);
-    if (status == KL_OK)
-        status = find_route(x, target, error);
-    if (status == KL_OK && (x->route->flags & KL_ROUTE_PUBLIC) == 0)
-        status = kl_site_check(x->head, (x->route->methods & KL_POST) != 0, error);
-    if (status == KL_OK)
-        status = check_method(x, error);
-    if (status == KL_OK && (x->route->flags & KL_ROUTE_OPEN) == 0)
-        status = check_key(x, error);
-    if (status == KL_OK && x->head->method == KL_HTTP_POST)
-        status = check_body(x, error);
-    return status;
-}
-
-struct kl_exchange *kl_http_begin(struct kl_connection *connection)
-{
-    struct kl_server *server = connection->server;
+    struct kl_http *http = connection->http;
     struct kl_exchange *x = calloc(1, sizeof *x);
     if (x == NULL)
         return NULL;
-    x->server = server;
+    x->http = http;
+    x->application = http->application;
     x->connection = connection;
     x->head = &connection->head;
-    snprintf(x->id, sizeof x->id, "%016" PRIx64 "%08" PRIx64, server->id_prefix,
-             ++server->n_exchanges);
+    snprintf(x->id, sizeof x->id, "%016" PRIx64 "%08" PRIx64, http->id_prefix, ++http->n_exchanges);
     kl_buffer_init(&x->headers, MAX_REPLY_HEADERS);
     return x;
 }
 
-/* From here on the server does not stop before it is answered. */
+/* From here on the server does not become idle before the request is answered. */
 static void begin_answer(struct kl_exchange *x)
 {
-    struct kl_server *server = x->server;
+    struct kl_http *http = x->http;
     x->start_ns = kl_now_ns();
-    x->next = server->exchanges;
+    x->next = http->exchanges;
     if (x->next != NULL)
         x->next->previous = x;
-    server->exchanges = x;
+    http->exchanges = x;
 }
 
-void kl_http_handle(struct kl_exchange *x)
+void kl_exchange_handle(struct kl_exchange *x)
 {
     begin_answer(x);
     x->route->handle(x);
 }
 
-void kl_http_refuse(struct kl_exchange *x, const struct kl_api_error *error, bool keep)
+void kl_exchange_refuse(struct kl_exchange *x, const struct kl_api_error *error, bool keep)
 {
     begin_answer(x);
     x->close = x->close || !keep;

@@ -1,18 +1,17 @@
 /*
- * One HTTP exchange: a request that came in, and the one answer it gets.
+ * One HTTP exchange: a request, and its one answer.
  *
- * An exchange begins when a connection has the head of a request (connection.h), which decides what
- * becomes of it: kl_http_judge looks at host, site, route, method, key and what is said of the
- * body, so that a body that is not wanted is not read. It ends when the answer has left or the
- * connection is gone. Handlers either answer at once (kl_reply_*), or keep
- * the exchange, ask to be told when the client leaves (kl_exchange_watch) and answer later, in one
- * piece or as a stream. Everything runs on the server's one thread.
+ * An exchange begins when a connection has read the head of a request, and ends when the client has
+ * taken the answer or the connection is gone. The handler of its route either answers at once
+ * (kl_reply_*), or keeps the exchange, asks to be notified when the client leaves
+ * (kl_exchange_watch), and answers later, with a document or a stream.
+ *
+ * Owner: the HTTP server. Thread rule: everything runs on the server's thread.
  */
 #ifndef KL_HTTP_EXCHANGE_H
 #define KL_HTTP_EXCHANGE_H
 
-#include <event2/buffer.h>
-#include <jansson.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,17 +19,29 @@
 #include "base/buffer.h"
 #include "http/api_error.h"
 #include "http/http_message.h"
-#include "server/server.h"
+#include "http/route.h"
 
-struct kl_server;
-struct kl_route;
+struct kl_http;
 struct kl_connection;
 
 /* The path of a URL and, in "GET http://host/path", the host. */
 #define KL_HTTP_MAX_PATH 1024
 
+/* Events of an exchange while its answer is made. */
+struct kl_exchange_events {
+    /* The connection has ended: the client left, or it does not read. The exchange is invalid after
+     * this call. Not called when the server closes. */
+    void (*gone)(void *context, const char *cause);
+    /* The client has taken all output, after kl_stream_is_full returned true. */
+    void (*drained)(void *context);
+};
+
+/* The cause of `gone`, this very string, when the client does not take its answer. */
+extern const char kl_cause_slow_reader[];
+
 struct kl_exchange {
-    struct kl_server *server;
+    struct kl_http *http;
+    void *application; /* as given to kl_http_open */
     struct kl_connection *connection;
     const struct kl_http_head *head;
     const struct kl_route *route;
@@ -38,84 +49,86 @@ struct kl_exchange {
     const char *query;           /* of the URL, as sent; NULL: none */
     char id[33];                 /* unique, for logs and X-Request-Id */
     uint64_t start_ns;           /* when the request was complete */
-    uint64_t cache_scope;        /* of the key that let it in: see kl_key_scope; 0: none did */
-    int status;                  /* what was answered; 0 before */
+    uint64_t cache_scope;        /* of its key: see kl_key_scope; 0: the server has no keys */
+    int status;                  /* of the answer; 0 before there is one */
     struct kl_buffer headers;    /* of the answer */
-    bool lacks_header;           /* for which there was no memory: the answer is not to be sent */
+    bool lacks_header;           /* no memory for one: the answer must not be sent */
+    bool head_sent;              /* further headers of the answer come too late */
     bool close;                  /* the connection ends with this answer */
     bool chunked;                /* a stream in HTTP/1.1 */
-    bool sent;                   /* the answer is complete; its last bytes may be on their way */
-    bool held_back;              /* more was there than the client takes */
+    bool sent;                   /* the answer is complete; the client may not have taken it yet */
+    bool held_back;              /* kl_stream_is_full returned true */
     uint64_t last_write_ns;      /* of a stream */
 
-    void (*gone)(void *context, const char *cause);
+    const struct kl_exchange_events *events; /* NULL: no handler keeps it */
     void *context;
     struct kl_exchange *previous, *next;
 };
 
-/* From the connection. A head is there: NULL when there is no memory to begin with it. */
-struct kl_exchange *kl_http_begin(struct kl_connection *connection);
-/* What can be said of the request without its body; not KL_OK: it is to be refused with *error. */
-enum kl_status kl_http_judge(struct kl_exchange *x, struct kl_api_error *error);
-/* Either, once: the request is complete; or it is refused, and with keep another may follow. */
-void kl_http_handle(struct kl_exchange *x);
-void kl_http_refuse(struct kl_exchange *x, const struct kl_api_error *error, bool keep);
-/* The answer has left; its connection is gone, for this cause; all that was written so far has
- * left. The first two end the exchange. */
-void kl_http_finished(struct kl_exchange *x);
-void kl_http_lost(struct kl_exchange *x, const char *cause);
-void kl_http_drained(struct kl_exchange *x);
+/* Defines the function of a route; server/routes.c declares it where the row is. */
+#define KL_HANDLER(name)                                                                           \
+    void name(struct kl_exchange *x);                                                              \
+    void name(struct kl_exchange *x)
 
-/* A whole answer to what is not a request that could be handled; the connection is to be closed.
- * Without memory for its text it is a 503; without memory at all there is none. */
-void kl_http_write_error(struct evbuffer *output, const struct kl_api_error *error);
+/* For connections (struct kl_connection_events says what each means). */
+struct kl_exchange *kl_exchange_begin(struct kl_connection *connection);
+void kl_exchange_handle(struct kl_exchange *x);
+void kl_exchange_refuse(struct kl_exchange *x, const struct kl_api_error *error, bool keep);
+void kl_exchange_drained(struct kl_exchange *x);
+void kl_exchange_finished(struct kl_exchange *x);
+void kl_exchange_lost(struct kl_exchange *x, const char *cause);
 
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
-/* The body, in one piece; valid until the answer, or as long as the buffer it was moved to. Then
- * the connection does not hold it any more. */
+/* The body, contiguous; valid until the answer is complete or the body is taken. Taking it moves it
+ * to *body, which the caller releases, and leaves its bytes where they are; the connection then
+ * does not hold it any more. */
 const char *kl_request_body(const struct kl_exchange *x, size_t *len);
 void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body);
 
-/* Does it come with a valid key, or does this server want none? For routes that need none but tell
- * more with one. */
-bool kl_request_has_key(const struct kl_exchange *x);
+/* The client's address as its connections are counted: of IPv6 the network of 64 bits. */
+const struct in6_addr *kl_request_peer(const struct kl_exchange *x);
 
-/* May this request begin work that takes time? Not while the server stops, but for a request whose
- * connection was there before and had none yet, if another process takes the new connections:
- * that client can not know, and nobody else would answer it. */
+/* Whether this request may begin work that takes time. Not while the server drains, except the
+ * first request of a connection that was opened before, if another process accepts the new ones:
+ * that client cannot know, and no other process would answer it. */
 bool kl_request_is_welcome(const struct kl_exchange *x);
 
-/* Headers of the answer; before any of the following. */
+/* Adds a header of the answer; too late for a stream that has begun, where it is ignored. */
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value);
 
-/* Whole answers. A body is left out for HEAD and 304, its length is told. body is stolen, text
- * copied (NULL: no memory); data must live as long as the program. Where memory was short, for any
- * part of it, the answer is a 503 that says so, and the connection ends; x->status tells. A body
- * that is NULL with memory enough could not be encoded: a 500. */
-void kl_reply_json(struct kl_exchange *x, int status, json_t *body);
+/* Send a whole answer. HEAD and 304 get no body, only its length. text is copied; NULL: there was
+ * no memory for it. Static data lives as long as the program. Where memory is short for any part of
+ * an answer, it is a 503 that says so, and the connection ends; x->status is what was sent. */
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
-void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error);
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
                      const unsigned char *data, size_t len);
+void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error);
+/* An error of this program instead of an answer that could not be made: it is logged, and the
+ * connection ends. */
+void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error);
 
-/* From now on the caller is told, once, when the connection ends before the answer was complete:
- * the client left, or it does not read. The exchange is invalid after that call. */
-void kl_exchange_watch(struct kl_exchange *x, void (*gone)(void *context, const char *cause),
+/* From now on the caller is notified of what happens to the exchange, until the answer is complete.
+ */
+void kl_exchange_watch(struct kl_exchange *x, const struct kl_exchange_events *events,
                        void *context);
 
-/* An event stream: headers at once, then events, each as its own chunk, then the end. When memory
- * is short for one of them the connection is cut, so that nobody takes what came for all there is.
- */
-void kl_stream_begin(struct kl_exchange *x);
-void kl_stream_data(struct kl_exchange *x, const char *line); /* one line; see sse.h */
-void kl_stream_json(struct kl_exchange *x, json_t *body);     /* stolen; compact, as data */
+/* An answer as a stream: its head at once, then pieces, each as a chunk of its own, then the end.
+ * Without memory for a piece the connection is cut, so that no client takes an incomplete answer
+ * for a complete one. */
+void kl_stream_begin(struct kl_exchange *x, const char *content_type);
+/* Writes a piece; a status other than KL_OK means that there was no memory to make it. */
+void kl_stream_write(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text);
+/* Write an event or a comment of an SSE stream; see framing.h. line has no line breaks. */
+void kl_stream_data(struct kl_exchange *x, const char *line);
 void kl_stream_comment(struct kl_exchange *x, const char *text);
 void kl_stream_end(struct kl_exchange *x);
+/* Cuts the connection: a piece of the answer could not be made. */
+void kl_stream_cut(struct kl_exchange *x);
 
-/* Does more than KL_SERVER_OUTPUT_BYTES wait for the client? Then what the engine makes is to be
- * left with it; when all was taken, kl_generations_poll is called. */
+/* Whether more waits for the client than may (KL_HTTP_OUTPUT_BYTES): then nothing more should be
+ * written until `drained` is called. */
 bool kl_stream_is_full(struct kl_exchange *x);
 
 #endif

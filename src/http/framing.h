@@ -1,5 +1,6 @@
 /*
- * Server-sent events, as text: https://html.spec.whatwg.org/#parsing-an-event-stream
+ * Server-sent events as text: https://html.spec.whatwg.org/#parsing-an-event-stream
+ * Pure functions; a failure leaves the buffer as it was.
  *
  * A comment is one line with one newline and no blank line after it: an empty line without data
  * before it ends the stream in some clients (openai-go before July 2026, old openai-python).

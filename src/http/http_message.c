@@ -4,11 +4,12 @@
 #include <string.h>
 #include <strings.h>
 
-/* Of a line that says how long a chunk is, with its extensions; nobody sends any. */
+/* The longest line with the length of a chunk, with its extensions, which clients hardly ever send.
+ */
 #define MAX_CHUNK_LINE   256
 #define MAX_CHUNK_DIGITS 16
 #define MAX_TRAILER      4096
-/* RFC 9110, 5.6.2: what names are made of. */
+/* RFC 9110, 5.6.2: the bytes of names. */
 #define TOKEN_BYTES "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 static enum kl_status bad(struct kl_api_error *error, const char *what)
@@ -48,7 +49,7 @@ static bool is_token(const char *text)
     return len > 0 && text[len] == '\0';
 }
 
-/* Tabs, and whatever is printed: names and values of other languages come as bytes over 0x7f. */
+/* Tabs and printable bytes; text of other languages is in bytes over 0x7f. */
 static bool is_text_byte(char c)
 {
     return ((unsigned char)c >= ' ' || c == '\t') && c != 0x7f;
@@ -124,7 +125,7 @@ static size_t count_fields(const struct kl_http_head *head, const char *name)
     return n;
 }
 
-/* Whether a list like "keep-alive, Upgrade" has this word, in any of the fields of this name. */
+/* Returns whether a list like "keep-alive, Upgrade" has this word, in any field of this name. */
 static bool list_has(const struct kl_http_head *head, const char *name, const char *word)
 {
     for (size_t i = 0; i < head->n_fields; i++) {
@@ -149,12 +150,12 @@ static enum kl_status parse_length(struct kl_http_head *head, const char *text,
         return kl_api_fail(error, 400, "invalid_request", "Content-Length",
                            "Content-Length must be a number of bytes, not \"%.40s\"", text);
     head->length = UINT64_MAX;
-    if (n_digits <= 18) /* more would not fit into 64 bits; too much in any case */
+    if (n_digits <= 18) /* more would not fit into 64 bits, and is too large in any case */
         head->length = strtoull(text, NULL, 10);
     return KL_OK;
 }
 
-/* Where the body ends, and whose request it is, must be beyond doubt. */
+/* Checks that the end of the body and the host are unambiguous. */
 static enum kl_status check_meaning(struct kl_http_head *head, struct kl_api_error *error)
 {
     const char *length = kl_http_head_field(head, "Content-Length");
@@ -170,7 +171,7 @@ static enum kl_status check_meaning(struct kl_http_head *head, struct kl_api_err
                            "Transfer-Encoding must be chunked, not \"%.40s\"", coding);
     if (n_host > 1 || (n_host == 0 && head->minor >= 1))
         return kl_api_fail(error, 400, "invalid_request", "Host",
-                           "the request has %s Host header; HTTP/1.1 wants exactly one",
+                           "the request has %s Host header; HTTP/1.1 requires exactly one",
                            n_host == 0 ? "no" : "more than one");
     head->chunked = coding != NULL;
     head->keep_alive = head->minor >= 1 ? !list_has(head, "Connection", "close")
@@ -216,17 +217,17 @@ void kl_http_head_release(struct kl_http_head *head)
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 
-/* RFC 9112, 7.1, without the blanks that it lets stand around ";" and "=": programs read those in
- * more than one way. */
+/* RFC 9112, 7.1, without the blanks that it permits around ";" and "=": programs read those in more
+ * than one way. */
 enum {
     CHUNK_SIZE,
-    EXTENSION_BEGIN, /* behind ";" */
+    EXTENSION_BEGIN, /* after ";" */
     EXTENSION_NAME,
-    EXTENSION_VALUE_BEGIN, /* behind "=" */
+    EXTENSION_VALUE_BEGIN, /* after "=" */
     EXTENSION_VALUE,
     EXTENSION_QUOTED,
-    EXTENSION_ESCAPED, /* behind a backslash */
-    EXTENSION_END,     /* behind the closing quote */
+    EXTENSION_ESCAPED, /* after a backslash */
+    EXTENSION_END,     /* after the closing quote */
     CHUNK_BEGIN,
     CHUNK_DATA,
     CHUNK_CR,
@@ -251,14 +252,14 @@ static bool is_token_byte(char c)
     return c != '\0' && strchr(TOKEN_BYTES, c) != NULL;
 }
 
-/* Where a value, or what stands for one, has ended. */
+/* Handles the byte after a size, a name or a value. */
 static bool end_extension(struct kl_http_chunks *c, char byte)
 {
     c->stage = byte == '\r' ? CHUNK_BEGIN : EXTENSION_BEGIN;
     return byte == '\r' || byte == ';';
 }
 
-/* One byte of ";name=value" or ";name="quoted"", of which there may be several. */
+/* Handles one byte of ";name=value" or ";name="quoted"", of which there may be several. */
 static bool take_extension(struct kl_http_chunks *c, char byte)
 {
     bool token = is_token_byte(byte);
@@ -291,7 +292,7 @@ static bool take_extension(struct kl_http_chunks *c, char byte)
     }
 }
 
-/* One byte of the header lines behind the last chunk, which are checked and left out. */
+/* Handles one byte of the header lines after the last chunk, which are checked and ignored. */
 static bool take_trailer(struct kl_http_chunks *c, char byte)
 {
     if (++c->n_trailer > MAX_TRAILER)
@@ -317,7 +318,7 @@ static bool take_trailer(struct kl_http_chunks *c, char byte)
     }
 }
 
-/* One byte of what stands between the data; false: it must not stand there. */
+/* Handles one byte between the data of chunks. Returns false if it is not allowed there. */
 static bool take_framing(struct kl_http_chunks *c, char byte)
 {
     int digit = hex_digit(byte);

@@ -1,9 +1,10 @@
 /*
- * HTTP/1.1 as bytes: the head of a request, the chunks of its body, the head of an answer.
+ * HTTP/1.1 as bytes: the head of a request, and the chunks of its body.
  *
- * RFC 9112, the strict reading: whatever two programs might read in two ways (lengths given twice,
+ * RFC 9112, read strictly: anything that two programs might read differently (lengths given twice,
  * folded lines, bare line feeds, blanks in names) is refused, so that a proxy in front and this
- * server always see the same messages. Nothing here reads or writes: pure functions over bytes.
+ * server always see the same messages. Pure functions over bytes: nothing here does input or
+ * output.
  */
 #ifndef KL_HTTP_HTTP_MESSAGE_H
 #define KL_HTTP_HTTP_MESSAGE_H
@@ -18,7 +19,7 @@
 /* The first line and all fields together; browsers with many cookies stay under 8 KiB. */
 #define KL_HTTP_MAX_HEADER ((size_t)16 << 10)
 #define KL_HTTP_MAX_FIELDS 100
-/* A body: long conversations are some 100 KB; nginx has the same limit. */
+/* The largest body: long conversations have some 100 KB; nginx has the same limit. */
 #define KL_HTTP_MAX_BODY ((size_t)1 << 20)
 
 enum kl_http_method { KL_HTTP_GET, KL_HTTP_HEAD, KL_HTTP_POST, KL_HTTP_OTHER };
@@ -29,7 +30,7 @@ struct kl_http_field {
 };
 
 struct kl_http_head {
-    char *text;  /* what all strings here point into; NULL: there is no head */
+    char *text;  /* all strings here point into it; NULL: there is no head */
     size_t size; /* of text */
     enum kl_http_method method;
     const char *target; /* as sent: "/path?query", "http://name/path" */
@@ -41,14 +42,15 @@ struct kl_http_head {
     bool keep_alive, expects_continue;
 };
 
-/* Looks for the end of a head in the first len bytes of a connection. *scanned: bytes that were
- * looked at before (0 at first). *end is where the body begins; 0 while that is not there yet. A
- * head that is too large is refused (431), also one without carriage returns (400). */
+/* Finds the end of a head in the first len bytes of a connection. *scanned: bytes that were
+ * examined by earlier calls (0 at first). *end: where the body begins; 0 while the head is
+ * incomplete. A head that is too large is refused (431), also one without carriage returns (400).
+ */
 enum kl_status kl_http_head_find_end(const char *data, size_t len, size_t *scanned, size_t *end,
                                      struct kl_api_error *error);
 
-/* Reads a complete head of len bytes, which are copied. Refused: 400, 431, 501, 505. In any case
- * the caller releases it. */
+/* Parses a complete head of len bytes, which are copied. Refused with 400, 431, 501 or 505. The
+ * caller releases it in any case. */
 enum kl_status kl_http_head_parse(struct kl_http_head *head, const char *data, size_t len,
                                   struct kl_api_error *error);
 void kl_http_head_release(struct kl_http_head *head);
@@ -56,7 +58,7 @@ void kl_http_head_release(struct kl_http_head *head);
 /* The value of the first field of this name (in any case), or NULL. */
 const char *kl_http_head_field(const struct kl_http_head *head, const char *name);
 
-/* A chunked body on its way. All zero: at its beginning. */
+/* The state of a chunked body. All zero: at its beginning. */
 struct kl_http_chunks {
     int stage;
     uint64_t left; /* of the chunk */
@@ -65,12 +67,13 @@ struct kl_http_chunks {
     bool done;
 };
 
-/* Takes what it can of len bytes (*used) and appends what they carry to body. A body that does not
- * fit is a 413, bytes that are no chunks a 400. After `done` nothing more is taken. */
+/* Processes the next len bytes of the body, *used of them, and appends their data to body. A body
+ * that does not fit is a 413, bytes that are not chunks a 400. After `done` no byte is used. */
 enum kl_status kl_http_chunks_decode(struct kl_http_chunks *chunks, const char *data, size_t len,
                                      size_t *used, struct kl_buffer *body,
                                      struct kl_api_error *error);
 
-const char *kl_http_reason(int status); /* "Not Found" */
+/* The reason phrase of a status: "Not Found". Static. */
+const char *kl_http_reason(int status);
 
 #endif

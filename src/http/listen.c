@@ -16,8 +16,8 @@
 #include "http/port_owner.h"
 
 #define BACKLOG 128
-/* The kernel's share of what waits for a slow reader; small, so that slowness is noticed. A stream
- * of tokens is some KiB a second. */
+/* Output that the kernel buffers for a slow reader; small, so that slowness is noticed. A stream of
+ * tokens has some KiB a second. */
 #define SEND_BUFFER (128 * 1024)
 
 static void set_port(struct sockaddr *address, uint16_t port)
@@ -44,9 +44,9 @@ static void set_options(int fd)
     int on = 1, send_buffer = SEND_BUFFER, idle = 30, interval = 10, count = 3;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
-    /* each token leaves when it is written */
+    /* each token is sent when it is written */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    /* a client that vanished without a word is noticed after a minute */
+    /* a client that vanished without closing is noticed after a minute */
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
@@ -73,7 +73,7 @@ static enum kl_status in_use(const char *host, uint16_t port, const struct socka
                              struct kl_error *err)
 {
     struct kl_port_owner owner;
-    char who[160] = "", how[80] = "'sudo ss -ltnp' shows which; stop that one";
+    char owner_text[160] = "", how[80] = "'sudo ss -ltnp' shows which; stop that one";
     bool known = kl_port_owner_find(address, &owner);
     if (known && owner.is_kinglet)
         return kl_fail(err, KL_ERR_IO,
@@ -82,17 +82,17 @@ static enum kl_status in_use(const char *host, uint16_t port, const struct socka
                        host, port, owner.is_certain ? "" : "as it seems ", (int)owner.pid,
                        owner.is_certain ? "" : "sudo ", (int)owner.pid);
     if (known && owner.pid != 0) {
-        snprintf(who, sizeof who, ", %s (process %d)", owner.name, (int)owner.pid);
+        snprintf(owner_text, sizeof owner_text, ", %s (process %d)", owner.name, (int)owner.pid);
         snprintf(how, sizeof how, "stop that one");
     } else if (known) {
         const struct passwd *user = getpwuid(owner.uid);
-        snprintf(who, sizeof who, ", of the user %.60s (%u)", user != NULL ? user->pw_name : "",
-                 (unsigned)owner.uid);
+        snprintf(owner_text, sizeof owner_text, ", of the user %.60s (%u)",
+                 user != NULL ? user->pw_name : "", (unsigned)owner.uid);
     }
     return kl_fail(err, KL_ERR_IO,
                    "%s port %u is in use by another program%s: %s, or choose another port with "
                    "--port",
-                   host, port, who, how);
+                   host, port, owner_text, how);
 }
 
 static enum kl_status listen_error(const char *host, uint16_t port, const struct sockaddr *address,
@@ -109,19 +109,20 @@ static enum kl_status listen_error(const char *host, uint16_t port, const struct
     case EADDRNOTAVAIL:
         return kl_fail(err, KL_ERR_IO,
                        "%s is not an address of this machine (port %u): choose one with --host; "
-                       "127.0.0.1 is always there",
+                       "127.0.0.1 always works",
                        host, port);
     default:
-        return kl_fail_errno(err, "can not listen on %s port %u", host, port);
+        return kl_fail_errno(err, "cannot listen on %s port %u", host, port);
     }
 }
 
 static enum kl_status refuse_open(const char *host, struct kl_error *err)
 {
-    return kl_fail(err, KL_ERR_INVALID,
-                   "refusing to listen on %s without API keys: everybody who reaches this machine "
-                   "could use it. Give --api-key-file FILE, or --no-auth if that is what you want",
-                   host);
+    return kl_fail(
+        err, KL_ERR_INVALID,
+        "refusing to listen on %s without API keys: every client that reaches this "
+        "computer could use it. Give --api-key-file FILE, or --no-auth if that is what you want",
+        host);
 }
 
 enum kl_status kl_listen_adopt(int fd, bool only_loopback, char *host, uint16_t *port,
@@ -133,7 +134,7 @@ enum kl_status kl_listen_adopt(int fd, bool only_loopback, char *host, uint16_t 
     if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 ||
         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &option_len) != 0 ||
         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &option_len) != 0)
-        return kl_fail_errno(err, "descriptor %d of the service manager can not be used", fd);
+        return kl_fail_errno(err, "descriptor %d of the service manager cannot be used", fd);
     if (!listens || type != SOCK_STREAM ||
         (address.ss_family != AF_INET && address.ss_family != AF_INET6))
         return kl_fail(err, KL_ERR_INVALID,
@@ -149,7 +150,7 @@ enum kl_status kl_listen_adopt(int fd, bool only_loopback, char *host, uint16_t 
         return refuse_open(host, err);
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
-        return kl_fail_errno(err, "descriptor %d of the service manager can not be used", fd);
+        return kl_fail_errno(err, "descriptor %d of the service manager cannot be used", fd);
     set_options(fd);
     return KL_OK;
 }
@@ -174,8 +175,8 @@ enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, i
             goto done;
         }
     }
-    /* A name may also stand for an address that is switched off here (IPv6, mostly): one that can
-     * be bound is enough. But a port must be free on all. */
+    /* A name may also have an address that is switched off here (mostly IPv6): one that can be
+     * bound is enough. But a port must be free on all. */
     for (struct addrinfo *a = found; a != NULL && *n_fds < max_fds; a = a->ai_next) {
         if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
             continue;

@@ -17,7 +17,8 @@
 #define OUR_NAME "kinglet"
 #define LISTENS  0x0A /* TCP_LISTEN in the column "st" */
 
-/* A row of /proc/net/tcp or tcp6: the words of an address are printed as they lie in memory. */
+/* A row of /proc/net/tcp or tcp6: the words of an address are printed in the byte order of this
+ * computer. */
 struct row {
     uint32_t words[4];
     size_t n_words; /* 1: IPv4 */
@@ -86,27 +87,27 @@ static bool find_row(const struct row *wanted, struct row *found)
     return is_found;
 }
 
-enum sight { HOLDS, HOLDS_NOT, MAY_NOT_LOOK };
+enum finding { HAS_SOCKET, HAS_NOT, FORBIDDEN };
 
-static enum sight look_into(const char *pid, unsigned long inode)
+static enum finding find_socket(const char *pid, unsigned long inode)
 {
     char path[300], wanted[40], link[40];
     snprintf(path, sizeof path, "/proc/%s/fd", pid);
     snprintf(wanted, sizeof wanted, "socket:[%lu]", inode);
     DIR *descriptors = opendir(path);
     if (descriptors == NULL)
-        return MAY_NOT_LOOK;
+        return FORBIDDEN;
     const struct dirent *entry;
-    enum sight sight = HOLDS_NOT;
-    while (sight == HOLDS_NOT && (entry = readdir(descriptors)) != NULL) {
+    enum finding found = HAS_NOT;
+    while (found == HAS_NOT && (entry = readdir(descriptors)) != NULL) {
         ssize_t n = readlinkat(dirfd(descriptors), entry->d_name, link, sizeof link - 1);
         if (n > 0) {
             link[n] = '\0';
-            sight = strcmp(link, wanted) == 0 ? HOLDS : HOLDS_NOT;
+            found = strcmp(link, wanted) == 0 ? HAS_SOCKET : HAS_NOT;
         }
     }
     closedir(descriptors);
-    return sight;
+    return found;
 }
 
 static void read_name(const char *pid, char *out, size_t size)
@@ -125,7 +126,7 @@ static bool is_of(const char *pid, uid_t uid)
     return stat(path, &st) == 0 && st.st_uid == uid;
 }
 
-/* A process that cannot be looked into is taken where it is a kinglet of the right user. */
+/* A process that may not be examined counts if it is a kinglet of the right user. */
 static void find_process(unsigned long inode, struct kl_port_owner *owner)
 {
     DIR *processes = opendir("/proc");
@@ -135,14 +136,14 @@ static void find_process(unsigned long inode, struct kl_port_owner *owner)
         if (!isdigit((unsigned char)pid[0]))
             continue;
         char name[sizeof owner->name];
-        enum sight sight = look_into(pid, inode);
-        if (sight == HOLDS_NOT)
+        enum finding found = find_socket(pid, inode);
+        if (found == HAS_NOT)
             continue;
         read_name(pid, name, sizeof name);
         bool is_kinglet = strcmp(name, OUR_NAME) == 0;
-        if (sight == MAY_NOT_LOOK && !(is_kinglet && is_of(pid, owner->uid)))
+        if (found == FORBIDDEN && !(is_kinglet && is_of(pid, owner->uid)))
             continue;
-        owner->is_certain = sight == HOLDS;
+        owner->is_certain = found == HAS_SOCKET;
         owner->is_kinglet = is_kinglet;
         owner->pid = (pid_t)strtol(pid, NULL, 10);
         memcpy(owner->name, name, sizeof name);

@@ -1,6 +1,6 @@
 /*
- * What JSON may cost before it is parsed: a parser recurses by depth and allocates by node, so
- * both are counted on the bare bytes first. Says nothing about whether the JSON is valid.
+ * Limits of JSON, checked before it is parsed: a parser recurses by depth and allocates by value,
+ * so both are counted in the bytes first. Pure; does not check whether the JSON is valid.
  */
 #ifndef KL_JSON_JSON_LIMITS_H
 #define KL_JSON_JSON_LIMITS_H
@@ -16,8 +16,8 @@
  * thousand. */
 #define KL_JSON_MAX_NODES 50000
 
-/* Counts containers and separators outside of strings: never fewer than the values there are, less
- * one. KL_ERR_LIMIT when one of the two is over. */
+/* Counts containers and separators outside of strings, which are at least as many as values, less
+ * one. KL_ERR_LIMIT if depth or number is over its limit. */
 enum kl_status kl_json_check_limits(const char *data, size_t len, size_t max_depth,
                                     size_t max_nodes, struct kl_error *err);
 

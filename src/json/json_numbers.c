@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
 #define FLAGS (JSON_ALLOW_NUL | JSON_DECODE_ANY)
 
@@ -20,7 +20,7 @@ static size_t count_digits(const char *text)
     return n;
 }
 
-/* Of the number at the beginning of a text, as JSON has them (RFC 8259, section 6); 0: none. */
+/* The length of the JSON number at the beginning of a text (RFC 8259, section 6); 0: none. */
 static size_t number_length(const char *text)
 {
     size_t len = text[0] == '-' ? 1 : 0;
@@ -38,7 +38,7 @@ static size_t number_length(const char *text)
     return len;
 }
 
-/* A whole number that 64 bits do not hold. */
+/* Returns whether a number is an integer that does not fit into 64 bits. */
 static bool is_wide(const char *token, size_t len)
 {
     size_t sign = token[0] == '-' ? 1 : 0;
@@ -46,26 +46,26 @@ static bool is_wide(const char *token, size_t len)
     return sign + count_digits(token + sign) == len && (strtoll(token, NULL, 10), errno == ERANGE);
 }
 
-/* Writes a number that can be held over one that cannot, with as many bytes: 17 digits of it are
- * more than a double has, and blanks may follow. */
+/* Replaces a number that cannot be represented by one of the same length that can: an integer keeps
+ * more than the 17 digits that a double has, and blanks may follow a number. */
 static void narrow(char *token, size_t len)
 {
     static const char most[] = "1e308";
     size_t sign = token[0] == '-' ? 1 : 0;
-    if (len < sign + strlen(most)) /* nothing that short is too large */
+    if (len < sign + strlen(most)) /* such a short one is not too large */
         return;
-    char behind = token[len];
-    token[len] = '\0'; /* what reads it sees no more than the number */
+    char after = token[len];
+    token[len] = '\0'; /* strtod must not read further */
     if (isinf(strtod(token, NULL))) {
         memset(token + sign, ' ', len - sign);
         memcpy(token + sign, most, strlen(most));
     } else if (is_wide(token, len)) {
         memcpy(token + len - 2, "e2", 2);
     }
-    token[len] = behind;
+    token[len] = after;
 }
 
-/* Of every number outside of strings. text is ended by a NUL. */
+/* Replaces every such number outside of strings. text ends with a NUL. */
 static void narrow_numbers(char *text, size_t len)
 {
     bool in_string = false;

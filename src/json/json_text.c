@@ -2,7 +2,7 @@
 
 #include "base/buffer.h"
 #include "base/utf8.h"
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
 json_t *kl_json_text(const char *text, size_t len)
 {

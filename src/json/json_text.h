@@ -7,8 +7,8 @@
 #include <jansson.h>
 #include <stddef.h>
 
-/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD, since jansson takes nothing else
- * and error texts may be cut anywhere. */
+/* Returns a JSON string of any bytes: those that are not UTF-8 become U+FFFD, since jansson accepts
+ * nothing else and error texts may be cut anywhere. NULL: no memory (see kl_json_was_short). */
 json_t *kl_json_text(const char *text, size_t len);
 
 #endif

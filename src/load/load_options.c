@@ -3,6 +3,16 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
+const char *kl_load_stage_name(enum kl_load_stage stage)
+{
+    static const char *const names[] = {
+        [KL_LOAD_DOWNLOADING] = "downloading", [KL_LOAD_OPENING] = "opening",
+        [KL_LOAD_PACKING] = "packing",         [KL_LOAD_READING] = "reading",
+        [KL_LOAD_MEASURING] = "measuring",
+    };
+    return names[stage];
+}
+
 void kl_load_add_model_option(struct kl_option_table *table, struct kl_load_options *o)
 {
     const struct kl_option row = {

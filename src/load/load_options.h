@@ -22,6 +22,9 @@ enum kl_load_stage {
     KL_LOAD_MEASURING    /* which number of threads is fastest, at the first start; turns */
 };
 
+/* "downloading", "opening", ...; static. */
+const char *kl_load_stage_name(enum kl_load_stage stage);
+
 /* Receives the progress of kl_load, in the thread that loads; total 0: not known. */
 struct kl_load_observer {
     void (*notify)(void *context, enum kl_load_stage stage, uint64_t done, uint64_t total);

@@ -1,10 +1,16 @@
 /* GET / and the files of the page, which are part of the program. */
 #include <string.h>
 
-#include "server/routes.h"
+#include "http/exchange.h"
+#include "server/page.h"
 #include "web/assets.h"
 
-void kl_handle_page(struct kl_exchange *x)
+bool kl_page_has(const char *path)
+{
+    return kl_asset_find(path) != NULL;
+}
+
+KL_HANDLER(kl_handle_page)
 {
     const struct kl_asset *asset = kl_asset_find(x->path);
     kl_reply_header(x, "ETag", asset->etag);

@@ -1,25 +1,25 @@
 /* GET /live and /ready: for load balancers and service managers. Nothing but the status counts. */
 #include <stdio.h>
 
-#include "server/routes.h"
-#include "server/server_state.h"
+#include "api/reply_json.h"
+#include "service/service.h"
 
 /* The loop that answers this is what lives; whether the engine gets on, a watchdog is told. */
-void kl_handle_live(struct kl_exchange *x)
+KL_HANDLER(kl_handle_live)
 {
     kl_reply_json(x, 200, json_pack("{s:s}", "status", "live"));
 }
 
 /* Whether work sent here now would be done here. */
-void kl_handle_ready(struct kl_exchange *x)
+KL_HANDLER(kl_handle_ready)
 {
-    const char *status = x->server->stopping               ? "stopping"
-                         : kl_server_is_loading(x->server) ? "loading"
-                                                           : "ready";
-    bool ready = !x->server->stopping && !kl_server_is_loading(x->server);
+    const struct kl_service *service = kl_service_of(x);
+    bool draining = kl_http_is_draining(service->http), loading = kl_service_is_loading(service);
+    const char *status = draining ? "stopping" : loading ? "loading" : "ready";
+    bool ready = !draining && !loading;
     if (!ready) {
         char seconds[16];
-        snprintf(seconds, sizeof seconds, "%d", KL_SERVER_RETRY_SECONDS);
+        snprintf(seconds, sizeof seconds, "%d", KL_SERVICE_RETRY_SECONDS);
         kl_reply_header(x, "Retry-After", seconds);
     }
     kl_reply_json(x, ready ? 200 : 503, json_pack("{s:s}", "status", status));

@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "server/routes.h"
 #include "server/server_state.h"
 
 #define TEXT_CAP ((size_t)256 << 10)
@@ -91,8 +90,8 @@ static void add_build(struct page *p, const struct kl_server *server)
     describe(p, "build_info", "version of the program and name of the model; always 1",
              KL_METRIC_GAUGE);
     ADD(p, "kinglet_build_info{version=\"%s\",model=\"", KL_VERSION);
-    if (!kl_server_is_loading(server))
-        add_label(p, server->served.model_name);
+    if (!kl_service_is_loading(&server->service))
+        add_label(p, server->service.served.model_name);
     ADD(p, "\"} 1\n");
 }
 
@@ -105,8 +104,8 @@ static uint64_t memory_limit(const struct kl_server *server)
     uint64_t limit = memory.total;
     if (memory.limit != 0 && memory.limit < limit)
         limit = memory.limit;
-    if (server->options.memory_budget != 0 && server->options.memory_budget < limit)
-        limit = server->options.memory_budget;
+    if (server->memory_budget != 0 && server->memory_budget < limit)
+        limit = server->memory_budget;
     return limit;
 }
 
@@ -115,13 +114,14 @@ static void add_process(struct page *p, const struct kl_server *server)
     struct kl_resident memory = kl_memory_resident();
     struct timespec cpu;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    const struct kl_connection_counts *c = &server->connection_counts;
+    const struct kl_connection_counts *c = kl_http_counts(server->http);
     static const char refused_help[] = "connections that were closed, by cause";
     add_build(p, server);
     add_value(p, "ready", "1 when requests are answered, 0 while it loads or stops",
-              KL_METRIC_GAUGE, !server->stopping && !kl_server_is_loading(server));
+              KL_METRIC_GAUGE,
+              !kl_http_is_draining(server->http) && !kl_service_is_loading(&server->service));
     add_value(p, "uptime_seconds", "since the start", KL_METRIC_GAUGE,
-              kl_seconds_since(server->start_ns));
+              kl_seconds_since(server->service.start_ns));
     add_value(p, "cpu_seconds", "processor time of all threads", KL_METRIC_COUNTER,
               (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9);
     add_value(p, "resident_memory_bytes", "in memory now, mapped weights included", KL_METRIC_GAUGE,
@@ -138,7 +138,7 @@ static void add_process(struct page *p, const struct kl_server *server)
     add_value(p, "accept_failures", "times that no connection could be accepted", KL_METRIC_COUNTER,
               (double)c->accept_failures);
     add_value(p, "connection_held_bytes", "requests and answers that are on their way",
-              KL_METRIC_GAUGE, (double)server->shares.held);
+              KL_METRIC_GAUGE, (double)kl_http_held(server->http));
     const struct kl_metric closed[] = {
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "too_many",
          (double)c->refused, NULL},
@@ -155,16 +155,16 @@ static void add_process(struct page *p, const struct kl_server *server)
         add_metric(p, &closed[i]);
 }
 
-void kl_handle_metrics(struct kl_exchange *x)
+KL_HANDLER(kl_handle_metrics)
 {
-    const struct kl_server *server = x->server;
+    const struct kl_server *server = kl_server_of(x);
     struct page p = {0};
     struct kl_engine_stats engine = {0};
     kl_buffer_init(&p.text, TEXT_CAP);
-    if (!kl_server_is_loading(server))
-        kl_engine_stats(server->served.engine, &engine);
+    if (!kl_service_is_loading(&server->service))
+        kl_engine_stats(server->service.served.engine, &engine);
     add_process(&p, server);
-    kl_metrics_walk(&server->metrics, &engine, add_metric, &p);
+    kl_metrics_walk(&server->service.metrics, &engine, add_metric, &p);
     kl_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8",
                   p.status == KL_OK ? p.text.data : NULL);
     kl_buffer_release(&p.text);

@@ -1,7 +1,6 @@
 #include "server/systemd.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -16,8 +15,8 @@
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "base/log.h"
-#include "server/server_state.h"
 #include "service/generation.h"
+#include "service/service.h"
 
 /* The first descriptor that is handed over; fixed by the protocol. */
 #define FIRST_SOCKET 3
@@ -103,11 +102,11 @@ static uint64_t watchdog_us(void)
 
 /* ---- what is told ---------------------------------------------------------------------------- */
 
-static void tell_loading(struct kl_server *server)
+static void tell_loading(struct kl_service *service)
 {
     struct kl_startup_state state;
     char stage[48];
-    kl_startup_read(&server->startup, &state);
+    kl_startup_read(&service->startup, &state);
     tell("STATUS=Loading the model: %s\nEXTEND_TIMEOUT_USEC=%u",
          kl_startup_text(&state, stage, sizeof stage), EXTEND_SECONDS * 1000000u);
 }
@@ -119,88 +118,84 @@ static void tell_work(const struct kl_engine_stats *stats)
 }
 
 /* Does the engine get on with what there is to do? */
-static bool gets_on(struct kl_server *server, const struct kl_engine_stats *stats)
+static bool gets_on(struct kl_systemd *s, const struct kl_engine_stats *stats)
 {
-    struct kl_systemd *s = &server->service;
     uint64_t now = kl_now_ns();
     uint64_t progress = stats->steps;
     for (size_t i = 0; i < KL_N_FINISHES; i++)
         progress += stats->requests_ended[i];
-    if (progress != s->progress || !kl_generations_want_work(server)) {
+    if (progress != s->progress || !kl_generations_want_work(s->service)) {
         s->progress = progress;
         s->progress_ns = now;
     }
     return now - s->progress_ns <= s->watchdog_us * 1000 / 2;
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *context)
+static void on_timer(void *context, int source)
 {
-    (void)fd;
-    (void)what;
-    struct kl_server *server = context;
-    bool alive = true;
-    if (kl_server_is_loading(server)) {
-        if (!server->stopping)
-            tell_loading(server);
+    (void)source;
+    struct kl_systemd *s = context;
+    bool alive = true, draining = kl_http_is_draining(s->service->http);
+    if (kl_service_is_loading(s->service)) {
+        if (!draining)
+            tell_loading(s->service);
     } else {
         struct kl_engine_stats stats;
-        kl_engine_stats(server->served.engine, &stats);
-        alive = gets_on(server, &stats);
-        if (!server->stopping)
+        kl_engine_stats(s->service->served.engine, &stats);
+        alive = gets_on(s, &stats);
+        if (!draining)
             tell_work(&stats);
     }
-    if (server->service.watchdog_us == 0)
+    if (s->watchdog_us == 0)
         return;
     if (alive)
         tell("WATCHDOG=1");
     else
         kl_err("the engine does not get on: nothing was computed for %.1f s; the service manager's "
                "watchdog is not told that all is well",
-               kl_seconds_since(server->service.progress_ns));
+               kl_seconds_since(s->progress_ns));
 }
 
-enum kl_status kl_systemd_open(struct kl_server *server, struct kl_error *err)
+enum kl_status kl_systemd_open(struct kl_systemd *s, struct kl_service *service,
+                               struct kl_error *err)
 {
-    struct kl_systemd *s = &server->service;
     struct sockaddr_un address;
+    s->service = service;
     s->watchdog_us = watchdog_us();
     uint64_t period_us = STATUS_SECONDS * UINT64_C(1000000);
     if (s->watchdog_us > 0 && s->watchdog_us / 4 < period_us)
         period_us = s->watchdog_us / 4;
-    const struct timeval period = {.tv_sec = (time_t)(period_us / 1000000),
-                                   .tv_usec = (suseconds_t)(period_us % 1000000)};
     s->progress_ns = kl_now_ns();
     if (notify_address(&address) == 0)
         return KL_OK;
-    s->timer = event_new(server->base, -1, EV_PERSIST, on_timer, server);
-    if (s->timer == NULL || event_add(s->timer, &period) != 0)
+    s->timer = kl_watch_period(service->loop, period_us, on_timer, s);
+    if (s->timer == NULL)
         return kl_fail_memory(err, "a timer", 0);
-    tell_loading(server);
+    tell_loading(service);
     return KL_OK;
 }
 
-void kl_systemd_close(struct kl_server *server)
+void kl_systemd_close(struct kl_systemd *s)
 {
-    if (server->service.timer != NULL)
-        event_free(server->service.timer);
-    server->service.timer = NULL;
+    kl_watch_remove(s->timer);
+    s->timer = NULL;
 }
 
-void kl_systemd_ready(struct kl_server *server)
+void kl_systemd_ready(const struct kl_systemd *s)
 {
     char name[256]; /* that of a file: its line end would begin another variable */
-    snprintf(name, sizeof name, "%s", server->served.model_name);
+    snprintf(name, sizeof name, "%s", s->service->served.model_name);
     tell("READY=1\nSTATUS=Serving %s", kl_foreign_clean(name));
 }
 
-void kl_systemd_reloading(struct kl_server *server)
+void kl_systemd_reloading(const struct kl_systemd *s)
 {
-    (void)server;
+    (void)s;
     tell("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, kl_now_ns() / 1000);
 }
 
-void kl_systemd_stopping(struct kl_server *server)
+void kl_systemd_stopping(const struct kl_systemd *s)
 {
     tell("STOPPING=1\nSTATUS=Stopping; running answers have %u s to finish",
-         server->options.drain_seconds);
+         s->service->options.drain_seconds);
 }

@@ -17,11 +17,12 @@
 
 #include "base/error.h"
 
-struct kl_server;
-struct event;
+struct kl_service;
+struct kl_watch;
 
 struct kl_systemd {
-    struct event *timer;
+    struct kl_service *service; /* what is reported */
+    struct kl_watch *timer;
     uint64_t watchdog_us; /* 0: nobody watches */
     uint64_t progress;    /* whatever the engine counted, in all */
     uint64_t progress_ns; /* when that last changed, or there was nothing to do */
@@ -31,12 +32,13 @@ struct kl_systemd {
  * belong to the caller now, and are not handed on to children. */
 size_t kl_systemd_sockets(int *fds, size_t max);
 
-/* Begins to tell: that it loads, for as long as that takes, and the watchdog. */
-enum kl_status kl_systemd_open(struct kl_server *server, struct kl_error *err);
-void kl_systemd_close(struct kl_server *server);
+/* Begins to report: that the model is being loaded, as long as that takes, and the watchdog. */
+enum kl_status kl_systemd_open(struct kl_systemd *systemd, struct kl_service *service,
+                               struct kl_error *err);
+void kl_systemd_close(struct kl_systemd *systemd);
 
-void kl_systemd_ready(struct kl_server *server);
-void kl_systemd_reloading(struct kl_server *server);
-void kl_systemd_stopping(struct kl_server *server);
+void kl_systemd_ready(const struct kl_systemd *systemd);
+void kl_systemd_reloading(const struct kl_systemd *systemd);
+void kl_systemd_stopping(const struct kl_systemd *systemd);
 
 #endif

@@ -29,7 +29,7 @@ struct kl_admission_request {
 /* retry_after: seconds after which it is expected to be admitted, 1 to KL_MAX_RETRY_AFTER; 0 with
  * KL_ADMITTED. More choices than there are places at all never get in; that is KL_REFUSED_FULL. */
 enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
-                                    const struct kl_admission_request *application,
+                                    const struct kl_admission_request *request,
                                     unsigned *retry_after);
 
 /* Seconds for a Retry-After: rounded up, 1 to KL_MAX_RETRY_AFTER. */

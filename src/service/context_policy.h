@@ -10,11 +10,19 @@
 #ifndef KL_SERVICE_CONTEXT_POLICY_H
 #define KL_SERVICE_CONTEXT_POLICY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-#include "api/chat_input.h"
-#include "server/server.h"
+#include "service/chat_input.h"
+#include "service/served.h"
 #include "text/prompt_encoder.h"
+
+enum kl_context_policy {
+    KL_CONTEXT_ERROR, /* refused: 400 */
+    KL_CONTEXT_TRIM   /* the oldest turns are left out, and the answer says how many messages */
+};
+/* Reads "error" or "trim". Returns false for anything else. */
+bool kl_context_policy_parse(const char *name, enum kl_context_policy *policy);
 
 /* How long a prompt may be that is to be answered with up to max_tokens (SIZE_MAX: no limit): what
  * the answer needs stays free, but not more than a quarter of the context, so that a generous limit

@@ -8,13 +8,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/routes.h"
-#include "server/server_state.h"
 #include "service/preparation.h"
 
 /* The promise is a sign of life every second. */
 #define SILENCE_NS 700000000u
-static_assert(SILENCE_NS + KL_TICK_US * 1000 < 1000000000, "the tick after so long is in time");
+static_assert(SILENCE_NS + KL_SERVICE_TICK_US * 1000 < 1000000000,
+              "the tick after so long is in time");
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -23,27 +22,22 @@ static bool is_waiting(const struct kl_generation *g)
     return g->n_choices == 0;
 }
 
-json_t *kl_generation_progress(const struct kl_generation *g)
-{
-    return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)g->prefill_total, "cache",
-                     (json_int_t)g->prefill_cached, "processed", (json_int_t)g->prefill_done,
-                     "time_ms", (json_int_t)(kl_seconds_since(g->prefill_ns) * 1000));
-}
-
 void kl_generation_send_progress(struct kl_generation *g)
 {
     char text[64];
-    if (is_waiting(g) && !kl_server_is_loading(g->exchange->server)) {
+    if (g->format->heartbeat == NULL)
+        return;
+    if (is_waiting(g) && !kl_service_is_loading(g->service)) {
         snprintf(text, sizeof text, "reading");
     } else if (is_waiting(g)) {
         struct kl_startup_state state;
         char stage[48];
-        kl_startup_read(&g->exchange->server->startup, &state);
+        kl_startup_read(&g->service->startup, &state);
         snprintf(text, sizeof text, "loading, %s", kl_startup_text(&state, stage, sizeof stage));
     } else if (g->has_text) {
         snprintf(text, sizeof text, "ping");
     } else if (g->prefill_total > 0) {
-        if (g->return_progress) {
+        if (g->return_progress && g->format->progress != NULL) {
             g->format->progress(g);
             return;
         }
@@ -55,14 +49,27 @@ void kl_generation_send_progress(struct kl_generation *g)
             snprintf(text + used, sizeof text - (size_t)used, ", about %.0f s",
                      ceil((double)g->wait_seconds));
     }
-    kl_stream_comment(g->exchange, text);
+    g->format->heartbeat(g, text);
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+enum kl_status kl_document_text(struct kl_generation *g, size_t choice, const char *text,
+                                size_t len)
+{
+    return kl_buffer_append(&g->choices[choice].text, text, len);
+}
+
+void kl_document_error(struct kl_generation *g, const struct kl_api_error *error)
+{
+    kl_reply_error(g->exchange, error);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
 void kl_generation_free(struct kl_generation *g)
 {
-    struct kl_server *server = g->exchange->server;
+    struct kl_service *s = g->service;
     for (size_t i = 0; i < g->n_choices; i++) {
         if (g->choices[i].request != NULL)
             kl_request_release(g->choices[i].request);
@@ -72,8 +79,8 @@ void kl_generation_free(struct kl_generation *g)
         kl_preparation_abandon(g->preparation, g->exchange);
     if (g->previous != NULL)
         g->previous->next = g->next;
-    else if (server->generations == g)
-        server->generations = g->next;
+    else if (s->generations == g)
+        s->generations = g->next;
     if (g->next != NULL)
         g->next->previous = g->previous;
     free(g);
@@ -131,45 +138,22 @@ static void log_end(struct kl_generation *g, const char *cause)
 
 static void count(const struct kl_generation *g, enum kl_counter counter)
 {
-    g->exchange->server->metrics.counts[counter]++;
+    g->service->metrics.counts[counter]++;
 }
 
 static void measure(const struct kl_generation *g, enum kl_duration duration, double seconds)
 {
-    kl_histogram_add(&g->exchange->server->metrics.durations[duration], seconds);
-}
-
-static void on_gone(void *context, const char *cause)
-{
-    struct kl_generation *g = context;
-    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
-    log_end(g, cause);
-    kl_generation_free(g);
-}
-
-void kl_generation_add(struct kl_generation *g)
-{
-    struct kl_server *server = g->exchange->server;
-    g->next = server->generations;
-    if (g->next != NULL)
-        g->next->previous = g;
-    server->generations = g;
-    kl_exchange_watch(g->exchange, on_gone, g);
-    kl_server_start_tick(server);
+    kl_histogram_add(&g->service->metrics.durations[duration], seconds);
 }
 
 void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *error,
                         enum kl_counter counter)
 {
-    struct kl_exchange *x = g->exchange;
     count(g, counter);
-    if (g->stream) {
-        kl_stream_json(x, kl_api_error_json(error));
-        kl_stream_data(x, "[DONE]");
-        kl_stream_end(x);
-    } else {
-        kl_reply_error(x, error);
-    }
+    if (g->begun)
+        g->format->error(g, error);
+    else
+        kl_reply_error(g->exchange, error);
     log_end(g, error->text);
     kl_generation_free(g);
 }
@@ -183,8 +167,7 @@ static void fail_late(struct kl_generation *g)
                 "the answer could not begin in the %.3g s there were (X-Deadline-Ms, or the limit "
                 "of this server)",
                 (double)(g->deadline_ns - g->exchange->start_ns) * 1e-9);
-    if (!g->stream)
-        kl_reply_header(g->exchange, "x-should-retry", "false");
+    kl_reply_header(g->exchange, "x-should-retry", "false");
     kl_generation_fail(g, &error, KL_COUNT_DEADLINE);
 }
 
@@ -203,17 +186,10 @@ const char *kl_ended_by(enum kl_finish finish)
     return told ? kl_finish_name(finish) : NULL;
 }
 
-json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish)
+static void end_choice(struct kl_generation *g, size_t choice)
 {
-    const char *ended_by = kl_ended_by(finish);
-    if (g->n_left_out == 0 && ended_by == NULL)
-        return NULL;
-    json_t *notes = json_object();
-    if (g->n_left_out > 0)
-        json_object_set_new(notes, "messages_left_out", json_integer((json_int_t)g->n_left_out));
-    if (ended_by != NULL)
-        json_object_set_new(notes, "ended_by", json_string(ended_by));
-    return notes;
+    if (g->format->choice_done != NULL)
+        g->format->choice_done(g, choice);
 }
 
 static void finish(struct kl_generation *g)
@@ -224,13 +200,11 @@ static void finish(struct kl_generation *g)
         fail_late(g);
         return;
     }
-    for (size_t i = 0; i < g->n_choices && g->stream; i++) {
+    for (size_t i = 0; i < g->n_choices; i++) {
         if (g->choices[i].is_silent)
-            g->format->choice_done(g, i);
+            end_choice(g, i);
     }
     g->format->end(g);
-    if (g->stream)
-        kl_stream_end(x);
     bool failed = x->status != 200; /* no memory for its text */
     count(g, failed ? KL_COUNT_FAILED : late ? KL_COUNT_DEADLINE : KL_COUNT_ANSWERED);
     if (!late && !failed)
@@ -256,7 +230,7 @@ static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event 
         if (c->prefill_ns == 0)
             c->prefill_ns = kl_now_ns();
     }
-    if (g->stream && !g->has_text && g->n_choices == 1)
+    if (!g->has_text && g->n_choices == 1)
         kl_generation_send_progress(g);
 }
 
@@ -275,15 +249,10 @@ static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *ev
         c->first_text_ns = now;
     g->has_text = true;
     c->answer_tokens = event->n_tokens;
-    if (event->text_len == 0)
+    if (event->text_len == 0 || g->format->text(g, i, event->text, event->text_len) == KL_OK)
         return true;
-    if (g->stream) {
-        g->format->text(g, i, event->text, event->text_len);
-    } else if (kl_buffer_append(&c->text, event->text, event->text_len) != KL_OK) {
-        kl_api_fail_memory(error, "the answer");
-        return false;
-    }
-    return true;
+    kl_api_fail_memory(error, "the answer");
+    return false;
 }
 
 static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *event,
@@ -314,8 +283,8 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     }
     /* without a word until the deadline: an error, if it stays so for all */
     c->is_silent = event->finish == KL_FINISH_DEADLINE && !g->has_text;
-    if (g->stream && !c->is_silent)
-        g->format->choice_done(g, i);
+    if (!c->is_silent)
+        end_choice(g, i);
     return true;
 }
 
@@ -323,7 +292,7 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
  * pauses. */
 static bool is_held_back(const struct kl_generation *g)
 {
-    return g->stream && kl_stream_is_full(g->exchange);
+    return kl_stream_is_full(g->exchange);
 }
 
 /* Moves one generation on; it may be gone afterwards. */
@@ -352,44 +321,73 @@ static void poll_generation(struct kl_generation *g)
         finish(g);
 }
 
-void kl_generations_poll(struct kl_server *server)
+/* ---- the client ------------------------------------------------------------------------------ */
+
+static void on_gone(void *context, const char *cause)
 {
-    for (struct kl_generation *g = server->generations, *next; g != NULL; g = next) {
+    struct kl_generation *g = context;
+    count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
+    log_end(g, cause);
+    kl_generation_free(g);
+}
+
+static void on_drained(void *context)
+{
+    poll_generation(context);
+}
+
+void kl_generation_add(struct kl_generation *g)
+{
+    static const struct kl_exchange_events events = {on_gone, on_drained};
+    struct kl_service *s = g->service;
+    g->next = s->generations;
+    if (g->next != NULL)
+        g->next->previous = g;
+    s->generations = g;
+    kl_exchange_watch(g->exchange, &events, g);
+    kl_service_start_tick(s);
+}
+
+/* ---- all generations ------------------------------------------------------------------------- */
+
+void kl_generations_poll(struct kl_service *s)
+{
+    for (struct kl_generation *g = s->generations, *next; g != NULL; g = next) {
         next = g->next;
         poll_generation(g);
     }
 }
 
-bool kl_generations_want_work(struct kl_server *server)
+bool kl_generations_want_work(struct kl_service *s)
 {
-    for (const struct kl_generation *g = server->generations; g != NULL; g = g->next) {
+    for (const struct kl_generation *g = s->generations; g != NULL; g = g->next) {
         if (!is_waiting(g) && !is_held_back(g))
             return true;
     }
     return false;
 }
 
-void kl_generations_tick(struct kl_server *server)
+void kl_generations_tick(struct kl_service *s)
 {
     uint64_t now = kl_now_ns();
-    for (struct kl_generation *g = server->generations, *next; g != NULL; g = next) {
+    for (struct kl_generation *g = s->generations, *next; g != NULL; g = next) {
         next = g->next;
         if (is_waiting(g) && g->deadline_ns != 0 && now > g->deadline_ns)
             fail_late(g);
-        else if (g->stream && now - g->exchange->last_write_ns >= SILENCE_NS && !is_held_back(g))
+        else if (g->begun && now - g->exchange->last_write_ns >= SILENCE_NS && !is_held_back(g))
             kl_generation_send_progress(g);
     }
 }
 
-void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error)
+void kl_generations_cut(struct kl_service *s, const struct kl_api_error *error,
+                        enum kl_counter counter)
 {
-    while (server->generations != NULL)
-        kl_generation_fail(server->generations, error,
-                           server->stopping ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
+    while (s->generations != NULL)
+        kl_generation_fail(s->generations, error, counter);
 }
 
-void kl_generations_forget(struct kl_server *server)
+void kl_generations_forget(struct kl_service *s)
 {
-    while (server->generations != NULL)
-        kl_generation_free(server->generations);
+    while (s->generations != NULL)
+        kl_generation_free(s->generations);
 }

@@ -13,35 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "api/chat_input.h"
 #include "base/buffer.h"
 #include "engine/engine.h"
 #include "http/exchange.h"
+#include "service/dialect.h"
+#include "service/generation_request.h"
 #include "service/metrics.h"
-
-#define KL_MAX_CHOICES 4
-
-/* What a route made of its fields. */
-struct kl_generation_request {
-    json_t *json;      /* the strings here belong to it, */
-    char *settled;     /* or to this */
-    const char *model; /* as the client named it, or NULL */
-    struct kl_chat_input input;
-    struct kl_sampling sampling; /* choice i draws with seed + i */
-    size_t max_tokens;           /* SIZE_MAX: as much as the context holds */
-    const char *stops[KL_MAX_STOPS];
-    size_t n_stops;
-    size_t n_choices;
-    enum kl_priority priority;
-    bool has_priority;       /* a header said so */
-    double deadline_seconds; /* from when it came in; 0: none */
-    enum kl_context_policy context_policy;
-    bool loop_guard;
-    const char *service_tier; /* to be told in the answer, static; NULL: not asked for */
-    bool stream;
-    bool include_usage;
-    bool return_progress; /* as JSON, not as comments; streams only */
-};
+#include "service/service.h"
 
 struct kl_preparation;
 
@@ -57,10 +35,13 @@ struct kl_answer_choice {
 };
 
 struct kl_generation {
+    struct kl_service *service;
     struct kl_exchange *exchange;
     const struct kl_answer_format *format; /* NULL: not known yet */
-    struct kl_preparation *preparation;    /* until it is submitted */
-    bool stream, include_usage, return_progress;
+    bool
+        begun; /* the head of a stream is sent, a document is collected: the rest is the format's */
+    struct kl_preparation *preparation; /* until it is submitted */
+    bool include_usage, return_progress;
     const char *service_tier;
     uint64_t deadline_ns;    /* 0: none */
     size_t n_left_out;       /* messages that did not fit */
@@ -76,14 +57,11 @@ struct kl_generation {
     struct kl_generation *previous, *next;
 };
 
-/* How events become bytes. Only end is called for answers in one piece. */
-struct kl_answer_format {
-    void (*begin)(struct kl_generation *g);    /* after the headers of a stream */
-    void (*progress)(struct kl_generation *g); /* with return_progress, while the prompt is read */
-    void (*text)(struct kl_generation *g, size_t choice, const char *text, size_t len);
-    void (*choice_done)(struct kl_generation *g, size_t choice);
-    void (*end)(struct kl_generation *g); /* the last bytes, or the whole document */
-};
+/* `text` and `error` of a format that is a document: collects the text of a choice; answers with
+ * the error. */
+enum kl_status kl_document_text(struct kl_generation *g, size_t choice, const char *text,
+                                size_t len);
+void kl_document_error(struct kl_generation *g, const struct kl_api_error *error);
 
 /* "deadline", "repetition"; NULL: the model's own end, or a limit that the client set. */
 const char *kl_ended_by(enum kl_finish finish);
@@ -100,26 +78,20 @@ void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *erro
 /* Cancels what runs; says nothing. */
 void kl_generation_free(struct kl_generation *g);
 
-/* {"total","cache","processed","time_ms"}, as llama-server tells it. A new reference. */
-json_t *kl_generation_progress(const struct kl_generation *g);
-
-/* What a client should know of its answer and OpenAI's format has no field for: messages_left_out,
- * and ended_by (of one choice). A new reference; NULL when there is nothing to say. */
-json_t *kl_generation_notes(const struct kl_generation *g, enum kl_finish finish);
-
 /* The engine has events: moves all of them on. */
-void kl_generations_poll(struct kl_server *server);
+void kl_generations_poll(struct kl_service *service);
 
 /* Tells clients that wait how far they are, when they heard nothing for most of a second. */
-void kl_generations_tick(struct kl_server *server);
+void kl_generations_tick(struct kl_service *service);
 
 /* Is there one that the engine could get on with, one whose client takes what is made? */
-bool kl_generations_want_work(struct kl_server *server);
+bool kl_generations_want_work(struct kl_service *service);
 
 /* Ends all with an error in the stream, or as the answer. */
-void kl_generations_cut(struct kl_server *server, const struct kl_api_error *error);
+void kl_generations_cut(struct kl_service *service, const struct kl_api_error *error,
+                        enum kl_counter counter);
 
 /* Ends all without a word; when the server closes. */
-void kl_generations_forget(struct kl_server *server);
+void kl_generations_forget(struct kl_service *service);
 
 #endif

@@ -5,13 +5,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "api/sampling_fields.h"
 #include "base/clock.h"
 #include "http/exchange.h"
-#include "server/server_state.h"
 #include "service/admission.h"
 #include "service/preparation.h"
-#include "service/served.h"
+#include "service/service.h"
 
 /* An answer in one piece: the longest context there is, at the longest tokens there are, is 32 MiB;
  * no real answer comes near. */
@@ -39,50 +37,6 @@ static enum kl_status refuse(const struct kl_error *err, const struct kl_tokens 
     return KL_ERR_INVALID;
 }
 
-void kl_generation_request_init(struct kl_generation_request *r, const struct kl_server *server)
-{
-    *r = (struct kl_generation_request){.n_choices = 1,
-                                        .context_policy = server->options.context_policy,
-                                        .loop_guard = server->options.loop_guard};
-    kl_sampling_defaults(&r->sampling);
-}
-
-void kl_generation_request_release(struct kl_generation_request *r)
-{
-    kl_chat_input_release(&r->input);
-    json_decref(r->json);
-    free(r->settled);
-    *r = (struct kl_generation_request){0};
-}
-
-/* Copies a text to *at, which moves on. */
-static const char *copy_text(const char *text, char **at)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = memcpy(*at, text, size);
-    *at += size;
-    return copy;
-}
-
-enum kl_status kl_generation_request_settle(struct kl_generation_request *r,
-                                            struct kl_api_error *error)
-{
-    size_t size = r->model != NULL ? strlen(r->model) + 1 : 1;
-    for (size_t i = 0; i < r->n_stops; i++)
-        size += strlen(r->stops[i]) + 1;
-    char *at = r->settled = malloc(size);
-    if (at == NULL)
-        return kl_api_fail_memory(error, "the request");
-    if (r->model != NULL)
-        r->model = copy_text(r->model, &at);
-    for (size_t i = 0; i < r->n_stops; i++)
-        r->stops[i] = copy_text(r->stops[i], &at);
-    kl_chat_input_release(&r->input);
-    json_decref(r->json);
-    r->json = NULL;
-    return KL_OK;
-}
-
 /* Seconds that are left; 0: there is no deadline. One that is over leaves a moment, in which the
  * engine ends the request. */
 static double deadline_left(const struct kl_generation *g)
@@ -97,14 +51,14 @@ static double deadline_left(const struct kl_generation *g)
 static enum kl_status admit(struct kl_generation *g, const struct kl_generation_request *r,
                             const struct kl_engine_stats *stats, struct kl_api_error *error)
 {
-    const struct kl_server_options *o = &g->exchange->server->options;
-    const struct kl_admission_request application = {.n_requests = r->n_choices,
-                                                     .priority = r->priority,
-                                                     .deadline_seconds = deadline_left(g),
-                                                     .max_wait_seconds = o->max_wait_seconds};
+    const struct kl_service_options *o = &g->service->options;
+    const struct kl_admission_request request = {.n_requests = r->n_choices,
+                                                 .priority = r->priority,
+                                                 .deadline_seconds = deadline_left(g),
+                                                 .max_wait_seconds = o->max_wait_seconds};
     double wait = stats->expected_wait[r->priority];
     unsigned retry_after;
-    switch (kl_admission_decide(stats, &application, &retry_after)) {
+    switch (kl_admission_decide(stats, &request, &retry_after)) {
     case KL_ADMITTED:
         return KL_OK;
     case KL_REFUSED_FULL:
@@ -125,7 +79,7 @@ static enum kl_status admit(struct kl_generation *g, const struct kl_generation_
         kl_api_fail(error, 429, "deadline_unreachable", "X-Deadline-Ms",
                     "a request that comes now would wait for about %.1f s, beyond its deadline in "
                     "%.1f s; try again in %u s, or with a later deadline",
-                    wait, application.deadline_seconds, retry_after);
+                    wait, request.deadline_seconds, retry_after);
         g->refusal = KL_COUNT_REFUSED_DEADLINE;
         break;
     }
@@ -138,21 +92,21 @@ static enum kl_status admit(struct kl_generation *g, const struct kl_generation_
 static void count_left_out(struct kl_generation *g)
 {
     char number[24];
-    g->exchange->server->metrics.counts[KL_COUNT_TRIMMED] += g->n_left_out;
+    g->service->metrics.counts[KL_COUNT_TRIMMED] += g->n_left_out;
     snprintf(number, sizeof number, "%zu", g->n_left_out);
-    if (g->exchange->status == 0 || !g->stream)
-        kl_reply_header(g->exchange, "X-Messages-Left-Out", number);
+    kl_reply_header(g->exchange, "X-Messages-Left-Out", number);
 }
 
 static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error)
 {
-    struct kl_server *server = g->exchange->server;
+    struct kl_service *s = g->service;
     const struct kl_preparation *p = g->preparation;
     const struct kl_generation_request *r = &p->request;
     const struct kl_tokens *tokens = &p->fit.tokens;
     struct kl_engine_stats stats;
-    kl_engine_stats(server->served.engine, &stats);
-    if (kl_model_check(server, r->model, error) != KL_OK || admit(g, r, &stats, error) != KL_OK)
+    kl_engine_stats(s->served.engine, &stats);
+    if (kl_served_check_name(&s->served, r->model, error) != KL_OK ||
+        admit(g, r, &stats, error) != KL_OK)
         return KL_ERR_INVALID;
     g->n_left_out = p->fit.n_left_out;
     enum kl_status status = KL_OK;
@@ -176,7 +130,7 @@ static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error
         c->prompt_tokens = (uint32_t)tokens->len;
         c->submit_ns = kl_now_ns();
         g->n_choices = i + 1;
-        if (kl_engine_submit(server->served.engine, &options, &c->request, &err) != KL_OK) {
+        if (kl_engine_submit(s->served.engine, &options, &c->request, &err) != KL_OK) {
             c->request = NULL;
             status = refuse(&err, tokens, stats.ctx_size, error);
         }
@@ -188,10 +142,10 @@ static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error
     return status;
 }
 
-static size_t count_generations(const struct kl_server *server, bool prepared)
+static size_t count_generations(const struct kl_service *s, bool prepared)
 {
     size_t n = 0;
-    for (const struct kl_generation *g = server->generations; g != NULL; g = g->next)
+    for (const struct kl_generation *g = s->generations; g != NULL; g = g->next)
         n += !prepared || g->preparation != NULL;
     return n;
 }
@@ -199,9 +153,9 @@ static size_t count_generations(const struct kl_server *server, bool prepared)
 /* Is there room for one more to wait for the model? */
 static enum kl_status check_waiting(struct kl_generation *g, struct kl_api_error *error)
 {
-    const struct kl_server *server = g->exchange->server;
-    size_t n = count_generations(server, false);
-    if (n < server->options.max_waiting)
+    const struct kl_service *s = g->service;
+    size_t n = count_generations(s, false);
+    if (n < s->options.max_waiting)
         return KL_OK;
     kl_api_fail(error, 429, "queue_full", NULL,
                 "%zu requests wait for the model to be loaded, which is all this server takes; "
@@ -215,17 +169,17 @@ static enum kl_status check_waiting(struct kl_generation *g, struct kl_api_error
 /* Before anything is done for it; requests that are being prepared will want a place, too. */
 static enum kl_status check_room(struct kl_generation *g, struct kl_api_error *error)
 {
-    const struct kl_server *server = g->exchange->server;
+    const struct kl_service *s = g->service;
     struct kl_engine_stats stats;
-    kl_engine_stats(server->served.engine, &stats);
-    stats.queued += count_generations(server, true);
+    kl_engine_stats(s->served.engine, &stats);
+    stats.queued += count_generations(s, true);
     return admit(g, &g->preparation->request, &stats, error);
 }
 
 /* The earlier of what the client and the operator set; 0: none. */
 static uint64_t deadline(const struct kl_exchange *x, const struct kl_generation_request *r)
 {
-    double seconds = r->deadline_seconds, limit = x->server->options.max_seconds;
+    double seconds = r->deadline_seconds, limit = kl_service_of(x)->options.max_seconds;
     if (limit > 0 && (!(seconds > 0) || limit < seconds))
         seconds = limit;
     return seconds > 0 ? x->start_ns + (uint64_t)(seconds * 1e9) : 0;
@@ -234,23 +188,23 @@ static uint64_t deadline(const struct kl_exchange *x, const struct kl_generation
 /* It is not taken. */
 static void turn_away(struct kl_generation *g, const struct kl_api_error *error)
 {
-    if (g->exchange->status == 200) { /* it has waited */
+    if (g->begun) { /* it has waited for the model */
         kl_generation_fail(g, error, g->refusal);
         return;
     }
     if (g->refusal != KL_COUNT_FAILED)
-        g->exchange->server->metrics.counts[g->refusal]++;
+        g->service->metrics.counts[g->refusal]++;
     kl_reply_error(g->exchange, error);
     kl_generation_free(g);
 }
 
-static void begin_stream(struct kl_generation *g)
+/* From here on the answer is its format's: a stream begins, a document is collected. */
+static void begin_answer(struct kl_generation *g)
 {
-    bool wanted = g->preparation->request.stream;
     g->exchange->status = 200;
-    if (wanted && !g->stream)
-        kl_stream_begin(g->exchange);
-    g->stream = wanted;
+    if (!g->begun && g->format->stream_type != NULL)
+        kl_stream_begin(g->exchange, g->format->stream_type);
+    g->begun = true;
 }
 
 static void drop_body(struct kl_generation *g)
@@ -260,11 +214,12 @@ static void drop_body(struct kl_generation *g)
     kl_buffer_release(&body);
 }
 
+/* Not again for a request that waited: a failure of its second parse leaves no fields to read. */
 static void read_request(struct kl_generation *g)
 {
     const struct kl_generation_request *r = &g->preparation->request;
-    const struct kl_chat_api *api = g->preparation->api;
-    g->format = r->stream ? api->stream : api->document;
+    const struct kl_dialect *dialect = g->preparation->dialect;
+    g->format = r->stream ? dialect->stream : dialect->document;
     g->include_usage = r->include_usage;
     g->return_progress = r->return_progress;
     g->service_tier = r->service_tier;
@@ -283,30 +238,30 @@ static void on_prepared(struct kl_job *job)
         kl_preparation_free(p);
         return;
     }
-    read_request(g);
+    if (!g->begun)
+        read_request(g);
     if (p->status != KL_OK || p->complete)
         drop_body(g);
     if (p->status != KL_OK) {
         error = p->error;
         turn_away(g, &error);
-    } else if (kl_server_is_loading(g->exchange->server)) {
-        begin_stream(g);
-        if (g->stream)
-            kl_generation_send_progress(g);
+    } else if (kl_service_is_loading(g->service)) {
+        begin_answer(g);
+        kl_generation_send_progress(g);
     } else if (!p->complete) {
-        kl_preparation_submit(p, g->exchange->server);
+        kl_preparation_submit(p, g->service);
     } else if (submit(g, &error) != KL_OK) {
         turn_away(g, &error);
     } else {
-        begin_stream(g);
+        begin_answer(g);
         g->preparation = NULL;
         kl_preparation_free(p);
-        if (g->stream)
+        if (g->format->begin != NULL)
             g->format->begin(g);
     }
 }
 
-static struct kl_generation *new_generation(struct kl_exchange *x, const struct kl_chat_api *api,
+static struct kl_generation *new_generation(struct kl_exchange *x, const struct kl_dialect *dialect,
                                             struct kl_api_error *error)
 {
     struct kl_generation *g = calloc(1, sizeof *g);
@@ -314,51 +269,52 @@ static struct kl_generation *new_generation(struct kl_exchange *x, const struct 
         kl_api_fail_memory(error, "the request");
         return NULL;
     }
-    g->preparation = kl_preparation_new(x, api, on_prepared, error);
+    g->preparation = kl_preparation_new(x, dialect, on_prepared, error);
     if (g->preparation == NULL) {
         free(g);
         return NULL;
     }
     g->preparation->generation = g;
     g->exchange = x;
+    g->service = kl_service_of(x);
     g->deadline_ns = deadline(x, &g->preparation->request);
     g->created = (int64_t)time(NULL);
     g->refusal = KL_COUNT_FAILED;
     return g;
 }
 
-void kl_generation_start(struct kl_exchange *x, const struct kl_chat_api *api)
+void kl_generation_start(struct kl_exchange *x, const struct kl_dialect *dialect)
 {
-    struct kl_server *server = x->server;
+    struct kl_service *s = kl_service_of(x);
     struct kl_api_error error;
     if (!kl_request_is_welcome(x)) {
         kl_api_fail(&error, 503, "stopping", NULL,
                     "the server is being stopped; if it is started again, it will take requests");
-        error.retry_after = KL_SERVER_RETRY_SECONDS;
+        error.retry_after = KL_SERVICE_RETRY_SECONDS;
         kl_reply_error(x, &error);
         return;
     }
-    struct kl_generation *g = new_generation(x, api, &error);
+    struct kl_generation *g = new_generation(x, dialect, &error);
     if (g == NULL) {
         kl_reply_error(x, &error);
         return;
     }
-    bool loading = kl_server_is_loading(server);
+    bool loading = kl_service_is_loading(s);
     if ((loading ? check_waiting(g, &error) : check_room(g, &error)) != KL_OK) {
         turn_away(g, &error);
         return;
     }
     kl_generation_add(g);
-    kl_preparation_submit(g->preparation, server);
+    kl_preparation_submit(g->preparation, s);
 }
 
-void kl_generations_begin(struct kl_server *server)
+void kl_generations_begin(struct kl_service *s)
 {
-    struct kl_generation *g = server->generations;
+    struct kl_generation *g = s->generations;
     while (g != NULL && g->next != NULL)
         g = g->next;
     for (; g != NULL; g = g->previous) {
         if (g->preparation != NULL && !g->preparation->on_worker)
-            kl_preparation_submit(g->preparation, server);
+            kl_preparation_submit(g->preparation, s);
     }
 }

@@ -3,11 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/answer_fields.h"
-#include "http/connection.h"
-#include "server/server_state.h"
+#include "http/http_message.h"
+#include "service/service.h"
 #include "json/json_limits.h"
-#include "json/library_memory.h"
 
 /* What preparing takes at most. The text is there as JSON strings, rendered, normalised, and known
  * to the encoder; one long word takes 16 bytes more for each of its bytes while it is merged
@@ -17,7 +15,7 @@
 #define BYTES_PER_TOKEN 12
 #define BYTES_PER_NODE  128
 /* However large a request is, there is room for small ones beside it. */
-#define MOST_BYTES (KL_SERVER_READING_BYTES / 4 * 3)
+#define MOST_BYTES (KL_SERVICE_READING_BYTES / 4 * 3)
 
 static size_t less(size_t effort, size_t used)
 {
@@ -37,10 +35,9 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
     struct kl_generation_request *r = &p->request;
     enum kl_status status = KL_OK;
     if (!p->parsed) {
-        kl_json_was_short(); /* of what was dropped before */
         kl_generation_request_release(r);
         *r = p->of_headers;
-        status = p->api->parse(p->text, p->len, p->is_query, r, &p->error);
+        status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
         p->parsed = p->served.engine != NULL;
         *effort = less(*effort, p->len);
     }
@@ -91,7 +88,7 @@ static enum kl_status take_text(struct kl_preparation *p, struct kl_exchange *x,
     return KL_OK;
 }
 
-struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl_chat_api *api,
+struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl_dialect *dialect,
                                           void (*done)(struct kl_job *job),
                                           struct kl_api_error *error)
 {
@@ -103,11 +100,12 @@ struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl
     p->job.slice = run_slice;
     p->job.done = done;
     p->job.owner.words[0] = x->cache_scope;
-    memcpy(&p->job.owner.words[1], &x->connection->peer, sizeof x->connection->peer);
-    p->api = api;
-    kl_generation_request_init(&p->of_headers, x->server);
+    memcpy(&p->job.owner.words[1], kl_request_peer(x), sizeof(struct in6_addr));
+    p->dialect = dialect;
+    const struct kl_service_options *o = &kl_service_of(x)->options;
+    kl_generation_request_init(&p->of_headers, o->context_policy, o->loop_guard);
     bool ok =
-        kl_answer_headers(x, &p->of_headers, error) == KL_OK && take_text(p, x, error) == KL_OK;
+        dialect->read_headers(x, &p->of_headers, error) == KL_OK && take_text(p, x, error) == KL_OK;
     p->request = p->of_headers;
     if (ok)
         return p;
@@ -124,20 +122,20 @@ void kl_preparation_free(struct kl_preparation *p)
     free(p);
 }
 
-void kl_preparation_submit(struct kl_preparation *p, struct kl_server *server)
+void kl_preparation_submit(struct kl_preparation *p, struct kl_service *s)
 {
     struct kl_engine_stats stats = {0};
     size_t nodes = p->len / 2 < KL_JSON_MAX_NODES ? p->len / 2 : KL_JSON_MAX_NODES;
-    p->served = server->served;
+    p->served = s->served;
     if (p->served.engine != NULL)
         kl_engine_stats(p->served.engine, &stats);
     p->ctx_size = stats.ctx_size;
-    p->max_tokens = server->options.max_tokens != 0 ? server->options.max_tokens : SIZE_MAX;
+    p->max_tokens = s->options.max_tokens != 0 ? s->options.max_tokens : SIZE_MAX;
     p->job.bytes = p->len * BYTES_PER_BYTE + nodes * BYTES_PER_NODE + p->ctx_size * BYTES_PER_TOKEN;
     if (p->job.bytes > MOST_BYTES)
         p->job.bytes = MOST_BYTES;
     p->on_worker = true;
-    kl_worker_submit(server->worker, &p->job);
+    kl_worker_submit(s->worker, &p->job);
 }
 
 void kl_preparation_abandon(struct kl_preparation *p, struct kl_exchange *x)
@@ -149,5 +147,5 @@ void kl_preparation_abandon(struct kl_preparation *p, struct kl_exchange *x)
     p->generation = NULL;
     if (!p->is_query)
         kl_request_take_body(x, &p->own); /* it may be read at this moment */
-    kl_worker_cancel(x->server->worker, &p->job);
+    kl_worker_cancel(kl_service_of(x)->worker, &p->job);
 }

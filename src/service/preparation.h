@@ -14,10 +14,15 @@
 
 #include "base/worker.h"
 #include "service/context_policy.h"
-#include "service/intake.h"
+#include "service/dialect.h"
+#include "service/generation_request.h"
+#include "service/served.h"
 
 /* Bytes of text: encoding takes about a millisecond. */
 #define KL_PREPARATION_SLICE ((size_t)16 << 10)
+
+struct kl_generation;
+struct kl_service;
 
 struct kl_preparation {
     struct kl_job job;
@@ -25,7 +30,7 @@ struct kl_preparation {
     struct kl_generation *generation; /* NULL: it is not waited for any more */
     struct kl_buffer own;             /* text, when no connection holds it */
 
-    const struct kl_chat_api *api;
+    const struct kl_dialect *dialect;
     const char *text; /* the body, or the query of a GET */
     size_t len;
     bool is_query;
@@ -42,13 +47,13 @@ struct kl_preparation {
 };
 
 /* Reads the headers and nothing else; NULL: *error says what is wrong. */
-struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl_chat_api *api,
+struct kl_preparation *kl_preparation_new(struct kl_exchange *x, const struct kl_dialect *dialect,
                                           void (*done)(struct kl_job *job),
                                           struct kl_api_error *error);
 void kl_preparation_free(struct kl_preparation *preparation);
 
 /* With what the server has by now. */
-void kl_preparation_submit(struct kl_preparation *preparation, struct kl_server *server);
+void kl_preparation_submit(struct kl_preparation *preparation, struct kl_service *service);
 
 /* It is not waited for any more; it is freed when the worker has let go of it. */
 void kl_preparation_abandon(struct kl_preparation *preparation, struct kl_exchange *x);

@@ -1,15 +1,43 @@
-/* The one model that is served, and the names requests may call it by. */
+/*
+ * The one model that is served, and the names requests may call it by.
+ *
+ * Everything a kl_served points to belongs to the thread that loaded the model, and outlives the
+ * service. Pure functions.
+ */
 #ifndef KL_SERVICE_SERVED_H
 #define KL_SERVICE_SERVED_H
 
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
 #include "http/api_error.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
 
-struct kl_server;
+struct kl_served {
+    struct kl_engine *engine; /* NULL: the model is being loaded */
+    const struct kl_tokenizer *tokenizer;
+    const struct kl_chat_template *chat_template;
+    enum kl_chat_by chat_template_by;
 
-/* Its name, the name of its file, an alias, "default", and no name (NULL or "") are right; any
- * other name is a 404 that says what there is: an answer from another model than the one asked for
- * would be a silent surprise. Only when the model is loaded. */
-enum kl_status kl_model_check(const struct kl_server *server, const char *name,
-                              struct kl_api_error *error);
+    /* Shown by /v1/models and /health, valid UTF-8. Requests may name the model by each. */
+    const char *model_name;     /* "qwen2.5-0.5b-instruct" */
+    const char *model_file;     /* base name of the file, or NULL */
+    const char *const *aliases; /* further names */
+    size_t n_aliases;
+    int64_t model_created; /* seconds since 1970, or 0 */
+    uint64_t model_bytes;  /* size of the file, or 0 */
+};
+
+/* Returns the name among those of the model that `name` means, in its own spelling; NULL: it means
+ * none of them. The model is meant by its name, the name of its file, an alias, "default", and no
+ * name (NULL or ""). */
+const char *kl_served_find_name(const struct kl_served *served, const char *name);
+
+/* Refuses any other name with a 404 that names the model: an answer from another model than the one
+ * asked for would be a silent surprise. */
+enum kl_status kl_served_check_name(const struct kl_served *served, const char *name,
+                                    struct kl_api_error *error);
 
 #endif

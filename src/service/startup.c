@@ -6,7 +6,8 @@
 
 enum kl_status kl_startup_init(struct kl_startup *s, struct kl_error *err)
 {
-    *s = (struct kl_startup){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    *s =
+        (struct kl_startup){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .state.stage = "finding"};
     pthread_mutex_init(&s->lock, NULL);
     return s->fd >= 0 ? KL_OK : kl_fail_errno(err, "an eventfd");
 }
@@ -19,8 +20,7 @@ void kl_startup_release(struct kl_startup *s)
     pthread_mutex_destroy(&s->lock);
 }
 
-void kl_startup_tell(struct kl_startup *s, enum kl_loading_stage stage, uint64_t done,
-                     uint64_t total)
+void kl_startup_tell(struct kl_startup *s, const char *stage, uint64_t done, uint64_t total)
 {
     pthread_mutex_lock(&s->lock);
     s->state.stage = stage;
@@ -61,31 +61,12 @@ void kl_startup_read(struct kl_startup *s, struct kl_startup_state *state)
     pthread_mutex_unlock(&s->lock);
 }
 
-const char *kl_loading_stage_name(enum kl_loading_stage stage)
-{
-    switch (stage) {
-    case KL_LOADING_FINDING:
-        return "finding";
-    case KL_LOADING_DOWNLOADING:
-        return "downloading";
-    case KL_LOADING_OPENING:
-        return "opening";
-    case KL_LOADING_PACKING:
-        return "packing";
-    case KL_LOADING_READING:
-        return "reading";
-    case KL_LOADING_MEASURING:
-        return "measuring";
-    }
-    return "loading";
-}
-
 const char *kl_startup_text(const struct kl_startup_state *state, char *out, size_t size)
 {
-    const char *name = kl_loading_stage_name(state->stage);
     if (state->total > 0)
-        snprintf(out, size, "%s %.0f%%", name, 100.0 * (double)state->done / (double)state->total);
+        snprintf(out, size, "%s %.0f%%", state->stage,
+                 100.0 * (double)state->done / (double)state->total);
     else
-        snprintf(out, size, "%s", name);
+        snprintf(out, size, "%s", state->stage);
     return out;
 }

@@ -306,7 +306,7 @@ def test_out_of_descriptors(start_server):
             assert before.read().json()["connections"]["accept_failures"] > 0
             resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
             assert waiting.read().status == 200
-    assert server.log_with("can not be accepted").count("can not be accepted") == 1
+    assert server.log_with("cannot be accepted").count("cannot be accepted") == 1
 
 
 def test_few_descriptors_are_fewer_connections(kinglet, tiny_model_path, tmp_path):

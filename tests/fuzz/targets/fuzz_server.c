@@ -34,7 +34,8 @@ static void start(void)
     static struct kl_served served = {.model_name = "tiny"};
     struct kl_model_options options = {0};
     struct kl_error err = {0};
-    const struct kl_server_options server_options = {.max_waiting = 8, .max_tokens = 3};
+    const struct kl_server_options server_options = {
+        .service = {.max_waiting = 8, .max_tokens = 3}};
     const struct kl_engine_options engine_options = {.ctx_size = CONTEXT,
                                                      .parallel = 2,
                                                      .queue_size = 8,

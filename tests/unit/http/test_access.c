@@ -85,7 +85,7 @@ static void test_hosts(void **state)
                                "[::2]",          "0.0.0.0",      "[::]",      "",
                                "localhost@evil", "8.8.8.8",      "2130706433"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        /* a literal that is written in another way than the configured one is not looked up */
+        /* a literal in another spelling than the configured one does not match */
         bool other_form = strcmp(good[i], "[fd00:0::7]:1") == 0;
         assert_int_equal(kl_host_allowed(&access, good[i], own), !other_form);
     }
@@ -120,7 +120,7 @@ static void test_origins(void **state)
     assert_false(kl_origin_is_own("localhost:7860", "localhost:7860"));
 }
 
-/* The status that a request with these lines gets; 200: none of its own. */
+/* The status with which a request with these lines is refused; 200: accepted. */
 static int judge(const char *first, const char *lines, bool works)
 {
     char text[2048];
@@ -143,9 +143,9 @@ static void test_sites(void **state)
     (void)state;
     const struct {
         const char *lines;
-        int get, form, json, reads; /* a GET and POSTs that work, and a GET that does not */
+        int get, form, json, reads; /* a GET and POSTs that begin work, and a GET that does not */
     } cases[] = {
-        /* no browser */
+        /* not a browser */
         {"", 200, 200, 200, 200},
         {"User-Agent: curl/8.5.0\r\nAccept: */*\r\n", 200, 200, 200, 200},
         {"User-Agent: node\r\nSec-Fetch-Mode: cors\r\nAccept-Language: *\r\n", 403, 403, 200, 200},
@@ -154,7 +154,7 @@ static void test_sites(void **state)
         {"Accept-Language: de\r\n", 403, 403, 200, 200},
         {"Accept-Language:\r\n", 403, 403, 200, 200},
         {"sec-fetch-dest: image\r\n", 403, 403, 200, 200},
-        /* a browser, where the address does not count as safe: no Sec-Fetch-* */
+        /* a browser, at an address that does not count as secure: no Sec-Fetch-* */
         {BROWSER, 403, 403, 200, 200},
         {BROWSER "Referer: http://evil.lan/\r\n", 403, 403, 200, 200},
         {BROWSER "Referer: http://box.lan:8080/\r\n", 403, 403, 200, 200},
@@ -174,7 +174,7 @@ static void test_sites(void **state)
         {BROWSER "Origin: null\r\nReferer: http://box.lan:7860/\r\n", 403, 403, 403, 403},
         {"Referer: http://evil.lan/\r\n", 403, 403, 200, 200},
         {"Origin:\r\n", 403, 403, 403, 403},
-        /* and where it does */
+        /* and at one that does */
         {BROWSER "Sec-Fetch-Site: same-origin\r\n", 200, 200, 200, 200},
         {BROWSER "Sec-Fetch-Site: none\r\nSec-Fetch-User: ?1\r\n", 200, 200, 200, 200},
         {BROWSER "Sec-Fetch-Site: same-site\r\n", 403, 403, 403, 403},
@@ -184,7 +184,7 @@ static void test_sites(void **state)
         {"Sec-Fetch-Site:\r\n", 403, 403, 403, 403},
         {"Sec-Fetch-Site: Same-Origin\r\n", 403, 403, 403, 403},
     };
-    /* a page may send the first to other sites as they are, the second after a preflight */
+    /* a page may send the first to other sites directly, the second after a preflight */
     static const char *const simple[] = {"",
                                          "Content-Type: text/plain\r\n",
                                          "Content-Type:\r\n",
@@ -208,14 +208,13 @@ static void test_sites(void **state)
             snprintf(lines, sizeof lines, "%s%s", cases[i].lines, json[k]);
             assert_int_equal(judge("POST /chat", lines, true), cases[i].json);
         }
-        /* the type of a body that a GET does not have says nothing */
+        /* a GET has no body: its type is ignored */
         snprintf(lines, sizeof lines, "%s%s", cases[i].lines, json[0]);
         assert_int_equal(judge("GET /chat?prompt=x", lines, true), cases[i].get);
     }
 }
 
-/* HTTP/1.0 may come without a Host: then no page can be its own. */
-/* A Referer may be of any length; its origin is cut out of it. */
+/* A Referer may have any length; only its origin is compared. */
 static void test_long_referers(void **state)
 {
     (void)state;
@@ -231,6 +230,7 @@ static void test_long_referers(void **state)
     }
 }
 
+/* HTTP/1.0 may lack a Host: then no page can be the server's own. */
 static void test_site_without_host(void **state)
 {
     (void)state;
@@ -294,7 +294,7 @@ static void test_keys(void **state)
         assert_false(kl_key_allowed(&access, wrong[i]));
     kl_access_release(&access);
 
-    /* no keys: everybody */
+    /* without keys all are allowed */
     assert_int_equal(kl_access_init(&access, "::1", NULL, 0, NULL, 0, &err), KL_OK);
     assert_true(kl_key_allowed(&access, NULL));
     assert_true(kl_key_allowed(&access, "anything"));

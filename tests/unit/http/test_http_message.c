@@ -11,7 +11,7 @@
 
 #define HOST "Host: localhost\r\n"
 
-/* The status a head is refused with, or 0. */
+/* The status with which a head is refused, or 0. */
 static int parse(struct kl_http_head *head, const char *text, size_t len)
 {
     struct kl_api_error error;
@@ -149,7 +149,7 @@ static void test_lengths(void **state)
     }
 }
 
-/* A head that comes byte by byte ends where it ends, and nowhere else. */
+/* The end of a head that arrives byte by byte is found exactly there. */
 static void test_the_end_byte_by_byte(void **state)
 {
     (void)state;
@@ -186,7 +186,7 @@ static void test_sizes(void **state)
     assert_int_equal(status_of(text), 431);
 }
 
-/* Decodes in pieces of `step` bytes; the status, or 0. */
+/* Decodes in pieces of `step` bytes; returns the status of the error, or 0. */
 static int decode(const char *text, size_t step, struct kl_buffer *body, size_t *used)
 {
     struct kl_http_chunks chunks = {0};
@@ -271,7 +271,7 @@ static void test_chunks_that_are_refused(void **state)
     }
 }
 
-/* NUL bytes, which a text of C cannot show. */
+/* NUL bytes, which a C string cannot contain. */
 static void test_nul_between_chunks(void **state)
 {
     (void)state;

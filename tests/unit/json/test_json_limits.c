@@ -11,7 +11,7 @@
 
 static enum kl_status check(const char *text, size_t depth, size_t nodes)
 {
-    /* exact size on the heap: a sanitizer sees a read past the end */
+    /* exact size on the heap, so that a sanitizer detects a read past the end */
     size_t len = strlen(text);
     char *copy = malloc(len > 0 ? len : 1);
     struct kl_error err;
@@ -30,7 +30,7 @@ static void test_depth(void **state)
     assert_int_equal(check("{\"a\":{\"b\":[]}}", 3, 100), KL_OK);
     assert_int_equal(check("{\"a\":{\"b\":[]}}", 2, 100), KL_ERR_LIMIT);
     assert_int_equal(check("[[],[],[[]]]", 3, 100), KL_OK);
-    /* what closes too often does not open room for more */
+    /* superfluous closing brackets do not permit more depth */
     assert_int_equal(check("]]]][[[", 2, 100), KL_ERR_LIMIT);
 }
 
@@ -50,12 +50,12 @@ static void test_strings_do_not_count(void **state)
     assert_int_equal(check("\"[[[[,,,,::::{{{{\"", 0, 0), KL_OK);
     assert_int_equal(check("\"\\\"[[[\"", 0, 0), KL_OK);
     assert_int_equal(check("\"\\\\\"[", 0, 9), KL_ERR_LIMIT);
-    /* unfinished: the parser's matter, but nothing is read behind the end */
+    /* incomplete JSON is left to the parser, but nothing is read past the end */
     assert_int_equal(check("\"abc", 0, 0), KL_OK);
     assert_int_equal(check("\"abc\\", 0, 0), KL_OK);
 }
 
-static void test_the_place_is_named(void **state)
+static void test_the_byte_is_named(void **state)
 {
     (void)state;
     struct kl_error err;
@@ -69,7 +69,7 @@ int main(void)
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_nodes),
         cmocka_unit_test(test_strings_do_not_count),
-        cmocka_unit_test(test_the_place_is_named),
+        cmocka_unit_test(test_the_byte_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,12 +16,11 @@ static struct kl_engine_stats busy(void)
         .running = 2, .queued = 4, .parallel = 2, .queue_size = 8, .expected_wait = {10, 40}};
 }
 
-static void assert_decided(const struct kl_engine_stats *stats,
-                           struct kl_admission_request application, enum kl_verdict verdict,
-                           unsigned retry_after)
+static void assert_decided(const struct kl_engine_stats *stats, struct kl_admission_request request,
+                           enum kl_verdict verdict, unsigned retry_after)
 {
     unsigned found;
-    assert_int_equal(kl_admission_decide(stats, &application, &found), verdict);
+    assert_int_equal(kl_admission_decide(stats, &request, &found), verdict);
     assert_int_equal(found, retry_after);
 }
 

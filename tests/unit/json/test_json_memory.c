@@ -1,6 +1,6 @@
 /*
- * src/json/library_memory.c: each allocation of the parser fails, once, and all from it on. What
- * it then did without the reserve is in the header.
+ * src/json/json_memory.c: each allocation of the parser fails, once, and all from it on. The header
+ * says what jansson does without the reserve.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,16 +12,16 @@
 
 #include "../engine/failing_memory.h"
 #include "base/buffer.h"
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
 static int watch(void **state)
 {
     (void)state;
-    kl_library_memory_watch();
+    kl_json_memory_watch();
     return 0;
 }
 
-/* Texts that are longer than any buffer begins, many members, depth, numbers. */
+/* Texts longer than any initial buffer, many members, depth, numbers. */
 static void make_text(struct kl_buffer *text)
 {
     char words[700];
@@ -77,7 +77,7 @@ static void all_fail_from_there_on(void **state)
     sweep(true);
 }
 
-static void what_is_no_json(void **state)
+static void text_that_is_not_json(void **state)
 {
     (void)state;
     json_error_t error;
@@ -86,7 +86,7 @@ static void what_is_no_json(void **state)
     assert_false(kl_json_was_short());
 }
 
-static void what_is_built(void **state)
+static void values_that_are_built(void **state)
 {
     (void)state;
     fail_at(3, false);
@@ -105,8 +105,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_allocation_fails),
         cmocka_unit_test(all_fail_from_there_on),
-        cmocka_unit_test(what_is_no_json),
-        cmocka_unit_test(what_is_built),
+        cmocka_unit_test(text_that_is_not_json),
+        cmocka_unit_test(values_that_are_built),
     };
     return cmocka_run_group_tests(tests, watch, NULL);
 }

@@ -1,4 +1,4 @@
-#include "api/chat_input.h"
+#include "api/message_fields.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,26 +6,32 @@
 
 #include "api/fields.h"
 #include "base/buffer.h"
-#include "http/exchange.h"
+#include "http/http_message.h"
 #include "json/json_limits.h"
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
 /* As Python's json.dumps separates, which is what the templates' tojson makes; 15 digits give every
  * short decimal back as it was written. */
 #define DUMP_LIKE_PYTHON (JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
 
-/* Makes a string that lives as long as the input; NULL when memory is short. value is stolen. */
-static const char *keep(struct kl_chat_input *input, json_t *value)
+/* What is parsed: the conversation, and the array that keeps the strings made for it. */
+struct parser {
+    struct kl_chat_input *input;
+    json_t *kept;
+};
+
+/* Makes a string that lives as long as the array; NULL when memory is short. Takes value. */
+static const char *keep(struct parser *p, json_t *value)
 {
-    if (value == NULL || json_array_append_new(input->kept, value) != 0)
+    if (value == NULL || json_array_append_new(p->kept, value) != 0)
         return NULL;
     return json_string_value(value);
 }
 
-static const char *keep_dump(struct kl_chat_input *input, const json_t *value)
+static const char *keep_dump(struct parser *p, const json_t *value)
 {
     char *text = json_dumps(value, DUMP_LIKE_PYTHON);
-    const char *kept = text != NULL ? keep(input, json_string(text)) : NULL;
+    const char *kept = text != NULL ? keep(p, json_string(text)) : NULL;
     free(text);
     return kept;
 }
@@ -55,9 +61,8 @@ static enum kl_status parse_role(const json_t *message, const char *where, const
 }
 
 /* An array of parts, each {"type":"text","text":"..."}, becomes one text. */
-static enum kl_status join_parts(struct kl_chat_input *input, const json_t *parts,
-                                 const char *where, struct kl_message *out,
-                                 struct kl_api_error *error)
+static enum kl_status join_parts(struct parser *p, const json_t *parts, const char *where,
+                                 struct kl_message *out, struct kl_api_error *error)
 {
     struct kl_buffer text;
     kl_buffer_init(&text, KL_HTTP_MAX_BODY);
@@ -90,7 +95,7 @@ static enum kl_status join_parts(struct kl_chat_input *input, const json_t *part
         }
     }
     out->content_len = text.len;
-    out->content = keep(input, json_stringn(text.data != NULL ? text.data : "", text.len));
+    out->content = keep(p, json_stringn(text.data != NULL ? text.data : "", text.len));
     if (out->content == NULL)
         status = kl_api_fail_memory(error, "the conversation");
 
@@ -99,9 +104,8 @@ done:
     return status;
 }
 
-static enum kl_status parse_content(struct kl_chat_input *input, const json_t *message,
-                                    const char *where, struct kl_message *out,
-                                    struct kl_api_error *error)
+static enum kl_status parse_content(struct parser *p, const json_t *message, const char *where,
+                                    struct kl_message *out, struct kl_api_error *error)
 {
     const json_t *content = json_object_get(message, "content");
     if (json_is_string(content)) {
@@ -110,7 +114,7 @@ static enum kl_status parse_content(struct kl_chat_input *input, const json_t *m
         return KL_OK;
     }
     if (json_is_array(content))
-        return join_parts(input, content, where, out, error);
+        return join_parts(p, content, where, out, error);
 
     bool absent = content == NULL || json_is_null(content);
     if (absent && strcmp(out->role, "assistant") == 0)
@@ -124,12 +128,12 @@ static enum kl_status parse_content(struct kl_chat_input *input, const json_t *m
 
 /* Arguments come as a JSON text, or (from some clients) as the object itself. The text is brought
  * to the spacing the model was trained on; what is not JSON (a model's slip) is passed as it is. */
-static const char *parse_arguments(struct kl_chat_input *input, const json_t *arguments)
+static const char *parse_arguments(struct parser *p, const json_t *arguments)
 {
     if (arguments == NULL || json_is_null(arguments))
         return "{}";
     if (!json_is_string(arguments))
-        return keep_dump(input, arguments);
+        return keep_dump(p, arguments);
 
     const char *text = json_string_value(arguments);
     size_t len = json_string_length(arguments);
@@ -138,14 +142,13 @@ static const char *parse_arguments(struct kl_chat_input *input, const json_t *ar
     json_t *parsed = kl_json_load(text, len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
     if (parsed == NULL)
         return text;
-    const char *kept = keep_dump(input, parsed);
+    const char *kept = keep_dump(p, parsed);
     json_decref(parsed);
     return kept;
 }
 
-static enum kl_status parse_calls(struct kl_chat_input *input, const json_t *message,
-                                  const char *where, struct kl_message *out,
-                                  struct kl_api_error *error)
+static enum kl_status parse_calls(struct parser *p, const json_t *message, const char *where,
+                                  struct kl_message *out, struct kl_api_error *error)
 {
     const json_t *calls = json_object_get(message, "tool_calls");
     if (calls == NULL || json_is_null(calls))
@@ -156,7 +159,7 @@ static enum kl_status parse_calls(struct kl_chat_input *input, const json_t *mes
         return kl_api_fail(error, 400, "invalid_type", param, "%s must be an array, not %s", param,
                            kl_json_type_name(calls));
 
-    out->tool_calls = input->calls + input->n_calls;
+    out->tool_calls = p->input->calls + p->input->n_calls;
     out->n_tool_calls = json_array_size(calls);
     size_t i;
     json_t *call;
@@ -167,16 +170,15 @@ static enum kl_status parse_calls(struct kl_chat_input *input, const json_t *mes
         if (name == NULL)
             return kl_api_fail(error, 400, "invalid_value", param,
                                "%s[%zu].function.name must be a string", param, i);
-        const char *arguments = parse_arguments(input, json_object_get(function, "arguments"));
+        const char *arguments = parse_arguments(p, json_object_get(function, "arguments"));
         if (arguments == NULL)
             return kl_api_fail_memory(error, "the conversation");
-        input->calls[input->n_calls++] = (struct kl_tool_call){name, arguments};
+        p->input->calls[p->input->n_calls++] = (struct kl_tool_call){name, arguments};
     }
     return KL_OK;
 }
 
-static enum kl_status parse_tools(struct kl_chat_input *input, const json_t *tools,
-                                  struct kl_api_error *error)
+static enum kl_status parse_tools(struct parser *p, const json_t *tools, struct kl_api_error *error)
 {
     size_t i;
     json_t *tool;
@@ -188,19 +190,20 @@ static enum kl_status parse_tools(struct kl_chat_input *input, const json_t *too
                                "tools[%zu] must be an object with \"type\": \"function\" and a "
                                "function that has a name",
                                i);
-        input->tools[i] = keep_dump(input, tool);
-        if (input->tools[i] == NULL)
+        p->input->tools[i] = keep_dump(p, tool);
+        if (p->input->tools[i] == NULL)
             return kl_api_fail_memory(error, "the conversation");
-        input->n_tools++;
+        p->input->n_tools++;
     }
     return KL_OK;
 }
 
-enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
+enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, json_t *kept,
                                    struct kl_chat_input *input, struct kl_api_error *error)
 {
     size_t n = json_array_size(messages), n_calls = 0, i;
     json_t *message;
+    struct parser p = {input, kept};
     *input = (struct kl_chat_input){0};
     if (n == 0)
         return kl_api_fail(error, 400, "invalid_value", "messages",
@@ -211,9 +214,7 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
     input->messages = calloc(n, sizeof *input->messages);
     input->calls = calloc(n_calls + 1, sizeof *input->calls);
     input->tools = calloc(json_array_size(tools) + 1, sizeof *input->tools);
-    input->kept = json_array();
-    if (input->messages == NULL || input->calls == NULL || input->tools == NULL ||
-        input->kept == NULL)
+    if (input->messages == NULL || input->calls == NULL || input->tools == NULL)
         return kl_api_fail_memory(error, "the conversation");
 
     json_array_foreach(messages, i, message)
@@ -226,76 +227,14 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools,
                                where, kl_json_type_name(message));
         enum kl_status status = parse_role(message, where, &out->role, error);
         if (status == KL_OK)
-            status = parse_content(input, message, where, out, error);
+            status = parse_content(&p, message, where, out, error);
         if (status == KL_OK)
-            status = parse_calls(input, message, where, out, error);
+            status = parse_calls(&p, message, where, out, error);
         if (status != KL_OK)
             return status;
         input->n_messages++;
     }
-    enum kl_status status = parse_tools(input, tools, error);
+    enum kl_status status = parse_tools(&p, tools, error);
     /* arguments of a call that could not be parsed are passed as they are, but not for this */
     return kl_json_was_short() ? kl_api_fail_memory(error, "the conversation") : status;
-}
-
-void kl_chat_input_release(struct kl_chat_input *input)
-{
-    free(input->messages);
-    free(input->calls);
-    free(input->tools);
-    json_decref(input->kept);
-    *input = (struct kl_chat_input){0};
-}
-
-enum kl_status kl_chat_input_check(const struct kl_chat_input *input,
-                                   const struct kl_chat_template *chat_template,
-                                   struct kl_api_error *error)
-{
-    const char *name = kl_chat_template_name(chat_template);
-    if (input->n_tools + input->n_calls > 0 && !kl_chat_template_has(chat_template, KL_CHAT_TOOLS))
-        return kl_api_fail(error, 400, "unsupported", input->n_tools > 0 ? "tools" : "messages",
-                           "this model can not be told of %s: its chat template (%s) has no place "
-                           "for them; leave them out, or serve a model that has",
-                           input->n_tools > 0 ? "tools" : "tool_calls", name);
-    bool always = kl_chat_template_has(chat_template, KL_CHAT_ONLY_THINKING);
-    if (input->thinking == KL_THINKING_ON && !always &&
-        !kl_chat_template_has(chat_template, KL_CHAT_THINKING))
-        return kl_api_fail(error, 400, "unsupported", input->thinking_name,
-                           "this model does not think before it answers: its chat template (%s) "
-                           "has no enable_thinking; leave %s out, or switch it off",
-                           name, input->thinking_name);
-    if (input->thinking == KL_THINKING_OFF && always)
-        return kl_api_fail(error, 400, "unsupported", input->thinking_name,
-                           "this model always thinks before it answers: its chat template (%s) "
-                           "has no way to switch that off; leave %s out, or switch it on",
-                           name, input->thinking_name);
-    return KL_OK;
-}
-
-enum kl_status kl_chat_input_render(const struct kl_chat_input *input,
-                                    const struct kl_message *messages, size_t n_messages,
-                                    const struct kl_chat_template *chat_template,
-                                    struct kl_prompt *prompt, struct kl_api_error *error)
-{
-    const struct kl_message *last = &messages[n_messages - 1];
-    /* The words an assistant began with stand behind the opening of its turn, which is all that
-     * the template writes for a turn that is still to come. */
-    bool continues =
-        n_messages > 1 && strcmp(last->role, "assistant") == 0 && last->n_tool_calls == 0;
-    const struct kl_chat chat = {
-        .messages = messages,
-        .n_messages = n_messages - (continues ? 1 : 0),
-        .tools = input->tools,
-        .n_tools = input->n_tools,
-        .add_generation_prompt = true,
-        .skip_thinking = input->thinking == KL_THINKING_OFF &&
-                         kl_chat_template_has(chat_template, KL_CHAT_THINKING),
-        .begun = continues ? last->content : NULL,
-        .begun_len = continues ? last->content_len : 0,
-    };
-    struct kl_error err;
-    enum kl_status status = kl_chat_render(chat_template, &chat, prompt, &err);
-    if (status == KL_ERR_INVALID)
-        return kl_api_fail(error, 400, "invalid_value", "messages", "%s", err.text);
-    return status == KL_OK ? KL_OK : kl_api_fail_internal(error, &err);
 }

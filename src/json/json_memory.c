@@ -1,32 +1,25 @@
-#include "json/library_memory.h"
+#include "json/json_memory.h"
 
-#include <event2/event.h>
-#include <malloc.h>
 #include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "json/json_limits.h"
 
-/* What parsing allocates at most. A value takes two bytes of text or more; the largest, an object,
- * is 240 bytes with its table, what is in one 200. Texts are there up to three times, and the one
- * that is being read in buffers that are doubled until it fits: 4 times the longest. Memory that is
- * not touched costs nothing. */
+/* An upper bound of what parsing allocates. A value takes at least two bytes of text; the largest
+ * one, an object, takes 240 bytes with its table and 200 for each member. Texts exist up to three
+ * times, and the one being read is in buffers that double until it fits: 4 times the longest.
+ * Memory that is never touched costs nothing. */
 #define VALUE_BYTES 256
 #define TEXT_TIMES  8
 #define LEAST_BYTES 4096
-/* What is as large as this is mapped by itself. The C library would raise that (to 32 MiB) with the
- * first such block that is freed, and then the heap keeps what bodies left behind: twice of what
- * KL_SERVER_HELD_BYTES allows was seen. */
-#define LARGE_BLOCK (64 << 10)
-
-/* For what finds no memory while a text is parsed; nothing of it is left afterwards. */
+/* Serves the allocations that fail while a text is parsed; released when the parser returns. */
 struct reserve {
     char *data;
     size_t size, used;
 };
 
-static _Thread_local bool was_short, event_was_short;
+static _Thread_local bool was_short;
 static _Thread_local struct reserve reserve;
 
 static void *allocate(size_t size)
@@ -50,25 +43,9 @@ static void release(void *block)
         free(block);
 }
 
-static void *event_allocate(size_t size)
+void kl_json_memory_watch(void)
 {
-    void *block = malloc(size);
-    event_was_short = event_was_short || block == NULL;
-    return block;
-}
-
-static void *event_reallocate(void *old, size_t size)
-{
-    void *block = realloc(old, size);
-    event_was_short = event_was_short || block == NULL;
-    return block;
-}
-
-void kl_library_memory_watch(void)
-{
-    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     json_set_alloc_funcs(allocate, release);
-    event_set_mem_functions(event_allocate, event_reallocate, free);
 }
 
 json_t *kl_json_load(const char *data, size_t len, size_t flags, json_error_t *error)
@@ -93,24 +70,14 @@ json_t *kl_json_load(const char *data, size_t len, size_t flags, json_error_t *e
     return root;
 }
 
-static bool tell_once(bool *flag)
-{
-    bool before = *flag;
-    *flag = false;
-    return before;
-}
-
 bool kl_json_was_short(void)
 {
-    return tell_once(&was_short);
+    bool before = was_short;
+    was_short = false;
+    return before;
 }
 
 void kl_json_tell_short(void)
 {
     was_short = true;
-}
-
-bool kl_event_was_short(void)
-{
-    return tell_once(&event_was_short);
 }

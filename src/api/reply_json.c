@@ -1,0 +1,44 @@
+#include "api/reply_json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "json/json_memory.h"
+
+/* Trying again would not help: a fault of this program, since all values are made valid first. */
+static void reply_no_json(struct kl_exchange *x)
+{
+    struct kl_api_error error;
+    kl_api_fail(&error, 500, "internal_error", NULL,
+                "the answer cannot be written as JSON: a text in it is not UTF-8, or a number is "
+                "not finite; please report this");
+    kl_reply_fault(x, &error);
+}
+
+void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
+{
+    /* 10 digits: measurements need no more */
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
+    json_decref(body);
+    bool short_of_memory = kl_json_was_short();
+    if (text == NULL && !short_of_memory) {
+        reply_no_json(x);
+        return;
+    }
+    char *line = text != NULL && !short_of_memory ? realloc(text, strlen(text) + 2) : NULL;
+    if (line != NULL)
+        strcat(line, "\n");
+    kl_reply_text(x, status, "application/json; charset=utf-8", line);
+    free(line != NULL ? line : text);
+}
+
+void kl_stream_json(struct kl_exchange *x, json_t *body)
+{
+    char *line = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    if (!kl_json_was_short() && line != NULL)
+        kl_stream_data(x, line);
+    else
+        kl_stream_cut(x);
+    free(line);
+}
