@@ -96,7 +96,7 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
     engine->totals.kv_max_tokens = kl_kv_cache_max_tokens(engine->kv);
     engine->totals.cache_max_pages = kept_pages;
     engine->max_pages = engine->totals.kv_max_tokens / KL_KV_PAGE_TOKENS;
-    engine->max_pages_at_rest =
+    engine->max_pages_background =
         engine->max_pages > pages + kept_pages ? engine->max_pages - kept_pages : pages;
     return KL_OK;
 }
