@@ -351,6 +351,47 @@ static void test_proposed_tokens_change_no_answer(void **state)
     close_parts(&e);
 }
 
+/* Offers one token four times, as the chosen and as the proposed one; returns how many rows were
+ * used. */
+static size_t accept_proposed(int32_t id)
+{
+    enum { N = 4 };
+    struct kl_error err;
+    struct kl_sampler *sampler;
+    size_t n_vocab = kl_tokenizer_size(tokenizer), n_used;
+    tiny_check(kl_sampler_open(n_vocab, &sampler, &err), &err);
+    struct kl_request *r = new_request(100, NULL, 0);
+    struct kl_logit logits[N];
+    struct kl_choice choices[N];
+    for (size_t i = 0; i < N; i++) {
+        logits[i] = (struct kl_logit){.value = 1.0f, .id = id};
+        choices[i] = (struct kl_choice){.n_vocab = n_vocab, .found = &logits[i], .n = 1};
+        r->tokens[r->n_tokens + i] = id;
+    }
+    r->n_proposed = N - 1;
+    struct kl_seen seen = {0};
+    struct kl_answer_rows rows = {.choices = choices, .n = N, .seen = &seen};
+    assert_int_equal(kl_answer_choose(r, sampler, &rows, &n_used, &err), KL_ANSWER_CONTINUES);
+    assert_int_equal(kl_request_answer_tokens(r), n_used);
+    kl_request_finish(r, KL_FINISH_CANCELLED, NULL, kl_now_ns());
+    kl_request_release(r);
+    kl_sampler_close(sampler);
+    return n_used;
+}
+
+/* A step accepts only as many tokens as the pending text certainly has room for. */
+static void test_long_proposed_text_takes_several_steps(void **state)
+{
+    (void)state;
+    char big[1024];
+    memset(big, 'b', sizeof big);
+    struct kl_error err;
+    int32_t id;
+    tiny_check(kl_tokenizer_add(tokenizer, big, sizeof big, false, &id, &err), &err);
+    assert_int_equal(accept_proposed(byte_token('a')), 4);
+    assert_int_equal(accept_proposed(id), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -361,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_control_tokens_are_not_shown),
         cmocka_unit_test(test_long_text_is_cut_into_events),
         cmocka_unit_test(test_proposed_tokens_change_no_answer),
+        cmocka_unit_test(test_long_proposed_text_takes_several_steps),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }
