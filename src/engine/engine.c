@@ -33,7 +33,7 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
     return status;
 }
 
-/* All the memory of the engine but the KV pages. */
+/* Allocates everything but the KV cache. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
 {
@@ -61,13 +61,13 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
     return kl_client_wakeup_open(&engine->clients, err);
 }
 
-/* Gives the KV cache what the plan has left for it. */
+/* Opens the KV cache with the memory that the plan leaves for it, and the prefix cache. */
 static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
 {
     const struct kl_engine_options *o = &engine->options;
     struct kl_plan no_budget = {0}, *plan = o->plan != NULL ? o->plan : &no_budget;
-    /* each sequence may end with a part of a page */
+    /* each sequence may end with a partial page */
     size_t pages = (o->ctx_size + KL_KV_PAGE_TOKENS - 1) / KL_KV_PAGE_TOKENS;
     size_t kept_pages = o->cache_bytes / (kl_kv_bytes_per_token(model) * KL_KV_PAGE_TOKENS);
     const struct kl_plan_kv kv = {.conversation = pages * KL_KV_PAGE_TOKENS,
@@ -96,7 +96,7 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
     engine->totals.kv_max_tokens = kl_kv_cache_max_tokens(engine->kv);
     engine->totals.cache_max_pages = kept_pages;
     engine->max_pages = engine->totals.kv_max_tokens / KL_KV_PAGE_TOKENS;
-    engine->max_pages_at_rest =
+    engine->max_pages_background =
         engine->max_pages > pages + kept_pages ? engine->max_pages - kept_pages : pages;
     return KL_OK;
 }
@@ -209,7 +209,7 @@ enum kl_status kl_engine_precompute(struct kl_engine *engine, const int32_t *tok
         .max_tokens = 1,
         .sampling = {.top_p = 1.0f, .repetition_penalty = 1.0f},
     };
-    struct kl_request *request; /* the engine's alone */
+    struct kl_request *request; /* owned by the engine alone */
     return enqueue(engine, KL_REQUEST_PRECOMPUTE, &options, &request, err);
 }
 

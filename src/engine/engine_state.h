@@ -29,9 +29,9 @@ struct kl_engine {
     /* constant after _open */
     const struct kl_tokenizer *tokenizer;
     struct kl_engine_options options;
-    size_t n_vocab;           /* ids that both the model and the tokenizer know */
-    size_t max_pages;         /* that interactive requests may reserve */
-    size_t max_pages_at_rest; /* that other requests may: the rest is the prefix cache's */
+    size_t n_vocab;              /* ids that both the model and the tokenizer know */
+    size_t max_pages;            /* that interactive requests may reserve */
+    size_t max_pages_background; /* that others may: the rest is for the prefix cache */
 
     pthread_t thread;
     _Atomic(bool) closing;

@@ -42,7 +42,7 @@ static bool start_first(struct kl_engine *engine, unsigned level)
     struct kl_request_queue *queue = &engine->waiting[level];
     size_t pages = kl_request_pages(queue->head), slot;
     size_t max_pages =
-        level == KL_PRIORITY_INTERACTIVE ? engine->max_pages : engine->max_pages_at_rest;
+        level == KL_PRIORITY_INTERACTIVE ? engine->max_pages : engine->max_pages_background;
     enum kl_start start;
     while ((start = kl_schedule_start(engine->slots, engine->options.parallel, level, pages,
                                       max_pages, &slot)) == KL_START_PREEMPT) {

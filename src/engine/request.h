@@ -44,7 +44,7 @@ struct kl_request {
     _Atomic(int) owners;     /* client and engine; the last one frees it */
     _Atomic(bool) cancelled; /* set by the client */
     _Atomic(bool) waits;     /* for room in the ring; set by the engine, cleared by a poll */
-    _Atomic(bool) finished;  /* set by the engine, which may be closed from now on */
+    _Atomic(bool) finished;  /* set last by the engine thread: wakeup is not used any more */
     struct kl_wakeup *wakeup;
 
     /* constant after _new */

@@ -1,5 +1,5 @@
 /*
- * What the tests of the prefix cache on disk share: a directory of their own, pages whose tokens
+ * Shared by the tests of the prefix cache on disk: a directory of their own, pages whose tokens
  * and content follow from a number, and stores of small pages. Include after <cmocka.h>.
  */
 #ifndef KL_TESTS_DISK_PAGES_H
@@ -22,7 +22,7 @@
 #define FILE_SIZE  (sizeof(struct kl_page_header) + PAGE_BYTES)
 #define CAP(n)     ((uint64_t)(n)*KL_PAGE_FILE_BLOCK)
 
-static char top[64];             /* removed with all that is in it */
+static char top[64];             /* removed with its content */
 static char dir[sizeof top + 8]; /* the store's */
 
 static inline int disk_make(void **state)
@@ -70,7 +70,7 @@ static inline struct kl_page_store_stats store_stats(struct kl_page_store *store
     return stats;
 }
 
-/* The n-th page after `parent`; what is in it follows from its key, as in a real one. */
+/* The n-th page after `parent`; its content follows from its key, as in a real one. */
 struct disk_page {
     struct kl_page_key parent, key;
     int32_t tokens[KL_KV_PAGE_TOKENS];
@@ -109,7 +109,7 @@ static inline bool page_put_background(struct kl_page_store *store, const struct
     return kl_page_store_put(store, &p->parent, p->tokens, p->content, true);
 }
 
-/* Whether it is there. If it is, then it is right. */
+/* Returns whether a page is found, and checks its content. */
 static inline bool page_get_as(struct kl_page_store *store, const struct disk_page *p,
                                bool background)
 {
@@ -140,7 +140,7 @@ static inline bool page_is_on_disk(const struct disk_page *p)
     return lstat(path, &st) == 0;
 }
 
-/* How many files in the directory have names that begin so. */
+/* Returns how many files in the directory have names with this prefix. */
 static inline size_t count_files(const char *prefix)
 {
     DIR *d = opendir(dir);

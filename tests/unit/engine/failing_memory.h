@@ -1,5 +1,5 @@
 /*
- * Allocations that fail when they are told to. The linker's --wrap puts the functions below between
+ * Allocations that fail on demand. The linker's --wrap puts the functions below between
  * the program and the C library (see meson.build).
  */
 #ifndef KL_TESTS_FAILING_MEMORY_H
@@ -13,7 +13,8 @@
 #include <sys/mman.h>
 
 static atomic_long n_allocations;
-static atomic_long failing = -1; /* the number of the one that fails; from it on if `lasting` */
+static atomic_long failing =
+    -1; /* number of the allocation that fails; `lasting`: and all after it */
 static atomic_bool lasting;
 
 static bool fails(void)
@@ -61,7 +62,7 @@ void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_
     return fails() ? MAP_FAILED : __real_mmap(at, size, protection, flags, fd, offset);
 }
 
-/* what mmap is called where files can be large */
+/* the name of mmap with large file support */
 void *__real_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset)

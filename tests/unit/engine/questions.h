@@ -1,5 +1,5 @@
 /*
- * Questions to an engine on the tiny model, and what comes of them. Include after <cmocka.h>.
+ * Requests to an engine on the tiny model, and their answers. Include after <cmocka.h>.
  */
 #ifndef KL_TESTS_QUESTIONS_H
 #define KL_TESTS_QUESTIONS_H
@@ -63,7 +63,7 @@ static inline struct kl_request *submit(struct kl_engine *engine, const struct q
     return request;
 }
 
-/* The whole life of a request with nobody beside it. */
+/* The answer of a request that runs alone. */
 static inline struct answer ask(struct kl_engine *engine, const struct question *q)
 {
     struct answer answer;
@@ -93,7 +93,7 @@ static inline void expect_same(const struct answer *a, const struct answer *b)
     assert_int_equal(a->prompt_tokens, b->prompt_tokens);
 }
 
-/* A question whose answer is not over before n_tokens: a random model, too, may end its turn. */
+/* A question whose answer has n_tokens: a random model may end its turn before that. */
 static inline void make_long_question(struct question *q, size_t n_prompt, size_t n_tokens)
 {
     for (uint64_t seed = 1; seed < 50; seed++) {
@@ -106,10 +106,10 @@ static inline void make_long_question(struct question *q, size_t n_prompt, size_
     fail_msg("no prompt has an answer of %zu tokens", n_tokens);
 }
 
-/* One whose answer is longer than what a ring holds: until somebody polls, it keeps its place. */
+/* Tokens of an answer longer than a ring: until it is polled, the request keeps its slot. */
 #define ENDLESS 1500
 
-/* The plan of an engine whose budget holds `tokens` tokens beside all the rest. */
+/* The plan of an engine whose budget holds `tokens` tokens in addition to everything else. */
 static inline struct kl_plan plan_for(struct kl_engine_options options, size_t tokens)
 {
     struct kl_plan plan = {0};
@@ -119,7 +119,7 @@ static inline struct kl_plan plan_for(struct kl_engine_options options, size_t t
     return (struct kl_plan){.budget = others + (uint64_t)tokens * plan.kv_token_bytes};
 }
 
-/* For what no event tells. */
+/* Waits for a state that no event reports. */
 static inline struct kl_engine_stats stats_when(struct kl_engine *engine,
                                                 bool (*wanted)(const struct kl_engine_stats *))
 {
@@ -130,7 +130,7 @@ static inline struct kl_engine_stats stats_when(struct kl_engine *engine,
         if (wanted(&stats))
             return stats;
         if (kl_seconds_since(start) > PATIENCE_MS / 1e3)
-            fail_msg("the engine did not get there in %d seconds", PATIENCE_MS / 1000);
+            fail_msg("the engine did not reach the state in %d seconds", PATIENCE_MS / 1000);
         usleep(500);
     }
 }

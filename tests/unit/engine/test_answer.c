@@ -42,16 +42,16 @@ static void test_stop_strings(void **state)
     expect_answer("one END two", true, 100, stops, 2, KL_ANSWER_STOPS, "one ");
     expect_answer("一停止二", true, 100, stops, 2, KL_ANSWER_STOPS, "一");
     expect_answer("END", false, 100, stops, 2, KL_ANSWER_STOPS, "");
-    /* what was held back is shown when it was none after all */
+    /* withheld text is sent when it is no stop string */
     expect_answer("one EN", true, 100, stops, 2, KL_ANSWER_STOPS, "one EN");
     expect_answer("one ENd 停了", true, 100, stops, 2, KL_ANSWER_STOPS, "one ENd 停了");
     expect_answer("one EN", false, 6, stops, 2, KL_ANSWER_FULL, "one EN");
     expect_answer("一停\xE6\xAD", true, 100, stops, 2, KL_ANSWER_STOPS, "一停\xEF\xBF\xBD");
-    /* the limit and the stop string at once: it stops */
+    /* the limit and a stop string at the same token: it stops */
     expect_answer("one END", false, 7, stops, 2, KL_ANSWER_STOPS, "one ");
 }
 
-/* "a" again and again: what is read of it, and how it ends. */
+/* Repeats "a" and checks how much of it is sent, and how the answer ends. */
 static void expect_repetition(size_t max_tokens, const char *stop, bool loop_guard, size_t n,
                               enum kl_answer how, size_t shown)
 {
@@ -74,7 +74,7 @@ static void test_an_answer_that_repeats_itself(void **state)
     (void)state;
     expect_repetition(1000, NULL, true, 256, KL_ANSWER_REPEATS, 256);
     expect_repetition(1000, NULL, false, 300, KL_ANSWER_CONTINUES, 300);
-    /* what is held back is shown; the limit at the same token says less, a stop string more */
+    /* withheld text is sent; REPEATS goes before FULL, and STOPS before REPEATS */
     expect_repetition(1000, "aab", true, 256, KL_ANSWER_REPEATS, 256);
     expect_repetition(256, NULL, true, 256, KL_ANSWER_REPEATS, 256);
     expect_repetition(255, NULL, true, 255, KL_ANSWER_FULL, 255);
@@ -83,7 +83,7 @@ static void test_an_answer_that_repeats_itself(void **state)
     expect_repetition(1000, stop, true, 256, KL_ANSWER_STOPS, 0);
 }
 
-static void test_text_comes_with_its_token(void **state)
+static void test_text_is_sent_with_its_token(void **state)
 {
     (void)state;
     const char *stops[] = {"xyz"};
@@ -127,7 +127,7 @@ static void test_control_tokens_are_not_shown(void **state)
     kl_buffer_release(&answer.text);
 }
 
-/* A long token behind much that was held back is more than an event holds. */
+/* A long token after much withheld text is more than an event holds. */
 static void test_long_text_is_cut_into_events(void **state)
 {
     (void)state;
@@ -195,7 +195,7 @@ static size_t propose_wrong(const struct run *known, size_t from, int32_t *out, 
     return n;
 }
 
-/* Right up to a point that moves: the end of an accepted run is at every place of a page. */
+/* Right for 0 to MAX_PROPOSED tokens, depending on the position, then wrong. */
 static size_t propose_half_known(const struct run *known, size_t from, int32_t *out, size_t max)
 {
     size_t n = propose_known(known, from, out, max);
@@ -291,7 +291,7 @@ static void expect_same_run(const struct run *a, const struct run *b)
     assert_int_equal(a->shown.answer_tokens, b->shown.answer_tokens);
 }
 
-/* Returns the run without proposals; passes: of runs with right and with wrong ones. */
+/* Compares runs with right and wrong proposals with the run without, and returns that. */
 static struct run expect_same_with_proposals(struct engine_parts *e,
                                              const struct kl_request_options *options)
 {
@@ -351,16 +351,58 @@ static void test_proposed_tokens_change_no_answer(void **state)
     close_parts(&e);
 }
 
+/* Offers one token four times, as the chosen and as the proposed one; returns how many rows were
+ * used. */
+static size_t accept_proposed(int32_t id)
+{
+    enum { N = 4 };
+    struct kl_error err;
+    struct kl_sampler *sampler;
+    size_t n_vocab = kl_tokenizer_size(tokenizer), n_used;
+    tiny_check(kl_sampler_open(n_vocab, &sampler, &err), &err);
+    struct kl_request *r = new_request(100, NULL, 0);
+    struct kl_logit logits[N];
+    struct kl_choice choices[N];
+    for (size_t i = 0; i < N; i++) {
+        logits[i] = (struct kl_logit){.value = 1.0f, .id = id};
+        choices[i] = (struct kl_choice){.n_vocab = n_vocab, .found = &logits[i], .n = 1};
+        r->tokens[r->n_tokens + i] = id;
+    }
+    r->n_proposed = N - 1;
+    struct kl_seen seen = {0};
+    struct kl_answer_rows rows = {.choices = choices, .n = N, .seen = &seen};
+    assert_int_equal(kl_answer_choose(r, sampler, &rows, &n_used, &err), KL_ANSWER_CONTINUES);
+    assert_int_equal(kl_request_answer_tokens(r), n_used);
+    kl_request_finish(r, KL_FINISH_CANCELLED, NULL, kl_now_ns());
+    kl_request_release(r);
+    kl_sampler_close(sampler);
+    return n_used;
+}
+
+/* A step accepts only as many tokens as the pending text certainly has room for. */
+static void test_long_proposed_text_takes_several_steps(void **state)
+{
+    (void)state;
+    char big[1024];
+    memset(big, 'b', sizeof big);
+    struct kl_error err;
+    int32_t id;
+    tiny_check(kl_tokenizer_add(tokenizer, big, sizeof big, false, &id, &err), &err);
+    assert_int_equal(accept_proposed(byte_token('a')), 4);
+    assert_int_equal(accept_proposed(id), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_become_whole_code_points),
         cmocka_unit_test(test_stop_strings),
         cmocka_unit_test(test_an_answer_that_repeats_itself),
-        cmocka_unit_test(test_text_comes_with_its_token),
+        cmocka_unit_test(test_text_is_sent_with_its_token),
         cmocka_unit_test(test_control_tokens_are_not_shown),
         cmocka_unit_test(test_long_text_is_cut_into_events),
         cmocka_unit_test(test_proposed_tokens_change_no_answer),
+        cmocka_unit_test(test_long_proposed_text_takes_several_steps),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }

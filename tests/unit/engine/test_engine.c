@@ -37,7 +37,7 @@ static bool is_next(struct answer *a)
     return a->n_queued > 0 && a->last_position == 0;
 }
 
-/* ---- the way of a request -------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static void test_events_and_statistics(void **state)
 {
@@ -89,7 +89,7 @@ static void test_together_as_alone(void **state)
             q[i].options.sampling.top_p = 0.95f;
             q[i].options.sampling.repetition_penalty = 1.1f;
         }
-        if (i == 3) { /* needs all logits, and those beside it do not */
+        if (i == 3) { /* needs all logits, the other requests do not */
             q[i].options.sampling.temperature = 1.5f;
             q[i].options.sampling.top_k = 0;
         }
@@ -165,7 +165,7 @@ static void test_stop_string_ends_the_answer(void **state)
     kl_engine_close(engine);
 }
 
-/* Whether the end of a text is a shorter one, 7 times at least. */
+/* Returns whether the end of a text is a shorter text, repeated at least 7 times. */
 static bool repeats_itself(const struct kl_buffer *text)
 {
     for (size_t period = 1; period <= text->len / 7; period++) {
@@ -352,7 +352,7 @@ static void test_queue_full_and_positions(void **state)
     assert_int_equal(stats.queued, 2);
     assert_int_equal(stats.requests_refused, 1);
 
-    /* the first one goes: the second moves up, and there is room for another */
+    /* the first one ends: the second moves up, and the queue has room */
     kl_request_cancel(waiting[0]);
     answers_wait(engine, waiting, answers, 1, NULL);
     assert_int_equal(answers[0].finish, KL_FINISH_CANCELLED);
@@ -381,7 +381,7 @@ static bool has_many_tokens(struct answer *a)
     return a->last_n_tokens >= 400;
 }
 
-/* How long those who wait will wait is no work of every step. */
+/* Waits are not computed in every step. */
 static void test_waits_are_computed_when_something_changes(void **state)
 {
     (void)state;
@@ -405,12 +405,12 @@ static void test_waits_are_computed_when_something_changes(void **state)
     double seconds = kl_seconds_since(start);
     assert_int_equal(after.queued, 2);
     assert_true(after.steps - before.steps > 300);
-    /* when the speed became known, and each second */
+    /* when the speed became known, and every second */
     assert_true(after.wait_estimates - before.wait_estimates <= 2 + (uint64_t)seconds);
     assert_true(after.expected_wait[KL_PRIORITY_INTERACTIVE] > 0.0);
 
     uint64_t estimates = after.wait_estimates;
-    kl_request_cancel(requests[1]); /* a change is told at once */
+    kl_request_cancel(requests[1]); /* a change is sent at once */
     answers_wait(engine, requests + 1, answers + 1, 1, NULL);
     answers_wait(engine, requests + 2, answers + 2, 1, is_next);
     kl_engine_stats(engine, &after);
@@ -481,8 +481,8 @@ static bool one_runs(const struct kl_engine_stats *s)
     return s->running == 1;
 }
 
-/* One pass over a whole long prompt is thrown away in the middle (prompt_tokens counts completed
- * passes only), and the request that shared it does not notice. */
+/* One pass over a whole long prompt is abandoned (prompt_tokens counts completed
+ * passes only), and the request that shared it is not affected. */
 static void test_cancel_inside_a_pass(void **state)
 {
     (void)state;
@@ -517,8 +517,8 @@ static void test_cancel_inside_a_pass(void **state)
     kl_engine_close(engine);
 }
 
-/* Who comes, and goes, while a long pass runs hears of it before the pass is over. */
-static void test_queue_is_tended_inside_a_pass(void **state)
+/* Requests that are submitted or cancelled during a long pass get events before it ends. */
+static void test_queue_is_updated_inside_a_pass(void **state)
 {
     (void)state;
     struct kl_engine_options options = usual;
@@ -552,9 +552,9 @@ static bool one_more_runs(const struct kl_engine_stats *s)
     return s->running == 2 && s->queued == 0;
 }
 
-/* Clients that come and go can not hold up who stays: after a pass was thrown away, the next one
- * is completed before anybody new is let in. */
-static void test_pass_is_completed_after_one_was_thrown_away(void **state)
+/* Clients that come and go cannot stop others: after a pass was abandoned, the next one is
+ * completed before another request starts. */
+static void test_pass_is_completed_after_an_abandoned_one(void **state)
 {
     (void)state;
     struct kl_engine_options options = usual;
@@ -573,7 +573,7 @@ static void test_pass_is_completed_after_one_was_thrown_away(void **state)
     usleep(3000); /* into the pass */
     kl_request_release(goes);
     after = stats_when(engine, one_more_runs);
-    assert_int_equal(after.prompt_tokens, 10); /* it was thrown away */
+    assert_int_equal(after.prompt_tokens, 10); /* it was abandoned */
     assert_true(after.answer_tokens > before.answer_tokens);
     kl_request_release(next);
     kl_request_release(stays);
@@ -614,8 +614,8 @@ static void test_release_while_running(void **state)
     kl_engine_close(engine);
 }
 
-/* Clients that come and go at any moment: nothing leaks (the sanitizers look), and who stays gets
- * the answer it would get alone. */
+/* Clients that come and go at any moment: nothing leaks (checked by the sanitizers), and the other
+ * requests get the answers that they would get alone. */
 static void test_many_cancels(void **state)
 {
     (void)state;
@@ -665,7 +665,7 @@ static void test_many_cancels(void **state)
 /* ---- deadlines --------------------------------------------------------------------------------
  */
 
-/* In the queue, and while it stands still because nobody reads: what was said stays. */
+/* In the queue, and while paused because its client does not read: earlier events stay. */
 static void test_deadlines(void **state)
 {
     (void)state;
@@ -745,7 +745,7 @@ static void test_cancel_while_paused(void **state)
     stats_when(engine, stands_still);
     kl_request_cancel(request);
     stats_when(engine, nothing_left);
-    struct answer answer; /* all that was said, and the end */
+    struct answer answer; /* all text, and the end */
     answer_init(&answer);
     answers_wait(engine, &request, &answer, 1, NULL);
     assert_int_equal(answer.finish, KL_FINISH_CANCELLED);
@@ -785,7 +785,7 @@ static void test_close_with_work_left(void **state)
     }
 }
 
-/* Submitted so late that the engine thread never saw it. */
+/* Submitted so late that the engine thread has not taken it in. */
 static void test_close_at_once(void **state)
 {
     (void)state;
@@ -827,7 +827,7 @@ static void test_requests_wait_for_memory(void **state)
     for (size_t i = 0; i < 3; i++)
         answer_init(&answers[i]);
     answers_wait(engine, &requests[2], &answers[2], 1, has_prefill);
-    /* all that the first one had to say was said before the others began */
+    /* the first one had sent all its text before the others started */
     struct kl_event event;
     while (kl_request_poll(requests[0], &event))
         answer_add(&answers[0], &event);
@@ -903,8 +903,8 @@ int main(void)
         cmocka_unit_test(test_without_a_queue),
         cmocka_unit_test(test_cancel_in_prefill),
         cmocka_unit_test(test_cancel_inside_a_pass),
-        cmocka_unit_test(test_queue_is_tended_inside_a_pass),
-        cmocka_unit_test(test_pass_is_completed_after_one_was_thrown_away),
+        cmocka_unit_test(test_queue_is_updated_inside_a_pass),
+        cmocka_unit_test(test_pass_is_completed_after_an_abandoned_one),
         cmocka_unit_test(test_cancel_in_decode),
         cmocka_unit_test(test_release_while_running),
         cmocka_unit_test(test_many_cancels),

@@ -1,4 +1,4 @@
-/* src/engine/loop_guard.c: against a search of everything, and on texts that people want. */
+/* src/engine/loop_guard.c: against an exhaustive search, and on texts that must not be ended. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@ static uint32_t random_below(uint32_t n)
     return (uint32_t)(((uint64_t)random_state * n) >> 32);
 }
 
-/* How many tokens are read until it is found; 0: it is not. Tokens are words. */
+/* Returns after how many tokens a repetition is found; 0: none. Tokens are words. */
 static size_t found_at(const int32_t *tokens, size_t n)
 {
     struct kl_loop_guard guard;
@@ -33,7 +33,8 @@ static size_t found_at(const int32_t *tokens, size_t n)
     return 0;
 }
 
-/* By the definition: the first place before which a text stands 8 times, 256 tokens in all. */
+/* The same by the definition: the first position that ends a text repeated 8 times, 256 tokens in
+ * all. */
 static size_t searched(const int32_t *tokens, size_t n)
 {
     static size_t runs[MOST];
@@ -50,7 +51,7 @@ static size_t searched(const int32_t *tokens, size_t n)
 }
 
 /* Texts over few tokens, with stretches that repeat something, exactly or nearly. */
-static void test_as_a_search_of_everything(void **state)
+static void test_against_exhaustive_search(void **state)
 {
     (void)state;
     static int32_t text[3000];
@@ -73,7 +74,7 @@ static void test_as_a_search_of_everything(void **state)
         assert_int_equal(found_at(text, n), expected);
         n_found += expected != 0;
     }
-    assert_in_range(n_found, 100, 500); /* both were there */
+    assert_in_range(n_found, 100, 500); /* both cases occurred */
 }
 
 /* Every period, at its first moment; and not when one token in each copy differs. */
@@ -99,7 +100,8 @@ static void test_every_period(void **state)
 /* ---- texts ----------------------------------------------------------------------------------- */
 
 /* Cut as tokenizers do, nearly: words with a space before them, digits and other characters one by
- * one, newlines. Returns in how many tokens it was found, or 0; *n_tokens is how many there are. */
+ * one, newlines. Returns after how many tokens a repetition was found, or 0; *n_tokens: all tokens.
+ */
 static size_t read_text(const char *text, size_t *n_tokens)
 {
     struct kl_loop_guard guard;
@@ -150,8 +152,8 @@ static void expect_nothing(const struct text *t)
     assert_true(n > 256);
 }
 
-/* An item that is said again and again, whatever its number: in 256 tokens, or 8 times. */
-static void test_lists_that_say_the_same(void **state)
+/* A list item repeated with other numbers: for 256 tokens, or 8 times. */
+static void test_lists_of_equal_items(void **state)
 {
     (void)state;
     static const char *const formats[] = {
@@ -187,7 +189,7 @@ static void test_lists_that_say_the_same(void **state)
     }
 }
 
-/* Numbers are content where they are no item's, or where nothing is said of the item. */
+/* Numbers are content if they do not begin an item, or if the item has no text. */
 static void test_numbers_are_content(void **state)
 {
     (void)state;
@@ -245,7 +247,7 @@ static void add_zeros(struct text *t, int size)
     }
 }
 
-/* Repetitive, and meant so. */
+/* Repetitive on purpose. */
 static void test_tables_and_pictures(void **state)
 {
     (void)state;
@@ -281,7 +283,7 @@ static void test_tables_and_pictures(void **state)
     for (int size = 4; size <= 8; size++)
         add_zeros(&t, size);
     expect_nothing(&t);
-    t.len = 0; /* more of them are what the guard is for */
+    t.len = 0; /* more of them must be ended */
     add_zeros(&t, 16);
     size_t n_tokens, found = read_text(t.data, &n_tokens);
     assert_in_range(found, 256, n_tokens - 1);
@@ -290,9 +292,9 @@ static void test_tables_and_pictures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_a_search_of_everything),
+        cmocka_unit_test(test_against_exhaustive_search),
         cmocka_unit_test(test_every_period),
-        cmocka_unit_test(test_lists_that_say_the_same),
+        cmocka_unit_test(test_lists_of_equal_items),
         cmocka_unit_test(test_numbers_are_content),
         cmocka_unit_test(test_tables_and_pictures),
     };

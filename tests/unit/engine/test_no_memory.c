@@ -1,5 +1,5 @@
 /*
- * When the system has no memory: every allocation of an engine's life fails once, and nothing is
+ * Without memory: every allocation of an engine's life fails once, and nothing is
  * allocated for a token.
  */
 #include <setjmp.h>
@@ -64,8 +64,8 @@ static void wait_until_idle(struct kl_engine *engine, struct kl_engine_stats *st
 
 enum outcome { NOT_OPENED, NOT_SUBMITTED, ENDED_WITH_ERROR, ANSWERED };
 
-/* The whole life of an engine and a request. What fails must say that it was memory. *reached is
- * whether there were that many allocations. */
+/* Opens an engine and runs a request. Failures must be KL_ERR_MEMORY. *reached: whether there were
+ * that many allocations. */
 static enum outcome live(long failing_allocation, bool *reached)
 {
     struct kl_request_options options = question(70, 40, 3);
@@ -120,7 +120,7 @@ static void test_every_allocation_fails_once(void **state)
     assert_true(seen[ENDED_WITH_ERROR] >= 6); /* the sequence, its page table, its 4 pages */
 }
 
-/* More text than a ring holds, so it stands still until it is polled. */
+/* More text than a ring holds, so it pauses until it is polled. */
 #define ENDLESS 1500
 
 static struct kl_request *start_endless(struct kl_engine *engine)
@@ -132,7 +132,7 @@ static struct kl_request *start_endless(struct kl_engine *engine)
     return request;
 }
 
-/* No memory for one, while another runs: as it is admitted, for its page table, for a page. */
+/* No memory for a request while another runs: at its start, for its page table, for a page. */
 static void test_others_go_on(void **state)
 {
     (void)state;
@@ -142,7 +142,7 @@ static void test_others_go_on(void **state)
     struct kl_request *runs = start_endless(engine), *poor;
     struct answer answer, failed;
     struct kl_engine_stats now;
-    while (kl_request_has_room(runs)) /* then it stands still, and takes no memory of its own */
+    while (kl_request_has_room(runs)) /* then it is paused, and takes no memory */
         usleep(200);
     kl_engine_stats(engine, &now);
     assert_int_equal(now.running, 1);
@@ -216,7 +216,7 @@ static void test_nothing_is_allocated_for_a_full_queue(void **state)
     tiny_check(kl_engine_open(tiny.model, tiny.tokenizer, &options, &engine, &err), &err);
     struct kl_request *runs = start_endless(engine);
     struct kl_engine_stats stats;
-    while (kl_request_has_room(runs)) /* then the engine stands still, too */
+    while (kl_request_has_room(runs)) /* then the engine sleeps */
         usleep(200);
     struct kl_request_options another = question(100, 1000, 2);
     atomic_store(&n_allocations, 0);
@@ -226,7 +226,7 @@ static void test_nothing_is_allocated_for_a_full_queue(void **state)
     kl_engine_stats(engine, &stats);
     assert_int_equal(stats.requests_refused, 100);
 
-    /* what cannot be made leaves its room to the next one */
+    /* a request that could not be created leaves its room in the queue */
     kl_request_release(runs);
     wait_until_idle(engine, &stats);
     fail_at(0, true);

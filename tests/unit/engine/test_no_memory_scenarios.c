@@ -1,7 +1,7 @@
 /*
- * When the system has no memory: every allocation of what users do fails once. At most one request
- * fails for it, and says that it was memory; the others, and the next, have the answers that they
- * would have had. (That nothing leaks is for the leak sanitizer to say.)
+ * Without memory: every allocation of common scenarios fails once. At most one request fails, with
+ * KL_ERR_MEMORY; the others, and the next, get the same answers as with memory. (The leak sanitizer
+ * checks that nothing leaks.)
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +30,7 @@ static struct question first, second, next;
 
 static const struct scenario *current;
 
-/* One that has no memory is not submitted: NULL. */
+/* NULL: there was no memory for the request. */
 static struct kl_request *try_submit(struct kl_engine *engine, const struct question *q)
 {
     struct kl_request *request;
@@ -42,8 +42,8 @@ static struct kl_request *try_submit(struct kl_engine *engine, const struct ques
     return request;
 }
 
-/* With the failing allocation: nothing of the test's may be allocated, so the answers stay in their
- * rings until it is over. */
+/* With the failing allocation: the test itself may not allocate, so the answers stay in their rings
+ * until the end. */
 static long run(struct kl_engine *engine, long number, struct kl_request **requests)
 {
     fail_at(number, false);
@@ -149,7 +149,7 @@ static void test_a_second_turn(void **state)
 {
     (void)state;
     make_question(&first, 100, 5, 3);
-    second = first; /* what was said before, and a little more */
+    second = first; /* the conversation so far, and a little more */
     random_tokens(second.prompt + 100, 60, 4);
     second.options.tokens = second.prompt;
     second.options.n_tokens = 160;
@@ -157,7 +157,7 @@ static void test_a_second_turn(void **state)
           SUBMIT + 2);
 }
 
-static void test_a_page_that_is_left_in_the_middle(void **state)
+static void test_a_page_that_diverges_in_the_middle(void **state)
 {
     (void)state;
     make_question(&first, 100, 5, 5);
@@ -216,7 +216,7 @@ static void background_then_interactive(struct kl_engine *engine, struct kl_requ
     requests[1] = try_submit(engine, &second);
 }
 
-static void test_background_gives_its_place_up(void **state)
+static void test_background_is_preempted(void **state)
 {
     (void)state;
     make_question(&first, 40, 200, 11);
@@ -232,14 +232,14 @@ static void test_background_gives_its_place_up(void **state)
 static void warm_then_ask(struct kl_engine *engine, struct kl_request **requests)
 {
     struct kl_error err = {0};
-    /* what could not be computed ahead is no loss */
+    /* a prompt that could not be precomputed is no loss */
     enum kl_status status = kl_engine_precompute(engine, first.prompt, 90, &err);
     assert_true(status == KL_OK || status == KL_ERR_MEMORY);
     stats_when(engine, nothing_left);
     requests[0] = try_submit(engine, &first);
 }
 
-static void test_computed_ahead(void **state)
+static void test_precompute(void **state)
 {
     (void)state;
     make_question(&first, 100, 10, 13);
@@ -253,11 +253,11 @@ int main(void)
         cmocka_unit_test(test_a_prompt_of_several_steps),
         cmocka_unit_test(test_stop_strings_and_penalties),
         cmocka_unit_test(test_a_second_turn),
-        cmocka_unit_test(test_a_page_that_is_left_in_the_middle),
+        cmocka_unit_test(test_a_page_that_diverges_in_the_middle),
         cmocka_unit_test(test_two_at_a_time),
         cmocka_unit_test(test_cancelled_running_and_waiting),
-        cmocka_unit_test(test_background_gives_its_place_up),
-        cmocka_unit_test(test_computed_ahead),
+        cmocka_unit_test(test_background_is_preempted),
+        cmocka_unit_test(test_precompute),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

@@ -17,7 +17,7 @@ static struct kl_page_key key_of(uint8_t first)
     return key;
 }
 
-static void a_name_says_its_page(void **state)
+static void a_name_has_the_keys_of_its_page(void **state)
 {
     (void)state;
     struct kl_page_key key = key_of(0x0f), parent = key_of(0xa9), found, before;
@@ -30,8 +30,8 @@ static void a_name_says_its_page(void **state)
     assert_false(kl_page_name_is_old(name));
 }
 
-/* A page has one name: at each place of the digits nothing stands but 0 to 9 and a to f. */
-static void no_other_name_is_one(void **state)
+/* A page has one name: its digits are 0 to 9 and a to f only. */
+static void no_other_name_is_a_page(void **state)
 {
     (void)state;
     struct kl_page_key key = key_of(1), parent = key_of(2), found, before;
@@ -58,8 +58,8 @@ static void no_other_name_is_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_name_says_its_page),
-        cmocka_unit_test(no_other_name_is_one),
+        cmocka_unit_test(a_name_has_the_keys_of_its_page),
+        cmocka_unit_test(no_other_name_is_a_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

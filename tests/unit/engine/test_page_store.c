@@ -59,10 +59,10 @@ static void gives_back_what_was_put(void **state)
     struct disk_page a = first_page(store, 1), b = page_after(&a.key, 1), c = page_after(&b.key, 1);
     assert_false(page_get(store, &a));
     assert_true(page_put(store, &a) && page_put(store, &b) && page_put(store, &c));
-    assert_true(page_get(store, &c)); /* queued or written, who knows */
+    assert_true(page_get(store, &c)); /* queued or written */
     kl_page_store_flush(store);
     assert_true(page_get(store, &a) && page_get(store, &b) && page_get(store, &c));
-    assert_true(page_put(store, &a)); /* is there: no second time */
+    assert_true(page_put(store, &a)); /* stored already: not written again */
     kl_page_store_flush(store);
 
     struct disk_page d = page_after(&c.key, 1);
@@ -111,7 +111,7 @@ static void survives_a_restart(void **state)
     kl_page_store_close(store); /* writes what is queued */
     assert_int_equal(count_files(""), 10);
 
-    struct kl_error err; /* another model finds nothing and disturbs nothing */
+    struct kl_error err; /* another model finds nothing and changes nothing */
     assert_int_equal(open_as(dir, "other", PAGE_BYTES, CAP(20), &store, &err), KL_OK);
     struct disk_page foreign = first_page(store, 3);
     assert_false(page_get(store, &foreign));
@@ -140,7 +140,7 @@ static void put_all(struct kl_page_store *store, const struct disk_page *pages, 
     }
 }
 
-static void the_least_recently_used_go_first(void **state)
+static void the_least_recently_used_are_removed_first(void **state)
 {
     (void)state;
     struct disk_page p[8];
@@ -165,8 +165,8 @@ static void the_least_recently_used_go_first(void **state)
     }
 }
 
-/* Without the page before it a page can not be used. */
-static void no_page_goes_before_those_that_continue_it(void **state)
+/* A page is useless without the page before it. */
+static void no_page_is_removed_before_those_that_continue_it(void **state)
 {
     (void)state;
     struct kl_page_store *store = store_open(CAP(4));
@@ -182,7 +182,7 @@ static void no_page_goes_before_those_that_continue_it(void **state)
     kl_page_store_close(store);
 }
 
-/* More than fits, in one row: what fits stays, and the rest is not written. */
+/* More pages of one text than fit: those that fit stay, and the rest is not written. */
 static void a_text_longer_than_the_cap(void **state)
 {
     (void)state;
@@ -199,7 +199,7 @@ static void a_text_longer_than_the_cap(void **state)
     kl_page_store_close(store);
 }
 
-static void a_page_whose_parent_is_not_there(void **state)
+static void a_page_whose_parent_is_not_stored(void **state)
 {
     (void)state;
     struct kl_page_store *store = store_open(CAP(4));
@@ -212,7 +212,7 @@ static void a_page_whose_parent_is_not_there(void **state)
     kl_page_store_close(store);
 }
 
-static void background_goes_before_interactive(void **state)
+static void background_is_removed_before_interactive(void **state)
 {
     (void)state;
     struct disk_page p[8];
@@ -220,7 +220,7 @@ static void background_goes_before_interactive(void **state)
         struct kl_page_store *store = store_open(CAP(4));
         for (int32_t i = 0; i < 8; i++)
             p[i] = first_page(store, 100 * restart + i);
-        put_all(store, p, 4);                         /* what an earlier round left is older */
+        put_all(store, p, 4);                         /* pages of earlier rounds are older */
         assert_true(page_get_as(store, &p[0], true)); /* stays interactive */
         assert_true(page_put_background(store, &p[4]) && page_put_background(store, &p[5]));
         kl_page_store_flush(store); /* 5 came instead of 4 */
@@ -241,7 +241,7 @@ static void background_goes_before_interactive(void **state)
     }
 }
 
-/* In place of what was there; not over it, which some file systems sync. */
+/* The old file is removed first: some file systems sync when a file is replaced. */
 static void write_file(const char *path, const uint8_t *data, size_t size)
 {
     (void)unlink(path);
@@ -259,14 +259,14 @@ static void read_file(const char *path, uint8_t *data, size_t size)
     close(fd);
 }
 
-/* The page is known, and its file is not what it should be. */
+/* The page is in the index, and its file is invalid. */
 static void expect_damage(struct kl_page_store *store, const struct disk_page *p)
 {
     uint64_t before = store_stats(store).damaged;
     assert_false(page_get(store, p));
     assert_int_equal(store_stats(store).damaged, before + 1);
     assert_false(page_is_on_disk(p));
-    assert_false(page_get(store, p)); /* is forgotten, and counted once */
+    assert_false(page_get(store, p)); /* is removed, and counted once */
     assert_int_equal(store_stats(store).damaged, before + 1);
     assert_true(page_put(store, p));
     kl_page_store_flush(store);
@@ -313,11 +313,11 @@ static void any_damage_is_found(void **state)
     kl_page_store_close(store);
 }
 
-/* Whoever stops reading at a damaged page computes those behind it, too: one start mends all. */
-static void pages_that_nobody_read_are_written_anew(void **state)
+/* A reader that stops at a damaged page computes the pages after it, too: one start repairs all. */
+static void pages_that_were_not_read_are_replaced(void **state)
 {
     (void)state;
-    struct kl_page_store *store = store_open(CAP(3)); /* all that fits: nothing else has to go */
+    struct kl_page_store *store = store_open(CAP(3)); /* all that fits */
     struct disk_page a = first_page(store, 1), b = page_after(&a.key, 1), c = page_after(&b.key, 1);
     const struct disk_page chain[] = {a, b, c};
     char path[PATH_MAX];
@@ -342,7 +342,7 @@ static void pages_that_nobody_read_are_written_anew(void **state)
     kl_page_store_close(store);
 }
 
-static void things_that_are_no_files(void **state)
+static void names_that_are_not_files(void **state)
 {
     (void)state;
     struct kl_page_store *store = store_open(CAP(8));
@@ -394,7 +394,7 @@ static void files_that_others_removed(void **state)
     kl_page_store_close(store);
 }
 
-static void nobody_else_may_read(void **state)
+static void other_users_may_not_read(void **state)
 {
     (void)state;
     mode_t old = umask(0);
@@ -414,7 +414,7 @@ static void nobody_else_may_read(void **state)
     kl_page_store_close(store);
 }
 
-static void refuses_what_can_not_be_used(void **state)
+static void refuses_unusable_directories(void **state)
 {
     (void)state;
     struct kl_page_store *store;
@@ -563,17 +563,17 @@ int main(void)
         DISK_TEST(gives_back_what_was_put),
         DISK_TEST(the_queue_takes_little_memory),
         DISK_TEST(survives_a_restart),
-        DISK_TEST(the_least_recently_used_go_first),
-        DISK_TEST(no_page_goes_before_those_that_continue_it),
+        DISK_TEST(the_least_recently_used_are_removed_first),
+        DISK_TEST(no_page_is_removed_before_those_that_continue_it),
         DISK_TEST(a_text_longer_than_the_cap),
-        DISK_TEST(a_page_whose_parent_is_not_there),
-        DISK_TEST(background_goes_before_interactive),
+        DISK_TEST(a_page_whose_parent_is_not_stored),
+        DISK_TEST(background_is_removed_before_interactive),
         DISK_TEST(any_damage_is_found),
-        DISK_TEST(pages_that_nobody_read_are_written_anew),
-        DISK_TEST(things_that_are_no_files),
+        DISK_TEST(pages_that_were_not_read_are_replaced),
+        DISK_TEST(names_that_are_not_files),
         DISK_TEST(files_that_others_removed),
-        DISK_TEST(nobody_else_may_read),
-        DISK_TEST(refuses_what_can_not_be_used),
+        DISK_TEST(other_users_may_not_read),
+        DISK_TEST(refuses_unusable_directories),
         DISK_TEST(two_at_a_time),
         DISK_TEST(removes_what_was_left_half_written),
         cmocka_unit_test(the_index_is_a_map),

@@ -21,11 +21,11 @@
 /* ---- the disk -------------------------------------------------------------------------------- */
 
 static atomic_long n_calls;      /* that change the disk, since the last disk_ok or disk_fails */
-static atomic_long failing = -1; /* the number of the one that fails; all from it on if `lasting` */
+static atomic_long failing = -1; /* number of the call that fails; `lasting`: and all after it */
 static atomic_bool lasting;
-static atomic_int failure;            /* its errno; 0: the process is killed */
-static atomic_size_t most = SIZE_MAX; /* bytes that one write takes */
-static atomic_int n_warnings;         /* lines of the log that say that writing is off */
+static atomic_int failure;                               /* its errno; 0: the process is killed */
+static atomic_size_t most = SIZE_MAX;                    /* bytes that one write takes */
+static atomic_int n_warnings;                            /* log lines about writing being off */
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: writing waits */
 
 static void disk_fails(long number, bool from_there_on, int error)
@@ -69,12 +69,12 @@ ssize_t __wrap_write(int fd, const void *data, size_t size)
     return fails() ? -1 : __real_write(fd, data, size < now ? size : now);
 }
 
-/* Also what openat is called where files can be large. */
+/* Also the name of openat with large file support. */
 int __real_openat64(int at, const char *path, int flags, mode_t mode);
 int __wrap_openat64(int at, const char *path, int flags, mode_t mode);
 int __wrap_openat64(int at, const char *path, int flags, mode_t mode)
 {
-    bool changes = (flags & (O_CREAT | O_DIRECTORY)) != 0; /* or looks through the directory */
+    bool changes = (flags & (O_CREAT | O_DIRECTORY)) != 0; /* or reads the directory */
     return changes && fails() ? -1 : __real_openat64(at, path, flags, mode);
 }
 
@@ -106,7 +106,7 @@ static void a_full_queue_takes_no_more(void **state)
         assert_int_equal(page_get(store, &p), i < most_queued);
     }
     struct disk_page first = first_page(store, 0), last = first_page(store, 1000);
-    assert_true(page_put(store, &first)); /* is there: not a second time */
+    assert_true(page_put(store, &first)); /* stored already: not written again */
     assert_int_equal(store_stats(store).queued, most_queued);
     assert_int_equal(store_stats(store).dropped, 3);
     pthread_mutex_unlock(&gate);
@@ -148,8 +148,8 @@ static void a_write_may_take_less_than_asked_for(void **state)
     kl_page_store_close(store);
 }
 
-/* Puts rows of 4 pages one after the other, so that some go, until `n` were tried; what can be got
- * is right (page_get sees to that). Returns how many were taken. */
+/* Puts rows of 4 pages one after the other, so that some are removed, until `n` were tried; pages
+ * that are found are right (checked by page_get). Returns how many were taken. */
 static int put_rows(struct kl_page_store *store, int32_t n, int32_t from)
 {
     struct disk_page p = {0};
@@ -164,7 +164,7 @@ static int put_rows(struct kl_page_store *store, int32_t n, int32_t from)
     return taken;
 }
 
-/* After an error writing is off; it is tried again after so many pages, and goes on. */
+/* After an error writing is off; after a number of pages it is tried again, and goes on. */
 static void expect_recovery(struct kl_page_store *store, int32_t from)
 {
     long tries = 0;
@@ -181,7 +181,7 @@ static void expect_recovery(struct kl_page_store *store, int32_t from)
     assert_int_equal(count_files(""), store_stats(store).pages);
 }
 
-/* ROWS pages: more than the cap, and more than are written between two looks at the directory. */
+/* ROWS pages: more than the cap, and more than are written between two scans of the directory. */
 enum { ROWS = KL_PAGE_STORE_RESCAN + 12 };
 
 static void any_call_may_fail_once(void **state)
@@ -204,7 +204,7 @@ static void any_call_may_fail_once(void **state)
     }
 }
 
-static void a_disk_that_stays_broken_is_said_once(void **state)
+static void a_disk_that_stays_broken_is_logged_once(void **state)
 {
     (void)state;
     static const int errors[] = {ENOSPC, EROFS, EIO};
@@ -247,7 +247,7 @@ static void an_error_drops_what_is_queued(void **state)
     kl_page_store_close(store);
 }
 
-static void a_directory_that_can_not_be_read(void **state)
+static void a_directory_that_cannot_be_read(void **state)
 {
     (void)state;
     struct kl_page_store_options options = {
@@ -318,7 +318,7 @@ static void kill_minus_nine(void **state)
                 p = page_after(&p.key, k);
             }
         }
-        /* whoever is killed leaves no damage: files are whole, or have no name yet */
+        /* a killed process leaves no damage: files are complete, or have no name yet */
         assert_int_equal(store_stats(store).damaged, 0);
         kl_page_store_close(store);
     }
@@ -334,9 +334,9 @@ int main(void)
         DISK_TEST(a_second_process_leaves_what_is_being_written),
         DISK_TEST(a_write_may_take_less_than_asked_for),
         DISK_TEST(any_call_may_fail_once),
-        DISK_TEST(a_disk_that_stays_broken_is_said_once),
+        DISK_TEST(a_disk_that_stays_broken_is_logged_once),
         DISK_TEST(an_error_drops_what_is_queued),
-        DISK_TEST(a_directory_that_can_not_be_read),
+        DISK_TEST(a_directory_that_cannot_be_read),
         DISK_TEST(kill_minus_nine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

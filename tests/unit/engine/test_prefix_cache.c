@@ -1,5 +1,5 @@
 /*
- * The tree of KV pages, with pages whose content says which tokens they stand for.
+ * The tree of KV pages, with pages whose content identifies their tokens.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,7 +51,7 @@ static struct kl_prefix_cache *open_cache(size_t max_pages)
     return open_with_store(max_pages, NULL);
 }
 
-/* What the keys and values of a token depend on. */
+/* A number that depends on all that the keys and values of a token depend on. */
 static uint64_t mark(const int32_t *tokens, size_t at)
 {
     return kl_hash64(tokens, (at + 1) * sizeof *tokens, 0);
@@ -94,7 +94,8 @@ static void insert(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep k
     kl_sequence_free(sequence);
 }
 
-/* Looks up, checks that what is found stands for these tokens, and returns how much. */
+/* Looks up tokens, checks the content of the pages that are found, and returns their number of
+ * tokens. */
 static size_t lookup(struct kl_prefix_cache *cache, uint64_t scope, enum kl_keep keep,
                      const int32_t *tokens, size_t n)
 {
@@ -115,7 +116,7 @@ static size_t find(struct kl_prefix_cache *cache, const int32_t *tokens, size_t 
     return lookup(cache, 0, KL_KEEP_INTERACTIVE, tokens, n);
 }
 
-/* ---- what is found --------------------------------------------------------------------------- */
+/* ---- lookup ---------------------------------------------------------------------------------- */
 
 static void test_whole_and_partial_pages(void **state)
 {
@@ -128,7 +129,7 @@ static void test_whole_and_partial_pages(void **state)
     assert_int_equal(find(cache, text, MAX_TEXT), 2 * PAGE + 10);
     for (size_t n = 1; n <= 2 * PAGE + 10; n++) /* wherever it ends */
         assert_int_equal(find(cache, text, n), n);
-    for (size_t at = 0; at < 2 * PAGE + 10; at++) { /* wherever it goes its own way */
+    for (size_t at = 0; at < 2 * PAGE + 10; at++) { /* wherever it diverges */
         memcpy(other, text, sizeof text);
         other[at]++;
         assert_int_equal(find(cache, other, MAX_TEXT), at);
@@ -137,7 +138,7 @@ static void test_whole_and_partial_pages(void **state)
     kl_prefix_cache_close(cache);
 }
 
-static void test_a_longer_part_of_a_page_takes_its_place(void **state)
+static void test_a_longer_partial_page_replaces_a_shorter_one(void **state)
 {
     (void)state;
     struct kl_prefix_cache *cache = open_cache(20);
@@ -155,7 +156,7 @@ static void test_a_longer_part_of_a_page_takes_its_place(void **state)
     kl_prefix_cache_close(cache);
 }
 
-/* Pages of a shared beginning are there once, in the tree and in the sequences. */
+/* Pages of a shared beginning exist once, in the tree and in the sequences. */
 static void test_pages_are_shared(void **state)
 {
     (void)state;
@@ -185,7 +186,7 @@ static void test_scopes_do_not_meet(void **state)
     insert(cache, 7, KL_KEEP_INTERACTIVE, text, 100);
     assert_int_equal(lookup(cache, 8, KL_KEEP_INTERACTIVE, text, 100), 0);
     assert_int_equal(lookup(cache, 7, KL_KEEP_INTERACTIVE, text, 100), 100);
-    insert(cache, 0, KL_KEEP_PINNED, text, 50); /* what is pinned is for all */
+    insert(cache, 0, KL_KEEP_PINNED, text, 50); /* pinned pages are for all */
     assert_int_equal(lookup(cache, 8, KL_KEEP_INTERACTIVE, text, 100), 50);
     assert_int_equal(lookup(cache, 7, KL_KEEP_INTERACTIVE, text, 100), 100);
     kl_prefix_cache_close(cache);
@@ -205,9 +206,9 @@ static void test_off(void **state)
     kl_prefix_cache_close(NULL);
 }
 
-/* ---- what goes ------------------------------------------------------------------------------- */
+/* ---- eviction -------------------------------------------------------------------------------- */
 
-static void test_least_recently_used_leaves_go_first(void **state)
+static void test_least_recently_used_leaves_are_evicted_first(void **state)
 {
     (void)state;
     struct kl_prefix_cache *cache = open_cache(4);
@@ -247,9 +248,10 @@ static void test_background_replaces_nothing_interactive(void **state)
     assert_int_equal(lookup(cache, 0, KL_KEEP_BACKGROUND, a, MAX_TEXT), 2 * PAGE);
     assert_int_equal(lookup(cache, 0, KL_KEEP_BACKGROUND, b, MAX_TEXT), 0);
     assert_int_equal(lookup(cache, 0, KL_KEEP_BACKGROUND, c, MAX_TEXT), 2 * PAGE);
-    insert(cache, 0, KL_KEEP_INTERACTIVE, b, PAGE); /* c was used last, and goes all the same */
+    insert(cache, 0, KL_KEEP_INTERACTIVE, b,
+           PAGE); /* c was used last, and is evicted all the same */
     assert_int_equal(find(cache, a, MAX_TEXT), 2 * PAGE);
-    assert_int_equal(find(cache, c, MAX_TEXT), PAGE); /* from now on somebody's */
+    assert_int_equal(find(cache, c, MAX_TEXT), PAGE); /* interactive from now on */
     insert(cache, 0, KL_KEEP_BACKGROUND, b, 4 * PAGE);
     assert_int_equal(find(cache, c, MAX_TEXT), PAGE);
     assert_int_equal(find(cache, b, MAX_TEXT), PAGE);
@@ -266,10 +268,10 @@ static void test_half_may_be_pinned(void **state)
     insert(cache, 0, KL_KEEP_PINNED, a, 3 * PAGE);
     assert_int_equal(find(cache, a, MAX_TEXT), 2 * PAGE);
     insert(cache, 0, KL_KEEP_INTERACTIVE, b, 4 * PAGE);
-    assert_int_equal(find(cache, b, MAX_TEXT), 2 * PAGE); /* it does not replace what is pinned */
+    assert_int_equal(find(cache, b, MAX_TEXT), 2 * PAGE); /* it does not replace pinned pages */
     assert_int_equal(find(cache, a, MAX_TEXT), 2 * PAGE);
     assert_int_equal(kl_prefix_cache_stats(cache).pinned_pages, 2);
-    assert_true(kl_prefix_cache_make_room(cache, ALL_PAGES - 1)); /* but who runs does */
+    assert_true(kl_prefix_cache_make_room(cache, ALL_PAGES - 1)); /* but a running request does */
     assert_int_equal(find(cache, a, MAX_TEXT), PAGE);
     assert_int_equal(find(cache, b, MAX_TEXT), 0);
     assert_true(kl_prefix_cache_make_room(cache, ALL_PAGES));
@@ -277,8 +279,8 @@ static void test_half_may_be_pinned(void **state)
     kl_prefix_cache_close(cache);
 }
 
-/* What a sequence uses frees nothing; the rest goes first. */
-static void test_room_is_made_from_what_nobody_uses(void **state)
+/* Evicting pages in use frees nothing; the others are evicted first. */
+static void test_unused_pages_are_evicted_first(void **state)
 {
     (void)state;
     struct kl_prefix_cache *cache = open_cache(10);
@@ -341,7 +343,7 @@ static void test_whole_pages_come_back_from_disk(void **state)
     assert_int_equal(lookup(cache, 8, KL_KEEP_INTERACTIVE, text, MAX_TEXT), 0);
     assert_int_equal(kl_prefix_cache_stats(cache).loaded, 4);
 
-    forget(&cache, store); /* a part that is in memory gives its place to the whole page */
+    forget(&cache, store); /* a partial page in memory is replaced by the whole page */
     insert(cache, 7, KL_KEEP_INTERACTIVE, text, 10);
     assert_false(kl_prefix_cache_load(cache, 7, KL_KEEP_INTERACTIVE, text, 2 * PAGE, 9));
     assert_int_equal(kl_prefix_cache_stats(cache).pages, 2);
@@ -354,7 +356,7 @@ static void test_whole_pages_come_back_from_disk(void **state)
     assert_int_equal(system(command), 0);
 }
 
-/* ---- anything -------------------------------------------------------------------------------- */
+/* ---- random texts ---------------------------------------------------------------------------- */
 
 #define N_TEXTS 40
 
@@ -373,7 +375,7 @@ static size_t random_below(size_t n)
     return (size_t)(random_state >> 33) % n;
 }
 
-/* Texts of few different words that often begin like an earlier one. */
+/* Texts over few tokens that often begin like an earlier text. */
 static void make_text(struct text *text, const struct text *earlier, size_t n_earlier)
 {
     size_t shared = 0;
@@ -389,7 +391,7 @@ static void make_text(struct text *text, const struct text *earlier, size_t n_ea
         text->tokens[i] = (int32_t)random_below(3);
 }
 
-/* The longest beginning of one that was inserted. */
+/* The longest common prefix with an inserted text. */
 static size_t longest(const struct text *texts, size_t n_texts, const struct text *wanted)
 {
     size_t best = 0;
@@ -405,8 +407,8 @@ static size_t longest(const struct text *texts, size_t n_texts, const struct tex
     return best;
 }
 
-/* With room for all of it, exactly what was inserted is found; with less, never anything else, and
- * the limit holds. */
+/* With room for all texts, exactly the inserted tokens are found; with less, never others, and the
+ * limit holds. */
 static void test_random_texts(void **state)
 {
     (void)state;
@@ -438,14 +440,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_and_partial_pages),
-        cmocka_unit_test(test_a_longer_part_of_a_page_takes_its_place),
+        cmocka_unit_test(test_a_longer_partial_page_replaces_a_shorter_one),
         cmocka_unit_test(test_pages_are_shared),
         cmocka_unit_test(test_scopes_do_not_meet),
         cmocka_unit_test(test_off),
-        cmocka_unit_test(test_least_recently_used_leaves_go_first),
+        cmocka_unit_test(test_least_recently_used_leaves_are_evicted_first),
         cmocka_unit_test(test_background_replaces_nothing_interactive),
         cmocka_unit_test(test_half_may_be_pinned),
-        cmocka_unit_test(test_room_is_made_from_what_nobody_uses),
+        cmocka_unit_test(test_unused_pages_are_evicted_first),
         cmocka_unit_test(test_whole_pages_come_back_from_disk),
         cmocka_unit_test(test_random_texts),
     };

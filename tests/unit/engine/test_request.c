@@ -7,8 +7,8 @@
 
 #include "bare_request.h"
 
-/* Whatever a step says after kl_request_has_room said yes, and the end after it, fits. */
-static void test_full_ring_says_so_and_calls_when_there_is_room(void **state)
+/* After kl_request_has_room returned true, all events of a step and the end fit. */
+static void test_full_ring_signals_when_it_has_room(void **state)
 {
     (void)state;
     struct kl_request *request = new_request(90000, NULL, 0);
@@ -21,12 +21,12 @@ static void test_full_ring_says_so_and_calls_when_there_is_room(void **state)
     }
     assert_true(n > 500);
     assert_true(atomic_load(&request->waits));
-    assert_false(kl_request_send_queued(request, 7, 0.0, 0)); /* not at the price of the end */
+    assert_false(kl_request_send_queued(request, 7, 0.0, 0)); /* room is kept for the end */
 
     atomic_store(&wakeup.pending, false);
     struct kl_event event;
     assert_true(kl_request_poll(request, &event));
-    assert_true(atomic_load(&wakeup.pending)); /* the engine is called */
+    assert_true(atomic_load(&wakeup.pending)); /* the engine is woken */
     assert_false(atomic_load(&request->waits));
     atomic_store(&wakeup.pending, false);
     assert_true(kl_request_poll(request, &event));
@@ -44,7 +44,7 @@ static void test_full_ring_says_so_and_calls_when_there_is_room(void **state)
     kl_buffer_release(&answer.text);
 }
 
-static void test_position_is_told_when_it_changes(void **state)
+static void test_position_is_sent_when_it_changes(void **state)
 {
     (void)state;
     struct kl_request *request = new_request(10, NULL, 0);
@@ -76,7 +76,7 @@ static void test_deadline(void **state)
     assert_false(kl_request_must_end(request, 4, &how));
     assert_true(kl_request_must_end(request, 5, &how));
     assert_int_equal(how, KL_FINISH_DEADLINE);
-    kl_request_cancel(request); /* what the client wants comes first */
+    kl_request_cancel(request); /* cancelling goes before the deadline */
     assert_true(kl_request_must_end(request, 5, &how));
     assert_int_equal(how, KL_FINISH_CANCELLED);
     request->n_computed = 7;
@@ -87,7 +87,7 @@ static void test_deadline(void **state)
     kl_request_release(request);
 }
 
-static void test_either_side_may_leave_first(void **state)
+static void test_either_owner_may_release_first(void **state)
 {
     (void)state;
     struct kl_request *request = new_request(10, NULL, 0);
@@ -106,10 +106,10 @@ static void test_either_side_may_leave_first(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full_ring_says_so_and_calls_when_there_is_room),
-        cmocka_unit_test(test_position_is_told_when_it_changes),
+        cmocka_unit_test(test_full_ring_signals_when_it_has_room),
+        cmocka_unit_test(test_position_is_sent_when_it_changes),
         cmocka_unit_test(test_deadline),
-        cmocka_unit_test(test_either_side_may_leave_first),
+        cmocka_unit_test(test_either_owner_may_release_first),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }

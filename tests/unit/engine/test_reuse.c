@@ -1,7 +1,6 @@
 /*
- * What was computed is used again: the prefix cache behind the engine, background requests that
- * give way and go on, prompts computed ahead. Whatever is reused, the answers are those of an
- * engine that keeps nothing.
+ * Reuse of computed pages: the prefix cache in the engine, background requests that are preempted
+ * and go on, precomputed prompts. Answers are always those of an engine without a cache.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +27,7 @@ static struct kl_engine_stats stats_of(struct kl_engine *engine)
     return stats;
 }
 
-/* Asks, compares with what an engine without a cache says, and checks how much was reused. */
+/* Asks, compares with the answer of an engine without a cache, and checks how much was reused. */
 static void expect_reuse(struct kl_engine *engine, const struct question *q, size_t cached)
 {
     struct answer alone = ask_alone(q), answer = ask(engine, q);
@@ -65,7 +64,7 @@ static void test_longer_and_other_prompts(void **state)
     struct question q;
     make_question(&q, 100, 20, 1);
     expect_reuse(engine, &q, 0);
-    for (size_t at = 10; at < 100; at += 30) { /* goes its own way there */
+    for (size_t at = 10; at < 100; at += 30) { /* diverges there */
         struct question other;
         make_question(&other, 150, 30, at);
         memcpy(other.prompt, q.prompt, at * sizeof *q.prompt);
@@ -81,7 +80,7 @@ static void test_longer_and_other_prompts(void **state)
     kl_engine_close(engine);
 }
 
-/* For the second turn of a conversation, whose prompt holds the first answer. */
+/* For the second turn of a conversation, whose prompt contains the first answer. */
 static void test_answers_are_kept(void **state)
 {
     (void)state;
@@ -132,7 +131,7 @@ static void test_abandoned_prompt_is_kept(void **state)
     kl_buffer_release(&answer.text);
     uint64_t computed = stats_of(engine).prompt_tokens;
     assert_true(computed >= 500);
-    if (answer.finish == KL_FINISH_CANCELLED) /* it may have been quicker */
+    if (answer.finish == KL_FINISH_CANCELLED) /* it may have ended before */
         assert_int_equal(stats_of(engine).wasted_tokens, answer.wasted_tokens);
     struct answer again = ask(engine, &q), alone = ask_alone(&q);
     assert_true(again.cached_tokens >= 500);
@@ -143,8 +142,8 @@ static void test_abandoned_prompt_is_kept(void **state)
     kl_engine_close(engine);
 }
 
-/* Many that begin alike, at once and one after the other, with little room: the same answers as
- * alone, and the limits hold. */
+/* Many prompts that begin alike, together and one after another, with little room: the same answers
+ * as alone, and the limits hold. */
 static void test_in_company_and_with_little_room(void **state)
 {
     (void)state;
@@ -191,7 +190,8 @@ static void test_in_company_and_with_little_room(void **state)
         kl_buffer_release(&alone[i].text);
 }
 
-/* Several answers to one prompt, at the same time: it is computed once, but for parts of pages. */
+/* Several answers to one prompt, at the same time: it is computed once, except for partial pages.
+ */
 static void test_one_prompt_for_many(void **state)
 {
     (void)state;
@@ -227,8 +227,8 @@ static bool has_text(struct answer *a)
     return a->n_text > 0;
 }
 
-/* It holds the only place, gives it up, and goes on behind the other where it was. */
-static void test_background_gives_way_and_goes_on(void **state)
+/* It has the only slot, is preempted, and goes on after the other request. */
+static void test_background_is_preempted_and_goes_on(void **state)
 {
     (void)state;
     static const size_t rooms[] = {0, 40};
@@ -262,8 +262,8 @@ static void test_background_gives_way_and_goes_on(void **state)
     }
 }
 
-/* With places for all, too: while somebody interactive goes on, it stands still. */
-static void test_background_stands_still(void **state)
+/* Even with slots for all, it makes no progress while an interactive request runs. */
+static void test_background_waits_for_interactive(void **state)
 {
     (void)state;
     struct kl_engine *engine = open_engine(usual);
@@ -289,8 +289,8 @@ static void test_background_stands_still(void **state)
     kl_engine_close(engine);
 }
 
-/* Nobody reads what the other one says: its turn does not stand in the way. */
-static void test_background_goes_on_beside_one_that_is_not_read(void **state)
+/* An interactive request that is paused because its client does not read does not stop it. */
+static void test_background_goes_on_while_interactive_is_paused(void **state)
 {
     (void)state;
     struct kl_engine *engine = open_engine(with_cache(40));
@@ -313,14 +313,14 @@ static void test_background_goes_on_beside_one_that_is_not_read(void **state)
     kl_engine_close(engine);
 }
 
-/* ---- ahead ----------------------------------------------------------------------------------- */
+/* ---- precompute ------------------------------------------------------------------------------ */
 
 static bool is_warm(const struct kl_engine_stats *s)
 {
     return s->cache_pages == 3 && s->kv_used_tokens == 3 * PAGE;
 }
 
-static void test_warmed_prompt_takes_one_step(void **state)
+static void test_precomputed_prompt_takes_one_step(void **state)
 {
     (void)state;
     struct kl_engine *engine = open_engine(with_cache(40));
@@ -331,7 +331,7 @@ static void test_warmed_prompt_takes_one_step(void **state)
     tiny_check(kl_engine_precompute(engine, q.prompt, 45, &err), &err);
     tiny_check(kl_engine_precompute(engine, other.prompt, 10, &err), &err);
     struct kl_engine_stats stats = stats_when(engine, is_warm);
-    assert_int_equal(stats.running + stats.queued, 0); /* that is no request */
+    assert_int_equal(stats.running + stats.queued, 0); /* it does not count as a request */
     assert_int_equal(stats.prompt_tokens, 0);
     assert_int_equal(stats.precomputed_tokens, 45 + 10);
     for (uint64_t scope = 0; scope < 3; scope++) {
@@ -350,8 +350,8 @@ static void test_warmed_prompt_takes_one_step(void **state)
     kl_engine_close(engine);
 }
 
-/* Whoever comes goes first, and what is to be done ahead is done later; or never. */
-static void test_requests_go_before_warming(void **state)
+/* Requests go first; precomputing waits for them, or never happens. */
+static void test_requests_go_before_precomputing(void **state)
 {
     (void)state;
     struct kl_engine_options options = with_cache(200);
@@ -373,7 +373,7 @@ static void test_requests_go_before_warming(void **state)
 
 /* ---- on disk --------------------------------------------------------------------------------- */
 
-/* Another process, the same directory: what was computed before is not computed again. */
+/* Another process with the same directory does not compute the pages again. */
 static void test_restart(void **state)
 {
     (void)state;
@@ -396,7 +396,7 @@ static void test_restart(void **state)
         struct kl_engine *engine = open_engine(options);
         struct answer answer = ask(engine, &q), alone = ask_alone(&q);
         expect_same(&answer, &alone);
-        /* whole pages of the prompt: so many may wait to be written */
+        /* whole pages of the prompt: that many may wait to be written */
         assert_int_equal(answer.cached_tokens, start > 0 ? 999 / PAGE * PAGE : 0);
         if (start > 0)
             assert_int_equal(stats_of(engine).cache_loaded_pages, answer.cached_tokens / PAGE);
@@ -428,12 +428,12 @@ int main(void)
         cmocka_unit_test(test_abandoned_prompt_is_kept),
         cmocka_unit_test(test_in_company_and_with_little_room),
         cmocka_unit_test(test_one_prompt_for_many),
-        cmocka_unit_test(test_background_gives_way_and_goes_on),
-        cmocka_unit_test(test_background_stands_still),
-        cmocka_unit_test(test_background_goes_on_beside_one_that_is_not_read),
-        cmocka_unit_test(test_warmed_prompt_takes_one_step),
+        cmocka_unit_test(test_background_is_preempted_and_goes_on),
+        cmocka_unit_test(test_background_waits_for_interactive),
+        cmocka_unit_test(test_background_goes_on_while_interactive_is_paused),
+        cmocka_unit_test(test_precomputed_prompt_takes_one_step),
         cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_requests_go_before_warming),
+        cmocka_unit_test(test_requests_go_before_precomputing),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

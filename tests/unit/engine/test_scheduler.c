@@ -43,7 +43,7 @@ static void test_chunk_is_the_limit_for_all_prompts_together(void **state)
     (void)state;
     struct kl_slot slots[] = {prefill(0, 1000), prefill(1, 1000), prefill(2, 1000)};
     assert_int_equal(kl_schedule_rows(slots, 3, 64, 64), 64);
-    assert_int_equal(slots[0].rows, 22); /* 21 each, the one left goes to the oldest */
+    assert_int_equal(slots[0].rows, 22); /* 21 each, the remaining row goes to the oldest */
     assert_int_equal(slots[1].rows, 21);
     assert_int_equal(slots[2].rows, 21);
 }
@@ -106,7 +106,7 @@ static void test_free_slots_in_order(void **state)
 }
 
 /* Running requests keep the pages that they may still take. */
-static void test_pages_are_promised(void **state)
+static void test_pages_stay_reserved(void **state)
 {
     (void)state;
     struct kl_slot slots[] = {decode(0), {0}, prefill(1, 5), {0}};
@@ -315,7 +315,7 @@ int main(void)
         cmocka_unit_test(test_chunk_smaller_than_the_number_of_prompts),
         cmocka_unit_test(test_paused_gets_nothing_and_leaves_its_share),
         cmocka_unit_test(test_free_slots_in_order),
-        cmocka_unit_test(test_pages_are_promised),
+        cmocka_unit_test(test_pages_stay_reserved),
         cmocka_unit_test(test_background_is_preempted),
         cmocka_unit_test(test_background_starts_when_lower_levels_are_paused),
         cmocka_unit_test(test_only_the_lowest_level_gets_rows),

@@ -56,7 +56,7 @@ static void test_speeds_follow_the_recent_past(void **state)
     assert_true(kl_speed_value(&s.prefill) == 128.0);
 }
 
-static void test_what_a_prompt_row_costs(void **state)
+static void test_cost_of_a_prompt_row(void **state)
 {
     (void)state;
     struct kl_statistics s = {0};
@@ -64,11 +64,12 @@ static void test_what_a_prompt_row_costs(void **state)
     assert_true(s.row_seconds == 0.0);
     kl_statistics_add_step(&s, 64, 3, 0.5);
     assert_true(s.row_seconds == 0.5 / 64);
-    kl_statistics_add_step(&s, 3, 1, 0.5); /* the end of one: its rows are not what it cost */
+    kl_statistics_add_step(&s, 3, 1,
+                           0.5); /* the end of a prompt: its cost is not that of its rows */
     assert_true(s.row_seconds == 0.5 / 64);
-    kl_statistics_add_step(&s, 32, 1, 0.5); /* slower: at once */
+    kl_statistics_add_step(&s, 32, 1, 0.5); /* slower: counts at once */
     assert_true(s.row_seconds == 0.5 / 32);
-    kl_statistics_add_step(&s, 64, 1, 0.5); /* faster: by and by */
+    kl_statistics_add_step(&s, 64, 1, 0.5); /* faster: gradually */
     assert_true(s.row_seconds == 0.75 * 0.5 / 32);
     for (int i = 0; i < 20; i++)
         kl_statistics_add_step(&s, 64, 1, 0.5);
@@ -84,7 +85,7 @@ static void test_work(void **state)
     assert_true(kl_statistics_work(&s, 100, 100) == 0.0);
     kl_statistics_add_step(&s, 0, 20, 1.0);
     assert_true(kl_statistics_work(&s, 300, 40) == 3.0 + 2.0);
-    assert_true(kl_statistics_work(&s, 0, 30000) == 256 / 20.0); /* hardly anybody gets so much */
+    assert_true(kl_statistics_work(&s, 0, 30000) == 256 / 20.0); /* few answers are that long */
     kl_statistics_add_answer(&s, 10);
     assert_true(kl_statistics_work(&s, 0, 40) == 0.5);
     assert_true(kl_statistics_work(&s, 0, 4) == 0.2);
@@ -96,7 +97,7 @@ static void test_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_a_prompt_row_costs),
+        cmocka_unit_test(test_cost_of_a_prompt_row),
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_nearest_rank),

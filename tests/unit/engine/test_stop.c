@@ -27,7 +27,7 @@ static long reference(const char *text, size_t len, const char *const *stops, si
 }
 
 /* Streams text in pieces that end where `cuts` has a bit (and at the end), and checks after each
- * piece that nothing is shown that the reference would not show. */
+ * piece that no text is shown which the reference would not show. */
 static void check_stream(const char *text, const char *const *stops, size_t n, uint64_t cuts)
 {
     struct kl_stop_matcher m;
@@ -147,7 +147,7 @@ static void test_random_against_reference(void **state)
     }
 }
 
-static void test_longest_stop_is_held_back_whole(void **state)
+static void test_longest_stop_is_withheld_whole(void **state)
 {
     (void)state;
     char stop[KL_MAX_STOP_SIZE + 1], text[KL_MAX_STOP_SIZE + 8];
@@ -194,7 +194,7 @@ int main(void)
         cmocka_unit_test(test_without_stops_nothing_is_withheld),
         cmocka_unit_test(test_empty_piece_keeps_the_state),
         cmocka_unit_test(test_random_against_reference),
-        cmocka_unit_test(test_longest_stop_is_held_back_whole),
+        cmocka_unit_test(test_longest_stop_is_withheld_whole),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

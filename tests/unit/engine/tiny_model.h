@@ -1,5 +1,5 @@
 /*
- * What the tests of the engine share: the tiny random model (tests/tools/make_tiny_model.py), and
+ * Shared by the tests of the engine: the tiny random model (tests/tools/make_tiny_model.py), and
  * the client's side of a request. Include after <cmocka.h>.
  */
 #ifndef KL_TESTS_TINY_MODEL_H
@@ -69,7 +69,7 @@ static inline void random_tokens(int32_t *tokens, size_t n, uint64_t seed)
     }
 }
 
-/* What came of a request. */
+/* The events of a request, summed up. */
 struct answer {
     struct kl_buffer text;
     char why[512];
@@ -88,7 +88,7 @@ static inline void answer_init(struct answer *a)
     assert_int_equal(kl_buffer_append(&a->text, "", 0), KL_OK);
 }
 
-/* Takes one event in and checks that it may come now. */
+/* Adds an event and checks that it may come now. */
 static inline void answer_add(struct answer *a, const struct kl_event *event)
 {
     assert_false(a->done);
@@ -129,7 +129,7 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
     }
 }
 
-/* As a client would: sleeps until the engine says that there is something, then polls them all,
+/* Acts as a client: sleeps until the engine has events, then polls all requests,
  * until wanted(context) or, with NULL, until all are done. */
 static inline void answers_wait(struct kl_engine *engine, struct kl_request **requests,
                                 struct answer *answers, size_t n, bool (*wanted)(struct answer *))
@@ -150,7 +150,7 @@ static inline void answers_wait(struct kl_engine *engine, struct kl_request **re
             return;
         struct pollfd wake = {.fd = kl_engine_wake_fd(engine), .events = POLLIN};
         if (poll(&wake, 1, PATIENCE_MS) == 0 || kl_seconds_since(start) > PATIENCE_MS / 1e3)
-            fail_msg("the engine said nothing for %d seconds", PATIENCE_MS / 1000);
+            fail_msg("the engine sent nothing for %d seconds", PATIENCE_MS / 1000);
     }
 }
 
