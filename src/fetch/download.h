@@ -15,10 +15,12 @@
 #include "base/hash.h"
 #include "console/terminal.h"
 
+/* The caller sets the first part, fills hash and done from the bytes that the file contains
+ * already, and keeps the struct between attempts. */
 struct kl_download {
     const char *url;       /* http or https; redirects as in client/file_transfer.h */
     const char *directory; /* of the file; its file system must have room */
-    int fd;                /* open for reading and writing; contains `done` bytes */
+    int fd;                /* the caller's, open for reading and writing; contains `done` bytes */
     uint64_t bytes;        /* size of the complete file; 0: not known */
     size_t stall_seconds;  /* given up when nothing arrives for this time */
     struct kl_progress *progress;
@@ -26,8 +28,8 @@ struct kl_download {
     struct kl_sha256 hash; /* of the first `done` bytes */
     uint64_t done;
     bool resumed;     /* some of the bytes may be from another source */
-    bool unreachable; /* no connection to the server could be made */
-    bool untrusted;   /* its certificate is not trusted */
+    bool unreachable; /* set: the last attempt had no connection to the server */
+    bool untrusted;   /* set: the server's certificate is not trusted */
 };
 
 /* Requests the missing bytes as a range, or the complete file from a server without ranges.
@@ -36,7 +38,7 @@ struct kl_download {
  *   others            this computer is the problem (no room, a failing disk): give up */
 enum kl_status kl_download_run(struct kl_download *download, struct kl_error *err);
 
-/* Empties the file. */
+/* Empties the file and resets done, hash and resumed. */
 enum kl_status kl_download_restart(struct kl_download *download, struct kl_error *err);
 
 /* Bytes that a file of unknown size must leave free on the disk: for logs, packed weights and the

@@ -34,7 +34,7 @@ struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_
         kl_warning("prompts are not kept on disk: %s", err.text);
         return NULL;
     }
-    kl_plan_add(&loaded->plan, "prompts on their way to disk", kl_page_store_memory(store),
+    kl_plan_add(&loaded->plan, "prompts to be written to disk", kl_page_store_memory(store),
                 "--cache-disk");
     return store;
 }
