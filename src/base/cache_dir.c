@@ -19,7 +19,7 @@ static enum kl_status make_ours(int fd, const char *path, mode_t others, struct 
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
-        return kl_fail_errno(err, "cannot look at the directory %.200s", path);
+        return kl_fail_errno(err, "cannot inspect the directory %.200s", path);
     if (st.st_uid != geteuid())
         return kl_fail(err, KL_ERR_INVALID,
                        "the directory %.200s belongs to user %lu and this is user %lu, so nothing "

@@ -24,7 +24,7 @@ struct run {
     struct kl_choice *choices; /* [largest batch]: the greedy ones, as serve asks for them */
     float *logits;             /* with --logits: [largest batch, n_vocab] */
     void *output;              /* memory of `logits`, or of the candidates */
-    int32_t tokens[KL_BENCH_MAX_BATCH]; /* what each sequence goes on with */
+    int32_t tokens[KL_BENCH_MAX_BATCH]; /* the next token of each sequence */
     size_t n_vocab;
     uint64_t random;
     double *steps; /* seconds of each step of a test */

@@ -6,9 +6,9 @@
  * user, _stats the statistics, _machine memory and temperature, _server a server that is started
  * for the run; _report writes text and JSON, _page the HTML page.
  *
- * struct kl_soak is shared by the main thread and the threads of the users under its lock; each
- * function's comment names others. Memory does not grow with time: histograms, and a series of at
- * most KL_SOAK_POINTS points.
+ * The main thread and the threads of the users share struct kl_soak under its lock; all other
+ * structs are for one thread at a time. Memory does not grow with time: histograms, and a series of
+ * at most KL_SOAK_POINTS points.
  */
 #ifndef KL_BENCH_BENCH_SOAK_H
 #define KL_BENCH_BENCH_SOAK_H
@@ -66,7 +66,7 @@ struct kl_soak_item {
 
 struct kl_soak_prompts {
     char names[KL_SOAK_KINDS][32]; /* of the files, without .txt */
-    char *texts[KL_SOAK_KINDS];    /* what the items point into */
+    char *texts[KL_SOAK_KINDS];    /* the items point into these */
     size_t n_kinds;
     struct kl_soak_item *items; /* [n_items]: the first of each kind, the second of each, ... */
     size_t n_items;

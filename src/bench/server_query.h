@@ -1,6 +1,6 @@
 /*
- * What bench and doctor ask servers in addition to questions of users: short GET requests, and
- * whether an answer is a stream.
+ * Queries of bench and doctor to servers, in addition to questions of users: short GET requests,
+ * and whether an answer is a stream.
  *
  * Blocks the calling thread; any number of threads. It does not read the answers: client/ does.
  */

@@ -7,7 +7,6 @@
 #include "console/key_file.h"
 #include "console/options.h"
 #include "doctor/doctor.h"
-#include "doctor/doctor_cache.h"
 
 #define REPORT_CAP ((size_t)1 << 20)
 

@@ -39,7 +39,7 @@ enum kl_status kl_checked_server_ask(const struct kl_checked_server *server, con
                                      const char *body, struct kl_http_answer *answer,
                                      struct kl_error *err);
 
-/* What was seen of an answer. Times are seconds after its request began. */
+/* Everything seen of an answer. Times are seconds after its request began. */
 struct kl_watch {
     double at[KL_WATCH_PIECES];
     struct kl_arrivals arrivals;

@@ -16,8 +16,7 @@
 #include "doctor/process_watch.h"
 #include "load/load.h"
 
-/* ---- doctor_stream.c: any OpenAI-compatible server --------------------------------------------
- */
+/* ---- doctor_stream.c: any OpenAI-compatible server ------------------------------------------- */
 
 /* The arrival times of an answer's text, in seconds after the request began. */
 struct kl_arrivals {
@@ -52,8 +51,7 @@ void kl_doctor_stream(struct kl_findings *findings, const char *url, const char 
 /* Whether the server reports that it works on no request. */
 bool kl_server_is_idle(const char *url, const char *key, size_t timeout);
 
-/* ---- doctor_cpu.c: processor; doctor_memory.c: memory, disk --------------------------------
- */
+/* ---- doctor_cpu.c: processor; doctor_memory.c: memory, disk ---------------------------------- */
 
 /* Limits, frequencies, throttling, temperature of the processor, and other programs. */
 void kl_doctor_cpu(struct kl_findings *findings, const char *root);
@@ -66,15 +64,12 @@ void kl_doctor_storage(struct kl_findings *findings, const char *root, const cha
 /* The kernels in use, and better ones that are not used. */
 void kl_doctor_tier(struct kl_findings *findings, const struct kl_load_options *options);
 
-/* ---- doctor_health.c: the figures that a server publishes
- * -----------------------------------------
- */
+/* ---- doctor_health.c: the figures that a server publishes ------------------------------------ */
 
 /* base: from kl_http_base. Adds nothing for servers of other programs. */
 void kl_doctor_health(struct kl_findings *findings, const char *base, const char *key);
 
-/* ---- doctor_process.c: a running process -------------------------------------------------------
- */
+/* ---- doctor_process.c: a running process ----------------------------------------------------- */
 
 /* Watches its threads, memory and log for a second. idle: it is known to work on no request. */
 void kl_doctor_process(struct kl_findings *findings, int pid, bool idle);
@@ -91,27 +86,28 @@ struct kl_log_growth {
 };
 void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log);
 
-/* ---- doctor_model.c: the model on this computer ------------------------------------------------
- */
+/* ---- doctor_model.c: the model on this computer ---------------------------------------------- */
 
 /* Loads it three times (as found, from the disk, from memory), measures reading and decoding, and
  * runs the two parts below. */
 void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options);
 
-/* ---- doctor_tokenizer.c: speed, and ids compared with the stored ones ------------------------
- */
+/* ---- doctor_tokenizer.c: speed, and ids compared with the stored ones ------------------------ */
 
 /* Speed, ids, and the chat template. */
 void kl_doctor_tokenizer(struct kl_findings *findings, const struct kl_loaded *loaded);
 
-/* ---- doctor_numbers.c: whether the model computes correctly
- * -------------------------------------------
- */
+/* ---- doctor_numbers.c: whether the model computes correctly ---------------------------------- */
 
 /* Compares the model's answer with the stored one, and its kernels with the scalar ones. entry: the
  * model of the catalogue that has the bytes of this file, or NULL. */
 enum kl_status kl_doctor_numbers(struct kl_findings *findings, const struct kl_loaded *loaded,
                                  const struct kl_model_entry *entry,
                                  const struct kl_load_options *options, struct kl_error *err);
+
+/* ---- doctor_cache.c: the cache directory ----------------------------------------------------- */
+
+/* The size of each kind of file, and how much of it no process uses. Reads directories only. */
+void kl_doctor_cache(struct kl_findings *findings);
 
 #endif

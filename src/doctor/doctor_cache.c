@@ -1,9 +1,8 @@
-#include "doctor/doctor_cache.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "console/terminal.h"
+#include "doctor/doctor.h"
 #include "load/cache_contents.h"
 
 #define WORTH_A_REMARK ((uint64_t)1 << 30) /* bytes that no process uses */

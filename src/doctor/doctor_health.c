@@ -7,10 +7,10 @@
 #define AREA          "health"
 #define STALL_SECONDS 10
 
-static void judge(struct kl_findings *findings, enum kl_health_told told, bool with_key)
+static void judge(struct kl_findings *findings, enum kl_health_told shown, bool with_key)
 {
     struct kl_finding *found;
-    switch (told) {
+    switch (shown) {
     case KL_HEALTH_ALL:
         kl_found(findings, KL_GOOD, AREA,
                  with_key ? "/health shows all figures"

@@ -272,9 +272,8 @@ static void judge_machine(struct kl_findings *findings, const struct kl_bench *b
     }
     const struct kl_bench_point *last = &b->machine.points[b->machine.n_points - 1];
     kl_found(findings, KL_NOTE, "memory",
-             "reading: %s threads; that allows %.0f tokens/s of this "
-             "model",
-             text, last->read_gb * 1e9 / bytes);
+             "reading: %s threads; enough for %.0f tokens/s of this model", text,
+             last->read_gb * 1e9 / bytes);
 }
 
 static void judge_speed(struct kl_findings *findings, const struct kl_bench *b)
@@ -283,11 +282,10 @@ static void judge_speed(struct kl_findings *findings, const struct kl_bench *b)
         const struct kl_bench_result *r = &b->results[i];
         bool decode = strcmp(r->test, "decode") == 0;
         double share = decode ? r->read_share : r->int8_share;
-        struct kl_finding *found =
-            kl_found(findings, decode && share < 0.5 ? KL_WARNING : KL_GOOD, "speed",
-                     "%s: %.1f tokens/s, %.0f %% of what %s alone reaches here",
-                     decode ? "answers" : "prompts", r->speed.median, share * 100,
-                     decode ? "reading" : "multiplying");
+        struct kl_finding *found = kl_found(
+            findings, decode && share < 0.5 ? KL_WARNING : KL_GOOD, "speed",
+            "%s: %.1f tokens/s, %.0f %% of the speed of %s alone", decode ? "answers" : "prompts",
+            r->speed.median, share * 100, decode ? "reading" : "multiplying");
         if (decode && share < 0.5)
             kl_found_remedy(found, "see other programs and quotas above; delete the directory "
                                    "threads/ in the cache to have the number of threads measured "

@@ -352,17 +352,17 @@ static void check_waiting(const struct kl_checked_server *p)
 {
     static const char *const words[] = {"lamp", "river", "stone", "bread", "window", "garden"};
     static struct kl_watch w;
-    struct kl_buffer text;
+    struct kl_printer prompt;
     struct kl_error err;
     struct kl_http_answer answer;
-    kl_buffer_init(&text, 16384);
+    kl_printer_init(&prompt, 16384);
     /* the time makes the prompt new to the prefix cache */
-    enum kl_status status = kl_buffer_append_format(&text, "%llu", (unsigned long long)kl_now_ns());
-    for (size_t i = 0; i < N_WORDS && status == KL_OK; i++)
-        status = kl_buffer_append_format(&text, " %s", words[i * i % 6]);
-    if (status == KL_OK) {
-        const struct kl_question question = {.text = text.data, .n_tokens = 1};
-        status = kl_watch_answer(p, &question, &w, &answer, &err);
+    kl_print(&prompt, "%llu", (unsigned long long)kl_now_ns());
+    for (size_t i = 0; i < N_WORDS; i++)
+        kl_print(&prompt, " %s", words[i * i % 6]);
+    if (prompt.status == KL_OK) {
+        const struct kl_question question = {.text = prompt.text.data, .n_tokens = 1};
+        enum kl_status status = kl_watch_answer(p, &question, &w, &answer, &err);
         if (status == KL_OK && answer.status == 200 && w.arrivals.n > 0) {
             bool silent = w.silence > LONG_SILENCE;
             struct kl_finding *found = kl_found(
@@ -382,7 +382,7 @@ static void check_waiting(const struct kl_checked_server *p)
             kl_found(p->findings, KL_BROKEN, AREA, "a question of %d words: %s", N_WORDS, err.text);
         kl_http_release(&answer);
     }
-    kl_buffer_release(&text);
+    kl_printer_release(&prompt);
 }
 
 /* ---- other event streams --------------------------------------------------------------------- */

@@ -172,7 +172,6 @@ static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
     kl_plan_add(plan, "weights", weights, NULL);
     kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
     kl_plan_add(plan, "norms and biases", grown, NULL);
-
     kl_plan_add(plan, "reserve", PLAN_RESERVE, NULL);
 }
 

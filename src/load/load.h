@@ -64,8 +64,8 @@ int kl_load_report(const char *command, const struct kl_error *err);
 /* The memory that a model opened with these options may take, bytes; 0: not limited. */
 uint64_t kl_load_budget(const struct kl_load_options *options);
 
-/* Logs a plan line by line: as warnings if it was refused (failed), or if there is no budget and
- * less memory is free than it needs; otherwise as info. */
+/* Logs a plan line by line: as warnings if it was refused (failed), or if --memory is not given and
+ * less memory is free than the plan needs; otherwise as info. */
 void kl_load_log_plan(const struct kl_plan *plan, bool failed);
 
 /* The most prompt rows of one step. During the prefill of a long prompt each token of the other

@@ -37,8 +37,8 @@ struct kl_load_options {
     const char *cpu;                         /* a tier; NULL: $KINGLET_CPU, else the best */
     bool no_avx512;                          /* the best, but without 512-bit registers */
     const char *kv_type, *flash_attn;        /* NULL: the default */
-    size_t threads, threads_prefill;         /* 0: as remembered, or all that may be used */
-    bool measure_threads;                    /* where nothing is remembered */
+    size_t threads, threads_prefill;         /* 0: as measured before, or one for each CPU */
+    bool measure_threads;                    /* if no earlier result is kept */
     const char *chat_template;               /* a name; NULL: as the file says */
     size_t ctx_size;                         /* tokens */
     uint64_t memory; /* a hard budget in bytes; 0: the control group's limit, if it has one */

@@ -36,7 +36,7 @@ def test_the_text_of_a_pipe_stands_before_the_question(chat):
     text = "some text, 你好\n" * 80
     both, said = chat(QUESTION, input=text.encode() + b"\n\n")
     assert f"read {len(text.encode()) + 2:,} bytes from standard input\n" in said
-    assert "with 1,442 bytes" in said
+    assert "read 1,442 bytes" in said
     alone, _ = chat(f"{text.rstrip()}\n\n{QUESTION}", stdin=subprocess.DEVNULL)
     assert both == alone
     question, short = chat(QUESTION, stdin=subprocess.DEVNULL)

@@ -271,4 +271,4 @@ def test_as_text(run_kinglet, reads_gigabytes, tiny_model_path):
     done = run_kinglet("doctor", "--model", tiny_model_path, check=False)
     lines = done.stdout.decode().splitlines()
     assert all(len(line) <= 80 for line in lines)
-    assert lines[-1].endswith(" good") and " to mend, " in lines[-1]
+    assert lines[-1].endswith(" good") and " to fix, " in lines[-1]
