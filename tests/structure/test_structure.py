@@ -1,9 +1,11 @@
 """The rules of the tree hold, and the checker sees each kind of breach."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from check_layers import MAX_FILE_LINES, MAX_FUNCTION_LINES, breaches
+from check_layers import EDGES, MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_ROOM_LINES, MAX_SOURCE_LINES, breaches
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -32,7 +34,7 @@ def long_function(lines):
         ("src/model/a.c", "#if defined(__AVX2__)\n#endif\n", "instruction set"),
         ("src/kernels/a.c", "#ifdef __linux__\n#endif\n", "operating system"),
         ("src/other/a.c", "int x;\n", "is in no room"),
-        ("src/base/a.c", "//\n" * (MAX_FILE_LINES + 1), "a file has at most"),
+        ("src/base/a.c", "//\n" * (MAX_SOURCE_LINES + 1), "a file has at most"),
         ("tests/a.py", "#\n" * (MAX_FILE_LINES + 1), "a file has at most"),
         ("src/base/a.c", long_function(MAX_FUNCTION_LINES + 1), "a function of"),
     ],
@@ -70,3 +72,35 @@ def test_what_is_allowed(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert breaches(tmp_path) == []
+
+
+def test_a_room_that_is_too_large_is_found(tmp_path):
+    room = tmp_path / "src/cli"
+    room.mkdir(parents=True)
+    for i in range(5):
+        (room / f"part_{i}.c").write_text("//\n" * (MAX_ROOM_LINES["cli"] // 5 + 1))
+    found = breaches(tmp_path)
+    assert len(found) == 1 and "this room has at most" in found[0], found
+
+
+def test_the_drawing_shows_the_edges():
+    drawn = subprocess.run([REPOSITORY / "tools/draw-rooms"], capture_output=True, text=True, check=True)
+    assert (REPOSITORY / "docs/rooms.svg").read_text() == drawn.stdout, "tools/draw-rooms > docs/rooms.svg"
+    assert "](docs/rooms.svg)" in (REPOSITORY / "ARCHITECTURE.md").read_text()
+
+
+def test_the_table_of_the_document_has_the_edges():
+    """ARCHITECTURE's table of rooms, in the order of the data, says what each may use."""
+    rows = re.findall(r"^\| `src/(\w+)/` \|.*\| ([\w ,-]+) \|$", (REPOSITORY / "ARCHITECTURE.md").read_text(), re.M)
+    told = {room: set(re.findall(r"\w+", uses)) for room, uses in rows}
+    existing = {room for room in EDGES if (REPOSITORY / "src" / room).is_dir()}
+    assert told == {room: EDGES[room] & existing for room in existing}
+
+
+def test_no_edge_is_allowed_in_vain():
+    used = {room: set() for room in EDGES}
+    for path in (REPOSITORY / "src").rglob("*.[ch]"):
+        room = path.relative_to(REPOSITORY / "src").parts[0]
+        used[room] |= set(re.findall(r'#include "(\w+)/', path.read_text())) & set(EDGES) - {room}
+    existing = {room for room in EDGES if (REPOSITORY / "src" / room).is_dir()}
+    assert used == {room: EDGES[room] & existing if room in existing else set() for room in EDGES}
