@@ -6,11 +6,10 @@
 
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
+COPY tools/packages.txt /packages.txt
 RUN apt-get update -q && \
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-        gcc libc6-dev meson ninja-build pkg-config ca-certificates curl \
-        libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev \
-        libjs-marked node-dompurify libjs-highlight.js
+        curl $(sed -n 's/^build \([^:]*\):.*/\1/p' /packages.txt)
 COPY . /source
 RUN meson setup --buildtype=release --prefix=/usr --strip /build /source && \
     meson install -C /build --destdir /install

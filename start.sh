@@ -61,21 +61,7 @@ fail() {
 # ---- packages -------------------------------------------------------------------------------------
 
 # package: what it is for
-PACKAGES='gcc: compiling
-libc6-dev: compiling
-meson: building
-ninja-build: building
-pkg-config: building
-python3: building
-libevent-dev: the HTTP server
-libjansson-dev: JSON
-libcurl4-openssl-dev: getting the model
-ca-certificates: getting the model
-libutf8proc-dev: Unicode
-libedit-dev: editing lines in kinglet chat
-libjs-marked: Markdown in the page
-node-dompurify: safe HTML in the page
-libjs-highlight.js: coloured code in the page'
+PACKAGES=$(sed -n 's/^build //p' tools/packages.txt)
 
 is_installed() {
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]

@@ -2,6 +2,8 @@
 # Proves everything, from a clean Debian 12: installs what is missing, builds, and runs every part.
 #
 #   ./test.sh              all parts, two at a time
+#   ./test.sh quick        for a change that is being worked on: format, structure, unit and kernel
+#                          tests, and the program with the tiny model; less than 4 minutes
 #   ./test.sh PART...      only these, in this order; ./test.sh --list names them
 #
 # A part that fails does not stop the others. The last line is "N passed, N failed"; the exit code is
@@ -14,7 +16,7 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
-PARTS=(format structure unit emulated release deploy sanitize tsan fidelity api web fuzz)
+PARTS=(sanitize tsan fidelity api emulated deploy release web fuzz unit structure format) # longest first
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
 TEST_SMOLLM=smollm2-135m-instruct
 NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
@@ -36,21 +38,7 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 
 # ---- what the parts need; each is done at most once -----------------------------------------------
 
-packages=(
-    # to build: as in start.sh
-    gcc libc6-dev meson ninja-build pkg-config ca-certificates
-    libevent-dev libjansson-dev libcurl4-openssl-dev libutf8proc-dev libedit-dev
-    libjs-marked node-dompurify libjs-highlight.js
-    # to test
-    libcmocka-dev libsimde-dev clang-format-14 clang-14 libclang-rt-14-dev python3 python3-venv curl chromium fonts-noto-cjk
-    gcc-aarch64-linux-gnu qemu-user-static
-    # to install the packages, and to look at what is in them
-    debootstrap systemd groff-base
-    # to run what a model wrote
-    bubblewrap
-    # what stands around the server where it is deployed
-    prometheus nginx-light haproxy buildah iproute2
-)
+mapfile -t packages < <(sed -n 's/^\(build\|test\) \([^:]*\):.*/\2/p' tools/packages.txt)
 
 need_packages() {
     local missing=() p
@@ -174,12 +162,15 @@ need_tiny_model() {
 
 declare -A done_needs
 need() {
-    local n began
+    local n began lock
     for n in "$@"; do
         if [[ -z ${done_needs[$n]:-} ]]; then
             began=$SECONDS
+            exec {lock}>"$RESULTS/need-$n.lock" # of parts that run at a time, one makes it
+            flock "$lock"
             "need_$n"
             done_needs[$n]=$?
+            exec {lock}>&-
             [[ $((SECONDS - began)) -lt 2 ]] || echo "    $n: $((SECONDS - began)) s"
             [[ ${done_needs[$n]} -eq 0 ]] || echo "    $n: not to be had"
         fi
@@ -217,26 +208,23 @@ part_format() {
 }
 
 part_structure() {
-    need python && python_test release structure tests/structure
+    need python release && python_test release structure tests/structure
 }
 
 part_unit() {
     need release tiny_model && meson_test release
 }
 
-# The unit tests, and the tests of the program that do with the tiny model; but for those that wait
-# for answers of thousands of tokens, which take minutes here.
+# The unit tests, and the tests of the program but for those that tests/selection.toml names.
 part_sanitize() {
     local code=0
     need sanitizers tiny_model node_client || return 1
     meson_test sanitize || code=1
-    python_test sanitize sanitize-api --without model_path --without smollm_path --without endless \
-        --without bench --without reads_gigabytes --without faults --without jumping_clock \
-        --without planned tests/api || code=1
+    python_test sanitize sanitize-api --selection sanitize tests/api || code=1
     return $code
 }
 
-# What has threads of its own, and the program; but for what takes minutes here, as above.
+# What has threads of its own, and the program, as above.
 part_tsan() {
     local code=0 names
     need thread_sanitizer tiny_model node_client || return 1
@@ -244,9 +232,7 @@ part_tsan() {
         grep -oE '(base/(log|pool|ring|worker)|engine/(engine|page_store|prefix_cache|request))$')
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && meson_test tsan $names; } || code=1
-    python_test tsan tsan-api --without model_path --without smollm_path --without endless \
-        --without bench --without reads_gigabytes --without faults --without jumping_clock \
-        --without planned tests/api || code=1
+    python_test tsan tsan-api --selection tsan tests/api || code=1
     return $code
 }
 
@@ -312,6 +298,10 @@ part_api() {
     need release tiny_model model smollm node_client && python_test release api tests/api
 }
 
+part_quick() {
+    need release tiny_model node_client && python_test release quick --selection quick tests/api
+}
+
 part_web() {
     need release tiny_model model && python_test release web tests/web
 }
@@ -334,53 +324,62 @@ case ${1:-} in
     ;;
 esac
 chosen=("$@")
+[[ $* != quick ]] || chosen=(format structure unit quick)
 [[ ${#chosen[@]} -gt 0 ]] || chosen=("${PARTS[@]}")
 for part in "${chosen[@]}"; do
-    [[ " ${PARTS[*]} " == *" $part "* ]] || {
-        echo "test.sh: no part is called '$part'; there are: ${PARTS[*]}" >&2
+    [[ " ${PARTS[*]} quick " == *" $part "* ]] || {
+        echo "test.sh: no part is called '$part'; there are: ${PARTS[*]}, and quick" >&2
         exit 2
     }
 done
 
-# run_parts PART...: each leaves its exit code and its time in a file named after it
-run_parts() {
-    local part began
-    for part in "$@"; do
-        echo
-        echo "==== $part"
-        rm -f "$RESULTS/$part"[-.]*.json "$RESULTS/$part"[-.]*xml "$RESULTS/$part.xml"
-        began=$SECONDS
-        "part_$part"
-        echo "$? $((SECONDS - began))" >"$RESULTS/$part.outcome"
+# run_part PART: leaves its exit code and its time in a file named after it
+run_part() {
+    local part=$1 began=$SECONDS
+    echo
+    echo "==== $part"
+    rm -f "$RESULTS/$part"[-.]*.json "$RESULTS/$part"[-.]*xml "$RESULTS/$part.xml"
+    "part_$part"
+    echo "$? $((SECONDS - began))" >"$RESULTS/$part.outcome"
+}
+
+# The first of the queue, which leaves it.
+take_part() (
+    flock 9
+    head -n 1 "$RESULTS/queue"
+    sed -i 1d "$RESULTS/queue"
+) 9>"$RESULTS/queue.lock"
+
+# run_queue NAME: the next part that nothing runs yet, until there is none; its output in one piece
+run_queue() {
+    local part
+    export XDG_CACHE_HOME=$BUILD/cache-$1
+    while part=$(take_part) && [[ -n $part ]]; do
+        run_part "$part" >"$RESULTS/$part.out" 2>&1
+        flock "$RESULTS/output.lock" cat "$RESULTS/$part.out"
     done
 }
 
-# No part has work for two processors all the time: they are run in two rows at once, that take about
-# as long as each other. What both rows need is made before.
-run_two_rows() {
-    local part beside=() others=()
-    for part in "$@"; do
-        [[ $part =~ ^(release|deploy|sanitize|tsan|fuzz)$ ]] && beside+=("$part") || others+=("$part")
-    done
+# No part has work for two processors all the time: two are run at a time, the longest ones first.
+# What several need is made before.
+run_all() {
     need packages && need python && need release sysroot tiny_model node_client model smollm
-    echo "${beside[*]}: beside the others; what they say comes behind"
-    (
-        export XDG_CACHE_HOME=$BUILD/cache-beside
-        run_parts "${beside[@]}"
-    ) >"$RESULTS/beside.log" 2>&1 &
-    trap 'kill %1 2>/dev/null' EXIT
-    run_parts "${others[@]}"
+    echo "two parts at a time; each is shown when it is done"
+    printf '%s\n' "$@" >"$RESULTS/queue"
+    run_queue one &
+    local other=$!
+    trap 'kill "$other" 2>/dev/null' EXIT
+    run_queue two
     wait
     trap - EXIT
-    cat "$RESULTS/beside.log"
 }
 
 mkdir -p "$RESULTS"
 rm -f "$RESULTS"/*.outcome
 if [[ $# -eq 0 ]]; then
-    run_two_rows "${chosen[@]}"
+    run_all "${chosen[@]}"
 else
-    run_parts "${chosen[@]}"
+    for part in "${chosen[@]}"; do run_part "$part"; done
 fi
 
 total_passed=0 total_failed=0
@@ -406,6 +405,8 @@ for part in "${chosen[@]}"; do
     printf '%-10s %6d passed %4d failed %6d s\n' "$part" "$passed" "$failed" "$seconds"
 done
 
+echo
+python3 tests/tools/slowest_tests.py "$RESULTS" "${chosen[@]}"
 printf 'in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
 echo "$total_passed passed, $total_failed failed"
 [[ $total_failed -eq 0 ]]

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ REPOSITORY = TESTS.parent
 sys.path.insert(0, str(TESTS / "tools"))
 import computers  # noqa: E402
 from faults import Faults  # noqa: E402
+
+SELECTIONS = tomllib.loads((TESTS / "selection.toml").read_text())
 
 START_SECONDS = 120  # the first start repacks the weights, and sanitizer builds are slow
 STOP_SECONDS = 30
@@ -41,18 +44,16 @@ SANITIZER_REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "ru
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--without",
-        action="append",
-        default=[],
-        metavar="FIXTURE",
-        help="leave out the tests that need this fixture: `--without model_path` those of the real"
-        " model, which sanitizer builds are too slow for",
+        "--selection",
+        choices=SELECTIONS,
+        help="leave out the tests that tests/selection.toml names for this part of test.sh",
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    without = set(config.getoption("--without"))
-    left_out = [i for i in items if without & set(i.fixturenames)]
+    selection = SELECTIONS.get(config.getoption("--selection"), {})
+    fixtures, files = set(selection.get("fixtures", ())), set(selection.get("files", ()))
+    left_out = [i for i in items if fixtures & set(i.fixturenames) or i.path.stem in files]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [i for i in items if i not in left_out]
 

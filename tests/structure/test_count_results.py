@@ -57,3 +57,21 @@ def test_pytest(tmp_path):
     )  # fmt: skip
     assert count(result) == (1, 3)
     assert count(result, result) == (2, 6)
+
+
+def test_the_slowest_tests(tmp_path):
+    (tmp_path / "unit-meson.json").write_text(
+        '{"name": "kinglet / base/slow", "duration": 5.25}\n{"name": "base/quick", "duration": 0.1}\n'
+    )
+    (tmp_path / "api.xml").write_text(
+        '<testsuites><testsuite><testcase classname="tests.api.test_a" name="test_b" time="7.5"/>'
+        "</testsuite></testsuites>"
+    )
+    (tmp_path / "api.out").write_text("==== api\n    release: 12 s\n")
+    tool = TOOL.parent / "slowest_tests.py"
+    done = subprocess.run(
+        [sys.executable, tool, tmp_path, "unit", "api"], capture_output=True, text=True, check=True
+    )
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[:2] == [["7.5", "s", "api", "test_a::test_b"], ["5.2", "s", "unit", "base/slow"]]
+    assert lines[3:] == [["12", "s", "api", "made", "release"]]

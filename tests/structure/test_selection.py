@@ -1,0 +1,26 @@
+"""What tests/selection.toml leaves out exists, and has a reason."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import SELECTIONS
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("part", SELECTIONS)
+def test_its_names_exist(part):
+    sources = list(TESTS.rglob("*.py"))
+    fixtures = set()
+    for path in sources:
+        fixtures |= set(re.findall(r"@pytest\.fixture.*\n(?:@.*\n)*def (\w+)", path.read_text()))
+    known = {"fixtures": fixtures, "files": {path.stem for path in sources}}
+    assert set(SELECTIONS[part]) <= set(known)
+    for kind, names in SELECTIONS[part].items():
+        assert set(names) <= known[kind], set(names) - known[kind]
+        assert all(len(reason) > 10 for reason in names.values())
+
+
+def test_no_other_use_is_left():
+    assert "--without" not in (TESTS.parent / "test.sh").read_text()
