@@ -20,10 +20,11 @@ struct run {
     struct kl_forward *forward;
     struct kl_kv_cache *cache;
     struct kl_sequence *sequences[KL_BENCH_MAX_BATCH];
-    struct kl_row *rows;       /* [chunk or largest batch] */
-    struct kl_choice *choices; /* [largest batch]: the greedy ones, as serve asks for them */
-    float *logits;             /* with --logits: [largest batch, n_vocab] */
-    void *output;              /* memory of `logits`, or of the candidates */
+    struct kl_row *rows;                /* [chunk or largest batch] */
+    struct kl_want greedy;              /* of all rows, as serve wants it */
+    struct kl_candidates *candidates;   /* [largest batch] */
+    float *logits;                      /* with --logits: [largest batch, n_vocab] */
+    void *output;                       /* memory of `logits`, or of the candidates */
     int32_t tokens[KL_BENCH_MAX_BATCH]; /* the next token of each sequence */
     size_t n_vocab;
     uint64_t random;
@@ -41,23 +42,25 @@ static int32_t random_token(struct run *r)
 /* Asks for the result of sequence i: its most likely token, or all logits. */
 static void want(struct run *r, size_t row, size_t i)
 {
-    if (r->b->options->logits)
+    if (r->b->options->logits) {
         r->rows[row].logits = r->logits + i * r->n_vocab;
-    else
-        r->rows[row].choice = &r->choices[i];
+    } else {
+        r->rows[row].want = &r->greedy;
+        r->rows[row].candidates = &r->candidates[i];
+    }
 }
 
 /* Returns the most likely token: the cost of the output head depends on the text, so the text must
  * be one that the model writes. With all logits any token costs the same. */
 static int32_t chosen_token(struct run *r, size_t i)
 {
-    const struct kl_choice *choice = &r->choices[i];
-    if (r->b->options->logits || choice->n == 0)
+    const struct kl_candidates *candidates = &r->candidates[i];
+    if (r->b->options->logits || candidates->n == 0)
         return random_token(r);
-    const struct kl_logit *best = &choice->found[0];
-    for (size_t k = 1; k < choice->n; k++)
-        if (choice->found[k].value > best->value)
-            best = &choice->found[k];
+    const struct kl_logit *best = &candidates->logits[0];
+    for (size_t k = 1; k < candidates->n; k++)
+        if (candidates->logits[k].value > best->value)
+            best = &candidates->logits[k];
     return best->id;
 }
 
@@ -220,21 +223,20 @@ static enum kl_status open_run(struct run *r, size_t max_tokens, size_t max_batc
     const struct kl_bench_options *o = r->b->options;
     const struct kl_loaded *l = r->b->loaded;
     size_t max_rows = o->chunk > max_batch ? o->chunk : max_batch;
-    size_t n_found = (r->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
-    size_t row_bytes = o->logits ? r->n_vocab * sizeof(float) : n_found * sizeof(struct kl_logit);
+    size_t n_logits = (r->n_vocab + KL_LANES - 1) / KL_LANES * KL_LANES;
+    size_t row_bytes = o->logits ? r->n_vocab * sizeof(float) : n_logits * sizeof(struct kl_logit);
     size_t steps_bytes = o->generate * o->repeat * sizeof r->steps[0] + 1;
     r->rows = calloc(max_rows, sizeof r->rows[0]);
-    r->choices = calloc(max_batch, sizeof r->choices[0]);
+    r->candidates = calloc(max_batch, sizeof r->candidates[0]);
     r->output = malloc(max_batch * row_bytes);
     r->steps = malloc(steps_bytes);
-    if (r->rows == NULL || r->choices == NULL || r->output == NULL || r->steps == NULL)
+    if (r->rows == NULL || r->candidates == NULL || r->output == NULL || r->steps == NULL)
         return kl_fail_memory(err, "a batch", max_batch * row_bytes + steps_bytes);
     r->logits = r->output;
+    r->greedy = (struct kl_want){.n_vocab = r->n_vocab, .top_k = 1, .margin = INFINITY};
     for (size_t i = 0; i < max_batch; i++)
-        r->choices[i] = (struct kl_choice){.n_vocab = r->n_vocab,
-                                           .top_k = 1,
-                                           .reach = INFINITY,
-                                           .found = (struct kl_logit *)r->output + i * n_found};
+        r->candidates[i] = (struct kl_candidates){
+            .logits = (struct kl_logit *)r->output + i * n_logits, .room = n_logits};
     enum kl_status status = kl_forward_open(l->model, max_rows, l->n_threads, &r->forward, err);
     if (status == KL_OK)
         status = check_memory(r, max_tokens, err);
@@ -257,7 +259,7 @@ static void close_run(struct run *r)
     kl_bench_reader_close(r->reader);
     kl_bench_counters_close(&r->counters);
     free(r->rows);
-    free(r->choices);
+    free(r->candidates);
     free(r->output);
     free(r->steps);
 }

@@ -73,7 +73,7 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
  * to the batch, it got the proposed tokens as well. */
 static void correct_history(const struct kl_request *r, struct kl_seen *seen, size_t n_vocab)
 {
-    struct kl_choice unused;
+    struct kl_want unused;
     if (seen->n > r->n_tokens)
         seen->n = 0;
     kl_sampler_wants(&r->sampling, r->tokens, r->n_tokens, n_vocab, seen, &unused);
@@ -86,10 +86,11 @@ enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler
     bool as_proposed = true;
     size_t used = 0;
     while (used < rows->n && as_proposed && answer == KL_ANSWER_CONTINUES) {
-        struct kl_choice *choice = &rows->choices[used++];
+        const struct kl_want *want = &rows->wants[used];
+        struct kl_candidates *candidates = &rows->candidates[used++];
         if (rows->n > 1)
-            correct_history(r, rows->seen, choice->n_vocab);
-        int32_t token = kl_sampler_choose(sampler, &r->sampling, choice, &r->random);
+            correct_history(r, rows->seen, want->n_vocab);
+        int32_t token = kl_sampler_choose(sampler, &r->sampling, want, candidates, &r->random);
         if (token < 0) {
             kl_fail(err, KL_ERR_FORMAT,
                     "the model computed no usable number for the next token: its file may be "

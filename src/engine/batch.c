@@ -10,7 +10,7 @@ static size_t history_words(const struct kl_batch *batch)
 
 size_t kl_batch_bytes(const struct kl_batch *batch)
 {
-    return batch->max_answers * batch->n_found * sizeof *batch->found +
+    return batch->max_answers * batch->n_logits * sizeof *batch->logits +
            batch->n_slots * history_words(batch) * sizeof *batch->seen_words;
 }
 
@@ -22,19 +22,21 @@ enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_
         .max_rows = max_rows,
         .max_answers = max_answers,
         .n_vocab = n_vocab,
-        .n_found = (model_vocab + KL_LANES - 1) / KL_LANES * KL_LANES,
+        .n_logits = (model_vocab + KL_LANES - 1) / KL_LANES * KL_LANES,
         .n_slots = n_slots,
     };
     size_t words = history_words(batch);
     batch->rows = calloc(max_rows, sizeof *batch->rows);
-    batch->choices = calloc(batch->max_answers, sizeof *batch->choices);
-    batch->found = calloc(batch->max_answers * batch->n_found, sizeof *batch->found);
+    batch->wants = calloc(batch->max_answers, sizeof *batch->wants);
+    batch->candidates = calloc(batch->max_answers, sizeof *batch->candidates);
+    batch->logits = calloc(batch->max_answers * batch->n_logits, sizeof *batch->logits);
     batch->seen_words = calloc(n_slots * words, sizeof *batch->seen_words);
-    if (batch->rows == NULL || batch->choices == NULL || batch->found == NULL ||
-        batch->seen_words == NULL)
+    if (batch->rows == NULL || batch->wants == NULL || batch->candidates == NULL ||
+        batch->logits == NULL || batch->seen_words == NULL)
         return kl_fail_memory(err, "the engine's logits", kl_batch_bytes(batch));
     for (size_t i = 0; i < batch->max_answers; i++)
-        batch->choices[i].found = batch->found + i * batch->n_found;
+        batch->candidates[i] = (struct kl_candidates){.logits = batch->logits + i * batch->n_logits,
+                                                      .room = batch->n_logits};
     for (size_t slot = 0; slot < n_slots; slot++)
         batch->seen[slot].words = batch->seen_words + slot * words;
     return KL_OK;
@@ -43,8 +45,9 @@ enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_
 void kl_batch_release(struct kl_batch *batch)
 {
     free(batch->rows);
-    free(batch->choices);
-    free(batch->found);
+    free(batch->wants);
+    free(batch->candidates);
+    free(batch->logits);
     free(batch->seen_words);
     *batch = (struct kl_batch){0};
 }
@@ -62,19 +65,22 @@ void kl_batch_clear(struct kl_batch *batch)
         batch->answers[slot].n = 0;
 }
 
-/* The choice of the row of token `at`. */
-static struct kl_choice *add_answer(struct kl_batch *batch, size_t slot,
-                                    const struct kl_request *request, size_t at)
+/* Asks for the candidates that may follow token `at`. */
+static void add_answer(struct kl_batch *batch, size_t slot, const struct kl_request *request,
+                       size_t at, struct kl_row *row)
 {
     assert(batch->n_answers < batch->max_answers);
-    struct kl_choice *choice = &batch->choices[batch->n_answers++];
+    size_t i = batch->n_answers++;
     struct kl_answer_rows *answers = &batch->answers[slot];
     if (answers->n == 0)
-        *answers = (struct kl_answer_rows){.choices = choice, .seen = &batch->seen[slot]};
+        *answers = (struct kl_answer_rows){.wants = &batch->wants[i],
+                                           .candidates = &batch->candidates[i],
+                                           .seen = &batch->seen[slot]};
     answers->n++;
     kl_sampler_wants(&request->sampling, request->tokens, at + 1, batch->n_vocab, answers->seen,
-                     choice);
-    return choice;
+                     &batch->wants[i]);
+    row->want = &batch->wants[i];
+    row->candidates = &batch->candidates[i];
 }
 
 void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *request,
@@ -88,6 +94,6 @@ void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *
         struct kl_row *row = &batch->rows[batch->n_rows++];
         *row = (struct kl_row){.sequence = request->sequence, .token = request->tokens[at]};
         if (answers)
-            row->choice = add_answer(batch, slot, request, at);
+            add_answer(batch, slot, request, at, row);
     }
 }

@@ -19,7 +19,8 @@
 /* The rows of one request whose next token is not known, in order: of its last token, and of each
  * token that is proposed to follow. */
 struct kl_answer_rows {
-    struct kl_choice *choices; /* [n] filled by the pass */
+    const struct kl_want *wants;      /* [n] */
+    struct kl_candidates *candidates; /* [n] filled by the pass */
     size_t n;
     struct kl_seen *seen; /* of the request */
 };
@@ -28,11 +29,12 @@ struct kl_batch {
     struct kl_row *rows; /* [max_rows] */
     size_t n_rows, max_rows;
     struct kl_answer_rows answers[KL_MAX_PARALLEL]; /* by slot */
-    struct kl_choice *choices;                      /* [max_answers] */
+    struct kl_want *wants;                          /* [max_answers] */
+    struct kl_candidates *candidates;               /* [max_answers] */
     size_t n_answers, max_answers;
     size_t n_vocab;                       /* ids that may be chosen */
-    struct kl_logit *found;               /* [max_answers][n_found] the memory of choices */
-    size_t n_found;                       /* the model's vocabulary, rounded up to KL_LANES */
+    struct kl_logit *logits;              /* [max_answers][n_logits] the memory of candidates */
+    size_t n_logits;                      /* the model's vocabulary, rounded up to KL_LANES */
     struct kl_seen seen[KL_MAX_PARALLEL]; /* by slot */
     uint64_t *seen_words;                 /* [n_slots][n_vocab / 64 + 1] the memory of seen */
     size_t n_slots;

@@ -93,10 +93,9 @@ enum kl_status kl_sampling_check(const struct kl_sampling *s, struct kl_error *e
 }
 
 void kl_sampler_wants(const struct kl_sampling *s, const int32_t *history, size_t n_history,
-                      size_t n_vocab, struct kl_seen *seen, struct kl_choice *choice)
+                      size_t n_vocab, struct kl_seen *seen, struct kl_want *want)
 {
-    choice->n_vocab = n_vocab;
-    choice->lowered = NULL;
+    *want = (struct kl_want){.n_vocab = n_vocab};
     if (s->repetition_penalty != 1.0f) {
         if (seen->n == 0)
             memset(seen->words, 0, (n_vocab / 64 + 1) * sizeof *seen->words);
@@ -104,25 +103,25 @@ void kl_sampler_wants(const struct kl_sampling *s, const int32_t *history, size_
             size_t id = (size_t)history[seen->n];
             seen->words[id / 64] |= (uint64_t)1 << (id % 64);
         }
-        choice->lowered = seen->words;
+        want->penalized = seen->words;
     }
-    choice->top_k = s->temperature == 0.0f ? 1 : s->top_k;
-    choice->reach = -SMALLEST_EXPONENT * s->temperature * 1.001f; /* more than what gather keeps */
+    want->top_k = s->temperature == 0.0f ? 1 : s->top_k;
+    want->margin = -SMALLEST_EXPONENT * s->temperature * 1.001f; /* more than what gather keeps */
     if (s->temperature == 0.0f)
-        choice->reach = INFINITY;
+        want->margin = INFINITY;
     if (s->repetition_penalty < 1.0f) { /* what was seen may rise from anywhere */
-        choice->top_k = 0;
-        choice->reach = INFINITY;
+        want->top_k = 0;
+        want->margin = INFINITY;
     }
 }
 
 /* Once per token that occurred, however often: a positive logit is divided, a negative multiplied.
  */
-static void penalize(float penalty, struct kl_choice *c)
+static void penalize(float penalty, const uint64_t *penalized, struct kl_candidates *c)
 {
     for (size_t i = 0; i < c->n; i++) {
-        struct kl_logit *l = &c->found[i];
-        if ((c->lowered[l->id / 64] >> (l->id % 64) & 1) != 0)
+        struct kl_logit *l = &c->logits[i];
+        if ((penalized[l->id / 64] >> (l->id % 64) & 1) != 0)
             l->value = l->value > 0.0f ? l->value / penalty : l->value * penalty;
     }
 }
@@ -134,14 +133,14 @@ static float finite_top(float logit)
 }
 
 /* NULL when nothing is above minus infinity. */
-static const struct kl_logit *most_likely(const struct kl_choice *c)
+static const struct kl_logit *most_likely(const struct kl_candidates *c)
 {
     float best = -INFINITY;
     const struct kl_logit *found = NULL;
     for (size_t i = 0; i < c->n; i++) {
-        if (c->found[i].value > best) {
-            best = c->found[i].value;
-            found = &c->found[i];
+        if (c->logits[i].value > best) {
+            best = c->logits[i].value;
+            found = &c->logits[i];
         }
     }
     return found;
@@ -202,14 +201,14 @@ static size_t select_best(struct kl_logit *c, size_t n, size_t count, double mas
 
 /* The worst of the top_k: nothing behind it is kept. Keeps at most two times top_k at once, so the
  * usual small top_k costs a comparison per token. */
-static struct kl_logit top_k_cut(struct kl_sampler *sampler, const struct kl_choice *choice,
+static struct kl_logit top_k_cut(struct kl_sampler *sampler, const struct kl_candidates *candidates,
                                  size_t top_k)
 {
     struct kl_logit *kept = sampler->selection;
     size_t n = 0, room = top_k < sampler->n_vocab / 2 ? 2 * top_k : sampler->n_vocab;
     struct kl_logit cut = {.value = -INFINITY, .id = INT32_MAX};
-    for (size_t i = 0; i < choice->n; i++) {
-        struct kl_logit c = choice->found[i];
+    for (size_t i = 0; i < candidates->n; i++) {
+        struct kl_logit c = candidates->logits[i];
         c.value = finite_top(c.value);
         if (!better(c, cut))
             continue;
@@ -227,44 +226,45 @@ static struct kl_logit top_k_cut(struct kl_sampler *sampler, const struct kl_cho
 
 /* Keeps what has a weight and is not behind the cut, e^((logit - best) / temperature) instead of
  * its logit; returns the sum of the weights. */
-static double gather(struct kl_choice *choice, float best, float temperature, struct kl_logit cut)
+static double gather(struct kl_candidates *candidates, float best, float temperature,
+                     struct kl_logit cut)
 {
     double total = 0.0;
     size_t n = 0;
-    for (size_t i = 0; i < choice->n; i++) {
-        struct kl_logit c = choice->found[i];
+    for (size_t i = 0; i < candidates->n; i++) {
+        struct kl_logit c = candidates->logits[i];
         c.value = finite_top(c.value);
         float exponent = (c.value - best) / temperature;
         if (!(exponent >= SMALLEST_EXPONENT) || better(cut, c)) /* a NaN is not >= */
             continue;
-        choice->found[n] = (struct kl_logit){.value = expf(exponent), .id = c.id};
-        total += (double)choice->found[n++].value;
+        candidates->logits[n] = (struct kl_logit){.value = expf(exponent), .id = c.id};
+        total += (double)candidates->logits[n++].value;
     }
-    choice->n = n;
+    candidates->n = n;
     return total;
 }
 
 /* Keeps the most likely candidates that together have at least top_p of the mass. One of weight w
  * that is among them has, with all that are not better, at most n * w, and that is more than what
  * top_p leaves out: the many small ones need not be looked at. */
-static void keep_top_p(struct kl_sampler *sampler, struct kl_choice *choice, double total,
+static void keep_top_p(struct kl_sampler *sampler, struct kl_candidates *candidates, double total,
                        double top_p)
 {
-    struct kl_logit *all = choice->found, *few = sampler->selection;
-    double smallest = 0.99 * (1.0 - top_p) * total / (double)choice->n; /* 0.99: for rounding */
+    struct kl_logit *all = candidates->logits, *few = sampler->selection;
+    double smallest = 0.99 * (1.0 - top_p) * total / (double)candidates->n; /* 0.99: for rounding */
     size_t n_few = 0;
-    for (size_t i = 0; i < choice->n; i++) {
+    for (size_t i = 0; i < candidates->n; i++) {
         if ((double)all[i].value >= smallest)
             few[n_few++] = all[i];
     }
     n_few = select_best(few, n_few, n_few, top_p * total);
     struct kl_logit cut = few[n_few - 1];
     size_t kept = 0;
-    for (size_t i = 0; i < choice->n; i++) {
+    for (size_t i = 0; i < candidates->n; i++) {
         if (!better(cut, all[i]))
             all[kept++] = all[i];
     }
-    choice->n = kept;
+    candidates->n = kept;
 }
 
 static int32_t draw(const struct kl_logit *c, size_t n, float min_weight, struct kl_random *random)
@@ -287,11 +287,12 @@ static int32_t draw(const struct kl_logit *c, size_t n, float min_weight, struct
 }
 
 int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *s,
-                          struct kl_choice *choice, struct kl_random *random)
+                          const struct kl_want *want, struct kl_candidates *candidates,
+                          struct kl_random *random)
 {
-    if (choice->lowered != NULL)
-        penalize(s->repetition_penalty, choice);
-    const struct kl_logit *first = most_likely(choice);
+    if (want->penalized != NULL)
+        penalize(s->repetition_penalty, want->penalized, candidates);
+    const struct kl_logit *first = most_likely(candidates);
     if (first == NULL)
         return -1;
     if (s->temperature == 0.0f)
@@ -300,9 +301,9 @@ int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *
     float best = finite_top(first->value);
     struct kl_logit cut = {.value = -INFINITY, .id = INT32_MAX};
     if (s->top_k > 0 && s->top_k < sampler->n_vocab)
-        cut = top_k_cut(sampler, choice, s->top_k);
-    double total = gather(choice, best, s->temperature, cut);
+        cut = top_k_cut(sampler, candidates, s->top_k);
+    double total = gather(candidates, best, s->temperature, cut);
     if (s->top_p < 1.0f)
-        keep_top_p(sampler, choice, total, (double)s->top_p);
-    return draw(choice->found, choice->n, s->min_p, random);
+        keep_top_p(sampler, candidates, total, (double)s->top_p);
+    return draw(candidates->logits, candidates->n, s->min_p, random);
 }

@@ -42,16 +42,17 @@ struct kl_seen {
     size_t n;        /* tokens of the history that are in it; 0: the history begins */
 };
 
-/* Says which logits this sampling can use: sets all of choice but found. history: prompt and answer
- * so far, ids below n_vocab; of those that *seen knows already nothing is read. seen is to be kept
- * until the token is chosen, and passed again for the next one. */
+/* Sets *want: the logits that this sampling can use, of the tokens that `history` (prompt and
+ * answer so far, ids below n_vocab) may be followed by. Of the history nothing is read that *seen
+ * contains already. seen is kept until the token is chosen, and passed again for the next one. */
 void kl_sampler_wants(const struct kl_sampling *sampling, const int32_t *history, size_t n_history,
-                      size_t n_vocab, struct kl_seen *seen, struct kl_choice *choice);
+                      size_t n_vocab, struct kl_seen *seen, struct kl_want *want);
 
-/* Chooses the next token; -1 when no logit is above minus infinity. choice: as kl_sampler_wants set
- * it and the forward pass filled it; what it found is used up. random is only used (once) when
+/* Chooses the next token; -1 when no logit is above minus infinity. candidates: as the forward pass
+ * filled them for want, without overflow; their content is used up. random is only used (once) when
  * temperature is not 0. */
 int32_t kl_sampler_choose(struct kl_sampler *sampler, const struct kl_sampling *sampling,
-                          struct kl_choice *choice, struct kl_random *random);
+                          const struct kl_want *want, struct kl_candidates *candidates,
+                          struct kl_random *random);
 
 #endif

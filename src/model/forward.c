@@ -486,7 +486,7 @@ static size_t list_output_rows(struct kl_forward *f)
     f->n_screened = n;
     for (size_t row = 0; row < f->n_rows; row++) {
         const struct kl_row *r = &f->rows[row];
-        if ((r->logits != NULL || r->choice != NULL) && !kl_head_can_screen(f->model, r))
+        if ((r->logits != NULL || r->candidates != NULL) && !kl_head_can_screen(f->model, r))
             f->output_rows[n++] = row;
     }
     return n;
@@ -496,6 +496,10 @@ static size_t list_output_rows(struct kl_forward *f)
 static void run_output(struct kl_forward *f)
 {
     struct norm_job job = {f, f->model->output_norm, f->output_rows};
+    size_t n_embd = f->model->config.n_embd;
+    for (size_t i = 0; i < f->n_rows; i++)
+        if (f->rows[i].hidden != NULL)
+            memcpy(f->rows[i].hidden, f->x + i * n_embd, n_embd * sizeof *f->x);
     f->normed.n = list_output_rows(f);
     if (f->normed.n == 0 || f->stopped)
         return;

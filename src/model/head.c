@@ -11,7 +11,9 @@ enum { EXTRA_GROUPS = 8 };
 
 /* Above these limits screening would let so many groups through that reading all is faster. */
 enum { MOST_TOP_K = 256 };
-#define MOST_REACH 10.0f
+#define MOST_MARGIN 10.0f
+/* With no more allowed tokens than these, computing their groups alone is cheap. */
+enum { FEW_ALLOWED = 1024 };
 
 enum { ITEM_GROUPS = KL_BLOCK / KL_LANES, ITEM_ROWS = KL_BLOCK };
 
@@ -72,10 +74,34 @@ static size_t item_end(const struct kl_matrix *m, size_t item)
 
 /* ---- all logits ------------------------------------------------------------------------------ */
 
-static size_t n_tokens(const struct kl_forward *f, const struct kl_choice *c)
+static size_t n_tokens(const struct kl_forward *f, const struct kl_want *want)
 {
     size_t n_rows = f->model->output.n_rows;
-    return c->n_vocab < n_rows ? c->n_vocab : n_rows;
+    return want->n_vocab < n_rows ? want->n_vocab : n_rows;
+}
+
+static bool has_bit(const uint64_t *set, size_t id)
+{
+    return (set[id / 64] >> (id % 64) & 1) != 0;
+}
+
+static bool is_allowed(const struct kl_want *want, size_t id)
+{
+    return want->allowed == NULL || has_bit(want->allowed, id);
+}
+
+/* Whether a token of the group may be a candidate. Bits from n_vocab on need not exist. */
+static bool is_group_allowed(const struct kl_want *want, size_t g)
+{
+    if (want->allowed == NULL)
+        return true;
+    size_t id = g * KL_LANES;
+    return id < want->n_vocab && (want->allowed[id / 64] >> (id % 64) & 0xFF) != 0;
+}
+
+static bool is_penalized(const struct kl_want *want, size_t id)
+{
+    return want->penalized != NULL && has_bit(want->penalized, id);
 }
 
 /* Rows of normed. */
@@ -104,8 +130,10 @@ static void all_item(void *context, size_t item, size_t worker)
         const struct kl_row *r = &f->rows[f->output_rows[i]];
         if (r->logits != NULL)
             memcpy(r->logits + first, y, n * sizeof *y);
-        for (size_t j = 0; r->choice != NULL && j < n && first + j < r->choice->n_vocab; j++)
-            r->choice->found[first + j] =
+        if (r->candidates == NULL || r->candidates->overflow)
+            continue;
+        for (size_t j = 0; j < n && first + j < r->want->n_vocab; j++)
+            r->candidates->logits[first + j] =
                 (struct kl_logit){.value = y[j], .id = (int32_t)(first + j)};
     }
 }
@@ -113,7 +141,8 @@ static void all_item(void *context, size_t item, size_t worker)
 /* ---- only what can be chosen ----------------------------------------------------------------- */
 
 struct screened_row {
-    struct kl_choice *choice;
+    const struct kl_want *want;
+    struct kl_candidates *candidates;
     struct kl_activations x; /* the row alone */
     float size;              /* sqrt(sum_b (scale_b * |q_b|)^2), not less */
     float *bounds;           /* [n_groups] */
@@ -216,17 +245,24 @@ static void exact_item(void *context, size_t item, size_t worker)
         size_t g = row->groups[i];
         f->model->kernels->matmul_halves(high->data + g * high_bytes, low_group(f, g, worker), 0, 1,
                                          &row->x, y, KL_LANES, kl_forward_scratch(f, worker));
-        struct kl_logit *found = row->choice->found + i * KL_LANES;
+        struct kl_logit *logits = row->candidates->logits + i * KL_LANES;
         for (size_t r = 0; r < KL_LANES; r++)
-            found[r] = (struct kl_logit){.value = y[r], .id = (int32_t)(g * KL_LANES + r)};
+            logits[r] = (struct kl_logit){.value = y[r], .id = (int32_t)(g * KL_LANES + r)};
     }
 }
 
+/* The groups of a row for which there is no room are left out. */
 static void compute_groups(struct screen *s)
 {
     size_t items = 0;
-    for (size_t i = 0; i < s->n; i++)
-        items += exact_items(&s->rows[i]);
+    for (size_t i = 0; i < s->n; i++) {
+        struct screened_row *row = &s->rows[i];
+        if (row->n_groups * KL_LANES > row->candidates->room) {
+            row->candidates->overflow = true;
+            row->n_groups = 0;
+        }
+        items += exact_items(row);
+    }
     kl_forward_parallel(s->f, items, exact_item, s);
 }
 
@@ -238,6 +274,8 @@ static void take_best_groups(struct screened_row *row, size_t n_groups, size_t n
     size_t used = 0;
     for (size_t g = 0; g < n_groups; g++) {
         size_t at;
+        if (!is_group_allowed(row->want, g))
+            continue;
         if (used < n) {
             for (at = used++; at > 0 && bounds[g] < bounds[heap[(at - 1) / 2]]; at = (at - 1) / 2)
                 heap[at] = heap[(at - 1) / 2];
@@ -259,19 +297,17 @@ static void take_best_groups(struct screened_row *row, size_t n_groups, size_t n
     row->n_groups = used;
 }
 
-static bool is_lowered(const struct kl_choice *c, int32_t id)
-{
-    return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
-}
-
 /* From the logits of the first groups: what a token must reach to matter. */
-static float threshold_of(const struct kl_choice *c, size_t n_computed, size_t n_vocab)
+static float threshold_of(const struct screened_row *row, size_t n_vocab)
 {
+    const struct kl_want *want = row->want;
     float best[MOST_TOP_K]; /* in descending order */
-    size_t most = c->top_k > 0 ? c->top_k : 1, n = 0;
-    for (size_t i = 0; i < n_computed; i++) {
-        struct kl_logit l = c->found[i];
-        if ((size_t)l.id >= n_vocab || !(l.value >= -FLT_MAX) || is_lowered(c, l.id))
+    size_t most = want->top_k > 0 ? want->top_k : 1, n = 0;
+    for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
+        struct kl_logit l = row->candidates->logits[i];
+        size_t id = (size_t)l.id;
+        if (id >= n_vocab || !(l.value >= -FLT_MAX) || is_penalized(want, id) ||
+            !is_allowed(want, id))
             continue;
         if (n == most && l.value <= best[n - 1])
             continue;
@@ -280,21 +316,21 @@ static float threshold_of(const struct kl_choice *c, size_t n_computed, size_t n
             best[at] = best[at - 1];
         best[at] = l.value;
     }
-    float threshold = c->top_k > 0 && n == c->top_k ? best[n - 1] : -INFINITY;
-    if (n > 0 && best[0] - c->reach > threshold)
-        threshold = best[0] - c->reach;
+    float threshold = want->top_k > 0 && n == want->top_k ? best[n - 1] : -INFINITY;
+    if (n > 0 && best[0] - want->margin > threshold)
+        threshold = best[0] - want->margin;
     return threshold;
 }
 
-/* Drops what does not matter, and what only fills the last group up. */
-static void keep_found(const struct screened_row *row, size_t n_vocab)
+/* Drops computed tokens below the threshold, and those that only fill a group. */
+static void keep_candidates(const struct screened_row *row, size_t n_vocab)
 {
-    struct kl_choice *c = row->choice;
-    c->n = 0;
+    struct kl_candidates *c = row->candidates;
     for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
-        struct kl_logit l = c->found[i];
-        if ((size_t)l.id < n_vocab && l.value >= row->threshold)
-            c->found[c->n++] = l;
+        struct kl_logit l = c->logits[i];
+        if ((size_t)l.id < n_vocab && l.value >= row->threshold &&
+            is_allowed(row->want, (size_t)l.id))
+            c->logits[c->n++] = l;
     }
 }
 
@@ -303,30 +339,33 @@ static void run_screen(struct screen *s)
     const struct kl_matrix *m = &s->f->model->output;
     kl_forward_parallel(s->f, n_items(m), bound_item, s);
     for (size_t i = 0; i < s->n; i++)
-        take_best_groups(&s->rows[i], m->n_groups, s->rows[i].choice->top_k + EXTRA_GROUPS);
+        take_best_groups(&s->rows[i], m->n_groups, s->rows[i].want->top_k + EXTRA_GROUPS);
     compute_groups(s);
     if (s->f->stopped)
         return;
     for (size_t i = 0; i < s->n; i++) {
         struct screened_row *row = &s->rows[i];
-        row->threshold =
-            threshold_of(row->choice, row->n_groups * KL_LANES, n_tokens(s->f, row->choice));
+        row->threshold = threshold_of(row, n_tokens(s->f, row->want));
         row->n_groups = 0;
+        if (row->candidates->overflow)
+            continue;
         for (size_t g = 0; g < m->n_groups; g++)
-            if (row->bounds[g] >= row->threshold)
+            if (row->bounds[g] >= row->threshold && is_group_allowed(row->want, g))
                 row->groups[row->n_groups++] = (uint32_t)g;
     }
     compute_groups(s);
     for (size_t i = 0; i < s->n && !s->f->stopped; i++)
-        keep_found(&s->rows[i], n_tokens(s->f, s->rows[i].choice));
+        keep_candidates(&s->rows[i], n_tokens(s->f, s->rows[i].want));
 }
 
 bool kl_head_can_screen(const struct kl_model *m, const struct kl_row *row)
 {
-    const struct kl_choice *c = row->choice;
-    if (m->output_low.n_groups == 0 || row->logits != NULL || c == NULL || c->top_k > MOST_TOP_K)
+    const struct kl_want *want = row->want;
+    if (m->output_low.n_groups == 0 || row->logits != NULL || row->candidates == NULL ||
+        want->top_k > MOST_TOP_K)
         return false;
-    return c->top_k > 0 || c->reach <= MOST_REACH;
+    return want->top_k > 0 || want->margin <= MOST_MARGIN ||
+           (want->allowed != NULL && want->n_allowed <= FEW_ALLOWED);
 }
 
 static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
@@ -338,7 +377,9 @@ static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
     s->with_all = first == 0 && f->n_screened < f->normed.n;
     for (size_t i = 0; i < s->n; i++) {
         struct screened_row *r = &s->rows[i];
-        *r = (struct screened_row){.choice = f->rows[f->output_rows[first + i]].choice,
+        const struct kl_row *row = &f->rows[f->output_rows[first + i]];
+        *r = (struct screened_row){.want = row->want,
+                                   .candidates = row->candidates,
                                    .x = activation_rows(&s->x, i, 1),
                                    .bounds = f->head.bounds + i * groups,
                                    .groups = f->head.groups + i * groups};
@@ -346,8 +387,36 @@ static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
     }
 }
 
+/* Of all logits. */
+static void keep_allowed(const struct kl_forward *f, const struct kl_row *row)
+{
+    struct kl_candidates *c = row->candidates;
+    size_t n = c->overflow ? 0 : n_tokens(f, row->want);
+    if (row->want->allowed == NULL) {
+        c->n = n;
+        return;
+    }
+    for (size_t id = 0; id < n; id++)
+        if (is_allowed(row->want, id))
+            c->logits[c->n++] = c->logits[id];
+}
+
+/* Before anything is computed: nothing is found yet, and all logits need room for all. */
+static void clear_candidates(struct kl_forward *f)
+{
+    for (size_t i = 0; i < f->normed.n; i++) {
+        const struct kl_row *row = &f->rows[f->output_rows[i]];
+        if (row->candidates == NULL)
+            continue;
+        row->candidates->n = 0;
+        row->candidates->overflow =
+            i >= f->n_screened && row->candidates->room < n_tokens(f, row->want);
+    }
+}
+
 void kl_head_run(struct kl_forward *f)
 {
+    clear_candidates(f);
     bool some_want_all = f->n_screened < f->normed.n;
     if (!some_want_all && f->head.low_resident)
         kl_head_give_back(f->model);
@@ -359,9 +428,7 @@ void kl_head_run(struct kl_forward *f)
     }
     if (f->n_screened == 0)
         kl_forward_parallel(f, n_items(&f->model->output), all_item, f);
-    for (size_t i = f->n_screened; i < f->normed.n; i++) {
-        struct kl_choice *c = f->rows[f->output_rows[i]].choice;
-        if (c != NULL)
-            c->n = n_tokens(f, c);
-    }
+    for (size_t i = f->n_screened; i < f->normed.n && !f->stopped; i++)
+        if (f->rows[f->output_rows[i]].candidates != NULL)
+            keep_allowed(f, &f->rows[f->output_rows[i]]);
 }

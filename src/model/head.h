@@ -2,10 +2,10 @@
  * The output head: normed rows to logits, or to the few of them that can be chosen.
  *
  * For the forward pass only. A head in two halves (kernels/packing.h) is screened for the rows that
- * ask for a choice with a limit: the product by the upper bits and its error bound say which groups
- * of rows may hold a token that matters, and only those are computed with all bits. In decoding
- * that saves a third of what the head reads, and the result is exact. Rows of the same batch that
- * have no limit get all logits, and only they.
+ * want candidates within a limit: the product by the upper bits and its error bound say which
+ * groups of rows may hold a token that matters, and only those are computed with all bits. In
+ * decoding that saves a third of what the head reads, and the result is exact. Rows of the same
+ * batch that have no limit get all logits, and only they.
  */
 #ifndef KL_MODEL_HEAD_H
 #define KL_MODEL_HEAD_H
@@ -21,10 +21,11 @@ void kl_head_release(struct kl_head *head);
  */
 void kl_head_give_back(const struct kl_model *model);
 
-/* Whether a row can be screened: it wants a choice with a limit, and nothing else. */
+/* Whether a row can be screened: it wants candidates within a limit (or few allowed tokens), and
+ * not all logits. */
 bool kl_head_can_screen(const struct kl_model *model, const struct kl_row *row);
 
-/* Fills logits and choices of the rows that want them: normed holds them in the order of
+/* Fills logits and candidates of the rows that want them: normed holds them in the order of
  * output_rows. */
 void kl_head_run(struct kl_forward *f);
 

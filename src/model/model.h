@@ -82,7 +82,7 @@ const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
 /* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token
  * (without the head) and of the head: for GB/s and GMAC/s. */
 struct kl_model_work {
-    uint64_t bytes_per_token;  /* all layers, and of the output head what a choice always reads */
+    uint64_t bytes_per_token;  /* all layers, and of the output head the part that is always read */
     uint64_t bytes_for_logits; /* the rest of the head, which all logits need as well */
     uint64_t macs_per_token;   /* all layers */
     uint64_t head_macs;
@@ -170,29 +170,38 @@ struct kl_logit {
     int32_t id;
 };
 
-/* The tokens that can be chosen, where not all logits are needed: those among the top_k best, and
- * not further than `reach` below the best. Tokens that are `lowered` (by a penalty that takes
- * effect afterwards) are left out of account when that is counted, but found like the others. So
- * whoever lowers them and then takes the top_k finds the same as in all logits. */
-struct kl_choice {
-    size_t n_vocab;          /* ids from here on are left out */
-    size_t top_k;            /* 0: no limit */
-    float reach;             /* 0 or more; INFINITY: no limit */
-    const uint64_t *lowered; /* [n_vocab / 64 + 1] a bit for each token; NULL: none */
-    /* Filled: n tokens in the order of their ids, possibly more than asked for; those that are no
-     * number may be missing. Room for the model's n_vocab rounded up to KL_LANES, even where
-     * n_vocab here is less. */
-    struct kl_logit *found;
-    size_t n;
+/* What a row asks of the output head: the tokens that can be chosen. Tokens that are `penalized`
+ * will be lowered by the caller afterwards; they do not count for the limits, but are candidates
+ * like the others, so a caller that lowers them and then takes the best top_k gets the same tokens
+ * as from all logits. Without a limit every allowed token is a candidate. */
+struct kl_want {
+    size_t n_vocab;            /* ids from here on are no candidates */
+    size_t top_k;              /* 0: no limit; otherwise at least the k best are candidates */
+    float margin;              /* distance below the best logit, 0 or more; INFINITY: no limit */
+    const uint64_t *penalized; /* [n_vocab / 64 + 1] a bit for each token; NULL: none */
+    const uint64_t *allowed;   /* likewise, other tokens are no candidates; NULL: all are allowed */
+    size_t n_allowed;          /* bits that are set in allowed; not read without it */
+};
+
+/* What the head found: n candidates in the order of their ids, possibly more than were asked for;
+ * tokens whose logit is not a number may be missing. Where `room` is too small, n is 0 and overflow
+ * is set: the head computes groups of KL_LANES tokens, first those of top_k + 8 groups. The model's
+ * n_vocab rounded up to KL_LANES is always enough. */
+struct kl_candidates {
+    struct kl_logit *logits; /* [room] the caller's */
+    size_t n, room;
+    bool overflow;
 };
 
 /* One token of one sequence. The rows of a sequence stand in order and continue it without a gap;
- * sequences may be mixed in any way. */
+ * sequences may be mixed in any way. Each output is filled unless it is NULL. */
 struct kl_row {
     struct kl_sequence *sequence;
     int32_t token;
-    float *logits;            /* [n_vocab] f32 to be filled, or NULL when nobody needs them */
-    struct kl_choice *choice; /* to be filled, or NULL */
+    float *logits;                    /* [n_vocab] f32 */
+    const struct kl_want *want;       /* not NULL where candidates is not */
+    struct kl_candidates *candidates; /* by want */
+    float *hidden;                    /* [n_embd] f32, the residual stream before the last norm */
 };
 
 /* Runs the rows and makes them part of their sequences. Room must have been reserved.

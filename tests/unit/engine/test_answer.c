@@ -1,3 +1,4 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -362,15 +363,17 @@ static size_t accept_proposed(int32_t id)
     tiny_check(kl_sampler_open(n_vocab, &sampler, &err), &err);
     struct kl_request *r = new_request(100, NULL, 0);
     struct kl_logit logits[N];
-    struct kl_choice choices[N];
+    struct kl_want wants[N];
+    struct kl_candidates candidates[N];
     for (size_t i = 0; i < N; i++) {
         logits[i] = (struct kl_logit){.value = 1.0f, .id = id};
-        choices[i] = (struct kl_choice){.n_vocab = n_vocab, .found = &logits[i], .n = 1};
+        wants[i] = (struct kl_want){.n_vocab = n_vocab, .top_k = 1, .margin = INFINITY};
+        candidates[i] = (struct kl_candidates){.logits = &logits[i], .n = 1, .room = 1};
         r->tokens[r->n_tokens + i] = id;
     }
     r->n_proposed = N - 1;
     struct kl_seen seen = {0};
-    struct kl_answer_rows rows = {.choices = choices, .n = N, .seen = &seen};
+    struct kl_answer_rows rows = {.wants = wants, .candidates = candidates, .n = N, .seen = &seen};
     assert_int_equal(kl_answer_choose(r, sampler, &rows, &n_used, &err), KL_ANSWER_CONTINUES);
     assert_int_equal(kl_request_answer_tokens(r), n_used);
     kl_request_finish(r, KL_FINISH_CANCELLED, NULL, kl_now_ns());

@@ -16,27 +16,32 @@
 static const struct kl_sampling plain = {
     .temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 1.0f};
 
-/* All logits as a choice that the model filled; the caller frees found. */
-static struct kl_choice fill(struct kl_sampling s, const float *logits, size_t n,
-                             const int32_t *history, size_t n_history, uint64_t *words)
+struct choice {
+    struct kl_want want;
+    struct kl_candidates found;
+};
+
+/* All logits as candidates that the model found; the caller frees found.logits. */
+static struct choice fill(struct kl_sampling s, const float *logits, size_t n,
+                          const int32_t *history, size_t n_history, uint64_t *words)
 {
     struct kl_seen seen = {.words = words};
-    struct kl_choice c = {0};
-    kl_sampler_wants(&s, history, n_history, n, &seen, &c);
-    c.found = malloc(n * sizeof *c.found);
-    assert_non_null(c.found);
+    struct choice c = {0};
+    kl_sampler_wants(&s, history, n_history, n, &seen, &c.want);
+    c.found.logits = malloc(n * sizeof *c.found.logits);
+    assert_non_null(c.found.logits);
     for (size_t i = 0; i < n; i++)
-        c.found[i] = (struct kl_logit){.value = logits[i], .id = (int32_t)i};
-    c.n = n;
+        c.found.logits[i] = (struct kl_logit){.value = logits[i], .id = (int32_t)i};
+    c.found.n = n;
     return c;
 }
 
 static int32_t choose(struct kl_sampler *sampler, struct kl_sampling s, const float *logits,
                       size_t n, struct kl_random *random)
 {
-    struct kl_choice c = fill(s, logits, n, NULL, 0, NULL);
-    int32_t id = kl_sampler_choose(sampler, &s, &c, random);
-    free(c.found);
+    struct choice c = fill(s, logits, n, NULL, 0, NULL);
+    int32_t id = kl_sampler_choose(sampler, &s, &c.want, &c.found, random);
+    free(c.found.logits);
     return id;
 }
 
@@ -130,21 +135,21 @@ static void test_penalty_counts_each_token_once(void **state)
     const int32_t history[] = {3, 131, 3, 3, 7, 131};
     uint64_t seen[200 / 64 + 1];
     memset(seen, 0xFF, sizeof seen); /* nothing of another request is left over */
-    struct kl_choice c = fill(s, logits, 200, history, 6, seen);
-    assert_int_equal(c.top_k, 1);
-    assert_int_equal(kl_sampler_choose(sampler, &s, &c, NULL), 130);
-    assert_true(c.found[3].value == 4.0f);
-    assert_true(c.found[131].value == -8.0f);
-    assert_true(c.found[7].value == 0.0f);
-    assert_true(c.found[130].value == 5.0f);
-    free(c.found);
+    struct choice c = fill(s, logits, 200, history, 6, seen);
+    assert_int_equal(c.want.top_k, 1);
+    assert_int_equal(kl_sampler_choose(sampler, &s, &c.want, &c.found, NULL), 130);
+    assert_true(c.found.logits[3].value == 4.0f);
+    assert_true(c.found.logits[131].value == -8.0f);
+    assert_true(c.found.logits[7].value == 0.0f);
+    assert_true(c.found.logits[130].value == 5.0f);
+    free(c.found.logits);
     s.repetition_penalty = 0.5f; /* below 1: repeats are wanted */
     c = fill(s, logits, 200, history, 6, seen);
-    assert_int_equal(c.top_k, 0); /* they may come from anywhere */
-    assert_true(c.reach == INFINITY);
-    assert_int_equal(kl_sampler_choose(sampler, &s, &c, NULL), 3);
-    assert_true(c.found[3].value == 16.0f);
-    free(c.found);
+    assert_int_equal(c.want.top_k, 0); /* they may come from anywhere */
+    assert_true(c.want.margin == INFINITY);
+    assert_int_equal(kl_sampler_choose(sampler, &s, &c.want, &c.found, NULL), 3);
+    assert_true(c.found.logits[3].value == 16.0f);
+    free(c.found.logits);
     kl_sampler_close(sampler);
 }
 
@@ -324,11 +329,11 @@ static void test_seen_grows(void **state)
     memset(words, 0xFF, sizeof words);
     struct kl_seen seen = {.words = words};
     int32_t history[LENGTH], read_once[LENGTH];
-    struct kl_choice c = {0};
+    struct kl_want c = {0};
     for (size_t n = 0; n < LENGTH; n++) {
         history[n] = read_once[n] = (int32_t)(n * 37 % N);
         kl_sampler_wants(&s, read_once, n + 1, N, &seen, &c);
-        assert_ptr_equal(c.lowered, words);
+        assert_ptr_equal(c.penalized, words);
         assert_int_equal(seen.n, n + 1);
         struct kl_seen again = {.words = whole};
         kl_sampler_wants(&s, history, n + 1, N, &again, &c);
@@ -338,13 +343,14 @@ static void test_seen_grows(void **state)
     /* without a penalty nothing is read, and the set stays as it is */
     kl_sampler_wants(&(struct kl_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f}, NULL, LENGTH,
                      N, &seen, &c);
-    assert_null(c.lowered);
+    assert_null(c.penalized);
     assert_memory_equal(words, whole, sizeof words);
 }
 
-static bool is_seen(const struct kl_choice *c, size_t id)
+static bool is_seen(const struct choice *c, size_t id)
 {
-    return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
+    const uint64_t *penalized = c->want.penalized;
+    return penalized != NULL && (penalized[id / 64] >> (id % 64) & 1) != 0;
 }
 
 static int descending(const void *a, const void *b)
@@ -354,21 +360,22 @@ static int descending(const void *a, const void *b)
 }
 
 /* Leaves as few tokens as the model may find: exactly what the choice asks for. */
-static void keep_what_is_asked_for(struct kl_choice *c)
+static void keep_what_is_asked_for(struct choice *c)
 {
     float sorted[100];
     size_t n = 0, kept = 0;
-    for (size_t i = 0; i < c->n; i++)
+    for (size_t i = 0; i < c->found.n; i++)
         if (!is_seen(c, i))
-            sorted[n++] = c->found[i].value;
+            sorted[n++] = c->found.logits[i].value;
     qsort(sorted, n, sizeof *sorted, descending);
-    float threshold = c->top_k > 0 && c->top_k <= n ? sorted[c->top_k - 1] : -INFINITY;
-    if (n > 0 && sorted[0] - c->reach > threshold)
-        threshold = sorted[0] - c->reach;
-    for (size_t i = 0; i < c->n; i++)
-        if (c->found[i].value >= threshold)
-            c->found[kept++] = c->found[i];
-    c->n = kept;
+    float threshold =
+        c->want.top_k > 0 && c->want.top_k <= n ? sorted[c->want.top_k - 1] : -INFINITY;
+    if (n > 0 && sorted[0] - c->want.margin > threshold)
+        threshold = sorted[0] - c->want.margin;
+    for (size_t i = 0; i < c->found.n; i++)
+        if (c->found.logits[i].value >= threshold)
+            c->found.logits[kept++] = c->found.logits[i];
+    c->found.n = kept;
 }
 
 static void test_what_is_asked_for_is_enough(void **state)
@@ -392,16 +399,16 @@ static void test_what_is_asked_for_is_enough(void **state)
         uint64_t seen[N / 64 + 1];
         for (size_t i = 0; i < 12; i++)
             history[i] = (int32_t)(kl_random_next(&r) % N);
-        struct kl_choice all = fill(s, logits, N, history, 12, seen);
-        struct kl_choice few = fill(s, logits, N, history, 12, seen);
+        struct choice all = fill(s, logits, N, history, 12, seen);
+        struct choice few = fill(s, logits, N, history, 12, seen);
         keep_what_is_asked_for(&few);
-        left_out += N - few.n;
+        left_out += N - few.found.n;
         struct kl_random ours = r, theirs = r;
-        assert_int_equal(kl_sampler_choose(sampler, &s, &few, &ours),
-                         kl_sampler_choose(sampler, &s, &all, &theirs));
+        assert_int_equal(kl_sampler_choose(sampler, &s, &few.want, &few.found, &ours),
+                         kl_sampler_choose(sampler, &s, &all.want, &all.found, &theirs));
         r = theirs;
-        free(all.found);
-        free(few.found);
+        free(all.found.logits);
+        free(few.found.logits);
     }
     assert_true(left_out > (size_t)ROUNDS * N / 4);
     kl_sampler_close(sampler);

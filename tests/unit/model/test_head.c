@@ -105,9 +105,25 @@ static void free_model(struct head_model *h)
     free(h->rows);
 }
 
-static bool is_lowered(const struct kl_choice *c, size_t id)
+/* The bits that a want points to, and what was found for it. */
+struct choice {
+    struct kl_want want;
+    struct kl_candidates found;
+};
+
+static bool has_bit(const uint64_t *set, size_t id)
 {
-    return c->lowered != NULL && (c->lowered[id / 64] >> (id % 64) & 1) != 0;
+    return (set[id / 64] >> (id % 64) & 1) != 0;
+}
+
+static bool is_penalized(const struct choice *c, size_t id)
+{
+    return c->want.penalized != NULL && has_bit(c->want.penalized, id);
+}
+
+static bool is_allowed(const struct choice *c, size_t id)
+{
+    return c->want.allowed == NULL || has_bit(c->want.allowed, id);
 }
 
 static int descending(const void *a, const void *b)
@@ -117,49 +133,72 @@ static int descending(const void *a, const void *b)
 }
 
 /* What a token must reach to matter, by sorting everything. */
-static float threshold_of(const struct kl_choice *c, const float *logits)
+static float threshold_of(const struct choice *c, const float *logits)
 {
     static float sorted[N_VOCAB];
     size_t n = 0;
-    for (size_t i = 0; i < c->n_vocab; i++)
-        if (!is_lowered(c, i) && !isnan(logits[i]))
+    for (size_t i = 0; i < c->want.n_vocab; i++)
+        if (!is_penalized(c, i) && is_allowed(c, i) && !isnan(logits[i]))
             sorted[n++] = logits[i];
     qsort(sorted, n, sizeof *sorted, descending);
-    float threshold = c->top_k > 0 && c->top_k <= n ? sorted[c->top_k - 1] : -INFINITY;
-    return n > 0 && sorted[0] - c->reach > threshold ? sorted[0] - c->reach : threshold;
+    float threshold =
+        c->want.top_k > 0 && c->want.top_k <= n ? sorted[c->want.top_k - 1] : -INFINITY;
+    return n > 0 && sorted[0] - c->want.margin > threshold ? sorted[0] - c->want.margin : threshold;
 }
 
-static void check_choice(const struct kl_choice *c, const float *logits)
+static void check_choice(const struct choice *c, const float *logits)
 {
     float threshold = threshold_of(c, logits);
     size_t at = 0;
-    for (size_t id = 0; id < c->n_vocab; id++) {
-        while (at < c->n && (size_t)c->found[at].id < id)
+    for (size_t id = 0; id < c->want.n_vocab; id++) {
+        while (at < c->found.n && (size_t)c->found.logits[at].id < id)
             at++;
-        bool found = at < c->n && (size_t)c->found[at].id == id;
-        if (logits[id] >= threshold)
+        bool found = at < c->found.n && (size_t)c->found.logits[at].id == id;
+        if (logits[id] >= threshold && is_allowed(c, id))
             assert_true(found);
+        if (!is_allowed(c, id))
+            assert_false(found);
         if (found)
-            assert_memory_equal(&c->found[at].value, &logits[id], sizeof(float));
+            assert_memory_equal(&c->found.logits[at].value, &logits[id], sizeof(float));
     }
-    for (size_t i = 0; i < c->n; i++) {
-        assert_in_range(c->found[i].id, 0, c->n_vocab - 1);
-        assert_true(i == 0 || c->found[i].id > c->found[i - 1].id);
+    for (size_t i = 0; i < c->found.n; i++) {
+        assert_in_range(c->found.logits[i].id, 0, c->want.n_vocab - 1);
+        assert_true(i == 0 || c->found.logits[i].id > c->found.logits[i - 1].id);
     }
 }
 
 struct rows {
     struct kl_sequence *sequence;
     float *logits[MOST_ROWS];
-    struct kl_choice choices[MOST_ROWS];
-    uint64_t lowered[MOST_ROWS][N_VOCAB / 64 + 1];
+    struct choice choices[MOST_ROWS];
+    uint64_t penalized[MOST_ROWS][N_VOCAB / 64 + 1];
+    uint64_t allowed[MOST_ROWS][N_VOCAB / 64 + 1];
 };
+
+/* All tokens, every other one, some hundred, a few, or one. */
+static void allow_some(struct rows *r, size_t i, int round)
+{
+    static const size_t counts[] = {0, N_VOCAB / 2, 300, 5, 1};
+    size_t count = counts[(i * 3 + (size_t)round) % 5];
+    struct kl_want *want = &r->choices[i].want;
+    want->allowed = NULL;
+    if (count == 0)
+        return;
+    memset(r->allowed[i], 0, sizeof r->allowed[i]);
+    want->n_allowed = 0;
+    for (size_t n = 0; n < count; n++) {
+        size_t id = count > 1000 ? 2 * n : random_below((uint32_t)want->n_vocab);
+        want->n_allowed += !has_bit(r->allowed[i], id);
+        r->allowed[i][id / 64] |= (uint64_t)1 << (id % 64);
+    }
+    want->allowed = r->allowed[i];
+}
 
 static void make_choice(struct rows *r, size_t i, int round)
 {
     static const struct {
         size_t top_k;
-        float reach;
+        float margin;
     } limits[] = {{1, INFINITY},
                   {20, INFINITY},
                   {0, 2.0f},
@@ -169,25 +208,26 @@ static void make_choice(struct rows *r, size_t i, int round)
                   /* and without one */
                   {0, INFINITY},
                   {257, INFINITY}};
-    struct kl_choice *c = &r->choices[i];
+    struct choice *c = &r->choices[i];
     size_t kind = (i + (size_t)round) % 8;
-    c->top_k = limits[kind].top_k;
-    c->reach = limits[kind].reach;
-    c->n_vocab = round % 4 == 3 ? N_VOCAB - 1000 : N_VOCAB;
-    c->lowered = NULL;
+    c->want.top_k = limits[kind].top_k;
+    c->want.margin = limits[kind].margin;
+    c->want.n_vocab = round % 4 == 3 ? N_VOCAB - 1000 : N_VOCAB;
+    c->want.penalized = NULL;
+    allow_some(r, i, round);
     if ((i + (size_t)round) % 3 == 0)
         return;
-    memset(r->lowered[i], 0, sizeof r->lowered[i]);
+    memset(r->penalized[i], 0, sizeof r->penalized[i]);
     for (int n = 0; n < 500; n++) {
         size_t id = random_below(N_VOCAB);
-        r->lowered[i][id / 64] |= (uint64_t)1 << (id % 64);
+        r->penalized[i][id / 64] |= (uint64_t)1 << (id % 64);
     }
-    c->lowered = r->lowered[i];
+    c->want.penalized = r->penalized[i];
 }
 
-static bool is_limited(const struct kl_choice *c)
+static bool is_limited(const struct choice *c)
 {
-    return c->top_k <= 256 && (c->top_k > 0 || c->reach < INFINITY);
+    return c->want.top_k <= 256 && (c->want.top_k > 0 || c->want.margin < INFINITY);
 }
 
 /* Rows of the same tokens, once for all logits and once for choices; returns how many were found
@@ -208,17 +248,19 @@ static size_t compare(struct kl_forward *f, struct rows *r, size_t n_rows, int r
     size_t silent = round % 2 == 0 ? n_rows : n_rows / 2, all = round % 5 == 4 ? 0 : n_rows;
     for (size_t i = 0; i < n_rows; i++) {
         rows[i].logits = i == all ? r->logits[i] : NULL;
-        rows[i].choice = i == silent || i == all ? NULL : &r->choices[i];
+        bool wants = i != silent && i != all;
+        rows[i].want = wants ? &r->choices[i].want : NULL;
+        rows[i].candidates = wants ? &r->choices[i].found : NULL;
     }
     kl_sequence_truncate(r->sequence, 0);
     assert_int_equal(kl_sequence_reserve(r->sequence, MOST_ROWS, NULL), KL_OK);
     assert_int_equal(kl_forward_run(f, rows, n_rows, NULL, NULL, NULL), KL_OK);
     size_t found = 0;
     for (size_t i = 0; i < n_rows; i++) {
-        if (rows[i].choice == NULL)
+        if (rows[i].candidates == NULL)
             continue;
         check_choice(&r->choices[i], r->logits[i]);
-        found += is_limited(&r->choices[i]) ? r->choices[i].n : 0;
+        found += is_limited(&r->choices[i]) ? r->choices[i].found.n : 0;
     }
     return found;
 }
@@ -240,9 +282,11 @@ static void pass_open(struct pass *p, const struct kl_kernels *kernels, uint16_t
     assert_int_equal(kl_sequence_new(p->cache, &p->rows.sequence, NULL), KL_OK);
     for (size_t i = 0; i < MOST_ROWS; i++) {
         p->rows.logits[i] = malloc(N_VOCAB * sizeof(float));
-        p->rows.choices[i].found = malloc((N_VOCAB + KL_LANES) * sizeof(struct kl_logit));
+        p->rows.choices[i].found =
+            (struct kl_candidates){.logits = malloc((N_VOCAB + KL_LANES) * sizeof(struct kl_logit)),
+                                   .room = N_VOCAB + KL_LANES};
         assert_non_null(p->rows.logits[i]);
-        assert_non_null(p->rows.choices[i].found);
+        assert_non_null(p->rows.choices[i].found.logits);
     }
 }
 
@@ -250,7 +294,7 @@ static void pass_close(struct pass *p)
 {
     for (size_t i = 0; i < MOST_ROWS; i++) {
         free(p->rows.logits[i]);
-        free(p->rows.choices[i].found);
+        free(p->rows.choices[i].found.logits);
     }
     kl_sequence_free(p->rows.sequence);
     kl_kv_cache_close(p->cache);
@@ -323,13 +367,15 @@ static void a_row_without_a_limit_pays_alone(void **state)
             /* the hot one stands in the middle */
             bool is_hot = hot > 0 && i == GREEDY / 2;
             size_t at = is_hot ? GREEDY : i - (hot > 0 && i > GREEDY / 2);
-            struct kl_choice *c = &p.rows.choices[at];
-            c->n_vocab = N_VOCAB;
-            c->lowered = NULL;
-            c->top_k = is_hot ? 0 : 1;
-            c->reach = INFINITY;
-            rows[i] = (struct kl_row){
-                .sequence = p.rows.sequence, .token = (int32_t)(at * 97 + 5), .choice = c};
+            struct choice *c = &p.rows.choices[at];
+            c->want.n_vocab = N_VOCAB;
+            c->want.penalized = NULL;
+            c->want.top_k = is_hot ? 0 : 1;
+            c->want.margin = INFINITY;
+            rows[i] = (struct kl_row){.sequence = p.rows.sequence,
+                                      .token = (int32_t)(at * 97 + 5),
+                                      .want = &c->want,
+                                      .candidates = &c->found};
         }
         kl_sequence_truncate(p.rows.sequence, 0);
         assert_int_equal(kl_sequence_reserve(p.rows.sequence, MOST_ROWS, NULL), KL_OK);
@@ -337,14 +383,71 @@ static void a_row_without_a_limit_pays_alone(void **state)
         assert_int_equal(kl_forward_run(p.forward, rows, GREEDY + hot, NULL, NULL, NULL), KL_OK);
         products[hot] = atomic_load(&n_products);
         for (size_t i = 0; i < GREEDY; i++) {
-            assert_in_range(p.rows.choices[i].n, 1, 100);
-            first[hot][i] = p.rows.choices[i].found[0];
+            assert_in_range(p.rows.choices[i].found.n, 1, 100);
+            first[hot][i] = p.rows.choices[i].found.logits[0];
         }
     }
-    assert_int_equal(p.rows.choices[GREEDY].n, N_VOCAB);
+    assert_int_equal(p.rows.choices[GREEDY].found.n, N_VOCAB);
     assert_memory_equal(first[0], first[1], sizeof first[0]);
     assert_in_range(products[0], 1, GREEDY * N_GROUPS / 10);
     assert_int_equal(products[1], products[0] + N_GROUPS);
+    pass_close(&p);
+}
+
+/* Too little room is reported, and costs the other rows nothing. */
+static void too_little_room_overflows(void **state)
+{
+    (void)state;
+    const struct kl_kernels *kernels;
+    assert_int_equal(kl_kernels_select("auto", &kernels, NULL), KL_OK);
+    static struct pass p;
+    pass_open(&p, kernels, 0, 2);
+    struct kl_row rows[4] = {0};
+    for (size_t i = 0; i < 4; i++) {
+        struct choice *c = &p.rows.choices[i];
+        c->want = (struct kl_want){.n_vocab = N_VOCAB, .top_k = i < 2 ? 1 : 0, .margin = INFINITY};
+        c->found.room = i % 2 == 0 ? N_VOCAB + KL_LANES : 8;
+        rows[i] = (struct kl_row){.sequence = p.rows.sequence,
+                                  .token = (int32_t)i,
+                                  .want = &c->want,
+                                  .candidates = &c->found};
+    }
+    assert_int_equal(kl_sequence_reserve(p.rows.sequence, 4, NULL), KL_OK);
+    assert_int_equal(kl_forward_run(p.forward, rows, 4, NULL, NULL, NULL), KL_OK);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(p.rows.choices[i].found.overflow, i % 2 == 1);
+        assert_int_equal(p.rows.choices[i].found.n > 0, i % 2 == 0);
+        p.rows.choices[i].found.room = N_VOCAB + KL_LANES;
+    }
+    pass_close(&p);
+}
+
+/* A row whose model has no layers gives back what the embedding table has for its token. */
+static void hidden_vectors_are_given_back(void **state)
+{
+    (void)state;
+    const struct kl_kernels *kernels;
+    assert_int_equal(kl_kernels_select("auto", &kernels, NULL), KL_OK);
+    static struct pass p;
+    pass_open(&p, kernels, 0, 2);
+    float hidden[3][WIDTH], expected[WIDTH];
+    struct kl_row rows[3] = {0};
+    for (size_t i = 0; i < 3; i++)
+        rows[i] = (struct kl_row){.sequence = p.rows.sequence,
+                                  .token = (int32_t)(i * 1000),
+                                  .hidden = i == 1 ? NULL : hidden[i]};
+    rows[2].logits = p.rows.logits[0];
+    memset(hidden, 0, sizeof hidden);
+    assert_int_equal(kl_sequence_reserve(p.rows.sequence, 3, NULL), KL_OK);
+    assert_int_equal(kl_forward_run(p.forward, rows, 3, NULL, NULL, NULL), KL_OK);
+    const struct kl_gguf_tensor *t = p.model.model.embedding;
+    size_t n_blocks = WIDTH / t->type->block_elements;
+    for (size_t i = 0; i < 3; i += 2) {
+        t->type->dequantize(t->data + i * 1000 * n_blocks * t->type->block_bytes, n_blocks,
+                            expected);
+        assert_memory_equal(hidden[i], expected, sizeof expected);
+    }
+    assert_true(hidden[1][0] == 0.0f && hidden[1][WIDTH - 1] == 0.0f);
     pass_close(&p);
 }
 
@@ -354,6 +457,8 @@ int main(void)
         cmocka_unit_test(choices_are_exact),
         cmocka_unit_test(survives_what_is_no_number),
         cmocka_unit_test(a_row_without_a_limit_pays_alone),
+        cmocka_unit_test(too_little_room_overflows),
+        cmocka_unit_test(hidden_vectors_are_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
