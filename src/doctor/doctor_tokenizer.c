@@ -17,7 +17,8 @@ static const struct {
     double slow; /* MB/s; less is a warning */
 } samples[] = {
     {"Chinese", "清晨的海面上起了薄雾,灯塔的光慢慢淡下去。渔民们把网拖上船,数着今天的收获。", 3},
-    {"English", "The lighthouse keeper wrote down the weather every hour, and few people read it. ", 8},
+    {"English", "The lighthouse keeper wrote down the weather every hour, and few people read it. ",
+     8},
     {"code", "for (size_t i = 0; i < n; i++) {\n    sum += values[i] * weights[i];\n}\n", 8},
 };
 
