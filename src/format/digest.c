@@ -74,8 +74,8 @@ void kl_tensor_digests_release(struct kl_tensor_digests *d)
     *d = (struct kl_tensor_digests){0};
 }
 
-/* A tensor's digest is that of the digests of its pieces, so that several threads can compute it.
- */
+/* The digest of a tensor is the digest of the digests of its pieces, so that several threads can
+ * compute it. */
 enum { PIECE = 1 << 20, PIECES = 64 };
 
 struct pieces {
@@ -137,8 +137,8 @@ struct kl_digest kl_tensor_digests_all(const struct kl_tensor_digests *d)
  *   t DIGEST DEVICE INODE SIZE MODIFIED CHANGED NAME
  *   sum CHECKSUM
  *
- * The newest line last. The checksum is over all that stands before its line; an index that does
- * not fit to it counts as empty. */
+ * The newest line is the last. The checksum covers everything before its line; an index that does
+ * not match it counts as empty. */
 
 #define HEAD        "kinglet index 1\n"
 #define MAX_LINES   128
@@ -147,7 +147,7 @@ struct kl_digest kl_tensor_digests_all(const struct kl_tensor_digests *d)
 #define MAX_INDEX   (sizeof HEAD + (size_t)MAX_LINES * MAX_LINE + 32)
 #define FULL_DIGITS ((size_t)2 * KL_DIGEST_SIZE)
 
-/* The times of files are those of a clock that ticks at least so often, nanoseconds. */
+/* The largest step of the clock from which the times of files come, nanoseconds. */
 #define TICK INT64_C(20000000)
 
 int64_t kl_digest_now(void)
@@ -157,8 +157,8 @@ int64_t kl_digest_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* The text of the index with its lines only; the caller frees it. NULL: there is none that can be
- * used. */
+/* Reads the index: returns its text without the checksum's line, which the caller frees, or NULL if
+ * there is no valid index. */
 static char *read_index(int dir)
 {
     size_t len = 0;
@@ -181,7 +181,8 @@ static char *read_index(int dir)
     return text;
 }
 
-/* What follows the digest in the line of a file: " DEVICE INODE SIZE MODIFIED CHANGED ". */
+/* Writes the fields that follow the digest in the line of a file: " DEVICE INODE SIZE MODIFIED
+ * CHANGED ". */
 static size_t identity_text(const struct kl_file_identity *id, char *out, size_t size)
 {
     return (size_t)snprintf(out, size,
@@ -219,14 +220,14 @@ bool kl_digest_recall(const char *dir, const struct kl_mapped_file *file, enum k
     return found != NULL;
 }
 
-/* A name as it may stand in a line of text. */
+/* Copies the name of a file in a form that fits into a line of the index. */
 static void copy_name(const char *path, char name[MAX_NAME + 1])
 {
     const char *slash = strrchr(path, '/'), *from = slash != NULL ? slash + 1 : path;
     size_t n = 0;
     for (; from[n] != '\0' && n < MAX_NAME; n++)
         name[n] = from[n];
-    /* not the half of a character */
+    /* not half a character */
     while (from[n] != '\0' && n > 0 && ((unsigned char)from[n] & 0xC0) == 0x80)
         n--;
     name[n] = '\0';
@@ -236,8 +237,8 @@ static void copy_name(const char *path, char name[MAX_NAME + 1])
     }
 }
 
-/* Appends the lines of an index that are still of use: not of an earlier state of the same file,
- * and of more than there is room for the newest. */
+/* Appends the lines of an index that are still valid: none of an earlier state of the same file,
+ * and at most as many as there is room for, the newest. */
 static size_t copy_lines(const char *text, enum kl_digest_kind kind,
                          const struct kl_file_identity *id, char *out)
 {
@@ -259,7 +260,8 @@ static size_t copy_lines(const char *text, enum kl_digest_kind kind,
     return used;
 }
 
-/* Another process may add a line at the same time: only the holder of the lock reads and writes. */
+/* Reads and writes the index under a lock, since another process may add a line at the same time.
+ */
 static enum kl_status add_line(int dir, enum kl_digest_kind kind, const struct kl_file_identity *id,
                                const char *line)
 {
@@ -320,7 +322,7 @@ void kl_digest_names(const char *dir, const char digits[KL_DIGEST_DIGITS], char 
     while (rest != NULL && (line = strsep(&rest, "\n")) != NULL) {
         if (strlen(line) < 2 + FULL_DIGITS || strncmp(line + 2, digits, KL_DIGEST_DIGITS) != 0)
             continue;
-        char *name = line; /* behind the seventh space */
+        char *name = line; /* after the seventh space */
         for (int i = 0; i < 7 && name != NULL; i++)
             name = (name = strchr(name, ' ')) != NULL ? name + 1 : NULL;
         if (name == NULL || strstr(names, name) != NULL || used + strlen(name) + 3 > size)

@@ -33,7 +33,7 @@ static enum kl_status read_count(struct kl_gguf_parser *p, const char *what, uin
     return KL_OK;
 }
 
-/* Magic, version, the counts. */
+/* Reads the magic number, the version and the counts. */
 static enum kl_status read_head(struct kl_gguf_parser *p)
 {
     const uint8_t *magic;
@@ -64,7 +64,7 @@ static enum kl_status read_head(struct kl_gguf_parser *p)
 
 static enum kl_status allocate(struct kl_gguf *g, struct kl_error *err)
 {
-    /* one more of each: no allocation of 0 bytes, whose NULL would not be a failure */
+    /* one more of each, since an allocation of 0 bytes may return NULL without having failed */
     g->places = calloc(g->n_tensors + 1, sizeof g->places[0]);
     g->by_name = calloc(g->n_tensors + 1, sizeof(struct kl_gguf_place *));
     g->entries = calloc(g->n_entries + 1, sizeof g->entries[0]);

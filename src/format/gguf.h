@@ -2,10 +2,14 @@
  * GGUF v2/v3 model files, read-only and mapped.
  * Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  *
- * _open checks everything before anything is used: magic, version, every count, length, type,
- * alignment and offset against what is left of the file; names unique; tensors inside the file and
- * not overlapping. After it returned KL_OK, the pointers below are good until _close. What the
- * values mean (hyper-parameters, vocabulary) is for the layers above to check.
+ * kl_gguf_open() checks everything before anything is used: the magic number and version; every
+ * count, length, type, alignment and offset against the bytes that are left of the file; that names
+ * are unique, and that tensors lie inside the file and do not overlap. After it returned KL_OK, all
+ * pointers that the functions below give out are valid until kl_gguf_close().
+ *
+ * The struct kl_gguf belongs to the caller. It does not change once it is open, so any number of
+ * threads may read it. Does not know what the values mean (hyper-parameters, vocabulary): the rooms
+ * that use them check that.
  */
 #ifndef KL_FORMAT_GGUF_H
 #define KL_FORMAT_GGUF_H
@@ -49,30 +53,32 @@ struct kl_gguf_tensor {
     /* dims[0] is the row length (fastest), as in the file; unused ones are 1 */
     uint64_t dims[KL_GGUF_MAX_DIMS];
     const uint8_t *data; /* dims[1]*dims[2]*dims[3] rows of dims[0] numbers */
-    size_t size;         /* bytes */
+    size_t size;         /* bytes of data */
 };
 
 struct kl_gguf;
 
-/* The error text begins with the path. */
+/* Maps and checks a file. Errors begin with the path; KL_ERR_FORMAT: the file is damaged or not
+ * GGUF; KL_ERR_UNSUPPORTED: a version, a type or a split file that kinglet does not read;
+ * KL_ERR_LIMIT: too many keys, tensors or bytes of metadata. The caller owns *gguf. */
 enum kl_status kl_gguf_open(const char *path, struct kl_gguf **gguf, struct kl_error *err);
 void kl_gguf_close(struct kl_gguf *gguf);
 
 const struct kl_mapped_file *kl_gguf_file(const struct kl_gguf *gguf);
-/* Hash of everything before the tensor data (metadata and tensor directory). */
+/* A hash of everything before the tensor data (metadata and tensor directory). */
 uint64_t kl_gguf_header_hash(const struct kl_gguf *gguf);
 
 size_t kl_gguf_n_tensors(const struct kl_gguf *gguf);
 const struct kl_gguf_tensor *kl_gguf_tensor_at(const struct kl_gguf *gguf, size_t i);
-/* The i of a tensor of this file. */
+/* The index of a tensor of this file: kl_gguf_tensor_at() of it is `tensor`. */
 size_t kl_gguf_tensor_index(const struct kl_gguf *gguf, const struct kl_gguf_tensor *tensor);
-/* NULL when there is none of that name. */
+/* The tensor with a name; NULL if there is none. */
 const struct kl_gguf_tensor *kl_gguf_tensor(const struct kl_gguf *gguf, const char *name);
 
-/* Metadata. Each fails with KL_ERR_NOT_FOUND when the key is missing and KL_ERR_FORMAT when it has
- * another type or lies outside [low, high]; the text names the key, what was expected and what was
- * found (not the file: callers put its path before this and their own texts). Integers of every
- * GGUF integer type are accepted where they fit. */
+/* Metadata. Each function returns KL_ERR_NOT_FOUND when the key is missing and KL_ERR_FORMAT when
+ * the value has another type or lies outside [low, high]. The text names the key, the expected and
+ * the found value, but not the file: callers put its path before this text and their own. Integers
+ * of every GGUF integer type are accepted where they fit. */
 bool kl_gguf_has(const struct kl_gguf *gguf, const char *key);
 enum kl_status kl_gguf_u64(const struct kl_gguf *gguf, const char *key, uint64_t low, uint64_t high,
                            uint64_t *out, struct kl_error *err);
@@ -84,7 +90,7 @@ enum kl_status kl_gguf_bool(const struct kl_gguf *gguf, const char *key, bool *o
 enum kl_status kl_gguf_string(const struct kl_gguf *gguf, const char *key,
                               struct kl_gguf_string *out, struct kl_error *err);
 
-/* Arrays are walked in place. */
+/* An array of the metadata, in place. */
 struct kl_gguf_array {
     enum kl_gguf_type type; /* of the elements; never KL_GGUF_ARRAY */
     uint64_t len;
@@ -95,7 +101,8 @@ struct kl_gguf_array {
 enum kl_status kl_gguf_array(const struct kl_gguf *gguf, const char *key, enum kl_gguf_type type,
                              struct kl_gguf_array *out, struct kl_error *err);
 
-/* Walks an array of strings: *at starts as 0 and is advanced. false at the end. */
+/* Reads the next string of an array of strings and advances *at, which starts as 0. Returns false
+ * at the end. */
 bool kl_gguf_array_next_string(const struct kl_gguf_array *array, size_t *at,
                                struct kl_gguf_string *out);
 

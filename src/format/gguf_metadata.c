@@ -16,8 +16,8 @@
 #define USUAL_ALIGNMENT 32
 
 static const struct {
-    const char *name; /* for texts */
-    size_t size;      /* smallest size as stored */
+    const char *name; /* for error texts */
+    size_t size;      /* the smallest size as stored, bytes */
 } value_types[] = {
     [KL_GGUF_U8] = {"u8", 1},        [KL_GGUF_I8] = {"i8", 1},     [KL_GGUF_U16] = {"u16", 2},
     [KL_GGUF_I16] = {"i16", 2},      [KL_GGUF_U32] = {"u32", 4},   [KL_GGUF_I32] = {"i32", 4},
@@ -48,13 +48,13 @@ static enum kl_status read_value_type(struct kl_gguf_parser *p, const char *what
     return KL_OK;
 }
 
-/* values->len values of values->type, one after the other; max_len: of a string. */
+/* Reads values->len values of values->type, one after the other; max_len: bytes of a string. */
 static enum kl_status read_values(struct kl_gguf_parser *p, uint64_t max_len,
                                   struct kl_gguf_array *values)
 {
     size_t start = p->reader.pos;
     uint64_t bytes;
-    /* also what bounds the loops below: no more rounds than bytes in the file */
+    /* this also bounds the loops below: no more iterations than bytes in the file */
     if (!kl_mul(values->len, value_types[values->type].size, &bytes) ||
         bytes > kl_reader_left(&p->reader))
         return kl_gguf_fail_short(p, "the values");
@@ -190,7 +190,7 @@ static enum kl_status fail_type(const char *key, const char *expected,
                    value_types[entry->values.type].name);
 }
 
-/* Magnitude and sign of an integer of any type; false for other types. */
+/* Gives magnitude and sign of an integer of any type; returns false for other types. */
 static bool integer_of(const struct kl_gguf_entry *entry, bool *negative, uint64_t *magnitude)
 {
     struct kl_reader r = {.data = entry->values.data, .size = entry->values.size};

@@ -8,7 +8,7 @@
 #define MAX_NAME_LEN 64 /* the format's own limit for tensor names */
 #define MAX_DIM      ((uint64_t)1 << 40)
 
-/* Names of enum ggml_type that we do not have, for refusals. */
+/* The names of types that kinglet does not read (enum ggml_type), for refusals. */
 static const char *foreign_type_name(uint32_t id)
 {
     static const char *const names[] = {

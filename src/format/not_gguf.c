@@ -7,7 +7,7 @@
 
 #define MAX_SHOWN 60 /* bytes of a text */
 
-/* Files that begin with these bytes. */
+/* Formats by the bytes with which their files begin. */
 static const struct {
     const char *bytes;
     size_t len;
@@ -29,7 +29,7 @@ static const struct {
     {"fmgg", 4, "in the format before GGUF (ggmf); get the model as GGUF"},
 };
 
-/* The length of a header of JSON in 8 bytes, and that header. */
+/* A safetensors file begins with the length of a JSON header, in 8 bytes, and that header. */
 static bool is_safetensors(const uint8_t *data, size_t size)
 {
     uint64_t len = 0;
@@ -63,9 +63,10 @@ enum kl_status kl_fail_not_gguf(const uint8_t *data, size_t size, struct kl_erro
             return kl_fail(err, KL_ERR_FORMAT, "not a GGUF file: it is %s", magics[i].is);
     }
     if (is_zeros(data, size))
-        return kl_fail(err, KL_ERR_FORMAT,
-                       "not a GGUF file: it begins with zeros, so its download did not come to its "
-                       "end; get it again");
+        return kl_fail(
+            err, KL_ERR_FORMAT,
+            "not a GGUF file: it begins with zeros, so its download did not finish; get it "
+            "again");
     if (is_safetensors(data, size))
         return kl_fail(err, KL_ERR_FORMAT,
                        "not a GGUF file: it is a safetensors file; get the model as GGUF, or "
@@ -77,17 +78,18 @@ enum kl_status kl_fail_not_gguf(const uint8_t *data, size_t size, struct kl_erro
     size_t len = size - at;
     for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
         if (begins(text, len, pages[i]))
-            return kl_fail(err, KL_ERR_FORMAT,
-                           "not a GGUF file: it is a web page; the address it was got from is that "
-                           "of a page and not of the file, or asks for a login");
+            return kl_fail(
+                err, KL_ERR_FORMAT,
+                "not a GGUF file: it is a web page; the address that it came from is that "
+                "of a page and not of the file, or asks for a login");
     }
     if (len >= 2 && text[0] == '{' && (text[1] == '"' || isspace((unsigned char)text[1]))) {
         char shown[MAX_SHOWN + 1] = "";
         for (size_t i = 0; i < len && i < MAX_SHOWN; i++)
             shown[i] = text[i] >= ' ' && text[i] < 0x7F ? text[i] : '?';
         return kl_fail(err, KL_ERR_FORMAT,
-                       "not a GGUF file: it is JSON, perhaps what a server said instead of giving "
-                       "the file: %s",
+                       "not a GGUF file: it is JSON, perhaps the answer of a server instead of the "
+                       "file: %s",
                        shown);
     }
     return kl_fail(err, KL_ERR_FORMAT,

@@ -37,7 +37,7 @@ uint16_t kl_f32_to_f16(float value)
     uint32_t magnitude = bits & 0x7FFFFFFFu;
     if (magnitude > 0x7F800000u) /* NaN: the top of the payload, made quiet */
         return (uint16_t)(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu));
-    if (magnitude >= 0x477FF000u) /* 65520, half way between 65504 and 65536, and above */
+    if (magnitude >= 0x477FF000u) /* 65520, halfway between 65504 and 65536, and above */
         return (uint16_t)(sign | 0x7C00u);
 
     /* `kept` is the result before rounding, `lost` the bits below it, `half` a half of its unit */

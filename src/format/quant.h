@@ -11,12 +11,11 @@
  *   1. here: one row in KL_BLOCK_TYPES, from which the enum, the table of types, the texts, and the
  *      declarations, tables and checks of the kernels of every tier are made
  *   2. format/quant.c: dequantize_NAME(), the definition of its numbers
- *   3. kernels/layout.h: one case in kl_layout(), its packed layout
+ *   3. kernels/layout.h: one row in KL_PACKED_BLOCKS, the parts of its packed layout
  *   4. kernels/packing.c: one case in read_block(), which takes a block out of the file's layout
  * No kernel changes as long as the layout is made of parts that another type has: 4, 5, 6 or 8
- * bits, a constant offset or a minimum, one of the kinds of scales in kernels/layout.h. A new part
- * is written once per family of tiers: scalar_matmul.c, avx2_blocks.h, neon_products.h. (Where 5
- * bits and more are summed, the heads of avx2_products.h and neon_matmul.c bound the sums.)
+ * bits, a constant offset or a minimum, one of the kinds of scales. A new part is written once for
+ * each family of tiers, in scalar_matmul.c, avx2_blocks.h and neon_products.h.
  */
 #ifndef KL_FORMAT_QUANT_H
 #define KL_FORMAT_QUANT_H
@@ -35,8 +34,8 @@
     X(F16, f16, 1, 1, 2)                                                                           \
     X(BF16, bf16, 30, 1, 2)
 
-/* The order of the bytes is that of the sums, except where a file says otherwise: scales (f16),
- * minimum (f16), factors of the K types, upper bits, lower 4 or all 8 bits. Q6_K is the exception:
+/* The terms of `bytes` are the parts of a block in the order in which they are stored: scale (f16),
+ * minimum (f16), factors of the K types, upper bits, lower 4 or all 8 bits. In Q6_K the order is
  * lower bits, upper bits, factors, scale. */
 #define KL_BLOCK_TYPES(X)                                                                          \
     X(Q4_0, q4_0, 2, KL_BLOCK, 2 + 16)                                                             \

@@ -35,13 +35,13 @@ struct entry {
 };
 _Static_assert(sizeof(struct entry) == 128, "the entry's size is part of the format");
 
-/* The hash of a section is that of the checksums of its chunks, so that a section can be written in
- * pieces of any size, and checked by several threads. */
+/* The hash of a section is the hash of the checksums of its chunks, so that a section can be
+ * written in pieces of any size and checked by several threads. */
 enum { HASH_CHUNK = 1 << 20 };
 
-/* Fletcher's checksum in 8 lanes of 64 bits, as ZFS protects its blocks (fletcher4): nothing but
- * additions, so it is as fast as memory. A change inside of one word is always seen, as is an
- * exchange of two. */
+/* Fletcher's checksum in 8 lanes of 64 bits, as ZFS protects its blocks (fletcher4): only
+ * additions, so it is as fast as memory. It detects every change within one word and every exchange
+ * of two words. */
 static uint64_t chunk_checksum(const uint8_t *data, size_t size)
 {
     enum { LANES = 8 };
@@ -85,7 +85,7 @@ struct kl_digest kl_sections_key(const struct kl_digest *source, uint32_t how)
 
 struct kl_sections_writer {
     int dir, fd;
-    char path[PATH_MAX]; /* of the directory, for texts */
+    char path[PATH_MAX]; /* of the directory, for error texts */
     char temporary[NAME_MAX + 1];
     struct header header;
     struct entry *entries;
@@ -136,13 +136,13 @@ enum kl_status kl_sections_create(const char *dir, const char *temporary, size_t
     *writer = NULL;
     struct kl_sections_writer *w = calloc(1, sizeof *w);
     if (w == NULL)
-        return kl_fail_memory(err, "the packed file's writer", sizeof *w);
+        return kl_fail_memory(err, "the writer of a file of sections", sizeof *w);
     w->dir = w->fd = -1;
     w->entries = calloc(n_sections, sizeof *w->entries);
     w->buffer = malloc(HASH_CHUNK);
     enum kl_status status = KL_OK;
     if (w->entries == NULL || w->buffer == NULL)
-        status = kl_fail_memory(err, "the packed file's writer", HASH_CHUNK);
+        status = kl_fail_memory(err, "the writer of a file of sections", HASH_CHUNK);
     else if (snprintf(w->path, sizeof w->path, "%s", dir) >= (int)sizeof w->path ||
              snprintf(w->temporary, sizeof w->temporary, "%s", temporary) >=
                  (int)sizeof w->temporary)
@@ -311,7 +311,7 @@ enum kl_status kl_sections_open(struct kl_sections *file, const char *dir, const
     if (size >= sizeof h)
         memcpy(&h, file->map.data, sizeof h);
     if (size < sizeof h || memcmp(h.magic, magic, sizeof magic) != 0)
-        status = kl_fail(err, KL_ERR_FORMAT, "it does not begin as a packed file does");
+        status = kl_fail(err, KL_ERR_FORMAT, "it is not a file of sections");
     else if (h.version != VERSION || memcmp(&h.key, key, sizeof *key) != 0)
         status = kl_fail(err, KL_ERR_NOT_FOUND, "it was made from another model or version");
     else if (h.file_size != size)
@@ -339,24 +339,24 @@ void kl_sections_close(struct kl_sections *file)
     *file = (struct kl_sections){0};
 }
 
-/* Chunks that the threads check between two calls of progress; so much is also read ahead. */
+/* Chunks that the threads check between two calls of progress; as much is read ahead. */
 enum { CHECK_CHUNKS = 32 };
 
 struct check {
     const struct kl_sections *file;
-    size_t section, offset; /* of the next chunk; offset inside of the section */
+    size_t section, offset; /* of the next chunk; the offset is within the section */
     uint64_t hash;          /* of the section's chunks before that */
     struct chunk {
         const uint8_t *data;
         size_t size;
         size_t section;
-        bool last; /* of its section */
+        bool last; /* the last chunk of its section */
         uint64_t checksum;
     } chunks[CHECK_CHUNKS];
     size_t n_chunks;
 };
 
-/* The next chunks of the file, of any sections. */
+/* Collects the next chunks of the file, across sections. */
 static void take_chunks(struct check *c)
 {
     c->n_chunks = 0;
@@ -419,7 +419,7 @@ enum kl_status kl_sections_check(const struct kl_sections *file, size_t n_thread
         status = compare_chunks(&c, err);
         if (status == KL_OK && progress != NULL && !progress(context, done, file->map.size))
             status =
-                kl_fail(err, KL_ERR_CANCELLED, "%s: given up while it was read", file->map.path);
+                kl_fail(err, KL_ERR_CANCELLED, "%s: stopped while it was read", file->map.path);
     }
     if (pool != NULL)
         kl_pool_close(pool);

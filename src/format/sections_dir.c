@@ -44,7 +44,7 @@ enum kl_sections_kind kl_sections_kind(const char *name)
     return KL_SECTIONS_FOREIGN;
 }
 
-/* ---- looking --------------------------------------------------------------------------------- */
+/* ---- listing --------------------------------------------------------------------------------- */
 
 static void add_item(void *context, int dir, const char *name, const struct stat *st)
 {
@@ -55,7 +55,7 @@ static void add_item(void *context, int dir, const char *name, const struct stat
         size_t size = list->allocated == 0 ? 16 : 2 * list->allocated;
         struct kl_sections_item *items = realloc(list->items, size * sizeof *items);
         if (items == NULL)
-            return; /* it is then not listed, and stays */
+            return; /* not listed, so not removed */
         list->items = items;
         list->allocated = size;
     }
@@ -170,7 +170,7 @@ static uint64_t not_in_use(const struct kl_sections_list *list)
     return bytes;
 }
 
-/* The last file of those not in use; list->n: there is none. */
+/* The most recently used file of those not in use; list->n if there is none. */
 static size_t last_unused(const struct kl_sections_list *list)
 {
     size_t last = list->n;
@@ -179,8 +179,8 @@ static size_t last_unused(const struct kl_sections_list *list)
     return last;
 }
 
-/* Removes from the oldest on while more than `keep` bytes are left, or less than `need` are free.
- */
+/* Removes the least recently used files while more than `keep` bytes are left, or less than `need`
+ * are free. */
 static struct kl_sections_removed trim(const char *dir, uint64_t keep, uint64_t need)
 {
     struct removal r = {.kind = KL_SECTIONS_PARTIAL};
@@ -193,7 +193,7 @@ static struct kl_sections_removed trim(const char *dir, uint64_t keep, uint64_t 
         uint64_t left = not_in_use(&list), at_best;
         size_t last = last_unused(&list);
         if (kl_add(free_bytes(fd), left, &at_best) && at_best < need)
-            need = 0; /* in vain */
+            need = 0; /* cannot be reached */
         for (size_t i = 0; i < list.n; i++) {
             const struct kl_sections_item *item = &list.items[i];
             bool over = left > keep && (i != last || keep == 0);

@@ -1,7 +1,7 @@
 /*
- * Attention as far as it is the same for all vectors: which queries see what of a page, and the
- * walks over the pages. A template: included at the end of a tier's file, which has defined the
- * steps that these are made of (TILE_QUERIES, multiply, read_keys, weigh_page, finish, ...).
+ * The part of attention that is the same for all vector sizes: which positions of a page a query
+ * sees, and the loops over the pages. A template: included at the end of a tier's file, which
+ * defines the steps before it (TILE_QUERIES, multiply, read_keys, weigh_page, finish, ...).
  */
 #include "kernels/kernels.h"
 
@@ -10,13 +10,13 @@ static size_t at_most(size_t n, size_t limit)
     return n < limit ? n : limit;
 }
 
-/* Positions that query x sees of those from `at` on, in this page. */
+/* The number of positions from `at` on, in this page, that query x sees. */
 static size_t valid_in_page(const struct kl_attend_rows *a, size_t x, size_t at)
 {
     return at_most(a->n_positions + x / a->n_heads - at, TOKENS);
 }
 
-/* The first query that sees position `at`: rows see one more each. */
+/* The first query that sees position `at`: each further row sees one more. */
 static size_t first_query(const struct kl_attend_rows *a, size_t at)
 {
     return at < a->n_positions ? 0 : (at + 1 - a->n_positions) * a->n_heads;

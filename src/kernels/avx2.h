@@ -1,6 +1,6 @@
 /*
- * The AVX2 tier's own header: what its files share, and what its table is made of. They are
- * compiled a second time for CPUs with SSE4.1 only, and make that tier, then.
+ * The functions that the files of the AVX2 tier share, and the parts of its table. These files are
+ * compiled a second time as the SSE4.1 tier, with vectors that are pairs of registers.
  */
 #ifndef KL_KERNELS_AVX2_H
 #define KL_KERNELS_AVX2_H
@@ -16,9 +16,9 @@
 #include "kernels/matmul_tiles.h"
 #include "kernels/tiers.h"
 
-/* Keeps a value, and with it the order of the steps, as they are written. Left alone, GCC turns the
- * chains of sums into trees and loads everything first, which spills half of the registers: 80
- * instead of 120 GMAC/s (SPEED.md). KEEP_BROADCAST: of a value whose halves are the same. */
+/* Keeps the order in which the source computes a value. Otherwise GCC turns the chains of sums into
+ * trees and loads everything first, which spills half of the registers: 80 instead of 120 GMAC/s
+ * (SPEED.md). KEEP_BROADCAST: for a value whose halves are the same. */
 #if defined(__AVX512VL__)
 #define KEEP_ORDER(v) __asm__ volatile("" : "+v"(v))
 #elif defined(__AVX2__)
@@ -50,7 +50,7 @@ INLINE float max_lanes(__m256 v)
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
 }
 
-/* As tiers.h says. */
+/* exp(x) as tiers.h defines it. */
 INLINE __m256 exp_lanes(__m256 x)
 {
     const __m256 magic = _mm256_set1_ps(KL_EXP_MAGIC), one = _mm256_set1_ps(1.0f);

@@ -1,6 +1,6 @@
 /*
- * Packed blocks in 256-bit registers: how 8 rows of 32 columns are read, and how their integers
- * become part of an output. For the products of every x86 tier from AVX2 on.
+ * Packed blocks in 256-bit registers: reads 8 rows of 32 columns, and adds their integers to an
+ * output. For the products of every x86 tier (SSE4.1: by pairs of registers).
  */
 #ifndef KL_KERNELS_AVX2_BLOCKS_H
 #define KL_KERNELS_AVX2_BLOCKS_H
@@ -10,13 +10,13 @@
 #include "kernels/avx2.h"
 #include "kernels/matmul_tiles.h"
 
-/* Eight rows of one block: what the integer sums are multiplied with. */
+/* The factors of the integer sums of one block, for 8 rows. */
 struct block_scales {
     __m256 d;
     __m256 m;      /* where the type has a minimum: times the sum of the activations */
     __m256i half0; /* Q6_K: int16, each row's scale of columns 0..15 in both of its places */
     __m256i half1; /* columns 16..31 */
-    __m256i both;  /* and one of each: what the two sums of the activations meet */
+    __m256i both;  /* one of each: the factors of the two sums of the activations */
 };
 
 INLINE __m256 load_f16(const uint8_t *p)
@@ -80,7 +80,7 @@ INLINE __m256i load_columns_of(struct kl_layout l, const uint8_t *block, int g)
     return _mm256_or_si256(q, bits);
 }
 
-/* The same; g is a constant after unrolling. low: only for KL_Q8_LOW, which here
+/* The same for every type; g is a constant after unrolling. low: only for KL_Q8_LOW, which here
  * stands for both parts together. */
 INLINE __m256i load_columns(enum kl_quant type, struct kl_layout l, const uint8_t *block,
                             const uint8_t *low, int g)
@@ -105,14 +105,15 @@ INLINE __m256i broadcast4(const void *p)
     return _mm256_set1_epi32(word);
 }
 
-/* 8-bit weights: the others are unsigned, their offset is taken off afterwards. */
+/* Whether weights are read as int8. Others are unsigned, and their offset is subtracted afterwards.
+ */
 INLINE bool is_signed(enum kl_quant type)
 {
     return type == KL_Q8_LOW || kl_packed_bits(type) == 8;
 }
 
-/* The one place where a block's integers become part of an output: every path ends here. dot: as
- * floats, exact (below 2^24). */
+/* Adds the integers of a block to an output; every path ends here. dot: as floats, exact (below
+ * 2^24). */
 INLINE __m256 add_floats(struct kl_layout l, struct block_scales s, __m256 dot, float scale,
                          const int16_t *sums, __m256 sum)
 {

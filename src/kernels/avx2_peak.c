@@ -1,5 +1,5 @@
 /*
- * What the AVX2 tier could do at best; see peak.h.
+ * The limits of the AVX2 tier; see peak.h.
  */
 #include <immintrin.h>
 
@@ -30,7 +30,7 @@ uint64_t kl_avx2_peak_read(const void *data, size_t size)
     return sum_words(sums[0]);
 }
 
-/* What the products do, and nothing else: vpmaddubsw and an addition in int16, no load. */
+/* Multiplies as the products do, and nothing else: vpmaddubsw and an addition in int16, no load. */
 static uint64_t multiply(size_t steps)
 {
     __m256i w = _mm256_set1_epi8(1), x = _mm256_set1_epi8(1), sums[VECTORS];
@@ -39,7 +39,7 @@ static uint64_t multiply(size_t steps)
     for (; steps > 0; steps--) {
         for (int i = 0; i < VECTORS; i++) {
             __m256i sum = _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(w, x));
-            /* for all the compiler knows, w is another one each time; and sums stay in place */
+            /* w counts as a new value each time, and sums stay in registers */
             __asm__("" : "+x"(w), "+x"(sum));
             sums[i] = sum;
         }

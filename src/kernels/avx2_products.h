@@ -1,9 +1,9 @@
 /*
- * Products by vpmaddubsw, for the tiers that have nothing better: SSE4.1, AVX2 and AVX-512.
+ * Products by vpmaddubsw, for the tiers without VNNI: SSE4.1, AVX2 and AVX-512.
  *
  * 8 rows are 8 lanes. For a group of 4 columns, 32 bytes hold 4 weights of each row; one 4-byte
  * broadcast of activations meets them in vpmaddubsw (unsigned weight x signed activation, pairs
- * added in int16), and sums stay in int16 as long as they can not overflow:
+ * added in int16), and sums stay in int16 as long as they cannot overflow:
  *   4-bit weights: 15 * 127 * 2 = 3810 a step, 8 steps = 30480
  *   5-bit weights: 31 * 127 * 2 = 7874 a step, 4 steps = 31496
  *   6-bit weights: 63 * 127 * 2 = 16002 a step, 2 steps = 32004      (all below 32767)
@@ -11,11 +11,12 @@
  * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
  * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
  *
- * Here is what they share, and the products of one to four tokens, in 256 bits.
+ * This header has the steps that the tiers share, and the products of one to four tokens, in 256
+ * bits.
  */
 #include "kernels/avx2_blocks.h"
 
-/* What is subtracted from every weight, negated, as the factor of the activations' sums. */
+/* The offset of the weights times the sums of the activations, negated. */
 INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
 {
     const int offset = kl_packed_offset(type);
@@ -30,7 +31,7 @@ INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_
     return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16((short)-offset));
 }
 
-/* How many steps of 4 columns may be added up in int16 (the head of this file). */
+/* The number of steps of 4 columns that may be added up in int16 (see the top of this file). */
 INLINE int steps_in_16_bits(enum kl_quant type)
 {
     const unsigned bits = kl_packed_bits(type);

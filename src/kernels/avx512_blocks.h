@@ -1,7 +1,7 @@
 /*
- * What the files of the AVX-512 tiers share before their own part: words in 512 bits, and the
- * offsets of a tile's tokens. Included after offset_in_sum(), which says what is subtracted from
- * every weight of a type.
+ * The definitions that the files of the AVX-512 tiers share: broadcasts in 512 bits, and the
+ * offsets of a tile's tokens. Included after offset_in_sum(), which gives the number that is
+ * subtracted from every weight of a type.
  */
 #ifndef KL_KERNELS_AVX512_BLOCKS_H
 #define KL_KERNELS_AVX512_BLOCKS_H
@@ -10,7 +10,7 @@
 
 enum { TILE_TOKENS = 8 };
 
-/* As KEEP_ORDER, for 512 bits; where these are emulated there is no register to keep them in. */
+/* KEEP_ORDER for 512 bits; does nothing where these are emulated, as there is no such register. */
 #ifdef __AVX512F__
 #define KEEP_ORDER_512(v) __asm__ volatile("" : "+v"(v))
 #else
@@ -24,9 +24,9 @@ INLINE __m512i broadcast_word(const void *p)
     return _mm512_set1_epi32(word);
 }
 
-/* What the weights' offset takes off the sums of a token's blocks, Q6_K: of both halves. Computed
- * once for a tile, in vectors that the compiler makes, and broadcast from there. (The sums that
- * minima meet are not: other ports of the core have time for them.) */
+/* The offset of the weights times the sums of a token's activations, negated, for each block (Q6_K:
+ * for each half of it). Computed once for a tile, vectorised by the compiler, and broadcast from
+ * here. (The products with minima are not: other ports of the core are free for them.) */
 struct token_offsets {
     int32_t of[2][KL_PANEL_BLOCKS];
 };

@@ -2,11 +2,12 @@
  * Matrix products of the AVX-512 tier, without VNNI (Skylake-X): AVX2's arithmetic, 16 rows x 8
  * tokens at a time. 8 sums in int16, 8 in int32 and 8 in floats fill 24 of the 32 registers, and a
  * step of 4 columns is one load of weights and 8 broadcasts, products and sums. One to four tokens
- * wait for memory: 256 bits do for them.
+ * wait for memory, so 256 bits suffice for them.
  */
 #include "kernels/avx2_products.h"
 
-/* What a tile takes off the weights before their scale is known; Q6_K's sums have theirs in them.
+/* The offset that a tile subtracts before the scale is known; the sums of Q6_K include their
+ * scales.
  */
 INLINE int offset_in_sum(enum kl_quant type)
 {

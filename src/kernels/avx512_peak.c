@@ -1,5 +1,5 @@
 /*
- * What the AVX-512 tier could do at best; see peak.h: vpmaddubsw and an addition in int16.
+ * The limits of the AVX-512 tier; see peak.h: vpmaddubsw and an addition in int16.
  */
 #define PRODUCT(sum, w, x) _mm512_add_epi16(sum, _mm512_maddubs_epi16(w, x))
 #define SUM                uint16_t

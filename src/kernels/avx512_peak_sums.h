@@ -1,9 +1,9 @@
 /*
- * What the tiers with 512-bit products could do at best; see peak.h. Who includes it defines before
+ * The limits of the tiers with 512-bit products; see peak.h. The including file defines before
  *   PRODUCT(sum, w, x)   sum + products of the 64 int8 of w and x
  *   SUM                  the type of an element of a sum
- *   STEPS                how many steps at a time, so that as many sums as hide the latency do not
- * wait for each other and after it the table, of kl_avx2_peak_read and multiply.
+ *   STEPS                how many steps at a time, so that enough independent sums hide the latency
+ * and after it the table, of kl_avx2_peak_read and multiply.
  */
 #include <immintrin.h>
 
@@ -18,8 +18,8 @@
 #define KEEP(v) (void)(v)
 #endif
 
-/* What the products do, and nothing else, to the first n of the sums. For all the compiler knows, w
- * is another one each time, and sums stay in place. n: a constant, or the sums would lie in memory.
+/* Multiplies as the products do, and nothing else, to the first n of the sums. The compiler takes w
+ * for a new value each time, and keeps the sums in registers: n must be a constant for that.
  */
 static inline __attribute__((always_inline)) void add_products(__m512i sums[VECTORS], __m512i w,
                                                                __m512i x, const int n)

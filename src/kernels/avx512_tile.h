@@ -19,7 +19,7 @@ INLINE __m512 add_both(struct kl_layout l, const struct panel_block *block, __m5
     return sum;
 }
 
-/* Rows of outputs of a token: both groups' are side by side. groups: always both. */
+/* Computes the tile; the outputs of both groups are adjacent. groups: always 2. */
 INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
 {
     (void)groups;

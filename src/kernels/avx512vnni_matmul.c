@@ -1,8 +1,8 @@
 /*
  * Matrix products of the AVX-512 VNNI tier, 16 rows x 8 tokens at a time: 8 sums in int32 and 8 in
  * floats (16 in int32 for Q6_K), and a step of 4 columns is one load of weights and 8 vpdpbusd,
- * which broadcast their 4 activations themselves. One to four tokens wait for memory: 256 bits do
- * for them.
+ * which broadcast their 4 activations themselves. One to four tokens wait for memory, so 256
+ * bits suffice for them.
  */
 #define VNNI_DPBUSD _mm256_dpbusd_epi32
 #define VNNI_DPWSSD _mm256_dpwssd_epi32

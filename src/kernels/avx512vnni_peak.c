@@ -1,5 +1,5 @@
 /*
- * What the AVX-512 VNNI tier could do at best; see peak.h. 12 sums, for 5 cycles of latency and 2
+ * The limits of the AVX-512 VNNI tier; see peak.h. 12 sums, for 5 cycles of latency and 2
  * products a cycle.
  */
 #define PRODUCT _mm512_dpbusd_epi32

@@ -1,11 +1,11 @@
 /*
- * What the AVX-VNNI tier could do at best; see peak.h.
+ * The limits of the AVX-VNNI tier; see peak.h.
  */
 #include <immintrin.h>
 
 #include "kernels/peak.h"
 
-/* Sums that do not wait for each other, of 32 products a step. */
+/* Independent sums, of 32 products a step. */
 #define VECTORS 8
 _Static_assert(VECTORS * 32 == KL_PEAK_MACS, "KL_PEAK_MACS");
 
@@ -17,7 +17,7 @@ static uint64_t multiply(size_t steps)
     for (; steps > 0; steps--) {
         for (int i = 0; i < VECTORS; i++) {
             __m256i sum = _mm256_dpbusd_avx_epi32(sums[i], w, x);
-            /* for all the compiler knows, w is another one each time; and sums stay in place */
+            /* w counts as a new value each time, and sums stay in registers */
             __asm__("" : "+x"(w), "+x"(sum));
             sums[i] = sum;
         }

@@ -7,8 +7,8 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-/* The builtin also asks XGETBV whether the system saves the wide registers; it does not know F16C
- * and AVX-VNNI. */
+/* __builtin_cpu_supports() also checks by XGETBV that the system saves the wide registers; it does
+ * not know F16C and AVX-VNNI. */
 static bool has_f16c(void)
 {
     unsigned a, b, c, d;
@@ -85,7 +85,7 @@ static bool can_scalar(void)
     return true;
 }
 
-/* One row per tier, best last. needs: what a CPU must offer, for the refusal. */
+/* One row per tier, best last. needs: for the refusal. */
 static const struct tier {
     const struct kl_kernels *kernels;
     bool (*can)(void);

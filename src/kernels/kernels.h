@@ -1,10 +1,18 @@
 /*
- * What a CPU does fast: pointers and sizes in, numbers out. No allocation, no threads, no files.
+ * The arithmetic of the model: one table of functions per tier (scalar, avx2, ...), and the choice
+ * of the tier for this CPU.
  *
- * One table of functions per tier (scalar, avx2, ...). The scalar tier is the specification: it is
- * written with the same lanes, the same order of summation and the same fused multiply-adds, and
- * every other tier gives the same bits. That is possible because each output element has one fixed
- * order of summation over k, which does not depend on how many rows are computed together.
+ * The scalar tier is the specification: it is written with the lanes, the order of summation and
+ * the fused multiply-adds of the vector tiers, and every other tier gives the same bits. That is
+ * possible because each output element has one fixed order of summation over k, which does not
+ * depend on how many rows are computed together.
+ *
+ * The functions own nothing and allocate nothing; they work on the caller's memory. Any thread may
+ * call them, several at a time as long as their outputs and scratch differ. No threads, no files.
+ *
+ * To add a tier: kernels/TIER_matmul.c with its table and kernels/TIER_peak.c with its loops, their
+ * flags in meson.build, a row in KL_VECTOR_TIERS below, and can_TIER() in cpu.c. The tests walk
+ * over all tiers.
  */
 #ifndef KL_KERNELS_KERNELS_H
 #define KL_KERNELS_KERNELS_H
@@ -16,15 +24,15 @@
 #include "base/error.h"
 #include "kernels/packing.h"
 
-/* Tokens in a KV page; also the tile of attention. Four vectors of 8 floats; 8 KiB for a head of
- * 64 in f32, so that the keys or the values of a tile stay in any L1. */
+/* Tokens in a KV page, which is also the tile of attention: four vectors of 8 floats. A head of 64
+ * takes 8 KiB in f32, so the keys or the values of a tile stay in any L1. */
 #define KL_KV_PAGE_TOKENS 32
 
 /* Rows of numbers quantised to int8, one scale per KL_BLOCK: x[i] ~ q[i] * scale[i / KL_BLOCK]. */
 struct kl_activations {
     int8_t *q;    /* [n, k], -127..127; 32-byte aligned rows (k % 32 == 0) */
     float *scale; /* [n, k / 32] */
-    int16_t *sum; /* [n, k / 16]: sums of 16 q each (half a block: Q6_K has scales per 16) */
+    int16_t *sum; /* [n, k / 16]: sums of 16 q each, half a block: Q6_K has a scale per 16 */
     size_t n;
     size_t k;
 };
@@ -35,22 +43,22 @@ struct kl_activations {
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
 
-/* The types with blocks that have a product of their own, as X(NAME, name, ...): those that a file
- * may hold, and the upper part of a matrix in two parts. */
+/* The block types that have a product of their own, as X(NAME, name, ...): the types of files, and
+ * the upper part of a matrix in two parts. */
 #define KL_BLOCK_PRODUCTS(X) KL_BLOCK_TYPES(X) X(Q8_HIGH, q8_high, , , )
 
-/* The same for a matrix in two parts. */
+/* The same for a matrix in two parts, by all bits. */
 typedef void kl_matmul_halves_fn(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                                  const struct kl_activations *x, float *y, size_t y_stride,
                                  void *scratch);
 
-/* How the KV cache holds keys and values. A tile is what a page holds of one KV head in one layer:
- *   f16   keys [dim, KL_KV_PAGE_TOKENS], then values [KL_KV_PAGE_TOKENS, dim]
- *   int8  keys [dim, KL_KV_PAGE_TOKENS] int8, their scales [blocks, KL_KV_PAGE_TOKENS] f16; values
- *         [KL_KV_PAGE_TOKENS, dim] int8, their scales [KL_KV_PAGE_TOKENS, blocks] f16; a block is
- *         KL_BLOCK numbers of one token, the last one of a row may be shorter.
- * int8 holds them without the biases of the projections, which are far larger than what varies (in
- * Qwen2.5): attend() adds RoPE(bias) to the keys when it reads them, and the bias to the result. */
+/* How the KV cache stores keys and values. A tile is the part of a page for one KV head in one
+ * layer: f16   keys [dim, KL_KV_PAGE_TOKENS], then values [KL_KV_PAGE_TOKENS, dim] int8  keys [dim,
+ * KL_KV_PAGE_TOKENS] int8, their scales [blocks, KL_KV_PAGE_TOKENS] f16; values [KL_KV_PAGE_TOKENS,
+ * dim] int8, their scales [KL_KV_PAGE_TOKENS, blocks] f16; a block is KL_BLOCK numbers of one
+ * token, the last one of a row may be shorter. int8 stores them without the biases of the
+ * projections, which in Qwen2.5 are far larger than the part that varies: attend() adds RoPE(bias)
+ * to the keys when it reads them, and the bias of the values to the result. */
 enum kl_kv_type { KL_KV_F16, KL_KV_INT8 };
 #define KL_KV_TYPES 2
 
@@ -59,7 +67,7 @@ static inline size_t kl_kv_blocks(size_t dim)
     return (dim + KL_BLOCK - 1) / KL_BLOCK;
 }
 
-/* Bytes of the keys of a tile; the values take as many behind them. */
+/* Bytes of the keys of a tile; the values follow and take the same. */
 static inline size_t kl_kv_half_bytes(enum kl_kv_type type, size_t dim)
 {
     size_t one =
@@ -67,20 +75,21 @@ static inline size_t kl_kv_half_bytes(enum kl_kv_type type, size_t dim)
     return one * KL_KV_PAGE_TOKENS;
 }
 
-/* One token's k and v ([dim] f32) to place `slot` of a tile. int8: scale = max|x| / 127 of a block,
- * rounded to f16; x / scale to nearest even, at most 127 in size. */
+/* Stores one token's k and v ([dim] f32) as token `slot` of a tile. int8: scale = max|x| / 127 of a
+ * block, rounded to f16; x / scale to nearest even, at most 127 in size. */
 typedef void kl_kv_store_fn(const float *k, const float *v, size_t dim, uint8_t *tile, size_t slot);
 
-/* Rows that follow each other in one sequence, over one KV head and the query heads that share it.
- * dim % 16 == 0, at most KL_MAX_HEAD_DIM; n_heads at most KL_MAX_GROUP_HEADS; n_rows at most
- * KL_ATTEND_ROWS. */
+/* The attention of consecutive rows of one sequence over one KV head, for the query heads that
+ * share it. dim % 16 == 0, at most KL_MAX_HEAD_DIM; n_heads at most KL_MAX_GROUP_HEADS; n_rows at
+ * most KL_ATTEND_ROWS. */
 struct kl_attend_rows {
     size_t dim, n_heads, n_rows;
-    size_t n_positions; /* that the first row sees, itself included; each next row sees one more */
+    size_t
+        n_positions; /* that the first row sees, itself included; each further row sees one more */
     float score_scale;
     const float *q;              /* [n_rows, n_heads, dim] */
     float *out;                  /* [n_rows, n_heads, dim] */
-    const uint8_t *const *pages; /* [enough for all positions] */
+    const uint8_t *const *pages; /* [pages of all positions] */
     size_t at;                   /* the tile of page i is at pages[i] + at */
     void *scratch; /* KL_ATTEND_SCRATCH(dim, n_rows * n_heads) bytes, 64-byte aligned */
 
@@ -90,14 +99,15 @@ struct kl_attend_rows {
     float *scores;
     size_t score_stride;
 
-    /* for KL_KV_INT8; slot_: RoPE at the positions of a page, [dim / 2, KL_KV_PAGE_TOKENS]; page_:
-     * at the first position of each page, [pages, dim / 2]. */
+    /* for KL_KV_INT8. slot_: RoPE of the positions within a page, [dim / 2, KL_KV_PAGE_TOKENS];
+     * page_: of the first position of each page, [pages, dim / 2]. */
     const float *k_bias, *v_bias; /* [dim] */
     const float *slot_cosine, *slot_sine;
     const float *page_cosine, *page_sine;
 };
 
-/* Softmax attention, page by page from position 0: a row's bits do not depend on its company. */
+/* Softmax attention, page by page from position 0: the bits of a row do not depend on the other
+ * rows. */
 typedef void kl_attend_fn(const struct kl_attend_rows *a);
 
 struct kl_kernels {
@@ -120,22 +130,22 @@ struct kl_kernels {
     kl_kv_store_fn *kv_store[KL_KV_TYPES];
     kl_attend_fn *attend[KL_KV_TYPES];
 
-    /* Indexed by enum kl_quant; NULL where the type cannot be a matrix. KL_Q8_HIGH: the product by
-     * the upper bits (the lower ones count as their mean). */
+    /* Indexed by enum kl_quant; NULL for a type that has no product. KL_Q8_HIGH: the product by the
+     * upper bits, in which the lower bits count as their mean. */
     kl_matmul_fn *matmul[KL_PACKING_TYPES];
-    /* The product by all bits of a matrix packed as KL_Q8_HIGH and KL_Q8_LOW: the bits that
-     * matmul[KL_Q8_0] would give. */
+    /* The product by all bits of a matrix packed as KL_Q8_HIGH and KL_Q8_LOW; gives the bits that
+     * matmul[KL_Q8_0] gives. */
     kl_matmul_halves_fn *matmul_halves;
 };
 
 #define KL_MAX_HEAD_DIM    256
 #define KL_MAX_GROUP_HEADS 64 /* query heads that share a KV head */
 
-/* Rows that attend() takes at most: a page is read and widened once for all of them. */
+/* The most rows that attend() takes at once: a page is read and widened once for all of them. */
 #define KL_ATTEND_ROWS 8
 
-/* The keys of a page in f32, and then its values; for each query a page of weights, a maximum and a
- * sum. */
+/* Bytes: the keys of a page in f32, later its values; for each query a page of weights, a maximum
+ * and a sum. */
 #define KL_ATTEND_SCRATCH(dim, n_queries)                                                          \
     (((size_t)(dim)*KL_KV_PAGE_TOKENS + (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + 2)) *           \
      sizeof(float))
@@ -149,12 +159,12 @@ struct kl_kernels {
 #define KL_PANEL_BYTES    (256 + 2 * 32 + 3 * 32)
 #define KL_MATMUL_SCRATCH ((size_t)KL_PANEL_GROUPS * KL_PANEL_BLOCKS * KL_PANEL_BYTES)
 
-/* The best tier this CPU has. Whether 512-bit registers should be used is another question than
- * whether they can be: some CPUs lower their clock for them, or share them between cores. */
+/* The best tier that this CPU can run. Without allow_avx512, none with 512-bit registers: some CPUs
+ * lower their clock for them, or share them between cores. */
 const struct kl_kernels *kl_kernels_best(bool allow_avx512);
 
-/* The tier called `name`: "scalar", "sse4.1", "avx2", ... (cpu.c); "auto" or NULL is the best of
- * all. KL_ERR_INVALID for a name that is none; KL_ERR_UNSUPPORTED when this CPU lacks it. */
+/* Finds the tier called `name` (KL_TIERS); "auto" or NULL is the best one. KL_ERR_INVALID: no tier
+ * has this name; KL_ERR_UNSUPPORTED: this CPU cannot run it. */
 enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **kernels,
                                  struct kl_error *err);
 
@@ -182,9 +192,10 @@ enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **ker
 #define KL_NAME_AFTER(tier, name, needs) ", " name
 #define KL_TIER_NAMES                    "scalar" KL_VECTOR_TIERS(KL_NAME_AFTER)
 
-/* The i-th tier compiled into the program, best last; NULL past the end. Tests walk this. */
+/* The i-th tier compiled into the program, whether or not this CPU can run it; NULL past the end.
+ */
 const struct kl_kernels *kl_kernels_at(size_t i);
-/* What this CPU offers, for the log: "AVX2 FMA F16C". */
+/* The features of this CPU, for the log: "AVX2 FMA F16C". Valid until the thread calls again. */
 const char *kl_cpu_features(void);
 
 #endif

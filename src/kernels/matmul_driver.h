@@ -1,25 +1,23 @@
 /*
- * How the products of a vector tier go over tokens, groups and panels. A template: included at the
- * end of a tier's file, which has defined before
- *   add_few()           a block's part of the outputs of one to four tokens, unpacked in registers
- *   lanes, zero_lanes(), store_lanes()
- *                       the outputs of 8 rows
- *   unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
- *   panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
+ * The loops of the products of a vector tier over tokens, groups and panels. A template: included
+ * at the end of a tier's file, which defines before it add_few()           a block's part of the
+ * outputs of one to four tokens, unpacked in registers lanes, zero_lanes(), store_lanes() the
+ * outputs of 8 rows unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH
+ * bytes) panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
  *   tile_groups(), tile_tokens()
  *                       groups and tokens of a tile, for a type
  */
 #include "kernels/matmul_tiles.h"
 
-/* Bytes that few_tokens() asks ahead; 0: none. Long rows of several tokens do not stay in L1 beside
- * the weights, and reading them holds the weights up: 4 tokens x 4864 columns are half as fast
- * again when asked for (SPEED.md). */
+/* Bytes by which few_tokens() prefetches ahead; 0: not at all. Long rows of several tokens do not
+ * stay in L1 together with the weights, and reading them delays the weights: with prefetching, 4
+ * tokens x 4864 columns are 1.5 times as fast (SPEED.md). */
 INLINE size_t few_tokens_ahead(size_t n_blocks, int width)
 {
     return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
 }
 
-/* One to four tokens: the weights go by once. */
+/* One to four tokens: the weights are read once. */
 INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
                        size_t end, const struct kl_activations *x, float *y, size_t y_stride,
                        const int width)
@@ -44,7 +42,7 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     }
 }
 
-/* All tokens, four at a time: each type's own function, compiled once. */
+/* All tokens, four at a time; a function of its own for each type, so that it is compiled once. */
 typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
                       const struct kl_activations *x, float *y, size_t y_stride);
 
@@ -93,9 +91,10 @@ INLINE void panel_tokens(enum kl_quant type, struct tile t)
         panel_tile(type, &t, groups, 1);
 }
 
-/* Blocks [first, first + n) of `groups` groups into the panel. Unpacking comes in bursts, which
- * would wait for memory, so each block asks for the one at its place in the next panel, `ahead`
- * bytes on: the tiles between leave time enough. (Past the end of the weights it asks in vain.) */
+/* Blocks [first, first + n) of `groups` groups into the panel. Unpacking comes in bursts that
+ * would wait for memory, so each block prefetches the block at the same position in the next panel,
+ * `ahead` bytes on, which arrives during the tiles in between. (A prefetch past the end of the
+ * weights has no effect.) */
 INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
                          size_t group, size_t groups, size_t first, size_t n, size_t ahead,
                          void *panel)
@@ -171,5 +170,5 @@ static void matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin,
 }
 
 /* The tier's products with quantised weights, in its table. */
-#define BLOCK_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = matmul_##name,
-#define QUANTISED_PRODUCTS             KL_BLOCK_PRODUCTS(BLOCK_PRODUCT).matmul_halves = matmul_halves
+#define PRODUCT_ROW(NAME, name, ...) .matmul[KL_##NAME] = matmul_##name,
+#define QUANTISED_PRODUCTS           KL_BLOCK_PRODUCTS(PRODUCT_ROW).matmul_halves = matmul_halves

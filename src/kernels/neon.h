@@ -1,6 +1,6 @@
 /*
- * The NEON tiers' own header: what their files share, and what their tables are made of.
- * 8 lanes are two vectors of 4 floats; every core of armv8-a has what is used here.
+ * The functions that the files of the NEON tiers share, and the parts of their tables. 8 lanes are
+ * two vectors of 4 floats; every core of armv8-a has the instructions that are used here.
  */
 #ifndef KL_KERNELS_NEON_H
 #define KL_KERNELS_NEON_H
@@ -18,7 +18,7 @@ INLINE float sum_lanes(float32x4x2_t v)
     return vget_lane_f32(vpadd_f32(b, b), 0);
 }
 
-/* As tiers.h says. The "nm" forms give the number where the other operand is none. */
+/* exp(x) as tiers.h defines it. The "nm" forms return the other operand if one is NaN. */
 INLINE float32x4_t exp_lanes(float32x4_t x)
 {
     const float32x4_t magic = vdupq_n_f32(KL_EXP_MAGIC), one = vdupq_n_f32(1.0f);

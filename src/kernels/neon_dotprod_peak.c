@@ -1,5 +1,5 @@
 /*
- * What the NEON tier with dot products could do at best; see peak.h.
+ * The limits of the NEON tier with dot products; see peak.h.
  */
 #define PRODUCT      vdotq_s32
 #define PRODUCT_MACS 16

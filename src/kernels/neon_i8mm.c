@@ -6,7 +6,7 @@
  * SDOT, into 4 int32. So a panel holds, for 8 columns, a vector for every 2 rows. A tile is 2
  * groups x 4 tokens: 16 sums of 2 rows x 2 tokens; 8 columns are 8 loads of weights and 2 pairs of
  * activations for 16 SMMLAs. In the end UZP takes the tokens apart. One to four tokens wait for
- * memory, or for unpacking: SDOT does for them.
+ * memory or for unpacking, so SDOT suffices for them.
  */
 #include "kernels/neon_sdot.h"
 
@@ -46,7 +46,7 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     }
 }
 
-/* 8 columns of two tokens' activations; of one without a neighbour, twice. */
+/* 8 columns of the activations of two tokens; of a last single one, twice. */
 INLINE int8x16_t load_pair(const int8_t *q, size_t k, bool alone)
 {
     return vcombine_s8(vld1_s8(q), vld1_s8(alone ? q : q + k));

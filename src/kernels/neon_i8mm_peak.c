@@ -1,5 +1,5 @@
 /*
- * What the NEON tier with products of matrices could do at best; see peak.h.
+ * The limits of the NEON tier with products of matrices; see peak.h.
  */
 #define PRODUCT      vmmlaq_s32
 #define PRODUCT_MACS 32

@@ -1,11 +1,11 @@
 /*
- * What the NEON tier could do at best; see peak.h.
+ * The limits of the NEON tier; see peak.h.
  */
 #include <arm_neon.h>
 
 #include "kernels/peak.h"
 
-/* Sums that do not wait for each other: 128 bytes, two cache lines, at a time. */
+/* Independent sums: 128 bytes, two cache lines, at a time. */
 #define VECTORS 8
 
 static uint64_t read_all(const void *data, size_t size)
@@ -22,8 +22,9 @@ static uint64_t read_all(const void *data, size_t size)
     return vaddvq_u64(sums[0]);
 }
 
-/* What the products do, and nothing else: SMLAL, no load. Sums are of 4 products a step in each of
- * 8 lanes of 8 vectors, and wrap in int16: widened every 4096 steps, while they are below 2^15. */
+/* Multiplies as the products do, and nothing else: SMLAL, no load. Sums are of 4 products a step in
+ * each of 8 lanes of 8 vectors, and wrap in int16: widened every 4096 steps, while they are below
+ * 2^15. */
 static uint64_t multiply(size_t steps)
 {
     int8x8_t w = vdup_n_s8(1), x = vdup_n_s8(1);
@@ -37,7 +38,8 @@ static uint64_t multiply(size_t steps)
         for (; n > 0; n--) {
             for (int i = 0; i < 4 * VECTORS; i++) {
                 int16x8_t sum = vmlal_s8(sums[i % VECTORS], w, x);
-                /* for all the compiler knows, w is another one each time; and sums stay in place */
+                /* makes the compiler take w for a new value each time, and keep the sums in
+                 * registers */
                 __asm__("" : "+w"(w), "+w"(sum));
                 sums[i % VECTORS] = sum;
             }

@@ -1,6 +1,7 @@
 /*
- * What the NEON tiers whose products are sums in int32 could do at best; see peak.h. Who includes
- * it defines before PRODUCT(sum, w, x)   the instruction: sum + products of the 16 int8 of w and x
+ * The limits of the NEON tiers whose products are sums in int32; see peak.h. The including
+ * file defines before
+ *   PRODUCT(sum, w, x)   the instruction: sum + products of the 16 int8 of w and x
  *   PRODUCT_MACS         how many products that are
  * and after it the table, of read_all and multiply.
  */
@@ -8,16 +9,16 @@
 
 #include "kernels/peak.h"
 
-/* Sums that do not wait for each other: a step. */
+/* Independent sums: a step. */
 #define VECTORS (KL_PEAK_MACS / PRODUCT_MACS)
 
-/* Reading is as without. */
+/* Reads as the NEON tier does. */
 static uint64_t read_all(const void *data, size_t size)
 {
     return kl_peak_neon.read(data, size);
 }
 
-/* What the products do, and nothing else: no load. */
+/* Multiplies as the products do, and nothing else: no load. */
 static uint64_t multiply(size_t steps)
 {
     int8x16_t w = vdupq_n_s8(1), x = vdupq_n_s8(1);
@@ -27,7 +28,7 @@ static uint64_t multiply(size_t steps)
     for (; steps > 0; steps--) {
         for (int i = 0; i < VECTORS; i++) {
             int32x4_t sum = PRODUCT(sums[i], w, x);
-            /* for all the compiler knows, w is another one each time; and sums stay in place */
+            /* w counts as a new value each time, and sums stay in registers */
             __asm__("" : "+w"(w), "+w"(sum));
             sums[i] = sum;
         }

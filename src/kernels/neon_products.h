@@ -1,6 +1,6 @@
 /*
- * Matrix products of the NEON tiers: what neon_matmul.c and neon_dotprod.c share, which are the
- * same but for how 4 columns are multiplied. Before including this they define
+ * The part of the matrix products that the NEON tiers share; they differ in how columns are
+ * multiplied. The including file defines before
  *
  *   struct partial                        the sums of one token over 8 rows, in integers
  *   add_columns(type, partial, w, x, g)   adds the products of columns 4g..4g+3; w: 4 columns of 8
@@ -9,10 +9,10 @@
  *   partial_times(partial, h, by)         those of rows 4h..4h+3, multiplied; of nothing +0
  *   tile_groups(type), tile_tokens(type)  the tile whose sums the registers hold
  *
- * Weights become int8 when they are unpacked: their offset is taken off the bytes, and nothing is
- * left for the sums of the activations to mend but the half steps of KL_Q8_HIGH. The integers of a
- * block are below 2^24, so what is done to them in float32 is exact: Q6_K's 16 * 32 * 127 * 128 * 2
- * = 16646144 is the largest. The multiplication of integers has one pipe in the Cortex-A76, and so
+ * Weights become int8 when they are unpacked: their offset is subtracted from the bytes, and the
+ * sums of the activations serve only the half steps of KL_Q8_HIGH. The integers of a block are
+ * below 2^24, so what is done to them in float32 is exact: Q6_K's 16 * 32 * 127 * 128 * 2 =
+ * 16646144 is the largest. The multiplication of integers has one pipe in the Cortex-A76, and so
  * has their conversion; floats have two.
  *
  * A tile's float sums stay where they belong, in y: they are touched once for 32 columns, and the
@@ -25,11 +25,12 @@
 
 #include "kernels/neon.h"
 
-/* Keeps a value, and with it the order of the steps, as they are written: left alone, GCC loads
- * everything first and spills the sums. */
+/* Keeps the order in which the source computes a value; otherwise GCC loads everything first and
+ * spills the sums. */
 #define KEEP_ORDER(v) __asm__ volatile("" : "+w"(v))
 
-/* Q6_K has scales for 16 columns: its sums are looked at in the middle of a block, too. */
+/* Whether sums end after step g. Q6_K has scales for 16 columns, so its sums also end in the middle
+ * of a block. */
 INLINE bool sums_end(enum kl_quant type, int g)
 {
     return g == 7 || (has_halves(type) && g == 3);
@@ -38,7 +39,7 @@ INLINE bool sums_end(enum kl_quant type, int g)
 /* ---- unpacking --------------------------------------------------------------------------------
  */
 
-/* Eight rows of one block: what the integer sums are multiplied with. */
+/* The factors of the integer sums of one block, for 8 rows. */
 struct block_scales {
     float32x4_t d[2];
     float32x4_t m[2];    /* where the type has a minimum: times the sum of the activations */
@@ -159,8 +160,8 @@ INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
     return value;
 }
 
-/* What a token's activations of one block give to all rows. Read once, before anything is stored:
- * to a compiler, an output might be a scale. */
+/* The factors that a token's activations of one block have for all rows. Read once, before anything
+ * is stored: for all the compiler knows, an output might alias a scale. */
 struct token_scales {
     float scale;
     float sum; /* of all; where the type has a minimum, scaled */
@@ -178,7 +179,7 @@ INLINE struct token_scales token_scales(enum kl_quant type, struct kl_layout l,
     return a;
 }
 
-/* The one place where a block's integers become part of an output: every path ends here. */
+/* Adds the integers of a block to an output; every path ends here. */
 INLINE float32x4_t add_block(enum kl_quant type, struct kl_layout l, const struct block_scales *s,
                              int h, float32x4_t dot, struct token_scales a, float32x4_t sum)
 {

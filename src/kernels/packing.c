@@ -124,12 +124,12 @@ static float f16_at(const uint8_t *p)
     return kl_f16_to_f32(half);
 }
 
-/* What kl_packed_residuals promises, for one row of Q8_0. With d the scales, w the weights and l
- * the low bits less their mean 3.5 (which the product by the upper bits includes), the exact
- * difference is sum_b d_b scale_b (l_b . q_b); twice the inequality of Cauchy and Schwarz: at most
- * sqrt(sum_b |d_b l_b|^2) times the norm of x. Both products are sums of n rounded products, each
- * off by at most (n + 2) / 2^24 of sqrt(sum_b |d_b w_b|^2) + sqrt(sum_b |d_b l_b|^2) times that
- * norm; doubled for what is rounded after them. */
+/* The bound that kl_packed_residuals() describes, for one row of Q8_0. With d the scales, w the
+ * weights and l the low bits less their mean 3.5 (which the product by the upper bits includes),
+ * the exact difference is sum_b d_b scale_b (l_b . q_b); twice the inequality of Cauchy and
+ * Schwarz: at most sqrt(sum_b |d_b l_b|^2) times the norm of x. Both products are sums of n rounded
+ * products, each off by at most (n + 2) / 2^24 of sqrt(sum_b |d_b w_b|^2) + sqrt(sum_b |d_b l_b|^2)
+ * times that norm; doubled for what is rounded after them. */
 static float residual(const uint8_t *row, size_t n_blocks)
 {
     double low_squares = 0.0, squares = 0.0;

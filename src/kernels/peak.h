@@ -1,6 +1,7 @@
 /*
- * What a CPU could do at best with the instructions of a tier: loops that only read, or only
- * multiply. `kinglet bench` sets what the model reaches beside them.
+ * The limits of a CPU with the instructions of a tier: loops that only read, or only multiply.
+ * `kinglet bench` compares the speed of the model with them. The loops own nothing; any thread may
+ * call them, and the caller measures the time.
  */
 #ifndef KL_KERNELS_PEAK_H
 #define KL_KERNELS_PEAK_H
@@ -17,8 +18,8 @@ struct kl_peak {
     const char *name; /* of the tier */
     /* The sum of all 64-bit words, modulo 2^64; size % 256 == 0. */
     uint64_t (*read)(const void *data, size_t size);
-    /* The sum of KL_PEAK_MACS products of int8 a step, all of them 1, with nothing else in the way.
-     * Exact up to 16383 steps; it may wrap beyond. */
+    /* The sum of KL_PEAK_MACS products of int8 per step, each of which is 1. Exact up to 16383
+     * steps; it may wrap beyond. */
     uint64_t (*multiply)(size_t steps);
 };
 
@@ -29,7 +30,7 @@ const struct kl_peak *kl_peak_of(const struct kl_kernels *kernels);
 KL_TIERS(KL_DECLARE_PEAK)
 #undef KL_DECLARE_PEAK
 
-/* Reading is the same with all tiers that have AVX2. */
+/* The read loop of all tiers that have AVX2; size % 256 == 0. */
 uint64_t kl_avx2_peak_read(const void *data, size_t size);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * The scalar tier's own header: what its files share, and what its table in scalar.c is made of.
+ * The functions that the files of the scalar tier share, and those of which scalar.c makes its
+ * table.
  */
 #ifndef KL_KERNELS_SCALAR_H
 #define KL_KERNELS_SCALAR_H
@@ -10,13 +11,14 @@
 #include "kernels/layout.h"
 #include "kernels/tiers.h"
 
-/* The sum of 8 lanes, as two halvings of a vector do it. */
+/* The sum of 8 lanes in the order of two halvings of a vector. */
 static inline float sum_lanes(const float v[8])
 {
     float a0 = v[0] + v[4], a1 = v[1] + v[5], a2 = v[2] + v[6], a3 = v[3] + v[7];
     return (a0 + a2) + (a1 + a3);
 }
 
+/* exp(x) as tiers.h defines it. */
 static inline float exp_spec(float x)
 {
     x = x > KL_EXP_LOW ? x : KL_EXP_LOW;
@@ -33,7 +35,7 @@ static inline float exp_spec(float x)
     p = fmaf(p, r, 1.0f);
     uint32_t bits;
     memcpy(&bits, &t, sizeof bits);
-    bits = (bits + 127u) << 23; /* the low bits of t are n; what stands above is shifted out */
+    bits = (bits + 127u) << 23; /* the low bits of t are n; the bits above are shifted out */
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;

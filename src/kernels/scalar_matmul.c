@@ -11,7 +11,7 @@
 struct block_integers {
     int16_t w[KL_LANES][KL_BLOCK];
     float d[KL_LANES];
-    float m[KL_LANES]; /* what the sum of the activations is multiplied with */
+    float m[KL_LANES]; /* factor of the sum of the activations */
 };
 
 static float load_f16(const uint8_t *p, size_t i)
@@ -42,7 +42,8 @@ static void unpack_scales(enum kl_quant type, struct kl_layout l, const uint8_t 
     }
 }
 
-/* low: only for KL_Q8_LOW, which stands for both parts together */
+/* Returns the integer of row r, column c. low: only for KL_Q8_LOW, which stands for both parts
+ * together. */
 static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *block,
                       const uint8_t *low, size_t r, size_t c)
 {

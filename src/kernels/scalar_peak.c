@@ -1,5 +1,5 @@
 /*
- * What the scalar tier could do at best; see peak.h.
+ * The limits of the scalar tier; see peak.h.
  */
 #include <string.h>
 
@@ -29,7 +29,7 @@ static uint64_t multiply(size_t steps)
     memset(x, 1, sizeof x);
     uint64_t total = 0;
     for (; steps > 0; steps--) {
-        /* for all the compiler knows, others each time */
+        /* w and x count as new values each time */
         __asm__("" : : "r"(w), "r"(x) : "memory");
         int32_t sum = 0;
         for (size_t i = 0; i < KL_PEAK_MACS; i++)

@@ -137,7 +137,7 @@ INLINE __m128i _mm256_castsi256_si128(__m256i a)
     return a.low;
 }
 
-/* The upper half is the only one that is ever asked for. */
+/* Only the upper half is ever extracted. */
 #define _mm256_extractf128_ps(a, upper)    ((a).high)
 #define _mm256_extracti128_si256(a, upper) ((a).high)
 

@@ -1,11 +1,11 @@
 /*
- * What the SSE4.1 tier could do at best; see peak.h.
+ * The limits of the SSE4.1 tier; see peak.h.
  */
 #include <smmintrin.h>
 
 #include "kernels/peak.h"
 
-/* Sums that do not wait for each other: 128 bytes, two cache lines, at a time. */
+/* Independent sums: 128 bytes, two cache lines, at a time. */
 #define VECTORS 8
 
 static uint64_t sum_words(__m128i v)
@@ -28,8 +28,8 @@ static uint64_t read_all(const void *data, size_t size)
     return sum_words(sums[0]);
 }
 
-/* What the products do, and nothing else: pmaddubsw and an addition in int16, no load. Each of the
- * sums takes 2 products twice a step, and must stay below 2^16 for 16383 steps. */
+/* Multiplies as the products do, and nothing else: pmaddubsw and an addition in int16, no load.
+ * Each of the sums takes 2 products twice a step, and must stay below 2^16 for 16383 steps. */
 _Static_assert(KL_PEAK_MACS == 2 * VECTORS * 16, "KL_PEAK_MACS");
 
 static uint64_t multiply(size_t steps)
@@ -40,7 +40,7 @@ static uint64_t multiply(size_t steps)
     for (; steps > 0; steps--) {
         for (int i = 0; i < 2 * VECTORS; i++) {
             __m128i sum = _mm_add_epi16(sums[i % VECTORS], _mm_maddubs_epi16(w, x));
-            /* for all the compiler knows, w is another one each time; and sums stay in place */
+            /* w counts as a new value each time, and sums stay in registers */
             __asm__("" : "+x"(w), "+x"(sum));
             sums[i % VECTORS] = sum;
         }

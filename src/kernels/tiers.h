@@ -1,5 +1,6 @@
 /*
- * The tiers, for cpu.c: each file of an instruction set defines one table.
+ * The tables of the tiers, of which cpu.c chooses one, and the constants of the exponential
+ * function that all of them compute. For the files of kernels/ only.
  */
 #ifndef KL_KERNELS_TIERS_H
 #define KL_KERNELS_TIERS_H

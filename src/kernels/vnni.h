@@ -1,16 +1,16 @@
 /*
- * Products with vpdpbusd, for the tiers that have it: four unsigned bytes times four signed ones,
- * added to an int32, which nothing here can overflow. All weights are kept unsigned (Q8_0's with
- * 128 added); the sums of the activations, which the offset leaves through, are where the sum
- * begins. Here is what both tiers share: the beginning and the end of a block's sum, and the
- * products of one to four tokens, in 256 bits.
+ * Products by vpdpbusd, for the tiers that have it: four unsigned bytes times four signed ones,
+ * added to an int32, which cannot overflow here. All weights are unsigned (Q8_0's with 128 added).
+ * A sum begins with the offset of the weights times the sum of the activations, negated. This
+ * header has the steps that both tiers share: the beginning and the end of the sum of a block, and
+ * the products of one to four tokens, in 256 bits.
  *
  * Included after VNNI_DPBUSD and VNNI_DPWSSD name the tier's own form of the 256-bit instructions:
  * AVX-VNNI's and AVX-512's have different encodings.
  */
 #include "kernels/avx2_blocks.h"
 
-/* What is subtracted from every weight as it is unpacked. */
+/* The offset of the unsigned weights, which is subtracted from every one of them. */
 INLINE int offset_in_sum(enum kl_quant type)
 {
     if (is_signed(type))
@@ -61,8 +61,8 @@ INLINE __m256i begin_sum(enum kl_quant type, const int16_t *sums, int part)
 }
 
 /* A block's sum as floats. half: Q6_K's scales; the size of every term is at most
- * 32 * 127 * 16 * 128, both together below 2^24, so floats are exact; adding to +0 keeps a sum of
- * nothing from being -0, which an integer can not be. */
+ * 32 * 127 * 16 * 128, both together below 2^24, so floats are exact; adding to +0 keeps an
+ * empty sum from being -0, which no integer is. */
 INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *half,
                         const int16_t *sums)
 {

@@ -1,5 +1,5 @@
-"""Old x86 CPUs under qemu's user emulation: each is given the right tier, and no instruction that it
-lacks is used anywhere (the emulator would end the program with SIGILL)."""
+"""Old x86 CPUs under qemu's user emulation: each is given the right tier, and no instruction that
+the CPU lacks is used anywhere (the emulator would end the program with SIGILL)."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 EMULATOR = "qemu-x86_64-static"
-# Features are taken away one by one; without XSAVE the system could not save AVX's registers.
+# Features are removed one by one; without XSAVE the system could not save AVX's registers.
 CPUS = {
     "Nehalem": "sse4.1",
     "Nehalem,-sse4.1": "scalar",
@@ -17,7 +17,7 @@ CPUS = {
     "Haswell,-fma": "sse4.1",
     "Haswell,-f16c": "sse4.1",
     "Haswell,-xsave": "sse4.1",
-    "Skylake-Server": "avx2",  # whose AVX-512 the emulator does not have, and does not announce
+    "Skylake-Server": "avx2",  # the emulator neither has nor announces its AVX-512
 }
 # Short ones; that all bits are the scalar tier's is checked natively. Not "attend": qemu 7.2 reads
 # 16 bytes for the operand of a scalar FMA, and there the guard page stands.

@@ -46,8 +46,8 @@ static double largest_of_block(const float *x, size_t dim, size_t d)
     return largest;
 }
 
-/* What rounding may cost: half a unit of f16's 11 digits; or half a step of int8, whose step is
- * rounded to f16 as well. */
+/* The error that rounding may cause: half a unit of f16's 11 digits; or half a step of int8, whose
+ * step is rounded to f16 as well. */
 static double slack_of(enum kl_kv_type type, const float *x, size_t dim, size_t d)
 {
     return type == KL_KV_F16 ? fabs((double)x[d]) * 0x1p-11 + 0x1p-25
@@ -122,7 +122,7 @@ static void fill_angles(struct attention *c)
     c->rows.page_sine = page + MOST_PAGES * half;
 }
 
-/* What was never stored is NaN, or -1 times NaN, and must not matter. */
+/* Memory that was never written is NaN, or -1 times NaN, and must not matter. */
 static void fill_tiles(struct attention *c, float size)
 {
     size_t dim = c->rows.dim, bytes = 2 * kl_kv_half_bytes(c->type, dim);
@@ -273,7 +273,7 @@ void check_attend(const struct kl_kernels *tier)
     }
 }
 
-/* A row's bits do not depend on the rows beside it. */
+/* The bits of a row do not depend on the other rows. */
 void check_attend_company(const struct kl_kernels *tier)
 {
     for (size_t round = 0; round < 4 * 8; round++) {

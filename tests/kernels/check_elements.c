@@ -179,7 +179,7 @@ void check_fused(const struct kl_kernels *tier)
     struct guarded x = guarded_new(DIM * 4, 4), cosine = guarded_new(HALF * 4, 4);
     struct guarded sine = guarded_new(HALF * 4, 4);
     float *rotated = x.data, *c = cosine.data, *s = sine.data;
-    for (size_t at = 0; at < N * HALF; at++) { /* each in every lane, with nothing beside it */
+    for (size_t at = 0; at < N * HALF; at++) { /* each in every lane, alone */
         size_t k = at / HALF, lane = at % HALF;
         for (size_t i = 0; i < HALF; i++) {
             rotated[i] = i == lane ? cases[k].a : 1.0f;

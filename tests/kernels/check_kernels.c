@@ -8,7 +8,7 @@
  *                                     those of the tier that this CPU is given, which must be TIER:
  *                                     what it is told under emulation, where time is short
  *   check_kernels --self-test         that a faulty kernel is found and named
- *   check_kernels --bench [TIER]      GB/s and GMAC/s, one thread, beside what the CPU can do
+ *   check_kernels --bench [TIER]      GB/s and GMAC/s, one thread, next to the limits of the CPU
  */
 #include <math.h>
 #include <signal.h>

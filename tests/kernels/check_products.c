@@ -245,7 +245,7 @@ void check_matmul_halves(const struct kl_kernels *tier)
     }
 }
 
-/* A token's outputs do not depend on the tokens beside it. */
+/* The outputs of a token do not depend on the other tokens. */
 void check_matmul_company(const struct kl_kernels *tier)
 {
     for (size_t i = 0; i < N_PRODUCTS; i++) {

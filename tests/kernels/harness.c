@@ -46,7 +46,7 @@ void random_floats(float *x, size_t n, float size)
 
 static bool at_the_end; /* of the mapping: which side touches the guard */
 
-/* What a check that is given up leaves mapped; few enough. */
+/* The memory that a check which is given up leaves mapped; a small number. */
 struct guarded guarded_new(size_t bytes, size_t alignment)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

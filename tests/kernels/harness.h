@@ -1,5 +1,5 @@
 /*
- * What checks of kernels stand on: a seeded source of numbers, memory between guard pages, and
+ * The tools of the checks of kernels: a seeded source of numbers, memory between guard pages, and
  * attempts. An attempt names what is about to run (slot, tier, shape); when its result is wrong, or
  * the kernel dies of a signal, that name and the seed are printed and the next check goes on.
  */
@@ -30,7 +30,7 @@ void guarded_free(struct guarded *g);
 /* Names what runs from here on. */
 void attempt(const char *slot, const struct kl_kernels *tier, const char *shape, ...)
     __attribute__((format(printf, 3, 4)));
-/* Give the check up, with a reason. */
+/* Gives the check up with a reason unless `good`. */
 void expect(bool good, const char *reason, ...) __attribute__((format(printf, 2, 3)));
 void expect_same(const void *found, const void *expected, size_t bytes);
 
@@ -42,7 +42,7 @@ struct check {
 
 /* The number of checks that failed. */
 int run_checks(const struct check *checks, size_t n, const struct kl_kernels *tier, uint64_t seed);
-/* What the last check that failed said: "SLOT of TIER (SHAPE): REASON". */
+/* The message of the last check that failed: "SLOT of TIER (SHAPE): REASON". */
 const char *last_failure(void);
 
 /* The checks and benches, by file. */

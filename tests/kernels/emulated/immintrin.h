@@ -1,6 +1,7 @@
 /*
- * Stands before the compiler's <immintrin.h> where check_kernels_emulated is built: SIMDe computes
- * what is newer than AVX2, so that these tiers are checked on CPUs that lack them.
+ * Takes the place of the compiler's <immintrin.h> where check_kernels_emulated is built: SIMDe
+ * computes the instructions newer than AVX2, so that these tiers are checked on CPUs that lack
+ * them.
  */
 #include_next <immintrin.h>
 

@@ -1,4 +1,4 @@
-/* src/format/sections_dir.c: what is listed, what goes first, and what never goes. */
+/* src/format/sections_dir.c: which files are listed, which are removed first, and which never. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -186,7 +186,7 @@ static void what_is_in_use_never_goes(void **state)
     make_file(C ".tmp", 4, 300);
     make_file(B ".tmp", 4, 300);
     int a = use(A), writing = use(C ".tmp");
-    /* what is in use does not count, so the cap is that of B and C */
+    /* files in use do not count, so the cap is that of B and C */
     assert_int_equal(kl_sections_trim(dir, (uint64_t)10 * BLOCK).files, 1);
     assert_true(is_there(A) && is_there(B) && is_there(C) && is_there(C ".tmp"));
     assert_false(is_there(B ".tmp")); /* left by a writer that was killed */
@@ -197,7 +197,7 @@ static void what_is_in_use_never_goes(void **state)
     close(writing);
     assert_int_equal(kl_sections_make_room(dir, 0).files, 1); /* the leftover */
     assert_true(is_there(A));
-    assert_int_equal(kl_sections_make_room(dir, UINT64_MAX).files, 0); /* never so much: in vain */
+    assert_int_equal(kl_sections_make_room(dir, UINT64_MAX).files, 0); /* cannot be reached */
     assert_true(is_there(A));
     clear();
 }

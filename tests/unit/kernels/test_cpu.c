@@ -23,7 +23,7 @@ static void test_auto_is_the_last_tier_that_this_cpu_has(void **state)
     assert_ptr_equal(kl_kernels_best(true), best);
 }
 
-static void test_without_avx512_the_best_of_the_others(void **state)
+static void test_without_avx512_the_best_other_tier_is_taken(void **state)
 {
     (void)state;
     const struct kl_kernels *best = NULL, *one;
@@ -36,7 +36,7 @@ static void test_without_avx512_the_best_of_the_others(void **state)
     assert_ptr_equal(kl_kernels_best(false), best);
 }
 
-static void test_a_refusal_names_the_tier_and_what_is_there(void **state)
+static void test_a_refusal_names_the_tier_and_the_features_of_the_cpu(void **state)
 {
     (void)state;
     const struct kl_kernels *chosen = NULL;
@@ -58,7 +58,7 @@ static void test_a_refusal_names_the_tier_and_what_is_there(void **state)
     }
 }
 
-/* What --help says about --cpu is what this program has, and nothing else. */
+/* The --help of --cpu lists exactly the tiers of this program. */
 static void test_the_listed_names_are_the_tiers(void **state)
 {
     (void)state;
@@ -75,9 +75,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_auto_is_the_last_tier_that_this_cpu_has),
-        cmocka_unit_test(test_without_avx512_the_best_of_the_others),
+        cmocka_unit_test(test_without_avx512_the_best_other_tier_is_taken),
         cmocka_unit_test(test_the_listed_names_are_the_tiers),
-        cmocka_unit_test(test_a_refusal_names_the_tier_and_what_is_there),
+        cmocka_unit_test(test_a_refusal_names_the_tier_and_the_features_of_the_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
