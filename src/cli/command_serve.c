@@ -141,7 +141,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .cache_bytes = o->cache_ram,
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
-    kl_plan_add(&l->loaded.plan, "connections", kl_http_connection_bytes(max_connections(o)),
+    kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(max_connections(o)),
                 "--max-connections");
     kl_plan_add(&l->loaded.plan, "requests and answers on their way",
                 kl_server_held_bytes_for(kl_load_budget(&o->load)), NULL);
@@ -286,7 +286,7 @@ static int run(struct serve_options *o)
     struct kl_error err = {0};
     struct kl_api_keys keys = {0};
     int code;
-    if (!kl_context_policy_parse(o->policy_name, &o->context_policy)) {
+    if (!kl_server_parse_context_policy(o->policy_name, &o->context_policy)) {
         kl_fail(&err, KL_ERR_INVALID, "--context-policy: expected error or trim, found \"%s\"",
                 o->policy_name);
         return kl_report("serve", &err);

@@ -149,6 +149,16 @@ size_t kl_server_held_bytes_for(uint64_t budget)
     return is_small(budget) ? KL_SERVER_SMALL_HELD_BYTES : KL_HTTP_HELD_BYTES;
 }
 
+size_t kl_server_connection_bytes(size_t max_connections)
+{
+    return kl_http_connection_bytes(max_connections);
+}
+
+bool kl_server_parse_context_policy(const char *name, enum kl_context_policy *policy)
+{
+    return kl_context_policy_parse(name, policy);
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
 uint16_t kl_server_port(const struct kl_server *server)

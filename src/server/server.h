@@ -43,6 +43,10 @@ struct kl_server_options {
 size_t kl_server_connections_for(uint64_t budget);
 size_t kl_server_held_bytes_for(uint64_t budget);
 
+/* As kl_http_connection_bytes and kl_context_policy_parse, for the rooms that see only this one. */
+size_t kl_server_connection_bytes(size_t max_connections);
+bool kl_server_parse_context_policy(const char *name, enum kl_context_policy *policy);
+
 /* Checks the options and listens; errors are those of kl_http_open. */
 enum kl_status kl_server_open(const struct kl_server_options *options, struct kl_server **server,
                               struct kl_error *err);

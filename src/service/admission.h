@@ -1,6 +1,8 @@
 /*
- * Who may join the queue, and when the others should come again: pure functions of what the engine
- * measured. Asked before a prompt is looked at, so that a full server says no at once.
+ * Admission: whether a request may queue, and when a refused one should be sent again.
+ *
+ * Decided before a prompt is read, so that a full server refuses at once. Pure functions of what
+ * the engine measured.
  */
 #ifndef KL_SERVICE_ADMISSION_H
 #define KL_SERVICE_ADMISSION_H
@@ -9,13 +11,13 @@
 
 #include "engine/engine.h"
 
-/* openai-python does not retry when it is told to wait longer than this. */
+/* openai-python does not retry after a longer time than this. */
 #define KL_MAX_RETRY_AFTER 120
 
 enum kl_verdict {
     KL_ADMITTED,
-    KL_REFUSED_FULL,    /* all places, running and waiting, are taken */
-    KL_REFUSED_WAIT,    /* it would wait longer than is allowed here */
+    KL_REFUSED_FULL,    /* all slots and places in the queue are taken */
+    KL_REFUSED_WAIT,    /* it would wait longer than the service allows */
     KL_REFUSED_DEADLINE /* it would not begin before its own deadline */
 };
 
@@ -23,11 +25,11 @@ struct kl_admission_request {
     size_t n_requests; /* of the engine: one for each choice */
     enum kl_priority priority;
     double deadline_seconds; /* from now; 0: none */
-    double max_wait_seconds; /* what is allowed here; 0: any */
+    double max_wait_seconds; /* what the service allows; 0: any */
 };
 
 /* retry_after: seconds after which it is expected to be admitted, 1 to KL_MAX_RETRY_AFTER; 0 with
- * KL_ADMITTED. More choices than there are places at all never get in; that is KL_REFUSED_FULL. */
+ * KL_ADMITTED. More choices than slots and queue together are always KL_REFUSED_FULL. */
 enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
                                     const struct kl_admission_request *request,
                                     unsigned *retry_after);
