@@ -112,8 +112,8 @@ INLINE void read_keys_int8(const struct kl_attend_rows *a, size_t page, float *k
                 size_t i1 = d * TOKENS + j, i2 = (d + half) * TOKENS + j;
                 __m256 b1 = _mm256_broadcast_ss(bias + d);
                 __m256 b2 = _mm256_broadcast_ss(bias + half + d);
-                __m256 cosine = _mm256_loadu_ps(a->slot_cosine + i1);
-                __m256 sine = _mm256_loadu_ps(a->slot_sine + i1);
+                __m256 cosine = _mm256_loadu_ps(a->offset_cosine + i1);
+                __m256 sine = _mm256_loadu_ps(a->offset_sine + i1);
                 __m256 x1 = _mm256_mul_ps(load_int8(keys + i1), scale1);
                 __m256 x2 = _mm256_mul_ps(load_int8(keys + i2), scale2);
                 x1 = _mm256_fnmadd_ps(b2, sine, _mm256_fmadd_ps(b1, cosine, x1));

@@ -102,7 +102,7 @@ struct kl_attend_rows {
     /* for KL_KV_INT8. slot_: RoPE of the positions within a page, [dim / 2, KL_KV_PAGE_TOKENS];
      * page_: of the first position of each page, [pages, dim / 2]. */
     const float *k_bias, *v_bias; /* [dim] */
-    const float *slot_cosine, *slot_sine;
+    const float *offset_cosine, *offset_sine;
     const float *page_cosine, *page_sine;
 };
 

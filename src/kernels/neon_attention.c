@@ -117,8 +117,8 @@ INLINE void read_keys_int8(const struct kl_attend_rows *a, size_t page, float *k
                 size_t i1 = d * TOKENS + j, i2 = (d + half) * TOKENS + j;
                 float32x4x2_t x1 = load_8_int8(keys + i1), x2 = load_8_int8(keys + i2);
                 for (size_t h = 0; h < 2; h++) {
-                    float32x4_t cosine = vld1q_f32(a->slot_cosine + i1 + 4 * h);
-                    float32x4_t sine = vld1q_f32(a->slot_sine + i1 + 4 * h);
+                    float32x4_t cosine = vld1q_f32(a->offset_cosine + i1 + 4 * h);
+                    float32x4_t sine = vld1q_f32(a->offset_sine + i1 + 4 * h);
                     float32x4_t k1 = vmulq_f32(x1.val[h], scale1.val[h]);
                     float32x4_t k2 = vmulq_f32(x2.val[h], scale2.val[h]);
                     k1 = vfmaq_n_f32(k1, cosine, bias[d]);

@@ -77,7 +77,7 @@ static void read_keys(const struct kl_attend_rows *a, enum kl_kv_type type, size
             size_t i1 = d * TOKENS + j, i2 = (d + half) * TOKENS + j;
             float x1 = (float)keys[i1] * kl_f16_to_f32(scales[d / KL_BLOCK * TOKENS + j]);
             float x2 = (float)keys[i2] * kl_f16_to_f32(scales[(d + half) / KL_BLOCK * TOKENS + j]);
-            float cosine = a->slot_cosine[i1], sine = a->slot_sine[i1];
+            float cosine = a->offset_cosine[i1], sine = a->offset_sine[i1];
             k[i1] = fmaf(-b2, sine, fmaf(b1, cosine, x1));
             k[i2] = fmaf(b2, cosine, fmaf(b1, sine, x2));
         }

@@ -10,7 +10,7 @@
 #ifndef KL_MODEL_HEAD_H
 #define KL_MODEL_HEAD_H
 
-#include "model/forward.h"
+#include "model/operations.h"
 
 enum kl_status kl_head_open(const struct kl_model *model, size_t n_threads, struct kl_head *head,
                             struct kl_error *err);

@@ -1,7 +1,7 @@
 #include <stdio.h>
 
 #include "model/architecture.h"
-#include "model/forward.h"
+#include "model/operations.h"
 
 static enum kl_status declare_matrices(struct kl_weights *w, const struct kl_config *c,
                                        enum kl_rope_pairs pairs, size_t i, struct kl_layer *l,

@@ -116,8 +116,8 @@ static void fill_angles(struct attention *c)
             page[(MOST_PAGES + p) * half + i] = (float)sin((double)(p * TOKENS) * frequency);
         }
     }
-    c->rows.slot_cosine = slot;
-    c->rows.slot_sine = slot + half * TOKENS;
+    c->rows.offset_cosine = slot;
+    c->rows.offset_sine = slot + half * TOKENS;
     c->rows.page_cosine = page;
     c->rows.page_sine = page + MOST_PAGES * half;
 }
