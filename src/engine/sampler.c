@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight below e^-40 of the best one's can not be drawn in practice (all 151,936 of them together
+/* A weight below e^-40 of the best one's cannot be drawn in practice (all 151,936 of them together
  * have a chance of 6e-13), so it is not worth an expf. */
 #define SMALLEST_EXPONENT (-40.0f)
 
@@ -109,14 +109,13 @@ void kl_sampler_wants(const struct kl_sampling *s, const int32_t *history, size_
     want->margin = -SMALLEST_EXPONENT * s->temperature * 1.001f; /* more than what gather keeps */
     if (s->temperature == 0.0f)
         want->margin = INFINITY;
-    if (s->repetition_penalty < 1.0f) { /* what was seen may rise from anywhere */
+    if (s->repetition_penalty < 1.0f) { /* seen tokens may rise from any place */
         want->top_k = 0;
         want->margin = INFINITY;
     }
 }
 
-/* Once per token that occurred, however often: a positive logit is divided, a negative multiplied.
- */
+/* Applies once to each token that occurred: divides a positive logit, multiplies a negative one. */
 static void penalize(float penalty, const uint64_t *penalized, struct kl_candidates *c)
 {
     for (size_t i = 0; i < c->n; i++) {
@@ -126,7 +125,7 @@ static void penalize(float penalty, const uint64_t *penalized, struct kl_candida
     }
 }
 
-/* The largest float stands in for infinity: infinity - infinity is no number. */
+/* The largest float stands in for infinity: infinity - infinity is not a number. */
 static float finite_top(float logit)
 {
     return logit > FLT_MAX ? FLT_MAX : logit;
@@ -199,8 +198,8 @@ static size_t select_best(struct kl_logit *c, size_t n, size_t count, double mas
     return low;
 }
 
-/* The worst of the top_k: nothing behind it is kept. Keeps at most two times top_k at once, so the
- * usual small top_k costs a comparison per token. */
+/* Returns the worst of the top_k; worse candidates are dropped. Keeps at most two times top_k at
+ * once, so the usual small top_k costs a comparison per token. */
 static struct kl_logit top_k_cut(struct kl_sampler *sampler, const struct kl_candidates *candidates,
                                  size_t top_k)
 {

@@ -1,13 +1,13 @@
 /*
  * Logits to the next token.
  *
- * Deterministic: the same logits, history and seed give the same token. Only the logits that can
- * matter are asked for, and never all of them when the choice is limited (greedy, top-k). The
- * vocabulary is never sorted: what top-k and top-p keep is found by partial selection, and the draw
- * goes through it in the order of the ids. Nothing is allocated after _open.
+ * Deterministic: the same logits, history and seed give the same token. The sampler wants only the
+ * candidates that it can choose, and never all logits if the choice is limited (greedy, top-k). It
+ * never sorts the vocabulary: top-k and top-p select partially, and the draw visits the selection
+ * in the order of the ids. The engine thread's; allocates nothing after _open.
  *
- * Numbers that are not: a NaN counts as minus infinity, plus infinity as the largest float. A token
- * at minus infinity is never chosen.
+ * A NaN counts as minus infinity, plus infinity as the largest float. A token at minus infinity is
+ * never chosen.
  */
 #ifndef KL_ENGINE_SAMPLER_H
 #define KL_ENGINE_SAMPLER_H
@@ -36,10 +36,10 @@ void kl_sampler_close(struct kl_sampler *sampler);
 /* KL_ERR_INVALID with a text that names the field. */
 enum kl_status kl_sampling_check(const struct kl_sampling *sampling, struct kl_error *err);
 
-/* The tokens of a history as a set, which grows with it. */
+/* The set of tokens of a history, updated as the history grows. */
 struct kl_seen {
     uint64_t *words; /* [n_vocab / 64 + 1] */
-    size_t n;        /* tokens of the history that are in it; 0: the history begins */
+    size_t n;        /* tokens of the history that are in the set; 0: a new history */
 };
 
 /* Sets *want: the logits that this sampling can use, of the tokens that `history` (prompt and

@@ -1,12 +1,13 @@
 /*
- * What a model family is made of. A new one is one file and one row in `architectures` (model.c).
+ * A model family: its tensors and its layer. A new one is one file and one row in `architectures`
+ * (model.c).
  */
 #ifndef KL_MODEL_ARCHITECTURE_H
 #define KL_MODEL_ARCHITECTURE_H
 
 #include "model/weights.h"
 
-/* One transformer layer. Vectors are f32; those a family does not have are NULL. */
+/* One transformer layer. Vectors are f32; NULL where the family has none. */
 struct kl_layer {
     const float *attn_norm, *ffn_norm;     /* [n_embd] */
     const float *q_bias, *k_bias, *v_bias; /* [heads * head_dim] */
@@ -24,14 +25,14 @@ struct kl_model {
     bool plain_attention;
     struct kl_config config;
     struct kl_weights weights;
-    size_t n_threads;                            /* that read and check the weights */
+    size_t n_threads;                            /* for reading and checking the weights */
     const struct kl_gguf_tensor *embedding;      /* [n_vocab, n_embd], read a row at a time */
-    const struct kl_mapped_file *embedding_file; /* it lies in; NULL: in memory */
+    const struct kl_mapped_file *embedding_file; /* that contains it; NULL: in memory */
     const float *output_norm;                    /* [n_embd] */
     /* [n_vocab, n_embd]; the embedding's where it is tied. Q8_0 is packed in two halves: output is
      * KL_Q8_HIGH and output_low KL_Q8_LOW; otherwise output_low is empty. */
     struct kl_matrix output, output_low;
-    const struct kl_mapped_file *low_file; /* output_low lies in; NULL: in memory */
+    const struct kl_mapped_file *low_file; /* that contains output_low; NULL: in memory */
     struct kl_layer layers[];              /* [n_layers] */
 };
 
@@ -42,18 +43,18 @@ struct kl_architecture {
     /* declares the tensors of one layer */
     enum kl_status (*declare_layer)(struct kl_weights *w, const struct kl_config *config,
                                     size_t layer, struct kl_layer *out, struct kl_error *err);
-    /* runs one layer over the rows of the batch, by the steps of forward.h */
+    /* runs one layer over the rows of the batch, by the operations of operations.h */
     void (*run_layer)(struct kl_forward *f, const struct kl_layer *layer, size_t index);
 };
 
-/* What most families have in common (layer.c): their files say what is theirs. */
+/* The layer that most families share (layer.c). */
 
-/* The numbers of a head that RoPE turns together, as the file has them: (i, i + dim/2) ("NEOX") or
+/* The pairs of a head that RoPE rotates, as stored in the file: (i, i + dim/2) ("NEOX") or
  * (2i, 2i + 1) ("NORM" in llama.cpp). */
 enum kl_rope_pairs { KL_ROPE_HALVES, KL_ROPE_NEIGHBOURS };
 
 struct kl_vector {
-    const char *name; /* behind "blk.N." */
+    const char *name; /* without "blk.N." */
     size_t n;
     const float **out;
 };

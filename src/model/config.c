@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "kernels/kernels.h"
 
-/* What the code below can hold; far above any model of the size this program is for. */
+/* Limits of the code, far above any model of the size that this program is for. */
 enum {
     MAX_LAYERS = 256,
     MAX_WIDTH = 16384,
@@ -39,7 +39,7 @@ static enum kl_status read_size(const struct kl_gguf *gguf, const char *architec
     return status;
 }
 
-/* The vocabulary's size is the number of rows of the embedding table. */
+/* The size of the vocabulary is the number of rows of the embedding table. */
 static enum kl_status read_vocabulary(const struct kl_gguf *gguf, struct kl_config *c,
                                       struct kl_error *err)
 {
@@ -63,7 +63,7 @@ static enum kl_status read_vocabulary(const struct kl_gguf *gguf, struct kl_conf
     return status;
 }
 
-/* What the kernels and steps rely on. */
+/* Checks the assumptions of kernels and operations. */
 static enum kl_status check_shape(const struct kl_config *c, struct kl_error *err)
 {
     if (c->n_heads % c->n_kv_heads != 0)
@@ -86,7 +86,8 @@ static enum kl_status check_shape(const struct kl_config *c, struct kl_error *er
     return KL_OK;
 }
 
-/* Keys that may be missing, and say what we do anyway: RoPE of whole heads, values as wide as keys.
+/* Optional keys whose only supported value is our behaviour: RoPE of whole heads, values as wide as
+ * keys.
  */
 static enum kl_status check_widths(const struct kl_gguf *gguf, const char *architecture,
                                    const struct kl_config *c, struct kl_error *err)
@@ -120,7 +121,7 @@ static enum kl_status check_rope_scaling(const struct kl_gguf *gguf, const char 
     static const char *const keys[] = {"rope.scaling.factor", "rope.scale_linear",
                                        "rope.scaling.attn_factor"};
     struct key key = key_of(architecture, "rope.scaling.type");
-    struct kl_gguf_string type = {"linear", 6}; /* what rope.scale_linear alone means */
+    struct kl_gguf_string type = {"linear", 6}; /* the meaning of rope.scale_linear alone */
     enum kl_status status = KL_OK;
     bool scales = false;
     if (kl_gguf_has(gguf, key.text))
@@ -169,7 +170,7 @@ enum kl_status kl_config_read(const struct kl_gguf *gguf, const char *architectu
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         if (sizes[i].out == &c->n_kv_heads &&
             !kl_gguf_has(gguf, key_of(architecture, sizes[i].name).text)) {
-            c->n_kv_heads = c->n_heads; /* what the format says then */
+            c->n_kv_heads = c->n_heads; /* the default of the format */
             continue;
         }
         enum kl_status status = read_size(gguf, architecture, sizes[i].name, sizes[i].low,

@@ -9,7 +9,7 @@
  * for all others. The best group by its bound nearly always holds the best token. */
 enum { EXTRA_GROUPS = 8 };
 
-/* Above these limits screening would let so many groups through that reading all is faster. */
+/* Above these limits too many groups would pass the screening: reading all is faster. */
 enum { MOST_TOP_K = 256 };
 #define MOST_MARGIN 10.0f
 /* With no more allowed tokens than these, computing their groups alone is cheap. */
@@ -50,7 +50,7 @@ void kl_head_give_back(const struct kl_model *m)
                                  kl_matrix_bytes(&m->output_low));
 }
 
-/* The product by all bits: y[t * y_stride + row]. */
+/* Multiplies with all bits: y[t * y_stride + row]. */
 static void product(const struct kl_model *m, size_t begin, size_t end,
                     const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
 {
@@ -104,7 +104,7 @@ static bool is_penalized(const struct kl_want *want, size_t id)
     return want->penalized != NULL && has_bit(want->penalized, id);
 }
 
-/* Rows of normed. */
+/* Returns a range of the rows of activations. */
 static struct kl_activations activation_rows(const struct kl_activations *x, size_t first, size_t n)
 {
     return (struct kl_activations){.q = x->q + first * x->k,
@@ -114,7 +114,7 @@ static struct kl_activations activation_rows(const struct kl_activations *x, siz
                                    .k = x->k};
 }
 
-/* Of the rows that are not screened. */
+/* Computes the rows that are not screened. */
 static void all_item(void *context, size_t item, size_t worker)
 {
     struct kl_forward *f = context;
@@ -138,7 +138,7 @@ static void all_item(void *context, size_t item, size_t worker)
     }
 }
 
-/* ---- only what can be chosen ----------------------------------------------------------------- */
+/* ---- screening ------------------------------------------------------------------------------- */
 
 struct screened_row {
     const struct kl_want *want;
@@ -148,7 +148,7 @@ struct screened_row {
     float *bounds;           /* [n_groups] */
     uint32_t *groups;
     size_t n_groups;
-    float threshold; /* no token below it matters */
+    float threshold; /* no token below it is a candidate */
 };
 
 struct screen {
@@ -156,7 +156,7 @@ struct screen {
     struct screened_row rows[KL_HEAD_ROWS];
     size_t n;
     struct kl_activations x; /* all of them */
-    bool with_all;           /* the rows that are not screened ride along */
+    bool with_all;           /* the rows that are not screened are computed, too */
 };
 
 static float size_of(const struct kl_activations *x)
@@ -171,8 +171,8 @@ static float size_of(const struct kl_activations *x)
     return nextafterf((float)sqrt(total), INFINITY);
 }
 
-/* The highest that a logit of the group can be. Where one is no number (a damaged model) it is
- * infinite, so the group is computed. By halves, so that the compiler can use vectors. */
+/* Returns an upper bound of the logits of the group; infinity if one is not a number (a damaged
+ * model), so that the group is computed. In halves, so that the compiler can use vectors. */
 static float group_bound(const float *high, const float *residuals, float size)
 {
     float top[KL_LANES], sum[KL_LANES];
@@ -208,7 +208,7 @@ static void bound_item(void *context, size_t item, size_t worker)
         all_item(f, item, worker);
 }
 
-/* Groups in items of so many: each is some microseconds, and they lie anywhere. */
+/* Groups per item: each takes some microseconds, at scattered addresses. */
 enum { EXACT_GROUPS = 4 };
 
 static size_t exact_items(const struct screened_row *row)
@@ -216,8 +216,8 @@ static size_t exact_items(const struct screened_row *row)
     return (row->n_groups + EXACT_GROUPS - 1) / EXACT_GROUPS;
 }
 
-/* The lower bits of one group: read, or where they are if they are in memory (or cannot be read).
- */
+/* Returns the lower bits of one group: read into the copy of the worker, or in place if they are in
+ * memory or cannot be read. */
 static const uint8_t *low_group(const struct kl_forward *f, size_t g, size_t worker)
 {
     const struct kl_model *m = f->model;
@@ -251,7 +251,7 @@ static void exact_item(void *context, size_t item, size_t worker)
     }
 }
 
-/* The groups of a row for which there is no room are left out. */
+/* Computes the listed groups of all rows; none of a row without room for them. */
 static void compute_groups(struct screen *s)
 {
     size_t items = 0;
@@ -266,7 +266,7 @@ static void compute_groups(struct screen *s)
     kl_forward_parallel(s->f, items, exact_item, s);
 }
 
-/* The n groups with the highest bounds: a heap, the lowest of them on top. */
+/* Lists the n groups with the highest bounds, in a heap with the lowest of them on top. */
 static void take_best_groups(struct screened_row *row, size_t n_groups, size_t n)
 {
     const float *bounds = row->bounds;
@@ -297,7 +297,7 @@ static void take_best_groups(struct screened_row *row, size_t n_groups, size_t n
     row->n_groups = used;
 }
 
-/* From the logits of the first groups: what a token must reach to matter. */
+/* Returns the lowest logit that can still be a candidate, from the logits of the first groups. */
 static float threshold_of(const struct screened_row *row, size_t n_vocab)
 {
     const struct kl_want *want = row->want;
@@ -387,7 +387,7 @@ static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
     }
 }
 
-/* Of all logits. */
+/* Keeps the allowed tokens of all logits. */
 static void keep_allowed(const struct kl_forward *f, const struct kl_row *row)
 {
     struct kl_candidates *c = row->candidates;
@@ -401,7 +401,7 @@ static void keep_allowed(const struct kl_forward *f, const struct kl_row *row)
             c->logits[c->n++] = c->logits[id];
 }
 
-/* Before anything is computed: nothing is found yet, and all logits need room for all. */
+/* Resets all candidates; rows that are not screened need room for the whole vocabulary. */
 static void clear_candidates(struct kl_forward *f)
 {
     for (size_t i = 0; i < f->normed.n; i++) {

@@ -24,7 +24,7 @@ struct kl_kv_cache {
     struct kl_kv_page pages[]; /* [max_pages] */
 };
 
-/* With what the system adds to make whole pages of its own: the memory budget must hold. */
+/* Rounded up to pages of the system, so that the memory budget is kept. */
 static size_t bytes_of_page(const struct kl_model *model)
 {
     return kl_memory_whole_pages(kl_kv_offset(model, model->config.n_layers, 0), kl_memory_page());
@@ -35,10 +35,10 @@ size_t kl_kv_bytes_per_token(const struct kl_model *model)
     return bytes_of_page(model) / KL_KV_PAGE_TOKENS;
 }
 
-/* Raise it when the tiles of kernels.h change, or the arithmetic of what is written to them. */
+/* To be raised when the tiles of kernels.h change, or the arithmetic of their content. */
 #define KV_VERSION 2
 
-/* Of the hyper-parameters: with the tensors, they make the numbers of a page. */
+/* Hashes the hyper-parameters: with the tensors, they determine the content of a page. */
 static uint64_t hash_of_config(const struct kl_config *c)
 {
     const double facts[] = {(double)c->n_layers,    (double)c->n_embd,     (double)c->n_ff,
@@ -105,7 +105,7 @@ size_t kl_kv_cache_page_bytes(const struct kl_kv_cache *cache)
 
 /* ---- pages ----------------------------------------------------------------------------------- */
 
-/* Pages come straight from the system and go straight back: what is not used is not resident. */
+/* Pages are mapped and unmapped one by one, so unused ones are not resident. */
 enum kl_status kl_kv_page_new(struct kl_kv_cache *cache, struct kl_kv_page **out,
                               struct kl_error *err)
 {
@@ -187,7 +187,7 @@ size_t kl_sequence_length(const struct kl_sequence *s)
     return s->length;
 }
 
-/* Makes both tables long enough for so many pages. */
+/* Grows both tables to that number of pages. */
 static enum kl_status extend_tables(struct kl_sequence *s, size_t need, struct kl_error *err)
 {
     if (need <= s->pages_allocated)
@@ -204,7 +204,7 @@ static enum kl_status extend_tables(struct kl_sequence *s, size_t need, struct k
     return KL_OK;
 }
 
-/* Takes the caller's share over. There is room in the tables. */
+/* Takes over the share of the caller. The tables have room. */
 static void append_page(struct kl_sequence *s, struct kl_kv_page *page)
 {
     s->pages[s->n_pages] = page->data;

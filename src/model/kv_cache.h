@@ -11,12 +11,12 @@
 
 struct kl_sequence {
     struct kl_kv_cache *cache;
-    uint8_t **pages;          /* [n_pages] what held[i] has, as the kernels want it */
+    uint8_t **pages;          /* [n_pages] the data of held[i], as the kernels take it */
     struct kl_kv_page **held; /* [n_pages] a share of each */
     size_t n_pages;
     size_t pages_allocated; /* length of both arrays */
     size_t length;          /* tokens */
-    size_t pending;         /* tokens of the running forward pass, not yet part of it */
+    size_t pending;         /* tokens of the running pass, not appended yet */
 };
 
 /* Bytes from the start of a page to the tile of (layer, head). */

@@ -112,7 +112,7 @@ enum kl_status kl_model_prepare(struct kl_model *m, kl_model_progress_fn *progre
     enum kl_status status = kl_weights_prepare(&m->weights, m->n_threads, progress, context, err);
     if (status == KL_OK && m->weights.memory == NULL && m->output_low.n_groups > 0) {
         m->low_file = &m->weights.packed.map;
-        kl_head_give_back(m); /* it was read to be checked */
+        kl_head_give_back(m); /* the check has read it */
     }
     return status;
 }

@@ -1,11 +1,15 @@
 /*
  * Tokens to logits.
  *
- * A model is what does not change after loading: configuration and packed weights, shared by all
- * threads. A forward owns the buffers and the thread pool of one caller (the engine thread, or a
- * command). A sequence is the KV cache of one conversation. Numbers (the contract, see
- * ARCHITECTURE.md): the logits of a token are the same bits whatever the number of threads, the
- * rows it shares a batch with, or the way a prompt was cut into batches.
+ * struct kl_model: configuration and packed weights. It does not change after loading, so all
+ * threads share it.
+ * struct kl_forward: the buffers and the thread pool for forward passes, owned by one thread (the
+ * engine's, or that of a command).
+ * struct kl_sequence: the KV cache of one conversation, made of pages of a struct kl_kv_cache.
+ *
+ * The numeric contract (ARCHITECTURE.md): the logits of a token are the same bits for every number
+ * of threads, every batch, and every way of splitting a prompt into batches. This room knows
+ * neither text nor requests, and samples nothing.
  */
 #ifndef KL_MODEL_MODEL_H
 #define KL_MODEL_MODEL_H
@@ -19,7 +23,7 @@
 #include "format/gguf.h"
 #include "kernels/kernels.h"
 
-/* From the file's hyper-parameters, every one checked against a closed range. */
+/* The hyper-parameters of the model file, each checked against a closed range. */
 struct kl_config {
     char architecture[16]; /* "llama", "qwen2", "qwen3" */
     size_t n_layers;
@@ -29,20 +33,20 @@ struct kl_config {
     size_t n_kv_heads;
     size_t head_dim;
     size_t n_vocab;
-    size_t n_ctx_train; /* longest context the model was made for, tokens */
+    size_t n_ctx_train; /* longest context that the model was trained for, tokens */
     double rope_base;
     float rms_eps;
 };
 
 struct kl_model;
 
-/* What takes long until a model can be run. */
+/* The long stages of preparing a model. */
 enum kl_model_stage {
-    KL_MODEL_PACKING, /* the weights are brought into our layout: at the first start only */
-    KL_MODEL_READING  /* they are read in the order of the layers and their checksums compared */
+    KL_MODEL_PACKING, /* weights are converted to our layout: at the first start only */
+    KL_MODEL_READING  /* weights are read in the order of the layers, checksums are compared */
 };
 
-/* Told how far a stage is, in bytes. When it returns false the stage ends with KL_ERR_CANCELLED. */
+/* Receives the progress of a stage in bytes. Returning false ends it with KL_ERR_CANCELLED. */
 typedef bool kl_model_progress_fn(void *context, enum kl_model_stage stage, uint64_t done,
                                   uint64_t total);
 
@@ -50,40 +54,40 @@ struct kl_model_options {
     const struct kl_kernels *kernels; /* from kl_kernels_select */
     enum kl_kv_type kv_type;          /* of every KV cache of this model */
     bool plain_attention; /* all scores before the softmax, in a buffer for n_ctx_train positions */
-    /* Where packed weights are kept; NULL: packed into memory at each start. */
+    /* The directory of packed files; NULL: weights are packed into memory at each start. */
     const char *packed_dir;
-    size_t n_threads;               /* that read and check the weights; 0 is 1 */
+    size_t n_threads;               /* for reading and checking the weights; 0 means 1 */
     kl_model_progress_fn *progress; /* may be NULL */
     void *progress_context;
-    bool prepare_later; /* leave both stages to kl_model_prepare: opening takes some milliseconds */
+    bool prepare_later; /* leave both stages to kl_model_prepare: opening takes milliseconds */
 };
 
-/* gguf must stay open as long as the model (the embedding table is read from it). */
+/* gguf stays open as long as the model: the embedding table is read from it. */
 enum kl_status kl_model_open(const struct kl_gguf *gguf, const struct kl_model_options *options,
                              struct kl_model **model, struct kl_error *err);
 
-/* For a model that was opened with prepare_later: once, before the first kl_forward_run with it
- * (kl_forward_open and kl_kv_cache_open may come earlier). From any thread, as long as it is the
- * only one that uses the model. Packs the weights if that was not done yet; otherwise reads them
- * ahead in the order in which they will be needed and checks them, and packs them again where they
- * are damaged. With all of it in the page cache that takes about as long as one token. */
+/* For a model that was opened with prepare_later: called once, before the first kl_forward_run
+ * (kl_forward_open and kl_kv_cache_open may come earlier), by any thread while no other one uses
+ * the model. Packs the weights if there is no packed file yet; otherwise reads the file ahead in
+ * the order of the layers and checks it, and packs again if it is damaged. From the page cache that
+ * takes about as long as one token. */
 enum kl_status kl_model_prepare(struct kl_model *model, kl_model_progress_fn *progress,
                                 void *context, struct kl_error *err);
 void kl_model_close(struct kl_model *model);
 
 const struct kl_config *kl_model_config(const struct kl_model *model);
-/* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room).
- * Known when the model is warm. */
+/* Whether the weights are a mapped file, and not a copy in memory (no directory, or no room). Of a
+ * prepared model. */
 bool kl_model_is_mapped(const struct kl_model *model);
-/* The path of that file; NULL: there is none. Valid as long as the model. */
+/* The path of that file, valid as long as the model; NULL: there is none. */
 const char *kl_model_packed_path(const struct kl_model *model);
 uint64_t kl_model_weight_bytes(const struct kl_model *model); /* mapped, or in memory */
 const struct kl_kernels *kl_model_kernels(const struct kl_model *model);
-/* What one decoded token reads of the weights, bytes; and multiply-adds of one prefilled token
- * (without the head) and of the head: for GB/s and GMAC/s. */
+/* The work per token, for GB/s and GMAC/s: bytes of weights that decoding reads, and multiply-adds.
+ */
 struct kl_model_work {
-    uint64_t bytes_per_token;  /* all layers, and of the output head the part that is always read */
-    uint64_t bytes_for_logits; /* the rest of the head, which all logits need as well */
+    uint64_t bytes_per_token;  /* all layers, and the part of the output head that is always read */
+    uint64_t bytes_for_logits; /* in addition, if all logits are computed */
     uint64_t macs_per_token;   /* all layers */
     uint64_t head_macs;
 };
@@ -91,63 +95,63 @@ struct kl_model_work kl_model_work(const struct kl_model *model);
 
 /* ---- KV cache -------------------------------------------------------------------------------- */
 
-/* Pages of KL_KV_PAGE_TOKENS tokens, taken when a sequence grows and given back when nobody holds
- * a share of them any more: sequences that begin alike may share pages. One thread at a time. */
+/* Pages of KL_KV_PAGE_TOKENS tokens, allocated when a sequence grows, reference-counted (a share is
+ * one reference), and freed with the last share: sequences that begin alike may share pages. One
+ * thread at a time. */
 struct kl_kv_cache;
 struct kl_kv_page;
 struct kl_sequence;
 
-/* What the content of pages depends on in addition to their tokens: the tensors and
- * hyper-parameters of the model (not its name or other metadata), the tier, the type of KV cache,
- * the version of both. As text, for what keeps pages longer than the process lives. Known when the
- * model is warm. */
+/* Everything that the content of pages depends on in addition to their tokens, as text: the tensors
+ * and hyper-parameters of the model (not its name or other metadata), the tier, the type of KV
+ * cache, the versions of both. For pages that are stored on disk. Of a prepared model. */
 #define KL_KV_IDENTITY_SIZE 192
 void kl_kv_identity(const struct kl_model *model, char text[KL_KV_IDENTITY_SIZE]);
 
-/* max_tokens: a hard limit for all sequences together, rounded up to pages; nothing is allocated
- * ahead. */
+/* max_tokens: a hard limit for all sequences together, rounded up to pages; allocates none of it.
+ */
 enum kl_status kl_kv_cache_open(const struct kl_model *model, size_t max_tokens,
                                 struct kl_kv_cache **cache, struct kl_error *err);
 void kl_kv_cache_close(struct kl_kv_cache *cache);               /* after all its sequences */
 size_t kl_kv_cache_used_tokens(const struct kl_kv_cache *cache); /* pages in use, in tokens */
 size_t kl_kv_cache_max_tokens(const struct kl_kv_cache *cache);
-size_t kl_kv_cache_free_pages(const struct kl_kv_cache *cache); /* that may still be taken */
+size_t kl_kv_cache_free_pages(const struct kl_kv_cache *cache); /* that may still be allocated */
 size_t kl_kv_cache_page_bytes(const struct kl_kv_cache *cache);
-/* What a token of a full page takes of this computer's memory, which comes in pages, too. */
+/* Memory per token of a full page, rounded up to pages of the system. */
 size_t kl_kv_bytes_per_token(const struct kl_model *model);
 
 enum kl_status kl_sequence_new(struct kl_kv_cache *cache, struct kl_sequence **sequence,
                                struct kl_error *err);
 void kl_sequence_free(struct kl_sequence *sequence);
 size_t kl_sequence_length(const struct kl_sequence *sequence); /* tokens in the cache */
-/* Makes room for `length` tokens in all; KL_ERR_MEMORY or KL_ERR_LIMIT leaves it as it was. */
+/* Allocates pages for `length` tokens in all. KL_ERR_MEMORY and KL_ERR_LIMIT change nothing. */
 enum kl_status kl_sequence_reserve(struct kl_sequence *sequence, size_t length,
                                    struct kl_error *err);
-/* Pages that _reserve would have to take. */
+/* The number of pages that _reserve would allocate. */
 size_t kl_sequence_missing_pages(const struct kl_sequence *sequence, size_t length);
-/* Forgets all but the first `length` tokens and gives whole pages back. Not into the middle of a
- * page that others share. */
+/* Drops all but the first `length` tokens and releases whole pages. The new end must not be inside
+ * a shared page. */
 void kl_sequence_truncate(struct kl_sequence *sequence, size_t length);
 
-/* The page of the tokens from index * KL_KV_PAGE_TOKENS on; valid while the sequence holds it. */
+/* The page of the tokens from index * KL_KV_PAGE_TOKENS on; valid while the sequence has it. */
 struct kl_kv_page *kl_sequence_page(const struct kl_sequence *sequence, size_t index);
-/* Continue a sequence that ends with a page, and has none reserved, by what was computed for the
- * same tokens before: a whole page, which is then shared and never written to again; or the first
- * n_tokens (1 to KL_KV_PAGE_TOKENS) of one in a page of its own, so that it can go on differently.
- * KL_ERR_MEMORY or KL_ERR_LIMIT leaves it as it was. */
+/* Continue a sequence, whose length is a multiple of a page and which has no further page reserved,
+ * with what was computed for the same tokens before: with a whole page, which is shared and never
+ * written to again; or with a copy of the first n_tokens (1 to KL_KV_PAGE_TOKENS) of a page, so
+ * that the sequence can diverge. KL_ERR_MEMORY and KL_ERR_LIMIT change nothing. */
 enum kl_status kl_sequence_append_shared(struct kl_sequence *sequence, struct kl_kv_page *page,
                                          struct kl_error *err);
 enum kl_status kl_sequence_append_copy(struct kl_sequence *sequence, const struct kl_kv_page *page,
                                        size_t n_tokens, struct kl_error *err);
 
-/* A page of zeros that belongs to no sequence, with one share, the caller's. KL_ERR_LIMIT: all are
- * in use. */
+/* A page of zeros that belongs to no sequence, with one share, which the caller owns. KL_ERR_LIMIT:
+ * all pages are in use. */
 enum kl_status kl_kv_page_new(struct kl_kv_cache *cache, struct kl_kv_page **page,
                               struct kl_error *err);
-struct kl_kv_page *kl_kv_page_share(struct kl_kv_page *page); /* one share more; returns page */
+struct kl_kv_page *kl_kv_page_share(struct kl_kv_page *page); /* adds a share; returns page */
 size_t kl_kv_page_shares(const struct kl_kv_page *page);
 void *kl_kv_page_data(struct kl_kv_page *page); /* [kl_kv_cache_page_bytes] */
-void kl_kv_page_release(struct kl_kv_cache *cache, struct kl_kv_page *page); /* one share */
+void kl_kv_page_release(struct kl_kv_cache *cache, struct kl_kv_page *page); /* a share */
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
@@ -158,8 +162,8 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
                                struct kl_forward **forward, struct kl_error *err);
 void kl_forward_close(struct kl_forward *forward);
 
-/* How many of the pool's threads take part in a pass of one row, and of more; 1 to n_threads. All,
- * unless said otherwise. Between two passes. */
+/* The numbers of threads of the pool that take part in a pass of one row, and of more: 1 to
+ * n_threads; all by default. To be set between two passes. */
 struct kl_threads {
     size_t decode, prefill;
 };
@@ -170,12 +174,12 @@ struct kl_logit {
     int32_t id;
 };
 
-/* What a row asks of the output head: the tokens that can be chosen. Tokens that are `penalized`
- * will be lowered by the caller afterwards; they do not count for the limits, but are candidates
- * like the others, so a caller that lowers them and then takes the best top_k gets the same tokens
- * as from all logits. Without a limit every allowed token is a candidate. */
+/* The tokens that a row asks the output head for: those that can be chosen. Tokens that are
+ * `penalized` will be lowered by the caller afterwards; they do not count for the limits, but are
+ * candidates like the others, so a caller that lowers them and then takes the best top_k gets the
+ * same tokens as from all logits. Without a limit every allowed token is a candidate. */
 struct kl_want {
-    size_t n_vocab;            /* ids from here on are no candidates */
+    size_t n_vocab;            /* ids from here on are not candidates */
     size_t top_k;              /* 0: no limit; otherwise at least the k best are candidates */
     float margin;              /* distance below the best logit, 0 or more; INFINITY: no limit */
     const uint64_t *penalized; /* [n_vocab / 64 + 1] a bit for each token; NULL: none */
@@ -183,10 +187,10 @@ struct kl_want {
     size_t n_allowed;          /* bits that are set in allowed; not read without it */
 };
 
-/* What the head found: n candidates in the order of their ids, possibly more than were asked for;
- * tokens whose logit is not a number may be missing. Where `room` is too small, n is 0 and overflow
- * is set: the head computes groups of KL_LANES tokens, first those of top_k + 8 groups. The model's
- * n_vocab rounded up to KL_LANES is always enough. */
+/* The result of the head: n candidates in the order of their ids, possibly more than were asked
+ * for; tokens whose logit is not a number may be missing. Where `room` is too small, n is 0 and
+ * overflow is set: the head computes groups of KL_LANES tokens, first those of top_k + 8 groups.
+ * The model's n_vocab rounded up to KL_LANES is always enough. */
 struct kl_candidates {
     struct kl_logit *logits; /* [room] the caller's */
     size_t n, room;
@@ -204,14 +208,14 @@ struct kl_row {
     float *hidden;                    /* [n_embd] f32, the residual stream before the last norm */
 };
 
-/* Runs the rows and makes them part of their sequences. Room must have been reserved.
- * stop (may be NULL) is asked at every step of every layer and of the head; when it says true the
- * call ends with KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
+/* Runs the rows and appends them to their sequences, which must have room for them reserved. stop
+ * (may be NULL) is called at every operation of every layer and of the head; when it returns true
+ * the call ends with KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
 enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows, size_t n_rows,
                               bool (*stop)(void *context), void *context, struct kl_error *err);
 
-size_t kl_forward_bytes(const struct kl_forward *forward); /* memory it holds */
-/* Most of the model file that any keeps resident: pages of the embedding table. */
+size_t kl_forward_bytes(const struct kl_forward *forward); /* of its buffers */
+/* The most that a pass keeps resident of the model file: pages of the embedding table. */
 size_t kl_forward_table_bytes(void);
 
 #endif

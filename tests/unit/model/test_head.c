@@ -132,7 +132,7 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* What a token must reach to matter, by sorting everything. */
+/* Returns the lowest logit of a candidate, by sorting all. */
 static float threshold_of(const struct choice *c, const float *logits)
 {
     static float sorted[N_VOCAB];

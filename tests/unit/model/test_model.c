@@ -332,8 +332,8 @@ static void append_tokens(struct kl_forward *forward, struct kl_sequence *s, siz
     assert_int_equal(kl_forward_run(forward, rows, to - from, NULL, NULL, &err), KL_OK);
 }
 
-/* Pages of another sequence, and a part of one that goes on itself: the same bits, in both types of
- * KV cache; and who holds no share any more takes nothing away. */
+/* Shared pages, and a copied part of one that diverges, give the same bits in both types of KV
+ * cache; releasing a share leaves the other ones valid. */
 static void test_shared_pages_give_the_same_bits(void **state)
 {
     (void)state;
@@ -470,7 +470,7 @@ static void test_packed_in_memory(void **state)
     float *expected = logits_of(model, 1, 25, 0);
     size_t bytes = N_TOKENS * kl_model_config(model)->n_vocab * sizeof(float);
     kl_model_close(model);
-    /* no directory wanted, and one that can not be made */
+    /* no directory wanted, and one that cannot be made */
     const char *const dirs[] = {NULL, "/proc/kinglet"};
     for (size_t i = 0; i < 2; i++) {
         model = open_model(kl_kernels_at(0), dirs[i]);

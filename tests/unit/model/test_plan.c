@@ -33,7 +33,7 @@ static void without_a_budget(void **state)
     assert_true(kl_plan_total(&plan) == 104 * MIB);
 }
 
-/* What is kept for those who will come is beside the conversations, and goes first. */
+/* Room for the prefix cache comes in addition to the conversations, and is reduced first. */
 static void room_to_keep(void **state)
 {
     (void)state;
