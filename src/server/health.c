@@ -1,12 +1,12 @@
-/* GET /health: for a person, a load balancer, a script. Without a key, where there are keys, it
- * tells the status alone: figures say when others ask, and how much. */
+/* GET /health: for a person, a load balancer, a script. Without a valid key, where the server has
+ * keys, it reports the status alone: figures reveal when other clients ask, and how much. */
 #include "api/reply_json.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "http/judge.h"
 #include "service/service.h"
 
-/* A 503, so that who balances load or waits for a 200 waits. */
+/* A 503, so that load balancers and scripts that wait for a 200 wait. */
 static void reply_loading(struct kl_exchange *x, bool with_figures)
 {
     struct kl_service *s = kl_service_of(x);

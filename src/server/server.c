@@ -207,7 +207,7 @@ enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err)
     for (size_t i = 0; i < N_SIGNALS && status == KL_OK; i++) {
         signals[i] = kl_watch_signal(server->loop, signal_numbers[i], on_signal, server);
         if (signals[i] == NULL)
-            status = kl_fail(err, KL_ERR_IO, "the signals can not be handled");
+            status = kl_fail(err, KL_ERR_IO, "the signals cannot be handled");
     }
     if (status == KL_OK)
         status = kl_loop_run(server->loop, err);

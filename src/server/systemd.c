@@ -69,7 +69,7 @@ static void __attribute__((format(printf, 1, 2))) tell(const char *format, ...)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
                          (const struct sockaddr *)&address, address_len) < 0)
-        kl_debug("the service manager can not be told \"%s\": %m", text);
+        kl_debug("the service manager cannot be told \"%s\": %m", text);
     if (fd >= 0)
         close(fd);
 }
@@ -117,8 +117,8 @@ static void tell_work(const struct kl_engine_stats *stats)
          stats->queued, kl_engine_complete(stats));
 }
 
-/* Does the engine get on with what there is to do? */
-static bool gets_on(struct kl_systemd *s, const struct kl_engine_stats *stats)
+/* Whether the engine makes progress, or has no work. */
+static bool makes_progress(struct kl_systemd *s, const struct kl_engine_stats *stats)
 {
     uint64_t now = kl_now_ns();
     uint64_t progress = stats->steps;
@@ -142,7 +142,7 @@ static void on_timer(void *context, int source)
     } else {
         struct kl_engine_stats stats;
         kl_engine_stats(s->service->served.engine, &stats);
-        alive = gets_on(s, &stats);
+        alive = makes_progress(s, &stats);
         if (!draining)
             tell_work(&stats);
     }
@@ -151,9 +151,10 @@ static void on_timer(void *context, int source)
     if (alive)
         tell("WATCHDOG=1");
     else
-        kl_err("the engine does not get on: nothing was computed for %.1f s; the service manager's "
-               "watchdog is not told that all is well",
-               kl_seconds_since(s->progress_ns));
+        kl_err(
+            "the engine makes no progress: nothing was computed for %.1f s; the service manager's "
+            "watchdog is not told that all is well",
+            kl_seconds_since(s->progress_ns));
 }
 
 enum kl_status kl_systemd_open(struct kl_systemd *s, struct kl_service *service,

@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-#define UNKNOWN_WAIT 5 /* seconds, as long as nothing was measured */
+/* Seconds, while nothing was measured. */
+#define UNKNOWN_WAIT 5
 
 unsigned kl_retry_after(double seconds)
 {
@@ -16,11 +17,11 @@ enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
                                     const struct kl_admission_request *a, unsigned *retry_after)
 {
     double wait = stats->expected_wait[a->priority];
-    size_t taken = stats->running + stats->queued, places = stats->parallel + stats->queue_size;
-    if (taken + a->n_requests > places) {
-        /* Each time one of those who wait begins, a place in the queue is free: so many of them
-         * must, of all that the expected wait is the time for. */
-        size_t needed = taken + a->n_requests - places;
+    size_t taken = stats->running + stats->queued, room = stats->parallel + stats->queue_size;
+    if (taken + a->n_requests > room) {
+        /* Each request that begins frees a place in the queue: this many of those that wait must
+         * begin, of all that begin during the expected wait. */
+        size_t needed = taken + a->n_requests - room;
         if (!(wait > 0))
             wait = UNKNOWN_WAIT;
         else

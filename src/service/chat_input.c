@@ -18,7 +18,7 @@ enum kl_status kl_chat_input_check(const struct kl_chat_input *input,
     const char *name = kl_chat_template_name(chat_template);
     if (input->n_tools + input->n_calls > 0 && !kl_chat_template_has(chat_template, KL_CHAT_TOOLS))
         return kl_api_fail(error, 400, "unsupported", input->n_tools > 0 ? "tools" : "messages",
-                           "this model can not be told of %s: its chat template (%s) has no place "
+                           "this model cannot use %s: its chat template (%s) has no place "
                            "for them; leave them out, or serve a model that has",
                            input->n_tools > 0 ? "tools" : "tool_calls", name);
     bool always = kl_chat_template_has(chat_template, KL_CHAT_ONLY_THINKING);

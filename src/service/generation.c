@@ -13,7 +13,7 @@
 /* The promise is a sign of life every second. */
 #define SILENCE_NS 700000000u
 static_assert(SILENCE_NS + KL_SERVICE_TICK_US * 1000 < 1000000000,
-              "the tick after so long is in time");
+              "the tick after that time is early enough");
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -234,7 +234,7 @@ static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event 
         kl_generation_send_progress(g);
 }
 
-/* false: it can not go on, *error says why. */
+/* Returns false if the generation cannot continue, with *error. */
 static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *event,
                     struct kl_api_error *error)
 {

@@ -1,7 +1,7 @@
 /*
  * What the server counts and measures, in one place: counters and histograms of its own, beside
  * what the engine measured. /health shows them; a walk gives name, help, type and value of each to
- * whoever wants to write them down in another form.
+ * a function that writes them in another form.
  *
  * Written and read by the server's thread only, so nothing is locked; of the engine a copy of its
  * statistics is taken.
