@@ -13,6 +13,7 @@
 #include "base/paths.h"
 #include "console/terminal.h"
 #include "doctor/doctor.h"
+#include "fetch/catalogue.h"
 #include "format/sections.h"
 
 /* ---- the file -------------------------------------------------------------------------------- */
