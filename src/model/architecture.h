@@ -1,6 +1,6 @@
 /*
- * A model family: its tensors and its layer. A new one is one file and one row in `architectures`
- * (model.c).
+ * A model family: its tensors and its layer. A new one is one file, and its name in
+ * KL_ARCHITECTURES.
  */
 #ifndef KL_MODEL_ARCHITECTURE_H
 #define KL_MODEL_ARCHITECTURE_H
@@ -68,7 +68,9 @@ enum kl_status kl_layer_vectors(struct kl_weights *w, size_t layer, const struct
 /* norm, attention, norm, feed-forward; biases and norms of q and k where the layer has them */
 void kl_layer_run(struct kl_forward *f, const struct kl_layer *layer, size_t index);
 
-extern const struct kl_architecture kl_architecture_llama, kl_architecture_qwen2,
-    kl_architecture_qwen3;
+/* The families: each file NAME.c defines kl_architecture_NAME. */
+#define KL_ARCHITECTURES(X)           X(llama) X(qwen2) X(qwen3)
+#define KL_DECLARE_ARCHITECTURE(name) extern const struct kl_architecture kl_architecture_##name;
+KL_ARCHITECTURES(KL_DECLARE_ARCHITECTURE)
 
 #endif

@@ -8,12 +8,8 @@
 #include "model/config.h"
 #include "model/head.h"
 
-/* One row per model family. */
-static const struct kl_architecture *const architectures[] = {
-    &kl_architecture_llama,
-    &kl_architecture_qwen2,
-    &kl_architecture_qwen3,
-};
+#define ARCHITECTURE(name) &kl_architecture_##name,
+static const struct kl_architecture *const architectures[] = {KL_ARCHITECTURES(ARCHITECTURE)};
 
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 

@@ -95,12 +95,3 @@ def test_the_table_of_the_document_has_the_edges():
     told = {room: set(re.findall(r"\w+", uses)) for room, uses in rows}
     existing = {room for room in EDGES if (REPOSITORY / "src" / room).is_dir()}
     assert told == {room: EDGES[room] & existing for room in existing}
-
-
-def test_no_edge_is_allowed_in_vain():
-    used = {room: set() for room in EDGES}
-    for path in (REPOSITORY / "src").rglob("*.[ch]"):
-        room = path.relative_to(REPOSITORY / "src").parts[0]
-        used[room] |= set(re.findall(r'#include "(\w+)/', path.read_text())) & set(EDGES) - {room}
-    existing = {room for room in EDGES if (REPOSITORY / "src" / room).is_dir()}
-    assert used == {room: EDGES[room] & existing if room in existing else set() for room in EDGES}

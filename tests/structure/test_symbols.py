@@ -1,12 +1,15 @@
 """No circles between files or rooms by the symbols of what was built, and the checker sees each kind."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from check_symbols import breaches
+import check_layers
+from check_symbols import breaches, graph
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 EDGES = {"low": set(), "high": {"low"}, "top": {"high"}}
 
 
@@ -15,6 +18,19 @@ def test_the_program_has_no_circles():
     assert len(list((build / "src").rglob("*.c.o"))) > 150, f"{build} is not built"
     found = breaches(build)
     assert not found, "\n".join(found)
+
+
+def test_every_edge_of_the_table_is_used():
+    """By an include or by a symbol."""
+    used = {room: set() for room in check_layers.EDGES}
+    for (room, _), others in graph(Path(os.environ["KINGLET_BUILD_DIR"])).items():
+        used[room] |= {other for other, _ in others} - {room}
+    for path in (REPOSITORY / "src").rglob("*.[ch]"):
+        room = path.relative_to(REPOSITORY / "src").parts[0]
+        used[room] |= set(re.findall(r'#include "(\w+)/', path.read_text())) & set(used) - {room}
+    existing = {room for room in used if (REPOSITORY / "src" / room).is_dir()}
+    for room in existing:
+        assert check_layers.EDGES[room] & existing == used[room], room
 
 
 @pytest.mark.parametrize(
