@@ -151,14 +151,14 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
                                  .slots = arrays[VOCAB_SLOTS],
                                  .n_slots = (size_t)f.n_vocab_slots,
                                  .borrowed = true};
-    t->bpe = (struct kl_bpe){.slots = arrays[MERGE_SLOTS],
-                             .mask = f.n_merge_slots - 1,
-                             .results = arrays[RESULTS],
-                             .n_merges = (size_t)f.n_merges,
-                             .chars = arrays[CHARS],
-                             .borrowed = true};
+    t->bpe = (struct kl_merges){.slots = arrays[MERGE_SLOTS],
+                                .mask = f.n_merge_slots - 1,
+                                .results = arrays[RESULTS],
+                                .n_merges = (size_t)f.n_merges,
+                                .chars = arrays[CHARS],
+                                .borrowed = true};
     memcpy(t->bpe.byte_ids, f.byte_ids, sizeof f.byte_ids);
-    kl_bpe_note_lacking(&t->bpe);
+    kl_merges_note_lacking(&t->bpe);
     t->words = (struct kl_words){
         .slots = arrays[WORD_SLOTS], .mask = f.n_word_slots - 1, .borrowed = true};
     return KL_OK;
@@ -235,7 +235,7 @@ void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char 
 void kl_tables_close(struct kl_tables *t)
 {
     kl_vocab_release(&t->vocab);
-    kl_bpe_release(&t->bpe);
+    kl_merges_release(&t->bpe);
     kl_words_release(&t->words);
     kl_sections_close(&t->kept);
 }

@@ -16,7 +16,7 @@
 
 struct kl_tables {
     struct kl_vocab vocab;
-    struct kl_bpe bpe;
+    struct kl_merges bpe;
     struct kl_words words;
     struct kl_sections kept; /* what they are borrowed from, if they are */
     bool known, remembered;  /* what they are made of is; and without reading it */

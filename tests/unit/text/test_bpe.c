@@ -16,7 +16,7 @@
 
 struct fixture {
     struct kl_vocab vocab;
-    struct kl_bpe bpe;
+    struct kl_merges bpe;
     int32_t ranks[TINY_MAX][TINY_MAX]; /* of the merge of two tokens */
     int32_t results[TINY_MAX];         /* the token that the merge of a rank makes */
 };
@@ -68,7 +68,7 @@ static void open_fixture(struct fixture *f, const struct tiny_vocab *v)
 
 static void close_fixture(struct fixture *f)
 {
-    kl_bpe_release(&f->bpe);
+    kl_merges_release(&f->bpe);
     kl_vocab_release(&f->vocab);
 }
 
