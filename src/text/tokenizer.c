@@ -10,41 +10,25 @@
 /* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
 #define MAX_ADDED 8192
 
-static bool string_is(struct kl_gguf_string s, const char *text)
-{
-    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
-}
+#define KIND(name) &kl_tokenizer_##name,
+static const struct kl_tokenizer_kind *const kinds[] = {KL_TOKENIZER_KINDS(KIND)};
 
-static enum kl_status require_string(const struct kl_gguf *gguf, const char *key,
-                                     const char *expected, struct kl_error *err)
+static enum kl_status find_kind(struct kl_tokenizer *t, const struct kl_gguf *gguf,
+                                struct kl_error *err)
 {
+    static const char key[] = "tokenizer.ggml.model";
     struct kl_gguf_string found;
     enum kl_status status = kl_gguf_string(gguf, key, &found, err);
-    if (status == KL_OK && !string_is(found, expected))
-        status = kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only \"%s\" is supported", key,
-                         (int)(found.len < 64 ? found.len : 64), found.data, expected);
-    return status;
-}
-
-static enum kl_status find_pretokenizer(struct kl_tokenizer *t, const struct kl_gguf *gguf,
-                                        struct kl_error *err)
-{
-    struct kl_gguf_string name;
-    enum kl_status status = kl_gguf_string(gguf, "tokenizer.ggml.pre", &name, err);
-    return status == KL_OK ? kl_pretokenizer_find(name.data, name.len, &t->pretokenizer, err)
-                           : status;
-}
-
-static enum kl_status require_all_bytes(const struct kl_merges *bpe, struct kl_error *err)
-{
-    for (unsigned byte = 0; byte < 256; byte++) {
-        if (bpe->byte_ids[byte] < 0)
-            return kl_fail(err, KL_ERR_FORMAT,
-                           "tokenizer.ggml.tokens has no token for the byte 0x%02X; a byte-level "
-                           "vocabulary has one for each of the 256 bytes",
-                           byte);
+    if (status != KL_OK)
+        return status;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        t->kind = kinds[i];
+        if (found.len == strlen(kinds[i]->model) &&
+            memcmp(found.data, kinds[i]->model, found.len) == 0)
+            return KL_OK;
     }
-    return KL_OK;
+    return kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only \"%s\" is supported", key,
+                   (int)(found.len < 64 ? found.len : 64), found.data, kinds[0]->model);
 }
 
 static bool is_added(const struct kl_vocab *v, int32_t id)
@@ -52,7 +36,7 @@ static bool is_added(const struct kl_vocab *v, int32_t id)
     return v->types[id] == KL_TOKEN_CONTROL || v->types[id] == KL_TOKEN_ADDED;
 }
 
-/* Puts a token into the list of added ones: before the first that is shorter. */
+/* Inserts a token into the list of added ones, before the first shorter one. */
 static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_error *err)
 {
     if (t->n_added >= MAX_ADDED)
@@ -82,8 +66,8 @@ static void add_end(struct kl_tokenizer *t, int32_t id)
         t->ends[t->n_ends++] = id;
 }
 
-/* Tokens that the file says end something (an id that is none ends nothing), and those that do by
- * their names. */
+/* Collects the tokens that end an answer: by the keys of the file (an invalid id ends nothing), and
+ * by their names. */
 static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gguf,
                                 struct kl_error *err)
 {
@@ -117,15 +101,9 @@ static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gg
 static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, const char *dir,
                            struct kl_error *err)
 {
-    enum kl_status status = require_string(gguf, "tokenizer.ggml.model", "gpt2", err);
+    enum kl_status status = find_kind(t, gguf, err);
     if (status == KL_OK)
-        status = find_pretokenizer(t, gguf, err);
-    if (status == KL_OK)
-        status = kl_tables_open(&t->tables, gguf, dir, err);
-    if (status == KL_OK && t->pretokenizer->all_bytes)
-        status = require_all_bytes(&t->tables.bpe, err);
-    if (status == KL_OK)
-        status = kl_char_classes_init(&t->classes, err);
+        status = t->kind->load(t, gguf, dir, err);
     if (status == KL_OK)
         status = load_ends(t, gguf, err);
     if (status == KL_OK)
