@@ -10,38 +10,15 @@
 #ifndef KL_TEXT_BPE_H
 #define KL_TEXT_BPE_H
 
-#include "text/tokenizer.h"
-#include "text/vocab.h"
+#include "text/merges.h"
+#include "text/tokens.h"
 
-/* A slot of the table of merges is left id, right id, rank in 21 bits each; UINT64_MAX is empty. */
 struct kl_bpe {
-    int32_t byte_ids[256]; /* the tokens of the single bytes; -1: there is none */
-    bool lacks_bytes;      /* some are -1 */
-    uint64_t *slots;       /* open addressing; [mask + 1] */
-    uint64_t mask;
-    int32_t *results; /* [n_merges]: the token that the merge of this rank makes */
-    size_t n_merges;
-    uint32_t *chars; /* [KL_CHAR_TOKENS]: see char_tokens.h */
-    bool borrowed;   /* the arrays belong to somebody else: a mapped file */
+    struct kl_merges merges;
+    uint32_t *chars; /* [KL_CHAR_TOKENS]: see char_tokens.h; borrowed when the merges are */
 };
 
-#define KL_BPE_NO_RANK UINT32_MAX
-
-/* The rank of the merge of two tokens, or KL_BPE_NO_RANK. */
-uint32_t kl_bpe_rank(const struct kl_bpe *bpe, int32_t left, int32_t right);
-
-struct kl_merge {
-    int32_t left, right;
-    uint32_t rank;
-};
-
-/* The merge in slot i <= mask, in no set order; false: the slot is empty. */
-bool kl_bpe_merge_at(const struct kl_bpe *bpe, uint64_t i, struct kl_merge *merge);
-
-/* Notes which bytes have no token, when byte_ids are filled. */
-void kl_bpe_note_lacking(struct kl_bpe *bpe);
-
-/* Reads tokenizer.ggml.merges; both halves and the result of each must be normal tokens of v. */
+/* Loads the merges of v and makes the table of characters of them. */
 enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const struct kl_vocab *v,
                            struct kl_error *err);
 void kl_bpe_release(struct kl_bpe *bpe);
@@ -50,8 +27,8 @@ void kl_bpe_release(struct kl_bpe *bpe);
  */
 struct kl_bpe_scratch {
     struct kl_bpe_node *nodes; /* [allocated + 1] */
-    struct kl_bpe_list *lists; /* [n_merges + 1], by rank */
-    uint32_t *heap;            /* [n_merges + 1] ranks */
+    struct kl_bpe_list *lists; /* [merges.n + 1], by rank */
+    uint32_t *heap;            /* [merges.n + 1] ranks */
     size_t n_heap;
     size_t allocated;           /* pieces of up to so many bytes */
     size_t n_nodes, n_enlisted; /* of the piece that was begun */

@@ -16,9 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "text/vocab.h"
-
-struct kl_bpe;
+#include "text/merges.h"
 
 /* Code points up to U+FFFF; 0: not such a character. Otherwise the id in the low bits, then a bit
  * for each class of the next byte, then one for each kind of byte before, which are harmless. */
@@ -38,7 +36,7 @@ static inline unsigned kl_lead_class(unsigned char byte)
 }
 
 /* entries: [KL_CHAR_TOKENS], of these merges. */
-enum kl_status kl_char_tokens_make(uint32_t *entries, const struct kl_bpe *bpe,
+enum kl_status kl_char_tokens_make(uint32_t *entries, const struct kl_merges *merges,
                                    const struct kl_vocab *v, struct kl_error *err);
 
 /* The token of the character at bytes[at], which has *len bytes; or -1: to be merged. */

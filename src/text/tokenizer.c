@@ -10,26 +10,6 @@
 /* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
 #define MAX_ADDED 8192
 
-void kl_tokens_release(struct kl_tokens *tokens)
-{
-    free(tokens->ids);
-    *tokens = (struct kl_tokens){0};
-}
-
-enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id)
-{
-    if (tokens->len == tokens->allocated) {
-        size_t size = tokens->allocated == 0 ? 64 : 2 * tokens->allocated;
-        int32_t *ids = realloc(tokens->ids, size * sizeof *ids);
-        if (ids == NULL)
-            return KL_ERR_MEMORY;
-        tokens->ids = ids;
-        tokens->allocated = size;
-    }
-    tokens->ids[tokens->len++] = id;
-    return KL_OK;
-}
-
 static bool string_is(struct kl_gguf_string s, const char *text)
 {
     return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
@@ -55,10 +35,10 @@ static enum kl_status find_pretokenizer(struct kl_tokenizer *t, const struct kl_
                            : status;
 }
 
-static enum kl_status require_all_bytes(const struct kl_bpe *bpe, struct kl_error *err)
+static enum kl_status require_all_bytes(const struct kl_merges *merges, struct kl_error *err)
 {
     for (unsigned byte = 0; byte < 256; byte++) {
-        if (bpe->byte_ids[byte] < 0)
+        if (merges->byte_ids[byte] < 0)
             return kl_fail(err, KL_ERR_FORMAT,
                            "tokenizer.ggml.tokens has no token for the byte 0x%02X; a byte-level "
                            "vocabulary has one for each of the 256 bytes",
@@ -143,7 +123,7 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, c
     if (status == KL_OK)
         status = kl_tables_open(&t->tables, gguf, dir, err);
     if (status == KL_OK && t->pretokenizer->all_bytes)
-        status = require_all_bytes(&t->tables.bpe, err);
+        status = require_all_bytes(&t->tables.bpe.merges, err);
     if (status == KL_OK)
         status = kl_char_classes_init(&t->classes, err);
     if (status == KL_OK)

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "format/gguf.h"
+#include "text/tokens.h"
 
 struct kl_tokenizer;
 
@@ -28,15 +29,6 @@ struct kl_span {
     size_t len;
     bool special;
 };
-
-struct kl_tokens {
-    int32_t *ids;
-    size_t len;
-    size_t allocated;
-};
-
-void kl_tokens_release(struct kl_tokens *tokens);
-enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id);
 
 enum kl_status kl_tokenizer_open(const struct kl_gguf *gguf, struct kl_tokenizer **tokenizer,
                                  struct kl_error *err);

@@ -15,7 +15,7 @@
 #include "format/gguf.h"
 
 #define KL_TOKEN_MAX_BYTES 1024u
-/* Several times the largest vocabularies there are; ids fit the 21 bits that bpe.c has for them. */
+/* Several times the largest vocabularies there are; ids fit the 21 bits that merges.h has for them. */
 #define KL_VOCAB_MAX (1u << 20)
 
 /* The values of tokenizer.ggml.token_type. Types 2 (unknown) and 6 (byte) do not occur in
