@@ -7,15 +7,15 @@
 #include "base/hash.h"
 #include "text/template_form.h"
 
-/* Several times what the longest context holds. */
+/* Several times the longest context. */
 #define MAX_PROMPT ((size_t)64 << 20)
 
-/* In what templates of a family differ. */
+/* The differences between the templates of a family. */
 enum {
     DOUBLED_BRACES = 1,     /* {{"name": ...}} in the text on tools */
-    ANY_TOOL_RESPONSE = 2,  /* a question is what has no <tool_response> anywhere in it */
+    ANY_TOOL_RESPONSE = 2,  /* a message with a <tool_response> anywhere is no question */
     NO_EMPTY_THOUGHT = 4,   /* also not in the last answer */
-    BEGINS_WITH_THOUGHT = 8 /* the answer's opening has <think> in it */
+    BEGINS_WITH_THOUGHT = 8 /* the answer's opening includes <think> */
 };
 
 struct kl_chat_template {
@@ -23,16 +23,14 @@ struct kl_chat_template {
     unsigned features;          /* of kl_chat_feature */
     const char *default_system; /* NULL: without a system message there is none */
     unsigned differences;
-    enum kl_status (*render)(const struct kl_chat_template *t, const struct kl_chat *chat,
-                             struct kl_prompt *out);
+    void (*render)(const struct kl_chat_template *t, const struct kl_chat *chat,
+                   struct kl_prompt *out); /* a failure stays in out->status */
 };
 
-/* Appends text as part of the span before it, if that is of the same kind. The spans cover the
- * text from end to end; their pointers are set when it does not move any more. */
+/* Appends text to the last span if that is of the same kind, else as a new span. The spans cover
+ * the text from end to end; their pointers are set when the text does not move any more. */
 static enum kl_status append(struct kl_prompt *p, const char *text, size_t len, bool special)
 {
-    if (len == 0)
-        return KL_OK;
     enum kl_status status = kl_buffer_append(&p->text, text, len);
     if (status != KL_OK)
         return status;
@@ -52,16 +50,18 @@ static enum kl_status append(struct kl_prompt *p, const char *text, size_t len, 
     return KL_OK;
 }
 
-/* What the template itself says: special tokens are recognised in it. */
-static enum kl_status scaffold(struct kl_prompt *p, const char *text)
+/* Writes the template's own text: special tokens are recognised in it. */
+static void scaffold(struct kl_prompt *p, const char *text)
 {
-    return append(p, text, strlen(text), true);
+    if (p->status == KL_OK && text[0] != '\0')
+        p->status = append(p, text, strlen(text), true);
 }
 
-/* What a person, a program or a model wrote. */
-static enum kl_status content(struct kl_prompt *p, const char *text, size_t len)
+/* Writes text of a user, a program or a model. */
+static void content(struct kl_prompt *p, const char *text, size_t len)
 {
-    return append(p, text, text == NULL ? 0 : len, false);
+    if (p->status == KL_OK && text != NULL && len > 0)
+        p->status = append(p, text, len, false);
 }
 
 static bool has_role(const struct kl_message *m, const char *role)
@@ -71,149 +71,126 @@ static bool has_role(const struct kl_message *m, const char *role)
 
 /* --- ChatML with the tools of Qwen2.5 (Hermes style) --- */
 
-static enum kl_status render_tools(const struct kl_chat_template *t, const struct kl_chat *chat,
-                                   struct kl_prompt *p)
+static void render_tools(const struct kl_chat_template *t, const struct kl_chat *chat,
+                         struct kl_prompt *p)
 {
     bool doubled = (t->differences & DOUBLED_BRACES) != 0;
-    enum kl_status status = scaffold(
-        p, "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-           "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
-    for (size_t i = 0; i < chat->n_tools && status == KL_OK; i++) {
-        status = scaffold(p, "\n");
-        if (status == KL_OK)
-            status = content(p, chat->tools[i], strlen(chat->tools[i]));
+    scaffold(p,
+             "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+             "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
+    for (size_t i = 0; i < chat->n_tools; i++) {
+        scaffold(p, "\n");
+        content(p, chat->tools[i], strlen(chat->tools[i]));
     }
-    if (status == KL_OK)
-        status = scaffold(
-            p, "\n</tools>\n\nFor each function call, return a json object with function name and "
-               "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n");
-    if (status == KL_OK)
-        status = scaffold(p, doubled ? "{{" : "{");
-    if (status == KL_OK)
-        status = scaffold(p, "\"name\": <function-name>, \"arguments\": <args-json-object>");
-    return status == KL_OK ? scaffold(p, doubled ? "}}\n</tool_call>" : "}\n</tool_call>") : status;
+    scaffold(p, "\n</tools>\n\nFor each function call, return a json object with function name and "
+                "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n");
+    scaffold(p, doubled ? "{{" : "{");
+    scaffold(p, "\"name\": <function-name>, \"arguments\": <args-json-object>");
+    scaffold(p, doubled ? "}}\n</tool_call>" : "}\n</tool_call>");
 }
 
 /* The first turn: a system message, or the default one, and the tools. */
-static enum kl_status render_system(const struct kl_chat_template *t, const struct kl_chat *chat,
-                                    struct kl_prompt *p)
+static void render_system(const struct kl_chat_template *t, const struct kl_chat *chat,
+                          struct kl_prompt *p)
 {
-    const char *default_text = t->default_system;
     const struct kl_message *first = &chat->messages[0];
     bool given = has_role(first, "system");
-    bool text = given || default_text != NULL;
+    bool text = given || t->default_system != NULL;
     if (!text && chat->n_tools == 0)
-        return KL_OK;
-    enum kl_status status = scaffold(p, "<|im_start|>system\n");
-    if (status == KL_OK && given)
-        status = content(p, first->content, first->content_len);
-    else if (status == KL_OK && default_text != NULL)
-        status = scaffold(p, default_text);
-    if (status == KL_OK && chat->n_tools > 0) {
-        status = scaffold(p, text ? "\n\n" : "");
-        if (status == KL_OK)
-            status = render_tools(t, chat, p);
+        return;
+    scaffold(p, "<|im_start|>system\n");
+    if (given)
+        content(p, first->content, first->content_len);
+    else if (text)
+        scaffold(p, t->default_system);
+    if (chat->n_tools > 0) {
+        scaffold(p, text ? "\n\n" : "");
+        render_tools(t, chat, p);
     }
-    return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
+    scaffold(p, "<|im_end|>\n");
 }
 
-static enum kl_status render_call(const struct kl_tool_call *call, struct kl_prompt *p)
+static void render_call(const struct kl_tool_call *call, struct kl_prompt *p)
 {
-    enum kl_status status = scaffold(p, "<tool_call>\n{\"name\": \"");
-    if (status == KL_OK)
-        status = content(p, call->name, strlen(call->name));
-    if (status == KL_OK)
-        status = scaffold(p, "\", \"arguments\": ");
-    if (status == KL_OK)
-        status = content(p, call->arguments, strlen(call->arguments));
-    return status == KL_OK ? scaffold(p, "}\n</tool_call>") : status;
+    scaffold(p, "<tool_call>\n{\"name\": \"");
+    content(p, call->name, strlen(call->name));
+    scaffold(p, "\", \"arguments\": ");
+    content(p, call->arguments, strlen(call->arguments));
+    scaffold(p, "}\n</tool_call>");
 }
 
-static enum kl_status render_calls(const struct kl_message *m, struct kl_prompt *p)
+static void render_calls(const struct kl_message *m, struct kl_prompt *p)
 {
-    enum kl_status status = scaffold(p, "<|im_start|>assistant");
-    if (status == KL_OK && m->content != NULL && m->content_len > 0) {
-        status = scaffold(p, "\n");
-        if (status == KL_OK)
-            status = content(p, m->content, m->content_len);
+    scaffold(p, "<|im_start|>assistant");
+    if (m->content != NULL && m->content_len > 0) {
+        scaffold(p, "\n");
+        content(p, m->content, m->content_len);
     }
-    for (size_t i = 0; i < m->n_tool_calls && status == KL_OK; i++) {
-        status = scaffold(p, "\n");
-        if (status == KL_OK)
-            status = render_call(&m->tool_calls[i], p);
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        scaffold(p, "\n");
+        render_call(&m->tool_calls[i], p);
     }
-    return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
+    scaffold(p, "<|im_end|>\n");
 }
 
-static enum kl_status render_turn(const struct kl_message *m, struct kl_prompt *p)
+static void render_turn(const struct kl_message *m, struct kl_prompt *p)
 {
-    enum kl_status status = scaffold(p, "<|im_start|>");
-    if (status == KL_OK)
-        status = scaffold(p, m->role);
-    if (status == KL_OK)
-        status = scaffold(p, "\n");
-    if (status == KL_OK)
-        status = content(p, m->content, m->content_len);
-    return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
+    scaffold(p, "<|im_start|>");
+    scaffold(p, m->role);
+    scaffold(p, "\n");
+    content(p, m->content, m->content_len);
+    scaffold(p, "<|im_end|>\n");
 }
 
-/* Answers of tools that follow each other share one turn of the user. */
-static enum kl_status render_tool_answer(const struct kl_chat *chat, size_t i, struct kl_prompt *p)
+/* Consecutive answers of tools share one turn of the user. */
+static void render_tool_answer(const struct kl_chat *chat, size_t i, struct kl_prompt *p)
 {
     const struct kl_message *m = &chat->messages[i];
     bool first = i == 0 || !has_role(m - 1, "tool");
     bool last = i + 1 == chat->n_messages || !has_role(m + 1, "tool");
-    enum kl_status status = scaffold(p, first ? "<|im_start|>user" : "");
-    if (status == KL_OK)
-        status = scaffold(p, "\n<tool_response>\n");
-    if (status == KL_OK)
-        status = content(p, m->content, m->content_len);
-    if (status == KL_OK)
-        status = scaffold(p, "\n</tool_response>");
-    return status == KL_OK ? scaffold(p, last ? "<|im_end|>\n" : "") : status;
+    scaffold(p, first ? "<|im_start|>user" : "");
+    scaffold(p, "\n<tool_response>\n");
+    content(p, m->content, m->content_len);
+    scaffold(p, "\n</tool_response>");
+    scaffold(p, last ? "<|im_end|>\n" : "");
 }
 
-static enum kl_status render_chatml(const struct kl_chat_template *t, const struct kl_chat *chat,
-                                    struct kl_prompt *p)
+static void render_chatml(const struct kl_chat_template *t, const struct kl_chat *chat,
+                          struct kl_prompt *p)
 {
-    enum kl_status status = render_system(t, chat, p);
-    for (size_t i = 0; i < chat->n_messages && status == KL_OK; i++) {
+    render_system(t, chat, p);
+    for (size_t i = 0; i < chat->n_messages; i++) {
         const struct kl_message *m = &chat->messages[i];
         if (i == 0 && has_role(m, "system"))
             continue;
         if (has_role(m, "tool"))
-            status = render_tool_answer(chat, i, p);
+            render_tool_answer(chat, i, p);
         else if (has_role(m, "assistant") && m->n_tool_calls > 0)
-            status = render_calls(m, p);
+            render_calls(m, p);
         else
-            status = render_turn(m, p);
+            render_turn(m, p);
     }
-    if (status == KL_OK && chat->add_generation_prompt)
-        status = scaffold(p, "<|im_start|>assistant\n");
-    return status;
+    if (chat->add_generation_prompt)
+        scaffold(p, "<|im_start|>assistant\n");
 }
 
-/* --- Qwen2, SmolLM2: plain turns, whatever the role; tools are not in it --- */
+/* --- Qwen2, SmolLM2: plain turns for every role, without tools --- */
 
-static enum kl_status render_turns(const struct kl_chat_template *t, const struct kl_chat *chat,
-                                   struct kl_prompt *p)
+static void render_turns(const struct kl_chat_template *t, const struct kl_chat *chat,
+                         struct kl_prompt *p)
 {
-    enum kl_status status = KL_OK;
     if (!has_role(&chat->messages[0], "system")) {
-        status = scaffold(p, "<|im_start|>system\n");
-        if (status == KL_OK)
-            status = scaffold(p, t->default_system);
-        if (status == KL_OK)
-            status = scaffold(p, "<|im_end|>\n");
+        scaffold(p, "<|im_start|>system\n");
+        scaffold(p, t->default_system);
+        scaffold(p, "<|im_end|>\n");
     }
-    for (size_t i = 0; i < chat->n_messages && status == KL_OK; i++)
-        status = render_turn(&chat->messages[i], p);
-    if (status == KL_OK && chat->add_generation_prompt)
-        status = scaffold(p, "<|im_start|>assistant\n");
-    return status;
+    for (size_t i = 0; i < chat->n_messages; i++)
+        render_turn(&chat->messages[i], p);
+    if (chat->add_generation_prompt)
+        scaffold(p, "<|im_start|>assistant\n");
 }
 
-/* --- Qwen3: what an assistant thought is kept after the last question only --- */
+/* --- Qwen3: thoughts of the assistant are kept after the last question only --- */
 
 struct slice {
     const char *text;
@@ -229,7 +206,7 @@ static struct slice strip_newlines(struct slice s, bool left, bool right)
     return s;
 }
 
-/* The first (or last) place of the mark in s, or NULL. */
+/* The first (or last) occurrence of the mark in s, or NULL. */
 static const char *find_mark(struct slice s, const char *mark, bool last)
 {
     size_t len = strlen(mark);
@@ -245,7 +222,7 @@ static const char *find_mark(struct slice s, const char *mark, bool last)
     return found;
 }
 
-/* Takes "<think>...</think>" off an answer: what is left, and what was thought. */
+/* Splits "<think>...</think>" off an answer: returns the rest and sets *thoughts. */
 static struct slice split_thoughts(const struct kl_message *m, struct slice *thoughts)
 {
     struct slice all = {m->content, m->content == NULL ? 0 : m->content_len}, answer = all;
@@ -268,8 +245,8 @@ static struct slice split_thoughts(const struct kl_message *m, struct slice *tho
     return strip_newlines(answer, true, false);
 }
 
-/* Does it say what a tool answered? Then it begins and ends so or, as the first templates of the
- * family see it, has both marks somewhere. */
+/* Whether a message holds a tool's answer: it begins and ends with the marks or, in the first
+ * templates of the family (anywhere), contains both. */
 static bool is_tool_response(const struct kl_message *m, bool anywhere)
 {
     static const char begin[] = "<tool_response>", end[] = "</tool_response>";
@@ -281,7 +258,7 @@ static bool is_tool_response(const struct kl_message *m, bool anywhere)
            memcmp(all.text + all.len - end_len, end, end_len) == 0;
 }
 
-/* The last message of a user that is no answer of a tool; without any, the last message. */
+/* The index of the last message of a user that holds no tool's answer, else of the last one. */
 static size_t last_question(const struct kl_chat_template *t, const struct kl_chat *chat)
 {
     bool anywhere = (t->differences & ANY_TOOL_RESPONSE) != 0;
@@ -293,55 +270,50 @@ static size_t last_question(const struct kl_chat_template *t, const struct kl_ch
     return chat->n_messages - 1;
 }
 
-/* empty_too: a thought is shown even if there is none. */
-static enum kl_status render_thinker(const struct kl_message *m, bool with_thoughts, bool empty_too,
-                                     struct kl_prompt *p)
+/* show_empty: the tags are written even without a thought. */
+static void render_thinker(const struct kl_message *m, bool with_thoughts, bool show_empty,
+                           struct kl_prompt *p)
 {
     struct slice thoughts, answer = split_thoughts(m, &thoughts), shown = answer;
-    enum kl_status status = scaffold(p, "<|im_start|>assistant\n");
-    if (status == KL_OK && with_thoughts && (empty_too || thoughts.len > 0)) {
-        status = scaffold(p, "<think>\n");
-        if (status == KL_OK)
-            status = content(p, thoughts.text, thoughts.len);
-        if (status == KL_OK)
-            status = scaffold(p, "\n</think>\n\n");
+    scaffold(p, "<|im_start|>assistant\n");
+    if (with_thoughts && (show_empty || thoughts.len > 0)) {
+        scaffold(p, "<think>\n");
+        content(p, thoughts.text, thoughts.len);
+        scaffold(p, "\n</think>\n\n");
         shown = strip_newlines(answer, true, false);
     }
-    if (status == KL_OK)
-        status = content(p, shown.text, shown.len);
-    for (size_t i = 0; i < m->n_tool_calls && status == KL_OK; i++) {
-        status = scaffold(p, i > 0 || answer.len > 0 ? "\n" : "");
-        if (status == KL_OK)
-            status = render_call(&m->tool_calls[i], p);
+    content(p, shown.text, shown.len);
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        scaffold(p, i > 0 || answer.len > 0 ? "\n" : "");
+        render_call(&m->tool_calls[i], p);
     }
-    return status == KL_OK ? scaffold(p, "<|im_end|>\n") : status;
+    scaffold(p, "<|im_end|>\n");
 }
 
-static enum kl_status render_qwen3(const struct kl_chat_template *t, const struct kl_chat *chat,
-                                   struct kl_prompt *p)
+static void render_qwen3(const struct kl_chat_template *t, const struct kl_chat *chat,
+                         struct kl_prompt *p)
 {
     size_t question = last_question(t, chat);
-    enum kl_status status = render_system(t, chat, p);
-    for (size_t i = 0; i < chat->n_messages && status == KL_OK; i++) {
+    render_system(t, chat, p);
+    for (size_t i = 0; i < chat->n_messages; i++) {
         const struct kl_message *m = &chat->messages[i];
         bool last = i + 1 == chat->n_messages;
         if (i == 0 && has_role(m, "system"))
             continue;
         if (has_role(m, "tool"))
-            status = render_tool_answer(chat, i, p);
+            render_tool_answer(chat, i, p);
         else if (has_role(m, "assistant"))
-            status =
-                render_thinker(m, i > question, last && !(t->differences & NO_EMPTY_THOUGHT), p);
+            render_thinker(m, i > question, last && !(t->differences & NO_EMPTY_THOUGHT), p);
         else
-            status = render_turn(m, p);
+            render_turn(m, p);
     }
-    if (status == KL_OK && chat->add_generation_prompt)
-        status = scaffold(p, "<|im_start|>assistant\n");
-    if (status == KL_OK && chat->add_generation_prompt && (t->differences & BEGINS_WITH_THOUGHT))
-        status = scaffold(p, "<think>\n");
-    else if (status == KL_OK && chat->add_generation_prompt && chat->skip_thinking)
-        status = scaffold(p, "<think>\n\n</think>\n\n");
-    return status;
+    if (!chat->add_generation_prompt)
+        return;
+    scaffold(p, "<|im_start|>assistant\n");
+    if (t->differences & BEGINS_WITH_THOUGHT)
+        scaffold(p, "<think>\n");
+    else if (chat->skip_thinking)
+        scaffold(p, "<think>\n\n</think>\n\n");
 }
 
 #define QWEN_SYSTEM   "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
@@ -380,7 +352,7 @@ static const struct kl_chat_template templates[] = {
 
 #define N_TEMPLATES (sizeof templates / sizeof *templates)
 
-/* What model files have. form: SHA-256 of the normal form; text: of a usual way to write it. */
+/* Templates of model files. form: SHA-256 of the normal form; text: of a usual way to write it. */
 static const struct {
     const char *text, *form;
     size_t index;
@@ -524,9 +496,9 @@ enum kl_status kl_chat_render(const struct kl_chat_template *t, const struct kl_
     enum kl_status status = check_roles(chat, err);
     if (status != KL_OK)
         return status;
-    status = t->render(t, chat, out);
-    if (status == KL_OK)
-        status = content(out, chat->begun, chat->begun_len);
+    t->render(t, chat, out);
+    content(out, chat->begun, chat->begun_len);
+    status = out->status;
     if (status != KL_OK) {
         kl_prompt_release(out);
         if (status == KL_ERR_LIMIT)

@@ -80,8 +80,9 @@ bool kl_chat_template_has(const struct kl_chat_template *t, enum kl_chat_feature
 /* A rendered prompt. Spans point into text; both live until _release. */
 struct kl_prompt {
     struct kl_buffer text;
-    struct kl_span *spans;
+    struct kl_span *spans; /* [n_spans] */
     size_t n_spans;
+    enum kl_status status; /* the first failure while rendering: later text is dropped */
 };
 
 enum kl_status kl_chat_render(const struct kl_chat_template *t, const struct kl_chat *chat,
