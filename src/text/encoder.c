@@ -3,19 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/normalizer.h"
+#include "text/tokenizer_kind.h"
 #include "text/tokenizer_state.h"
 
 /* NFC makes text at most 3 times longer (UAX #15). */
 #define MAX_NFC (3 * KL_ENCODER_MAX_TEXT)
-/* A longer piece is hardly ever a token, and merging finds those few. */
-#define MAX_SOUGHT 32
-/* Pieces that are looked for together, so that their ways to memory overlap. */
-#define PIECES 16
-/* A longer piece is merged in steps. */
-#define LONG_PIECE 4096
-/* The least that is normalised at a time. */
-#define LEAST_NORMAL 64
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
@@ -56,77 +48,6 @@ bool kl_segment_next(struct kl_segment_reader *r, struct kl_segment *segment)
 
 /* ---- one text -------------------------------------------------------------------------------- */
 
-/* A piece that is not in the table of words. */
-static enum kl_status encode_piece(struct kl_encoder *e, const char *piece, size_t len,
-                                   struct kl_tokens *out)
-{
-    const struct kl_tokenizer *t = e->tokenizer;
-    if (len > KL_WORD_MAX_BYTES && len <= MAX_SOUGHT) {
-        int32_t id = kl_vocab_find(&t->tables.vocab, piece, len);
-        if (id >= 0 && t->tables.vocab.types[id] == KL_TOKEN_NORMAL)
-            return kl_tokens_push(out, id);
-    }
-    return kl_bpe_encode(&t->tables.bpe, piece, len, &e->scratch, out);
-}
-
-/* Up to PIECES pieces from e->at on; a long one is begun at most. */
-static enum kl_status encode_pieces(struct kl_encoder *e, struct kl_tokens *out)
-{
-    const struct kl_tokenizer *t = e->tokenizer;
-    const char *text = e->nfc.data + e->at;
-    const size_t len = e->nfc.len - e->at;
-    struct {
-        const char *text;
-        size_t len;
-        struct kl_word_key key;
-        uint64_t hash;
-    } pieces[PIECES];
-    size_t n = 0, at = 0;
-    for (; n < PIECES && at < len; n++) {
-        pieces[n].text = text + at;
-        pieces[n].len = t->pretokenizer->piece(&t->classes, text + at, len - at);
-        if (pieces[n].len > LONG_PIECE) {
-            e->piece = pieces[n].len;
-            break;
-        }
-        if (pieces[n].len <= KL_WORD_MAX_BYTES) {
-            pieces[n].key = kl_word_key(text + at, pieces[n].len, len - at);
-            pieces[n].hash = kl_word_hash(pieces[n].key);
-            kl_words_prefetch(&t->tables.words, pieces[n].hash);
-        }
-        at += pieces[n].len;
-    }
-    e->at += at;
-    enum kl_status status = KL_OK;
-    for (size_t i = 0; i < n && status == KL_OK; i++) {
-        int32_t id = -1;
-        if (pieces[i].len <= KL_WORD_MAX_BYTES)
-            id = kl_words_find(&t->tables.words, pieces[i].key, pieces[i].hash);
-        status =
-            id >= 0 ? kl_tokens_push(out, id) : encode_piece(e, pieces[i].text, pieces[i].len, out);
-    }
-    if (e->piece > 0 && status == KL_OK)
-        status = kl_bpe_begin(&t->tables.bpe, e->nfc.data + e->at, e->piece, &e->scratch);
-    return status;
-}
-
-static size_t less(size_t effort, size_t used)
-{
-    return effort > used ? effort - used : 0;
-}
-
-static enum kl_status normalize(struct kl_encoder *e, size_t *effort)
-{
-    const struct kl_tokenizer *t = e->tokenizer;
-    size_t used, limit = *effort > LEAST_NORMAL ? *effort : LEAST_NORMAL;
-    enum kl_status status =
-        kl_normalize_part(t->pretokenizer->nfc ? &t->classes : NULL, e->text + e->n_normal,
-                          e->len - e->n_normal, limit, &used, &e->nfc);
-    e->n_normal += used;
-    *effort = less(*effort, used);
-    return status;
-}
-
 enum kl_status kl_encoder_begin(struct kl_encoder *e, const char *text, size_t len)
 {
     if (e->piece > 0)
@@ -143,26 +64,9 @@ enum kl_status kl_encoder_begin(struct kl_encoder *e, const char *text, size_t l
 enum kl_status kl_encoder_step(struct kl_encoder *e, size_t *effort, size_t max_tokens,
                                struct kl_tokens *out, bool *done)
 {
-    enum kl_status status = KL_OK;
     size_t checked = out->len;
-    *done = false;
-    while (*effort > 0 && out->len <= max_tokens && status == KL_OK && !*done) {
-        if (e->n_normal < e->len) {
-            status = normalize(e, effort);
-        } else if (e->piece > 0) {
-            if (kl_bpe_step(&e->tokenizer->tables.bpe, &e->scratch, effort)) {
-                status = kl_bpe_finish(&e->scratch, out);
-                e->at += e->piece;
-                e->piece = 0;
-            }
-        } else if (e->at < e->nfc.len) {
-            size_t before = e->at;
-            status = encode_pieces(e, out);
-            *effort = less(*effort, e->at - before + e->piece);
-        }
-        *done = status == KL_OK && e->n_normal == e->len && e->at == e->nfc.len;
-    }
-    /* tables in a mapped file can change while they are in use; what is no token goes no further */
+    enum kl_status status = e->tokenizer->kind->encode(e, effort, max_tokens, out, done);
+    /* tables in a mapped file can change while they are in use; an id that is no token ends here */
     for (; checked < out->len && status == KL_OK; checked++) {
         if ((uint32_t)out->ids[checked] >= e->tokenizer->tables.vocab.n)
             status = KL_ERR_FORMAT;

@@ -1,10 +1,12 @@
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/utf8.h"
+#include "text/tokenizer_kind.h"
 #include "text/tokenizer_state.h"
 
 /* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
@@ -15,36 +17,28 @@ static bool string_is(struct kl_gguf_string s, const char *text)
     return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
 }
 
-static enum kl_status require_string(const struct kl_gguf *gguf, const char *key,
-                                     const char *expected, struct kl_error *err)
+/* One row for each kind of tokenizer. */
+static const struct kl_tokenizer_kind *const kinds[] = {&kl_tokenizer_byte_bpe};
+
+static enum kl_status find_kind(struct kl_tokenizer *t, const struct kl_gguf *gguf,
+                                struct kl_error *err)
 {
+    static const char key[] = "tokenizer.ggml.model";
     struct kl_gguf_string found;
+    char names[128] = "";
     enum kl_status status = kl_gguf_string(gguf, key, &found, err);
-    if (status == KL_OK && !string_is(found, expected))
-        status = kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only \"%s\" is supported", key,
-                         (int)(found.len < 64 ? found.len : 64), found.data, expected);
-    return status;
-}
-
-static enum kl_status find_pretokenizer(struct kl_tokenizer *t, const struct kl_gguf *gguf,
-                                        struct kl_error *err)
-{
-    struct kl_gguf_string name;
-    enum kl_status status = kl_gguf_string(gguf, "tokenizer.ggml.pre", &name, err);
-    return status == KL_OK ? kl_pretokenizer_find(name.data, name.len, &t->pretokenizer, err)
-                           : status;
-}
-
-static enum kl_status require_all_bytes(const struct kl_merges *merges, struct kl_error *err)
-{
-    for (unsigned byte = 0; byte < 256; byte++) {
-        if (merges->byte_ids[byte] < 0)
-            return kl_fail(err, KL_ERR_FORMAT,
-                           "tokenizer.ggml.tokens has no token for the byte 0x%02X; a byte-level "
-                           "vocabulary has one for each of the 256 bytes",
-                           byte);
+    if (status != KL_OK)
+        return status;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (string_is(found, kinds[i]->model)) {
+            t->kind = kinds[i];
+            return KL_OK;
+        }
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s\"%s\"", i > 0 ? ", " : "", kinds[i]->model);
     }
-    return KL_OK;
+    return kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only %s is supported", key,
+                   (int)(found.len < 64 ? found.len : 64), found.data, names);
 }
 
 static bool is_added(const struct kl_vocab *v, int32_t id)
@@ -117,15 +111,9 @@ static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gg
 static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, const char *dir,
                            struct kl_error *err)
 {
-    enum kl_status status = require_string(gguf, "tokenizer.ggml.model", "gpt2", err);
+    enum kl_status status = find_kind(t, gguf, err);
     if (status == KL_OK)
-        status = find_pretokenizer(t, gguf, err);
-    if (status == KL_OK)
-        status = kl_tables_open(&t->tables, gguf, dir, err);
-    if (status == KL_OK && t->pretokenizer->all_bytes)
-        status = require_all_bytes(&t->tables.bpe.merges, err);
-    if (status == KL_OK)
-        status = kl_char_classes_init(&t->classes, err);
+        status = t->kind->load(t, gguf, dir, err);
     if (status == KL_OK)
         status = load_ends(t, gguf, err);
     if (status == KL_OK)

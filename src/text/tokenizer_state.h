@@ -1,4 +1,4 @@
-/* What a tokenizer is made of. Internal to text/. */
+/* The parts of a tokenizer. Internal to text/; constant once it is open, except in _add. */
 #ifndef KL_TEXT_TOKENIZER_STATE_H
 #define KL_TEXT_TOKENIZER_STATE_H
 
@@ -11,6 +11,7 @@
 enum { KL_N_END_KEYS = 3, KL_MAX_END_NAMES = 8 };
 
 struct kl_tokenizer {
+    const struct kl_tokenizer_kind *kind;
     const struct kl_pretokenizer *pretokenizer;
     struct kl_tables tables;
     struct kl_char_classes classes;
