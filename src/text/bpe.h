@@ -30,20 +30,20 @@ struct kl_bpe_scratch {
     struct kl_bpe_list *lists; /* [merges.n + 1], by rank */
     uint32_t *heap;            /* [merges.n + 1] ranks */
     size_t n_heap;
-    size_t allocated;           /* pieces of up to so many bytes */
+    size_t allocated;           /* the longest piece that fits, in bytes */
     size_t n_nodes, n_enlisted; /* of the piece that was begun */
 };
 
 void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch);
 
-/* Appends the ids of piece[0..len), 0 < len < 2^31; bytes that have no token are left out first, as
- * `tokenizers` does it where there is no unk_token. KL_OK or KL_ERR_MEMORY. */
+/* Appends the ids of piece[0..len), 0 < len < 2^31; bytes without a token are dropped first, as
+ * `tokenizers` does without an unk_token. KL_OK or KL_ERR_MEMORY. */
 enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
                              struct kl_bpe_scratch *scratch, struct kl_tokens *out);
 
-/* The same for a long piece a bounded work at a time: begin, steps until one returns true (each
- * takes off *effort about one for a byte that is looked at or a merge), finish. A piece that is
- * given up half-way leaves a scratch that has to be released. */
+/* The same for a long piece in bounded steps: begin, steps until one returns true (each
+ * subtracts from *effort about one per byte examined or merge), finish. A piece abandoned half-way
+ * leaves a scratch that must be released. */
 enum kl_status kl_bpe_begin(const struct kl_bpe *bpe, const char *piece, size_t len,
                             struct kl_bpe_scratch *scratch);
 bool kl_bpe_step(const struct kl_bpe *bpe, struct kl_bpe_scratch *scratch, size_t *effort);

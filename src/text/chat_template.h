@@ -2,10 +2,16 @@
  * Conversations to prompts: the chat templates of the models, each rendered natively into spans.
  *
  * No template language is interpreted: the template in a model file is recognised by its normal
- * form (text/template_form.h) and mapped to one of ours; an unknown one is taken as ChatML with a
- * warning. The scaffold is `special`, what people and tools wrote is not, so no content can forge a
- * turn. Equal byte by byte to what Jinja2 makes of the model's own template (tests/fidelity); where
- * plain ChatML is given tools, which it has no words for, they are written as Qwen2.5 does.
+ * form (text/template_form.h) and mapped to one of ours; an unknown one is rendered as ChatML with
+ * a warning. The scaffold is `special`, text of users and tools is not, so no content can forge a
+ * turn. Equal byte by byte to the output of Jinja2 with the model's own template (tests/fidelity);
+ * plain ChatML has no text for tools: they are written as in Qwen2.5.
+ *
+ * A further template is three edits in chat_template.c: an entry of its enum, a row of `templates`
+ * and a row of `known` (two digests); a fourth is a render function where no present one fits. Its
+ * text goes into the tests of tests/fidelity.
+ *
+ * Rendering is a pure function of its arguments, for any thread; the prompt is the caller's.
  */
 #ifndef KL_TEXT_CHAT_TEMPLATE_H
 #define KL_TEXT_CHAT_TEMPLATE_H
@@ -41,7 +47,7 @@ struct kl_chat {
     size_t n_tools;
     bool add_generation_prompt; /* end with the opening of the assistant's turn */
     bool skip_thinking; /* ... and an empty thought; only where the template has KL_CHAT_THINKING */
-    const char *begun;  /* ... and these words, with which it is to go on; NULL: none */
+    const char *begun;  /* ... and this text, which the answer continues; NULL: none */
     size_t begun_len;
 };
 
@@ -51,25 +57,25 @@ struct kl_chat_template; /* one of the built-in templates */
 enum kl_chat_by {
     KL_CHAT_BY_TEXT,    /* its text is one that is known */
     KL_CHAT_BY_FORM,    /* its normal form is */
-    KL_CHAT_BY_OPTION,  /* the operator named it */
+    KL_CHAT_BY_OPTION,  /* the operator chose it */
     KL_CHAT_BY_FALLBACK /* it is not known, or there is none: ChatML */
 };
 /* "exact text", "normal form", "option", "fallback" */
 const char *kl_chat_by_name(enum kl_chat_by by);
 
-/* Chooses by a template's text: ChatML where there is no match, NULL only where there is no memory.
+/* Chooses by a template's text: ChatML without a match, NULL only without memory.
  * by may be NULL. */
 const struct kl_chat_template *kl_chat_template_recognise(const char *text, size_t len,
                                                           enum kl_chat_by *by);
 /* The same by tokenizer.chat_template of the file. */
 const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf,
                                                     enum kl_chat_by *by);
-/* NULL, with a text that lists the names, where there is none of that name. */
+/* The template of that name; else NULL, and an error that lists the names. */
 const struct kl_chat_template *kl_chat_template_named(const char *name, struct kl_error *err);
 const char *kl_chat_template_name(const struct kl_chat_template *t);
 
-/* What a template can express beyond turns of text. What is asked of one that has not got it would
- * be left out without a word, so callers refuse it. */
+/* The features of a template beyond turns of text. A template drops silently the parts of a chat
+ * that it has no feature for, so callers refuse them. */
 enum kl_chat_feature {
     KL_CHAT_TOOLS = 1,        /* tools on offer, calls of the assistant */
     KL_CHAT_THINKING = 2,     /* the model thinks first, unless skip_thinking */

@@ -181,8 +181,8 @@ static enum kl_status map(struct kl_tables *t, const char *dir, struct kl_error 
     return status;
 }
 
-/* What the tables are made of: as remembered, or read now. A file in which it is not whole is
- * refused by `make`, which says why. */
+/* Finds the digest of the vocabulary: remembered, or read now. An incomplete file is refused by
+ * `make`, which reports the reason. */
 static void learn_source(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir)
 {
     t->since = kl_digest_now();
@@ -224,7 +224,7 @@ void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char 
             *t = kept;
         }
     }
-    /* where another process is just doing the same, this one does with its own */
+    /* KL_ERR_BUSY: another process is writing them, and this one uses its own */
     if (status == KL_OK && !t->remembered)
         kl_digest_remember(dir, kl_gguf_file(gguf), KL_DIGEST_VOCABULARY, &t->made_of, t->since);
     else if (status != KL_OK && status != KL_ERR_BUSY)

@@ -112,7 +112,7 @@ static uint32_t next_random(uint32_t *state)
     return *state >> 16;
 }
 
-/* What pieces are put together from. */
+/* The parts that pieces are composed of. */
 struct units {
     const char *texts[8];
     size_t n;
