@@ -5,9 +5,11 @@
 
 #include "text/char_tokens.h"
 
+#define ID_BITS  KL_MERGE_ID_BITS
+#define NO_RANK  KL_MERGE_NO_RANK
 #define NONE     0u
 #define LEN_BITS 11
-#define UNLISTED ((1u << KL_MERGE_BITS) - 1)
+#define UNLISTED ((1u << ID_BITS) - 1)
 
 /* Up to here minima of blocks are faster than lists and a heap; places fit PLACE_BITS. */
 #define SHORT_PIECE (1 << PLACE_BITS)
@@ -19,16 +21,28 @@
 
 _Static_assert(KL_VOCAB_MAX < (1u << 31) >> PLACE_BITS, "a rank and a place fit an int32_t");
 
-enum kl_status kl_bpe_load(struct kl_merges *merges, const struct kl_gguf *gguf,
-                           const struct kl_vocab *v, struct kl_error *err)
+enum kl_status kl_bpe_load(struct kl_bpe *bpe, const struct kl_gguf *gguf, const struct kl_vocab *v,
+                           struct kl_error *err)
 {
-    enum kl_status status = kl_merges_load(merges, gguf, v, err);
+    *bpe = (struct kl_bpe){0};
+    enum kl_status status = kl_merges_load(&bpe->merges, gguf, v, err);
     if (status != KL_OK)
         return status;
-    status = kl_char_tokens_make(merges->chars, merges, v, err);
+    bpe->chars = malloc(KL_CHAR_TOKENS * sizeof *bpe->chars);
+    status = bpe->chars != NULL ? kl_char_tokens_make(bpe->chars, &bpe->merges, v, err)
+                                : kl_fail_memory(err, "the table of characters",
+                                                 KL_CHAR_TOKENS * sizeof *bpe->chars);
     if (status != KL_OK)
-        kl_merges_release(merges);
+        kl_bpe_release(bpe);
     return status;
+}
+
+void kl_bpe_release(struct kl_bpe *bpe)
+{
+    if (!bpe->merges.borrowed)
+        free(bpe->chars);
+    kl_merges_release(&bpe->merges);
+    *bpe = (struct kl_bpe){0};
 }
 
 /* A short piece while it is merged. Tokens stay at the place of their first part; a key is the rank
@@ -43,7 +57,7 @@ struct short_piece {
 
 static int32_t key_of(uint32_t rank, size_t place)
 {
-    return rank == KL_NO_RANK ? NO_KEY : (int32_t)(rank << PLACE_BITS | (uint32_t)place);
+    return rank == NO_RANK ? NO_KEY : (int32_t)(rank << PLACE_BITS | (uint32_t)place);
 }
 
 static int32_t least_of(const int32_t *keys, size_t n)
@@ -61,21 +75,21 @@ static void update_least(struct short_piece *s, size_t place)
 }
 
 /* Joins the token at `at` with the next one. */
-static void merge_short(const struct kl_merges *bpe, struct short_piece *s, size_t n, size_t at,
+static void merge_short(const struct kl_bpe *bpe, struct short_piece *s, size_t n, size_t at,
                         uint32_t rank)
 {
     size_t gone = s->next[at], next = s->next[gone];
-    int32_t id = bpe->results[rank];
+    int32_t id = bpe->merges.results[rank];
     if (at > 0)
-        kl_merges_prefetch(bpe, s->ids[s->previous[at]], id);
+        kl_merges_prefetch(&bpe->merges, s->ids[s->previous[at]], id);
     s->ids[at] = id;
     s->next[at] = (uint8_t)next;
     s->previous[next] = (uint8_t)at;
     s->keys[gone] = NO_KEY;
-    s->keys[at] = next < n ? key_of(kl_merges_rank(bpe, id, s->ids[next]), at) : NO_KEY;
+    s->keys[at] = next < n ? key_of(kl_merges_rank(&bpe->merges, id, s->ids[next]), at) : NO_KEY;
     if (at > 0) {
         size_t previous = s->previous[at];
-        s->keys[previous] = key_of(kl_merges_rank(bpe, s->ids[previous], id), previous);
+        s->keys[previous] = key_of(kl_merges_rank(&bpe->merges, s->ids[previous], id), previous);
         if (previous / BLOCK != at / BLOCK)
             update_least(s, previous);
     }
@@ -85,7 +99,7 @@ static void merge_short(const struct kl_merges *bpe, struct short_piece *s, size
 }
 
 /* The tokens to begin with: characters that are one, else bytes. Their number, or 0: too many. */
-static size_t begin_short(const struct kl_merges *bpe, struct short_piece *s,
+static size_t begin_short(const struct kl_bpe *bpe, struct short_piece *s,
                           const unsigned char *bytes, size_t len)
 {
     size_t n = 0;
@@ -94,22 +108,22 @@ static size_t begin_short(const struct kl_merges *bpe, struct short_piece *s,
             return 0;
         int32_t id = bytes[at] < 0x80 ? -1 : kl_char_token(bpe->chars, bytes, at, len, &step);
         if (id < 0) {
-            id = bpe->byte_ids[bytes[at]];
+            id = bpe->merges.byte_ids[bytes[at]];
             step = 1;
         }
         s->ids[n] = id;
         if (n > 0)
-            kl_merges_prefetch(bpe, s->ids[n - 1], id);
+            kl_merges_prefetch(&bpe->merges, s->ids[n - 1], id);
         s->previous[n] = (uint8_t)(n - 1);
         s->next[n] = (uint8_t)(n + 1);
     }
     for (size_t i = 0; i + 1 < n; i++)
-        s->keys[i] = key_of(kl_merges_rank(bpe, s->ids[i], s->ids[i + 1]), i);
+        s->keys[i] = key_of(kl_merges_rank(&bpe->merges, s->ids[i], s->ids[i + 1]), i);
     return n;
 }
 
 /* *done: false when the piece is too long for this. */
-static enum kl_status encode_short(const struct kl_merges *bpe, const char *piece, size_t len,
+static enum kl_status encode_short(const struct kl_bpe *bpe, const char *piece, size_t len,
                                    struct kl_tokens *out, bool *done)
 {
     struct short_piece s;
@@ -138,8 +152,8 @@ static enum kl_status encode_short(const struct kl_merges *bpe, const char *piec
 /* A token so far of a long piece. Nodes are counted from 1; 0 (NONE) is no node. A node that can be
  * merged with the next one is in the list of that merge's rank. */
 struct kl_bpe_node {
-    uint64_t id : KL_MERGE_BITS;
-    uint64_t rank : KL_MERGE_BITS; /* of the pair with the next node; UNLISTED: in no list */
+    uint64_t id : ID_BITS;
+    uint64_t rank : ID_BITS;      /* of the pair with the next node; UNLISTED: in no list */
     uint64_t len : LEN_BITS;      /* nodes that have become this one: the next stands behind them */
     uint64_t len_here : LEN_BITS; /* of the token whose last node this was to begin with */
     uint32_t list_previous;
@@ -221,14 +235,14 @@ static void unlist(struct kl_bpe_scratch *s, uint32_t i)
  * it is in its place: which merges make a token depends on its bytes alone, so all the places of a
  * pair come up in the sweep, from left to right, over the last merge that makes one of its halves.
  * (tests/unit/text/test_bpe.c tries it with random merges.) */
-static void enlist(const struct kl_merges *bpe, struct kl_bpe_scratch *s, uint32_t i)
+static void enlist(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
 {
     struct kl_bpe_node *node = &s->nodes[i];
     uint32_t next = next_node(s, i);
     if (next == NONE)
         return;
-    uint32_t rank = kl_merges_rank(bpe, (int32_t)node->id, (int32_t)s->nodes[next].id);
-    if (rank == KL_NO_RANK)
+    uint32_t rank = kl_merges_rank(&bpe->merges, (int32_t)node->id, (int32_t)s->nodes[next].id);
+    if (rank == NO_RANK)
         return;
     node->rank = rank & UNLISTED;
     struct kl_bpe_list *list = &s->lists[rank];
@@ -246,12 +260,12 @@ static void enlist(const struct kl_merges *bpe, struct kl_bpe_scratch *s, uint32
 }
 
 /* Joins node i with the next one. */
-static void merge(const struct kl_merges *bpe, struct kl_bpe_scratch *s, uint32_t i)
+static void merge(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, uint32_t i)
 {
     struct kl_bpe_node *nodes = s->nodes;
     uint32_t gone = next_node(s, i);
     uint32_t previous = previous_node(s, i);
-    nodes[i].id = (uint32_t)bpe->results[nodes[i].rank] & UNLISTED;
+    nodes[i].id = (uint32_t)bpe->merges.results[nodes[i].rank] & UNLISTED;
     unlist(s, i);
     unlist(s, gone);
     set_len(s, i, nodes[i].len + nodes[gone].len);
@@ -262,14 +276,14 @@ static void merge(const struct kl_merges *bpe, struct kl_bpe_scratch *s, uint32_
     enlist(bpe, s, i);
 }
 
-static enum kl_status reserve(const struct kl_merges *bpe, struct kl_bpe_scratch *s, size_t n)
+static enum kl_status reserve(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, size_t n)
 {
     if (n <= s->allocated)
         return KL_OK;
     kl_bpe_scratch_release(s);
     s->nodes = malloc((n + 1) * sizeof *s->nodes);
-    s->lists = calloc(bpe->n_merges + 1, sizeof *s->lists);
-    s->heap = malloc((bpe->n_merges + 1) * sizeof *s->heap);
+    s->lists = calloc(bpe->merges.n + 1, sizeof *s->lists);
+    s->heap = malloc((bpe->merges.n + 1) * sizeof *s->heap);
     if (s->nodes == NULL || s->lists == NULL || s->heap == NULL) {
         kl_bpe_scratch_release(s);
         return KL_ERR_MEMORY;
@@ -286,7 +300,7 @@ void kl_bpe_scratch_release(struct kl_bpe_scratch *scratch)
     *scratch = (struct kl_bpe_scratch){0};
 }
 
-enum kl_status kl_bpe_begin(const struct kl_merges *bpe, const char *piece, size_t len,
+enum kl_status kl_bpe_begin(const struct kl_bpe *bpe, const char *piece, size_t len,
                             struct kl_bpe_scratch *s)
 {
     enum kl_status status = reserve(bpe, s, len);
@@ -294,7 +308,7 @@ enum kl_status kl_bpe_begin(const struct kl_merges *bpe, const char *piece, size
         return status;
     uint32_t n = 0;
     for (size_t i = 0; i < len; i++) {
-        int32_t id = bpe->byte_ids[(unsigned char)piece[i]];
+        int32_t id = bpe->merges.byte_ids[(unsigned char)piece[i]];
         if (id < 0)
             continue;
         s->nodes[++n] = (struct kl_bpe_node){
@@ -305,7 +319,7 @@ enum kl_status kl_bpe_begin(const struct kl_merges *bpe, const char *piece, size
     return KL_OK;
 }
 
-bool kl_bpe_step(const struct kl_merges *bpe, struct kl_bpe_scratch *s, size_t *effort)
+bool kl_bpe_step(const struct kl_bpe *bpe, struct kl_bpe_scratch *s, size_t *effort)
 {
     for (; s->n_enlisted<s->n_nodes && * effort> 0; --*effort)
         enlist(bpe, s, (uint32_t)++s->n_enlisted);
@@ -330,7 +344,7 @@ enum kl_status kl_bpe_finish(const struct kl_bpe_scratch *s, struct kl_tokens *o
     return status;
 }
 
-static enum kl_status encode_long(const struct kl_merges *bpe, const char *piece, size_t len,
+static enum kl_status encode_long(const struct kl_bpe *bpe, const char *piece, size_t len,
                                   struct kl_bpe_scratch *s, struct kl_tokens *out)
 {
     size_t effort = SIZE_MAX;
@@ -342,16 +356,16 @@ static enum kl_status encode_long(const struct kl_merges *bpe, const char *piece
 }
 
 /* Whether the piece has a byte without a token. */
-static bool lacks_one_of(const struct kl_merges *bpe, const char *piece, size_t len)
+static bool lacks_one_of(const struct kl_bpe *bpe, const char *piece, size_t len)
 {
-    for (size_t i = 0; bpe->lacks_bytes && i < len; i++) {
-        if (bpe->byte_ids[(unsigned char)piece[i]] < 0)
+    for (size_t i = 0; bpe->merges.lacks_bytes && i < len; i++) {
+        if (bpe->merges.byte_ids[(unsigned char)piece[i]] < 0)
             return true;
     }
     return false;
 }
 
-enum kl_status kl_bpe_encode(const struct kl_merges *bpe, const char *piece, size_t len,
+enum kl_status kl_bpe_encode(const struct kl_bpe *bpe, const char *piece, size_t len,
                              struct kl_bpe_scratch *scratch, struct kl_tokens *out)
 {
     bool done = false;

@@ -1,5 +1,5 @@
 /*
- * What the tokenizer needs to know of a code point: one byte of flags for each, looked up directly.
+ * The classes of each code point that the tokenizer needs: one byte of flags, indexed directly.
  *
  * The table is filled from the ranges in char_ranges.h and not from the system's Unicode library,
  * so the same text gives the same tokens whatever version of that library is installed.
@@ -14,7 +14,7 @@
 #define KL_CHAR_LETTER   1u /* \p{L} */
 #define KL_CHAR_NUMBER   2u /* \p{N} */
 #define KL_CHAR_SPACE    4u /* \s: White_Space */
-#define KL_CHAR_COMBINES 8u /* NFC may change it, move it or join it to what stands before it */
+#define KL_CHAR_COMBINES 8u /* NFC may change it, move it or join it to text before it */
 
 #define KL_CODE_POINTS 0x110000u
 

@@ -19,12 +19,13 @@ static void note_lowest(uint32_t *lowest, uint32_t rank)
         *lowest = rank;
 }
 
-static void collect(struct neighbours *all, const struct kl_merges *bpe, const struct kl_vocab *v)
+static void collect(struct neighbours *all, const struct kl_merges *merges,
+                    const struct kl_vocab *v)
 {
-    memset(all, 0xFF, v->n * sizeof *all); /* KL_NO_RANK */
-    for (uint64_t i = 0; i <= bpe->mask; i++) {
+    memset(all, 0xFF, v->n * sizeof *all); /* KL_MERGE_NO_RANK */
+    for (uint64_t i = 0; i <= merges->mask; i++) {
         struct kl_merge m;
-        if (!kl_merges_at(bpe, i, &m))
+        if (!kl_merges_at(merges, i, &m))
             continue;
         size_t len;
         const char *left = kl_vocab_bytes(v, m.left, &len);
@@ -44,7 +45,7 @@ static void collect(struct neighbours *all, const struct kl_merges *bpe, const s
  *     and a merge that takes one of them away ranks behind it;
  *   - nothing outside notices: merges with the whole character rank behind all those inside, so
  * they would have waited for it anyway. */
-static uint32_t entry_of(const struct neighbours *all, const struct kl_merges *bpe,
+static uint32_t entry_of(const struct neighbours *all, const struct kl_merges *merges,
                          const char *bytes, size_t n)
 {
     int32_t ids[4];
@@ -52,7 +53,7 @@ static uint32_t entry_of(const struct neighbours *all, const struct kl_merges *b
     size_t n_steps = 0;
     uint32_t highest = 0;
     for (size_t i = 0; i < n; i++) {
-        ids[i] = bpe->byte_ids[(unsigned char)bytes[i]];
+        ids[i] = merges->byte_ids[(unsigned char)bytes[i]];
         if (ids[i] < 0)
             return 0;
     }
@@ -61,19 +62,19 @@ static uint32_t entry_of(const struct neighbours *all, const struct kl_merges *b
         ends[n_steps++] = ids[n - 1];
         if (n == 1)
             break;
-        uint32_t best = KL_NO_RANK;
+        uint32_t best = KL_MERGE_NO_RANK;
         size_t at = 0;
         for (size_t i = 0; i + 1 < n; i++) {
-            uint32_t rank = kl_merges_rank(bpe, ids[i], ids[i + 1]);
+            uint32_t rank = kl_merges_rank(merges, ids[i], ids[i + 1]);
             if (rank < best) {
                 best = rank;
                 at = i;
             }
         }
-        if (best == KL_NO_RANK)
+        if (best == KL_MERGE_NO_RANK)
             return 0;
         highest = best > highest ? best : highest;
-        ids[at] = bpe->results[best];
+        ids[at] = merges->results[best];
         memmove(ids + at + 1, ids + at + 2, (n - at - 2) * sizeof *ids);
         n--;
     }
@@ -92,19 +93,19 @@ static uint32_t entry_of(const struct neighbours *all, const struct kl_merges *b
            (after[1] ? KL_CHAR_AFTER_OTHER : 0);
 }
 
-enum kl_status kl_char_tokens_make(uint32_t *entries, const struct kl_merges *bpe,
+enum kl_status kl_char_tokens_make(uint32_t *entries, const struct kl_merges *merges,
                                    const struct kl_vocab *v, struct kl_error *err)
 {
     struct neighbours *all = malloc(v->n * sizeof *all);
     if (all == NULL)
         return kl_fail_memory(err, "the table of characters", v->n * sizeof *all);
-    collect(all, bpe, v);
+    collect(all, merges, v);
     memset(entries, 0, KL_CHAR_TOKENS * sizeof *entries);
     for (uint32_t c = 0x80; c < KL_CHAR_TOKENS; c++) {
         char bytes[4];
         if (c >= 0xD800 && c < 0xE000) /* surrogates: not in UTF-8 */
             continue;
-        entries[c] = entry_of(all, bpe, bytes, kl_utf8_encode(c, bytes));
+        entries[c] = entry_of(all, merges, bytes, kl_utf8_encode(c, bytes));
     }
     free(all);
     return KL_OK;

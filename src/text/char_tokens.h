@@ -3,10 +3,11 @@
  * text/.
  *
  * A character of two or three bytes that merges make one token of, and of which no merge with a
- * neighbour can get hold of a part before it is whole: then its merges come out the same whatever
- * stands beside it, and BPE may begin with the whole character. With most Chinese text that leaves
- * a third of the places and a tenth of the merges. What a neighbour could do is told apart by the
- * byte that stands there: ids are the same as without this table, for every text and any merges.
+ * neighbour can take a part before it is whole: then its merges come out the same whatever
+ * its neighbours are, and BPE may begin with the whole character. With most Chinese text that
+ * leaves a third of the places and a tenth of the merges. What a neighbour could do is told apart
+ * by the byte that stands there: ids are the same as without this table, for every text and any
+ * merges.
  */
 #ifndef KL_TEXT_CHAR_TOKENS_H
 #define KL_TEXT_CHAR_TOKENS_H
@@ -36,7 +37,7 @@ static inline unsigned kl_lead_class(unsigned char byte)
 }
 
 /* entries: [KL_CHAR_TOKENS], of these merges. */
-enum kl_status kl_char_tokens_make(uint32_t *entries, const struct kl_merges *bpe,
+enum kl_status kl_char_tokens_make(uint32_t *entries, const struct kl_merges *merges,
                                    const struct kl_vocab *v, struct kl_error *err);
 
 /* The token of the character at bytes[at], which has *len bytes; or -1: to be merged. */

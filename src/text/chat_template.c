@@ -7,15 +7,15 @@
 #include "base/hash.h"
 #include "text/template_form.h"
 
-/* Several times the text of the longest context. */
+/* Several times the longest context. */
 #define MAX_PROMPT ((size_t)64 << 20)
 
-/* The differences between templates of a family. */
+/* The differences between the templates of a family. */
 enum {
     DOUBLED_BRACES = 1,     /* {{"name": ...}} in the text on tools */
-    ANY_TOOL_RESPONSE = 2,  /* a message with <tool_response> anywhere in it is not a question */
+    ANY_TOOL_RESPONSE = 2,  /* a message with a <tool_response> anywhere is no question */
     NO_EMPTY_THOUGHT = 4,   /* also not in the last answer */
-    BEGINS_WITH_THOUGHT = 8 /* the opening of the answer contains <think> */
+    BEGINS_WITH_THOUGHT = 8 /* the answer's opening includes <think> */
 };
 
 struct kl_chat_template {
@@ -24,12 +24,16 @@ struct kl_chat_template {
     const char *default_system; /* NULL: without a system message there is none */
     unsigned differences;
     void (*render)(const struct kl_chat_template *t, const struct kl_chat *chat,
-                   struct kl_prompt *out);
+                   struct kl_prompt *out); /* a failure stays in out->status */
 };
 
-/* Adds a span for the text that was appended, or extends the last one of the same kind. */
-static enum kl_status add_span(struct kl_prompt *p, size_t len, bool special)
+/* Appends text to the last span if that is of the same kind, else as a new span. The spans cover
+ * the text from end to end; their pointers are set when the text does not move any more. */
+static enum kl_status append(struct kl_prompt *p, const char *text, size_t len, bool special)
 {
+    enum kl_status status = kl_buffer_append(&p->text, text, len);
+    if (status != KL_OK)
+        return status;
     if (p->n_spans > 0 && p->spans[p->n_spans - 1].special == special) {
         p->spans[p->n_spans - 1].len += len;
         return KL_OK;
@@ -46,27 +50,18 @@ static enum kl_status add_span(struct kl_prompt *p, size_t len, bool special)
     return KL_OK;
 }
 
-/* Appends text, unless something failed before. The spans cover the text from end to end; their
- * pointers are set when it is complete. */
-static void append(struct kl_prompt *p, const char *text, size_t len, bool special)
-{
-    if (p->status != KL_OK || len == 0)
-        return;
-    p->status = kl_buffer_append(&p->text, text, len);
-    if (p->status == KL_OK)
-        p->status = add_span(p, len, special);
-}
-
-/* Appends text of the template, in which control tokens are recognised. */
+/* Writes the template's own text: special tokens are recognised in it. */
 static void scaffold(struct kl_prompt *p, const char *text)
 {
-    append(p, text, strlen(text), true);
+    if (p->status == KL_OK && text[0] != '\0')
+        p->status = append(p, text, strlen(text), true);
 }
 
-/* Appends text of a user, a program or a model. */
+/* Writes text of a user, a program or a model. */
 static void content(struct kl_prompt *p, const char *text, size_t len)
 {
-    append(p, text, text == NULL ? 0 : len, false);
+    if (p->status == KL_OK && text != NULL && len > 0)
+        p->status = append(p, text, len, false);
 }
 
 static bool has_role(const struct kl_message *m, const char *role)
@@ -80,9 +75,9 @@ static void render_tools(const struct kl_chat_template *t, const struct kl_chat 
                          struct kl_prompt *p)
 {
     bool doubled = (t->differences & DOUBLED_BRACES) != 0;
-    scaffold(p, "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-                "You are provided with function signatures within <tools></tools> XML tags:\n"
-                "<tools>");
+    scaffold(p,
+             "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+             "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
     for (size_t i = 0; i < chat->n_tools; i++) {
         scaffold(p, "\n");
         content(p, chat->tools[i], strlen(chat->tools[i]));
@@ -99,7 +94,8 @@ static void render_system(const struct kl_chat_template *t, const struct kl_chat
                           struct kl_prompt *p)
 {
     const struct kl_message *first = &chat->messages[0];
-    bool given = has_role(first, "system"), text = given || t->default_system != NULL;
+    bool given = has_role(first, "system");
+    bool text = given || t->default_system != NULL;
     if (!text && chat->n_tools == 0)
         return;
     scaffold(p, "<|im_start|>system\n");
@@ -178,7 +174,7 @@ static void render_chatml(const struct kl_chat_template *t, const struct kl_chat
         scaffold(p, "<|im_start|>assistant\n");
 }
 
-/* --- Qwen2, SmolLM2: plain turns of any role, without tools --- */
+/* --- Qwen2, SmolLM2: plain turns for every role, without tools --- */
 
 static void render_turns(const struct kl_chat_template *t, const struct kl_chat *chat,
                          struct kl_prompt *p)
@@ -210,7 +206,7 @@ static struct slice strip_newlines(struct slice s, bool left, bool right)
     return s;
 }
 
-/* Returns the first (or last) occurrence of the mark in s, or NULL. */
+/* The first (or last) occurrence of the mark in s, or NULL. */
 static const char *find_mark(struct slice s, const char *mark, bool last)
 {
     size_t len = strlen(mark);
@@ -226,7 +222,7 @@ static const char *find_mark(struct slice s, const char *mark, bool last)
     return found;
 }
 
-/* Splits an answer into "<think>...</think>" and the rest, which is returned. */
+/* Splits "<think>...</think>" off an answer: returns the rest and sets *thoughts. */
 static struct slice split_thoughts(const struct kl_message *m, struct slice *thoughts)
 {
     struct slice all = {m->content, m->content == NULL ? 0 : m->content_len}, answer = all;
@@ -249,8 +245,8 @@ static struct slice split_thoughts(const struct kl_message *m, struct slice *tho
     return strip_newlines(answer, true, false);
 }
 
-/* Whether the message is the answer of a tool: it begins and ends with the marks or, for the first
- * templates of the family, contains both. */
+/* Whether a message holds a tool's answer: it begins and ends with the marks or, in the first
+ * templates of the family (anywhere), contains both. */
 static bool is_tool_response(const struct kl_message *m, bool anywhere)
 {
     static const char begin[] = "<tool_response>", end[] = "</tool_response>";
@@ -262,8 +258,7 @@ static bool is_tool_response(const struct kl_message *m, bool anywhere)
            memcmp(all.text + all.len - end_len, end, end_len) == 0;
 }
 
-/* The last message of a user that is not the answer of a tool; if there is none, the last message.
- */
+/* The index of the last message of a user that holds no tool's answer, else of the last one. */
 static size_t last_question(const struct kl_chat_template *t, const struct kl_chat *chat)
 {
     bool anywhere = (t->differences & ANY_TOOL_RESPONSE) != 0;
@@ -275,13 +270,13 @@ static size_t last_question(const struct kl_chat_template *t, const struct kl_ch
     return chat->n_messages - 1;
 }
 
-/* empty_too: the thought is shown even if it is empty. */
-static void render_thinker(const struct kl_message *m, bool with_thoughts, bool empty_too,
+/* show_empty: the tags are written even without a thought. */
+static void render_thinker(const struct kl_message *m, bool with_thoughts, bool show_empty,
                            struct kl_prompt *p)
 {
     struct slice thoughts, answer = split_thoughts(m, &thoughts), shown = answer;
     scaffold(p, "<|im_start|>assistant\n");
-    if (with_thoughts && (empty_too || thoughts.len > 0)) {
+    if (with_thoughts && (show_empty || thoughts.len > 0)) {
         scaffold(p, "<think>\n");
         content(p, thoughts.text, thoughts.len);
         scaffold(p, "\n</think>\n\n");
@@ -315,7 +310,7 @@ static void render_qwen3(const struct kl_chat_template *t, const struct kl_chat 
     if (!chat->add_generation_prompt)
         return;
     scaffold(p, "<|im_start|>assistant\n");
-    if ((t->differences & BEGINS_WITH_THOUGHT) != 0)
+    if (t->differences & BEGINS_WITH_THOUGHT)
         scaffold(p, "<think>\n");
     else if (chat->skip_thinking)
         scaffold(p, "<think>\n\n</think>\n\n");
@@ -337,8 +332,8 @@ enum {
     CHATML
 };
 
-/* -2507: the revisions of July 2025, which always or never think; -gguf: the templates in Qwen's
- * own GGUF files, from before two corrections. */
+/* -2507: the revisions of July 2025, which always or never think; -gguf: what Qwen's own GGUF files
+ * have, from before two corrections. */
 static const struct kl_chat_template templates[] = {
     [QWEN2] = {"qwen2", 0, "You are a helpful assistant.", 0, render_turns},
     [QWEN2_5] = {"qwen2.5", KL_CHAT_TOOLS, QWEN_SYSTEM, 0, render_chatml},
@@ -357,7 +352,7 @@ static const struct kl_chat_template templates[] = {
 
 #define N_TEMPLATES (sizeof templates / sizeof *templates)
 
-/* The templates in model files. form: SHA-256 of the normal form; text: of its usual text. */
+/* Templates of model files. form: SHA-256 of the normal form; text: of a usual way to write it. */
 static const struct {
     const char *text, *form;
     size_t index;

@@ -1,8 +1,9 @@
 /*
  * Tokens to text, one at a time, for streams: never emits part of a code point.
  *
- * Bytes of a sequence that the next token may complete are held back (at most 3); bytes that can
- * not become valid are replaced by U+FFFD (the rule of base/utf8.h). Control tokens give nothing.
+ * Bytes of a sequence that the next token may complete are held back (at most 3); bytes that
+ * cannot become valid are replaced by U+FFFD (the rule of base/utf8.h). Control tokens give
+ * nothing.
  */
 #ifndef KL_TEXT_DETOKENIZER_H
 #define KL_TEXT_DETOKENIZER_H
@@ -18,7 +19,7 @@ struct kl_detokenizer {
 
 void kl_detokenizer_init(struct kl_detokenizer *d, const struct kl_tokenizer *tokenizer);
 
-/* Appends to out what can be shown after this token: valid UTF-8, maybe nothing. */
+/* Appends the text that can be shown after this token: valid UTF-8, possibly empty. */
 enum kl_status kl_detokenizer_push(struct kl_detokenizer *d, int32_t id, struct kl_buffer *out);
 
 /* The end: bytes still held back become one U+FFFD. */

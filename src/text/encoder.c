@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/tokenizer_kind.h"
 #include "text/tokenizer_state.h"
 
 /* NFC makes text at most 3 times longer (UAX #15). */
@@ -10,7 +11,7 @@
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
-/* Returns the longest added token that the text begins with, or -1. */
+/* The longest added token that text begins with, or -1. */
 static int32_t match_added(const struct kl_tokenizer *t, const char *text, size_t left, size_t *len)
 {
     if (!t->begins_added[(unsigned char)text[0]])
@@ -64,9 +65,8 @@ enum kl_status kl_encoder_step(struct kl_encoder *e, size_t *effort, size_t max_
                                struct kl_tokens *out, bool *done)
 {
     size_t checked = out->len;
-    *done = false;
     enum kl_status status = e->tokenizer->kind->encode(e, effort, max_tokens, out, done);
-    /* tables in a mapped file may change while they are in use: other ids must not leave here */
+    /* tables in a mapped file can change while they are in use; an id that is no token ends here */
     for (; checked < out->len && status == KL_OK; checked++) {
         if ((uint32_t)out->ids[checked] >= e->tokenizer->tables.vocab.n)
             status = KL_ERR_FORMAT;
@@ -79,7 +79,7 @@ enum kl_status kl_encoder_fail(const struct kl_tokenizer *tokenizer, enum kl_sta
 {
     if (status == KL_ERR_FORMAT)
         return kl_fail(err, status, "%.300s was changed while it was in use; start again",
-                       tokenizer->tables.kept.map.path);
+                       kl_tokenizer_kept_path(tokenizer));
     if (status == KL_ERR_LIMIT)
         return kl_fail(err, status, "a text to tokenize has more than %zu bytes",
                        KL_ENCODER_MAX_TEXT);
@@ -94,7 +94,7 @@ void kl_encoder_release(struct kl_encoder *e)
 
 /* ---- all at once ----------------------------------------------------------------------------- */
 
-static bool are_adjacent(const struct kl_span *spans, size_t n)
+static bool one_behind_the_other(const struct kl_span *spans, size_t n)
 {
     for (size_t i = 1; i < n; i++) {
         if (spans[i].text != spans[i - 1].text + spans[i - 1].len)
@@ -125,7 +125,7 @@ static enum kl_status encode(const struct kl_tokenizer *tokenizer, const struct 
     return status;
 }
 
-/* Copies the spans into one text first. */
+/* Puts the spans one behind the other first. */
 static enum kl_status encode_scattered(const struct kl_tokenizer *tokenizer,
                                        const struct kl_span *spans, size_t n_spans,
                                        struct kl_tokens *out)
@@ -150,7 +150,7 @@ enum kl_status kl_tokenizer_encode(const struct kl_tokenizer *tokenizer,
                                    struct kl_tokens *out, struct kl_error *err)
 {
     size_t before = out->len;
-    enum kl_status status = are_adjacent(spans, n_spans)
+    enum kl_status status = one_behind_the_other(spans, n_spans)
                                 ? encode(tokenizer, spans, n_spans, out)
                                 : encode_scattered(tokenizer, spans, n_spans, out);
     if (status == KL_OK)

@@ -3,8 +3,8 @@
  *
  * The added tokens of special spans cut a text into segments. What a segment is encoded to depends
  * on nothing around it; within one, text is normalised, cut into pieces and merged as a whole. So
- * the steps only say where work may pause, and the tokens are the same. kl_tokenizer_encode is this
- * in one go. Values of the caller's, each for one thread.
+ * the steps only say where work may pause, and the tokens are the same. kl_tokenizer_encode does
+ * all of it at once. The structs are the caller's, each for one thread at a time.
  */
 #ifndef KL_TEXT_ENCODER_H
 #define KL_TEXT_ENCODER_H
@@ -25,12 +25,12 @@ struct kl_segment {
     size_t len;
 };
 
-/* Reads spans that stand one behind the other in memory. Initialise with the first three. */
+/* Reads spans that are adjacent in memory. Initialise with the first three. */
 struct kl_segment_reader {
     const struct kl_tokenizer *tokenizer;
     const struct kl_span *spans;
     size_t n_spans;
-    size_t span, at; /* how far it is */
+    size_t span, at; /* the position */
 };
 
 /* The next segment; false: there are no more. */
@@ -43,24 +43,25 @@ struct kl_encoder {
     const struct kl_tokenizer *tokenizer;
     const char *text; /* the caller's, until it is encoded */
     size_t len;
-    size_t n_normal;      /* of text: so much is normalised */
+    size_t n_normal;      /* bytes of text that are normalised */
     struct kl_buffer nfc; /* or only repaired, where the model wants text as it is */
-    size_t at;            /* of nfc: so much is encoded */
+    size_t at;            /* bytes of nfc that are encoded */
     size_t piece;         /* length of the long piece that is being merged there; 0: none */
     struct kl_bpe_scratch scratch;
 };
 
-/* Gives up what was not complete. KL_ERR_LIMIT: more than KL_ENCODER_MAX_TEXT. */
+/* Starts a text; one that was not complete is abandoned. KL_ERR_LIMIT: more than
+ * KL_ENCODER_MAX_TEXT. */
 enum kl_status kl_encoder_begin(struct kl_encoder *encoder, const char *text, size_t len);
 
-/* Goes on until *effort, about one for each byte, is used up, or *out has more than max_tokens, or
- * all is encoded: *done. What came is appended to *out. At least something is done when *effort is
+/* Continues until *effort, about one for each byte, is used up, or *out has more than max_tokens,
+ * or all is encoded: *done. New ids are appended to *out. Every call makes progress when *effort is
  * not 0, and pieces that belong together may take some hundred bytes more. KL_ERR_MEMORY; or
  * KL_ERR_FORMAT: the tables are mapped, and were changed meanwhile. */
 enum kl_status kl_encoder_step(struct kl_encoder *encoder, size_t *effort, size_t max_tokens,
                                struct kl_tokens *out, bool *done);
 
-/* Says in *err what a status of the two above means, and returns it. */
+/* Describes in *err the status that one of the two above returned, and returns it. */
 enum kl_status kl_encoder_fail(const struct kl_tokenizer *tokenizer, enum kl_status status,
                                struct kl_error *err);
 

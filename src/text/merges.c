@@ -3,17 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/char_tokens.h"
-
 #define MERGES_KEY "tokenizer.ggml.merges"
+#define ID_BITS    KL_MERGE_ID_BITS
+#define EMPTY      KL_MERGE_EMPTY
 
-/* The slot of the pair, or the empty slot where it belongs; for filling the table. */
+/* The slot of the pair, or the empty slot where it belongs, while the table is being filled. */
 static uint64_t *slot_of(const struct kl_merges *m, uint64_t pair)
 {
     uint64_t i = kl_merge_hash(pair);
     while (true) {
         uint64_t *slot = &m->slots[i & m->mask];
-        if (*slot == KL_MERGE_EMPTY || *slot >> KL_MERGE_BITS == pair)
+        if (*slot == EMPTY || *slot >> ID_BITS == pair)
             return slot;
         i++;
     }
@@ -21,12 +21,12 @@ static uint64_t *slot_of(const struct kl_merges *m, uint64_t pair)
 
 bool kl_merges_at(const struct kl_merges *m, uint64_t i, struct kl_merge *merge)
 {
-    const uint64_t field = (1u << KL_MERGE_BITS) - 1;
+    const uint64_t field = (1u << ID_BITS) - 1;
     uint64_t slot = m->slots[i];
-    *merge = (struct kl_merge){.left = (int32_t)(slot >> (2 * KL_MERGE_BITS) & field),
-                               .right = (int32_t)(slot >> KL_MERGE_BITS & field),
+    *merge = (struct kl_merge){.left = (int32_t)(slot >> (2 * ID_BITS) & field),
+                               .right = (int32_t)(slot >> ID_BITS & field),
                                .rank = (uint32_t)(slot & field)};
-    return slot != KL_MERGE_EMPTY;
+    return slot != EMPTY;
 }
 
 static int32_t find_normal(const struct kl_vocab *v, const char *bytes, size_t len)
@@ -35,9 +35,8 @@ static int32_t find_normal(const struct kl_vocab *v, const char *bytes, size_t l
     return id >= 0 && v->types[id] == KL_TOKEN_NORMAL ? id : -1;
 }
 
-/* Returns the token that a merge makes. Vocabularies are written in the order of their merges, so
- * it is nearly always the one after the result of the previous merge, which is found without a
- * search. */
+/* The token that a merge makes. Vocabularies are written in the order of their merges, so it is
+ * nearly always the one after that of the merge before, which is seen without a search. */
 static int32_t find_result(const struct kl_merges *m, const struct kl_vocab *v, size_t rank,
                            const char *bytes, size_t len)
 {
@@ -78,10 +77,10 @@ static enum kl_status load_merge(struct kl_merges *m, const struct kl_vocab *v, 
                        : right_id < 0 ? "second half"
                                       : "result");
     uint64_t *slot = slot_of(m, kl_merge_pair(left_id, right_id));
-    if (*slot != KL_MERGE_EMPTY)
-        return kl_fail(err, KL_ERR_FORMAT, MERGES_KEY "[%zu] occurs twice, also as [%u]", rank,
+    if (*slot != EMPTY)
+        return kl_fail(err, KL_ERR_FORMAT, MERGES_KEY "[%zu] is there twice, as [%u] too", rank,
                        kl_merges_rank(m, left_id, right_id));
-    *slot = kl_merge_pair(left_id, right_id) << KL_MERGE_BITS | rank;
+    *slot = kl_merge_pair(left_id, right_id) << ID_BITS | rank;
     m->results[rank] = result;
     return KL_OK;
 }
@@ -91,12 +90,11 @@ static enum kl_status allocate(struct kl_merges *m, size_t n_merges, struct kl_e
     size_t n_slots = 64;
     while (n_merges > n_slots / 3 * 2)
         n_slots *= 2;
-    m->n_merges = n_merges;
+    m->n = n_merges;
     m->mask = n_slots - 1;
     m->slots = malloc(n_slots * sizeof *m->slots);
     m->results = malloc((n_merges + 1) * sizeof *m->results);
-    m->chars = malloc(KL_CHAR_TOKENS * sizeof *m->chars);
-    if (m->slots == NULL || m->results == NULL || m->chars == NULL)
+    if (m->slots == NULL || m->results == NULL)
         return kl_fail_memory(err, "the table of merges",
                               n_slots * sizeof *m->slots + n_merges * sizeof *m->results);
     memset(m->slots, 0xFF, n_slots * sizeof *m->slots);
@@ -142,7 +140,6 @@ void kl_merges_release(struct kl_merges *m)
     if (!m->borrowed) {
         free(m->slots);
         free(m->results);
-        free(m->chars);
     }
     *m = (struct kl_merges){0};
 }

@@ -2,7 +2,8 @@
  * Text to the pieces that BPE works on: hand-written scanners for the split rules of the models.
  *
  * Each byte belongs to exactly one piece. Every call is linear in the piece it finds, and a whole
- * text in its length. A new rule is one function and one row in the table of pretokenizer.c.
+ * text in its length. A new rule is two edits of pretokenizer.c: its function and its row in the
+ * table.
  */
 #ifndef KL_TEXT_PRETOKENIZER_H
 #define KL_TEXT_PRETOKENIZER_H

@@ -5,8 +5,8 @@
 
 #include "base/hash.h"
 
-/* Of segments with one hash so many are found; further ones are encoded again, so that
- * texts that are made to collide do not make looking for them slow. */
+/* The largest number of segments with one hash that are found; further ones are encoded again, so
+ * that texts crafted to collide do not make the search slow. */
 #define MAX_PROBES 64
 
 /* Bytes of text: a prompt of the longest kind and as much again of shorter ones. */
@@ -27,7 +27,7 @@ struct kl_known_segment {
     bool complete;
 };
 
-/* ---- what is known --------------------------------------------------------------------------- */
+/* ---- known segments -------------------------------------------------------------------------- */
 
 /* Room for one more in an array that is doubled when it is full. */
 static bool make_room(void **array, size_t *allocated, size_t n, size_t size)

@@ -1,10 +1,10 @@
 /*
  * Prompts that have most of their text in common to tokens: each part of it is encoded once.
  *
- * What a segment (encoder.h) is encoded to depends on nothing around it, so what is known of one
- * prompt is known of the next. A prompt is looked at with a limit: the segments that are not known
+ * What a segment (encoder.h) is encoded to depends on nothing around it, so the segments of one
+ * prompt serve the next. A prompt is examined with a limit: the segments that are not known
  * yet are encoded, the last one first, until all are or there are more tokens than that. Work is
- * done in steps. It knows nothing of what a prompt means. A value of the caller's, for one thread
+ * done in steps. It ignores the meaning of a prompt. The struct is the caller's, for one thread
  * at a time.
  */
 #ifndef KL_TEXT_PROMPT_ENCODER_H
@@ -19,11 +19,11 @@ struct kl_prompt_encoder {
     size_t n_begun_bytes; /* of text, of all segments that were begun: what was not known */
 
     /* of this prompt */
-    size_t n_tokens; /* all of them when it is complete; else there are at least so many */
+    size_t n_tokens; /* all of them when the prompt is complete; else a lower bound */
     size_t limit;
     struct kl_prompt_part *parts; /* [n_parts] in the order of the text */
     size_t n_parts, parts_allocated;
-    size_t n_left; /* of the parts, from the first on: not looked at yet */
+    size_t n_left; /* of the parts, from the first on: not examined yet */
     bool in_part;  /* the encoder has the last of these */
 
     /* of all */
@@ -41,8 +41,8 @@ struct kl_prompt_encoder {
 enum kl_status kl_prompt_encoder_begin(struct kl_prompt_encoder *encoder,
                                        const struct kl_prompt *prompt, size_t limit);
 
-/* Goes on until *effort, about one for each byte, is used up or it is *done: the prompt is complete
- * (n_tokens <= limit), or has more than that. */
+/* Continues until *effort, about one for each byte, is used up or it is *done: the prompt is
+ * complete (n_tokens <= limit), or has more than that. */
 enum kl_status kl_prompt_encoder_step(struct kl_prompt_encoder *encoder, size_t *effort,
                                       bool *done);
 

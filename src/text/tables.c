@@ -87,13 +87,13 @@ static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl
     struct facts facts = {.n_tokens = t->vocab.n,
                           .n_bytes = t->vocab.bytes_len,
                           .n_vocab_slots = t->vocab.n_slots,
-                          .n_merges = t->bpe.n_merges,
-                          .n_merge_slots = t->bpe.mask + 1,
+                          .n_merges = t->bpe.merges.n,
+                          .n_merge_slots = t->bpe.merges.mask + 1,
                           .n_word_slots = t->words.mask + 1};
-    memcpy(facts.byte_ids, t->bpe.byte_ids, sizeof facts.byte_ids);
-    const void *const arrays[N_ARRAYS] = {t->vocab.bytes, t->vocab.offsets, t->vocab.types,
-                                          t->vocab.slots, t->bpe.slots,     t->bpe.results,
-                                          t->bpe.chars,   t->words.slots};
+    memcpy(facts.byte_ids, t->bpe.merges.byte_ids, sizeof facts.byte_ids);
+    const void *const arrays[N_ARRAYS] = {
+        t->vocab.bytes,      t->vocab.offsets,      t->vocab.types, t->vocab.slots,
+        t->bpe.merges.slots, t->bpe.merges.results, t->bpe.chars,   t->words.slots};
     size_t sizes[N_ARRAYS];
     sizes_of(&facts, sizes);
 
@@ -151,14 +151,14 @@ static enum kl_status borrow(struct kl_tables *t, struct kl_error *err)
                                  .slots = arrays[VOCAB_SLOTS],
                                  .n_slots = (size_t)f.n_vocab_slots,
                                  .borrowed = true};
-    t->bpe = (struct kl_merges){.slots = arrays[MERGE_SLOTS],
-                                .mask = f.n_merge_slots - 1,
-                                .results = arrays[RESULTS],
-                                .n_merges = (size_t)f.n_merges,
-                                .chars = arrays[CHARS],
-                                .borrowed = true};
-    memcpy(t->bpe.byte_ids, f.byte_ids, sizeof f.byte_ids);
-    kl_merges_note_lacking(&t->bpe);
+    t->bpe = (struct kl_bpe){.merges = {.slots = arrays[MERGE_SLOTS],
+                                        .mask = f.n_merge_slots - 1,
+                                        .results = arrays[RESULTS],
+                                        .n = (size_t)f.n_merges,
+                                        .borrowed = true},
+                             .chars = arrays[CHARS]};
+    memcpy(t->bpe.merges.byte_ids, f.byte_ids, sizeof f.byte_ids);
+    kl_merges_note_lacking(&t->bpe.merges);
     t->words = (struct kl_words){
         .slots = arrays[WORD_SLOTS], .mask = f.n_word_slots - 1, .borrowed = true};
     return KL_OK;
@@ -181,8 +181,8 @@ static enum kl_status map(struct kl_tables *t, const char *dir, struct kl_error 
     return status;
 }
 
-/* What the tables are made of: as remembered, or read now. A file in which it is not whole is
- * refused by `make`, which says why. */
+/* Finds the digest of the vocabulary: remembered, or read now. An incomplete file is refused by
+ * `make`, which reports the reason. */
 static void learn_source(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir)
 {
     t->since = kl_digest_now();
@@ -224,7 +224,7 @@ void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char 
             *t = kept;
         }
     }
-    /* where another process is just doing the same, this one does with its own */
+    /* KL_ERR_BUSY: another process is writing them, and this one uses its own */
     if (status == KL_OK && !t->remembered)
         kl_digest_remember(dir, kl_gguf_file(gguf), KL_DIGEST_VOCABULARY, &t->made_of, t->since);
     else if (status != KL_OK && status != KL_ERR_BUSY)
@@ -235,7 +235,7 @@ void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char 
 void kl_tables_close(struct kl_tables *t)
 {
     kl_vocab_release(&t->vocab);
-    kl_merges_release(&t->bpe);
+    kl_bpe_release(&t->bpe);
     kl_words_release(&t->words);
     kl_sections_close(&t->kept);
 }

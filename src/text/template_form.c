@@ -64,7 +64,7 @@ static enum kl_status flush_literal(struct former *f)
     return status;
 }
 
-/* What a string says, without its escapes; they have been checked. */
+/* The value of a string literal, with its escapes resolved; they were checked before. */
 static enum kl_status append_unescaped(struct kl_buffer *b, const struct token *t)
 {
     static const char from[] = "nrt", to[] = "\n\r\t";

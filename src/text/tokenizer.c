@@ -1,34 +1,44 @@
 #include "text/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/utf8.h"
+#include "text/tokenizer_kind.h"
 #include "text/tokenizer_state.h"
 
 /* The list of added tokens is sorted by insertion; models of this size have some tens of them. */
 #define MAX_ADDED 8192
 
-#define KIND(name) &kl_tokenizer_##name,
-static const struct kl_tokenizer_kind *const kinds[] = {KL_TOKENIZER_KINDS(KIND)};
+static bool string_is(struct kl_gguf_string s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
+}
+
+/* One row for each kind of tokenizer. */
+static const struct kl_tokenizer_kind *const kinds[] = {&kl_tokenizer_byte_bpe};
 
 static enum kl_status find_kind(struct kl_tokenizer *t, const struct kl_gguf *gguf,
                                 struct kl_error *err)
 {
     static const char key[] = "tokenizer.ggml.model";
     struct kl_gguf_string found;
+    char names[128] = "";
     enum kl_status status = kl_gguf_string(gguf, key, &found, err);
     if (status != KL_OK)
         return status;
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        t->kind = kinds[i];
-        if (found.len == strlen(kinds[i]->model) &&
-            memcmp(found.data, kinds[i]->model, found.len) == 0)
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (string_is(found, kinds[i]->model)) {
+            t->kind = kinds[i];
             return KL_OK;
+        }
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s\"%s\"", i > 0 ? ", " : "", kinds[i]->model);
     }
-    return kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only \"%s\" is supported", key,
-                   (int)(found.len < 64 ? found.len : 64), found.data, kinds[0]->model);
+    return kl_fail(err, KL_ERR_UNSUPPORTED, "%s is \"%.*s\"; only %s is supported", key,
+                   (int)(found.len < 64 ? found.len : 64), found.data, names);
 }
 
 static bool is_added(const struct kl_vocab *v, int32_t id)
@@ -36,7 +46,7 @@ static bool is_added(const struct kl_vocab *v, int32_t id)
     return v->types[id] == KL_TOKEN_CONTROL || v->types[id] == KL_TOKEN_ADDED;
 }
 
-/* Inserts a token into the list of added ones, before the first shorter one. */
+/* Puts a token into the list of added ones: before the first that is shorter. */
 static enum kl_status list_added(struct kl_tokenizer *t, int32_t id, struct kl_error *err)
 {
     if (t->n_added >= MAX_ADDED)
@@ -66,8 +76,8 @@ static void add_end(struct kl_tokenizer *t, int32_t id)
         t->ends[t->n_ends++] = id;
 }
 
-/* Collects the tokens that end an answer: by the keys of the file (an invalid id ends nothing), and
- * by their names. */
+/* Tokens that the file says end something (an id that is none ends nothing), and those that do by
+ * their names. */
 static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gguf,
                                 struct kl_error *err)
 {

@@ -1,5 +1,6 @@
 /*
- * A growing list of token ids. The caller owns it; one thread at a time.
+ * A list of token ids that grows. The storage of the struct is the caller's, the ids are the
+ * list's; one thread at a time. It knows nothing of a vocabulary: any int32_t is an id.
  */
 #ifndef KL_TEXT_TOKENS_H
 #define KL_TEXT_TOKENS_H
@@ -16,7 +17,7 @@ struct kl_tokens {
     size_t allocated;
 };
 
-/* KL_OK or KL_ERR_MEMORY, which changes nothing. */
+/* Appends one id. KL_OK or KL_ERR_MEMORY; the list is unchanged then. */
 enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id);
 void kl_tokens_release(struct kl_tokens *tokens);
 

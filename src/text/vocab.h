@@ -15,7 +15,8 @@
 #include "format/gguf.h"
 
 #define KL_TOKEN_MAX_BYTES 1024u
-/* Several times the largest vocabularies there are; ids fit the 21 bits that bpe.c has for them. */
+/* Several times the largest vocabularies there are; ids fit the 21 bits that merges.h has for them.
+ */
 #define KL_VOCAB_MAX (1u << 20)
 
 /* The values of tokenizer.ggml.token_type. Types 2 (unknown) and 6 (byte) do not occur in
@@ -45,7 +46,7 @@ struct kl_vocab {
     size_t allocated;
     struct kl_vocab_slot *slots; /* open addressing; [n_slots], a power of two */
     size_t n_slots;
-    bool borrowed; /* the arrays belong to somebody else and are not to be written: a mapped file */
+    bool borrowed; /* the arrays point into a mapped file: neither written nor freed */
 };
 
 /* A token that steers in every family that has it, whatever type a file gives it: some converters

@@ -1,9 +1,9 @@
 /*
- * The tokens that most pieces are, found with one look at memory. Internal to text/.
+ * The short tokens that most pieces are, found with one access to memory. Internal to text/.
  *
  * A hash table whose slots of 16 bytes hold the bytes themselves, so a piece of up to
  * KL_WORD_MAX_BYTES is compared with two words and nothing else is read. Only tokens that merges
- * make of their own bytes are in it: what is found here needs no merging.
+ * make of their own bytes are in it: a piece found here needs no merging.
  */
 #ifndef KL_TEXT_WORDS_H
 #define KL_TEXT_WORDS_H
@@ -32,14 +32,15 @@ struct kl_word_slot {
 struct kl_words {
     struct kl_word_slot *slots; /* open addressing; [mask + 1] */
     uint64_t mask;
-    bool borrowed; /* the slots belong to somebody else: a mapped file */
+    bool borrowed; /* the slots point into a mapped file and are not freed */
 };
 
 /* Room for n words. */
 enum kl_status kl_words_init(struct kl_words *words, size_t n, struct kl_error *err);
 void kl_words_release(struct kl_words *words);
 
-/* bytes[0..len), 0 < len <= KL_WORD_MAX_BYTES; readable: how many may be read from there on. */
+/* bytes[0..len), 0 < len <= KL_WORD_MAX_BYTES; readable: the number of bytes that may be read from
+ * there. */
 static inline struct kl_word_key kl_word_key(const char *bytes, size_t len, size_t readable)
 {
     uint64_t head = 0;

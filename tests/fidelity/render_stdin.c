@@ -1,13 +1,13 @@
 /*
  * usage: render_stdin MODEL.gguf [TEMPLATE] < CONVERSATIONS > ANSWERS
  *
- * With the template of the model file, or with what the text in the file TEMPLATE is taken for. The
- * first line on standard error is its name and how it was chosen.
+ * With the template of the model file, or with the one that the text in the file TEMPLATE is
+ * recognised as. The first line on standard error is its name and how it was chosen.
  *
  * A conversation is a byte (1: add_generation_prompt, 2: and skip_thinking), a list of tools
  * (texts) and a list of messages (role, content, list of calls (name, arguments)). A text is its
- * length as u32 and so many bytes; a list is its length as u32 and so many items. The answer is the
- * rendered text, the list of its spans (length as u32, special as u32) and the list of its ids
+ * length as u32 and that many bytes; a list is its length as u32 and that many items. The answer is
+ * the rendered text, the list of its spans (length as u32, special as u32) and the list of its ids
  * (i32). All little-endian.
  */
 #include <stdio.h>

@@ -180,7 +180,7 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def render(build_dir, tiny_model_path, tmp_path_factory):
-    """What render_stdin says of a template's text, and the texts of conversations with it."""
+    """The name that render_stdin gives a template's text, and the texts of conversations with it."""
     program = build_dir / "tests" / "fidelity" / "render_stdin"
     file = tmp_path_factory.mktemp("template") / "template.jinja"
 

@@ -172,7 +172,7 @@ def test_user_text(build_dir, each_model_path, vocabulary, plain):
 
 
 def test_bytes_that_are_not_utf8(build_dir, each_model_path, vocabulary, plain):
-    """What is not UTF-8 becomes U+FFFD as Python's errors="replace" does it (Unicode 3.9)."""
+    """Bytes that are not UTF-8 become U+FFFD as Python's errors="replace" does it (Unicode 3.9)."""
     compare(build_dir, each_model_path, make_reference(vocabulary, False), list(damaged_texts()), plain)
 
 

@@ -8,7 +8,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_the_table_is_what_the_reference_makes(model_path, smollm_path):
-    table = REPOSITORY / "src" / "cli" / "tokenizer_vectors.c"
+    table = REPOSITORY / "src" / "doctor" / "tokenizer_vectors.c"
     assert table.read_text(encoding="utf-8") == render([model_path, smollm_path]), (
         "make it again: tests/tools/make_tokenizer_vectors.py QWEN2 SMOLLM > src/doctor/tokenizer_vectors.c"
     )

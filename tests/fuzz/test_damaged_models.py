@@ -328,7 +328,7 @@ def tokenizer_cases():
         ("a control token", "<|im_end|> h"),
     ):  # fmt: skip
         yield f"merge: {name}", with_element(MERGES, 1, text), "merges[1]"
-    yield "merge: duplicate", with_element(MERGES, 2, merges[0]), "merges[2] occurs twice"
+    yield "merge: duplicate", with_element(MERGES, 2, merges[0]), "merges[2] is there twice"
 
     def without_end(change):
         """No token of the file is known by its name to end an answer."""

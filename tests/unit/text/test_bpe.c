@@ -16,7 +16,7 @@
 
 struct fixture {
     struct kl_vocab vocab;
-    struct kl_merges bpe;
+    struct kl_bpe bpe;
     int32_t ranks[TINY_MAX][TINY_MAX]; /* of the merge of two tokens */
     int32_t results[TINY_MAX];         /* the token that the merge of a rank makes */
 };
@@ -68,7 +68,7 @@ static void open_fixture(struct fixture *f, const struct tiny_vocab *v)
 
 static void close_fixture(struct fixture *f)
 {
-    kl_merges_release(&f->bpe);
+    kl_bpe_release(&f->bpe);
     kl_vocab_release(&f->vocab);
 }
 
@@ -112,7 +112,7 @@ static uint32_t next_random(uint32_t *state)
     return *state >> 16;
 }
 
-/* What pieces are put together from. */
+/* The parts that pieces are composed of. */
 struct units {
     const char *texts[8];
     size_t n;

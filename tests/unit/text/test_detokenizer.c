@@ -35,7 +35,7 @@ static int finish(void **state)
     return 0;
 }
 
-/* What is shown after each id, each with "|" behind it, and then what the end adds. */
+/* The text shown after each id, each followed by "|", and then the text that the end adds. */
 static void assert_shown(const int32_t *ids, size_t n, const char *expected)
 {
     struct kl_detokenizer d;
@@ -94,7 +94,7 @@ static void ids_outside_are_refused(void **state)
     kl_buffer_release(&out);
 }
 
-/* What is left of text[0..len) by the rule of base/utf8.h, all at once. */
+/* text[0..len) repaired by the rule of base/utf8.h, all at once. */
 static void repair(const char *text, size_t len, struct kl_buffer *out)
 {
     for (size_t at = 0; at < len;) {

@@ -92,7 +92,7 @@ static void steps_do_not_change_the_tokens(void **state)
     kl_tokenizer_close(t);
 }
 
-/* One that was given up in the middle of a long piece leaves nothing for the next. */
+/* A text abandoned in the middle of a long piece leaves nothing for the next. */
 static void a_text_can_be_given_up(void **state)
 {
     (void)state;

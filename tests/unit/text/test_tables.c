@@ -161,7 +161,7 @@ static void damaged_tables_are_made_again(void **state)
     empty_dir();
 }
 
-/* A file whose checksums are right and whose sizes are not: written by somebody else. */
+/* A file whose checksums are right and whose sizes are not: written by another program. */
 static void impossible_sizes_are_refused(void **state)
 {
     (void)state;
@@ -203,7 +203,7 @@ static void nowhere_to_keep_them_is_no_failure(void **state)
     usual(&v);
     struct kl_gguf *gguf = tiny_gguf(&v);
     assert_ids_from(gguf, "/proc/kinglet");
-    /* somebody else is writing them */
+    /* another process is writing them */
     char path[400], temporary[KL_SECTIONS_NAME_SIZE + 4];
     assert_ids_from(gguf, dir);
     kept_file(path, sizeof path);

@@ -152,7 +152,7 @@ static void refuses_bad_merges(void **state)
         {"he ", "its second half is not a token"},
         {"he l l", "has a character that is not one of the 256"},
         {"\xFF e", "has a character that is not one of the 256"},
-        {"h e", "occurs twice, also as [0]"},
+        {"h e", "is there twice, as [0] too"},
         {"< |im_end|>", "its second half is not a token"},
         {"hel l", "its first half is not a token"},
     };

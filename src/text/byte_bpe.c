@@ -1,18 +1,19 @@
-/*
- * Byte-level BPE ("gpt2" in model files): NFC where the model wants it, a pre-tokenizer, and merges
- * of bytes within each piece.
- */
+#include <string.h>
+
 #include "text/normalizer.h"
+#include "text/tokenizer_kind.h"
 #include "text/tokenizer_state.h"
 
 /* A longer piece is hardly ever a token, and merging finds those few. */
 #define MAX_SOUGHT 32
-/* Pieces that are looked up together, so that their memory accesses overlap. */
+/* Pieces whose searches overlap, so that they wait for memory together. */
 #define PIECES 16
 /* A longer piece is merged in steps. */
 #define LONG_PIECE 4096
-/* The least that is normalised at a time. */
+/* The least number of bytes that is normalised at a time. */
 #define LEAST_NORMAL 64
+
+/* ---- loading --------------------------------------------------------------------------------- */
 
 static enum kl_status find_pretokenizer(struct kl_tokenizer *t, const struct kl_gguf *gguf,
                                         struct kl_error *err)
@@ -23,10 +24,10 @@ static enum kl_status find_pretokenizer(struct kl_tokenizer *t, const struct kl_
                            : status;
 }
 
-static enum kl_status require_all_bytes(const struct kl_merges *bpe, struct kl_error *err)
+static enum kl_status require_all_bytes(const struct kl_merges *merges, struct kl_error *err)
 {
     for (unsigned byte = 0; byte < 256; byte++) {
-        if (bpe->byte_ids[byte] < 0)
+        if (merges->byte_ids[byte] < 0)
             return kl_fail(err, KL_ERR_FORMAT,
                            "tokenizer.ggml.tokens has no token for the byte 0x%02X; a byte-level "
                            "vocabulary has one for each of the 256 bytes",
@@ -42,11 +43,15 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, c
     if (status == KL_OK)
         status = kl_tables_open(&t->tables, gguf, dir, err);
     if (status == KL_OK && t->pretokenizer->all_bytes)
-        status = require_all_bytes(&t->tables.bpe, err);
-    return status == KL_OK ? kl_char_classes_init(&t->classes, err) : status;
+        status = require_all_bytes(&t->tables.bpe.merges, err);
+    if (status == KL_OK)
+        status = kl_char_classes_init(&t->classes, err);
+    return status;
 }
 
-/* Encodes a piece that is not in the table of words. */
+/* ---- encoding -------------------------------------------------------------------------------- */
+
+/* A piece that is not in the table of words. */
 static enum kl_status encode_piece(struct kl_encoder *e, const char *piece, size_t len,
                                    struct kl_tokens *out)
 {
@@ -59,7 +64,7 @@ static enum kl_status encode_piece(struct kl_encoder *e, const char *piece, size
     return kl_bpe_encode(&t->tables.bpe, piece, len, &e->scratch, out);
 }
 
-/* Encodes up to PIECES pieces from e->at on; a long one is only begun. */
+/* Up to PIECES pieces from e->at on; a long one is begun at most. */
 static enum kl_status encode_pieces(struct kl_encoder *e, struct kl_tokens *out)
 {
     const struct kl_tokenizer *t = e->tokenizer;
@@ -121,6 +126,7 @@ static enum kl_status encode(struct kl_encoder *e, size_t *effort, size_t max_to
                              struct kl_tokens *out, bool *done)
 {
     enum kl_status status = KL_OK;
+    *done = false;
     while (*effort > 0 && out->len <= max_tokens && status == KL_OK && !*done) {
         if (e->n_normal < e->len) {
             status = normalize(e, effort);
@@ -140,8 +146,5 @@ static enum kl_status encode(struct kl_encoder *e, size_t *effort, size_t max_to
     return status;
 }
 
-const struct kl_tokenizer_kind kl_tokenizer_byte_level = {
-    .model = "gpt2",
-    .load = load,
-    .encode = encode,
-};
+const struct kl_tokenizer_kind kl_tokenizer_byte_bpe = {
+    .model = "gpt2", .load = load, .encode = encode};
