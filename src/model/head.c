@@ -12,7 +12,8 @@ enum { EXTRA_GROUPS = 8 };
 /* Above these limits too many groups would pass the screening: reading all is faster. */
 enum { MOST_TOP_K = 256 };
 #define MOST_MARGIN 10.0f
-/* With no more allowed tokens than these, computing their groups alone is cheap. */
+/* With at most this many allowed tokens a row is screened even without a limit: only the groups of
+ * these tokens are computed. */
 enum { FEW_ALLOWED = 1024 };
 
 enum { ITEM_GROUPS = KL_BLOCK / KL_LANES, ITEM_ROWS = KL_BLOCK };
@@ -156,6 +157,7 @@ struct screen {
     struct screened_row rows[KL_HEAD_ROWS];
     size_t n;
     struct kl_activations x; /* all of them */
+    bool every_group;        /* some row allows all tokens */
     bool with_all;           /* the rows that are not screened are computed, too */
 };
 
@@ -187,12 +189,20 @@ static float group_bound(const float *high, const float *residuals, float size)
     return !finite ? INFINITY : left > right ? left : right;
 }
 
-static void bound_item(void *context, size_t item, size_t worker)
+/* Whether some row allows a token of the group. */
+static bool is_group_needed(const struct screen *s, size_t g)
 {
-    struct screen *s = context;
+    for (size_t i = 0; i < s->n; i++)
+        if (is_group_allowed(s->rows[i].want, g))
+            return true;
+    return false;
+}
+
+/* Computes the bounds of at most ITEM_GROUPS groups, for all rows. */
+static void bound_groups(struct screen *s, size_t begin, size_t end, size_t worker)
+{
     struct kl_forward *f = s->f;
     const struct kl_matrix *m = &f->model->output;
-    size_t begin = item * ITEM_GROUPS, end = item_end(m, item);
     size_t group_bytes = kl_packed_group_bytes(m->type, m->k);
     float *y = kl_forward_result(f, worker);
     f->model->kernels->matmul[m->type](m->data, begin, end, &s->x, y, ITEM_ROWS,
@@ -204,6 +214,20 @@ static void bound_item(void *context, size_t item, size_t worker)
                 group_bound(y + t * ITEM_ROWS + (g - begin) * KL_LANES, residuals, s->rows[t].size);
         }
     }
+}
+
+/* Skips groups that no row needs; their bounds stay undefined. */
+static void bound_item(void *context, size_t item, size_t worker)
+{
+    struct screen *s = context;
+    struct kl_forward *f = s->f;
+    size_t begin = item * ITEM_GROUPS, end = item_end(&f->model->output, item);
+    if (s->every_group)
+        bound_groups(s, begin, end, worker);
+    else
+        for (size_t g = begin; g < end; g++)
+            if (is_group_needed(s, g))
+                bound_groups(s, g, g + 1, worker);
     if (s->with_all) /* while the upper bits are in the cache: memory is read once for all rows */
         all_item(f, item, worker);
 }
@@ -350,7 +374,7 @@ static void run_screen(struct screen *s)
         if (row->candidates->overflow)
             continue;
         for (size_t g = 0; g < m->n_groups; g++)
-            if (row->bounds[g] >= row->threshold && is_group_allowed(row->want, g))
+            if (is_group_allowed(row->want, g) && row->bounds[g] >= row->threshold)
                 row->groups[row->n_groups++] = (uint32_t)g;
     }
     compute_groups(s);
@@ -374,6 +398,7 @@ static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
     s->f = f;
     s->n = left < KL_HEAD_ROWS ? left : KL_HEAD_ROWS;
     s->x = activation_rows(&f->normed, first, s->n);
+    s->every_group = false;
     s->with_all = first == 0 && f->n_screened < f->normed.n;
     for (size_t i = 0; i < s->n; i++) {
         struct screened_row *r = &s->rows[i];
@@ -384,6 +409,7 @@ static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
                                    .bounds = f->head.bounds + i * groups,
                                    .groups = f->head.groups + i * groups};
         r->size = size_of(&r->x);
+        s->every_group = s->every_group || row->want->allowed == NULL;
     }
 }
 

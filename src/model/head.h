@@ -4,8 +4,8 @@
  * For the forward pass only. A head in two halves (kernels/packing.h) is screened for rows that
  * want candidates within a limit: the product of the upper bits and its error bound tell which
  * groups of rows can contain a candidate, and only those are computed with all bits. In decoding
- * that saves a third of the bytes that the head reads, and the result is exact. Only rows without a
- * limit get all logits.
+ * that saves a third of the bytes that the head reads, and the result is exact. Groups without an
+ * allowed token are not read at all. Only rows without a limit get all logits.
  */
 #ifndef KL_MODEL_HEAD_H
 #define KL_MODEL_HEAD_H

@@ -394,6 +394,63 @@ static void a_row_without_a_limit_pays_alone(void **state)
     pass_close(&p);
 }
 
+static kl_matmul_fn *high_product;
+static _Atomic(size_t) n_high_groups;
+
+static void count_high(const uint8_t *w, size_t begin, size_t end, const struct kl_activations *x,
+                       float *y, size_t y_stride, void *scratch)
+{
+    atomic_fetch_add(&n_high_groups, end - begin);
+    high_product(w, begin, end, x, y, y_stride, scratch);
+}
+
+/* Returns how many groups of the upper bits a pass of n rows reads. */
+static size_t groups_read(struct pass *p, const struct kl_row *rows, size_t n)
+{
+    kl_sequence_truncate(p->rows.sequence, 0);
+    assert_int_equal(kl_sequence_reserve(p->rows.sequence, n, NULL), KL_OK);
+    atomic_store(&n_high_groups, 0);
+    assert_int_equal(kl_forward_run(p->forward, rows, n, NULL, NULL, NULL), KL_OK);
+    return atomic_load(&n_high_groups);
+}
+
+/* Bounds are computed for the groups that some row allows, and for no others. */
+static void groups_without_an_allowed_token_are_not_read(void **state)
+{
+    (void)state;
+    enum { N_GROUPS = (N_VOCAB + 7) / 8 };
+    const struct kl_kernels *best;
+    assert_int_equal(kl_kernels_select("auto", &best, NULL), KL_OK);
+    struct kl_kernels kernels = *best;
+    high_product = best->matmul[KL_Q8_HIGH];
+    kernels.matmul[KL_Q8_HIGH] = count_high;
+    static struct pass p;
+    pass_open(&p, &kernels, 0, 2);
+    /* of the first row the groups 1, 5 and the last one; of the second 5 and 9; the third is free
+     */
+    static const size_t ids[2][4] = {{8, 13, 43, N_VOCAB - 1}, {40, 79, 79, 79}};
+    struct kl_row rows[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        struct choice *c = &p.rows.choices[i];
+        c->want = (struct kl_want){.n_vocab = N_VOCAB, .top_k = 1, .margin = INFINITY};
+        memset(p.rows.allowed[i], 0, sizeof p.rows.allowed[i]);
+        for (size_t k = 0; k < 4 && i < 2; k++)
+            p.rows.allowed[i][ids[i][k] / 64] |= (uint64_t)1 << (ids[i][k] % 64);
+        c->want.allowed = i < 2 ? p.rows.allowed[i] : NULL;
+        c->want.n_allowed = i == 0 ? 4 : 2;
+        rows[i] = (struct kl_row){.sequence = p.rows.sequence,
+                                  .token = (int32_t)i,
+                                  .want = &c->want,
+                                  .candidates = &c->found};
+    }
+    assert_int_equal(groups_read(&p, rows, 1), 3);
+    assert_int_equal(groups_read(&p, rows, 2), 4);
+    assert_int_equal(groups_read(&p, rows, 3), N_GROUPS);
+    assert_in_range(p.rows.choices[0].found.n, 1, 4);
+    assert_in_range(p.rows.choices[1].found.n, 1, 2);
+    pass_close(&p);
+}
+
 /* Too little room is reported, and costs the other rows nothing. */
 static void too_little_room_overflows(void **state)
 {
@@ -457,6 +514,7 @@ int main(void)
         cmocka_unit_test(choices_are_exact),
         cmocka_unit_test(survives_what_is_no_number),
         cmocka_unit_test(a_row_without_a_limit_pays_alone),
+        cmocka_unit_test(groups_without_an_allowed_token_are_not_read),
         cmocka_unit_test(too_little_room_overflows),
         cmocka_unit_test(hidden_vectors_are_given_back),
     };
