@@ -184,7 +184,7 @@ enum kl_status kl_server_set_keys(struct kl_server *server, const char *const *a
 
 void kl_server_loading(struct kl_server *server, const char *stage, uint64_t done, uint64_t total)
 {
-    kl_startup_tell(&server->service.startup, stage, done, total);
+    kl_startup_progress(&server->service.startup, stage, done, total);
 }
 
 void kl_server_ready(struct kl_server *server, const struct kl_served *served)

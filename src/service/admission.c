@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#define UNKNOWN_WAIT 5 /* seconds, as long as nothing was measured */
+#define UNKNOWN_WAIT 5 /* seconds, until something was measured */
 
 unsigned kl_retry_after(double seconds)
 {
@@ -18,8 +18,8 @@ enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
     double wait = stats->expected_wait[a->priority];
     size_t taken = stats->running + stats->queued, places = stats->parallel + stats->queue_size;
     if (taken + a->n_requests > places) {
-        /* Each time one of those who wait begins, a place in the queue is free: so many of them
-         * must, of all that the expected wait is the time for. */
+        /* The queue has room for one more each time a queued request begins. The expected wait is
+         * the time until all of them have begun; only this fraction of them must. */
         size_t needed = taken + a->n_requests - places;
         if (!(wait > 0))
             wait = UNKNOWN_WAIT;

@@ -37,13 +37,13 @@ static void on_worker(void *context, int source)
 static void stop_for_error(struct kl_service *s, const struct kl_error *err)
 {
     struct kl_api_error error;
-    kl_api_fail(&error, 503, "loading_failed", NULL, "the model can not be loaded: %.400s",
+    kl_api_fail(&error, 503, "loading_failed", NULL, "the model cannot be loaded: %.400s",
                 err->text);
     kl_generations_cut(s, &error, KL_COUNT_FAILED);
     kl_drain_begin(s);
 }
 
-/* Loading is over. From here on only this thread uses the result. */
+/* Takes over the result of loading. From here on only this thread uses it. */
 static void on_startup(void *context, int source)
 {
     (void)source;
