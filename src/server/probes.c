@@ -1,16 +1,16 @@
-/* GET /live and /ready: for load balancers and service managers. Nothing but the status counts. */
+/* GET /live and /ready: for load balancers and service managers, which check only the status. */
 #include <stdio.h>
 
 #include "api/reply_json.h"
 #include "service/service.h"
 
-/* The loop that answers this is what lives; whether the engine gets on, a watchdog is told. */
+/* Shows that the loop runs; whether the engine makes progress is reported to the watchdog. */
 KL_HANDLER(kl_handle_live)
 {
     kl_reply_json(x, 200, json_pack("{s:s}", "status", "live"));
 }
 
-/* Whether work sent here now would be done here. */
+/* Reports whether a request sent now would be answered. */
 KL_HANDLER(kl_handle_ready)
 {
     const struct kl_service *service = kl_service_of(x);

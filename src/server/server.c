@@ -202,12 +202,12 @@ enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err)
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     struct kl_watch *signals[N_SIGNALS] = {NULL};
     enum kl_status status = KL_OK;
-    /* writing to a client that left is an error code, not the end of the process */
+    /* writing to a client that disconnected must return an error, not end the process */
     sigaction(SIGPIPE, &ignore, &before);
     for (size_t i = 0; i < N_SIGNALS && status == KL_OK; i++) {
         signals[i] = kl_watch_signal(server->loop, signal_numbers[i], on_signal, server);
         if (signals[i] == NULL)
-            status = kl_fail(err, KL_ERR_IO, "the signals can not be handled");
+            status = kl_fail(err, KL_ERR_IO, "the signals cannot be handled");
     }
     if (status == KL_OK)
         status = kl_loop_run(server->loop, err);
@@ -222,6 +222,7 @@ void kl_server_stop(struct kl_server *server)
     const uint64_t one = 1;
     int saved = errno;
     ssize_t written = write(server->stop_fd, &one, sizeof one);
-    (void)written; /* a counter that is full has been written to before: it is read anyway */
+    (void)written; /* the counter of an eventfd is only full if it was written before, so it is
+                      readable */
     errno = saved;
 }

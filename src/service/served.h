@@ -30,9 +30,9 @@ struct kl_served {
     uint64_t model_bytes;  /* size of the file, or 0 */
 };
 
-/* Returns the name of the model that `name` matches, in the model's spelling, or NULL if it matches
- * none. The model's name, the name of its file and its aliases match; "default" and no name (NULL
- * or "") match the model's name. */
+/* Returns the name under which to report the model that a request asks for by `name`, or NULL if it
+ * is not this model: an alias in its own spelling; the model's name for that name, the name of the
+ * file, "default", and no name (NULL or ""). */
 const char *kl_served_find_name(const struct kl_served *served, const char *name);
 
 /* Refuses any other name with a 404 that names the model, instead of silently answering with a

@@ -143,7 +143,7 @@ def test_the_watchdog(start_server, notifications, endless):
             time.sleep(1)
             # the loop lives, but nothing is computed
             assert not fed(notifications, 2)
-        server.log_with("the engine does not get on")  # its thread stood still as well
+        server.log_with("the engine makes no progress")  # its thread stood still as well
         assert fed(notifications, SOON)
 
 
@@ -163,7 +163,7 @@ def test_a_client_that_does_not_read_is_not_the_engines_fault(start_server, noti
         assert health(server)["running"] == 4
         for _ in range(3):
             assert fed(notifications, SOON)
-    assert "does not get on" not in server.log_text()
+    assert "makes no progress" not in server.log_text()
 
 
 def test_a_service_manager_that_does_not_listen(start_server, tmp_path):
