@@ -312,21 +312,21 @@ def start_server(server_factory, request):
     for server in started:
         try:
             server.end()
-        except AssertionError as e:  # the others are ended all the same
+        except AssertionError as e:  # the other servers are ended anyway
             errors.append(str(e))
     assert not errors, "\n".join(errors)
 
 
 @pytest.fixture
 def two_computers():
-    """(a box, another computer) with a network of their own; see computers.py. For root only."""
+    """(box, other): two computers with a network between them; see computers.py. Needs root."""
     with computers.two_computers() as both:
         yield both
 
 
 class HeldServer:
-    """A server in the middle of its start, and the means to let it go on: it wants a model of the
-    catalogue, and another process (the test, by its lock) seems to be getting it."""
+    """A server held in the middle of its start: it waits for a model of the catalogue that another
+    process (the test, by its lock) seems to download, until the test releases it."""
 
     def __init__(self, start_server, directory, model, options):
         self.model = model

@@ -60,7 +60,7 @@ def test_streams(nginx, server):
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_client_that_leaves(nginx, server, streamed):
-    proxies.check_leaving(nginx, server, streamed)
+    proxies.check_disconnect(nginx, server, streamed)
 
 
 def test_the_openai_client(nginx):
@@ -81,7 +81,7 @@ def test_a_refusal(start_nginx, start_server, model_path):
 
 
 def test_metrics(nginx):
-    proxies.check_metrics_are_not_for_the_outside(nginx)
+    proxies.check_metrics_are_not_public(nginx)
 
 
 def test_doctor(nginx, run_kinglet):
