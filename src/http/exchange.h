@@ -104,6 +104,7 @@ void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
                      const unsigned char *data, size_t len);
+/* An error as JSON, with Retry-After if it has one. */
 void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error);
 /* An error of this program instead of an answer that could not be made: it is logged, and the
  * connection ends. */

@@ -24,7 +24,7 @@ static void assert_decided(const struct kl_engine_stats *stats, struct kl_admiss
     assert_int_equal(found, retry_after);
 }
 
-static void whoever_can_begin_in_time_is_let_in(void **state)
+static void requests_that_can_begin_in_time_are_admitted(void **state)
 {
     (void)state;
     struct kl_engine_stats stats = busy();
@@ -63,7 +63,7 @@ static void a_wait_beyond_the_limit_is_refused(void **state)
     assert_decided(&stats, a, KL_ADMITTED, 0);
 }
 
-static void a_deadline_that_can_not_be_kept_is_refused(void **state)
+static void a_deadline_that_cannot_be_kept_is_refused(void **state)
 {
     (void)state;
     const struct kl_engine_stats stats = busy();
@@ -87,10 +87,10 @@ static void waits_are_rounded_up_and_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whoever_can_begin_in_time_is_let_in),
+        cmocka_unit_test(requests_that_can_begin_in_time_are_admitted),
         cmocka_unit_test(a_full_queue_says_when_there_is_room),
         cmocka_unit_test(a_wait_beyond_the_limit_is_refused),
-        cmocka_unit_test(a_deadline_that_can_not_be_kept_is_refused),
+        cmocka_unit_test(a_deadline_that_cannot_be_kept_is_refused),
         cmocka_unit_test(waits_are_rounded_up_and_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
