@@ -16,11 +16,11 @@ enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
                                     const struct kl_admission_request *a, unsigned *retry_after)
 {
     double wait = stats->expected_wait[a->priority];
-    size_t taken = stats->running + stats->queued, places = stats->parallel + stats->queue_size;
-    if (taken + a->n_requests > places) {
+    size_t taken = stats->running + stats->queued, room = stats->parallel + stats->queue_size;
+    if (taken + a->n_requests > room) {
         /* The queue has room for one more each time a queued request begins. The expected wait is
          * the time until all of them have begun; only this fraction of them must. */
-        size_t needed = taken + a->n_requests - places;
+        size_t needed = taken + a->n_requests - room;
         if (!(wait > 0))
             wait = UNKNOWN_WAIT;
         else
