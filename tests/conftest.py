@@ -1,13 +1,13 @@
-"""What every Python test needs: the program, the models, and servers that are ended for sure.
+"""Fixtures for all Python tests: the program, the models, and servers that always end with the test.
 
-Environment (test.sh sets all of it; each has a default for a run by hand):
+Environment (test.sh sets all of it; each variable has a default for manual runs):
   KINGLET_BUILD_DIR        the Meson build directory (build/release)
   KINGLET_BIN              the program (found in the build directory)
-  KINGLET_TEST_MODEL       the real model (the first that `kinglet pull` left in the cache)
+  KINGLET_TEST_MODEL       the real model (the first one in kinglet's cache)
   KINGLET_TEST_SMOLLM      SmolLM2 135M, a real model of the architecture llama (in the cache)
-  KINGLET_TEST_TINY_MODEL  a tiny random model (made once a session)
+  KINGLET_TEST_TINY_MODEL  a tiny random model (created once per session)
   KINGLET_TEST_DEBIAN      an empty Debian system (build/debian-root.tar)
-A thing that is missing fails the tests that need it; nothing is skipped in silence.
+A missing file fails the tests that need it; no test is skipped silently.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ MODELS = (
 )
 SMOLLM = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# What the sanitizers print; a server that wrote one of these has failed, whatever it answered.
+# Texts in reports of sanitizers; a server that logged one has failed, even if its answers were right.
 SANITIZER_REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")
 
 
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def cache_dir():
-    """Where kinglet keeps its files (src/base/paths.h)."""
+    """Returns the directory of kinglet's files (src/base/paths.h)."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "kinglet"
 
@@ -73,9 +73,9 @@ def existing(path, what, variable):
 
 @pytest.fixture(scope="session")
 def share_prepared():
-    """share_prepared(own, *names): gives the cache directory `own` what the usual one has in these
-    directories and takes long to make: as other names of the files, since links to directories are
-    not followed there."""
+    """share_prepared(own, *names): gives the cache directory `own` the files in these directories of the
+    usual one, which take long to prepare. Uses hard links, since links to directories are not followed
+    there."""
 
     def share(own, *names):
         for name in names:
@@ -123,7 +123,7 @@ def smollm_path():
 
 @pytest.fixture(scope="session", params=("model_path", "smollm_path"), ids=("qwen2", "llama"))
 def each_model_path(request):
-    """The real models of all architectures, one after the other."""
+    """The real model of each architecture, in turn."""
     return request.getfixturevalue(request.param)
 
 
@@ -145,7 +145,7 @@ def make_tiny_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_model_path(request):
-    """A random qwen2 model of 3 layers with the real one's mix of types; sense-free but quick."""
+    """A random qwen2 model of 3 layers with the real one's mix of types: fast, answers nonsense."""
     given = os.environ.get("KINGLET_TEST_TINY_MODEL")
     if given:
         return existing(given, "the tiny model", "KINGLET_TEST_TINY_MODEL")
@@ -154,9 +154,9 @@ def tiny_model_path(request):
 
 @pytest.fixture(scope="session")
 def debian_root():
-    """An empty Debian system as a tar file, of tests/tools/make_debian_root.py. For root only."""
+    """An empty Debian system as a tar file, of tests/tools/make_debian_root.py. Needs root."""
     if os.geteuid() != 0:
-        pytest.fail("what runs in a Debian system of its own needs chroot: run this as root")
+        pytest.fail("tests in a separate Debian system need chroot: run this as root")
     default = REPOSITORY / "build" / "debian-root.tar"
     path = os.environ.get("KINGLET_TEST_DEBIAN", default)
     return existing(path, "the Debian system", "KINGLET_TEST_DEBIAN")
@@ -224,7 +224,7 @@ class Server:
         pytest.fail(f"the server did not {what} in {START_SECONDS} s:\n{self.log_text()[-4000:]}")
 
     def connect(self, timeout):
-        """From its own computer."""
+        """Connects from the server's computer."""
         if self.computer is not None:
             return self.computer.connect("127.0.0.1", self.port, timeout)
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
@@ -234,7 +234,7 @@ class Server:
         return True
 
     def is_ready(self):
-        """Whether the model is loaded: /health says 200."""
+        """Whether the model is loaded: the status of /health is 200."""
         with self.connect(timeout=10) as s:
             s.sendall(b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n")
             return s.recv(64).split(b" ", 2)[1] == b"200"
@@ -246,12 +246,12 @@ class Server:
         self.wait_until(self.is_ready, "load the model")
 
     def log_with(self, part):
-        """The log, once it holds this: a thread of its own writes it, a little later."""
+        """Returns the log, once it has this text: a separate thread writes it, a little later."""
         self.wait_until(lambda: part in self.log_text(), f"log {part!r}")
         return self.log_text()
 
     def stop(self):
-        """Ends it (SIGTERM, and SIGKILL if that is not heard) and returns its exit status."""
+        """Ends it (SIGTERM, and SIGKILL if that has no effect) and returns its exit status."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -262,8 +262,8 @@ class Server:
         return self.process.returncode
 
     def end(self):
-        """As stop(), at the end of a test: one that still ran must end well, and no sanitizer may
-        have found anything."""
+        """Same as stop(), at the end of a test: a server that still runs must exit with 0, and no
+        sanitizer may have reported anything."""
         running = self.process.poll() is None
         code = self.stop()
         log = self.log_text()
@@ -275,7 +275,7 @@ class Server:
 def server_factory(kinglet, tmp_path_factory):
     """start(*args, model, env=None, ready=True, stderr=None, computer=None) -> Server; the caller
     ends it. It is ready to answer, or with ready=False it listens and may still be loading the
-    model. stderr: a descriptor instead of the file. computer: where it runs, if not here."""
+    model. stderr: a descriptor instead of the file. computer: a computer of computers.py to run on."""
 
     def start(*args, model, env=None, ready=True, stderr=None, computer=None):
         port = free_port()
@@ -312,21 +312,21 @@ def start_server(server_factory, request):
     for server in started:
         try:
             server.end()
-        except AssertionError as e:  # the others are ended all the same
+        except AssertionError as e:  # the other servers are ended anyway
             errors.append(str(e))
     assert not errors, "\n".join(errors)
 
 
 @pytest.fixture
 def two_computers():
-    """(a box, another computer) with a network of their own; see computers.py. For root only."""
+    """(box, other): two computers with a network between them; see computers.py. Needs root."""
     with computers.two_computers() as both:
         yield both
 
 
 class HeldServer:
-    """A server in the middle of its start, and the means to let it go on: it wants a model of the
-    catalogue, and another process (the test, by its lock) seems to be getting it."""
+    """A server held in the middle of its start: it waits for a model of the catalogue that another
+    process (the test, by its lock) seems to download, until the test releases it."""
 
     def __init__(self, start_server, directory, model, options):
         self.model = model
@@ -343,18 +343,18 @@ class HeldServer:
         self.server.wait_until(lambda: said in self.server.log_text(), "wait for the model")
 
     def give(self):
-        """The model is there."""
+        """Makes the model available."""
         self.path.symlink_to(self.model)
         self.lock.close()
 
     def give_up(self):
-        """The model can not be had."""
+        """Makes the model unavailable."""
         self.lock.close()
 
 
 @pytest.fixture
 def hold_server(start_server, tmp_path):
-    """hold_server(*args, model=None) -> HeldServer. Without a model it can not go on."""
+    """hold_server(*args, model=None) -> HeldServer. It needs a model to continue."""
     held = []
 
     def hold(*args, model=None):
@@ -364,22 +364,22 @@ def hold_server(start_server, tmp_path):
     yield hold
     for h in held:
         try:
-            h.server.end()  # while it is held: let go, it might fail before it is told to end
+            h.server.end()  # ended while it is held: released, it might fail before SIGTERM
         finally:
             h.lock.close()
 
 
 @pytest.fixture(scope="module")
 def faults(build_dir, tmp_path_factory):
-    """What lets allocations and writes of a server fail that is started with env=faults.env. Not
-    under sanitizers: their runtime is to be the first that sees an allocation."""
+    """Makes allocations and writes fail in a server that is started with env=faults.env. Not under
+    sanitizers: their runtime must be the first to handle an allocation."""
     library = existing(build_dir / "tests/tools/libfaults.so", "the faults", "KINGLET_BUILD_DIR")
     return Faults(library, tmp_path_factory.mktemp("faults") / "numbers")
 
 
 @pytest.fixture(scope="session")
 def jumping_clock(build_dir):
-    """The environment of a program whose clock of the day jumps. Not under sanitizers, as above."""
+    """The environment of a program whose wall clock jumps. Not under sanitizers, like `faults`."""
     library = existing(build_dir / "tests/tools/libjumping_clock.so", "the clock",
                        "KINGLET_BUILD_DIR")  # fmt: skip
     return {"LD_PRELOAD": str(library)}

@@ -31,7 +31,7 @@ static enum kl_status deadline_header(const struct kl_exchange *x, double *secon
     if (given == NULL)
         return KL_OK;
     size_t len = strlen(given);
-    /* 7 digits hold the largest; more would be one that strtol could not read */
+    /* 7 digits hold the largest value; strtol could fail on more */
     long value =
         len > 0 && len <= 7 && strspn(given, "0123456789") == len ? strtol(given, NULL, 10) : 0;
     if (value < 1 || value > KL_MAX_DEADLINE_MS)
@@ -85,7 +85,8 @@ static enum kl_status thinking_switch(const json_t *object, const char *name,
     return KL_OK;
 }
 
-/* A boolean, or as Anthropic and DeepSeek have it: {"type": "enabled"}. How long is not offered. */
+/* Reads `thinking`: a boolean, or {"type": "enabled"} as in the APIs of Anthropic and DeepSeek. A
+ * budget is not supported. */
 static enum kl_status thinking_field(const json_t *body, struct kl_chat_input *input,
                                      struct kl_api_error *error)
 {
@@ -113,8 +114,8 @@ static enum kl_status thinking_field(const json_t *body, struct kl_chat_input *i
     return KL_OK;
 }
 
-/* OpenAI's steps of thinking. None of the models has more than on and off; "medium" is what is
- * meant where nothing is said. */
+/* Reads OpenAI's `reasoning_effort`. No model has more than on and off; "medium" is OpenAI's
+ * default and changes nothing. */
 static enum kl_status effort_field(const json_t *body, struct kl_chat_input *input,
                                    struct kl_api_error *error)
 {
@@ -132,8 +133,9 @@ static enum kl_status effort_field(const json_t *body, struct kl_chat_input *inp
     return KL_OK;
 }
 
-/* Arguments of a template written in Jinja, elsewhere. Of these the switch is known, by its two
- * names; another one would change the prompt, so it is not ignored. */
+/* Reads `chat_template_kwargs`, which other servers pass to a Jinja template. The switch for
+ * thinking is known, by its two names; any other argument might change the prompt, so it is
+ * refused. */
 static enum kl_status template_arguments(const json_t *body, struct kl_chat_input *input,
                                          struct kl_api_error *error)
 {

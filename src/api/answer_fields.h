@@ -1,7 +1,7 @@
 /*
- * How a request wants to be treated, common to the routes: its priority and deadline (headers, so
- * that a proxy may set them), what happens to a conversation that is too long, whether progress is
- * told as JSON, and what the chat template is told.
+ * Headers and fields common to the routes that do not concern sampling: priority and deadline
+ * (headers, so that a proxy may set them), the policy for conversations that are too long, the loop
+ * guard, progress as JSON, and thinking.
  */
 #ifndef KL_API_ANSWER_FIELDS_H
 #define KL_API_ANSWER_FIELDS_H
@@ -11,19 +11,19 @@
 #include "http/exchange.h"
 #include "service/generation_request.h"
 
-/* X-Deadline-Ms, at most: an hour. */
+/* The largest X-Deadline-Ms: an hour. */
 #define KL_MAX_DEADLINE_MS 3600000
 
-/* What is not given stays as it is in *request. */
+/* Both functions leave members of *request unchanged whose header or field is absent. */
 
-/* X-Priority (background, interactive) and X-Deadline-Ms. */
+/* Reads the headers X-Priority (background, interactive) and X-Deadline-Ms. */
 enum kl_status kl_answer_headers(const struct kl_exchange *x, struct kl_generation_request *request,
                                  struct kl_api_error *error);
 
-/* context_policy (error, trim), loop_guard (on, off), return_progress, and those that switch
- * thinking on or off: enable_thinking, thinking, reasoning_effort, chat_template_kwargs; of several
- * the first of these counts. The input's `thinking` is among what they set: after
- * kl_chat_input_parse. */
+/* Reads context_policy (error, trim), loop_guard (on, off), return_progress, and the fields that
+ * switch thinking on or off: enable_thinking, thinking, reasoning_effort, chat_template_kwargs; if
+ * there are several, the first in this order counts. Sets the input's `thinking`, so it must be
+ * called after kl_chat_input_parse. */
 enum kl_status kl_answer_fields(const json_t *body, struct kl_generation_request *request,
                                 struct kl_api_error *error);
 

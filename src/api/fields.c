@@ -28,7 +28,7 @@ const char *kl_json_type_name(const json_t *value)
     }
 }
 
-/* The field's value, or NULL when it is absent or null. */
+/* Returns the field's value, or NULL when it is absent or null. */
 static const json_t *find(const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
@@ -88,7 +88,7 @@ enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, 
         if (floor(real) != real)
             return kl_api_fail(error, 400, "invalid_type", name, "%s must be an integer, not %g",
                                name, real);
-        /* what 64 bits do not hold is out of any range; an integer just below comes as this, too */
+        /* a number beyond 64 bits is out of any range; jansson parses large integers as reals */
         if (!(real > -0x1p63 && real < 0x1p63))
             return kl_api_fail(error, 400, "invalid_value", name,
                                "%s must be between %" PRId64 " and %" PRId64 ", not %g", name, lo,

@@ -14,11 +14,11 @@
 
 #include "http/api_error.h"
 
-/* Parses a whole request body into an object, the limits of json_limits.h first. */
+/* Parses a whole request body into an object, after checking the limits of json_limits.h. */
 enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
                                struct kl_api_error *error);
 
-/* A number without a fraction ("8.0" is one), lo..hi. */
+/* Reads a number without a fraction (8.0 is allowed), lo..hi. */
 enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, int64_t hi,
                             int64_t *value, struct kl_api_error *error);
 
@@ -28,17 +28,17 @@ enum kl_status kl_field_number(const json_t *object, const char *name, double lo
 enum kl_status kl_field_bool(const json_t *object, const char *name, bool *value,
                              struct kl_api_error *error);
 
-/* A string without NUL bytes. */
+/* Reads a string without NUL bytes. */
 enum kl_status kl_field_string(const json_t *object, const char *name, const char **value,
                                struct kl_api_error *error);
 
-/* The value itself, of a JSON type; NULL stays when it is absent or null. */
+/* Read a value of a JSON type, as a borrowed reference. */
 enum kl_status kl_field_object(const json_t *object, const char *name, const json_t **value,
                                struct kl_api_error *error);
 enum kl_status kl_field_array(const json_t *object, const char *name, const json_t **value,
                               struct kl_api_error *error);
 
-/* "a string", "an object", ... for messages. */
+/* Returns "a string", "an object", ... for messages. */
 const char *kl_json_type_name(const json_t *value);
 
 #endif

@@ -10,17 +10,18 @@
 #include "json/json_limits.h"
 #include "json/json_memory.h"
 
-/* As Python's json.dumps separates, which is what the templates' tojson makes; 15 digits give every
- * short decimal back as it was written. */
+/* The separators of Python's json.dumps, as in the templates' tojson; with 15 digits, every short
+ * decimal is written as it was read. */
 #define DUMP_LIKE_PYTHON (JSON_ENCODE_ANY | JSON_REAL_PRECISION(15))
 
-/* What is parsed: the conversation, and the array that keeps the strings made for it. */
+/* The conversation being parsed, and the array that keeps new strings alive. */
 struct parser {
     struct kl_chat_input *input;
     json_t *kept;
 };
 
-/* Makes a string that lives as long as the array; NULL when memory is short. Takes value. */
+/* Keeps a JSON string alive as long as the array and returns its text; NULL when memory is short.
+ * Takes value. */
 static const char *keep(struct parser *p, json_t *value)
 {
     if (value == NULL || json_array_append_new(p->kept, value) != 0)
@@ -60,7 +61,7 @@ static enum kl_status parse_role(const json_t *message, const char *where, const
                        param, given);
 }
 
-/* An array of parts, each {"type":"text","text":"..."}, becomes one text. */
+/* Joins an array of parts, each {"type":"text","text":"..."}, into one text. */
 static enum kl_status join_parts(struct parser *p, const json_t *parts, const char *where,
                                  struct kl_message *out, struct kl_api_error *error)
 {
@@ -126,8 +127,9 @@ static enum kl_status parse_content(struct parser *p, const json_t *message, con
                        absent ? "null" : kl_json_type_name(content));
 }
 
-/* Arguments come as a JSON text, or (from some clients) as the object itself. The text is brought
- * to the spacing the model was trained on; what is not JSON (a model's slip) is passed as it is. */
+/* Returns the arguments of a call as text. They are a JSON text, or (from some clients) the object
+ * itself. The text gets the spacing the model was trained on; text that is not valid JSON (a
+ * mistake of the model) is passed unchanged. */
 static const char *parse_arguments(struct parser *p, const json_t *arguments)
 {
     if (arguments == NULL || json_is_null(arguments))
@@ -235,6 +237,7 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, 
         input->n_messages++;
     }
     enum kl_status status = parse_tools(&p, tools, error);
-    /* arguments of a call that could not be parsed are passed as they are, but not for this */
+    /* parse_arguments passes text that it cannot parse unchanged, which must not hide a lack of
+     * memory */
     return kl_json_was_short() ? kl_api_fail_memory(error, "the conversation") : status;
 }

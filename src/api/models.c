@@ -15,7 +15,7 @@ static json_t *model_json(const struct kl_served *served, const char *name)
                      (json_int_t)kl_tokenizer_size(served->tokenizer));
 }
 
-/* The model under each of its names, its own first. NULL: no memory. */
+/* Returns the model under each of its names, its own first. NULL: no memory. */
 static json_t *list_json(const struct kl_served *served)
 {
     json_t *data = json_pack("[o]", model_json(served, served->model_name));
@@ -36,7 +36,7 @@ KL_HANDLER(kl_handle_models)
     struct kl_api_error error;
     if (kl_service_is_loading(service)) {
         kl_api_fail(&error, 503, "loading", NULL,
-                    "the model is being loaded; /health says how far");
+                    "the model is being loaded; /health shows the progress");
         error.retry_after = 1;
         kl_reply_error(x, &error);
         return;

@@ -1,6 +1,6 @@
 /*
- * POST and GET /chat: one prompt or conversation in, an event stream of {"text":"..."} out, ended
- * by [DONE]. GET takes its fields from the query, for EventSource.
+ * POST and GET /chat: takes a prompt or conversation, answers with an event stream of
+ * {"text":"..."}, ended by [DONE]. GET takes its fields from the query, for EventSource.
  */
 #include <string.h>
 
@@ -18,11 +18,11 @@
 #include "json/json_text.h"
 
 #define DEFAULT_MAX_NEW_TOKENS 256
-#define DEFAULT_TEMPERATURE    0.1f /* with do_sample; without it the answer is greedy */
+#define DEFAULT_TEMPERATURE    0.1f /* used with do_sample; without it the answer is greedy */
 #define DEFAULT_TOP_P          0.9f
 
-/* An event that says something beside text has an empty one, for clients that look for nothing
- * else. note is stolen; NULL: nothing is sent. */
+/* Sends an event other than text. It has an empty text, for clients that read only that field.
+ * note is stolen; NULL: nothing is sent. */
 static void send_note(struct kl_generation *g, json_t *note)
 {
     if (note == NULL)
@@ -67,7 +67,7 @@ static const struct kl_answer_format native_format = {
     .error = kl_sse_error,
 };
 
-/* "prompt" is the shorthand for a conversation of one message. Returns a new array. */
+/* Returns the conversation as a new array; "prompt" is the shorthand for one user message. */
 static json_t *conversation(const json_t *body, struct kl_api_error *error)
 {
     const json_t *messages = NULL;
@@ -122,13 +122,14 @@ static const char *const query_names[] = {
     "loop_guard"};
 #define N_QUERY_NAMES (sizeof query_names / sizeof query_names[0])
 
-/* Of the fields that are read, and of those that are refused; NULL past the end. */
+/* Returns the name of the i-th field that is read or refused; NULL past the end. */
 static const char *query_name(size_t i)
 {
     return i < N_QUERY_NAMES ? query_names[i] : kl_unsupported_field_at(i - N_QUERY_NAMES);
 }
 
-/* "8", "0.5", "true" are what they look like. false: *error says why not. */
+/* Adds a field of the query to object; "8", "0.5", "true" become numbers and booleans. Returns
+ * false with *error set if that fails. */
 static bool add_query_field(json_t *object, const char *name, const char *value,
                             struct kl_api_error *error)
 {
@@ -147,7 +148,7 @@ static bool add_query_field(json_t *object, const char *name, const char *value,
     return error->status == 0;
 }
 
-/* The query as the object that a body would be. */
+/* Returns the fields of the query as a JSON object, as in a body. */
 static json_t *query_object(const char *text, struct kl_api_error *error)
 {
     json_t *object = json_object();
@@ -175,7 +176,7 @@ static enum kl_status parse(const char *text, size_t len, bool is_query,
                             struct kl_generation_request *r, struct kl_api_error *error)
 {
     json_t *body = NULL;
-    kl_json_was_short(); /* of what this thread released before */
+    kl_json_was_short(); /* clears the flag of earlier requests */
     if (is_query)
         body = query_object(text, error);
     else

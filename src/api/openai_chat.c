@@ -1,7 +1,7 @@
 /*
- * POST /v1/chat/completions, as OpenAI's API reference has it (Chat Completions), and for what a
- * model of this size can do. What would change the answer and is not done here is refused by name
- * (unsupported_fields.h); fields that are not known are ignored.
+ * POST /v1/chat/completions, as in OpenAI's API reference (Chat Completions), as far as a model of
+ * this size can do it. Unsupported fields that would change the answer are refused by name
+ * (unsupported_fields.h); unknown fields are ignored.
  */
 #include <math.h>
 #include <string.h>
@@ -17,13 +17,15 @@
 #include "json/json_memory.h"
 #include "json/json_text.h"
 
-/* Without a limit in the request. Small models sometimes do not stop; this is some pages of text.
+/* The limit if the request has none. Small models sometimes do not stop; this is some pages of
+ * text.
  */
 #define DEFAULT_MAX_TOKENS 2048
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* The fields that all chunks of a stream, and the document, have in common. data is stolen. */
+/* Returns an object with the fields common to documents and chunks of a stream. choices is stolen.
+ */
 static json_t *envelope(const struct kl_generation *g, const char *object, json_t *choices)
 {
     json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id,
@@ -34,14 +36,14 @@ static json_t *envelope(const struct kl_generation *g, const char *object, json_
     return e;
 }
 
-/* Adds what there is to say; value is stolen, NULL: nothing. */
+/* Adds a member, unless value is NULL; value is stolen. */
 static void add(json_t *object, const char *name, json_t *value)
 {
     if (value != NULL)
         json_object_set_new(object, name, value);
 }
 
-/* Clients know no other reasons; x_kinglet says more. */
+/* Returns one of the reasons that OpenAI's clients know; x_kinglet has the exact one. */
 static const char *finish_reason(enum kl_finish finish)
 {
     if (finish == KL_FINISH_DEADLINE)
@@ -56,7 +58,7 @@ static double per_second(double n, double seconds)
     return seconds > 0 ? n / seconds : 0;
 }
 
-/* What llama-server tells with every answer. */
+/* Returns the `timings` of an answer, as llama-server reports them. */
 static json_t *timings(const struct kl_generation *g)
 {
     const struct kl_answer_choice *first = &g->choices[0];
@@ -77,7 +79,7 @@ static json_t *timings(const struct kl_generation *g)
 
 static json_t *usage(const struct kl_generation *g)
 {
-    /* the prompt is the same for all choices and counts once, as it does with OpenAI */
+    /* the prompt is the same for all choices and counts once, as in OpenAI's API */
     json_int_t prompt = g->choices[0].prompt_tokens, answer = 0;
     for (size_t i = 0; i < g->n_choices; i++)
         answer += g->choices[i].answer_tokens;
@@ -86,7 +88,7 @@ static json_t *usage(const struct kl_generation *g)
                      "cached_tokens", (json_int_t)g->choices[0].cached_tokens);
 }
 
-/* delta is stolen; finish may be NULL. */
+/* Returns a chunk of a stream. delta is stolen; finish may be NULL. */
 static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta,
                      const char *finish)
 {
@@ -108,7 +110,8 @@ static void stream_begin(struct kl_generation *g)
     }
 }
 
-/* llama-server repeats the role here, which clients that put deltas together would write twice. */
+/* Sends the progress with an empty delta. llama-server repeats the role there, but clients that
+ * concatenate deltas would show it twice. */
 static void stream_progress(struct kl_generation *g)
 {
     json_t *progress = chunk(g, 0, json_object(), NULL);
@@ -181,7 +184,7 @@ static const struct kl_answer_format document_format = {
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* The tools to tell the model of; none when tool_choice says so. */
+/* Reads the tools to offer to the model; none if tool_choice is "none". */
 static enum kl_status parse_tools(const json_t *body, const json_t **tools,
                                   struct kl_api_error *error)
 {
@@ -190,7 +193,7 @@ static enum kl_status parse_tools(const json_t *body, const json_t **tools,
     const json_t *choice = json_object_get(body, "tool_choice");
     if (choice == NULL || json_is_null(choice))
         return KL_OK;
-    /* some clients write {"type": "auto"} */
+    /* some clients send {"type": "auto"} */
     const char *word =
         json_string_value(json_is_object(choice) ? json_object_get(choice, "type") : choice);
     bool none = word != NULL && strcmp(word, "none") == 0;
@@ -218,7 +221,8 @@ static enum kl_status parse_stream(const json_t *body, struct kl_generation_requ
     return KL_OK;
 }
 
-/* "flex" is OpenAI's word for cheaper and later. The answer tells which tier it was made in. */
+/* Reads `service_tier`: "flex", OpenAI's name for cheaper and slower answers, means background
+ * priority. The answer reports the tier. */
 static enum kl_status parse_tier(const json_t *body, struct kl_generation_request *r,
                                  struct kl_api_error *error)
 {
@@ -269,7 +273,7 @@ static enum kl_status parse(const char *text, size_t len, bool is_query,
 {
     (void)is_query;
     json_t *body = NULL;
-    kl_json_was_short(); /* of what this thread released before */
+    kl_json_was_short(); /* clears the flag of earlier requests */
     enum kl_status status = kl_parse_object(text, len, &body, error);
     if (status == KL_OK)
         status = kl_keep_json(r, body, error);

@@ -5,7 +5,8 @@
 
 #include "json/json_memory.h"
 
-/* Trying again would not help: a fault of this program, since all values are made valid first. */
+/* Sends a 500. A retry would not help: all values are made valid before, so this is a defect of the
+ * program. */
 static void reply_no_json(struct kl_exchange *x)
 {
     struct kl_api_error error;
@@ -17,7 +18,7 @@ static void reply_no_json(struct kl_exchange *x)
 
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
 {
-    /* 10 digits: measurements need no more */
+    /* 10 digits are enough for measurements */
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(10)) : NULL;
     json_decref(body);
     bool short_of_memory = kl_json_was_short();

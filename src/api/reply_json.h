@@ -1,5 +1,5 @@
 /*
- * Answers and stream events that are built with jansson.
+ * Sends JSON built with jansson, as an answer or as an event of a stream.
  */
 #ifndef KL_API_REPLY_JSON_H
 #define KL_API_REPLY_JSON_H
@@ -8,11 +8,11 @@
 
 #include "http/exchange.h"
 
-/* A whole answer; takes body. Where memory was short, the answer is a 503 that says so; a body that
- * is NULL with memory enough could not be encoded: a 500. */
+/* Sends a whole answer; takes body. If memory was short while it was built, sends a 503 that says
+ * so; if body is NULL for another reason, it could not be encoded: sends a 500. */
 void kl_reply_json(struct kl_exchange *x, int status, json_t *body);
 
-/* An SSE event with compact JSON; takes body. Without memory for it the connection is cut. */
+/* Sends an SSE event with compact JSON; takes body. Cuts the connection if memory is short. */
 void kl_stream_json(struct kl_exchange *x, json_t *body);
 
 #endif

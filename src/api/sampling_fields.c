@@ -29,7 +29,8 @@ enum kl_status kl_sampling_fields(const json_t *body, struct kl_sampling *sampli
         kl_field_int(body, "seed", INT64_MIN, INT64_MAX, &seed, error) != KL_OK)
         return KL_ERR_INVALID;
 
-    /* Both ends mean "only the most likely token"; the engine's intervals are open there. */
+    /* top_p 0 and min_p 1 mean "only the most likely token"; the engine's intervals exclude them.
+     */
     if (sampling->top_p < 1e-6f)
         sampling->top_p = 1e-6f;
     if (sampling->min_p > 0.999999f)

@@ -1,4 +1,4 @@
-/* The fields that choose how an answer is drawn and when it ends, common to the routes. */
+/* Reads the fields for sampling and for the end of an answer, common to the routes. */
 #ifndef KL_API_SAMPLING_FIELDS_H
 #define KL_API_SAMPLING_FIELDS_H
 
@@ -7,15 +7,15 @@
 #include "http/api_error.h"
 #include "service/generation_request.h"
 
-/* temperature, top_p, top_k, min_p, repetition_penalty, seed; each optional. */
+/* Reads temperature, top_p, top_k, min_p, repetition_penalty, seed; each optional. */
 enum kl_status kl_sampling_fields(const json_t *body, struct kl_sampling *sampling,
                                   struct kl_api_error *error);
 
-/* A limit of the answer in tokens, 1 or more; -1: as much as the context holds. */
+/* Reads a limit of the answer in tokens, 1 or more; -1: as much as the context holds. */
 enum kl_status kl_max_tokens_field(const json_t *body, const char *name, size_t *max_tokens,
                                    struct kl_api_error *error);
 
-/* A string or an array of strings. */
+/* Reads `stop`: a string or an array of strings. */
 enum kl_status kl_stop_field(const json_t *body, struct kl_generation_request *request,
                              struct kl_api_error *error);
 

@@ -3,13 +3,13 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Values that mean the same as leaving a field out. null always does. */
+/* Values that mean the same as leaving a field out. null is always one of them. */
 enum neutral {
     NONE = 0,
     FALSE_ = 1,       /* false */
     TRUE_ = 2,        /* true */
     NUMBER = 4,       /* rule.number */
-    NOT_POSITIVE = 8, /* 0 and what is below */
+    NOT_POSITIVE = 8, /* 0 and below */
     EMPTY = 16,       /* "", [], {} */
     WORDS = 32,       /* one of rule.words */
     TEXT = 64         /* {"type": "text"}, ["text"] */
@@ -22,9 +22,9 @@ struct rule {
     unsigned neutral;
     double number;
     const char *words[2];
-    const char *instead;   /* what to do, where there is a way */
-    const char *same_as;   /* the field of ours that may say the same */
-    const char *only_with; /* the field of ours without which it means nothing */
+    const char *instead;   /* advice for the message, or NULL */
+    const char *same_as;   /* accepted if this supported field has the same value */
+    const char *only_with; /* has no effect without this field */
     unsigned routes;       /* 0: any */
 };
 
@@ -56,7 +56,7 @@ static const struct rule rules[] = {
     {.name = "best_of", .neutral = NUMBER, .number = 1},
     {.name = "echo", .neutral = FALSE_},
     {.name = "suffix", .neutral = EMPTY},
-    /* llama-server; the fields that only shape one of these mean nothing without it */
+    /* llama-server; parameters of one of these fields have no effect without it */
     {.name = "adaptive_target", .neutral = NUMBER, .number = -1},
     {.name = "dry_multiplier", .neutral = NUMBER, .number = 0, .instead = PENALTY},
     {.name = "dynatemp_range", .neutral = NUMBER, .number = 0},
@@ -80,7 +80,7 @@ static const struct rule rules[] = {
     {.name = "repeat_last_n",
      .neutral = NUMBER,
      .number = -1,
-     .instead = "repetition_penalty looks at the whole conversation",
+     .instead = "repetition_penalty applies to the whole conversation",
      .only_with = "repetition_penalty"},
     {.name = "repeat_penalty",
      .neutral = NUMBER,
@@ -124,7 +124,7 @@ static const struct rule rules[] = {
      .number = -1,
      .instead = "context_policy is"},
     {.name = "use_beam_search", .neutral = FALSE_},
-    /* other programs: text-generation-webui, KoboldCpp, Ollama, Transformers */
+    /* text-generation-webui, KoboldCpp, Ollama, Transformers */
     {.name = "ban_eos_token", .neutral = FALSE_},
     {.name = "banned_strings", .neutral = EMPTY},
     {.name = "banned_tokens", .neutral = EMPTY},
@@ -150,7 +150,7 @@ static const struct rule rules[] = {
     {.name = "tfs_z", .neutral = NUMBER, .number = 1},
     {.name = "top_a", .neutral = NUMBER, .number = 0},
     {.name = "typical", .neutral = NUMBER, .number = 1},
-    /* what one route of ours has and the other has not */
+    /* fields that one route here supports and the other does not */
     {.name = "max_new_tokens",
      .instead = LIMIT,
      .same_as = "max_tokens",
@@ -213,7 +213,7 @@ static bool is_word(const struct rule *r, const json_t *value)
     return false;
 }
 
-/* Of the value alone. */
+/* Whether the value means the same as leaving the field out, for its rule alone. */
 static bool is_neutral(const struct rule *r, const json_t *value)
 {
     bool number = json_is_number(value);
@@ -227,14 +227,14 @@ static bool is_neutral(const struct rule *r, const json_t *value)
            ((r->neutral & TEXT) != 0 && is_text(value));
 }
 
-/* As numbers: 8 and 8.0 are the same. */
+/* Compares as numbers: 8 and 8.0 are the same. */
 static bool says_the_same(const json_t *value, const json_t *ours)
 {
     return json_is_number(value) && json_is_number(ours) &&
            numbers_equal(json_number_value(value), json_number_value(ours));
 }
 
-/* With an effect: 1 is a penalty that has none. */
+/* Whether a field has an effect; a penalty of 1 has none. */
 static bool is_given(const json_t *value)
 {
     return value != NULL && !json_is_null(value) && !is_empty(value) &&
@@ -254,8 +254,8 @@ enum kl_status kl_unsupported_fields_check(const json_t *body, enum kl_field_rou
             continue;
         bool way = r->instead != NULL;
         return kl_api_fail(error, 400, "unsupported", r->name,
-                           "%s is not offered by this server%s%s, and without it the answer would "
-                           "be another one; leave it out",
+                           "%s is not offered by this server%s%s, and ignoring it would change "
+                           "the answer; leave it out",
                            r->name, way ? ": " : "", way ? r->instead : "");
     }
     return KL_OK;

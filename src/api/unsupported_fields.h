@@ -1,6 +1,6 @@
 /*
- * The request fields of OpenAI, llama-server and other servers that would make another answer and
- * are not offered here: refused by name, where they say more than their absence would.
+ * Refuses unsupported request fields by name: fields of OpenAI, llama-server and other servers that
+ * would change the answer. Values that mean the same as leaving the field out are accepted.
  */
 #ifndef KL_API_UNSUPPORTED_FIELDS_H
 #define KL_API_UNSUPPORTED_FIELDS_H
@@ -15,10 +15,11 @@ enum kl_field_routes {
     KL_FIELDS_OF_NATIVE = 2 /* /chat */
 };
 
+/* Returns the error of the first unsupported field in body, or KL_OK. */
 enum kl_status kl_unsupported_fields_check(const json_t *body, enum kl_field_routes route,
                                            struct kl_api_error *error);
 
-/* The name of the i-th; NULL past the end. */
+/* Returns the name of the i-th unsupported field; NULL past the end. */
 const char *kl_unsupported_field_at(size_t i);
 
 #endif

@@ -1,12 +1,12 @@
-/* GET /health: for a person, a load balancer, a script. Without a valid key, where the server has
- * keys, it reports the status alone: figures reveal when other clients ask, and how much. */
+/* GET /health: for users, load balancers, scripts. If keys are set, a request without one gets only
+ * the status: the figures would reveal when and how much others use the server. */
 #include "api/reply_json.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "http/judge.h"
 #include "service/service.h"
 
-/* A 503, so that load balancers and scripts that wait for a 200 wait. */
+/* Replies with a 503, so that load balancers and scripts that need a 200 wait. */
 static void reply_loading(struct kl_exchange *x, bool with_figures)
 {
     struct kl_service *s = kl_service_of(x);
@@ -21,7 +21,8 @@ static void reply_loading(struct kl_exchange *x, bool with_figures)
     kl_reply_json(x, 503, body);
 }
 
-/* "requests": {"answered": 3, ...}, "queue_seconds": {"count", "sum", "p50", ...}, "steps": 7 */
+/* Adds a metric: "requests": {"answered": 3, ...}, "queue_seconds": {"count", "sum", "p50", ...},
+ * "steps": 7. */
 static void add_metric(void *context, const struct kl_metric *m)
 {
     json_t *all = context;

@@ -1,4 +1,4 @@
-/* GET / and the files of the page, which are part of the program. */
+/* GET / and the files of the web page, which are embedded in the program. */
 #include <string.h>
 
 #include "http/exchange.h"
@@ -14,7 +14,7 @@ KL_HANDLER(kl_handle_page)
 {
     const struct kl_asset *asset = kl_asset_find(x->path);
     kl_reply_header(x, "ETag", asset->etag);
-    /* revalidated each time, which costs a 304: a new version of the program is used at once */
+    /* revalidated each time, at the cost of a 304: a new version of the program is used at once */
     kl_reply_header(x, "Cache-Control", "no-cache");
     kl_reply_header(x, "Content-Security-Policy", kl_page_csp);
     kl_reply_header(x, "Referrer-Policy", "same-origin");

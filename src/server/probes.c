@@ -1,18 +1,16 @@
-/* GET /live and /ready: for load balancers and service managers, which read only the status code.
- */
+/* GET /live and /ready: for load balancers and service managers, which check only the status. */
 #include <stdio.h>
 
 #include "api/reply_json.h"
 #include "service/service.h"
 
-/* Answered by the loop, so it shows that the loop runs. The engine's progress is reported to the
- * watchdog. */
+/* Shows that the loop runs; whether the engine makes progress is reported to the watchdog. */
 KL_HANDLER(kl_handle_live)
 {
     kl_reply_json(x, 200, json_pack("{s:s}", "status", "live"));
 }
 
-/* Whether a request for an answer that is sent now would be answered. */
+/* Reports whether a request sent now would be answered. */
 KL_HANDLER(kl_handle_ready)
 {
     const struct kl_service *service = kl_service_of(x);

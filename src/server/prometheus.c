@@ -1,7 +1,7 @@
 /*
- * GET /metrics: what metrics.h walks over, and a little about the process, in Prometheus' text
- * format (version 0.0.4, "Exposition formats" of its documentation). Names: kinglet_ in front, base
- * units, _total behind counters.
+ * GET /metrics: the metrics of metrics.h and some of the process, in Prometheus' text format
+ * (version 0.0.4, "Exposition formats" in its documentation). Names begin with kinglet_ and have
+ * base units; those of counters end with _total.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +16,8 @@
 
 struct page {
     struct kl_buffer text;
-    enum kl_status status; /* of the first append that failed */
-    const char *last;      /* the name that was described last */
+    enum kl_status status; /* the first append that failed */
+    const char *last;      /* the last name with a HELP line */
 };
 
 #define ADD(page, ...)                                                                             \
@@ -31,7 +31,7 @@ static const char *suffix(enum kl_metric_type type)
     return type == KL_METRIC_COUNTER ? "_total" : "";
 }
 
-/* Once for all values of a name. */
+/* Writes HELP and TYPE, once for all values of a name. */
 static void describe(struct page *p, const char *name, const char *help, enum kl_metric_type type)
 {
     static const char *const types[] = {"counter", "gauge", "histogram"};
@@ -74,7 +74,7 @@ static void add_value(struct page *p, const char *name, const char *help, enum k
     add_metric(p, &(struct kl_metric){.name = name, .help = help, .type = type, .value = value});
 }
 
-/* A label's value: backslash, quote and line end are escaped. */
+/* Writes the value of a label; backslash, quote and line end are escaped. */
 static void add_label(struct page *p, const char *value)
 {
     for (const char *c = value; *c != '\0'; c++) {
@@ -95,8 +95,8 @@ static void add_build(struct page *p, const struct kl_server *server)
     ADD(p, "\"} 1\n");
 }
 
-/* The most that this process may hold: its budget, the limit of its control groups, or all that the
- * computer has, whichever is least. */
+/* Returns the most memory that this process may use: the least of its budget, the limits of its
+ * control groups, and the memory of the computer. */
 static uint64_t memory_limit(const struct kl_server *server)
 {
     struct kl_memory memory;
@@ -117,27 +117,28 @@ static void add_process(struct page *p, const struct kl_server *server)
     const struct kl_connection_counts *c = kl_http_counts(server->http);
     static const char refused_help[] = "connections that were closed, by cause";
     add_build(p, server);
-    add_value(p, "ready", "1 when requests are answered, 0 while it loads or stops",
+    add_value(p, "ready", "1 while requests are answered, 0 while the server loads or stops",
               KL_METRIC_GAUGE,
               !kl_http_is_draining(server->http) && !kl_service_is_loading(&server->service));
-    add_value(p, "uptime_seconds", "since the start", KL_METRIC_GAUGE,
+    add_value(p, "uptime_seconds", "time since the start", KL_METRIC_GAUGE,
               kl_seconds_since(server->service.start_ns));
     add_value(p, "cpu_seconds", "processor time of all threads", KL_METRIC_COUNTER,
               (double)cpu.tv_sec + (double)cpu.tv_nsec * 1e-9);
-    add_value(p, "resident_memory_bytes", "in memory now, mapped weights included", KL_METRIC_GAUGE,
-              (double)memory.all);
-    add_value(p, "anonymous_memory_bytes", "of this, what no file holds", KL_METRIC_GAUGE,
-              (double)memory.anonymous);
-    add_value(p, "memory_limit_bytes",
-              "most that may be in memory: --memory, the control group's limit, or the computer's",
-              KL_METRIC_GAUGE, (double)memory_limit(server));
-    add_value(p, "log_lines_dropped", "lines that stderr did not take", KL_METRIC_COUNTER,
-              (double)kl_log_dropped());
+    add_value(p, "resident_memory_bytes", "resident memory, including mapped weights",
+              KL_METRIC_GAUGE, (double)memory.all);
+    add_value(p, "anonymous_memory_bytes", "resident memory that is not mapped from a file",
+              KL_METRIC_GAUGE, (double)memory.anonymous);
+    add_value(
+        p, "memory_limit_bytes",
+        "memory limit: the least of --memory, the control groups' limit, and the computer's memory",
+        KL_METRIC_GAUGE, (double)memory_limit(server));
+    add_value(p, "log_lines_dropped", "log lines that could not be written to stderr",
+              KL_METRIC_COUNTER, (double)kl_log_dropped());
     add_value(p, "connections_accepted", "connections that were accepted", KL_METRIC_COUNTER,
               (double)c->accepted);
-    add_value(p, "accept_failures", "times that no connection could be accepted", KL_METRIC_COUNTER,
+    add_value(p, "accept_failures", "failed attempts to accept a connection", KL_METRIC_COUNTER,
               (double)c->accept_failures);
-    add_value(p, "connection_held_bytes", "requests and answers that are on their way",
+    add_value(p, "connection_held_bytes", "requests and answers held in memory by connections",
               KL_METRIC_GAUGE, (double)kl_http_held(server->http));
     const struct kl_metric closed[] = {
         {"connections_closed", refused_help, KL_METRIC_COUNTER, "cause", "too_many",

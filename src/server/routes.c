@@ -2,8 +2,8 @@
 
 #include "server/page.h"
 
-/* One row for an endpoint: path, methods, flags, and the function that answers, which its own file
- * defines (KL_HANDLER). All files of the page share the last row. */
+/* One row per endpoint: path, methods, flags, and the function that answers, which is defined in
+ * the endpoint's file (KL_HANDLER). All files of the page share the last row. */
 #define ROUTES(ROW)                                                                                \
     ROW("/chat", KL_GET | KL_POST, KL_ROUTE_ANSWERS, kl_handle_native_chat, NULL)                  \
     ROW("/v1/chat/completions", KL_POST, KL_ROUTE_V1 | KL_ROUTE_ANSWERS,                           \

@@ -1,5 +1,6 @@
 /*
- * The table of all endpoints. Adding one: its file, with KL_HANDLER (http/exchange.h), and a row.
+ * The table of all endpoints. A new endpoint is a file with KL_HANDLER (http/exchange.h), and a
+ * row.
  */
 #ifndef KL_SERVER_ROUTES_H
 #define KL_SERVER_ROUTES_H

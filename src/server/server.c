@@ -184,7 +184,7 @@ enum kl_status kl_server_set_keys(struct kl_server *server, const char *const *a
 
 void kl_server_loading(struct kl_server *server, const char *stage, uint64_t done, uint64_t total)
 {
-    kl_startup_tell(&server->service.startup, stage, done, total);
+    kl_startup_progress(&server->service.startup, stage, done, total);
 }
 
 void kl_server_ready(struct kl_server *server, const struct kl_served *served)
@@ -202,7 +202,7 @@ enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err)
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     struct kl_watch *signals[N_SIGNALS] = {NULL};
     enum kl_status status = KL_OK;
-    /* writing to a client that left is an error code, not the end of the process */
+    /* writing to a client that disconnected must return an error, not end the process */
     sigaction(SIGPIPE, &ignore, &before);
     for (size_t i = 0; i < N_SIGNALS && status == KL_OK; i++) {
         signals[i] = kl_watch_signal(server->loop, signal_numbers[i], on_signal, server);
@@ -222,6 +222,7 @@ void kl_server_stop(struct kl_server *server)
     const uint64_t one = 1;
     int saved = errno;
     ssize_t written = write(server->stop_fd, &one, sizeof one);
-    (void)written; /* a counter that is full has been written to before: it is read anyway */
+    (void)written; /* the counter of an eventfd is only full if it was written before, so it is
+                      readable */
     errno = saved;
 }

@@ -1,4 +1,4 @@
-/* The state of the server; for the files of this room only. */
+/* The state of the server, for the files of this room only. */
 #ifndef KL_SERVER_SERVER_STATE_H
 #define KL_SERVER_SERVER_STATE_H
 
@@ -23,7 +23,7 @@ struct kl_server {
     struct kl_watch *stop_watch; /* kl_server_stop was called */
 };
 
-/* The server whose route answers this exchange. */
+/* Returns the server whose route answers this exchange. */
 static inline struct kl_server *kl_server_of(const struct kl_exchange *x)
 {
     return (struct kl_server *)(void *)((char *)x->application -

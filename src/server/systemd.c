@@ -18,16 +18,16 @@
 #include "service/generation.h"
 #include "service/service.h"
 
-/* The first descriptor that is handed over; fixed by the protocol. */
+/* The first descriptor that is passed; fixed by the protocol. */
 #define FIRST_SOCKET 3
-/* How often the status is told, and the time to start is asked to be longer: a download may take
- * an hour. */
+/* The period of status reports, and the extension of the start timeout that each one asks for while
+ * the model is being loaded: a download may take an hour. */
 #define STATUS_SECONDS 5
 #define EXTEND_SECONDS 30
 
-/* ---- the protocols --------------------------------------------------------------------------- */
+/* ---- protocols ------------------------------------------------------------------------------- */
 
-/* The number that a variable holds; 0 when there is none. */
+/* Returns the number in an environment variable; 0 if there is none. */
 static uint64_t number_of(const char *variable)
 {
     const char *text = getenv(variable);
@@ -39,7 +39,8 @@ static uint64_t number_of(const char *variable)
     return errno == 0 && *end == '\0' ? n : 0;
 }
 
-/* The address of $NOTIFY_SOCKET: a path, or "@name" in the abstract name space. 0: none. */
+/* Sets the address of $NOTIFY_SOCKET, a path or "@name" in the abstract name space, and returns its
+ * length; 0: none. */
 static socklen_t notify_address(struct sockaddr_un *address)
 {
     const char *path = getenv("NOTIFY_SOCKET");
@@ -53,9 +54,9 @@ static socklen_t notify_address(struct sockaddr_un *address)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-/* One message of lines "NAME=value". Does not wait: what a busy service manager has no room for now
- * is told again with the next status. */
-static void __attribute__((format(printf, 1, 2))) tell(const char *format, ...)
+/* Sends a message of lines "NAME=value". Does not block: if the service manager is too busy to
+ * receive it, the next status report repeats it. */
+static void __attribute__((format(printf, 1, 2))) notify(const char *format, ...)
 {
     struct sockaddr_un address;
     socklen_t address_len = notify_address(&address);
@@ -69,7 +70,7 @@ static void __attribute__((format(printf, 1, 2))) tell(const char *format, ...)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
                          (const struct sockaddr *)&address, address_len) < 0)
-        kl_debug("the service manager cannot be told \"%s\": %m", text);
+        kl_debug("the service manager cannot be notified of \"%s\": %m", text);
     if (fd >= 0)
         close(fd);
 }
@@ -78,12 +79,12 @@ size_t kl_systemd_sockets(int *fds, size_t max)
 {
     uint64_t n = number_of("LISTEN_FDS");
     if (number_of("LISTEN_PID") != (uint64_t)getpid())
-        n = 0; /* meant for the process that started us */
+        n = 0; /* they were meant for the parent process */
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDNAMES");
     if (n > max) {
-        kl_warning("the service manager hands over %" PRIu64 " sockets; the first %zu are used", n,
+        kl_warning("the service manager passes %" PRIu64 " sockets; the first %zu are used", n,
                    max);
         n = max;
     }
@@ -100,24 +101,24 @@ static uint64_t watchdog_us(void)
     return ours ? number_of("WATCHDOG_USEC") : 0;
 }
 
-/* ---- what is told ---------------------------------------------------------------------------- */
+/* ---- reports --------------------------------------------------------------------------------- */
 
-static void tell_loading(struct kl_service *service)
+static void report_loading(struct kl_service *service)
 {
     struct kl_startup_state state;
     char stage[48];
     kl_startup_read(&service->startup, &state);
-    tell("STATUS=Loading the model: %s\nEXTEND_TIMEOUT_USEC=%u",
-         kl_startup_text(&state, stage, sizeof stage), EXTEND_SECONDS * 1000000u);
+    notify("STATUS=Loading the model: %s\nEXTEND_TIMEOUT_USEC=%u",
+           kl_startup_text(&state, stage, sizeof stage), EXTEND_SECONDS * 1000000u);
 }
 
-static void tell_work(const struct kl_engine_stats *stats)
+static void report_work(const struct kl_engine_stats *stats)
 {
-    tell("READY=1\nSTATUS=%zu requests run, %zu wait, %" PRIu64 " finished", stats->running,
-         stats->queued, kl_engine_complete(stats));
+    notify("READY=1\nSTATUS=%zu requests run, %zu wait, %" PRIu64 " finished", stats->running,
+           stats->queued, kl_engine_complete(stats));
 }
 
-/* Whether the engine makes progress, or has no work. */
+/* Returns whether the engine makes progress, or has no work. */
 static bool makes_progress(struct kl_systemd *s, const struct kl_engine_stats *stats)
 {
     uint64_t now = kl_now_ns();
@@ -138,23 +139,22 @@ static void on_timer(void *context, int source)
     bool alive = true, draining = kl_http_is_draining(s->service->http);
     if (kl_service_is_loading(s->service)) {
         if (!draining)
-            tell_loading(s->service);
+            report_loading(s->service);
     } else {
         struct kl_engine_stats stats;
         kl_engine_stats(s->service->served.engine, &stats);
         alive = makes_progress(s, &stats);
         if (!draining)
-            tell_work(&stats);
+            report_work(&stats);
     }
     if (s->watchdog_us == 0)
         return;
     if (alive)
-        tell("WATCHDOG=1");
+        notify("WATCHDOG=1");
     else
-        kl_err(
-            "the engine makes no progress: nothing was computed for %.1f s; the service manager's "
-            "watchdog is not told that all is well",
-            kl_seconds_since(s->progress_ns));
+        kl_err("the engine makes no progress: nothing was computed for %.1f s; the service "
+               "manager's watchdog is no longer notified",
+               kl_seconds_since(s->progress_ns));
 }
 
 enum kl_status kl_systemd_open(struct kl_systemd *s, struct kl_service *service,
@@ -172,7 +172,7 @@ enum kl_status kl_systemd_open(struct kl_systemd *s, struct kl_service *service,
     s->timer = kl_watch_period(service->loop, period_us, on_timer, s);
     if (s->timer == NULL)
         return kl_fail_memory(err, "a timer", 0);
-    tell_loading(service);
+    report_loading(service);
     return KL_OK;
 }
 
@@ -184,19 +184,19 @@ void kl_systemd_close(struct kl_systemd *s)
 
 void kl_systemd_ready(const struct kl_systemd *s)
 {
-    char name[256]; /* that of a file: its line end would begin another variable */
+    char name[256]; /* comes from a file; a line end in it would begin another variable */
     snprintf(name, sizeof name, "%s", s->service->served.model_name);
-    tell("READY=1\nSTATUS=Serving %s", kl_foreign_clean(name));
+    notify("READY=1\nSTATUS=Serving %s", kl_foreign_clean(name));
 }
 
 void kl_systemd_reloading(const struct kl_systemd *s)
 {
     (void)s;
-    tell("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, kl_now_ns() / 1000);
+    notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, kl_now_ns() / 1000);
 }
 
 void kl_systemd_stopping(const struct kl_systemd *s)
 {
-    tell("STOPPING=1\nSTATUS=Stopping; running answers have %u s to finish",
-         s->service->options.drain_seconds);
+    notify("STOPPING=1\nSTATUS=Stopping; running answers have %u s to finish",
+           s->service->options.drain_seconds);
 }

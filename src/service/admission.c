@@ -2,8 +2,7 @@
 
 #include <math.h>
 
-/* Seconds, while nothing was measured. */
-#define UNKNOWN_WAIT 5
+#define UNKNOWN_WAIT 5 /* seconds, until something was measured */
 
 unsigned kl_retry_after(double seconds)
 {
@@ -19,8 +18,8 @@ enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
     double wait = stats->expected_wait[a->priority];
     size_t taken = stats->running + stats->queued, room = stats->parallel + stats->queue_size;
     if (taken + a->n_requests > room) {
-        /* Each request that begins frees a place in the queue: this many of those that wait must
-         * begin, of all that begin during the expected wait. */
+        /* The queue has room for one more each time a queued request begins. The expected wait is
+         * the time until all of them have begun; only this fraction of them must. */
         size_t needed = taken + a->n_requests - room;
         if (!(wait > 0))
             wait = UNKNOWN_WAIT;

@@ -16,7 +16,7 @@
 
 enum kl_verdict {
     KL_ADMITTED,
-    KL_REFUSED_FULL,    /* all slots and places in the queue are taken */
+    KL_REFUSED_FULL,    /* all slots are taken and the queue is full */
     KL_REFUSED_WAIT,    /* it would wait longer than the service allows */
     KL_REFUSED_DEADLINE /* it would not begin before its own deadline */
 };
@@ -25,16 +25,17 @@ struct kl_admission_request {
     size_t n_requests; /* of the engine: one for each choice */
     enum kl_priority priority;
     double deadline_seconds; /* from now; 0: none */
-    double max_wait_seconds; /* what the service allows; 0: any */
+    double max_wait_seconds; /* the limit of the service; 0: none */
 };
 
-/* retry_after: seconds after which it is expected to be admitted, 1 to KL_MAX_RETRY_AFTER; 0 with
- * KL_ADMITTED. More choices than slots and queue together are always KL_REFUSED_FULL. */
+/* Sets retry_after to the seconds after which the request is expected to be admitted, 1 to
+ * KL_MAX_RETRY_AFTER; 0 with KL_ADMITTED. More choices than the slots and the queue together can
+ * hold are always KL_REFUSED_FULL. */
 enum kl_verdict kl_admission_decide(const struct kl_engine_stats *stats,
                                     const struct kl_admission_request *request,
                                     unsigned *retry_after);
 
-/* Seconds for a Retry-After: rounded up, 1 to KL_MAX_RETRY_AFTER. */
+/* Rounds seconds up to a value for Retry-After, 1 to KL_MAX_RETRY_AFTER. */
 unsigned kl_retry_after(double seconds);
 
 #endif

@@ -18,7 +18,7 @@ enum kl_status kl_chat_input_check(const struct kl_chat_input *input,
     const char *name = kl_chat_template_name(chat_template);
     if (input->n_tools + input->n_calls > 0 && !kl_chat_template_has(chat_template, KL_CHAT_TOOLS))
         return kl_api_fail(error, 400, "unsupported", input->n_tools > 0 ? "tools" : "messages",
-                           "this model cannot use %s: its chat template (%s) has no place "
+                           "this model cannot be given %s: its chat template (%s) has no place "
                            "for them; leave them out, or serve a model that has",
                            input->n_tools > 0 ? "tools" : "tool_calls", name);
     bool always = kl_chat_template_has(chat_template, KL_CHAT_ONLY_THINKING);
@@ -42,8 +42,8 @@ enum kl_status kl_chat_input_render(const struct kl_chat_input *input,
                                     struct kl_prompt *prompt, struct kl_api_error *error)
 {
     const struct kl_message *last = &messages[n_messages - 1];
-    /* The words an assistant began with stand behind the opening of its turn, which is all that
-     * the template writes for a turn that is still to come. */
+    /* A final assistant message is a prefill: its text follows the opening of the turn, which is
+     * all that the template writes for a turn to be generated. */
     bool continues =
         n_messages > 1 && strcmp(last->role, "assistant") == 0 && last->n_tool_calls == 0;
     const struct kl_chat chat = {

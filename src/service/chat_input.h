@@ -11,12 +11,12 @@
 #include "http/api_error.h"
 #include "text/chat_template.h"
 
-/* Whether a model that can do so thinks before it answers. */
+/* Whether the model, if it can think, thinks before it answers. */
 enum kl_thinking { KL_THINKING_NOT_SAID, KL_THINKING_ON, KL_THINKING_OFF };
 
 struct kl_chat_input {
-    struct kl_message
-        *messages; /* the arrays belong to it, their strings to the request's source */
+    /* The arrays belong to this structure, their strings to the request's source. */
+    struct kl_message *messages;
     size_t n_messages;
     struct kl_tool_call *calls; /* of all messages */
     size_t n_calls;
@@ -28,13 +28,13 @@ struct kl_chat_input {
 
 void kl_chat_input_release(struct kl_chat_input *input);
 
-/* What the template cannot express is refused by name: tools, thinking. */
+/* Refuses fields that the template cannot express, by name: tools, thinking. */
 enum kl_status kl_chat_input_check(const struct kl_chat_input *input,
                                    const struct kl_chat_template *chat_template,
                                    struct kl_api_error *error);
 
-/* Renders the prompt of these of its messages, at least one. The caller releases it, unless the
- * call fails. */
+/* Renders a prompt of these messages (some or all of the input's, at least one) with the input's
+ * tools. The caller releases the prompt, unless the call fails. */
 enum kl_status kl_chat_input_render(const struct kl_chat_input *input,
                                     const struct kl_message *messages, size_t n_messages,
                                     const struct kl_chat_template *chat_template,

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes that are put together and looked up in the time in which one is encoded. */
+/* Bytes rendered and searched for special tokens in the time that encoding one byte takes. */
 #define RENDERED_PER_EFFORT 16
 
 #define NOT_FOUND SIZE_MAX
@@ -35,7 +35,7 @@ static size_t less(size_t effort, size_t used)
     return effort > used ? effort - used : 0;
 }
 
-/* ---- the candidates -------------------------------------------------------------------------- */
+/* ---- candidates ------------------------------------------------------------------------------ */
 
 /* An assistant's greeting before the first question belongs to the first turn. */
 static void find_turns(struct kl_context_fit *fit)
@@ -93,7 +93,8 @@ static enum kl_status fail_encoding(const struct kl_context_fit *fit, enum kl_st
     return kl_api_fail_internal(error, &err);
 }
 
-static enum kl_status look(struct kl_context_fit *fit, size_t *effort, struct kl_api_error *error)
+static enum kl_status render_candidate(struct kl_context_fit *fit, size_t *effort,
+                                       struct kl_api_error *error)
 {
     const struct kl_chat_input *input = fit->input;
     const struct kl_message *messages = input->messages;
@@ -111,24 +112,24 @@ static enum kl_status look(struct kl_context_fit *fit, size_t *effort, struct kl
         kl_chat_input_render(input, messages, n, fit->chat_template, &fit->prompt, error);
     if (status != KL_OK)
         return status;
-    /* the shortest one is taken as long as it fits the context */
+    /* the shortest candidate may fill the context; it leaves no room for the answer if need be */
     status = kl_prompt_encoder_begin(&fit->encoder, &fit->prompt,
                                      fit->candidate == fit->last ? fit->ctx_size : fit->room);
-    fit->looking = true;
+    fit->encoding = true;
     *effort = less(*effort, fit->prompt.text.len / RENDERED_PER_EFFORT);
     return status == KL_OK ? KL_OK : fail_encoding(fit, status, error);
 }
 
-/* ---- the choice ------------------------------------------------------------------------------ */
+/* ---- choice ---------------------------------------------------------------------------------- */
 
-/* The prompt gets shorter with each turn that goes. From the shortest one on, each time twice as
- * many turns more, until one does not fit; then the place between is found by halving, where all
- * that can still fit is known. */
+/* Picks the candidate to encode next. Begins with the shortest prompt and adds 1, 2, 4, ... turns
+ * until one does not fit; then searches between the two by bisection. Prompts get shorter with each
+ * turn left out. */
 static void choose_next(struct kl_context_fit *fit)
 {
     bool fits = fit->encoder.n_tokens <= fit->room;
     if (fit->best == NOT_FOUND) {
-        fit->best = fit->last; /* whether it fits or not */
+        fit->best = fit->last; /* even if it is longer than fit->room */
         fit->low = fits ? 0 : fit->last;
     } else if (fits) {
         fit->best = fit->candidate;
@@ -168,21 +169,21 @@ enum kl_status kl_context_fit_step(struct kl_context_fit *fit, size_t *effort, b
 {
     *done = false;
     while (*effort > 0 && !*done) {
-        bool looked = false;
-        enum kl_status status = fit->looking ? KL_OK : look(fit, effort, error);
+        bool encoded = false;
+        enum kl_status status = fit->encoding ? KL_OK : render_candidate(fit, effort, error);
         if (status != KL_OK)
             return status;
-        status = kl_prompt_encoder_step(&fit->encoder, effort, &looked);
+        status = kl_prompt_encoder_step(&fit->encoder, effort, &encoded);
         if (status != KL_OK)
             return fail_encoding(fit, status, error);
-        if (!looked)
+        if (!encoded)
             continue;
         if (fit->candidate == fit->last && fit->encoder.n_tokens > fit->ctx_size)
             return too_long(fit, error);
         size_t candidate = fit->candidate;
         choose_next(fit);
         *done = fit->low == fit->best && candidate == fit->best;
-        fit->looking = false;
+        fit->encoding = false;
     }
     return *done ? take(fit, error) : KL_OK;
 }

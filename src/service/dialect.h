@@ -1,9 +1,9 @@
 /*
- * What an API dialect adds to the neutral service: how its requests are read, and how the events of
- * an answer become bytes.
+ * The interface of an API dialect: functions that read its requests, and functions that write the
+ * events of an answer as bytes.
  *
- * A new dialect or answer format is one file in api/ with these tables. The service calls their
- * functions and nothing else of a dialect.
+ * A new dialect or answer format is one file in api/ with these tables. The service calls a dialect
+ * only through them.
  */
 #ifndef KL_SERVICE_DIALECT_H
 #define KL_SERVICE_DIALECT_H
@@ -18,26 +18,27 @@
 struct kl_generation;
 struct kl_generation_request;
 
-/* How the events of an answer become bytes: a stream, or one document. On the loop's thread. A
- * function that is NULL has nothing to send. A stream in which a piece cannot be written is cut by
- * exchange.h; its functions do not report it. */
+/* Writes the events of an answer as a stream, or as one document. Called on the loop's thread.
+ * Functions that send nothing may be NULL. If a piece of a stream cannot be written, exchange.h
+ * cuts the connection, so these functions do not report it. */
 struct kl_answer_format {
-    /* The content type of a stream, whose head is sent before anything else; NULL: the answer is a
+    /* The content type of a stream, whose response head is sent first; NULL: the answer is a
      * document, which `end` sends as a whole. */
     const char *stream_type;
 
-    /* The prompt is accepted and queued: the first events of a stream. */
+    /* Writes the first events of a stream: the prompt is accepted and queued. */
     void (*begin)(struct kl_generation *g);
-    /* While the prompt is computed, where the request asked for its progress. */
+    /* Reports the progress of the prompt; only called if the request asked for it. */
     void (*progress)(struct kl_generation *g);
-    /* Shows that the server is alive while there is nothing else to send. text: for people. NULL:
-     * the client waits in silence. */
+    /* Shows that the server is alive while there is nothing else to send. text: human-readable.
+     * NULL: nothing is sent. */
     void (*heartbeat)(struct kl_generation *g, const char *text);
-    /* A piece of the text of a choice. Not KL_OK: no memory; the generation then fails. */
+    /* Writes a piece of the text of a choice. KL_ERR_MEMORY: the generation fails. */
     enum kl_status (*text)(struct kl_generation *g, size_t choice, const char *text, size_t len);
-    /* A choice is complete; its `finish` says how. */
+    /* Reports that a choice is complete; its `finish` has the reason. */
     void (*choice_done)(struct kl_generation *g, size_t choice);
-    /* The last bytes, one of them: all choices are complete; or the answer has failed. */
+    /* Write the last bytes; exactly one of them is called: all choices are complete, or the answer
+     * failed. */
     void (*end)(struct kl_generation *g);
     void (*error)(struct kl_generation *g, const struct kl_api_error *error);
 };
@@ -47,9 +48,9 @@ struct kl_dialect {
     enum kl_status (*read_headers)(const struct kl_exchange *x,
                                    struct kl_generation_request *request,
                                    struct kl_api_error *error);
-    /* Reads the fields of a body, or of a query, into *request, and gives it what owns their
-     * strings. On the worker's thread: uses its arguments only. The caller releases *request in
-     * any case. */
+    /* Reads the fields of a body, or of a query, into *request, which then owns their source.
+     * Called on the worker's thread, so it uses nothing but its arguments. The caller releases
+     * *request in any case. */
     enum kl_status (*parse)(const char *text, size_t len, bool is_query,
                             struct kl_generation_request *request, struct kl_api_error *error);
     const struct kl_answer_format *stream, *document;

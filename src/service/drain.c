@@ -5,7 +5,7 @@
 #include "service/generation.h"
 #include "service/service.h"
 
-/* After answers were ended: for their last bytes to leave. */
+/* The time to send the last bytes of answers that were ended. */
 #define FLUSH_NS 500000000u
 
 void kl_drain_idle(void *context)

@@ -1,26 +1,28 @@
 /*
- * How the service ends: it takes no new requests, lets running answers finish for a while, then
- * ends them.
+ * Draining the service before the program ends: it takes no new requests, lets running answers
+ * finish for a limited time, then ends them.
  *
  * Meanwhile the HTTP server still answers, also on new connections: /health and /ready report the
- * state, requests for answers are refused with a 503. But where the listening sockets belong to a
- * service manager, new connections are left to the next process. Whether the service drains is
- * known by the HTTP server (kl_http_is_draining).
+ * state, requests for answers are refused with a 503. If the listening sockets belong to a service
+ * manager, new connections are left to the next process. kl_http_is_draining reports whether the
+ * service drains.
+ *
+ * Thread rule: everything runs on the loop's thread.
  */
 #ifndef KL_SERVICE_DRAIN_H
 #define KL_SERVICE_DRAIN_H
 
 struct kl_service;
 
-/* Begins to drain, and stops the loop when nothing is left to answer. Again: nothing. */
+/* Begins to drain; the loop stops when nothing is left to answer. Further calls do nothing. */
 void kl_drain_begin(struct kl_service *service);
 
-/* With every tick while it drains: ends running answers when the time for them is over, and stops
- * the loop when their last bytes had time to leave. */
+/* Called with every tick while the service drains: ends running answers when their time is over,
+ * and stops the loop after a moment in which their last bytes can be sent. */
 void kl_drain_tick(struct kl_service *service);
 
-/* The idle event of the HTTP server (kl_http_open): stops the loop. service: a struct kl_service.
- */
+/* Handles the idle event of the HTTP server (kl_http_open): stops the loop. service: a struct
+ * kl_service. */
 void kl_drain_idle(void *service);
 
 #endif

@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "service/preparation.h"
 
-/* The promise is a sign of life every second. */
+/* Streams promise to send something every second. */
 #define SILENCE_NS 700000000u
 static_assert(SILENCE_NS + KL_SERVICE_TICK_US * 1000 < 1000000000,
-              "the tick after that time is early enough");
+              "the next tick after that time comes within a second");
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -86,7 +86,7 @@ void kl_generation_free(struct kl_generation *g)
     free(g);
 }
 
-/* What is known of choices that the engine has not told the end of. */
+/* Estimates the times of choices whose end the engine has not reported. */
 static void note_times(struct kl_generation *g)
 {
     uint64_t now = kl_now_ns();
@@ -158,14 +158,15 @@ void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *erro
     kl_generation_free(g);
 }
 
-/* Nothing was said before time was up. The client's own limit is over, so its library is told not
- * to come again (the OpenAI SDKs obey that header; they repeat any 5xx otherwise). */
+/* Fails a generation whose deadline passed before any text. A retry would be too late for the
+ * client, so a header asks its library not to (the OpenAI SDKs obey it; they retry any other 5xx).
+ */
 static void fail_late(struct kl_generation *g)
 {
     struct kl_api_error error;
     kl_api_fail(&error, 504, "deadline_exceeded", NULL,
-                "the answer could not begin in the %.3g s there were (X-Deadline-Ms, or the limit "
-                "of this server)",
+                "the answer could not begin within its deadline of %.3g s (X-Deadline-Ms, or the "
+                "limit of this server)",
                 (double)(g->deadline_ns - g->exchange->start_ns) * 1e-9);
     kl_reply_header(g->exchange, "x-should-retry", "false");
     kl_generation_fail(g, &error, KL_COUNT_DEADLINE);
@@ -182,8 +183,8 @@ static bool ended_late(const struct kl_generation *g)
 
 const char *kl_ended_by(enum kl_finish finish)
 {
-    bool told = finish == KL_FINISH_DEADLINE || finish == KL_FINISH_REPETITION;
-    return told ? kl_finish_name(finish) : NULL;
+    bool by_server = finish == KL_FINISH_DEADLINE || finish == KL_FINISH_REPETITION;
+    return by_server ? kl_finish_name(finish) : NULL;
 }
 
 static void end_choice(struct kl_generation *g, size_t choice)
@@ -234,7 +235,7 @@ static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event 
         kl_generation_send_progress(g);
 }
 
-/* Returns false if the generation cannot continue, with *error. */
+/* Returns false, with *error set, if the generation cannot continue. */
 static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *event,
                     struct kl_api_error *error)
 {
@@ -281,21 +282,21 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
         kl_api_fail(error, 503, "cancelled", NULL, "the answer was ended by the server");
         return false;
     }
-    /* without a word until the deadline: an error, if it stays so for all */
+    /* no text before the deadline: an error in the end, unless another choice has text */
     c->is_silent = event->finish == KL_FINISH_DEADLINE && !g->has_text;
     if (!c->is_silent)
         end_choice(g, i);
     return true;
 }
 
-/* The client takes less than is made for it: what follows stays with the engine, whose request
- * pauses. */
+/* Whether the client reads more slowly than text is generated. Further events then stay in the
+ * engine, which pauses the request. */
 static bool is_held_back(const struct kl_generation *g)
 {
     return kl_stream_is_full(g->exchange);
 }
 
-/* Moves one generation on; it may be gone afterwards. */
+/* Processes the events of one generation; it may be freed by that. */
 static void poll_generation(struct kl_generation *g)
 {
     struct kl_event event;

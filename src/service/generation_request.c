@@ -34,7 +34,7 @@ void kl_generation_request_release(struct kl_generation_request *r)
     *r = (struct kl_generation_request){0};
 }
 
-/* Copies a text to *at, which moves on. */
+/* Copies a string to *at and advances *at past it. */
 static const char *copy_text(const char *text, char **at)
 {
     size_t size = strlen(text) + 1;

@@ -1,5 +1,5 @@
 /*
- * A request for an answer, in neutral terms: what every dialect makes of its fields.
+ * A request for an answer, independent of the dialect whose fields it was read from.
  */
 #ifndef KL_SERVICE_GENERATION_REQUEST_H
 #define KL_SERVICE_GENERATION_REQUEST_H
@@ -15,9 +15,9 @@
 #define KL_MAX_CHOICES 4
 
 struct kl_generation_request {
-    void *source; /* owns the strings here: what was parsed; NULL: settled does */
+    void *source; /* the parsed body, owns the strings below; NULL once `settled` owns them */
     void (*release_source)(void *source);
-    char *settled;
+    char *settled;     /* copies of the strings that outlive source */
     const char *model; /* as the client named it, or NULL */
     struct kl_chat_input input;
     struct kl_sampling sampling; /* choice i draws with seed + i */
@@ -27,23 +27,24 @@ struct kl_generation_request {
     size_t n_choices;
     enum kl_priority priority;
     bool has_priority;       /* a header set it */
-    double deadline_seconds; /* from when it came in; 0: none */
+    double deadline_seconds; /* since it was received; 0: none */
     enum kl_context_policy context_policy;
     bool loop_guard;
-    const char *service_tier; /* to be reported in the answer, static; NULL: not asked for */
+    const char *service_tier; /* the tier to report in the answer, static; NULL: none */
     bool stream;
     bool include_usage;
-    bool return_progress; /* as JSON, not as comments; streams only */
+    bool return_progress; /* progress as JSON events, not as comments; streams only */
 };
 
-/* Greedy, nothing else switched on, a random seed, one choice; and these defaults. */
+/* Initialises a request: greedy sampling, a random seed, one choice, the given defaults, and no
+ * options. */
 void kl_generation_request_init(struct kl_generation_request *request,
                                 enum kl_context_policy context_policy, bool loop_guard);
 
 void kl_generation_request_release(struct kl_generation_request *request);
 
-/* Once the prompt is encoded: releases source and conversation; copies the strings that are still
- * needed. */
+/* Releases source and conversation, once the prompt is encoded or the request is checked, after
+ * copying the strings that are still needed. */
 enum kl_status kl_generation_request_settle(struct kl_generation_request *request,
                                             struct kl_api_error *error);
 

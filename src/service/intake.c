@@ -11,13 +11,13 @@
 #include "service/preparation.h"
 #include "service/service.h"
 
-/* An answer in one piece: the longest context there is, at the longest tokens there are, is 32 MiB;
- * no real answer comes near. */
+/* The most bytes of an answer that is sent as a document: the longest context of the longest tokens
+ * is 32 MiB; no real answer comes near. */
 #define MAX_ANSWER_SIZE ((size_t)32 << 20)
-/* Retry-After while the model is being loaded, seconds: nothing is known of how long that takes. */
+/* Retry-After while the model is being loaded, in seconds; how long that takes is not known. */
 #define LOADING_WAIT 5
 
-/* What the engine does not take. */
+/* Sets *error for a request that the engine refused. */
 static enum kl_status refuse(const struct kl_error *err, const struct kl_tokens *tokens,
                              size_t ctx_size, struct kl_api_error *error)
 {
@@ -37,8 +37,8 @@ static enum kl_status refuse(const struct kl_error *err, const struct kl_tokens 
     return KL_ERR_INVALID;
 }
 
-/* Seconds that are left; 0: there is no deadline. One that is over leaves a moment, in which the
- * engine ends the request. */
+/* Returns the seconds until the deadline; 0: none. A deadline that has passed leaves a tiny
+ * positive rest, so that the engine ends the request. */
 static double deadline_left(const struct kl_generation *g)
 {
     uint64_t now = kl_now_ns();
@@ -47,7 +47,7 @@ static double deadline_left(const struct kl_generation *g)
     return g->deadline_ns > now ? (double)(g->deadline_ns - now) * 1e-9 : 1e-9;
 }
 
-/* stats: with those that stand before it as queued. */
+/* Decides whether a request may queue. stats: `queued` includes all requests ahead of it. */
 static enum kl_status admit(struct kl_generation *g, const struct kl_generation_request *r,
                             const struct kl_engine_stats *stats, struct kl_api_error *error)
 {
@@ -70,15 +70,15 @@ static enum kl_status admit(struct kl_generation *g, const struct kl_generation_
         break;
     case KL_REFUSED_WAIT:
         kl_api_fail(error, 429, "wait_too_long", NULL,
-                    "a request that comes now would wait for about %.0f s, and this server lets "
-                    "none wait for more than %.0f s; try again in %u s",
+                    "a request sent now would wait for about %.0f s, and this server lets none "
+                    "wait for more than %.0f s; try again in %u s",
                     wait, o->max_wait_seconds, retry_after);
         g->refusal = KL_COUNT_REFUSED_WAIT;
         break;
     default:
         kl_api_fail(error, 429, "deadline_unreachable", "X-Deadline-Ms",
-                    "a request that comes now would wait for about %.1f s, beyond its deadline in "
-                    "%.1f s; try again in %u s, or with a later deadline",
+                    "a request sent now would wait for about %.1f s, beyond its deadline in %.1f "
+                    "s; try again in %u s, or with a later deadline",
                     wait, request.deadline_seconds, retry_after);
         g->refusal = KL_COUNT_REFUSED_DEADLINE;
         break;
@@ -87,8 +87,8 @@ static enum kl_status admit(struct kl_generation *g, const struct kl_generation_
     return KL_ERR_BUSY;
 }
 
-/* Also as a header, for clients that do not look into the answer; too late for a stream that
- * waited. */
+/* Counts the messages left out, and reports them in a header, too, for clients that ignore that
+ * field of the answer. The header comes too late for a stream that waited for the model. */
 static void count_left_out(struct kl_generation *g)
 {
     char number[24];
@@ -150,7 +150,7 @@ static size_t count_generations(const struct kl_service *s, bool prepared)
     return n;
 }
 
-/* Is there room for one more to wait for the model? */
+/* Checks whether another request may wait for the model. */
 static enum kl_status check_waiting(struct kl_generation *g, struct kl_api_error *error)
 {
     const struct kl_service *s = g->service;
@@ -158,7 +158,7 @@ static enum kl_status check_waiting(struct kl_generation *g, struct kl_api_error
     if (n < s->options.max_waiting)
         return KL_OK;
     kl_api_fail(error, 429, "queue_full", NULL,
-                "%zu requests wait for the model to be loaded, which is all this server takes; "
+                "%zu requests wait for the model to be loaded, which is the limit of this server; "
                 "try again later",
                 n);
     error->retry_after = LOADING_WAIT;
@@ -166,7 +166,8 @@ static enum kl_status check_waiting(struct kl_generation *g, struct kl_api_error
     return KL_ERR_BUSY;
 }
 
-/* Before anything is done for it; requests that are being prepared will want a place, too. */
+/* Checks whether a new request may queue, before any work is done for it. Requests that are being
+ * prepared count as queued. */
 static enum kl_status check_room(struct kl_generation *g, struct kl_api_error *error)
 {
     const struct kl_service *s = g->service;
@@ -176,7 +177,7 @@ static enum kl_status check_room(struct kl_generation *g, struct kl_api_error *e
     return admit(g, &g->preparation->request, &stats, error);
 }
 
-/* The earlier of what the client and the operator set; 0: none. */
+/* Returns the earlier of the deadlines that the client and the operator set; 0: none. */
 static uint64_t deadline(const struct kl_exchange *x, const struct kl_generation_request *r)
 {
     double seconds = r->deadline_seconds, limit = kl_service_of(x)->options.max_seconds;
@@ -185,7 +186,7 @@ static uint64_t deadline(const struct kl_exchange *x, const struct kl_generation
     return seconds > 0 ? x->start_ns + (uint64_t)(seconds * 1e9) : 0;
 }
 
-/* It is not taken. */
+/* Refuses a request with an error. */
 static void turn_away(struct kl_generation *g, const struct kl_api_error *error)
 {
     if (g->begun) { /* it has waited for the model */
@@ -198,7 +199,8 @@ static void turn_away(struct kl_generation *g, const struct kl_api_error *error)
     kl_generation_free(g);
 }
 
-/* From here on the answer is its format's: a stream begins, a document is collected. */
+/* Begins the stream, or the collection of a document; from now on errors are written by `format`.
+ */
 static void begin_answer(struct kl_generation *g)
 {
     g->exchange->status = 200;
@@ -214,7 +216,8 @@ static void drop_body(struct kl_generation *g)
     kl_buffer_release(&body);
 }
 
-/* Not again for a request that waited: a failure of its second parse leaves no fields to read. */
+/* Copies the fields that the answer format needs. Not called again for a request that waited for
+ * the model: if its second parse fails, there are no fields to read. */
 static void read_request(struct kl_generation *g)
 {
     const struct kl_generation_request *r = &g->preparation->request;
@@ -225,7 +228,8 @@ static void read_request(struct kl_generation *g)
     g->service_tier = r->service_tier;
 }
 
-/* The worker has parsed it, and encoded its prompt if there was a model to do it for. */
+/* Continues with a request that the worker has parsed; its prompt is encoded, too, if a model was
+ * loaded. */
 static void on_prepared(struct kl_job *job)
 {
     struct kl_preparation *p = kl_preparation_of(job);

@@ -2,8 +2,8 @@
 
 #include <stddef.h>
 
-/* Seconds. From a step of a small model to the longest answers; between tokens, the steps around
- * 1/30 s are told apart. */
+/* Upper bounds of the buckets in seconds: from a step of a small model to the longest answers. The
+ * bounds between tokens are close together around 1/30 s. */
 static const double wait_bounds[] = {0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300};
 static const double token_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06,
                                       0.08,  0.1,   0.15, 0.2,  0.5,  1,    5};
@@ -12,7 +12,7 @@ struct counter_row {
     const char *name, *help, *label, *label_value;
 };
 
-static const char requests_help[] = "requests for answers, by how they ended";
+static const char requests_help[] = "requests for answers, by the way they ended";
 
 static const struct counter_row counter_rows[KL_N_COUNTERS] = {
     [KL_COUNT_ANSWERED] = {"requests", requests_help, "end", "answered"},
@@ -54,10 +54,10 @@ void kl_metrics_init(struct kl_metrics *m)
 void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e,
                      void (*see)(void *context, const struct kl_metric *metric), void *context)
 {
-    static const char tokens_help[] = "tokens, by what became of them";
+    static const char tokens_help[] = "tokens, by their use";
     static const char active_help[] =
-        "requests that the engine has now; paused ones wait for their readers";
-    static const char pages_help[] = "pages of the prefix cache on disk, by what became of them";
+        "requests in the engine; paused ones wait for a client to read";
+    static const char pages_help[] = "pages of the prefix cache on disk, by event";
     for (size_t i = 0; i < KL_N_COUNTERS; i++) {
         const struct counter_row *row = &counter_rows[i];
         see(context, &(struct kl_metric){.name = row->name,
@@ -72,28 +72,29 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "cached", (double)e->cache_hit_tokens,
          NULL},
-        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "warm", (double)e->precomputed_tokens, NULL},
+        {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "warm", (double)e->precomputed_tokens,
+         NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "answer", (double)e->answer_tokens,
          NULL},
         {"tokens", tokens_help, KL_METRIC_COUNTER, "kind", "wasted", (double)e->wasted_tokens,
          NULL},
         {"steps", "passes through the model", KL_METRIC_COUNTER, NULL, NULL, (double)e->steps,
          NULL},
-        {"repetitions_ended", "answers that were ended since they only repeated themselves",
+        {"repetitions_ended", "answers that were ended because they only repeated themselves",
          KL_METRIC_COUNTER, NULL, NULL, (double)e->requests_ended[KL_FINISH_REPETITION], NULL},
-        {"cache_evictions", "pages that left the prefix cache", KL_METRIC_COUNTER, NULL, NULL,
-         (double)e->cache_evictions, NULL},
+        {"cache_evictions", "pages that were evicted from the prefix cache", KL_METRIC_COUNTER,
+         NULL, NULL, (double)e->cache_evictions, NULL},
         {"requests_active", active_help, KL_METRIC_GAUGE, "state", "running",
          (double)(e->running - e->paused), NULL},
         {"requests_active", active_help, KL_METRIC_GAUGE, "state", "paused", (double)e->paused,
          NULL},
         {"requests_active", active_help, KL_METRIC_GAUGE, "state", "queued", (double)e->queued,
          NULL},
-        {"kv_cache_tokens", "tokens in the KV cache, of requests and of kept prompts",
+        {"kv_cache_tokens", "tokens in the KV cache, of requests and of cached prompts",
          KL_METRIC_GAUGE, NULL, NULL, (double)e->kv_used_tokens, NULL},
         {"kv_cache_max_tokens", "tokens that fit into the KV cache", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->kv_max_tokens, NULL},
-        {"cache_bytes", "memory of the prefix cache", KL_METRIC_GAUGE, NULL, NULL,
+        {"cache_bytes", "size of the prefix cache in memory", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->cache_bytes, NULL},
         {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "found", (double)e->disk.hits, NULL},
         {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "missed", (double)e->disk.misses,
@@ -106,16 +107,16 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"disk_pages", pages_help, KL_METRIC_COUNTER, "kind", "evicted", (double)e->disk.evicted,
          NULL},
-        {"disk_write_errors", "times that writing the prefix cache failed", KL_METRIC_COUNTER, NULL,
-         NULL, (double)e->disk.write_errors, NULL},
+        {"disk_write_errors", "failed writes of the prefix cache", KL_METRIC_COUNTER, NULL, NULL,
+         (double)e->disk.write_errors, NULL},
         {"disk_on", "whether the prefix cache is written to disk", KL_METRIC_GAUGE, NULL, NULL,
          e->disk.on ? 1.0 : 0.0, NULL},
-        {"disk_bytes", "the prefix cache on disk", KL_METRIC_GAUGE, NULL, NULL,
+        {"disk_bytes", "size of the prefix cache on disk", KL_METRIC_GAUGE, NULL, NULL,
          (double)e->disk.bytes, NULL},
-        {"disk_max_bytes", "most that the prefix cache takes on disk; 0: it is not written there",
+        {"disk_max_bytes", "limit of the prefix cache on disk; 0: it is not written there",
          KL_METRIC_GAUGE, NULL, NULL, (double)e->disk.max_bytes, NULL},
-        {"expected_wait_seconds", "what a request that came now would wait", KL_METRIC_GAUGE, NULL,
-         NULL, e->expected_wait[KL_PRIORITY_INTERACTIVE], NULL},
+        {"expected_wait_seconds", "wait for a slot that a request sent now would have, estimated",
+         KL_METRIC_GAUGE, NULL, NULL, e->expected_wait[KL_PRIORITY_INTERACTIVE], NULL},
     };
     for (size_t i = 0; i < sizeof of_engine / sizeof of_engine[0]; i++)
         see(context, &of_engine[i]);

@@ -1,10 +1,10 @@
 /*
- * What the server counts and measures, in one place: counters and histograms of its own, beside
- * what the engine measured. /health shows them; a walk gives name, help, type and value of each to
- * a function that writes them in another form.
+ * The metrics of the server: its own counters and histograms, and the statistics of the engine.
+ * /health shows them; kl_metrics_walk passes name, help, type and value of each to a function, for
+ * other formats.
  *
- * Written and read by the server's thread only, so nothing is locked; of the engine a copy of its
- * statistics is taken.
+ * Thread rule: written and read by the server's thread only, without a lock. The caller passes a
+ * copy of the engine's statistics.
  */
 #ifndef KL_SERVICE_METRICS_H
 #define KL_SERVICE_METRICS_H
@@ -15,26 +15,26 @@
 #include "engine/engine.h"
 
 enum kl_counter {
-    /* requests of clients, by how they ended */
+    /* requests of clients, by the way they ended */
     KL_COUNT_ANSWERED,
     KL_COUNT_FAILED,
     KL_COUNT_REFUSED_FULL,
     KL_COUNT_REFUSED_WAIT,
     KL_COUNT_REFUSED_DEADLINE,
-    KL_COUNT_LEFT,     /* the client went away */
+    KL_COUNT_LEFT,     /* the client disconnected */
     KL_COUNT_SLOW,     /* the client did not read */
-    KL_COUNT_DEADLINE, /* time was up, whether something had been said or not */
-    KL_COUNT_STOPPED,  /* the server ended */
+    KL_COUNT_DEADLINE, /* the deadline passed, before or after the first text */
+    KL_COUNT_STOPPED,  /* the server was stopped */
     /* messages left out of conversations that were too long */
     KL_COUNT_TRIMMED,
     KL_N_COUNTERS
 };
 
 enum kl_duration {
-    KL_DURATION_QUEUE,       /* until the first step */
+    KL_DURATION_QUEUE,       /* from the request to its first step */
     KL_DURATION_FIRST_TOKEN, /* from the request to the first piece of its answer */
     KL_DURATION_TOKEN,       /* from one piece to the next */
-    KL_DURATION_REQUEST,     /* of those that were answered */
+    KL_DURATION_REQUEST,     /* from the request to the end of its answer, if it was answered */
     KL_N_DURATIONS
 };
 
@@ -45,19 +45,19 @@ struct kl_metrics {
 
 enum kl_metric_type { KL_METRIC_COUNTER, KL_METRIC_GAUGE, KL_METRIC_HISTOGRAM };
 
-/* One of them. Those of one name follow each other and differ in the label's value. */
+/* One value. Values of the same name follow each other and differ in the value of the label. */
 struct kl_metric {
     const char *name; /* "requests" */
     const char *help;
     enum kl_metric_type type;
     const char *label, *label_value; /* NULL: the name has only one value */
-    double value;                    /* but for histograms */
+    double value;                    /* of counters and gauges */
     const struct kl_histogram *histogram;
 };
 
 void kl_metrics_init(struct kl_metrics *metrics);
 
-/* Calls see for each, in a fixed order. */
+/* Calls see for each value, in a fixed order. */
 void kl_metrics_walk(const struct kl_metrics *metrics, const struct kl_engine_stats *engine,
                      void (*see)(void *context, const struct kl_metric *metric), void *context);
 

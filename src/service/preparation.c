@@ -7,14 +7,13 @@
 #include "service/service.h"
 #include "json/json_limits.h"
 
-/* What preparing takes at most. The text is there as JSON strings, rendered, normalised, and known
- * to the encoder; one long word takes 16 bytes more for each of its bytes while it is merged
- * (bpe.h), and tokens are there three times. A JSON object takes two of the nodes that are counted,
- * and 256 bytes. */
+/* The most memory that preparing takes. The text exists as JSON strings, rendered, normalised, and
+ * in the encoder; one long word takes 16 bytes more for each of its bytes while it is merged
+ * (bpe.h). Tokens are stored three times. A JSON object counts as two nodes and takes 256 bytes. */
 #define BYTES_PER_BYTE  21
 #define BYTES_PER_TOKEN 12
 #define BYTES_PER_NODE  128
-/* However large a request is, there is room for small ones beside it. */
+/* The limit of one request, which leaves memory for small ones next to it. */
 #define MOST_BYTES (KL_SERVICE_READING_BYTES / 4 * 3)
 
 static size_t less(size_t effort, size_t used)
@@ -22,7 +21,7 @@ static size_t less(size_t effort, size_t used)
     return effort > used ? effort - used : 0;
 }
 
-/* ---- the worker's ---------------------------------------------------------------------------- */
+/* ---- on the worker's thread ------------------------------------------------------------------ */
 
 static void drop(struct kl_preparation *p)
 {
@@ -69,9 +68,9 @@ static bool run_slice(struct kl_job *job)
     return cancelled || p->status != KL_OK || p->complete || p->served.engine == NULL;
 }
 
-/* ---- the loop's ------------------------------------------------------------------------------ */
+/* ---- on the loop's thread -------------------------------------------------------------------- */
 
-/* The text stays where it is; a query is copied, since the head goes with its connection. */
+/* Refers to the body in place; copies a query, since the head is freed with its connection. */
 static enum kl_status take_text(struct kl_preparation *p, struct kl_exchange *x,
                                 struct kl_api_error *error)
 {
@@ -146,6 +145,6 @@ void kl_preparation_abandon(struct kl_preparation *p, struct kl_exchange *x)
     }
     p->generation = NULL;
     if (!p->is_query)
-        kl_request_take_body(x, &p->own); /* it may be read at this moment */
+        kl_request_take_body(x, &p->own); /* the worker may be reading it */
     kl_worker_cancel(kl_service_of(x)->worker, &p->job);
 }

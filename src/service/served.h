@@ -1,7 +1,7 @@
 /*
- * The one model that is served, and the names requests may call it by.
+ * The one model that is served, and the names by which requests may ask for it.
  *
- * Everything a kl_served points to belongs to the thread that loaded the model, and outlives the
+ * All that a kl_served points to belongs to the thread that loaded the model, and outlives the
  * service. Pure functions.
  */
 #ifndef KL_SERVICE_SERVED_H
@@ -21,7 +21,7 @@ struct kl_served {
     const struct kl_chat_template *chat_template;
     enum kl_chat_by chat_template_by;
 
-    /* Shown by /v1/models and /health, valid UTF-8. Requests may name the model by each. */
+    /* Shown by /v1/models and /health, valid UTF-8. Requests may use any of these names. */
     const char *model_name;     /* "qwen2.5-0.5b-instruct" */
     const char *model_file;     /* base name of the file, or NULL */
     const char *const *aliases; /* further names */
@@ -30,13 +30,13 @@ struct kl_served {
     uint64_t model_bytes;  /* size of the file, or 0 */
 };
 
-/* Returns the name among those of the model that `name` means, in its own spelling; NULL: it means
- * none of them. The model is meant by its name, the name of its file, an alias, "default", and no
- * name (NULL or ""). */
+/* Returns the name under which to report the model that a request asks for by `name`, or NULL if it
+ * is not this model: an alias in its own spelling; the model's name for that name, the name of the
+ * file, "default", and no name (NULL or ""). */
 const char *kl_served_find_name(const struct kl_served *served, const char *name);
 
-/* Refuses any other name with a 404 that names the model: an answer from another model than the one
- * asked for would be a silent surprise. */
+/* Refuses any other name with a 404 that names the model, instead of silently answering with a
+ * model other than the one asked for. */
 enum kl_status kl_served_check_name(const struct kl_served *served, const char *name,
                                     struct kl_api_error *error);
 

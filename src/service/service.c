@@ -43,7 +43,7 @@ static void stop_for_error(struct kl_service *s, const struct kl_error *err)
     kl_drain_begin(s);
 }
 
-/* Loading is over. From here on only this thread uses the result. */
+/* Takes over the result of loading. From here on only this thread uses it. */
 static void on_startup(void *context, int source)
 {
     (void)source;

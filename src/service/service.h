@@ -1,9 +1,11 @@
 /*
- * The service: requests for answers, from the HTTP server to the engine and back.
+ * The service: carries requests for answers from the HTTP server to the engine, and the answers
+ * back.
  *
- * One object holds what its parts share: the model that is served (or how far loading it is), the
- * worker that prepares requests, the generations that run, and what was counted. It is the
- * application of the HTTP server (kl_service_of), so handlers of routes find it in their exchange.
+ * One object holds the state that its parts share: the model that is served (or the progress of
+ * loading it), the worker that prepares requests, the running generations, and the metrics. It is
+ * the application of the HTTP server (kl_service_of), so handlers of routes find it in their
+ * exchange.
  *
  * Thread rule: everything belongs to the thread of the loop, except `startup`, which the thread
  * that loads the model writes.
@@ -31,38 +33,39 @@ struct kl_service_options {
     /* Requests that may wait for the model to be loaded; more are refused with a 429. */
     size_t max_waiting;
 
-    /* A request that is expected to wait longer for its first step is refused with a 429; 0: any
-     * wait is fine. */
+    /* A request that is expected to wait longer for its first step is refused with a 429; 0: no
+     * limit. */
     double max_wait_seconds;
 
-    /* Limits of each answer: tokens, and wall time since the request came in; 0: none. A request
-     * that asks for more gets this much. */
+    /* Limits of each answer: tokens, and wall time since the request was received; 0: none. A
+     * request that asks for more is cut to these. */
     size_t max_tokens;
     double max_seconds;
 
-    /* For conversations that are too long, unless a request says otherwise. */
+    /* The default for conversations that are too long; requests may set another. */
     enum kl_context_policy context_policy;
 
-    /* Whether answers that only repeat themselves are ended, unless a request says otherwise. */
+    /* Whether answers that only repeat themselves are ended; requests may set this, too. */
     bool loop_guard;
 
-    /* On SIGTERM or SIGINT: how long running answers may continue. 0: KL_SERVICE_DRAIN_SECONDS. */
+    /* The time for which running answers may continue after SIGTERM or SIGINT. 0:
+     * KL_SERVICE_DRAIN_SECONDS. */
     unsigned drain_seconds;
 };
 
 #define KL_SERVICE_DRAIN_SECONDS 30
 /* Memory for all requests that are being prepared (preparation.h). */
 #define KL_SERVICE_READING_BYTES ((size_t)28 << 20)
-/* When to try again at a server that starts or stops. */
+/* Retry-After of a server that starts or stops. */
 #define KL_SERVICE_RETRY_SECONDS 2
-/* The period of the tick, while something is answered: whether a client heard nothing for long, and
- * deadlines before the engine has the request, are checked this often. */
+/* The period of the tick, which runs while requests are answered. It sends heartbeats, and checks
+ * the deadlines of requests that the engine does not have yet. */
 #define KL_SERVICE_TICK_US 250000u
 
-/* What the program around it is notified of. */
+/* Events that the program around the service is notified of. */
 struct kl_service_events {
     void (*ready)(void *context);    /* the model is loaded: requests are answered */
-    void (*draining)(void *context); /* no new requests are taken */
+    void (*draining)(void *context); /* new requests are refused from now on */
 };
 
 struct kl_service {
@@ -80,13 +83,13 @@ struct kl_service {
     struct kl_metrics metrics;
     struct {
         uint64_t begin_ns, patience_ns;
-        bool cut; /* the time for running answers is over, they were ended */
+        bool cut; /* running answers were ended, since their time was over */
     } drain;
 
     struct kl_watch *startup_watch; /* the model is loaded, or loading failed */
-    struct kl_watch *engine_watch;  /* the engine has events; once the model is loaded */
+    struct kl_watch *engine_watch;  /* the engine has events; NULL until the model is loaded */
     struct kl_watch *worker_watch;  /* the worker is done with a job */
-    struct kl_watch *tick;          /* while something is answered */
+    struct kl_watch *tick;          /* runs while requests are answered */
 };
 
 /* Starts the worker and watches for the model. The caller releases it with kl_service_close in any
@@ -96,7 +99,7 @@ enum kl_status kl_service_open(struct kl_service *service, const struct kl_servi
                                void *events_context, struct kl_error *err);
 void kl_service_close(struct kl_service *service);
 
-/* The service whose route answers this exchange. */
+/* Returns the service whose route answers this exchange. */
 static inline struct kl_service *kl_service_of(const struct kl_exchange *x)
 {
     return x->application;
@@ -107,7 +110,7 @@ static inline bool kl_service_is_loading(const struct kl_service *service)
     return service->served.engine == NULL;
 }
 
-/* Something begins that needs the tick. */
+/* Starts the tick, unless it runs: a request or draining begins. */
 static inline void kl_service_start_tick(struct kl_service *service)
 {
     kl_timer_start(service->tick, KL_SERVICE_TICK_US);

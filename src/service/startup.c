@@ -20,7 +20,7 @@ void kl_startup_release(struct kl_startup *s)
     pthread_mutex_destroy(&s->lock);
 }
 
-void kl_startup_tell(struct kl_startup *s, const char *stage, uint64_t done, uint64_t total)
+void kl_startup_progress(struct kl_startup *s, const char *stage, uint64_t done, uint64_t total)
 {
     pthread_mutex_lock(&s->lock);
     s->state.stage = stage;
@@ -33,7 +33,7 @@ static void end(struct kl_startup *s)
 {
     const uint64_t one = 1;
     ssize_t written = write(s->fd, &one, sizeof one);
-    (void)written; /* the first and only one: there is room for it */
+    (void)written; /* the first and only write to this eventfd: it cannot block */
 }
 
 void kl_startup_ready(struct kl_startup *s, const struct kl_served *served)

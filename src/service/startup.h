@@ -1,8 +1,9 @@
 /*
- * How far loading the model is: written by the thread that loads it, read by the service's thread.
+ * The progress and result of loading the model: written by the thread that loads it, read by the
+ * service's thread.
  *
- * The only object that both of them use. A lock that is held for a copy, and a descriptor that
- * becomes readable when loading has ended, with a model or an error.
+ * The only object that both of them use. Has a lock that is held while a copy is made, and a
+ * descriptor that becomes readable when loading has ended, with a model or an error.
  */
 #ifndef KL_SERVICE_STARTUP_H
 #define KL_SERVICE_STARTUP_H
@@ -18,7 +19,7 @@ enum kl_startup_phase { KL_STARTUP_LOADING, KL_STARTUP_READY, KL_STARTUP_FAILED 
 
 struct kl_startup_state {
     enum kl_startup_phase phase;
-    const char *stage;       /* "downloading", ...: for programs and people; static */
+    const char *stage;       /* "downloading", ...: for programs and users; static */
     uint64_t done, total;    /* of the stage; total 0: not known */
     struct kl_served served; /* READY */
     struct kl_error error;   /* FAILED */
@@ -33,12 +34,14 @@ struct kl_startup {
 enum kl_status kl_startup_init(struct kl_startup *startup, struct kl_error *err);
 void kl_startup_release(struct kl_startup *startup);
 
-/* For the loading thread. One of the last two is called last. */
-void kl_startup_tell(struct kl_startup *startup, const char *stage, uint64_t done, uint64_t total);
+/* For the loading thread: reports progress, any number of times; then the result, by one of the
+ * last two functions, once. */
+void kl_startup_progress(struct kl_startup *startup, const char *stage, uint64_t done,
+                         uint64_t total);
 void kl_startup_ready(struct kl_startup *startup, const struct kl_served *served);
 void kl_startup_fail(struct kl_startup *startup, const struct kl_error *error);
 
-/* For the service's thread: copies the state. */
+/* Copies the state, for the service's thread. */
 void kl_startup_read(struct kl_startup *startup, struct kl_startup_state *state);
 
 /* Writes "downloading 42%", or only the stage where the total is not known, and returns out. */

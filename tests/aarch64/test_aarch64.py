@@ -1,4 +1,4 @@
-"""The program for aarch64, under qemu-user as the CPU of a Raspberry Pi 5.
+"""The program for aarch64, under qemu-user with the CPU of a Raspberry Pi 5.
 
 KINGLET_BIN is the emulated program, KINGLET_NATIVE_BIN the one for this computer."""
 
@@ -10,7 +10,7 @@ import numpy as np
 import openai
 import pytest
 
-PAGE_SIZES = (4096, 16384, 65536)  # of most kernels, of the Pi 5's, and the largest there is
+PAGE_SIZES = (4096, 16384, 65536)  # of most kernels, of the Pi 5's, and the largest one
 QUESTION = [{"role": "user", "content": "Hello"}]
 
 
@@ -20,8 +20,8 @@ def emulation(page_size=16384, cpu="cortex-a76"):
 
 @pytest.fixture(scope="session")
 def programs(run_kinglet):
-    """The native and the emulated program, as functions: arguments -> standard output. They share
-    prepared weights: these do not depend on the tier."""
+    """The native and the emulated program, as functions: arguments -> standard output. They share packed
+    weights, which do not depend on the tier."""
     path = os.environ.get("KINGLET_NATIVE_BIN")
     assert path and Path(path).is_file(), "KINGLET_NATIVE_BIN names no program"
 
@@ -34,7 +34,7 @@ def programs(run_kinglet):
     return native, lambda *args: run_kinglet(*args, env=emulation()).stdout
 
 
-def test_it_is_for_aarch64(kinglet, run_kinglet, tiny_model_path):
+def test_the_program_is_for_aarch64(kinglet, run_kinglet, tiny_model_path):
     args = ("chat", "--model", tiny_model_path, "--log-level", "info", "-t", 1, "-n", 1, "Hello")
     for cpu, tier in (("cortex-a72", b"neon "), ("cortex-a76", b"neon-dotprod ")):
         assert b"kernels: " + tier in run_kinglet(*args, env=emulation(cpu=cpu)).stderr
@@ -55,7 +55,7 @@ def test_a_chat_over_http(start_server, page_size):
 
 
 def test_the_same_logits(programs, tiny_model_path, tmp_path):
-    """Bit for bit: both tiers have those of the scalar one."""
+    """Bit for bit: both tiers give the logits of the scalar one."""
     tokens = tmp_path / "tokens"
     tokens.write_text(" ".join(map(str, range(5, 80))) + "\n")
     logits = []
@@ -67,8 +67,8 @@ def test_the_same_logits(programs, tiny_model_path, tmp_path):
 
 
 @pytest.mark.parametrize("model, tokens", [("smollm_path", 12), ("model_path", 5)])
-def test_the_same_words(programs, request, model, tokens):
-    """Of a real model. A short system message, since qemu takes half a second for each token."""
+def test_the_same_text(programs, request, model, tokens):
+    """With a real model. The system message is short, since qemu takes half a second per token."""
     path = request.getfixturevalue(model)
     answers = [
         program("chat", "-m", path, "-t", 2, "-n", tokens, "-s", "Be brief.", "Name a colour.")

@@ -1,4 +1,4 @@
-"""A small HTTP client that hides nothing: raw bytes, and when each of them arrived."""
+"""A small HTTP client for tests: shows raw bytes, and the time at which they arrived."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ class Reply:
 
     @property
     def error(self):
-        """The error object, its shape checked."""
+        """The error object; checks its shape."""
         error = self.json()["error"]
         assert {"message", "type", "param", "code"} <= set(error), error
         assert error["message"] and error["type"]
@@ -27,7 +27,7 @@ class Reply:
 
 
 class Connection:
-    """One connection; several requests may go over it."""
+    """A connection, for any number of requests."""
 
     def __init__(self, server, receive_buffer=None, timeout=120):
         self.port = server.port
@@ -45,12 +45,12 @@ class Connection:
         self.socket.close()
 
     def reset(self):
-        """Ends it with RST instead of FIN."""
+        """Closes the connection with RST instead of FIN."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def send(self, method, path, body=None, headers=None):
-        """body: bytes, or what is to be sent as JSON. A header given as None is left out."""
+        """Sends a request. body: bytes, or a value to send as JSON. A header that is None is left out."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         lines = {"Host": f"127.0.0.1:{self.port}"}
@@ -79,7 +79,7 @@ class Connection:
         return int(first.split()[1]), headers
 
     def chunks(self):
-        """The chunks of a chunked body, each with the time its last byte was received."""
+        """Yields the chunks of a chunked body, each with the time at which its last byte was received."""
         now = time.monotonic()
         while True:
             while b"\r\n" not in self.rest:
@@ -134,7 +134,7 @@ def raw(server, data):
 
 
 def complete(server, messages=HELLO, **fields):
-    """The answer of /v1/chat/completions in one piece."""
+    """Returns the answer of /v1/chat/completions as a document."""
     reply = post(server, CHAT, {"messages": messages, **fields})
     assert reply.status == 200, reply.body
     return reply.json()
@@ -145,7 +145,7 @@ def answer(server, messages=HELLO, **fields):
 
 
 def counts(usage):
-    """The figures that the same question has again; how much of it was cached may differ."""
+    """Returns the reproducible figures of usage; the number of cached tokens may differ."""
     return {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
 
 
@@ -187,7 +187,7 @@ class Stream:
         self.chunks = [json.loads(data) for _, data in self.events[:-1]]
 
     def texts(self, index=0):
-        """(time, text) of an OpenAI stream's choice, or of a native stream."""
+        """Returns (time, text) pairs of a choice of an OpenAI stream, or of a native stream."""
         found = []
         for (at, _), chunk in zip(self.events, self.chunks):
             if "text" in chunk:
@@ -216,25 +216,25 @@ def stream(server, messages=HELLO, **fields):
 
 
 def health(server, key=None):
-    """All of it; a server with keys wants one for that."""
+    """Returns the whole /health; a server with keys requires one for that."""
     return get(server, "/health", {"x-api-key": key} if key else None).json()
 
 
-PATIENCE = 60  # seconds: a guard against hanging, not a measure
+PATIENCE = 60  # seconds: guards against hanging, measures nothing
 
 
 def expect_end(server, ended, what):
-    """What was cancelled ends at once, in steps of the engine: of the one that runs when it is seen,
-    all or nothing is completed. A request that comes after a client has left is read after that was
-    seen, so counting begins then."""
+    """Checks that cancelled work ends within one step of the engine: at most the step that runs when the
+    disconnect is noticed is completed. A request sent after a disconnect is read after the disconnect
+    was noticed, so steps are counted from then on."""
     steps = health(server)["statistics"]["steps"]
     wait_until(ended, PATIENCE, what)
     after = health(server)["statistics"]["steps"]
-    assert after - steps <= 1, f"{after - steps} steps were taken for a client that has left"
+    assert after - steps <= 1, f"{after - steps} steps were computed for a client that has disconnected"
 
 
 def wait_until(condition, seconds, what):
-    """Returns how long it took."""
+    """Waits until condition() is true; returns the time that took."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, what

@@ -1,4 +1,4 @@
-"""Servers that the API tests share. Those on the tiny model answer nonsense within milliseconds."""
+"""Servers that the API tests share. The tiny model answers nonsense within milliseconds."""
 
 import pytest
 from api_client import complete, health
@@ -14,7 +14,7 @@ def tiny(server_factory, tiny_model_path):
 
 @pytest.fixture
 def tight(start_server):
-    """One place, one may wait."""
+    """A server with one slot and a queue of one."""
     return start_server("--offline", "--parallel", 1, "--queue", 1)
 
 
@@ -30,6 +30,6 @@ def endless(tiny):
 
 @pytest.fixture
 def cancelled(tiny):
-    """How many requests were cancelled since the test began."""
+    """cancelled() -> the number of requests cancelled since the test began."""
     before = health(tiny)["requests_cancelled"]
     return lambda: health(tiny)["requests_cancelled"] - before

@@ -1,4 +1,4 @@
-"""Servers that do what no server should, for the commands that ask servers."""
+"""A misbehaving HTTP server, for tests of the commands that send requests."""
 
 import contextlib
 import socket
@@ -6,8 +6,8 @@ import threading
 
 
 class HostileServer:
-    """Calls answer(connection, path) for each request; what it writes goes out as it is, until the
-    other side has gone. .sent counts its bytes, .requests holds what was asked."""
+    """Calls answer(write, path) for each request; its bytes are sent unchanged, until the client has
+    disconnected. .sent counts these bytes, .requests has the heads of the requests."""
 
     def __init__(self, answer, tls=None):
         self.answer, self.tls = answer, tls

@@ -1,5 +1,5 @@
-// What the openai package for Node makes of the server whose URL is the first argument: prints one
-// JSON object for test_openai_node.py.
+// Uses the openai package for Node on the server whose URL is the first argument: prints its results
+// as one JSON object for test_openai_node.py.
 import { createRequire } from 'node:module';
 import process from 'node:process';
 

@@ -1,5 +1,5 @@
-// The openai package for Node on a stream with comments, and on one with chunks that only tell how
-// far it is. The URL of the server is the first argument. Prints one JSON object for
+// Uses the openai package for Node on a stream with comments, and on one with chunks that only have the
+// progress. The URL of the server is the first argument. Prints one JSON object for
 // test_progress.py.
 import { createRequire } from 'node:module';
 import process from 'node:process';

@@ -1,6 +1,6 @@
-// The openai package for Node against a server with one place and room for one to wait (its URL is
-// the first argument, a question with a long answer the second): with both taken, it obeys
-// Retry-After by itself. Prints one JSON object for test_admission.py.
+// Uses the openai package for Node on a server with one slot and a queue of one (its URL is the first
+// argument, a question with a long answer the second): with both taken, the package obeys Retry-After
+// by itself. Prints one JSON object for test_admission.py.
 import { createRequire } from 'node:module';
 import process from 'node:process';
 
@@ -20,4 +20,4 @@ const answer = await client.chat.completions.create({
     max_tokens: 2,
 });
 console.log(JSON.stringify({ tokens: answer.usage.completion_tokens }));
-process.exit(); // the others are left
+process.exit(); // abandons the other requests

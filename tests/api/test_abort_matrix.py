@@ -1,6 +1,6 @@
-"""A client that leaves in each way, at each moment, of each kind of answer: what it had is free again.
+"""Clients that disconnect, in every way, at every stage, of every kind of answer: resources are freed.
 
-The promise is 50 ms, which is less than a step of many models: at most one more is completed.
+The limit is 50 ms, which is less than a step of many models: at most one more is completed.
 """
 
 import itertools
@@ -28,7 +28,7 @@ WAYS = [fin, Connection.reset, half_close]
 
 @pytest.fixture(scope="module")
 def matrix(server_factory, tiny_model_path):
-    """One place. Its answers are long enough to be left in the middle."""
+    """A server with one slot, whose answers are long enough to disconnect in the middle."""
     server = server_factory(
         "--offline", "--parallel", 1, "--queue", 4, "--threads", 1, model=tiny_model_path
     )
@@ -51,7 +51,7 @@ def ended(server):
 
 
 def go_to(stage, c, server, body):
-    """Brings the request on c to this stage."""
+    """Sends the request on c and waits until it reaches this stage."""
     if stage == "header":
         c.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConte")
     elif stage == "body":
@@ -78,10 +78,10 @@ def go_to(stage, c, server, body):
 @pytest.mark.parametrize("leave", WAYS)
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_what_it_had_is_free(matrix, endless, stage, streamed, leave):
+def test_resources_are_freed(matrix, endless, stage, streamed, leave):
     wait_until(lambda: state(matrix) == (0, 0), PATIENCE, "something is left of another test")
     descriptors_before, cancelled_before = descriptors(matrix), health(matrix)["requests_cancelled"]
-    # no prompt of which anything is known already
+    # a prompt of which nothing is cached
     long_prompt = [{"role": "user", "content": f"{next(NUMBERS)}. " + "word and " * 950}]
     messages = long_prompt if stage == "prefill" else endless
     body = {"messages": messages, "stream": streamed, "max_tokens": 2 if stage == "end" else -1}
@@ -92,12 +92,12 @@ def test_what_it_had_is_free(matrix, endless, stage, streamed, leave):
         go_to(stage, c, matrix, body)
         leave(c)
         expected = (1, 0) if holder else (0, 0)
-        if holder:  # whose steps go on
+        if holder:  # whose steps continue
             wait_until(lambda: state(matrix) == expected, PATIENCE, "it still has its place")
         else:
             expect_end(matrix, lambda: state(matrix) == expected, "it still has its place")
         if stage in ("header", "body") and leave is half_close:
-            assert c.socket.recv(1) == b""  # no answer to half a request
+            assert c.socket.recv(1) == b""  # half a request has no answer
     if stage in ("queued", "prefill", "first", "middle"):
         assert health(matrix)["requests_cancelled"] == cancelled_before + 1
     if holder:

@@ -1,4 +1,4 @@
-"""Who may ask: names of the server, web pages, content types, API keys, addresses."""
+"""Access control: host names, origins of web pages, content types, API keys, addresses."""
 
 import subprocess
 
@@ -65,7 +65,7 @@ def test_allowed_endings(start_server):
     ("--host", "[::1]:80", (b"[::1]:80", b"--port")),
     ("--host", "[]", (b"[]",)),
 ])  # fmt: skip
-def test_names_that_are_refused(run_kinglet, tiny_model_path, option, name, words):
+def test_refused_host_names(run_kinglet, tiny_model_path, option, name, words):
     done = run_kinglet("serve", "--offline", "--model", tiny_model_path, option, name, "--port", 0,
                        check=False)  # fmt: skip
     assert done.returncode == 2
@@ -101,7 +101,7 @@ def test_foreign_site(tiny, site):
     headers = {"Sec-Fetch-Site": site}
     assert get(tiny, "/chat?prompt=x&max_new_tokens=1", headers).status == 403
     assert post(tiny, CHAT, BODY, headers).status == 403
-    # a link from elsewhere to the page is no harm
+    # a link from another site to the page is harmless
     assert get(tiny, "/", headers).status == 200
 
 
@@ -143,8 +143,8 @@ def test_content_type(tiny, content_type, alone, from_page):
         ({"Accept-Language": "de", "Referer": "http://127.0.0.1:{port}/"}, True),
     ],
 )
-def test_what_pages_can_send(tiny, headers, answered):
-    """tests/web/test_foreign_pages.py shows that browsers do; the table is in test_access.c."""
+def test_requests_that_pages_can_send(tiny, headers, answered):
+    """tests/web/test_foreign_pages.py shows that browsers send these; the table is in test_access.c."""
     headers = {name: value.format(port=tiny.port) for name, value in headers.items()}
     expected = 200 if answered else 403
     simple = headers | {"Content-Type": "text/plain"}
@@ -202,7 +202,7 @@ def test_api_keys(start_server, key_file):
 STATUS = {"status", "version"}
 
 
-def test_health_tells_figures_for_a_key(start_server, key_file):
+def test_health_shows_figures_with_a_key(start_server, key_file):
     server = start_server("--offline", "--api-key-file", key_file)
     for headers in ({}, {"x-api-key": KEY + "x"}, {"x-api-key": ""}, {"Authorization": KEY}):
         reply = get(server, "/health", headers)
@@ -224,7 +224,7 @@ def test_health_while_loading(hold_server, key_file):
     assert set(told) == loading | {"uptime_seconds"}
 
 
-def test_an_address_for_all_needs_keys(run_kinglet, tiny_model_path):
+def test_listening_on_all_addresses_needs_keys(run_kinglet, tiny_model_path):
     done = run_kinglet("serve", "--offline", "--model", tiny_model_path, "--host", "0.0.0.0",
                        "--port", 0, check=False)  # fmt: skip
     assert done.returncode != 0
@@ -232,7 +232,7 @@ def test_an_address_for_all_needs_keys(run_kinglet, tiny_model_path):
         assert word in done.stderr
 
 
-def test_an_address_for_all_with_keys_or_on_purpose(start_server, key_file):
+def test_listening_on_all_addresses_with_keys_or_an_option(start_server, key_file):
     server = start_server("--offline", "--host", "0.0.0.0", "--api-key-file", key_file)
     assert get(server, "/v1/models").status == 401
     server = start_server("--offline", "--host", "0.0.0.0", "--no-auth")
@@ -240,8 +240,8 @@ def test_an_address_for_all_with_keys_or_on_purpose(start_server, key_file):
     assert get(server, "/v1/models", {"Host": "evil.example"}).status == 403
 
 
-def test_a_container_says_what_opens_it(start_server, key_file):
-    """The image sets `container`, as systemd and podman do."""
+def test_the_advice_in_a_container(start_server, key_file):
+    """The image sets the variable `container`, like systemd and podman."""
     said, inside = "--host 0.0.0.0 and --api-key-file FILE, or --no-auth", {"container": "oci"}
     server = start_server("--offline", env=inside)
     assert said in server.log_with("ready (").splitlines()[2]

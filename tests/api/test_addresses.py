@@ -1,5 +1,4 @@
-"""Connections from other computers: how many one address may have. On a network of its own, for root
-only."""
+"""The limit of connections per address, tested from other computers in a network namespace; needs root."""
 
 import json
 from contextlib import ExitStack
@@ -15,8 +14,8 @@ V4, V6 = "10.77.0.1", "fd77::1"
 
 
 class Crowd:
-    """Connections from another computer to the server, each with a stream that goes on: what is
-    idle would make room for what is new."""
+    """Connections from another computer to the server, each with a running stream: idle ones would
+    make room for new ones."""
 
     def __init__(self, computer, server, stack, messages):
         self.computer, self.server, self.stack = computer, server, stack
@@ -24,7 +23,7 @@ class Crowd:
         self.body = json.dumps({"messages": messages, "stream": True, "max_tokens": -1}).encode()
 
     def join(self, to, source=""):
-        """The status that one more connection gets, from source."""
+        """Opens a connection from source and returns the status of its request."""
         connection = self.computer.connect(to, self.server.port, source=source)
         self.stack.enter_context(connection)
         host = f"[{to}]" if ":" in to else to
@@ -39,7 +38,7 @@ def box(two_computers):
 
 @pytest.fixture
 def crowd(two_computers, start_server, endless):
-    """As --host [::] listens: for IPv4, too."""
+    """A server on --host [::], which listens on IPv4, too."""
     box, other = two_computers
     server = start_server("--offline", "--host", "[::]", "--no-auth", "--queue", 200, "--max-wait", 0,
                           computer=box)  # fmt: skip
@@ -53,7 +52,7 @@ def test_an_ipv4_address_has_its_share(crowd):
     assert crowd.join(V4) == 503
     assert crowd.join(V4, "10.77.0.3") == 200  # the next address
     assert crowd.join(V6) == 200  # the same computer, by another family
-    # this computer may have any number
+    # this computer has no limit
     loopback = [crowd.stack.enter_context(crowd.server.connect(30)) for _ in range(LIMIT + 6)]
     for connection in loopback:
         connection.sendall(GET % b"localhost")
@@ -61,7 +60,7 @@ def test_an_ipv4_address_has_its_share(crowd):
 
 
 def test_an_ipv6_network_has_its_share(crowd):
-    """One customer has 2^64 addresses: they count as one."""
+    """The 2^64 addresses of a /64 network, which one customer has, count as one."""
     same = [f"fd77::{n:x}" for n in range(0x10, 0x10 + 16)] + ["fd77::8000:0:0:1"]
     beyond = ["fd77:0:0:1::2", "fd77:0:0:8000::2"]  # networks of their own
     for address in same + beyond:
@@ -73,7 +72,7 @@ def test_an_ipv6_network_has_its_share(crowd):
     assert crowd.join(V4) == 200
 
 
-def test_the_share_comes_back(crowd):
+def test_closed_connections_free_the_share(crowd):
     with ExitStack() as stack:
         leaving = Crowd(crowd.computer, crowd.server, stack, crowd.messages)
         assert [leaving.join(V6) for _ in range(LIMIT)] == [200] * LIMIT
@@ -81,8 +80,8 @@ def test_the_share_comes_back(crowd):
     wait_until(lambda: crowd.join(V6) == 200, 30, "the places are not free again")
 
 
-def test_an_address_in_brackets(box, start_server):
-    """As in a URL."""
+def test_an_ipv6_address_in_brackets(box, start_server):
+    """The option accepts the form used in URLs."""
     server = start_server("--offline", "--host", "[::]", "--no-auth", computer=box)
     assert f"listening on http://127.0.0.1:{server.port}" in server.log_text()
     for address in ("::1", V6, V4, "127.0.0.1"):

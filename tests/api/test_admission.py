@@ -1,4 +1,4 @@
-"""Who may wait and how long: priorities, deadlines, limits, refusals that name a time."""
+"""Admission: priorities, deadlines, limits, and refusals with a Retry-After."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ def ends(server):
 
 @pytest.fixture
 def hold(endless):
-    """hold(server, n): n streams that go on for long."""
+    """hold(server, n): begins n long streams."""
     with ExitStack() as stack:
 
         def start(server, n):
@@ -61,9 +61,9 @@ def test_other_service_tiers(tiny):
         assert reply.error["param"] == "service_tier" and reply.error["code"] == code
 
 
-def test_the_background_yields(tiny, endless):
-    """It stands still while somebody else is served, is not silent meanwhile, and then goes on as if
-    nothing had been."""
+def test_background_requests_are_preempted(tiny, endless):
+    """A background request pauses while another one is answered, sends heartbeats meanwhile, and then
+    continues with the same text."""
     question = {"messages": endless, "stream": True, "max_tokens": 1000}
     alone = Stream(tiny, CHAT, question).text()
     with Connection(tiny) as background, Connection(tiny) as other:
@@ -86,7 +86,7 @@ def test_the_background_yields(tiny, endless):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "3600001", "1e3", "soon", "", "1 2", "9" * 30])
-def test_a_deadline_that_is_none(tiny, value):
+def test_invalid_deadlines(tiny, value):
     reply = post(tiny, CHAT, {"messages": HELLO}, {"X-Deadline-Ms": value})
     assert reply.status == 400 and reply.error["param"] == "X-Deadline-Ms"
 
@@ -99,8 +99,8 @@ def test_a_deadline_far_away(tiny, value):
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_deadline_while_the_prompt_is_read(start_server, streamed):
-    """It is let in, since nobody is before it, and has said nothing when its time is up."""
+def test_a_deadline_during_prefill(start_server, streamed):
+    """The request is admitted, since the queue is empty, and has no text when its deadline passes."""
     server = start_server("--offline", "--cache-ram", 0)
     body = {"messages": [{"role": "user", "content": "word and " * 950}], "stream": streamed}
     limit = {"X-Deadline-Ms": "5"}
@@ -117,8 +117,8 @@ def test_a_deadline_while_the_prompt_is_read(start_server, streamed):
 
 
 def cut(ask):
-    """ask(headers) -> an answer that would go on for long, with the least deadline in which it says
-    something: how long that takes is not what is tested."""
+    """ask(headers) -> a long answer. Uses the shortest deadline that allows some text, since that time
+    depends on the machine and is not tested."""
     for milliseconds in (50, 100, 200, 400, 800, 1600, 3200):
         found = ask({"X-Deadline-Ms": str(milliseconds)})
         if found is not None:
@@ -126,8 +126,8 @@ def cut(ask):
     return pytest.fail("it never begins")
 
 
-def test_an_answer_that_runs_out_of_time(tiny, endless):
-    """It is cut, and says why beside the reason that clients know."""
+def test_an_answer_cut_by_its_deadline(tiny, endless):
+    """The answer reports the deadline in addition to the finish reason that clients know."""
 
     def ask(headers):
         reply = post(tiny, CHAT, {"messages": endless, "max_tokens": -1, "n": 4}, headers)
@@ -141,7 +141,7 @@ def test_an_answer_that_runs_out_of_time(tiny, endless):
 
 
 @pytest.mark.parametrize("path", [CHAT, "/chat"])
-def test_a_stream_that_runs_out_of_time(tiny, endless, path):
+def test_a_stream_cut_by_its_deadline(tiny, endless, path):
     body = {"messages": endless, "stream": True, "max_tokens": -1, "max_new_tokens": -1}
 
     def ask(headers):
@@ -158,7 +158,7 @@ def test_a_stream_that_runs_out_of_time(tiny, endless, path):
         assert s.chunks[-1] == {"text": "", "ended_by": "deadline"}
 
 
-def test_a_deadline_that_can_not_be_kept_is_refused_at_once(tight, endless, hold):
+def test_an_unreachable_deadline_is_refused_at_once(tight, endless, hold):
     complete(tight, endless, max_tokens=-1)  # now it knows how long that takes
     hold(tight, 1)
     wait_until(lambda: health(tight)["running"] == 1, 5, "it does not begin")
@@ -188,7 +188,7 @@ def test_the_longest_answer(start_server, endless):
 
 
 def test_the_longest_time(start_server, endless):
-    """Whatever the client would wait."""
+    """The operator's limit wins over a later deadline of the client."""
     server = start_server("--offline", "--max-seconds", 1)
     body = {"messages": endless, "max_tokens": -1, "n": 4}
     found = post(server, CHAT, body, {"X-Deadline-Ms": "3600000"}).json()
@@ -199,7 +199,7 @@ def test_the_longest_time(start_server, endless):
 # ---- 429 -----------------------------------------------------------------------------------------
 
 
-def test_nobody_waits_longer_than_allowed(start_server, endless):
+def test_no_request_waits_longer_than_allowed(start_server, endless):
     server = start_server("--offline", "--parallel", 1, "--queue", 200, "--max-wait", 1)
     complete(server, endless, max_tokens=-1)  # now it knows how long that takes
     with ExitStack() as stack:
@@ -215,14 +215,14 @@ def test_nobody_waits_longer_than_allowed(start_server, endless):
 
 
 def test_a_refusal_leaves_nothing_in_the_queue(tight):
-    """Four choices do not fit: none of them is begun."""
+    """A request with four choices does not fit: none of them begins."""
     assert post(tight, CHAT, {"messages": HELLO, "n": 4, "max_tokens": 1}).status == 429
     found = health(tight)
     assert found["running"] + found["queued"] == 0
     assert found["requests_cancelled"] == 0 and found["requests_refused"] == 1
 
 
-def test_the_python_client_comes_again_by_itself(tight, endless, hold):
+def test_the_python_client_retries_by_itself(tight, endless, hold):
     complete(tight, endless, max_tokens=-1)  # now it knows how long that takes
     hold(tight, 2)
     with openai.OpenAI(base_url=tight.base_url + "/v1", api_key="none", max_retries=8) as client:
@@ -231,7 +231,7 @@ def test_the_python_client_comes_again_by_itself(tight, endless, hold):
     assert ends(tight)["refused_queue_full"] > 0
 
 
-def test_the_node_client_comes_again_by_itself(tight, endless):
+def test_the_node_client_retries_by_itself(tight, endless):
     complete(tight, endless, max_tokens=-1)  # now it knows how long that takes
     done = subprocess.run(
         ["node", str(RETRY_SCRIPT), tight.base_url + "/v1", json.dumps(endless)],

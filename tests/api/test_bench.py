@@ -1,4 +1,4 @@
-"""kinglet bench: what it measures adds up, its report stands alone, and it stops when told to."""
+"""kinglet bench: its figures add up, its report needs no other file, and it stops on a signal."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def test_json_adds_up(bench, tiny_model_path):
         assert r["int8_share"] == pytest.approx(
             r["gmac_per_second"] / r["int8_limit_gmac_per_second"]
         )
-    # the work follows from the model: a forward pass reads the same, whatever rides in it
+    # the work follows from the model: a forward pass reads the same bytes for any batch
     decode, three, one = report["results"][2:]
     for r, rows in ((decode, 1), (three, 3), (one, 1)):
         assert r["gb_per_second"] / r["tokens_per_second"] * rows == pytest.approx(
@@ -56,7 +56,7 @@ def test_json_adds_up(bench, tiny_model_path):
     assert report["file"] == str(tiny_model_path)
 
 
-def test_threads_of_prompts_are_their_own(bench):
+def test_prompts_have_their_own_number_of_threads(bench):
     done = bench("--only", "prefill", "--prompt", "9", "--threads", "1", "--threads-prefill", "2",
                  "--json")
     report = json.loads(done.stdout)
@@ -82,7 +82,7 @@ def test_json_of_start_first_token_and_memory(bench):
     assert start["all"]["p90"] >= start["tokenizer"]["p10"] + start["weights"]["p10"] > 0
     first = report["first_token"]
     assert first["characters"] == 200
-    # the tiny vocabulary has no Chinese: 600 bytes and the template, merged now and then
+    # the tiny vocabulary has no Chinese: 600 bytes and the template, with few merges
     assert 200 < first["prompt_tokens"] < 700
     assert first["seconds"]["n"] == len(first["samples"]) == 4 and first["seconds"]["p10"] > 0
     memory = report["memory_bytes"]
@@ -91,7 +91,7 @@ def test_json_of_start_first_token_and_memory(bench):
     assert memory["kv_cache"] > 0 and memory["buffers"] > 0
 
 
-def test_the_table_and_its_parts(bench):
+def test_the_table_and_its_sections(bench):
     quick = ["--quick", "--repeat", "1", "--prompt", "8", "--generate", "4", "--batches", "2"]
     said = bench(*quick).stdout
     for line in (
@@ -150,13 +150,13 @@ def test_decoding_in_a_long_context(bench, kind):
     "option, value, said",
     [("--kv-type", "q4", "f16 or int8, found 'q4'"), ("--flash-attn", "1", "on or off, found '1'")],
 )
-def test_kinds_of_attention_there_are(bench, option, value, said):
+def test_kinds_of_attention(bench, option, value, said):
     done = bench(option, value, check=False)
     assert done.returncode == 2 and f"{option}: expected {said}" in done.stderr.decode()
 
 
 class Page(HTMLParser):
-    """Which tags a page has, what it would load, and its text."""
+    """Collects a page's tags, the URLs it would load, and its text."""
 
     def __init__(self, text):
         super().__init__()
@@ -180,7 +180,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_report_is_one_page_that_needs_no_other(bench, tiny_model_path, tmp_path):
+def test_the_report_is_a_self_contained_page(bench, tiny_model_path, tmp_path):
     model = tmp_path / 'a<b>&"c.gguf'
     shutil.copy(tiny_model_path, model)
     path = tmp_path / "report.html"
@@ -200,7 +200,7 @@ def test_report_is_one_page_that_needs_no_other(bench, tiny_model_path, tmp_path
     assert sorted(p.name for p in tmp_path.glob("report*")) == ["report.html"]
 
 
-def test_report_of_little(bench, tmp_path):
+def test_the_report_of_few_parts(bench, tmp_path):
     path = tmp_path / "report.html"
     bench("--only", "decode", "--generate", "3", "--repeat", "1", "--report", path)
     page = Page(path.read_text())
@@ -215,7 +215,7 @@ def test_report_that_cannot_be_written(bench, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["prefill", "start", "first-token"])
-def test_ctrl_c_stops_it(kinglet, tiny_model_path, tmp_path, part):
+def test_ctrl_c_stops_the_bench(kinglet, tiny_model_path, tmp_path, part):
     path = tmp_path / "report.html"
     process = subprocess.Popen(
         [kinglet, "bench", "-m", tiny_model_path, "--cpu", "scalar", "--prompt", "4000",

@@ -1,5 +1,5 @@
-"""kinglet bench --soak: its counts add up, kinds of failures are distinguished, and a server that it
-started ends with it."""
+"""kinglet bench --soak: its counts add up, kinds of failures are distinguished, and the server that
+it started ends with it."""
 
 import http.server
 import json
@@ -23,7 +23,7 @@ ANSWERED = {"finish_reason": "stop", "delta": {}}
 
 @pytest.fixture
 def prompts(tmp_path):
-    """A directory of prompts, the tiny model has something to say to each: 5 requests a round."""
+    """A directory of prompts to each of which the tiny model has an answer: 5 requests a round."""
     directory = tmp_path / "prompts"
     directory.mkdir()
     (directory / "greetings.txt").write_text("# two\nHello\n\n你好\\n再见\n")
@@ -68,7 +68,7 @@ def child_of(pid):
 
 @pytest.fixture
 def running(kinglet, tiny_model_path, prompts):
-    """running(*args) -> (process, pid of its server) in the middle of asking."""
+    """running(*args) -> (process, pid of its server), once it sends requests."""
     started = []
 
     def start(*args):
@@ -110,7 +110,7 @@ def wait_for_answers(pid, n):
     wait_until(has_answered, PATIENCE, "answers")
 
 
-# ---- a server that it starts --------------------------------------------------------------------------
+# ---- its own server ------------------------------------------------------------------------------------
 
 
 def check_spread(s, n):
@@ -177,7 +177,7 @@ def test_questions_are_built_in(soak):
     assert report["all"]["requests"] == sum(k["requests"] for k in report["kinds"].values())
 
 
-def test_ctrl_c_ends_it_with_a_report(running, tmp_path):
+def test_ctrl_c_ends_the_soak_with_a_report(running, tmp_path):
     path = tmp_path / "report.html"
     process, server = running("--report", path)
     wait_for_answers(server, 5)
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_it_with_a_report(running, tmp_path):
 
 
 def test_ctrl_c_while_the_server_starts(kinglet, tmp_path, prompts):
-    """It waits for a model that another process seems to download."""
+    """The server waits for a model that another process seems to download."""
     import fcntl
 
     models = tmp_path / "kinglet" / "models"
@@ -222,7 +222,7 @@ def test_the_server_ends_with_its_parent(running):
     wait_until(lambda: is_gone(server), PATIENCE, "the server has ended")
 
 
-def test_a_server_that_is_killed_ends_it(running):
+def test_a_killed_server_ends_the_soak(running):
     process, server = running()
     wait_for_answers(server, 5)
     os.kill(server, signal.SIGKILL)
@@ -241,7 +241,7 @@ def test_a_server_that_cannot_start(soak, tmp_path):
 # ---- other servers ---------------------------------------------------------------------------------
 
 
-def test_against_a_server_that_runs(soak, tiny, prompts):
+def test_a_server_that_already_runs(soak, tiny, prompts):
     before = health(tiny)["requests_finished"]
     done = soak("--soak", "10m", "--rounds", 2, "--people", 3, "--url", f"{tiny.base_url}/v1/",
                 "--pid", tiny.pid, "--prompts", prompts)  # fmt: skip
@@ -268,7 +268,7 @@ def test_memory_reported_by_the_server(soak, tiny, prompts):
 
 
 class Other(http.server.BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that does what the question says."""
+    """An OpenAI-compatible server whose behaviour the question chooses."""
 
     protocol_version = "HTTP/1.1"
 
@@ -472,7 +472,7 @@ def peer(kinglet, tmp_path):
     return path
 
 
-def test_both_in_turn(kinglet, peer, prompts, tiny_model_path):
+def test_kinglet_and_peer_in_turn(kinglet, peer, prompts, tiny_model_path):
     """Both are the same program, so they give the same answers."""
 
     def run(*args):

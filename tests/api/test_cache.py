@@ -1,5 +1,5 @@
-"""The cache directory: what models share, what is removed and when, `kinglet cache`; and what others
-put there."""
+"""The cache directory: files shared by models, removal of files, `kinglet cache`; and files that
+others put there."""
 
 import hashlib
 import json
@@ -87,7 +87,7 @@ def rename_in_header(content):
     content[at] = ord("X")
 
 
-def test_names_links_and_headers_share_one_file(chat, copy, cache, tiny_model_path, tmp_path):
+def test_names_links_and_headers_share_one_packed_file(chat, copy, cache, tiny_model_path, tmp_path):
     expected, log = chat(tiny_model_path)
     assert "prepared, and kept" in log
     (packed,) = files(cache, ".packed")
@@ -106,7 +106,8 @@ def test_names_links_and_headers_share_one_file(chat, copy, cache, tiny_model_pa
 
 
 def test_other_weights_are_another_file(chat, copy, cache, tiny_model_path):
-    """The last byte is of a tensor; a norm (which is in no packed file) counts, too."""
+    """Changes the last byte, which belongs to a tensor; a change of a norm, which is in no packed file,
+    counts, too."""
 
     def change_last(content):
         content[-1] ^= 1
@@ -117,8 +118,8 @@ def test_other_weights_are_another_file(chat, copy, cache, tiny_model_path):
     assert len(files(cache, ".tokenizer")) == 1
 
 
-def test_a_file_that_is_written_over(chat, copy, cache, make_tiny_model):
-    """The same name, inode and size, another content: nothing of the old one is used."""
+def test_an_overwritten_model_file(chat, copy, cache, make_tiny_model):
+    """The file keeps its name, inode and size, but has other content: nothing of the old one is used."""
     model = copy("model.gguf")
     first, _ = chat(model)
     other = make_tiny_model("--seed", "2")
@@ -131,8 +132,8 @@ def test_a_file_that_is_written_over(chat, copy, cache, make_tiny_model):
     assert len(files(cache, ".packed")) == 2
 
 
-def test_the_index_remembers(chat, cache, tiny_model_path):
-    """The second start knows the file without reading it: it is not written again, nor made."""
+def test_the_index_saves_reading_the_model(chat, cache, tiny_model_path):
+    """The second start recognises the file without reading it, and packs and writes nothing."""
     time.sleep(TICK)
     chat(tiny_model_path)
     index = cache / "packed" / "index"
@@ -140,14 +141,14 @@ def test_the_index_remembers(chat, cache, tiny_model_path):
     assert [line[0] for line in text.splitlines()[1:-1]] in (["t", "v"], ["v", "t"])
     chat(tiny_model_path)
     assert index.stat().st_ino == inode
-    index.write_text(text.replace("t ", "t f", 1))  # damaged: is made again, and nothing else
+    index.write_text(text.replace("t ", "t f", 1))  # damaged: only the index is written again
     _, log = chat(tiny_model_path)
     assert "mapped" in log and index.read_text() == text
     assert len(files(cache, ".packed")) == 1
 
 
-def test_kept_prompts_are_of_the_content(serve, copy, cache, tiny_model_path):
-    """Another name and other metadata have the same pages; other weights have not."""
+def test_cached_prompts_depend_on_the_content(serve, copy, cache, tiny_model_path):
+    """Another name or other metadata have the same pages; other weights do not."""
     rules = "Answer only when the moon is full. " * 12
 
     def change_last(content):
@@ -166,8 +167,8 @@ def test_kept_prompts_are_of_the_content(serve, copy, cache, tiny_model_path):
     assert health(server)["statistics"]["disk_pages"]["found"] == 0
 
 
-def test_two_at_once(kinglet, copy, cache):
-    """Two names of one content, and twice the same file, at the same time."""
+def test_concurrent_starts(kinglet, copy, cache):
+    """Starts two names of one content, and the same file twice, at the same time."""
     models = [copy("one.gguf"), copy("two.gguf")] * 2
     env = {**os.environ, "XDG_CACHE_HOME": str(cache.parent)}
     started = [
@@ -182,7 +183,7 @@ def test_two_at_once(kinglet, copy, cache):
     assert len(files(cache, ".packed")) == 1 and not files(cache, ".tmp")
 
 
-# ---- what goes -----------------------------------------------------------------------------------
+# ---- removal -------------------------------------------------------------------------------------
 
 
 def test_a_refused_model_leaves_nothing(chat, copy, cache):
@@ -198,8 +199,8 @@ def test_a_refused_model_leaves_nothing(chat, copy, cache):
 OLD_PAGE = "0" * 64 + "-" + "1" * 64 + ".kv"
 
 
-def test_what_older_versions_left(serve, cache, tiny_model_path):
-    """It is removed at the first start of this version, and said once."""
+def test_files_of_older_versions(serve, cache, tiny_model_path):
+    """They are removed at the first start of this version, which is logged once."""
     for name in ("packed", "prefixes"):
         (cache / name).mkdir(parents=True, mode=0o700)
     old = [cache / "packed" / f"tiny.gguf.0123456789abcdef.{s}"
@@ -249,7 +250,7 @@ def test_list_and_clean(serve, run_cache, cache, tiny_model_path):
     text = run_cache().stdout.decode()
     assert str(cache) in text and "mine.gguf" in text and "kinglet cache clean" in text
 
-    # nothing that is in use goes
+    # nothing that is in use is removed
     done = run_cache("clean").stdout.decode()
     assert "Freed 0 B" in done and "running processes use are kept" in done
     done = run_cache("clean", "mine", check=False)
@@ -258,7 +259,7 @@ def test_list_and_clean(serve, run_cache, cache, tiny_model_path):
     say(server)
     assert server.stop() == 0
 
-    # without names all but models
+    # without names, all but the models
     assert not any(i["in_use"] for i in items(run_cache).values())
     freed = json.loads(run_cache("clean", "--json").stdout)
     assert freed["files"] > 5 and freed["bytes"] > 1_000_000
@@ -281,7 +282,7 @@ def test_wrong_usage(run_cache, args, code, text):
     assert done.returncode == code and text in done.stderr
 
 
-# ---- what others do ------------------------------------------------------------------------------
+# ---- other users ----------------------------------------------------------------------------------
 
 
 def temporary_name(model, packed):
@@ -293,7 +294,7 @@ def temporary_name(model, packed):
 
 @pytest.mark.parametrize("hard", [False, True], ids=["symbolic", "hard"])
 def test_planted_links_are_not_written_through(chat, cache, copy, tmp_path, hard):
-    """At each name that a start writes below packed/."""
+    """Plants a link at each name that a start writes below packed/."""
     model = copy("model.gguf")
     expected, _ = chat(model)
     (packed,), (tables,) = files(cache, ".packed"), files(cache, ".tokenizer")
@@ -316,7 +317,7 @@ def test_planted_links_are_not_written_through(chat, cache, copy, tmp_path, hard
 
 
 def test_links_to_directories_are_refused(chat, cache, tiny_model_path, tmp_path):
-    """And an answer comes all the same."""
+    """The link is not followed, and the answer is given anyway."""
     expected, _ = chat(tiny_model_path)
     shutil.move(cache / "packed", tmp_path / "elsewhere")
     (cache / "packed").symlink_to(tmp_path / "elsewhere")
@@ -326,7 +327,7 @@ def test_links_to_directories_are_refused(chat, cache, tiny_model_path, tmp_path
 
 
 def test_the_cache_of_another_user(chat, cache, tiny_model_path):
-    """Nothing is read or written there, the answer is the same, and it is said what to do."""
+    """Nothing is read or written there, the answer is the same, and the log has advice."""
     expected, _ = chat(tiny_model_path)
     before = {f: f.stat().st_mtime_ns for f in cache.rglob("*")}
     if os.geteuid() == 0:
@@ -341,7 +342,7 @@ def test_the_cache_of_another_user(chat, cache, tiny_model_path):
         assert {f: f.stat().st_mtime_ns for f in cache.rglob("*")} == before
 
 
-def test_an_open_cache_is_closed(chat, cache, tiny_model_path):
+def test_a_readable_cache_is_made_private(chat, cache, tiny_model_path):
     chat(tiny_model_path)
     cache.chmod(0o777)
     (cache / "packed").chmod(0o777)
@@ -350,8 +351,8 @@ def test_an_open_cache_is_closed(chat, cache, tiny_model_path):
     assert cache.stat().st_mode & 0o022 == 0 and (cache / "packed").stat().st_mode & 0o077 == 0
 
 
-def test_replaced_while_it_is_mapped(serve, chat, cache, copy, tmp_path):
-    """A server goes on with the file it has; the next start looks at what is there."""
+def test_a_file_replaced_while_it_is_mapped(serve, chat, cache, copy, tmp_path):
+    """A server continues with the file it mapped; the next start checks the new one."""
     model = copy("model.gguf")
     server = serve(model)
     expected = [say(server, f"Lamp {n}?")[0] for n in range(3)]
@@ -368,7 +369,8 @@ def test_replaced_while_it_is_mapped(serve, chat, cache, copy, tmp_path):
 
 
 def test_changed_pages_never_change_a_text(serve, cache, tiny_model_path):
-    """Each region of a page's file in turn, of one prompt each: it is seen, and computed again."""
+    """Changes each region of a page's file in turn, one prompt each: the damage is found, and the page
+    is computed again."""
     header = 8 + 4 + 4 + 8 + 32 + 4 * PAGE + 8
     rules = "Answer only when the moon is full. " * 12
 
@@ -387,7 +389,7 @@ def test_changed_pages_never_change_a_text(serve, cache, tiny_model_path):
     at = list(regions(next(pages.glob("*.page")).stat().st_size))
     expected = ask_all(server, len(at))
     assert server.stop() == 0 and expected[0][0] == first[0][0]
-    # the first page of each prompt is what no other continues
+    # the first page of a prompt continues no other page
     names = [p.name[:-len(".page")].split("-") for p in pages.glob("*.page")]
     keys = {key for key, _ in names}
     roots = sorted("-".join(n) for n in names if n[1] not in keys)

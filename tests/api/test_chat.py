@@ -1,4 +1,4 @@
-"""kinglet chat: what it reads of standard input, and what a terminal gets of an answer."""
+"""kinglet chat: reading of standard input, and safe output on a terminal."""
 
 import os
 import pty
@@ -32,7 +32,7 @@ def prompt_tokens(stderr):
 # ---- standard input ------------------------------------------------------------------------------
 
 
-def test_the_text_of_a_pipe_stands_before_the_question(chat):
+def test_the_text_of_a_pipe_precedes_the_question(chat):
     text = "some text, 你好\n" * 80
     both, said = chat(QUESTION, input=text.encode() + b"\n\n")
     assert f"read {len(text.encode()) + 2:,} bytes from standard input\n" in said
@@ -63,7 +63,7 @@ def test_a_file_is_read_from_its_beginning_only(chat, tmp_path):
     assert later == nothing != whole
 
 
-def test_no_input_leaves_a_loop_its_lines(kinglet, tiny_model_path):
+def test_no_input_does_not_consume_the_lines_of_a_loop(kinglet, tiny_model_path):
     command = f"'{kinglet}' chat -m '{tiny_model_path}' --offline -n 4"
     loop = 'while read q; do %s %s "$q" >/dev/null && echo "asked $q"; done'
     for option, asked in (("--no-input", b"asked one\nasked two\nasked three\n"),
@@ -73,12 +73,12 @@ def test_no_input_leaves_a_loop_its_lines(kinglet, tiny_model_path):
         assert done.stdout == asked
 
 
-def test_a_closed_standard_input_holds_nothing(chat):
+def test_a_closed_standard_input_is_empty(chat):
     _, said = chat(QUESTION, preexec_fn=lambda: os.close(0))
     assert "standard input" not in said
 
 
-def test_a_socket_is_read_as_a_pipe(chat):
+def test_a_socket_is_read_like_a_pipe(chat):
     ours, its = socket.socketpair()
     with ours, its:
         ours.sendall(b"from a socket")
@@ -87,7 +87,7 @@ def test_a_socket_is_read_as_a_pipe(chat):
     assert "read 13 bytes from standard input" in said
 
 
-def test_a_silent_pipe_is_waited_for_and_said(kinglet, tiny_model_path):
+def test_waiting_for_a_silent_pipe_is_reported(kinglet, tiny_model_path):
     process = subprocess.Popen([kinglet, "chat", "-m", tiny_model_path, "--offline", "-n", "4",
                                 QUESTION], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE)  # fmt: skip
@@ -132,7 +132,8 @@ def unsafe(text):
 
 
 def on_a_terminal(command, **how):
-    """What a terminal gets that is standard output alone, with its line ends as they were sent."""
+    """Runs a command with its standard output on a terminal; returns the bytes written, with their
+    original line ends."""
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, **how)
     os.close(slave)
@@ -140,7 +141,7 @@ def on_a_terminal(command, **how):
     try:
         while data := os.read(master, 65536):
             seen += data
-    except OSError:  # nobody has the other end any more
+    except OSError:  # the other end is closed
         pass
     os.close(master)
     _, said = process.communicate(timeout=60)
@@ -148,8 +149,8 @@ def on_a_terminal(command, **how):
     return seen.replace(b"\r\n", b"\n")
 
 
-def test_a_terminal_does_not_get_what_would_steer_it(kinglet, tiny_model_path):
-    """The tiny model, drawing at random from its bytes: ESC and C1 are among them."""
+def test_a_terminal_gets_no_control_characters(kinglet, tiny_model_path):
+    """The tiny model samples random bytes, with ESC and C1 among them."""
     command = [kinglet, "chat", "-m", tiny_model_path, "--offline", "--temperature", "10",
                "-n", "300", "--no-input", "hello", "--seed"]  # fmt: skip
     for seed in range(1, 60):
@@ -165,7 +166,7 @@ def test_a_terminal_does_not_get_what_would_steer_it(kinglet, tiny_model_path):
                            piped.decode())  # fmt: skip
 
 
-def test_ids_become_text_on_a_terminal_safely(kinglet, tiny_model_path):
+def test_decoded_ids_are_safe_on_a_terminal(kinglet, tiny_model_path):
     text = "\x1b]52;c;QUJD\x07 \x9b2J 你好\n\tend".encode()
     ids = subprocess.run([kinglet, "tokenize", "-m", tiny_model_path, "--ids"], input=text,
                          capture_output=True, check=True).stdout  # fmt: skip
@@ -179,7 +180,7 @@ def test_ids_become_text_on_a_terminal_safely(kinglet, tiny_model_path):
     assert shown.decode() == "\ufffd]52;c;QUJD\ufffd \ufffd2J 你好\n\tend"
 
 
-def test_pieces_show_every_byte_that_is_unsafe(run_kinglet, tiny_model_path):
+def test_pieces_escape_unsafe_bytes(run_kinglet, tiny_model_path):
     shown = run_kinglet("tokenize", "-m", tiny_model_path, input="\x9b\u202e".encode()).stdout
     joined = b"".join(line.split(b"\t")[1] for line in shown.splitlines())
     assert joined == rb"\xc2\x9b\xe2\x80\xae"
@@ -188,7 +189,7 @@ def test_pieces_show_every_byte_that_is_unsafe(run_kinglet, tiny_model_path):
 # ---- names ---------------------------------------------------------------------------------------
 
 
-def test_names_of_files_do_not_steer(kinglet, run_kinglet, tiny_model_path, tmp_path):
+def test_file_names_are_safe_on_a_terminal(kinglet, run_kinglet, tiny_model_path, tmp_path):
     models = tmp_path / "kinglet" / "models"
     models.mkdir(parents=True)
     hostile = b"\x1b]2;owned\x07\xc2\x9b\xe2\x80\xae\x9b\nforged.gguf"

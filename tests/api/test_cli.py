@@ -1,4 +1,4 @@
-"""The commands as a person or a script meets them: texts, exit codes, and what goes where."""
+"""The commands as used by people and scripts: texts, exit codes, and output streams."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ NO_MODEL = 3
 
 @pytest.fixture
 def run(run_kinglet, tmp_path):
-    """run(*args) -> CompletedProcess, in a cache directory of its own and without the network."""
+    """run(*args) -> CompletedProcess, with its own cache directory and without network."""
 
     def start(*args, input=b"", env=None, check=True):
         settings = {
@@ -100,7 +100,7 @@ def test_log_level_of_the_environment(run, tiny_model_path):
 
 
 @pytest.mark.parametrize("command", ["serve", "chat", "bench", "tokenize", "eval"])
-def test_a_model_that_is_not_here_is_3(run, command, tmp_path):
+def test_a_missing_model_is_exit_code_3(run, command, tmp_path):
     args = {"chat": ["hi"], "eval": ["--ppl", "x"]}.get(command, [])
     offline = ["--offline"] if command in ("serve", "chat") else []
     done = run(command, *offline, *args, check=False)
@@ -111,7 +111,7 @@ def test_a_model_that_is_not_here_is_3(run, command, tmp_path):
     assert str(tmp_path / "no.gguf").encode() in done.stderr
 
 
-def test_serve_tries_to_get_the_model(run):
+def test_serve_tries_to_download_the_model(run):
     done = run("serve", check=False)
     assert done.returncode == NO_MODEL
     said = [line.split(b":")[0] for line in done.stderr.splitlines()]
@@ -120,7 +120,7 @@ def test_serve_tries_to_get_the_model(run):
     assert b"Using qwen2.5-coder-0.5b-instruct instead" in done.stderr
 
 
-def test_a_damaged_model_is_1(run, tmp_path):
+def test_a_damaged_model_is_exit_code_1(run, tmp_path):
     path = tmp_path / "bad.gguf"
     path.write_bytes(b"GGUF" + b"\xff" * 100)
     done = run("tokenize", "-m", path, check=False)
@@ -128,19 +128,19 @@ def test_a_damaged_model_is_1(run, tmp_path):
     assert str(path).encode() in done.stderr
 
 
-def test_a_kernel_name_that_is_none(run, tiny_model_path):
+def test_an_unknown_kernel_name(run, tiny_model_path):
     done = run("bench", "-m", tiny_model_path, "--cpu", "avx9", check=False)
     assert done.returncode == 2 and b"avx9" in done.stderr
 
 
 def kernels_of(done):
-    """The tier in the load log."""
+    """Returns the tier named in the load log."""
     return re.search(r"kernels: ([\w.-]+) \((.*); this CPU has ", done.stderr.decode()).groups()
 
 
 @pytest.fixture
 def bench_kernels(run, tiny_model_path):
-    """bench_kernels(*options, env) -> the run of a short bench that loads the tiny model."""
+    """bench_kernels(*options, env) -> CompletedProcess of a short bench on the tiny model."""
 
     def start(*options, env=None, check=True):
         return run("bench", "-m", tiny_model_path, "--quick", "--only", "prefill", "--prompt", 8,
@@ -150,7 +150,7 @@ def bench_kernels(run, tiny_model_path):
     return start
 
 
-def test_the_variable_names_the_kernels_and_the_option_wins(bench_kernels):
+def test_the_option_overrides_the_variable_for_kernels(bench_kernels):
     variable = {"KINGLET_CPU": "scalar"}
     assert kernels_of(bench_kernels(env=variable)) == (
         "scalar", "the environment variable KINGLET_CPU")  # fmt: skip
@@ -161,7 +161,7 @@ def test_the_variable_names_the_kernels_and_the_option_wins(bench_kernels):
     assert b"KINGLET_CPU: cpu tier \"avx9\" is not known" in done.stderr
 
 
-def test_no_avx512_is_a_choice_apart(bench_kernels):
+def test_no_avx512_is_a_separate_choice(bench_kernels):
     tier, why = kernels_of(bench_kernels("--no-avx512"))
     assert "avx512" not in tier and why == "the best with --no-avx512"
     done = bench_kernels("--no-avx512", "--cpu", "avx512vnni", check=False)
@@ -194,7 +194,7 @@ def test_results_that_cannot_be_written_are_a_failure(kinglet, tiny_model_path):
 # ---- tokenize -------------------------------------------------------------------------------------
 
 
-def test_tokenize_there_and_back(run, tiny_model_path, tmp_path):
+def test_tokenize_round_trip(run, tiny_model_path, tmp_path):
     text = "Hello, 世界! <|im_start|>\n\ttabs \\ and 😀 end".encode()
     ids = run("tokenize", "-m", tiny_model_path, "--ids", input=text).stdout
     assert re.fullmatch(rb"\d+( \d+)*\n", ids)
@@ -205,7 +205,7 @@ def test_tokenize_there_and_back(run, tiny_model_path, tmp_path):
     assert run("tokenize", "-m", tiny_model_path, "--ids", path).stdout == ids
 
 
-def test_tokenize_shows_pieces_one_a_line(run, tiny_model_path):
+def test_tokenize_shows_one_piece_per_line(run, tiny_model_path):
     text = "a\n\tb\\c 你\x01".encode()
     lines = run("tokenize", "-m", tiny_model_path, input=text).stdout.decode().splitlines()
     ids = run("tokenize", "-m", tiny_model_path, "--ids", input=text).stdout.split()
@@ -223,7 +223,7 @@ def test_tokenize_shows_pieces_one_a_line(run, tiny_model_path):
     assert back == text
 
 
-def test_tokenize_takes_special_tokens_only_when_told(run, tiny_model_path):
+def test_tokenize_reads_special_tokens_only_with_the_option(run, tiny_model_path):
     text = b"<|im_start|>"
     assert len(run("tokenize", "-m", tiny_model_path, "--ids", input=text).stdout.split()) > 1
     one = run("tokenize", "-m", tiny_model_path, "--ids", "--special", input=text).stdout.split()
@@ -231,7 +231,7 @@ def test_tokenize_takes_special_tokens_only_when_told(run, tiny_model_path):
     assert run("tokenize", "-m", tiny_model_path, "-d", input=one[0]).stdout == text
 
 
-def test_tokenize_refuses_ids_that_are_none(run, tiny_model_path):
+def test_tokenize_refuses_invalid_ids(run, tiny_model_path):
     for bad in (b"1 x", b"-1", b"99999999"):
         done = run("tokenize", "-m", tiny_model_path, "--decode", input=bad, check=False)
         assert done.returncode == 2
@@ -241,7 +241,7 @@ def test_tokenize_refuses_ids_that_are_none(run, tiny_model_path):
 # ---- chat -----------------------------------------------------------------------------------------
 
 
-def test_chat_answers_on_stdout_and_measures_on_stderr(run, tiny_model_path):
+def test_chat_writes_answers_to_stdout_and_figures_to_stderr(run, tiny_model_path):
     args = ("chat", "-m", tiny_model_path, "-n", "12")
     words = run(*args, "what", "is", "this")
     assert words.stdout.endswith(b"\n") and len(words.stdout) > 1
@@ -262,7 +262,7 @@ def test_chat_prompt_without_room(run, tiny_model_path):
 
 
 class Terminal:
-    """kinglet on a terminal of its own."""
+    """kinglet on its own terminal."""
 
     def __init__(self, command, env):
         self.master, slave = pty.openpty()
@@ -277,7 +277,7 @@ class Terminal:
         os.write(self.master, text)
 
     def wait_for(self, pattern, seconds=60):
-        """Reads until what came since the last call matches; returns and forgets it."""
+        """Reads until the text since the last call matches; returns and clears it."""
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.seen, re.S)):
             ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
@@ -292,18 +292,18 @@ class Terminal:
         return before
 
     def wait_until_edited(self):
-        """Until a line is being edited. Before that, the terminal itself has an end of input."""
+        """Waits until a line is being edited. Before that, the terminal handles Ctrl-D itself."""
         deadline = time.monotonic() + 60
         while termios.tcgetattr(self.master)[3] & termios.ICANON:
             assert time.monotonic() < deadline, "no line is edited"
             time.sleep(0.002)
 
     def wait(self):
-        """Its exit code, when it has ended by itself."""
+        """Waits until it ends by itself; returns its exit code."""
         drain = threading.Thread(target=self.drain, daemon=True)
         drain.start()
         code = self.process.wait(30)
-        drain.join()  # or it would read the next terminal, once that has this one's number
+        drain.join()  # or the thread would read the next terminal that gets this descriptor
         return code
 
     def drain(self):
@@ -322,7 +322,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(kinglet, share_prepared, tmp_path):
-    """terminal(*args) -> Terminal, with a history of its own and the packed weights of all."""
+    """terminal(*args) -> Terminal, with its own history and the shared packed weights."""
     opened = []
     share_prepared(tmp_path / "cache" / "kinglet", "packed")
 
@@ -383,7 +383,7 @@ def test_conversation(terminal, run, tiny_model_path, tmp_path):
     assert "/clear" in history.replace("\\057", "/")
 
 
-def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
+def test_ctrl_c_stops_the_answer_and_ctrl_d_exits(terminal, model_path):
     t = terminal("chat", "-m", model_path)
     t.wait_for(rb"/help lists.*" + PROMPT, seconds=120)
     t.type(b"Count from one to five hundred in words.\n")
@@ -394,11 +394,11 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
     assert b"; stopped]" in t.wait_for(STATISTICS, seconds=10)
     assert time.monotonic() - start < 5
     t.wait_for(PROMPT)
-    # at the prompt it gives the line up, as often as one likes
+    # at the prompt it clears the line, any number of times
     for _ in range(3):
         t.type(b"half a li\x03")
         t.wait_for(PROMPT)
-    # typed before the line is edited, a Ctrl-D is the terminal's and gets lost: people type it again
+    # a Ctrl-D typed before the line is edited is lost in the terminal: it is typed again
     deadline = time.monotonic() + 30
     while t.process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):  # it has just ended
@@ -408,7 +408,7 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(terminal, model_path):
 
 
 def test_nul_is_not_typed(terminal, tiny_model_path):
-    """What becomes of a Ctrl-D that is typed before the line is edited; libedit quotes with it."""
+    """A Ctrl-D typed before the line is edited arrives as NUL, which libedit takes for a quote."""
     t = terminal("chat", "-m", tiny_model_path)
     t.wait_for(rb"/help lists.*" + PROMPT)
     t.type(b"half")
@@ -446,7 +446,7 @@ def vocabulary_size(run, model):
     return int(re.search(rb"tokenizer ready .*?: (\d+) tokens", done.stderr)[1])
 
 
-def test_eval_logits_are_the_same_bits_in_every_batch(run, tiny_model_path, tmp_path):
+def test_eval_logits_are_bit_identical_in_every_batch(run, tiny_model_path, tmp_path):
     n_vocab = vocabulary_size(run, tiny_model_path)
     tokens = tmp_path / "tokens"
     write_sequences(tokens, [7, 1, 33, 20], n_vocab)
@@ -462,7 +462,7 @@ def test_eval_logits_are_the_same_bits_in_every_batch(run, tiny_model_path, tmp_
         assert np.array_equal(results[0].view(np.uint32), other.view(np.uint32))
 
 
-def test_eval_perplexity_is_what_its_logits_say(run, tiny_model_path, tmp_path):
+def test_eval_perplexity_agrees_with_the_logits(run, tiny_model_path, tmp_path):
     text = tmp_path / "text"
     text.write_text("The quick brown fox, 你好世界, jumps over 42 lazy dogs.\n" * 30)
     ids = run("tokenize", "-m", tiny_model_path, "--ids", text).stdout.split()
@@ -558,7 +558,7 @@ def test_threads_are_measured_once(start_server, tmp_path):
     assert line.startswith("1 for decoding, 2 for prompts")
 
 
-def test_serve_refuses_an_open_door(run, tiny_model_path):
+def test_serve_refuses_public_addresses_without_keys(run, tiny_model_path):
     done = run("serve", "-m", tiny_model_path, "--host", "0.0.0.0", "--port", "0", check=False)
     assert done.returncode == 2
     assert b"--api-key-file" in done.stderr or b"no-auth" in done.stderr

@@ -1,5 +1,5 @@
-"""The clock of the day jumps by a day and a year, there and back: no duration, no deadline and no
-order of use hangs on it."""
+"""The wall clock jumps by a day and a year, forward and back: durations, deadlines and the order of
+use do not depend on it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""bench/compare, against a stand-in for llama.cpp that says known figures."""
+"""bench/compare, with a fake llama.cpp that reports known figures."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SPEEDS = {"prefill": 1e-3, "decode": 1e9}  # nothing is as slow, or as quick
 
 @pytest.fixture
 def compare(kinglet, tiny_model_path, tmp_path):
-    """compare(*args) -> CompletedProcess; the peer speaks llama-bench's JSON."""
+    """compare(*args) -> CompletedProcess; the peer prints llama-bench's JSON."""
     peer = tmp_path / "llama-bench"
     peer.write_text(
         f"#!{sys.executable}\n"
@@ -46,7 +46,7 @@ def test_speed(compare):
     done = compare("--json")
     assert done.returncode == 0, done.stderr
     rows = {(r["part"], r["test"], r["n"]): r for r in json.loads(done.stdout)["results"]}
-    # there is no llama-batched-bench beside it: that row is kinglet's alone
+    # there is no llama-batched-bench next to it: only kinglet has a figure in that row
     assert list(rows) == [
         ("speed", "prefill", 8), ("speed", "prefill", 16), ("speed", "decode", 4),
         ("speed", "together", 1), ("speed", "together", 4),
@@ -61,13 +61,13 @@ def test_speed(compare):
             assert row["ratio"] == pytest.approx(row["kinglet"] / SPEEDS[test])
 
 
-def test_a_ratio_that_is_asked_for(compare):
+def test_a_required_ratio(compare):
     assert compare("--at-least", "1e-9").returncode == 0
-    done = compare("--at-least", "1")  # decoding is never that quick
+    done = compare("--at-least", "1")  # decoding is never that fast
     assert done.returncode == 1 and "speed: decode 4, tokens/s" in done.stdout
 
 
-def test_beside_a_busy_process(compare):
+def test_next_to_a_busy_process(compare):
     done = compare("--parts", "busy", "--json")
     assert done.returncode == 0, done.stderr
     rows = {(r["part"], r["test"], r["n"], r["unit"]): r for r in json.loads(done.stdout)["results"]}
@@ -80,6 +80,6 @@ def test_beside_a_busy_process(compare):
         assert high >= 100 * busy["kinglet_range"][0] / quiet["kinglet_range"][1]
 
 
-def test_a_part_that_is_none(compare):
+def test_an_unknown_part(compare):
     done = compare("--parts", "speed,smell")
     assert done.returncode == 2 and "speed, busy, server, memory" in done.stderr

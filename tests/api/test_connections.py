@@ -1,4 +1,4 @@
-"""Connections: what is slow, too many or cut off costs nobody else anything."""
+"""Connections that are slow, too many or cut off do not affect other clients."""
 
 import gzip
 import random
@@ -18,14 +18,14 @@ SHORT = ["--header-timeout", 1, "--body-timeout", 1, "--idle-timeout", 1, "--rea
 
 @pytest.fixture(scope="module")
 def hasty(server_factory, tiny_model_path):
-    """Every deadline is 1 s."""
+    """A server whose timeouts are all 1 s."""
     server = server_factory("--offline", *SHORT, model=tiny_model_path)
     yield server
     server.end()
 
 
 def dribble(c, data, seconds):
-    """Sends byte by byte, so that something always comes, until it is answered."""
+    """Sends byte by byte, so that data always arrives, until an answer arrives."""
     c.socket.settimeout(0.05)
     end = time.monotonic() + seconds
     for i in range(len(data)):
@@ -34,13 +34,13 @@ def dribble(c, data, seconds):
             c.rest += c.more()
             break
         except TimeoutError:
-            assert time.monotonic() < end, "it is still waited for"
+            assert time.monotonic() < end, "the server still waits for it"
     c.socket.settimeout(10)
     return c.read()
 
 
 @pytest.mark.parametrize("what", ["head", "body", "chunks"])
-def test_a_request_that_comes_slowly(hasty, what):
+def test_a_request_that_arrives_slowly(hasty, what):
     before = health(hasty)["connections"]["requests_late"]
     with Connection(hasty) as c:
         if what == "head":
@@ -66,12 +66,12 @@ def test_idle_connections_are_closed(hasty):
 
 
 def test_answers_have_no_deadline_for_requests(hasty, endless):
-    """An answer may take longer than a request may."""
+    """An answer may take longer than the timeout of requests."""
     answer = Stream(hasty, CHAT, {"messages": endless, "stream": True, "max_tokens": 3000})
     assert answer.finish_reason() == "length"
 
 
-def test_requests_one_after_the_other_in_one_piece(tiny):
+def test_pipelined_requests(tiny):
     """Pipelined requests are answered in their order, with bodies of all kinds between them."""
     body = b'{"prompt":"x","max_new_tokens":1}'
     post_length = b"POST /chat HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -83,8 +83,8 @@ def test_requests_one_after_the_other_in_one_piece(tiny):
     assert statuses == [b"200", b"403", b"404", b"200"]
 
 
-def test_a_client_that_has_said_all_is_answered(tiny):
-    """What is answered at once is also sent to who closed its sending side, as `nc` does."""
+def test_a_half_closed_connection_is_answered(tiny):
+    """An immediate answer is sent to a client that closed its sending side, as `nc` does."""
     with Connection(tiny) as c:
         c.socket.sendall(GET_HEALTH)
         c.socket.shutdown(socket.SHUT_WR)
@@ -93,7 +93,7 @@ def test_a_client_that_has_said_all_is_answered(tiny):
 
 
 def test_damaged_requests(tiny):
-    """Bytes of good requests, changed at random: some answer, or an end, and then all is as before."""
+    """Valid requests with random changes are answered or closed, and the server still works."""
     random_ = random.Random(7)
     body = b'{"prompt":"x","max_new_tokens":1}'
     good = [
@@ -165,8 +165,8 @@ LENGTH, CHUNKED = b"Content-Length: 2000000\r\n", b"Transfer-Encoding: chunked\r
     "status, length",
     [(s, LENGTH) for s in REFUSED] + [(s, CHUNKED) for s in REFUSED if s != 413],
 )
-def test_a_refused_body_is_not_waited_for(keyed, status, length):
-    """It is answered when its head is there, without 100 Continue, and what comes is no request."""
+def test_a_refusal_does_not_wait_for_the_body(keyed, status, length):
+    """The request is answered after its head, without 100 Continue; its body is not read as a request."""
     with Connection(keyed) as c:
         c.socket.sendall(REFUSED[status] + length + b"Expect: 100-continue\r\n\r\n")
         reply = c.read()
@@ -177,8 +177,8 @@ def test_a_refused_body_is_not_waited_for(keyed, status, length):
 
 @pytest.mark.parametrize("status", [s for s in REFUSED if s != 413])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_refused_body_that_is_there_is_left_out(keyed, status, chunked):
-    """All of it came with its head: then the next request follows, and not a part of the body."""
+def test_a_refused_body_that_arrived_is_skipped(keyed, status, chunked):
+    """If the whole body arrived with its head, the next request begins after it."""
     body = GET_HEALTH * 3
     if chunked:
         sent = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
@@ -193,8 +193,8 @@ def test_a_refused_body_that_is_there_is_left_out(keyed, status, chunked):
         assert c.read().status == 200
 
 
-def test_a_body_that_nothing_asks_for(tiny):
-    """That of a GET is not kept; where it is not there yet, the connection ends with the answer."""
+def test_an_unexpected_body(tiny):
+    """The body of a GET is skipped; if it has not arrived yet, the connection ends with the answer."""
     with Connection(tiny) as c:
         c.send("GET", "/live", b"{}")
         assert c.read().status == 200
@@ -224,7 +224,7 @@ def test_a_compressed_body_is_refused_by_name(tiny):
 
 
 def test_an_empty_line_in_two_pieces(tiny):
-    """Before a request, as some clients send it behind a body."""
+    """Some clients send an empty line after a body, in front of the next request."""
     with Connection(tiny) as c:
         for piece in (b"\r", b"\n\r", b"\n\r\n\r", b"\n" + GET_HEALTH):
             c.socket.sendall(piece)
@@ -244,19 +244,19 @@ def test_a_body_in_chunks_of_one_byte(tiny):
         assert c.read().status == 200
 
 
-def test_connections_in_all(start_server, endless):
+def test_the_limit_of_all_connections(start_server, endless):
     server = start_server("--offline", "--max-connections", 8, "--parallel", 8)
     opened = [Connection(server) for _ in range(8)]
     try:
         wait_until(lambda: health(server)["connections"]["evicted"] >= 1, 5, "no room is made")
         assert opened[0].socket.recv(1) == b""  # the one that was idle longest
-        # those that are busy do not make room
+        # busy connections do not make room
         for _ in range(8):
             opened.append(Connection(server, receive_buffer=4096))
             opened[-1].send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
             opened[-1].read_head()
         with Connection(server) as c:
-            reply = c.read()  # before anything was asked
+            reply = c.read()  # before any request
             assert reply.status == 503 and reply.error["code"] == "too_many_connections"
             assert reply.headers["retry-after"] == "1"
             assert c.socket.recv(1) == b""
@@ -289,7 +289,7 @@ def cpu_seconds(server):
 
 
 def test_out_of_descriptors(start_server):
-    """Connections wait until there are descriptors again; nothing spins meanwhile."""
+    """Connections wait until descriptors are available again; the server does not spin meanwhile."""
     server = start_server("--offline")
     soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     with Connection(server) as before:
@@ -309,8 +309,8 @@ def test_out_of_descriptors(start_server):
     assert server.log_with("cannot be accepted").count("cannot be accepted") == 1
 
 
-def test_few_descriptors_are_fewer_connections(kinglet, tiny_model_path, tmp_path):
-    """Where the limit can not be raised it is said, and idle connections make room in time."""
+def test_a_low_limit_of_descriptors_limits_connections(kinglet, tiny_model_path, tmp_path):
+    """If the limit cannot be raised, that is logged, and idle connections make room in time."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         server = SimpleNamespace(port=s.getsockname()[1])
@@ -331,8 +331,8 @@ def test_few_descriptors_are_fewer_connections(kinglet, tiny_model_path, tmp_pat
 
 
 def test_a_crowd(start_server, endless):
-    """64 streams, 500 idle connections and 100 clients that never read, all at once: everybody who
-    reads has what he asked for."""
+    """64 streams, 500 idle connections and 100 clients that never read, all at once: every client that
+    reads gets its answer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     server = start_server("--offline", "--parallel", 8, "--queue", 400)

@@ -1,4 +1,4 @@
-"""A conversation that is longer than the context: refused, or shortened, never in silence."""
+"""Conversations longer than the context are refused or trimmed, and never trimmed silently."""
 
 import openai
 import pytest
@@ -15,7 +15,7 @@ def turn(i):
 
 
 def conversation(n, *, last="And now?"):
-    """The system's words, n turns, and a question."""
+    """Returns a system message, n turns, and a question."""
     turns = [message for i in range(n) for message in turn(i)]
     return [SYSTEM, *turns, {"role": "user", "content": last}]
 
@@ -30,7 +30,7 @@ def short(server_factory, tiny_model_path):
 
 @pytest.fixture(scope="module")
 def trims(server_factory, tiny_model_path):
-    """... that shortens conversations unless it is told not to."""
+    """A server with a short context that trims conversations by default."""
     options = ("--offline", "--ctx-size", 512, "--context-policy", "trim")
     server = server_factory(*options, model=tiny_model_path)
     yield server
@@ -38,12 +38,12 @@ def trims(server_factory, tiny_model_path):
 
 
 def without(messages, n):
-    """Without the n oldest messages that are not the system's."""
+    """Returns the messages without the n oldest that are not system messages."""
     return [messages[0], *messages[1 + n :]]
 
 
 @pytest.mark.parametrize("fields", [{}, {"context_policy": "error"}, {"context_policy": None}])
-def test_it_is_refused_unless_asked_for(short, fields):
+def test_the_default_is_to_refuse(short, fields):
     reply = post(short, CHAT, {"messages": conversation(60), **fields})
     assert reply.status == 400
     error = reply.error
@@ -59,7 +59,7 @@ def test_other_policies(short, path, value, code):
     assert reply.error["param"] == "context_policy" and reply.error["code"] == code
 
 
-def test_what_fits_is_not_touched(trims, short):
+def test_a_conversation_that_fits_is_unchanged(trims, short):
     messages = conversation(3)
     reply = post(trims, CHAT, {"messages": messages, "max_tokens": 8})
     assert reply.status == 200
@@ -67,8 +67,8 @@ def test_what_fits_is_not_touched(trims, short):
     assert reply.json()["choices"] == complete(short, messages, max_tokens=8)["choices"]
 
 
-def test_the_oldest_turns_go(short):
-    """What remains is answered exactly as if it had been all there was."""
+def test_the_oldest_turns_are_left_out(short):
+    """The answer is the same as for a conversation without those turns."""
     messages = conversation(60)
     body = {"messages": messages, "max_tokens": 8, "context_policy": "trim"}
     reply = post(short, CHAT, body)
@@ -80,12 +80,12 @@ def test_the_oldest_turns_go(short):
     same = complete(short, without(messages, left_out), max_tokens=8)
     assert reply.json()["choices"] == same["choices"]
     assert reply.json()["usage"]["prompt_tokens"] == same["usage"]["prompt_tokens"]
-    # one turn more would not have fitted
+    # one more turn would not fit
     more = {"messages": without(messages, left_out - 2), "max_tokens": 8, "context_policy": "trim"}
     assert post(short, CHAT, more).json()["x_kinglet"]["messages_left_out"] == 2
 
 
-def test_a_stream_says_it_too(trims):
+def test_a_stream_reports_it_too(trims):
     messages = conversation(60)
     s = stream(trims, messages, max_tokens=8)
     left_out = int(s.headers["x-messages-left-out"])
@@ -96,8 +96,8 @@ def test_a_stream_says_it_too(trims):
     assert native.text() == s.text()
 
 
-def test_the_answer_has_room(short):
-    """As much as it may need, but not more than a quarter of the context."""
+def test_room_for_the_answer(short):
+    """The answer gets as much room as it may need, up to a quarter of the context."""
     body = {"messages": conversation(60), "context_policy": "trim"}
     few, many, all_of_it = (
         post(short, CHAT, body | {"max_tokens": n}).json()["usage"]["prompt_tokens"]
@@ -122,8 +122,8 @@ def test_system_messages_and_tools_stay(trims):
     assert found["usage"]["prompt_tokens"] == same["usage"]["prompt_tokens"]
 
 
-def test_a_turn_goes_as_a_whole(trims):
-    """Calls of tools and their answers do not remain without their question."""
+def test_a_turn_is_left_out_as_a_whole(trims):
+    """Tool calls and their results do not remain without their question."""
     call = {"type": "function", "function": {"name": "add", "arguments": "{}"}}
     messages = [SYSTEM]
     for i in range(60):
@@ -143,7 +143,7 @@ def test_the_last_question_is_never_cut(trims):
     assert reply.error["n_ctx"] == 512 < reply.error["n_prompt_tokens"]
 
 
-def test_the_request_outdoes_the_server(trims):
+def test_the_request_overrides_the_server(trims):
     reply = post(trims, CHAT, {"messages": conversation(60), "context_policy": "error"})
     assert reply.status == 400 and reply.error["code"] == "context_length_exceeded"
 

@@ -1,4 +1,4 @@
-"""A client that leaves stops costing anything, wherever its request is."""
+"""A client that disconnects costs nothing more, at any stage of its request."""
 
 import socket
 import time
@@ -19,7 +19,7 @@ def half_close(c):
 
 
 def pipelined_fin(c):
-    """Unread bytes in front of the end."""
+    """Sends bytes that stay unread, then closes."""
     c.send("GET", "/health")
     time.sleep(0.05)
     c.socket.close()
@@ -69,7 +69,7 @@ def test_in_a_long_answer(one_place, stage, streamed, leave):
         after["statistics"]["tokens"][kind] - before["statistics"]["tokens"][kind]
         for kind in ("wasted", "prompt", "answer")
     )
-    # all that was computed was in vain; the last token of an answer is chosen, not computed
+    # all computed tokens were wasted; the last token of an answer is chosen, not computed
     assert wasted == prompt + max(0, answered - 1)
     if stage == "prefill":
         assert answered == 0 and prompt < 3600 / 2
@@ -85,12 +85,12 @@ def test_in_the_queue(one_place, streamed, leave):
         wait_until(lambda: health(one_place)["queued"] == 1, PATIENCE, "it does not wait")
         leave(waiting)
         wait_until(lambda: health(one_place)["queued"] == 0, PATIENCE, "it still waits")
-        assert health(one_place)["running"] == 1  # it did not wait until that was done
+        assert health(one_place)["running"] == 1  # it did not wait for the running request
     expect_end(one_place, lambda: health(one_place)["running"] == 0, "it still runs")
 
 
-def test_pipelined_bytes_cost_nothing(one_place):
-    """While an answer is made, what the client sends for later lies still."""
+def test_pipelined_bytes_cost_no_cpu_time(one_place):
+    """While an answer is generated, bytes of later requests are left in the socket."""
 
     def cpu_seconds():
         with open(f"/proc/{one_place.pid}/task/{one_place.pid}/stat") as f:
@@ -107,8 +107,8 @@ def test_pipelined_bytes_cost_nothing(one_place):
     expect_end(one_place, lambda: health(one_place)["running"] == 0, "it still runs")
 
 
-def test_many(tiny, endless, cancelled):
-    """Requests abandoned at every moment of their life; then the server is as before."""
+def test_many_abandoned_requests(tiny, endless, cancelled):
+    """Requests abandoned at every stage; afterwards the server is in the same state as before."""
     for i in range(150):
         with Connection(tiny) as c:
             body = {"messages": endless, "stream": i % 3 > 0, "max_tokens": -1, "n": 1 + i % 4}

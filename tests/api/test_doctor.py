@@ -31,7 +31,7 @@ def doctor(run_kinglet):
 
 @pytest.fixture
 def reads_gigabytes():
-    """For --without: what doctor measures of a computer takes minutes under sanitizers."""
+    """Marks tests (see selection.toml) in which doctor measures the computer: minutes under sanitizers."""
 
 
 def found(findings, part):
@@ -95,7 +95,7 @@ def proxy():
 
 
 def collect():
-    """Holds everything back until the stream's last bytes."""
+    """Returns a function that holds back everything until the stream's last bytes."""
     held = bytearray()
 
     def change(data):
@@ -110,7 +110,7 @@ def collect():
 
 
 def half_seconds():
-    """Forwards bytes twice a second."""
+    """Returns a function that forwards bytes twice a second."""
     held = bytearray()
     last = time.monotonic()
 
@@ -154,7 +154,7 @@ def test_a_proxy_that_holds_back(doctor, server, proxy):
 
 
 def broken_characters():
-    """Replaces Chinese characters in a stream as a decoder does with half of their bytes."""
+    """Returns a function that replaces Chinese characters, like a decoder given half of their bytes."""
     head = b""
 
     def change(data):
@@ -229,12 +229,12 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
     assert re.search(r": .*weights \d.*, tokenizer \d", cache["text"])
 
 
-def test_a_model_with_other_words(doctor, reads_gigabytes, smollm_path, tmp_path):
-    """Two words of its vocabulary are swapped: everything works, but it reads other words."""
+def test_a_model_with_a_changed_vocabulary(doctor, reads_gigabytes, smollm_path, tmp_path):
+    """Two tokens of its vocabulary are swapped: all checks of the file pass, but it reads other words."""
     other = tmp_path / "model.gguf"
     data = bytearray(smollm_path.read_bytes())
     words = [struct.pack("<Q", len(w)) + w for w in ("Ġwasn".encode(), "Ġsure".encode())]
-    first, second = map(data.index, words)  # in the list of tokens, which stands before the merges
+    first, second = map(data.index, words)  # in the list of tokens, which precedes the merges
     data[first : first + len(words[0])], data[second : second + len(words[1])] = words[1], words[0]
     other.write_bytes(data)
     code, findings = doctor("--model", other)
@@ -253,7 +253,7 @@ def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
 
 def test_doctor_reports_whether_it_prepared_the_weights(run_kinglet, reads_gigabytes, jumping_clock,
                                                tiny_model_path, tmp_path):  # fmt: skip
-    """Also when the files are newer than the clock."""
+    """Files with times in the future are handled, too."""
     env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
     said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
             for _ in range(2)]  # fmt: skip

@@ -1,4 +1,4 @@
-"""kinglet doctor --pid: real programs that spin, wait for each other, or keep starting threads."""
+"""kinglet doctor --pid, on programs that spin, wait for each other, or keep starting threads."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 GOOD, WARNINGS, BROKEN = 0, 1, 5
 
-# MODE THREADS: "spin" in sched_yield, "hand" a turn from one to the next; ends by itself.
+# Arguments: MODE THREADS. "spin" spins in sched_yield, "hand" passes a turn around; ends by itself.
 THREADS = r"""
 #include <pthread.h>
 #include <sched.h>
@@ -115,7 +115,7 @@ def found(findings, part):
 def test_a_server_without_requests(doctor, start_server):
     server = start_server("--offline")
     deadline = time.monotonic() + 60
-    while True:  # greetings are computed ahead, right after the start
+    while True:  # greetings are precomputed right after the start
         code, findings = doctor(server.pid)
         idle = [f for f in findings if "is idle" in f["text"]]
         if idle or time.monotonic() > deadline:
@@ -127,7 +127,7 @@ def test_a_server_without_requests(doctor, start_server):
 
 def test_threads_that_spin(doctor, run, threads):
     pid = run(threads, "spin", str(2 * os.cpu_count() + 2))
-    for _ in range(10):  # a watch ignores a thread with less than 0.02 s of CPU time
+    for _ in range(10):  # threads with less than 0.02 s of CPU time are ignored
         code, findings = doctor(pid)
         if any("spinning: " in f["text"] for f in findings):
             break
@@ -138,7 +138,7 @@ def test_threads_that_spin(doctor, run, threads):
 
 
 def test_a_thread_that_spins_without_requests(doctor, run, threads, tiny):
-    """The server's address tells doctor that the process has no request."""
+    """Given the server's address, doctor knows that the process has no request."""
     code, findings = doctor(run(threads, "spin", "1"), "--url", tiny.base_url)
     assert code == WARNINGS
     found(findings, "works on no request")
@@ -152,7 +152,7 @@ def test_threads_that_wait_for_each_other(doctor, run, threads):
     assert contention["weight"] == "warning" and "futex" in contention["text"]
 
 
-def test_threads_that_come_and_go_and_a_log_that_grows(doctor, run, tmp_path):
+def test_short_lived_threads_and_a_growing_log(doctor, run, tmp_path):
     code, findings = doctor(run(sys.executable, "-c", STORM, LOG_LEVEL="debug"))
     assert code == WARNINGS
     assert "a pool" in found(findings, "clone storm")["remedy"]

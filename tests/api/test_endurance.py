@@ -6,16 +6,16 @@ import re
 from api_client import CHAT, Connection, HELLO, health, wait_until
 
 WARM_UP, CANCELLED, SHORT = 200, 1000, 2000
-# What an allocator may keep back; a leak of 2 KB a request would be 6 MB.
+# An allocator may keep this much; a leak of 2 KB a request would be 6 MB.
 GROWTH = 4 << 20
-# AddressSanitizer's own records grow; what is lost it finds itself.
+# AddressSanitizer's own records grow; it reports leaks itself.
 SANITIZER_GROWTH = 32 << 20
 # The prefix cache is full after the first requests.
 CACHE = ("--cache-ram", "1M", "--cache-disk", 0)
 
 
 def anonymous_bytes(server):
-    """Resident and swapped: what the page cache can not take back."""
+    """Returns resident and swapped anonymous memory, which the page cache cannot reclaim."""
     status = open(f"/proc/{server.pid}/status").read()
     return sum(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024 for name in ("RssAnon", "VmSwap"))
 
@@ -40,7 +40,7 @@ def abandon(server, endless, i):
 
 
 def ask(server, n):
-    """Several requests a connection, as clients do."""
+    """Sends several requests per connection, like clients do."""
     for begin in range(0, n, 20):
         with Connection(server) as c:
             for i in range(begin, min(begin + 20, n)):
@@ -55,7 +55,7 @@ def settle(server):
 
 
 def test_nothing_grows(start_server, endless):
-    # AddressSanitizer keeps what was freed for a while: not as much as is to be found here
+    # AddressSanitizer keeps freed memory for a while; less than the leaks this test looks for
     sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"
     server = start_server("--offline", "--queue", 100, *CACHE, env={"ASAN_OPTIONS": sanitizer})
     for i in range(WARM_UP):
@@ -73,7 +73,7 @@ def test_nothing_grows(start_server, endless):
     settle(server)
     h = health(server)
     assert h["requests_finished"] >= SHORT
-    # most of them left while they were read, waited or ran
+    # most of them were abandoned while they were prepared, queued or run
     assert h["statistics"]["requests"]["client_left"] > CANCELLED / 2
     wait_until(lambda: descriptors(server) <= open_files, 5, "descriptors leak")
     assert anonymous_bytes(server) - memory < allowed_growth(server)

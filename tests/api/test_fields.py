@@ -1,5 +1,5 @@
-"""Every field of a request: wrong types and values are refused by name, null is absent, what is
-not known is ignored."""
+"""Every field of a request: wrong types and values are refused by name, null counts as absent, unknown
+fields are ignored."""
 
 import pytest
 from api_client import CHAT, HELLO, complete, get, post
@@ -131,16 +131,16 @@ def test_bad_json(tiny, body):
 @pytest.mark.parametrize(
     "field", [b"max_tokens", b"temperature", b"seed", b"top_k", b"n", b"repetition_penalty"]
 )
-def test_numbers_that_no_type_holds(tiny, field, number):
-    """Refused by name where they are read, and no one's business where they are not."""
+def test_numbers_out_of_range_of_any_type(tiny, field, number):
+    """They are refused by name in fields that are read, and ignored elsewhere."""
     body = b'{"messages":[{"role":"user","content":"a \\"99999999999999999999"}],"%s":%s}'
     assert refused(tiny, CHAT, body % (field, number), field.decode())["code"] == "invalid_value"
     ignored = b'{"id":%s,"list":[%s,\t%s ],"prompt":"Hi","max_new_tokens":1}' % ((number,) * 3)
     assert post(tiny, "/chat", ignored).status == 200
 
 
-def test_a_schema_with_such_numbers_reaches_the_prompt(tiny):
-    """The largest of an unsigned 64-bit type, as schema generators write it."""
+def test_a_schema_with_large_numbers_reaches_the_prompt(tiny):
+    """Schema generators write the maximum of an unsigned 64-bit type."""
     def prompt_with(maximum):
         schema = '{"type":"integer","minimum":1,"maximum":%s}' % maximum
         tool = '{"type":"function","function":{"name":"f","parameters":%s}}' % schema
@@ -149,7 +149,7 @@ def test_a_schema_with_such_numbers_reaches_the_prompt(tiny):
         assert reply.status == 200, reply.body
         return reply.json()["usage"]["prompt_tokens"]
 
-    assert prompt_with(2**64 - 1) == prompt_with("1.84467440737095e19")  # which 1 stays in both
+    assert prompt_with(2**64 - 1) == prompt_with("1.84467440737095e19")  # 1 is unchanged in both
 
 
 def test_a_byte_order_mark(tiny):
@@ -256,7 +256,7 @@ def test_wrong_native_value(tiny, name, value):
     refused(tiny, "/chat", body, name)
 
 
-def test_native_wants_one_of_prompt_and_messages(tiny):
+def test_native_needs_either_prompt_or_messages(tiny):
     refused(tiny, "/chat", {}, "prompt")
     refused(tiny, "/chat", {"prompt": "x", "messages": HELLO}, "prompt")
     refused(tiny, "/chat", {"prompt": None}, "prompt")

@@ -1,5 +1,5 @@
-"""A limit of the size of files (ulimit -f) is an error of the write that meets it, in every command
-that writes: not the end of the process by SIGXFSZ, and not silence."""
+"""A limit on the size of files (ulimit -f) is reported as an error of the write that exceeds it, in
+every command that writes; the process is not killed by SIGXFSZ, and the error is not ignored."""
 
 import http.server
 import os
@@ -15,7 +15,7 @@ LIMIT = 4096
 
 @pytest.fixture
 def limited(kinglet, tmp_path):
-    """limited(*args, stdout=PIPE) -> CompletedProcess, of a process that writes no file further."""
+    """limited(*args, stdout=PIPE) -> CompletedProcess of a process with a limit on the size of files."""
 
     def run(*args, stdout=subprocess.PIPE, **options):
         return subprocess.run(
@@ -49,7 +49,7 @@ def test_eval(limited, tiny_model_path, tmp_path):
     ids=["ids", "pieces", "bench"],
 )
 def test_results(limited, tiny_model_path, tmp_path, args, text):
-    if args[0] == "bench":  # whose result is short: what is there already counts
+    if args[0] == "bench":  # its result is short: bytes that are already in the file count
         (tmp_path / "out").write_bytes(b"x" * (LIMIT - 10))
     with open(tmp_path / "out", "ab") as out:
         done = limited(*args, "--model", tiny_model_path, stdout=out, input=text)
@@ -82,7 +82,7 @@ def test_pull(limited):
 
 
 def test_serve(start_server, tmp_path):
-    """Neither pages nor the log can be kept any more; it answers all the same."""
+    """Neither pages nor the log can be written; requests are answered anyway."""
     server = start_server("--offline", "--log-level", "debug", ready=False,
                           env={"XDG_CACHE_HOME": str(tmp_path)})  # fmt: skip
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
@@ -93,5 +93,5 @@ def test_serve(start_server, tmp_path):
                60, "the log does not come to its limit")  # fmt: skip
     assert answer(server, text, max_tokens=40) == first
     assert health(server)["status"] == "ok"
-    assert server.stop() == 0  # what the log still had to write came to nothing
+    assert server.stop() == 0  # pending lines of the log are lost
     assert server.log.stat().st_size == LIMIT

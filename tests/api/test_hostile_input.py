@@ -1,5 +1,5 @@
-"""What tokenize and eval are given: files without an end, of any bytes, of no lines, of far too many
-tokens; directories. Each ends by itself, within a bound, with a sentence that names the file."""
+"""Hostile input of tokenize and eval: endless files, arbitrary bytes, no lines, far too many tokens,
+directories. Each command ends by itself, within bounds, with an error that names the file."""
 
 import os
 import random
@@ -36,8 +36,8 @@ def complaint(done, code=1):
     [("tokenize",), ("tokenize", "--decode"), ("eval", "--ppl")],
     ids=["tokenize", "decode", "ppl"],
 )
-def test_without_an_end(run, args):
-    """At most 256 MiB of it are read."""
+def test_endless_input(run, args):
+    """At most 256 MiB are read."""
     text = complaint(run(args[0], *args[1:], "/dev/zero", check=False))
     assert "/dev/zero is larger than 268435456 bytes" in text
 
@@ -59,13 +59,13 @@ def test_any_bytes_become_text(run):
     ids = run("tokenize", "--ids", input=data).stdout
     text = unicodedata.normalize("NFC", data.decode(errors="replace"))
     assert run("tokenize", "--decode", input=ids).stdout.decode() == text
-    pieces = run("tokenize", input=data).stdout.decode()  # a line each, and nothing but text
+    pieces = run("tokenize", input=data).stdout.decode()  # one line each, and only printable text
     assert len(pieces.splitlines()) == len(ids.split())
     assert all(line.replace("\t", "").isprintable() for line in pieces.splitlines())
 
 
 @pytest.mark.parametrize("data", [b"1 2\0 3", b"\0", b"\xef\xbb\xbf1\0"])
-def test_ids_behind_a_nul_are_not_lost(run, tmp_path, data):
+def test_ids_after_a_nul_are_not_ignored(run, tmp_path, data):
     path = tmp_path / "ids"
     path.write_bytes(data)
     assert f"{path} is not text: it has a NUL byte" in complaint(run("tokenize", "--decode", path, check=False))
@@ -84,8 +84,8 @@ def test_a_byte_order_mark_before_ids(run):
 
 
 @pytest.mark.parametrize("option", ["--api-key-file", "--warm"])
-def test_lines_behind_a_nul_are_not_lost(run, tmp_path, option):
-    """A key that is left out without a word would be asked for in vain."""
+def test_lines_after_a_nul_are_not_ignored(run, tmp_path, option):
+    """A key that was silently ignored would be refused later without an explanation."""
     path = tmp_path / "lines"
     path.write_bytes(b"first-key\n\0second-key\n")
     path.chmod(0o600)
@@ -113,7 +113,7 @@ def test_a_byte_order_mark_before_keys(start_server, tmp_path):
         ("", 2, "holds no sequence of token ids"),
     ],
 )
-def test_sequences_that_are_none(run, tmp_path, text, code, said):
+def test_invalid_sequences(run, tmp_path, text, code, said):
     path, out = tmp_path / "ids", tmp_path / "out.npy"
     path.write_text(text, encoding="latin-1")
     line = complaint(run("eval", "--tokens", path, "--logits", out, check=False), code)
@@ -122,8 +122,8 @@ def test_sequences_that_are_none(run, tmp_path, text, code, said):
 
 
 def test_many_sequences_need_the_memory_of_one(kinglet, tiny_model_path, tmp_path, faults):
-    """One after the other they share their place, where all at once do not fit. (Not under
-    sanitizers, which need more than this limit for themselves: `faults` stands for that.)"""
+    """Sequences reuse the same memory, where all at once would not fit. (Not under sanitizers, which
+    need more than this limit themselves: the fixture `faults` leaves it out there.)"""
     path, out = tmp_path / "ids", tmp_path / "out.npy"
 
     def go(*more):
@@ -144,7 +144,7 @@ def test_many_sequences_need_the_memory_of_one(kinglet, tiny_model_path, tmp_pat
     assert np.array_equal(np.load(out), alone[:15])
 
 
-def test_half_a_result_is_not_left(kinglet, tiny_model_path, tmp_path):
+def test_no_partial_result_remains(kinglet, tiny_model_path, tmp_path):
     path, out = tmp_path / "ids", tmp_path / "out.npy"
     path.write_text("1 2 3\n" * 50)
     for limit in (100, 50000):  # in the header, in the rows
@@ -157,7 +157,7 @@ def test_half_a_result_is_not_left(kinglet, tiny_model_path, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["/dev/full", "/", "/nowhere/x"])
-def test_results_that_have_no_place(run, tmp_path, out):
+def test_unwritable_output_paths(run, tmp_path, out):
     path = tmp_path / "ids"
     path.write_text("1 2 3\n")
     line = complaint(run("eval", "--tokens", path, "--logits", out, check=False))

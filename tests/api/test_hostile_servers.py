@@ -1,5 +1,5 @@
-"""doctor --url and bench --soak against servers that never end, flood, lie and write escapes: they
-end in time, hold little, and say what was wrong."""
+"""doctor --url and bench --soak against servers that never end, flood, lie and write escapes: the
+commands end in time, use little memory, and report what was wrong."""
 
 import gzip
 import json
@@ -17,8 +17,8 @@ MODELS = b'{"data":[{"id":"m"}]}'
 TEXT = b'data: {"choices":[{"delta":{"content":"word "}}]}\n\n'
 FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
-# Runs a program; the last line it writes is the program's largest resident memory in KB. A process
-# of its own, since a child counts what its parent held when it was forked.
+# Runs a program and prints its peak resident memory in KB as the last line. A separate process,
+# since a child's peak includes the memory that its parent had at the fork.
 MEASURED = """
 import os, resource, sys
 code = os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:])
@@ -30,7 +30,7 @@ UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 @pytest.fixture
 def hostile():
-    """hostile(completions, models=None) -> HostileServer: how it answers the chat route."""
+    """hostile(completions, models=None) -> HostileServer; completions(write) answers the chat route."""
     servers = []
 
     def start(completions, models=lambda write: write.json(MODELS)):
@@ -56,7 +56,7 @@ def run(kinglet):
 
     def start(*args):
         env = {**os.environ, "http_proxy": "", "LOG_LEVEL": "error"}
-        # a sanitizer keeps what was freed, and its memory would be counted
+        # a sanitizer keeps freed memory, which would be counted
         env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=8"
         done = subprocess.run([sys.executable, "-S", "-c", MEASURED, kinglet, *map(str, args)],
                               env=env, stdin=subprocess.DEVNULL, capture_output=True)  # fmt: skip
@@ -77,7 +77,7 @@ def doctor(run):
     return look
 
 
-# ---- what the chat route does --------------------------------------------------------------------
+# ---- answers of the chat route -------------------------------------------------------------------
 
 
 def endless_and_slow(write):
@@ -162,7 +162,7 @@ def silent(write):
     time.sleep(5)
 
 
-SLOW = (endless_and_slow, on_after_done, silent)  # given up for the time, others for what they send
+SLOW = (endless_and_slow, on_after_done, silent)  # ended by a timeout, the others by their content
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,12 @@ def test_doctor_ends_and_says_why(doctor, hostile, behaviour, said):
     server = hostile(behaviour)
     broken, memory = doctor(server, 1 if behaviour in SLOW else 60)
     assert any(re.search(said, text) for text in broken), broken
-    # sockets take some megabytes more than is read of them
+    # sockets buffer some megabytes more than is read
     assert server.sent < 64_000_000
     assert memory < 300
 
 
-def test_doctor_gives_all_requests_together_three_times_the_time(doctor, hostile):
+def test_doctor_limits_all_requests_to_three_timeouts(doctor, hostile):
     asked = []
 
     def only_at_first(write):
@@ -221,7 +221,7 @@ def test_a_hundred_thousand_events_are_counted(doctor, hostile):
     assert broken == [] and memory < 300
 
 
-def test_what_is_compressed_stays_so(doctor, hostile):
+def test_compressed_answers_are_not_decompressed(doctor, hostile):
     bomb = gzip.compress(bytes(200_000_000), 1)
 
     def compressed(write):
@@ -234,11 +234,11 @@ def test_what_is_compressed_stays_so(doctor, hostile):
     assert broken == ["the stream is compressed (gzip) for a client that did not accept it"]
     assert memory < 150
     asked = [head for head in server.requests if head.startswith("POST")]
-    assert "Accept-Encoding: gzip" in asked[0]  # offered once, to find out whether the stream is compressed
+    assert "Accept-Encoding: gzip" in asked[0]  # offered once, to detect a compressed stream
     assert "Accept-Encoding" not in asked[1]
 
 
-def test_a_list_that_would_need_much_memory_is_not_read(doctor, hostile):
+def test_a_huge_list_of_models_is_not_read(doctor, hostile):
     def many(write):
         write.json(b'{"data":[' + b"{}," * 1_300_000 + b"{}]}")
 
@@ -256,7 +256,7 @@ def escapes(write):
     write.end()
 
 
-def test_findings_do_not_steer_a_terminal(run, hostile):
+def test_findings_are_safe_on_a_terminal(run, hostile):
     server = hostile(escapes)
     code, text, said, _ = run("doctor", "--url", server.url)
     assert code == BROKEN

@@ -1,4 +1,4 @@
-"""What is too large, too deep or too much is refused, with the status that says so."""
+"""Requests that are too large, too deep or too many are refused with the matching status."""
 
 import json
 import os
@@ -11,7 +11,7 @@ MEGABYTE = 1 << 20
 
 
 def body_of_size(size):
-    """A request of exactly this many bytes; the filling is a field that is not known."""
+    """Returns a request of exactly this many bytes, filled with an unknown field."""
     body = b'{"prompt":"x","max_new_tokens":1,"filling":"'
     return body + b"a" * (size - len(body) - 2) + b'"}'
 
@@ -39,11 +39,11 @@ def test_chunked_body_size(tiny, chunk):
             c.socket.sendall(b"0\r\n\r\n")
             assert c.read_head()[0] == 413
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it did not wait for the rest
+            pass  # the server did not wait for the rest
     assert get(tiny, "/health").status == 200
 
 
-def test_a_chunk_size_without_end(tiny):
+def test_an_endless_chunk_size(tiny):
     with Connection(tiny) as c:
         c.socket.sendall(b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
                          b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
@@ -53,7 +53,7 @@ def test_a_chunk_size_without_end(tiny):
     assert get(tiny, "/health").json()["resident_bytes"] < 500e6
 
 
-def test_a_flood_while_an_answer_is_made(tiny, endless, cancelled):
+def test_a_flood_during_an_answer(tiny, endless, cancelled):
     with Connection(tiny) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
         c.read_head()
@@ -101,7 +101,7 @@ def test_json_nodes(tiny):
         assert post(tiny, "/chat", body).status == status
 
 
-def test_separators_in_strings_are_no_nodes(tiny):
+def test_separators_in_strings_do_not_count_as_nodes(tiny):
     text = '[{,:}]"\\' * 10000
     reply = post(tiny, "/chat", {"prompt": "x", "max_new_tokens": 1, "a": text})
     assert reply.status == 200
@@ -169,15 +169,15 @@ def test_n_counts_against_the_queue(tight):
         (b"nonsense\r\n\r\n", 400),
     ],
 )  # fmt: skip
-def test_doubtful_framing_closes_the_connection(tiny, head, status):
+def test_ambiguous_framing_closes_the_connection(tiny, head, status):
     received = raw(tiny, head + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert received.startswith(b"HTTP/1.1 %d " % status)
     assert received.count(b"\r\n\r\n") == 1 and b'"status":"ok"' not in received
     assert "message" in json.loads(received.split(b"\r\n\r\n")[1])["error"]
 
 
-def test_a_reader_that_takes_nothing(start_server, endless):
-    """Not all of the answer is made for it; when its time is over it is cut off, and counted."""
+def test_a_client_that_reads_nothing(start_server, endless):
+    """Only a part of the answer is generated; after a timeout the connection is closed and counted."""
     server = start_server("--offline", "--reader-timeout", 1)
     with Connection(server, receive_buffer=4096) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
@@ -191,7 +191,7 @@ def test_a_reader_that_takes_nothing(start_server, endless):
                 pass
 
 
-def test_a_reader_that_is_a_bit_slow_gets_everything(tiny, endless):
+def test_a_slow_client_gets_everything(tiny, endless):
     with Connection(tiny, receive_buffer=4096) as c:
         c.send("POST", "/chat", {"messages": endless, "max_new_tokens": 500})
         time.sleep(1)
@@ -203,7 +203,7 @@ def test_a_reader_that_is_a_bit_slow_gets_everything(tiny, endless):
 
 
 def test_nothing_leaks(tiny, endless):
-    """Descriptors and memory after many requests that ended in each way."""
+    """Compares descriptors and memory after many requests that ended in every way."""
 
     def descriptors():
         return len(os.listdir(f"/proc/{tiny.pid}/fd"))

@@ -1,4 +1,4 @@
-"""While the model is being loaded: the page opens, /health tells how far it is, requests wait."""
+"""While the model is being loaded, the page opens, /health shows the progress, and requests wait."""
 
 import json
 import re
@@ -11,7 +11,7 @@ NO_MODEL = 3
 
 
 def begin_stream(server, connection, **fields):
-    """Sends a chat, reads its head and its first comment; returns the iterator of its chunks."""
+    """Sends a chat request, reads its head and first comment; returns the iterator of its chunks."""
     connection.send("POST", CHAT, {"messages": HELLO, "stream": True, "max_tokens": 4, **fields})
     status, headers = connection.read_head()
     assert status == 200 and headers["content-type"].startswith("text/event-stream")
@@ -39,7 +39,7 @@ def test_health_page_and_models(hold_server):
     assert models.headers["retry-after"] == "1"
 
 
-def test_what_is_wrong_is_refused_at_once(hold_server):
+def test_invalid_requests_are_refused_at_once(hold_server):
     server = hold_server().server
     reply = post(server, CHAT, {"messages": HELLO, "temperature": "hot"})
     assert reply.status == 400 and reply.error["param"] == "temperature"
@@ -83,7 +83,7 @@ def test_requests_wait_and_are_answered(hold_server, model_path):
     assert get(server, "/v1/models").status == 200
 
 
-def test_not_more_wait_than_are_allowed(hold_server):
+def test_the_limit_of_waiting_requests(hold_server):
     server = hold_server("--parallel", 1, "--queue", 1).server
     question = {"messages": HELLO, "stream": True}
     with Connection(server) as first, Connection(server) as second:
@@ -94,17 +94,17 @@ def test_not_more_wait_than_are_allowed(hold_server):
         assert int(refused.headers["retry-after"]) >= 1
         first.reset()
         status = 429
-        while status == 429:  # until the server has seen that the first one left
+        while status == 429:  # until the server has noticed that the first client disconnected
             with Connection(server) as third:
                 third.send("POST", CHAT, question)
                 status, _ = third.read_head()
         assert status == 200
 
 
-def test_what_waits_is_held_as_text(hold_server, model_path):
-    """Not as JSON, which takes several times as much and is not counted."""
+def test_waiting_requests_are_held_as_text(hold_server, model_path):
+    """Parsed JSON would take several times as much memory, and is not counted."""
     held = hold_server(model=model_path)
-    turns = [{"role": "user", "content": "word " * 14}] * 9900  # nearly as many values as may be
+    turns = [{"role": "user", "content": "word " * 14}] * 9900  # nearly as many values as allowed
     body = json.dumps({"messages": turns, "stream": True}).encode()
 
     def n_held():
@@ -123,7 +123,7 @@ def test_what_waits_is_held_as_text(hold_server, model_path):
     wait_until(lambda: n_held() < 4096, 5, "it is kept")
 
 
-def test_a_model_that_can_not_be_had(hold_server):
+def test_an_unavailable_model(hold_server):
     held = hold_server()
     server = held.server
     with Connection(server) as streamed, Connection(server) as whole:
@@ -146,7 +146,7 @@ def test_a_signal_ends_at_once(hold_server, number):
     with Connection(server) as streamed, Connection(server) as whole:
         chunks = begin_stream(server, streamed)
         whole.send("POST", CHAT, {"messages": HELLO})
-        get(server, "/health")  # the request before it has been seen
+        get(server, "/health")  # the previous request has been received
         server.process.send_signal(number)
         error, done = events(chunks)
         assert json.loads(error)["error"]["code"] == "stopping" and done == "[DONE]"

@@ -1,4 +1,4 @@
-"""What serve says on stderr."""
+"""The log of serve on stderr."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ OPERATING = Path(__file__).resolve().parents[2] / "docs" / "operating.md"
 
 @pytest.fixture
 def unread():
-    """A pipe that nobody reads: its writing end."""
+    """The writing end of a pipe that is never read."""
     reading, writing = os.pipe()
     yield writing
     os.close(reading)
@@ -39,11 +39,11 @@ def test_json(start_server, tmp_path):
     described = OPERATING.read_text().split("| field | is |\n")[1].split("\n\n")[0]
     described = set(re.findall(r"^\| `(\w+)`", described, re.M))
     assert described == set(request) - {"time", "level", "message"}
-    assert "Hello" not in log.read_text()  # what was said is nobody's business
+    assert "Hello" not in log.read_text()  # the texts of users are private
 
 
-def test_a_client_that_leaves(start_server, endless, tmp_path):
-    """Its line tells what is known by then."""
+def test_the_line_of_a_client_that_disconnects(start_server, endless, tmp_path):
+    """The line has the figures known by then."""
     log = tmp_path / "log"
     with open(log, "wb") as out:
         server = start_server("--offline", "--log-format", "json", stderr=out)
@@ -64,7 +64,7 @@ def test_a_client_that_leaves(start_server, endless, tmp_path):
 
 
 def test_at_info_an_answer_has_one_line(start_server):
-    """However long it is, and other requests have none: that is why it costs next to nothing."""
+    """An answer of any length has one line and other requests have none, so logging costs very little."""
     server = start_server("--offline", "--log-level", "info")
     for n in (1, 30):
         stream(server, max_tokens=n)
@@ -85,7 +85,7 @@ def dropped(server):
 
 
 def ask(server, n):
-    """n requests of a line each, one behind the other."""
+    """Sends n requests in sequence, each logged as one line."""
     with Connection(server) as c:
         for _ in range(n // 50):
             for _ in range(50):
@@ -94,8 +94,8 @@ def ask(server, n):
                 assert c.read().status == 200
 
 
-def test_a_reader_of_the_log_that_stops_holds_nobody_up(start_server, unread):
-    """The pipe and 256 KB behind it are full, a line has over 100 bytes; an answer goes on."""
+def test_a_stopped_reader_of_the_log_blocks_no_request(start_server, unread):
+    """The pipe and the buffer of 256 KB are full (a line has over 100 bytes); an answer continues."""
     fcntl.fcntl(unread, fcntl.F_SETPIPE_SZ, 4096)
     options = ("--offline", "--log-level", "debug", "--log-format", "json")
     server = start_server(*options, stderr=unread)
@@ -105,11 +105,11 @@ def test_a_reader_of_the_log_that_stops_holds_nobody_up(start_server, unread):
     assert 0 < dropped(server) < 3000
     before = dropped(server)
     assert stream(server, max_tokens=20).finish_reason() == "length"
-    assert dropped(server) > before  # its own line
+    assert dropped(server) > before  # the line about dropped lines
     assert server.stop() == 0
 
 
-def test_a_full_disk_under_the_log_holds_nobody_up(start_server):
+def test_a_full_disk_under_the_log_blocks_no_request(start_server):
     with open("/dev/full", "wb") as full:
         server = start_server("--offline", "--log-level", "debug", stderr=full)
     assert stream(server, max_tokens=20).finish_reason() == "length"

@@ -1,4 +1,4 @@
-"""An answer that only repeats itself is ended, where that is asked for."""
+"""The loop guard ends answers that only repeat themselves, if it is switched on."""
 
 from urllib.parse import quote
 
@@ -11,8 +11,8 @@ LONG = 2000  # tokens
 
 @pytest.fixture(scope="module")
 def looping(tiny):
-    """Messages to which the tiny model's greedy answer becomes a loop; what the guard leaves of it
-    and how many tokens that is."""
+    """Messages whose greedy answer by the tiny model becomes a loop; the text that the guard leaves, and
+    its number of tokens."""
     for text in QUESTIONS:
         messages = [{"role": "user", "content": text}]
         found = complete(tiny, messages, max_tokens=LONG, loop_guard="on")
@@ -22,21 +22,21 @@ def looping(tiny):
     pytest.fail("the tiny model runs into no loop")
 
 
-def test_it_is_a_loop(tiny, looping):
-    """What is said without the guard begins with what is said with it, and goes on the same way."""
+def test_the_unguarded_answer_is_a_loop(tiny, looping):
+    """The answer without the guard begins with the guarded one and continues its repetition."""
     messages, text, tokens = looping
     assert 256 <= tokens < LONG
     whole = complete(tiny, messages, max_tokens=LONG)
     assert "x_kinglet" not in whole and whole["usage"]["completion_tokens"] > tokens
     said = whole["choices"][0]["message"]["content"]
     assert said.startswith(text.rstrip("\ufffd"))
-    # some text stands there again and again, and comes next
+    # some text occurs repeatedly, and comes next
     period = next(p for p in range(1, len(text)) if text.endswith(text[-p:] * 7))
     rest = said[len(text) :]
     assert rest[:period] == text[-period:][: len(rest)]
 
 
-def test_one_piece(tiny, looping):
+def test_document(tiny, looping):
     messages, text, tokens = looping
     before = health(tiny)["statistics"]
     found = complete(tiny, messages, max_tokens=LONG, loop_guard="on")
@@ -47,7 +47,7 @@ def test_one_piece(tiny, looping):
     after = health(tiny)["statistics"]
     assert after["repetitions_ended"] == before["repetitions_ended"] + 1
     assert after["requests"]["answered"] == before["requests"]["answered"] + 1
-    # exactly there: one token less is no loop yet
+    # exactly at this point: one token less is not a loop yet
     short = complete(tiny, messages, max_tokens=tokens - 1, loop_guard="on")
     assert short["choices"][0]["finish_reason"] == "length" and "x_kinglet" not in short
 

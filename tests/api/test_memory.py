@@ -1,4 +1,4 @@
-"""--memory: a budget that is kept, or refused with the plan that does not fit."""
+"""--memory: the budget is kept, or refused with the plan that exceeds it."""
 
 import re
 import threading
@@ -18,7 +18,7 @@ def peak_resident(server):
 
 
 def test_the_budget_is_kept(start_server, model_path):
-    patient = ("--max-wait", 0, "--max-seconds", 0)  # the computer may have other work
+    patient = ("--max-wait", 0, "--max-seconds", 0)  # the computer may be busy
     options = ("--memory", "512M", "--ctx-size", 4096, *patient)
     server = start_server("--offline", *options, model=model_path)
     room = int(re.search(r"room for (\d+) tokens in all", server.log_with("tokens in all"))[1])
@@ -29,7 +29,7 @@ def test_the_budget_is_kept(start_server, model_path):
         text = STORY * words
         answers.append(complete(server, [{"role": "user", "content": text}], max_tokens=16))
 
-    # more than the KV cache holds at a time, one of them nearly as long as the context
+    # more than the KV cache holds at once, one of them nearly as long as the context
     answers = []
     threads = [threading.Thread(target=chat, args=(n,)) for n in (165, 100, 90, 80, 5)]
     for t in threads:
@@ -43,7 +43,7 @@ def test_the_budget_is_kept(start_server, model_path):
 
 
 @pytest.mark.parametrize("command", ["serve", "chat", "bench"])
-def test_what_does_not_fit_is_refused(run_kinglet, tiny_model_path, command):
+def test_a_plan_over_the_budget_is_refused(run_kinglet, tiny_model_path, command):
     arguments = {"serve": ["--port", 0], "chat": ["Hello"], "bench": ["--only", "prefill"]}[command]
     done = run_kinglet(command, "-m", tiny_model_path, "--memory", "10M", *arguments, check=False)
     said = done.stderr.decode()
@@ -54,6 +54,6 @@ def test_what_does_not_fit_is_refused(run_kinglet, tiny_model_path, command):
 
 
 @pytest.mark.parametrize("size", ["", "M", "512X", "-1", "1.5G", "0", "99999999999999999999"])
-def test_sizes_that_are_none(run_kinglet, tiny_model_path, size):
+def test_invalid_sizes(run_kinglet, tiny_model_path, size):
     done = run_kinglet("serve", "-m", tiny_model_path, f"--memory={size}", check=False)
     assert done.returncode == 2 and b"--memory takes" in done.stderr

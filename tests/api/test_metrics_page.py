@@ -52,13 +52,13 @@ def test_histograms_add_up(tiny):
         assert counts[-1] == count > 0
 
 
-def test_names_keep_the_conventions(tiny):
+def test_names_follow_the_conventions(tiny):
     for family in families(tiny).values():
         assert family.name.startswith("kinglet_") and family.documentation
         assert family.type in ("counter", "gauge", "histogram")
 
 
-def test_each_is_described(tiny):
+def test_each_metric_is_documented(tiny):
     """docs/operating.md has a row for each family, with its type, and each value of its labels."""
     text = OPERATING.read_text()
     rows = re.findall(r"^\| `(kinglet_\w+)` \| (\w+) \| (.*) \|$", text, re.M)
@@ -75,12 +75,12 @@ def test_each_is_described(tiny):
                     assert {label, said} <= named[sample.name], (sample.name, label, said)
 
 
-def test_the_memory_that_there_may_be(start_server, tiny):
+def test_the_memory_limit(start_server, tiny):
     def limit(server):
         return value(families(server), "kinglet_memory_limit_bytes")
 
     assert limit(start_server("--offline", "--memory", "1G")) == 1 << 30
-    assert limit(tiny) > 1 << 30  # of the control group, or the computer
+    assert limit(tiny) > 1 << 30  # the limit of the control group, or the computer's memory
 
 
 def test_a_cache_that_is_not_written(start_server, tiny):
@@ -89,7 +89,7 @@ def test_a_cache_that_is_not_written(start_server, tiny):
     assert value(families(tiny), "kinglet_disk_max_bytes") == 256 << 20
 
 
-def test_with_keys_it_needs_one(start_server, tmp_path):
+def test_a_server_with_keys_requires_one(start_server, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("secret-key-of-mine\n")
     keys.chmod(0o600)

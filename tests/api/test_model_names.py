@@ -1,5 +1,4 @@
-"""What the model is called: names of files that are not UTF-8, the case of letters, ":latest", and
---alias."""
+"""Names of the model: file names that are not UTF-8, the case of letters, ":latest", and --alias."""
 
 import json
 import os
@@ -11,7 +10,7 @@ import pytest
 from api_client import CHAT, HELLO, Stream, complete, get, health, post, stream
 
 FIELDS = {"max_tokens": 3}
-# no UTF-8, a code point that was cut, a line end, an escape sequence; quotes for the JSON
+# invalid UTF-8, a truncated code point, a line end, an escape sequence; quotes for the JSON
 NAME = b'tiny \xff\xe9"\n\x1b[31m\xc2\x9b \xe4\xb8\xad\xe4'
 SHOWN = 'tiny \ufffd\ufffd"\ufffd\ufffd[31m\ufffd 中\ufffd'
 
@@ -30,7 +29,7 @@ def odd(server_factory, oddly_named):
     server.end()
 
 
-def test_a_name_that_is_not_utf8_is_made_so_once(odd):
+def test_an_invalid_name_is_converted_to_utf8_once(odd):
     assert health(odd)["model"] == SHOWN
     (model,) = get(odd, "/v1/models").json()["data"]
     assert model["id"] == SHOWN and model["meta"]["file"] == SHOWN + ".gguf"
@@ -41,7 +40,7 @@ def test_a_name_that_is_not_utf8_is_made_so_once(odd):
     assert chunks and all(chunk["model"] == SHOWN for chunk in chunks)
 
 
-def test_every_route_answers_with_such_a_name(odd):
+def test_every_route_answers_with_an_invalid_name(odd):
     for path in ("/", "/health", "/live", "/ready", "/metrics", "/v1/models"):
         reply = get(odd, path)
         assert reply.status == 200, (path, reply.body)
@@ -79,7 +78,7 @@ def test_bytes_of_a_header_in_an_error(tiny, headers):
     assert "\ufffd" in reply.error["message"]
 
 
-def test_commands_print_json_with_such_a_name(run_kinglet, oddly_named):
+def test_commands_print_json_with_an_invalid_name(run_kinglet, oddly_named):
     run = ("--model", oddly_named, "--json")
     bench = json.loads(run_kinglet("bench", *run, "--only", "prefill", "--prompt", 32, "--repeat", 1).stdout)
     assert SHOWN in json.dumps(bench, ensure_ascii=False).replace('\\"', '"')
@@ -136,7 +135,7 @@ def test_an_alias_of_another_model_is_refused(run_kinglet, tiny_model_path):
 
 
 @pytest.mark.parametrize("alias", ["", "=x", "a=", " a", "a ", "a\nb", b"a\xff", "a" * 101, "a\x1b[0m"])
-def test_what_is_no_alias(run_kinglet, alias):
+def test_invalid_aliases(run_kinglet, alias):
     done = run_kinglet("serve", "--offline", "--alias", os.fsdecode(alias), check=False)
     assert done.returncode == 2 and b"--alias takes NAME or NAME=MODEL" in done.stderr
 

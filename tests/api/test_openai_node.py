@@ -1,4 +1,4 @@
-"""The real openai package for Node, which test.sh installs (NODE_PATH names where)."""
+"""The openai package for Node, which test.sh installs (NODE_PATH is its directory)."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The real openai package for Python."""
+"""The openai package for Python."""
 
 import openai
 import pytest
@@ -53,7 +53,7 @@ def test_stream(client):
 
 
 def test_stream_helper(client):
-    """It drops chunks whose object is not exactly right, and checks the events' order."""
+    """The helper drops chunks with a wrong `object`, and checks the order of events."""
     with client.chat.completions.stream(model="default", messages=FACTS, max_tokens=24) as events:
         deltas = [e.delta for e in events if e.type == "content.delta"]
         final = events.get_final_completion()
@@ -62,7 +62,7 @@ def test_stream_helper(client):
 
 
 def test_a_stream_with_comments(server, client):
-    """A long prompt: comments come before the text, which some versions stumble over."""
+    """A long prompt has comments before the text, which some versions cannot parse."""
     messages = [{"role": "user", "content": "Repeat: " + "na " * 300}]
     chunks = list(
         client.chat.completions.create(

@@ -1,4 +1,4 @@
-"""A port that is in use: by which program, and which process, as far as the system lets one see."""
+"""The error for a port in use names the program and the process, as far as the system shows them."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def program_of_all(kinglet, tmp_path_factory):
-    """The program where every user may run it."""
+    """A copy of the program that every user may run."""
     directory = tmp_path_factory.mktemp("program")
     for parent in (directory, *directory.parents[:2]):
         os.chmod(parent, 0o755)
@@ -64,8 +64,8 @@ def test_another_program(kinglet, address, family, host):
         assert f", {f.read().strip()} (process {os.getpid()}): stop that one" in line
 
 
-def test_the_same_port_of_another_address_is_another(kinglet):
-    """That one is listened to as well, and is not the one in the way."""
+def test_the_same_port_of_another_address_is_not_blamed(kinglet):
+    """Another program listens on the same port of another address, which does not conflict."""
     with listener("127.0.0.2") as other:
         port = other.getsockname()[1]
         with subprocess.Popen(["python3", "-c", "import socket, sys\n"
@@ -79,7 +79,7 @@ def test_the_same_port_of_another_address_is_another(kinglet):
 
 
 def test_another_user_sees_less(program_of_all, tiny):
-    """Not the process that holds the socket, but whose it is; a kinglet of that user is meant."""
+    """Another user sees the owner of the socket, not the process; the error suggests that user's kinglet."""
     with listener("127.0.0.1") as s:
         line = refusal(program_of_all, s.getsockname()[1], user=65534)
     assert re.search(r"another (program, of the user root \(0\): 'sudo ss -ltnp'|kinglet, as it seems)", line)
@@ -87,14 +87,14 @@ def test_another_user_sees_less(program_of_all, tiny):
     assert re.search(r"another kinglet, as it seems process \d+: use that one, stop it \('sudo kill", line)
 
 
-def test_bound_and_not_listened_to(kinglet):
+def test_a_bound_socket_that_does_not_listen(kinglet):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         line = refusal(kinglet, s.getsockname()[1])
     assert "another program: 'sudo ss -ltnp' shows which; stop that one" in line
 
 
-def test_a_name_of_a_program_is_one_line(kinglet, tmp_path):
+def test_the_name_of_a_program_is_one_line(kinglet, tmp_path):
     program = os.fsencode(tmp_path) + b"/a\x1b[\xff\n"
     os.symlink(os.path.realpath(sys.executable), program)
     code = ("import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\n"

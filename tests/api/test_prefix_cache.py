@@ -1,5 +1,5 @@
-"""What was computed for a prompt is not computed again: the next turn, after a restart, for
-greetings; and never for somebody else. The text is the same in all cases."""
+"""The prefix cache saves computing a prompt again: for the next turn, after a restart, for greetings;
+and never across API keys. The text is the same in all cases."""
 
 import time
 from pathlib import Path
@@ -12,11 +12,11 @@ QUESTION = [
     {"role": "system", "content": LONG},
     {"role": "user", "content": "What does the cat do?"},
 ]
-PAGE = 32  # tokens that are kept together on disk
+PAGE = 32  # tokens of a page on disk
 
 
 def ask(server, messages, key=None):
-    """Text, prompt tokens, and how many of these were known."""
+    """Returns the text, the number of prompt tokens, and how many of these were cached."""
     body = {"messages": messages, "temperature": 0, "max_tokens": 20}
     reply = post(server, CHAT, body, {"Authorization": f"Bearer {key}"} if key else None)
     assert reply.status == 200, reply.body
@@ -28,11 +28,11 @@ def ask(server, messages, key=None):
 
 @pytest.fixture
 def cache(tmp_path):
-    """A cache directory of its own: other tests have asked the same before."""
+    """A separate cache directory, since other tests send the same prompts."""
     return {"XDG_CACHE_HOME": str(tmp_path)}
 
 
-def test_next_turn_computes_only_what_is_new(start_server, cache):
+def test_the_next_turn_computes_only_new_tokens(start_server, cache):
     server = start_server("--offline", env=cache)
     text, n, cached = ask(server, QUESTION)
     assert n > 100 and cached < PAGE
@@ -45,7 +45,7 @@ def test_next_turn_computes_only_what_is_new(start_server, cache):
         {"role": "user", "content": "And the dog?"},
     ]
     _, longer, cached = ask(server, turns)
-    assert longer > n and n - 8 <= cached < longer  # up to where the assistant's turn begins
+    assert longer > n and n - 8 <= cached < longer  # up to the beginning of the assistant's turn
     counted = health(server)["statistics"]["tokens"]
     assert counted["cached"] >= 2 * n - 10
 
@@ -60,7 +60,7 @@ def test_restart(start_server, cache):
     server = start_server("--offline", env=cache)
     text, n, _ = ask(server, QUESTION)
     for _ in range(3):
-        ask(server, QUESTION)  # pages that came too fast for the disk are offered again
+        ask(server, QUESTION)  # pages that the disk was too slow for are offered again
     directory = Path(cache["XDG_CACHE_HOME"]) / "kinglet" / "prefixes"
     wait_until(lambda: len(list(directory.glob("*.page"))) >= n // PAGE, 60, "pages on disk")
     server.stop()
@@ -85,10 +85,10 @@ def key_file(tmp_path):
 
 
 def wait_until_warm(server, keys):
-    """Greetings are computed one after the other, the last one last."""
+    """Waits until the last greeting is precomputed; they are computed in order."""
 
     def is_known():
-        time.sleep(0.05)  # it is computed while nobody asks
+        time.sleep(0.05)  # computed while no request runs
         _, n, cached = ask(server, [{"role": "user", "content": "Who are you?"}], next(keys))
         return cached == n - 1
 
@@ -96,8 +96,8 @@ def wait_until_warm(server, keys):
 
 
 def costs(server, key):
-    """What the question costs for a key: tokens that were known, tokens computed, steps, pages from
-    disk. These are what its time depends on."""
+    """Returns the costs of the question for a key, which determine its time: cached tokens, computed
+    tokens, steps, pages from disk."""
 
     def counted():
         s = health(server, key)["statistics"]
@@ -108,23 +108,23 @@ def costs(server, key):
     return [cached, *(after - first for after, first in zip(counted(), before))]
 
 
-def test_keys_do_not_meet(start_server, cache, key_file):
-    """Whoever asks what another key has asked has to wait as the first one did: neither what is
-    told nor what is done differs, in memory or after a restart."""
+def test_keys_share_nothing(start_server, cache, key_file):
+    """A question that another key has asked costs as much as the first time: neither the figures nor
+    the work differ, in memory or after a restart."""
     keys = iter(KEYS[3:])
     server = start_server("--offline", "--api-key-file", key_file, env=cache)
     wait_until_warm(server, keys)
     first = costs(server, KEYS[0])
-    assert first[0] < PAGE < first[1] and first[3] == 0  # known: the beginning that all greetings have
+    assert first[0] < PAGE < first[1] and first[3] == 0  # cached: the common beginning of all greetings
     assert costs(server, KEYS[1]) == first
     again = costs(server, KEYS[0])
-    assert again[0] == sum(first[:2]) - 1 and again[1] == 1  # its own is known
+    assert again[0] == sum(first[:2]) - 1 and again[1] == 1  # the question of the same key is cached
     directory = Path(cache["XDG_CACHE_HOME"]) / "kinglet" / "prefixes"
     pages = sum(first[:2]) // PAGE
 
     def all_are_on_disk():
         for key in KEYS[:2]:
-            costs(server, key)  # pages that came too fast for the disk are offered again
+            costs(server, key)  # pages that the disk was too slow for are offered again
         return len(list(directory.glob("*.page"))) >= 2 * pages
 
     wait_until(all_are_on_disk, 60, "pages on disk")
@@ -137,8 +137,8 @@ def test_keys_do_not_meet(start_server, cache, key_file):
     assert found > 0 and known > first[0]
 
 
-def test_greetings_are_computed_ahead(start_server, cache, key_file, tmp_path):
-    """Each key asks once, so what it finds is not its own."""
+def test_greetings_are_precomputed(start_server, cache, key_file, tmp_path):
+    """Each key asks once, so that it finds nothing that it computed itself."""
     file = tmp_path / "greetings"
     file.write_text("Good morning, Kinglet!\n\n" + LONG + "\n")
     server = start_server("--offline", "--warm", file, "--api-key-file", key_file, env=cache)
@@ -148,7 +148,7 @@ def test_greetings_are_computed_ahead(start_server, cache, key_file, tmp_path):
         answers = set()
 
         def is_known(messages=messages, answers=answers):
-            time.sleep(0.2)  # it is computed while nobody asks
+            time.sleep(0.2)  # computed while no request runs
             answer, n, cached = ask(server, messages, next(keys))
             answers.add(answer)
             return cached == n - 1
@@ -168,7 +168,7 @@ def test_refused_options(run_kinglet, tiny_model_path, tmp_path):
     assert done.returncode == 2 and b"--cache-ram takes" in done.stderr
 
 
-def test_nothing_on_disk_when_it_can_not_be(start_server, cache, tmp_path):
+def test_an_unwritable_disk(start_server, cache, tmp_path):
     (tmp_path / "kinglet").mkdir(mode=0o700)
     (tmp_path / "kinglet" / "prefixes").write_text("a file, not a directory")
     server = start_server("--offline", env=cache)

@@ -1,5 +1,5 @@
-"""The prefix cache on disk: what was computed is there after a restart, also after `kill -9`; and
-the answers do not depend on it, whatever the disk does."""
+"""The prefix cache on disk: computed prompts are available after a restart, also after `kill -9`, and
+the answers do not depend on it, even if the disk fails."""
 
 import errno
 import random
@@ -16,7 +16,7 @@ MOONS = ["new", "waxing", "full", "waning", "red", "hidden"]
 
 
 def rules(n):
-    """A system prompt; the tiny model makes three times as many tokens of it as the real one."""
+    """Returns a system prompt; it has three times as many tokens for the tiny model as for the real one."""
     return " ".join(
         f"Rule {i}: answer questions about lamp number {i} only when the moon is {MOONS[i % 6]}."
         for i in range(n)
@@ -32,7 +32,7 @@ def question(text, system=RULES):
 
 
 def ask(server, messages, **fields):
-    """The greedy answer, and how many tokens of the prompt did not have to be computed."""
+    """Returns the greedy answer, and how many tokens of the prompt were cached."""
     said = complete(server, messages, temperature=0, max_tokens=24, **fields)
     usage = said["usage"]
     return (
@@ -44,8 +44,8 @@ def ask(server, messages, **fields):
 
 @pytest.fixture
 def start(start_server, share_prepared, tmp_path):
-    """start(*args, model=None) -> Server with a cache directory of its own, the same for all; but
-    for what takes long to make."""
+    """start(*args, model=None) -> Server. All servers of a test share one cache directory, which begins
+    with only the files that take long to prepare."""
     share_prepared(tmp_path / "kinglet", "packed", "threads")
 
     def start(*args, model=None, env=None, **options):
@@ -57,19 +57,19 @@ def start(start_server, share_prepared, tmp_path):
 
 @pytest.fixture
 def pages(tmp_path):
-    """The files of the cache; those that are being written, too."""
+    """pages() -> the files of the cache, including partially written ones."""
     directory = tmp_path / "kinglet" / "prefixes"
     return lambda: sorted(directory.glob("*")) if directory.exists() else []
 
 
 def disk(server):
-    """What the server counts of its disk."""
+    """Returns the server's statistics of the disk."""
     found = health(server)["statistics"]
     return {k.removeprefix("disk_"): v for k, v in found.items() if k.startswith("disk_")}
 
 
 def wait_for_pages(pages, n):
-    """They are written a little later than they are computed."""
+    """Waits for n pages; they are written a little later than they are computed."""
     wait_until(lambda: sum(p.suffix == ".page" for p in pages()) >= n, 60, f"{n} pages on disk")
 
 
@@ -91,7 +91,7 @@ def check_restart(start, pages, model, system):
 
     second = start(model=model)
     text, cached, n_prompt = ask(second, question("Lamp 7?", system))
-    # all whole pages of what both have in common: all but the last words
+    # all whole pages of the common prefix, which is all but the last words
     assert n_prompt - 2 * PAGE < cached < n_prompt
     assert text == expected
     text, cached, n_prompt = ask(second, question("Lamp 3?", system))
@@ -129,12 +129,12 @@ def test_damaged_pages_are_computed_again(start, pages):
     counted = disk(second)["pages"]
     assert counted["damaged"] == 1 and counted["found"] == cached // PAGE
     assert second.stop() == 0
-    third = start()  # and is whole again
+    third = start()  # and is valid again
     again, cached, _ = ask(third, question("Lamp 3?"))
     assert again == text and cached > n_prompt - 2 * PAGE
 
 
-def test_nobody_else_may_read(start, pages):
+def test_other_users_cannot_read_the_cache(start, pages):
     server = start()
     _, _, n_prompt = ask(server, question("Lamp 3?"))
     wait_for_pages(pages, n_prompt // PAGE)
@@ -154,12 +154,12 @@ def test_keys_do_not_share(start, pages, tmp_path):
             assert usage["prompt_tokens"] > 500
             return usage["prompt_tokens_details"]["cached_tokens"]
 
-    # some tokens are of greetings that are computed ahead, for all
+    # some tokens are of precomputed greetings, which all keys share
     first = start("--api-key-file", keys)
     assert cached(first, "key-of-one") < PAGE
     assert cached(first, "key-of-two") < PAGE
     assert cached(first, "key-of-one") > 500
-    assert first.stop() == 0  # writes what waits
+    assert first.stop() == 0  # writes pending pages
     keys.write_text("key-of-three\nkey-of-two\nkey-of-one\n")
     second = start("--api-key-file", keys)
     assert cached(second, "key-of-three") < PAGE
@@ -168,13 +168,13 @@ def test_keys_do_not_share(start, pages, tmp_path):
 
 
 def test_a_full_disk(start, pages):
-    """Files may not grow: writing fails as it does on a full disk, in the middle of a page."""
+    """The size of files is limited: a write fails in the middle of a page, as on a full disk."""
     server = start()
     text, _, n_prompt = ask(server, question("Lamp 3?"))
     wait_for_pages(pages, n_prompt // PAGE)
     size, before = pages()[0].stat().st_size, len(pages())
     limit = size // 2 + 4096
-    assert server.log.stat().st_size < limit // 2  # it grows a little, too
+    assert server.log.stat().st_size < limit // 2  # the log grows a little, too
     old = resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     for n in range(4):
         ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
@@ -186,7 +186,7 @@ def test_a_full_disk(start, pages):
     assert disk(server)["pages"]["dropped"] > 0
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, old)
     n = 10
-    while "takes pages again" not in server.log_text():  # after so many pages that were dropped
+    while "takes pages again" not in server.log_text():  # after this many dropped pages
         ask(server, question(f"Lamp {n}?", f"{n} " + RULES))
         n += 1
         assert n < 40
@@ -212,7 +212,7 @@ def test_off(start, pages):
     assert pages() == []
 
 
-def test_what_waits_is_written_at_the_end(start, pages):
+def test_pending_pages_are_written_at_the_end(start, pages):
     server = start()
     _, _, n_prompt = ask(server, question("Lamp 3?"))
     assert server.stop() == 0
@@ -221,18 +221,18 @@ def test_what_waits_is_written_at_the_end(start, pages):
 
 # ---- faults --------------------------------------------------------------------------------------
 
-CALLS = 4  # to write a page: the file is made, written, closed, renamed
+CALLS = 4  # the calls that write a page: the file is created, written, closed, renamed
 STORY = "The keeper writes down what he sees: a ship, a bird, a cloud, and again a ship. " * 4
 
 
 def new_pages(n):
-    """A prompt of which the beginning is that of the others, and some pages are its own."""
+    """Returns a prompt that begins like the others and has some pages of its own."""
     return question(f"{n}: {STORY}")
 
 
 @pytest.fixture
 def uncached(start):
-    """What is said without any cache."""
+    """The answer without any cache."""
     server = start("--cache-disk", 0, "--cache-ram", 0)
     return lambda messages: ask(server, messages)[0]
 
@@ -240,8 +240,8 @@ def uncached(start):
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 def test_each_write_fails(start, pages, uncached, faults, error, lasting):
-    """One of the calls that write pages, or all from it on: answers are the same bits, and what was
-    not written is computed again."""
+    """One of the calls that write pages fails, or all from it on: answers have the same bits, and pages
+    that were not written are computed again."""
     for number in range(1, 3 * CALLS):
         server = start(env=faults.env)
         messages = new_pages(number)
@@ -262,17 +262,17 @@ def test_each_write_fails(start, pages, uncached, faults, error, lasting):
 
 
 def kill_in_write(server, faults, number, messages):
-    """At one of the calls that write the first pages of a new prompt."""
+    """Kills the server at one of the calls that write the first pages of a new prompt."""
     faults.killed_at(number)
     try:
         ask(server, messages)
     except (EOFError, ConnectionError):
-        pass  # the page was written before the answer was there
+        pass  # the page was written before the answer arrived
     server.process.wait(60)
 
 
 def kill_anywhere(server, moment, messages):
-    """Before an answer, in its middle, or behind it."""
+    """Kills the server before an answer, in its middle, or after it."""
     with Connection(server) as c:
         c.send("POST", CHAT, {"messages": messages, "stream": True, "max_tokens": 24})
         if moment > 0:
@@ -286,13 +286,13 @@ def kill_anywhere(server, moment, messages):
 
 
 def test_killed_200_times(start, pages, uncached, faults):
-    """Half of the times while a page is being written: each next start finds whole pages or none."""
+    """Half of the kills happen while a page is being written: each start finds valid pages or none."""
     chance = random.Random(200)
     found = 0
     for i in range(200):
         server = start(env=faults.env)
         if i % 20 == 19:
-            server.process.kill()  # nothing was asked
+            server.process.kill()  # no request was sent
             server.process.wait()
             continue
         text, cached, _ = ask(server, new_pages(i - 1))
@@ -304,7 +304,7 @@ def test_killed_200_times(start, pages, uncached, faults):
         else:
             kill_anywhere(server, chance.randrange(3), new_pages(i))
         assert server.process.returncode == -signal.SIGKILL
-    assert found > 200 * 15  # pages that the prompts have in common, most of the times
+    assert found > 200 * 15  # the pages that the prompts have in common, in most runs
     server = start()
     assert ask(server, new_pages(199))[0] == uncached(new_pages(199))
     assert not any(p.name.startswith("writing.") for p in pages())

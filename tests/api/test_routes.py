@@ -1,4 +1,4 @@
-"""Paths, methods, the page's files, models, health: what needs no answer from the model."""
+"""Routes that need no answer of the model: paths, methods, the page's files, models, health."""
 
 import pytest
 from api_client import CHAT, Connection, HELLO, call, get, post, raw
@@ -31,7 +31,7 @@ def test_head(tiny, path):
     length = get(tiny, path).headers["content-length"]
     reply = call(tiny, "HEAD", path)
     assert reply.status == 200 and reply.body == b""
-    # health tells numbers that change
+    # the figures of /health change
     assert abs(int(reply.headers["content-length"]) - int(length)) < 40
 
 

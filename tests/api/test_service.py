@@ -1,5 +1,5 @@
-"""kinglet under a service manager, which these tests play: readiness, watchdog, sockets, reload; and
-what is left of it when its files are taken away."""
+"""kinglet under a simulated service manager: readiness, watchdog, sockets, reload; and its behaviour
+when files are removed under it."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ SOON = 10
 
 
 class Notifications:
-    """What the server tells ($NOTIFY_SOCKET), line by line; always read, as a service manager does."""
+    """Collects the lines that the server sends to $NOTIFY_SOCKET, read at once like by a service manager."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -51,7 +51,7 @@ def notifications(tmp_path):
     n.close()
 
 
-def test_a_models_name_tells_nothing_else(start_server, notifications, tiny_model_path, tmp_path):
+def test_a_model_name_cannot_inject_variables(start_server, notifications, tiny_model_path, tmp_path):
     model = tmp_path / "a\nMAINPID=1\x1b.gguf"
     model.symlink_to(tiny_model_path)
     start_server("--offline", model=model, env={"NOTIFY_SOCKET": notifications.path})
@@ -60,12 +60,12 @@ def test_a_models_name_tells_nothing_else(start_server, notifications, tiny_mode
     assert not notifications.has("MAINPID")
 
 
-def test_what_it_tells(start_server, notifications):
+def test_notifications(start_server, notifications):
     server = start_server("--offline", env={"NOTIFY_SOCKET": notifications.path})
     wait_until(lambda: notifications.has("READY=1"), SOON, "it does not say that it is ready")
     assert notifications.has("STATUS=Loading the model")
     assert notifications.has("EXTEND_TIMEOUT_USEC=")
-    assert not notifications.has("WATCHDOG=1")  # nobody asked for it
+    assert not notifications.has("WATCHDOG=1")  # no watchdog was requested
     assert not notifications.has("STOPPING=1")
     notifications.clear()
     server.process.send_signal(signal.SIGHUP)
@@ -98,7 +98,7 @@ PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 
 
 class Frozen:
-    """The threads of a process stand still, all but the first."""
+    """Stops all threads of a process except the first."""
 
     def __init__(self, pid):
         self.libc = ctypes.CDLL(None, use_errno=True)
@@ -113,7 +113,7 @@ class Frozen:
         for t in self.threads:
             self.ptrace(PTRACE_SEIZE, t)
             self.ptrace(PTRACE_INTERRUPT, t)
-            os.waitpid(t, 0x40000000)  # __WALL: it stands still now
+            os.waitpid(t, 0x40000000)  # __WALL: the thread has stopped now
 
     def __exit__(self, *exc):
         for t in self.threads:
@@ -121,7 +121,7 @@ class Frozen:
 
 
 def fed(notifications, seconds):
-    """Whether the watchdog is fed in this time."""
+    """Returns whether the watchdog is notified within this time."""
     notifications.clear()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -134,20 +134,20 @@ def fed(notifications, seconds):
 def test_the_watchdog(start_server, notifications, endless):
     env = {"NOTIFY_SOCKET": notifications.path, "WATCHDOG_USEC": "1000000"}
     server = start_server("--offline", env=env)
-    assert fed(notifications, SOON)  # with nothing to do
+    assert fed(notifications, SOON)  # while idle
     with Connection(server) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
         c.read_head()
-        assert fed(notifications, SOON)  # while it answers
+        assert fed(notifications, SOON)  # while a request is answered
         with Frozen(server.pid):
             time.sleep(1)
-            # the loop lives, but nothing is computed
+            # the loop runs, but nothing is computed
             assert not fed(notifications, 2)
-        server.log_with("the engine makes no progress")  # its thread stood still as well
+        server.log_with("the engine makes no progress")  # the thread of the log was stopped as well
         assert fed(notifications, SOON)
 
 
-def test_a_client_that_does_not_read_is_not_the_engines_fault(start_server, notifications, endless):
+def test_a_client_that_does_not_read_does_not_stop_the_watchdog(start_server, notifications, endless):
     env = {"NOTIFY_SOCKET": notifications.path, "WATCHDOG_USEC": "400000"}
     server = start_server("--offline", "--reader-timeout", 60, env=env)
     with Connection(server, receive_buffer=4096) as c:
@@ -166,8 +166,8 @@ def test_a_client_that_does_not_read_is_not_the_engines_fault(start_server, noti
     assert "makes no progress" not in server.log_text()
 
 
-def test_a_service_manager_that_does_not_listen(start_server, tmp_path):
-    """More messages than its socket takes: the server does not wait for it."""
+def test_a_service_manager_that_does_not_read(start_server, tmp_path):
+    """The server does not wait when its messages exceed the buffer of the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
         deaf.bind(str(tmp_path / "deaf"))
         env = {"NOTIFY_SOCKET": str(tmp_path / "deaf"), "WATCHDOG_USEC": "4000"}
@@ -178,7 +178,7 @@ def test_a_service_manager_that_does_not_listen(start_server, tmp_path):
         assert server.process.wait(SOON) == 0
 
 
-def test_what_is_meant_for_another_process(start_server, notifications):
+def test_variables_for_another_process_are_ignored(start_server, notifications):
     env = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "4000"}
     server = start_server("--offline", env={**env, "NOTIFY_SOCKET": notifications.path})
     assert get(server, "/live").status == 200
@@ -186,13 +186,13 @@ def test_what_is_meant_for_another_process(start_server, notifications):
     assert not notifications.has("WATCHDOG=1")
 
 
-# ---- sockets that are handed over -----------------------------------------------------------------
+# ---- socket activation ----------------------------------------------------------------------------
 
 HAND_OVER = 'exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
 
 
 class Activated:
-    """A server on a socket of ours."""
+    """A server on a listening socket that the test passes to it."""
 
     def __init__(self, kinglet, model, listener, log, *options):
         command = ["sh", "-c", HAND_OVER, "sh", str(kinglet), "serve"]
@@ -232,10 +232,10 @@ def listener():
 
 
 def test_a_restart_under_load_fails_no_request(activate, listener, endless):
-    """Whether the next process is there before this one ends, or, as systemd does it, comes after it:
-    then the socket alone holds those who come."""
+    """The next process starts before this one ends or, as with systemd, after it; then new connections
+    wait in the socket's backlog."""
     old = activate(listener)
-    expected = answer(old, endless, max_tokens=40)  # its start is waited for in the backlog
+    expected = answer(old, endless, max_tokens=40)  # connections wait in the backlog while it starts
     failures, n_done, stop = [], [0], threading.Event()
 
     def ask(stream):
@@ -273,7 +273,7 @@ def test_a_restart_under_load_fails_no_request(activate, listener, endless):
     assert failures == []
 
 
-def test_idle_connections_are_sent_to_the_next_process(activate, listener):
+def test_idle_connections_are_closed_for_the_next_process(activate, listener):
     server = activate(listener)
     with Connection(server) as used:
         used.send("GET", "/live")
@@ -283,14 +283,14 @@ def test_idle_connections_are_sent_to_the_next_process(activate, listener):
         assert server.process.wait(60) == 0
 
 
-def test_a_socket_that_is_none(kinglet, tiny_model_path, tmp_path):
+def test_a_descriptor_that_is_not_a_socket(kinglet, tiny_model_path, tmp_path):
     with socket.socket() as unbound:
         server = Activated(kinglet, tiny_model_path, unbound, tmp_path / "log")
         assert server.process.wait(SOON) == 2
     assert "does not listen on TCP" in (tmp_path / "log").read_text()
 
 
-def test_a_socket_for_others_needs_keys_too(kinglet, tiny_model_path, tmp_path):
+def test_a_public_socket_needs_keys_too(kinglet, tiny_model_path, tmp_path):
     with socket.socket() as s:
         s.bind(("0.0.0.0", 0))
         s.listen()
@@ -303,7 +303,7 @@ def test_a_socket_for_others_needs_keys_too(kinglet, tiny_model_path, tmp_path):
 
 
 def test_reload(start_server, endless, tmp_path):
-    """Keys and log level change; a stream that runs does not notice."""
+    """Keys and log level change; a running stream is not affected."""
     keys, level = tmp_path / "keys", tmp_path / "level"
     keys.write_text("first-key\n")
     keys.chmod(0o600)
@@ -342,14 +342,14 @@ def test_log_level_file(run_kinglet, tmp_path):
     assert done.returncode == 2 and b'--log-level takes' in done.stderr and b'"loud"' in done.stderr
 
 
-# ---- a file that is taken away --------------------------------------------------------------------
+# ---- truncated model files ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".gguf", ".packed", ".tokenizer"])
-def test_a_file_that_is_cut_short(start_server, tiny_model_path, tmp_path, suffix):
-    """Read by the engine's thread, all of the pool's, and the one that serves."""
+def test_a_truncated_file(start_server, tiny_model_path, tmp_path, suffix):
+    """The file is read by the engine's thread, by all threads of the pool, and by the server's."""
     shutil.copy(tiny_model_path, tmp_path / "copy.gguf")
-    # ThreadSanitizer would find that its threads are not joined, and leave with a code of its own
+    # ThreadSanitizer would report that its threads are not joined, and exit with its own code
     sanitizer = os.environ.get("TSAN_OPTIONS", "") + ":report_thread_leaks=0"
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TSAN_OPTIONS": sanitizer}
     server = start_server("--offline", "--threads", 2, model=tmp_path / "copy.gguf", env=env)

@@ -1,4 +1,5 @@
-"""What connections hold, and their places, are shared: who stalls costs nobody else an answer."""
+"""Memory held by connections, and connections, are shared fairly: stalled clients do not prevent the
+answers of others."""
 
 import contextlib
 import resource
@@ -14,7 +15,7 @@ KEY = "a-key-of-the-tests"
 MIB = 1 << 20
 POST = b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
 ANNOUNCED = POST + b"Content-Length: 1048576\r\n\r\n"
-BIG = "/vendor/highlight.js"  # of the page
+BIG = "/vendor/highlight.js"  # a file of the page
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,8 +43,8 @@ def anonymous(server):
 
 @pytest.fixture
 def planned(start_server):
-    """A server, and check() that what it took since is what its plan has for connections. For
-    --without: sanitizers keep what was freed."""
+    """A server, and check(): its growth stays within the planned memory of connections. Also marks tests
+    (see selection.toml), since sanitizers keep freed memory."""
     server = start_server("--offline")
     megabytes = [
         float(line.split("memory:")[1].split()[0])
@@ -60,8 +61,8 @@ def planned(start_server):
 
 
 class Crowd(threading.Thread):
-    """Connections that send this, as much as they take at once, and then nothing; those that end are
-    opened again, some 300 in a second."""
+    """Connections that send as much of this data as fits at once, and then nothing; closed ones are
+    opened again, some 300 per second."""
 
     def __init__(self, server, data, addresses, per_address=64):
         super().__init__()
@@ -111,7 +112,7 @@ STALLED = {
 
 @pytest.mark.parametrize("addresses", ADDRESSES)
 @pytest.mark.parametrize("sent", STALLED)
-def test_a_key_is_answered_among_those_without(keyed, sent, addresses):
+def test_a_key_is_answered_among_clients_without(keyed, sent, addresses):
     body = {"messages": HELLO, "max_tokens": 1}
     headers = {"Authorization": f"Bearer {KEY}"}
     with Crowd(keyed, STALLED[sent], ADDRESSES[addresses]), Connection(keyed) as kept:
@@ -126,7 +127,7 @@ def test_a_key_is_answered_among_those_without(keyed, sent, addresses):
 
 @pytest.mark.parametrize("addresses", ADDRESSES)
 def test_small_requests_are_answered_among_large_ones_that_stall(start_server, addresses):
-    """Without keys an address counts: who holds no more than its part is answered."""
+    """Without keys, shares are per address: an address within its share is answered."""
     server = start_server("--offline")
     body = {"messages": HELLO, "max_tokens": 1, "filling": "x" * 20000}
     stalled = ANNOUNCED + b" " * (MIB - 1 if addresses == "one address" else 50_000)
@@ -147,8 +148,8 @@ def test_large_bodies_that_stall_stay_within_the_plan(planned):
             check()
 
 
-def test_what_is_only_announced_takes_nothing(tiny):
-    """17 times 1 MiB is announced, and then one request after the other is complete."""
+def test_announced_bodies_hold_no_memory(tiny):
+    """17 bodies of 1 MiB are announced, then completed one after the other."""
     held = [Connection(tiny) for _ in range(17)]
     body = b'{"prompt":"x","max_new_tokens":1}'
     try:
@@ -164,7 +165,7 @@ def test_what_is_only_announced_takes_nothing(tiny):
 
 
 def test_one_address_has_a_share(start_server):
-    """20 bodies that lack a byte: the one that holds most ends, and what is left gets on."""
+    """Of 20 bodies that lack a byte, the connection that holds most is closed; the others are answered."""
     server = start_server("--offline")
     held = [Connection(server) for _ in range(20)]
     try:
@@ -188,7 +189,7 @@ def test_one_address_has_a_share(start_server):
 
 
 def test_one_key_has_a_share(keyed):
-    """Whatever addresses it comes from; another key has its own."""
+    """The share of a key counts all its addresses; another key has its own share."""
     head = ANNOUNCED.replace(b"\r\n\r\n", f"\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
     with contextlib.ExitStack() as stack:
         held = []
@@ -209,15 +210,15 @@ def test_one_key_has_a_share(keyed):
 
 
 def send_what_goes(s, data):
-    """Without waiting; how much that was."""
+    """Sends as much as fits without waiting; returns the number of bytes."""
     try:
         return s.send(data)
     except BlockingIOError:
         return 0
 
 
-def test_who_does_not_read_is_not_read(planned):
-    """1,000 connections ask for a large file 12 times, read nothing, and send 1 MB more."""
+def test_clients_that_do_not_read_are_not_read(planned):
+    """1,000 connections request a large file 12 times, read nothing, and send 1 MB more."""
     server, check = planned
     assert len(get(server, BIG).body) > 50_000
     ask = f"GET {BIG} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 12
@@ -238,7 +239,7 @@ def test_who_does_not_read_is_not_read(planned):
                 goes = goes or sent > 0
             assert get(server, "/live").status == 200
             check()
-        assert min(left.values()) > MIB / 2  # it lies with the system
+        assert min(left.values()) > MIB / 2  # it stays in the socket's buffer
         h = health(server)["connections"]
         assert h["held_bytes"] < 16 * MIB and h["held_most"] == 0
     finally:
@@ -247,7 +248,7 @@ def test_who_does_not_read_is_not_read(planned):
 
 
 def test_unread_answers_have_a_bound(planned):
-    """1,000 connections ask for text that is made for each, until they have all they can hold."""
+    """1,000 connections request generated text until each holds as much as it may."""
     server, check = planned
     ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 60
     held = []
@@ -274,7 +275,7 @@ LEAVING = {
 
 @pytest.mark.parametrize("way", LEAVING)
 @pytest.mark.parametrize("streamed", [True, False])
-def test_leaving_behind_bytes_that_were_sent_ahead(tiny, endless, cancelled, streamed, way):
+def test_disconnecting_after_pipelined_bytes(tiny, endless, cancelled, streamed, way):
     with Connection(tiny) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": streamed, "max_tokens": -1, "n": 4})
         wait_until(lambda: health(tiny)["running"] > 0, 5, "it does not begin")
@@ -283,8 +284,8 @@ def test_leaving_behind_bytes_that_were_sent_ahead(tiny, endless, cancelled, str
         wait_until(lambda: cancelled() == 4, 5, "it still runs")
 
 
-def test_what_was_sent_ahead_is_answered(tiny, endless):
-    """Behind an answer that is being made, and behind one that is not taken."""
+def test_pipelined_requests_are_answered(tiny, endless):
+    """After an answer that is being generated, and after one that is not read."""
     large = {"X-Large": "a" * 3000}
     with Connection(tiny, receive_buffer=4096) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": 50})
@@ -309,7 +310,7 @@ def test_the_oldest_incomplete_request_makes_room(start_server):
         assert idle.read().status == 200
         for c, sent in ((second, POST), (first, ANNOUNCED + b"{"), (third, POST)):
             c.socket.sendall(sent)
-            idle.send("GET", "/live")  # so the ones before have been read
+            idle.send("GET", "/live")  # so the previous ones have been read
             assert idle.read().status == 200
         for gone in (idle, second, first):
             c = stack.enter_context(Connection(server))
@@ -319,7 +320,7 @@ def test_the_oldest_incomplete_request_makes_room(start_server):
             stack.enter_context(Connection(server)).socket.sendall(POST)
             assert gone.socket.recv(1) == b""
         third.socket.sendall(b"\r\n")
-        assert third.read().status == 400  # a body was missing, it was not
+        assert third.read().status == 400  # this one lacked its body, the other did not
 
 
 def test_streams_are_not_closed_for_new_connections(start_server, endless):

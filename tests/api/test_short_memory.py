@@ -1,5 +1,5 @@
-"""When the system has no memory: every allocation of what a client can ask fails once. That request
-ends with a 503, or its connection does; nobody else notices, and nothing is left of it."""
+"""Lack of memory: every allocation of every kind of request fails once. That request ends with a 503,
+or its connection is closed; other clients are not affected, and nothing leaks."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def document(data):
 
 
 def events(data):
-    """What a stream says; one that is not whole says nothing."""
+    """Returns the events of a stream; none if it is not complete."""
     lines = [line[6:] for line in data.decode().split("\n") if line.startswith("data: ")]
     assert lines.pop() == "[DONE]"
     return [json.loads(line) for line in lines]
@@ -37,12 +37,12 @@ def events(data):
 
 def chunks(data):
     found = [(sorted(c), text_of(c["choices"], "delta")) for c in events(data)]
-    # progress comes as often as there are steps
+    # the number of progress events depends on the steps
     return [f for f in found if "prompt_progress" not in f[0]]
 
 
 def names(data):
-    """Of the values on /metrics."""
+    """Returns the names of the values on /metrics."""
     return [line.rpartition(" ")[0] for line in data.decode().split("\n")]
 
 
@@ -54,7 +54,7 @@ def shape(value):
 
 def status(data):
     found = json.loads(data)
-    # measured ones: the memory of the computer and of the process are never none
+    # measured values: the memory of the computer and of the process are never 0
     assert found["memory_total_bytes"] > 0 and found["resident_bytes"] > 0
     return {k: shape(v) for k, v in found.items()}
 
@@ -64,12 +64,12 @@ def chat(read, messages, **fields):
 
 
 def long_prompt(n):
-    """Never seen before: all of it is computed."""
+    """Returns a new prompt, of which nothing is cached."""
     messages = [{"role": "user", "content": f"{n} " + "word and " * 120}]
     return "POST", CHAT, {"messages": messages, **BRIEF}, 200, document
 
 
-# name: n -> method, path, body, status, and what of the answer is the same each time
+# name: n -> method, path, body, status, and a function for the reproducible part of the answer
 SCENARIOS = {
     "whole": chat(document, HELLO),
     "stream": chat(chunks, HELLO, stream=True, stream_options={"include_usage": True}),
@@ -87,20 +87,20 @@ SCENARIOS = {
     "page": lambda n: ("GET", "/", None, 200, len),
     "long": long_prompt,
 }
-# Only this much of them needs no memory of its own.
+# Only this many need no further memory.
 LEAST_FAILURES = 8
 
 NO_MEMORY, CUT = "no memory", "cut"
 
 
 def said_so(data):
-    """Whether a stream ended with the word that there was no memory."""
+    """Returns whether a stream ended with the error for a lack of memory."""
     lines = [line for line in data.decode().split("\n") if line.startswith("data: ")]
     return lines[-1] == "data: [DONE]" and '"no_memory"' in lines[-2]
 
 
 def ask(server, scenario, n):
-    """What came of it: NO_MEMORY, CUT, or the answer."""
+    """Sends a request; returns NO_MEMORY, CUT, or the answer."""
     method, path, body, expected, read = scenario(n)
     try:
         with Connection(server) as c:
@@ -119,13 +119,13 @@ def ask(server, scenario, n):
 
 @pytest.fixture(scope="module")
 def failing(server_factory, tiny_model_path, faults):
-    """A server whose allocations fail when they are told to, and how many blocks and descriptors it
-    has when it has nothing to do."""
+    """A server whose allocations can be made to fail, and its numbers of blocks and descriptors when
+    idle."""
     options = ("--parallel", 2, "--cache-ram", "1M", "--cache-disk", 0, "--log-level", "error")
-    # what is freed is overwritten, so that whoever still used it would show
+    # freed memory is overwritten, so that uses of it show
     env = faults.env | {"MALLOC_PERTURB_": "165"}
     server = server_factory("--offline", *options, model=tiny_model_path, env=env)
-    # what is made once and kept: for descriptors, and by libraries
+    # creates objects that are kept: for descriptors, and in libraries
     held = [Connection(server) for _ in range(8)]
     for c in held:
         c.send("GET", "/live")

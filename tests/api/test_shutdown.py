@@ -1,4 +1,5 @@
-"""SIGTERM and SIGINT: no new requests, running answers may finish, then the program ends well."""
+"""SIGTERM and SIGINT: new requests are refused, running answers may finish, then the program exits
+with 0."""
 
 import json
 import signal
@@ -18,7 +19,7 @@ def test_idle(start_server, number):
         kept_alive.send("POST", CHAT, {"messages": HELLO, "max_tokens": 1})
         assert kept_alive.read().status == 200
         server.process.send_signal(number)
-        assert server.process.wait(20) == 0  # sooner than --drain-seconds: nothing runs
+        assert server.process.wait(20) == 0  # before --drain-seconds, since nothing runs
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server.port), timeout=1)
 
@@ -33,7 +34,7 @@ def test_a_short_answer_is_finished(start_server, model_path):
         next(running.chunks())
         server.process.terminate()
         time.sleep(0.1)
-        # old and new connections hear that it is over
+        # old and new connections get a 503
         idle.send("POST", CHAT, {"messages": HELLO})
         for refused in (idle.read(), post(server, CHAT, {"messages": HELLO})):
             assert refused.status == 503 and refused.error["code"] == "stopping"

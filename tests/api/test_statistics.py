@@ -1,4 +1,4 @@
-"""What /health counts and measures."""
+"""The statistics of /health."""
 
 import pytest
 from api_client import CHAT, HELLO, Connection, Stream, complete, health, post, wait_until
@@ -12,7 +12,7 @@ def ends(server):
 
 @pytest.fixture
 def grown(tiny):
-    """grown(NAME...) -> by how much a figure of the statistics has grown since the test began."""
+    """grown(NAME...) -> the increase of a figure of the statistics since the test began."""
 
     def read(*names):
         found = health(tiny)["statistics"]
@@ -54,7 +54,7 @@ def test_quantiles(tiny):
         assert 0 <= found["p50"] <= found["p95"] <= found["p99"]
 
 
-def test_a_client_that_left(tiny, endless, grown):
+def test_a_client_that_disconnected(tiny, endless, grown):
     with Connection(tiny) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
         c.read_head()
@@ -72,9 +72,9 @@ def test_a_client_that_does_not_read(start_server, endless):
     assert ends(server)["client_left"] == 0
 
 
-def test_what_is_refused_or_left_out(tiny, grown):
+def test_refused_requests_and_messages_left_out(tiny, grown):
     assert post(tiny, CHAT, {"messages": HELLO, "temperature": 9}).status == 400
     turn = [{"role": "user", "content": "word " * 1000}, {"role": "assistant", "content": "ok"}]
     complete(tiny, [*turn * 9, *HELLO], max_tokens=1, context_policy="trim")
     assert grown("messages_left_out") > 0
-    assert grown("requests", "answered") == 1  # what was wrong is none of a request for an answer
+    assert grown("requests", "answered") == 1  # an invalid request does not count as a request for an answer

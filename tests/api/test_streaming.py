@@ -1,4 +1,4 @@
-"""A stream is real: its pieces come when they are made, and nobody waits in silence."""
+"""Streams: pieces are sent as they are generated, and no client waits without a sign of life."""
 
 import json
 import select
@@ -12,13 +12,13 @@ STORY = [{"role": "user", "content": "Tell me a long story about a lighthouse."}
 
 
 def long_prompt():
-    """Another one each time: what was read before is not read again."""
+    """Returns a new long prompt each time, of which nothing is cached."""
     text = f"Summarise number {uuid.uuid4()}: " + "the quick brown fox. " * 120
     return [{"role": "user", "content": text}]
 
 
 def arrived(c):
-    """What is there to be read now; b"" also at the end."""
+    """Returns the bytes that can be read now; b"" also at the end."""
     data = b""
     while select.select([c.socket], [], [], 0)[0] and (piece := c.socket.recv(65536)):
         data += piece
@@ -30,19 +30,19 @@ def arrived(c):
     [(CHAT, b'"delta":{"content":', "max_tokens"), ("/chat", b'data: {"text":', "max_new_tokens")],
 )
 def test_pieces_come_one_by_one(server, path, text, limit):
-    """Whenever it is asked: what was made has been sent, but for one that is just being."""
+    """At any time, all generated tokens have been sent, except one that is being generated."""
     before = health(server)["answer_tokens"]
     with Connection(server) as c:
         c.send("POST", path, {"messages": STORY, "stream": True, limit: 64})
         data, seen = b"", set()
         while b"[DONE]" not in data:
             made = health(server)["answer_tokens"] - before
-            health(server)  # what was on its way then has left now
+            health(server)  # bytes that were on their way have arrived now
             data += arrived(c)
-            assert data.count(text) >= made - 1, f"{made} tokens are made, {data.count(text)} came"
+            assert data.count(text) >= made - 1, f"{made} tokens were generated, {data.count(text)} arrived"
             seen.add(made)
     assert data.count(text) == 64
-    assert len(seen) > 5, "it was not looked at while it was made"
+    assert len(seen) > 5, "no observation during the answer"
 
 
 def test_each_piece_is_its_own_chunk(server):
@@ -52,15 +52,15 @@ def test_each_piece_is_its_own_chunk(server):
     assert all(data.count(b"\n\n") == 1 and data.endswith(b"\n\n") for data in texts)
 
 
-def test_headers_come_before_the_prompt_is_read(server):
+def test_headers_arrive_before_prefill(server):
     s = stream(server, long_prompt(), max_tokens=2)
     first_text = s.texts()[0][0]
     assert s.head_time - s.began < 0.5 * (first_text - s.began)
-    # the role chunk comes with them
+    # the role chunk is sent with them
     assert s.events[0][0] - s.began < 0.5 * (first_text - s.began)
 
 
-def test_progress_while_the_prompt_is_read(server):
+def test_progress_during_prefill(server):
     s = stream(server, long_prompt(), max_tokens=2)
     progress = [c for _, c in s.comments if c.startswith("prefill ")]
     percents = [float(c.split()[1].rstrip("%")) for c in progress]
@@ -69,8 +69,8 @@ def test_progress_while_the_prompt_is_read(server):
 
 
 def test_a_sign_of_life_every_second(start_server, model_path):
-    """However long it waits: the first answer is as long as the context, and is given up here.
-    (tests/unit/server/test_generation.c says when the signs come, by a clock of its own.)"""
+    """Heartbeats for any time of waiting: the first answer is as long as the context, and is abandoned.
+    (tests/unit/service/test_generation.c checks the intervals with a simulated clock.)"""
     server = start_server("--offline", "--parallel", 1, model=model_path)
     question = {"messages": [{"role": "user", "content": "Count from 1 to 9999."}], "stream": True}
     with Connection(server) as first, Connection(server) as second:
@@ -84,7 +84,7 @@ def test_a_sign_of_life_every_second(start_server, model_path):
                 break
 
 
-def test_the_place_in_the_queue(start_server, model_path):
+def test_the_position_in_the_queue(start_server, model_path):
     server = start_server("--offline", "--parallel", 1, "--queue", 2, model=model_path)
     with Connection(server) as first, Connection(server) as second, Connection(server) as third:
         for c in (first, second, third):
@@ -102,7 +102,7 @@ def test_the_place_in_the_queue(start_server, model_path):
 
 
 @pytest.mark.parametrize("path", [CHAT, "/chat"])
-def test_comments_end_no_event(server, path):
+def test_comments_do_not_end_an_event(server, path):
     """A comment is one line, without a blank line after it; there are no id: or retry: lines."""
     s = Stream(server, path, {"messages": long_prompt(), "stream": True, "max_tokens": 2,
                               "max_new_tokens": 2})  # fmt: skip
@@ -114,8 +114,8 @@ def test_comments_end_no_event(server, path):
         assert not (before.startswith(b":") and after == b"")
 
 
-def test_others_go_on_while_one_is_read(server):
-    """Each step that reads a part of a long prompt has a token of the answer that runs."""
+def test_answers_continue_during_a_long_prefill(server):
+    """Each step with a chunk of a long prompt also computes a token of the running answer."""
     with Connection(server) as c, Connection(server) as other:
         c.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": 400})
         c.read_head()
@@ -125,25 +125,25 @@ def test_others_go_on_while_one_is_read(server):
         other.send("POST", CHAT, {"messages": long_prompt(), "stream": True, "max_tokens": 1,
                                   "return_progress": True})  # fmt: skip
         parts, texts, said = [], 0, b""
-        while b'"content":"' not in said.replace(b'"content":""', b""):  # the role has an empty one
+        while b'"content":"' not in said.replace(b'"content":""', b""):  # the role chunk has an empty text
             ready = select.select([c.socket, other.socket], [], [], 60)[0]
-            assert ready, "neither gets on"
+            assert ready, "neither stream makes progress"
             if other.socket in ready:
                 said += other.more()
             if c.socket in ready:
                 data = c.more()
-                # from the first part that was read on
+                # from the first prefill chunk on
                 texts += data.count(b'"content":"') if b"prompt_progress" in said else 0
         parts = [json.loads(line[6:])["prompt_progress"]["processed"]
                  for line in said.split(b"\n") if b"prompt_progress" in line]  # fmt: skip
         assert len(parts) > 4 and parts == sorted(parts)
-        # the last texts may lie unread behind the first one of the long prompt, and the first ones
-        # have come with it
+        # the last texts may be unread when the first one of the long prompt arrives, and the first ones
+        # may arrive with it
         texts += arrived(c).count(b'"content":"')
-        assert texts >= len(parts) - 2, f"{texts} texts beside {len(parts)} parts of a prompt"
+        assert texts >= len(parts) - 2, f"{texts} texts during {len(parts)} chunks of a prompt"
 
 
-def test_several_at_once_say_what_each_says_alone(server):
+def test_concurrent_answers_are_the_same_as_single_ones(server):
     questions = [[{"role": "user", "content": f"What is {n} plus {n}?"}] for n in (2, 30, 400)]
     alone = [complete(server, q, max_tokens=16)["choices"] for q in questions]
     together = [None] * len(questions)

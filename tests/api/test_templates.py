@@ -1,4 +1,4 @@
-"""What a model's chat template can not express is refused by name, not left out without a word."""
+"""Fields that the model's chat template cannot express are refused by name, not ignored silently."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def qwen3(server_factory, make_tiny_model):
     server.end()
 
 
-def test_tools_for_a_template_without(smollm):
+def test_tools_for_a_template_without_tools(smollm):
     reply = post(smollm, CHAT, {"messages": HELLO, "tools": TOOLS})
     assert reply.status == 400
     assert reply.error["code"] == "unsupported" and reply.error["param"] == "tools"
@@ -42,7 +42,7 @@ def test_tools_for_a_template_without(smollm):
 @pytest.mark.parametrize(
     "fields", [{"tools": []}, {"tools": None}, {"tools": TOOLS, "tool_choice": "none"}]
 )
-def test_no_tools_after_all(smollm, fields):
+def test_requests_whose_tools_are_not_used(smollm, fields):
     plain = complete(smollm, max_tokens=4)["choices"]
     assert complete(smollm, max_tokens=4, **fields)["choices"] == plain
 
@@ -53,7 +53,7 @@ def test_thinking(qwen3):
 
     plain = prompt_tokens()
     without = prompt_tokens(enable_thinking=False)
-    assert without > plain  # an empty thought stands in the prompt
+    assert without > plain  # the prompt has an empty thought
     assert prompt_tokens(enable_thinking=True) == prompt_tokens(enable_thinking=None) == plain
     assert prompt_tokens(chat_template_kwargs={"enable_thinking": False}) == without
     assert prompt_tokens(chat_template_kwargs={"enable_thinking": True}) == plain
@@ -91,7 +91,7 @@ def prompt_of(server, **fields):
     return complete(server, FIRST, max_tokens=1, **fields)["usage"]["prompt_tokens"]
 
 
-def test_every_way_to_say_it(qwen3):
+def test_every_field_for_thinking(qwen3):
     plain, without = prompt_of(qwen3), prompt_of(qwen3, enable_thinking=False)
     assert [prompt_of(qwen3, **fields) for fields in OFF] == [without] * len(OFF)
     assert [prompt_of(qwen3, **fields) for fields in NOT_SAID] == [plain] * len(NOT_SAID)
@@ -99,7 +99,7 @@ def test_every_way_to_say_it(qwen3):
 
 
 def test_a_model_that_always_thinks(server_factory, make_tiny_model):
-    """What it does anyway may be asked for; that it does not is refused."""
+    """A request may switch thinking on, but switching it off is refused."""
     model = make_tiny_model("--architecture", "qwen3")
     server = server_factory("--offline", "--chat-template", "qwen3-thinking-2507", model=model)
     try:
@@ -113,8 +113,8 @@ def test_a_model_that_always_thinks(server_factory, make_tiny_model):
         server.end()
 
 
-def test_no_thinking_where_there_is_none_anyway(tiny):
-    """Refused is only what would be another answer than the one there is."""
+def test_switching_thinking_off_without_thinking(tiny):
+    """Only fields that would change the answer are refused."""
     plain = complete(tiny, FIRST, max_tokens=8)
     for fields in (*OFF, *NOT_SAID):
         found = complete(tiny, FIRST, max_tokens=8, **fields)
@@ -127,7 +127,7 @@ def test_no_thinking_where_there_is_none_anyway(tiny):
 
 @pytest.mark.parametrize("path", [CHAT, "/chat"])
 @pytest.mark.parametrize("field, param", ON)
-def test_thinking_where_there_is_none(tiny, path, field, param):
+def test_switching_thinking_on_without_thinking(tiny, path, field, param):
     reply = post(tiny, path, {"messages": HELLO, **field})
     assert reply.status == 400
     assert reply.error["code"] == "unsupported" and reply.error["param"] == param
@@ -150,7 +150,7 @@ def test_thinking_where_there_is_none(tiny, path, field, param):
         ({"reasoning_effort": 1}, "invalid_type", "reasoning_effort"),
     ],
 )
-def test_what_is_wrong_with_it(qwen3, fields, code, param):
+def test_invalid_fields_for_thinking(qwen3, fields, code, param):
     reply = post(qwen3, CHAT, {"messages": HELLO, **fields})
     assert reply.status == 400
     assert reply.error["code"] == code and reply.error["param"] == param
@@ -165,7 +165,7 @@ def prompt_tokens(server, **fields):
 
 
 def test_the_same_template_written_differently(qwen3, server_factory, make_tiny_model, tmp_path):
-    """It is qwen3 all the same: the prompt has the same tokens, and thinking can be switched off."""
+    """It is recognised as qwen3: the prompt has the same tokens, and thinking can be switched off."""
     assert chosen(qwen3) == {"name": "qwen3", "by": "exact text"}
     text = QWEN3_TEMPLATE.read_text()
     other = tmp_path / "other.jinja"
@@ -181,7 +181,7 @@ def test_the_same_template_written_differently(qwen3, server_factory, make_tiny_
 
 
 def test_an_unknown_template_and_the_option(server_factory, make_tiny_model, tmp_path):
-    """ChatML with a warning; with --chat-template what the operator says."""
+    """The fallback is ChatML with a warning; --chat-template overrides it."""
     unknown = tmp_path / "unknown.jinja"
     unknown.write_text("{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}")
     model = make_tiny_model("--template", str(unknown))
@@ -199,7 +199,7 @@ def test_an_unknown_template_and_the_option(server_factory, make_tiny_model, tmp
 
 
 def test_names_of_templates(run_kinglet, tiny_model_path):
-    """Each name is in --help of every command that makes prompts; another one is refused with all."""
+    """--help of every command that renders prompts lists the names; the error for another name does, too."""
     wrong = run_kinglet("chat", "--model", tiny_model_path, "--chat-template", "qwen", "hello", check=False)
     assert wrong.returncode == 2
     said = re.search(r"there is no chat template 'qwen'; there are (.*)", wrong.stderr.decode())

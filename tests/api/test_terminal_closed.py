@@ -1,5 +1,5 @@
-"""A server that was started in a terminal ends with it, unless it was told to stay (nohup). Real
-pseudo-terminals, with a real shell in them, which are closed as a window is."""
+"""A server that was started in a terminal ends with it, unless started to outlive it (nohup). Uses
+pseudo-terminals with a real shell, which are closed like a window."""
 
 import os
 import pty
@@ -12,11 +12,11 @@ import types
 import pytest
 from api_client import CHAT, Connection, get, health, wait_until
 
-SOON = 60  # seconds, for what takes some milliseconds
+SOON = 60  # seconds, for operations that take milliseconds
 
 
 def is_alive(pid):
-    """Not ended, and no zombie either."""
+    """Returns whether the process runs and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
@@ -25,7 +25,7 @@ def is_alive(pid):
 
 
 class Terminal:
-    """A shell in a terminal of its own."""
+    """A shell in its own terminal."""
 
     def __init__(self, directory):
         self.shell, self.master = pty.fork()
@@ -48,13 +48,13 @@ class Terminal:
         os.write(self.master, line.encode() + b"\n")
 
     def serve(self, before, after, kinglet, model, port):
-        """Types the command and waits until the server is ready; its process id."""
+        """Types the command and waits until the server is ready; returns its process id."""
         command = [str(kinglet), "serve", "--offline", "--model", str(model), "--port", str(port)]
         self.say(f"{before}{shlex.join(command)}{after}")
         server = types.SimpleNamespace(port=port)
 
         def is_ready():
-            self.has("x")  # what it writes is taken, or it would wait
+            self.has("x")  # its output is read, or it would block
             try:
                 return get(server, "/ready").status == 200
             except (OSError, EOFError):
@@ -73,13 +73,13 @@ class Terminal:
         return server
 
     def close(self):
-        """As the window's cross does: nobody holds the master any more."""
+        """Closes the master, like closing a window."""
         if self.master is not None:
             os.close(self.master)
         self.master = None
 
     def wait(self):
-        """Until the shell, which leaves with its terminal, is gone."""
+        """Waits until the shell, which ends with its terminal, is gone."""
         if self.shell is not None:
             wait_until(lambda: os.waitpid(self.shell, os.WNOHANG)[0] != 0, SOON, "the shell stays")
         self.shell = None
@@ -109,8 +109,8 @@ def start(terminal, kinglet, tiny_model_path):
 
 
 @pytest.mark.parametrize("before, after", [("", " &"), ("", "")], ids=["background", "foreground"])
-def test_it_ends_with_its_terminal(terminal, start, endless, before, after):
-    """In order: an answer that runs is written to its end."""
+def test_the_server_ends_with_its_terminal(terminal, start, endless, before, after):
+    """The server drains: a running answer is completed."""
     server = start(before, after)
     with Connection(server) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
@@ -127,17 +127,17 @@ def test_it_ends_with_its_terminal(terminal, start, endless, before, after):
     [("nohup ", " &"), ("nohup ", " 2> log &"), ("trap '' HUP; ", " &"), ("", " 2> log &")],
     ids=["nohup", "nohup-log", "ignored", "log"],
 )
-def test_it_stays_where_it_was_told_to(terminal, start, before, after):
+def test_the_server_outlives_its_terminal_if_told_to(terminal, start, before, after):
     server = start(before, after)
     terminal.close()
     terminal.wait()
-    for _ in range(3):  # the signal of the terminal, and later ones of people
+    for _ in range(3):  # the signal of the terminal, and later ones of users
         assert health(server)["status"] == "ok"
         os.kill(server.pid, signal.SIGHUP)
     assert health(server)["status"] == "ok"
 
 
-def test_a_signal_alone_reads_again(terminal, start):
+def test_sighup_without_a_closed_terminal_reloads(terminal, start):
     server = start("", " &")
     os.kill(server.pid, signal.SIGHUP)
     wait_until(lambda: terminal.has("SIGHUP: read again"), SOON, "it does not read again")

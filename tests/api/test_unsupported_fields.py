@@ -1,5 +1,5 @@
-"""Fields that would make another answer and are not offered: each is refused by its name on every
-route where it matters, and ignored where it says no more than its absence does."""
+"""Unsupported fields that would change the answer are refused by name on every route where they have
+an effect, and accepted with values that mean the same as leaving them out."""
 
 import json
 import re
@@ -112,7 +112,7 @@ FIELDS = {
     "tfs_z": ([0.9], [1], BOTH),
     "top_a": ([0.2], [0], BOTH),
     "typical": ([0.9], [1], BOTH),
-    # what only the other route has
+    # fields that only the other route supports
     "max_new_tokens": ([8], [2], (CHAT,)),
     "max_tokens": ([8, -1], [2], (NATIVE,)),
     "max_completion_tokens": ([8], [2], (NATIVE,)),
@@ -130,7 +130,7 @@ def ask(server, route, **fields):
 
 
 @pytest.mark.parametrize("route, name", CASES)
-def test_refused_where_it_matters(tiny, route, name):
+def test_refused_where_it_has_an_effect(tiny, route, name):
     changing, neutral, _ = FIELDS[name]
     for value in changing:
         reply = ask(tiny, route, **{name: value})
@@ -156,7 +156,7 @@ def test_refused_in_a_query(tiny, name):
         assert query(value).status == 200
 
 
-def test_what_shapes_something_that_is_off_means_nothing(tiny):
+def test_parameters_of_a_feature_that_is_off_are_ignored(tiny):
     shapes = {
         "mirostat_tau": 5.0, "mirostat_eta": 0.1, "dry_base": 1.75, "dry_allowed_length": 2,
         "dry_penalty_last_n": -1, "dry_sequence_breakers": ["\n"], "xtc_threshold": 0.1,
@@ -192,8 +192,8 @@ def test_fields_that_go_together(tiny, fields, param):
         assert reply.error["code"] == "unsupported" and reply.error["param"] == param
 
 
-def test_the_documents_name_them_all():
-    """docs/http-api.md lists what is refused, neither more nor less."""
+def test_the_documents_list_all_fields():
+    """docs/http-api.md lists exactly the refused fields."""
     text = DOCS.read_text(encoding="utf-8").split("### Fields that are not offered")[1]
     listed = re.findall(r"`([a-z_0-9]+)`", text.split("\n### ")[0].split("\n## ")[0])
     words = {"unsupported", "medium", "none", "auto", "repetition_penalty"}

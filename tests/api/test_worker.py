@@ -1,4 +1,4 @@
-"""Requests are read by a worker: what is large holds up neither the loop nor other clients."""
+"""The worker prepares requests: large ones delay neither the loop nor other clients."""
 
 import json
 import re
@@ -23,7 +23,7 @@ class From(Connection):
 
 
 def large(**fields):
-    """About as large as a body may be: 2,000 small turns and a message that does not fit any context."""
+    """Returns a body close to the limit: 2,000 small turns and a message that does not fit any context."""
     turns = [{"role": "user", "content": f"turn {i}"} for i in range(2000)]
     body = {"messages": [*turns, {"role": "user", "content": ""}], **fields}
     words = "word " * (LARGEST // 5)
@@ -32,16 +32,16 @@ def large(**fields):
 
 
 def answered(server, ids):
-    """Which of these requests the log has, in its order."""
+    """Returns the requests of ids that the log has, in the log's order."""
     for one in ids:
         server.log_with(f"request {one}")
     found = re.findall(r"request (\w+): \S+, status (\d+)", server.log_text())
     return [one for one, _ in found if one in ids]
 
 
-def test_large_requests_hold_nobody_up(start_server):
-    """The server is halted while all of them arrive, so it has them at once; the log says in which
-    order they were answered."""
+def test_large_requests_do_not_delay_others(start_server):
+    """The server is stopped while all requests arrive, so that it gets them at once; the log has the order
+    of the answers."""
     server = start_server("--offline", "--log-level", "debug")
     body = large(context_policy="trim")
     crowd = [From(server, f"127.0.0.{2 + i % 3}") for i in range(6)]
@@ -49,7 +49,7 @@ def test_large_requests_hold_nobody_up(start_server):
     for c in crowd:
         head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
         c.socket.sendall(head.encode() + body[:-1])
-    get(server, "/live")  # what came before has been read
+    get(server, "/live")  # the earlier requests have been read
     server.process.send_signal(signal.SIGSTOP)
     try:
         for c in crowd:
@@ -66,13 +66,13 @@ def test_large_requests_hold_nobody_up(start_server):
     ids = [r.headers["x-request-id"] for r in replies]
     order = answered(server, ids)
     assert order.index(ids[-1]) == 0  # the loop is free
-    assert order.index(ids[-2]) <= 2  # a slice of each other client, not all they have to do
+    assert order.index(ids[-2]) <= 2  # one slice of each other client, not all their work
     for c in (*crowd, short, live):
         c.socket.close()
 
 
-def test_a_large_request_stays_with_few_others(start_server, endless):
-    """A full queue is seen before a body is looked at: broken JSON is not noticed then."""
+def test_a_full_queue_refuses_before_parsing(start_server, endless):
+    """A full queue is checked before the body is parsed, so invalid JSON gets the same refusal."""
     server = start_server("--offline", "--parallel", 1, "--queue", 1)
     with Connection(server) as runs, Connection(server) as waits:
         for c in (runs, waits):
@@ -86,8 +86,8 @@ def test_a_large_request_stays_with_few_others(start_server, endless):
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
-def test_whoever_leaves_is_not_read_on(start_server, leave):
-    """The text of those that left is given back, and what follows is answered."""
+def test_abandoned_requests_are_not_parsed_further(start_server, leave):
+    """The text of abandoned requests is released, and later requests are answered."""
     server = start_server("--offline")
     body = large()
     for _ in range(3):
@@ -100,7 +100,7 @@ def test_whoever_leaves_is_not_read_on(start_server, leave):
     assert server.stop() == 0
 
 
-def test_a_stop_does_not_wait_for_what_is_read(start_server):
+def test_a_stop_does_not_wait_for_the_worker(start_server):
     server = start_server("--offline", "--drain-seconds", 1)
     clients = [Connection(server) for _ in range(6)]
     for c in clients:
@@ -110,13 +110,13 @@ def test_a_stop_does_not_wait_for_what_is_read(start_server):
         c.socket.close()
 
 
-def test_the_deadline_counts_while_it_is_read(start_server):
+def test_the_deadline_counts_during_preparation(start_server):
     server = start_server("--offline")
     with Connection(server) as c:
         c.send("POST", CHAT, large(), {"X-Deadline-Ms": "1"})
         reply = c.read()
     assert (reply.status, reply.error["code"]) in [
         (504, "deadline_exceeded"),
-        (400, "context_length_exceeded"),  # it was quicker than a look at the clock
+        (400, "context_length_exceeded"),  # it was faster than the check of the clock
     ]
     assert post(server, CHAT, {"messages": HELLO, "max_tokens": 1}).status == 200

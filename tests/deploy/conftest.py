@@ -1,4 +1,4 @@
-"""What the tests of deploy/ share."""
+"""Fixtures shared by the tests of deploy/."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-# The clients that the tests of the API use serve here, too.
+# Uses the clients of the API tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "api"))
 
 from watching import start_prometheus, watched  # noqa: E402, F401  fixtures

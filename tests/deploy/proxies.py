@@ -1,5 +1,5 @@
-"""A proxy of this system in front of our servers, with the configuration that deploy/ ships, and
-what every proxy has to do."""
+"""A proxy installed on this system in front of kinglet servers, with the configuration in deploy/, and
+checks that every proxy must pass."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from api_client import CHAT, Connection, get, health, post, wait_until
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 STORY = [{"role": "user", "content": "Tell me a very long story about a lighthouse."}]
-SOON = 30  # seconds, for what happens at once: only guards against hanging
+SOON = 30  # seconds, for operations without delay: only guards against hanging
 ASSETS = ("app.js", "style.css", "theme.js", "favicon.svg", "vendor/marked.js")
 
 
@@ -24,7 +24,7 @@ def free_port():
 
 
 class Proxy:
-    """A process in the foreground that listens on port of 127.0.0.1; what it says goes to log."""
+    """A foreground process that listens on a port of 127.0.0.1; its output goes to log."""
 
     def __init__(self, command, port, log):
         self.port, self.log = port, Path(log)
@@ -52,7 +52,7 @@ class Proxy:
 
 
 def replaced(text, **changes):
-    """A configuration with other ports and files; what is to be replaced must be in it."""
+    """Returns a configuration with other ports and files; the replaced texts must occur in it."""
     for old, new in changes.items():
         assert old in text, old
         text = text.replace(old, str(new))
@@ -60,7 +60,7 @@ def replaced(text, **changes):
 
 
 def check_stream(proxy, server):
-    """The answer comes piece by piece while it is written, not at its end."""
+    """Checks that the answer arrives in pieces while it is generated, not at its end."""
     reads, received, running = 0, b"", None
     with Connection(proxy) as c:
         c.send("POST", CHAT, {"messages": STORY, "stream": True, "max_tokens": 64})
@@ -72,12 +72,12 @@ def check_stream(proxy, server):
     head = received.split(b"\r\n\r\n")[0].lower()
     assert b"content-type: text/event-stream" in head
     assert b"transfer-encoding: chunked" in head and b"content-encoding" not in head
-    assert running == 1, "the first text came when the answer was complete"
-    assert reads > 16, f"64 tokens came in {reads} pieces"
+    assert running == 1, "the first text arrived when the answer was complete"
+    assert reads > 16, f"64 tokens arrived in {reads} pieces"
 
 
-def check_leaving(proxy, server, streamed):
-    """Whoever leaves the proxy frees the place in the server."""
+def check_disconnect(proxy, server, streamed):
+    """Checks that a disconnect from the proxy frees the slot in the server."""
     before = health(server)["requests_cancelled"]
     with Connection(proxy) as c:
         c.send("POST", CHAT, {"messages": STORY, "stream": streamed, "max_tokens": -1})
@@ -101,7 +101,7 @@ def check_openai_client(proxy):
 
 
 def check_page(proxy, server):
-    """The page with what it loads, the same bytes as without the proxy."""
+    """Checks that the page and its files have the same bytes as without the proxy."""
     for path in ("/", *(f"/{name}" for name in ASSETS)):
         reply, own = get(proxy, path), get(server, path)
         assert reply.status == own.status == 200 and reply.body == own.body, path
@@ -113,7 +113,7 @@ def check_page(proxy, server):
 
 
 def check_errors(proxy):
-    """kinglet's own errors pass as they are."""
+    """Checks that kinglet's own errors pass unchanged."""
     assert post(proxy, CHAT, b"{").error["code"] == "invalid_json"
     assert get(proxy, "/nothing").error["code"] == "not_found"
     with Connection(proxy) as c:
@@ -122,7 +122,7 @@ def check_errors(proxy):
 
 
 def check_refusal(proxy, server):
-    """A 429 of a server with one place and one that waits; it comes with Retry-After."""
+    """Checks that a 429 of a server with one slot and a queue of one passes with Retry-After."""
     fields = {"messages": STORY, "stream": True, "max_tokens": -1}
     with Connection(proxy) as first, Connection(proxy) as second:
         first.send("POST", CHAT, fields)
@@ -135,7 +135,7 @@ def check_refusal(proxy, server):
     assert int(reply.headers["retry-after"]) >= 1
 
 
-def check_metrics_are_not_for_the_outside(proxy):
+def check_metrics_are_not_public(proxy):
     for path in ("/metrics", "/metrics/", "//metrics", "/%6detrics", "/v1/metrics", "/metrics?a=b"):
         reply = get(proxy, path)
         assert reply.status == 404 and reply.error["code"] == "not_found", path

@@ -1,4 +1,4 @@
-"""compose.yaml: valid, confined, and as the files that it mounts and the program have it."""
+"""compose.yaml is valid, confines its services, and agrees with the mounted files and the program."""
 
 import json
 import re
@@ -17,17 +17,17 @@ REPOSITORY = DEPLOY.parent
 
 @pytest.fixture(scope="module")
 def compose():
-    """The file, its references resolved."""
+    """The content of the file, with references resolved."""
     return yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
 
 
 def mounts(service):
-    """(what, where, how) of each."""
+    """Returns (source, target, mode) of each mount."""
     return [(*volume.split(":"), "rw")[:3] for volume in service.get("volumes", ())]
 
 
 def test_it_is_valid(compose):
-    """By the Compose Specification; what is not known is refused."""
+    """Validated by the Compose Specification; unknown fields are refused."""
     parsed = compose_spec.PyCompose.from_json(json.dumps(compose))
     parsed.validate()
     assert set(parsed.service_names()) == {"kinglet", "nginx", "prometheus", "grafana"}
@@ -35,7 +35,7 @@ def test_it_is_valid(compose):
         compose_spec.PyCompose.from_json(json.dumps(compose).replace("read_only", "read_onyl"))
 
 
-def test_what_is_mounted_is_there(compose):
+def test_mounted_files_exist(compose):
     used = set()
     for service in compose["services"].values():
         for what, where, how in mounts(service):
@@ -47,13 +47,13 @@ def test_what_is_mounted_is_there(compose):
     assert used == set(compose["volumes"])
 
 
-def test_all_are_confined(compose):
+def test_all_services_are_confined(compose):
     for name, service in compose["services"].items():
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"] and "privileged" not in service
         assert re.search(r":v?\d+\.\d+", service["image"]), "an image without a version"
         for port in service.get("ports", ()):
-            assert port.startswith("127.0.0.1:"), "without a key it is for this computer only"
+            assert port.startswith("127.0.0.1:"), "a port without keys is only for this computer"
     assert "ports" not in compose["services"]["kinglet"]
 
 
@@ -65,7 +65,7 @@ def test_the_image_is_of_this_version(compose):
 
 
 def test_services_find_each_other(compose):
-    """Names and ports as the mounted files have them."""
+    """Names and ports agree with the mounted files."""
     targets = yaml.safe_load((DEPLOY / "prometheus" / "targets.yml").read_text())
     assert [t["targets"] for t in targets] == [["kinglet:7860"]]
     assert "\nEXPOSE 7860\n" in (REPOSITORY / "Dockerfile").read_text()
@@ -77,8 +77,8 @@ def test_services_find_each_other(compose):
     assert dashboard in [where for _, where, _ in mounts(compose["services"]["grafana"])]
 
 
-def test_nginx_asks_kinglet(compose, tmp_path):
-    """What its command makes of the configuration that test_nginx.py runs."""
+def test_nginx_forwards_to_kinglet(compose, tmp_path):
+    """Checks the changes that its command makes to the configuration of test_nginx.py."""
     service = compose["services"]["nginx"]
     shell, option, script = service["command"]
     change, start = script.split(" && ")
@@ -96,8 +96,8 @@ def test_nginx_asks_kinglet(compose, tmp_path):
     assert made == expected != shipped.read_text()
 
 
-def test_grafana_gets_a_password(compose):
-    """The file has none and asks for one: the notation is that of the shell."""
+def test_grafana_requires_a_password(compose):
+    """The file has none and requires one, in the notation of the shell."""
     value = compose["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]
 
     def given(environment):
@@ -114,7 +114,7 @@ def test_grafana_gets_a_password(compose):
 
 
 def test_the_command_of_kinglet(compose, start_server):
-    """The program takes it, and answers Prometheus under the name of the service."""
+    """The program accepts it, and answers Prometheus under the name of the service."""
     command = compose["services"]["kinglet"]["command"]
     assert command[:3] == ["serve", "--host", "0.0.0.0"]
     server = start_server("--offline", *command[3:])

@@ -1,4 +1,4 @@
-"""What the documents say is there: links, files, commands with their options, metrics."""
+"""Links, files, commands with options, and metrics in the documents exist."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ GUIDES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *GUIDES[1:], REPOSITORY / "bench" / "README.md"]
 UNKNOWN = "--not-an-option"
 FOREIGN = {"--build-arg", "--cpus", "--format"}  # docker's
-# what stands for a number, as in --help
+# placeholders for a number, as in --help
 NUMBERS = {"N": "1", "PID": "1", "SECONDS": "1", "SIZE": "1G", "TIME": "1m"}
 
 
@@ -22,7 +22,7 @@ def name_of(path):
 
 
 def anchors(path):
-    """Of a file's headings, as GitHub makes them."""
+    """Returns the anchors of a file's headings, as on GitHub."""
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
     found = set()
     for heading in re.findall(r"^#+ (.*)$", text, re.M):
@@ -32,7 +32,7 @@ def anchors(path):
 
 
 def code(path):
-    """The lines of a document that are code (indented by four, or more in a list), those that go on
+    """Returns the lines of code of a document (indented by four, or more in a list), with continued lines
     joined; and the pieces in backticks."""
     text = path.read_text().replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
@@ -53,7 +53,7 @@ def test_links(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_files_that_are_named(path):
-    """`docs/page.png`, `tools/release arm64`: a folder of ours, a slash, a name."""
+    """Finds `docs/page.png`, `tools/release arm64`: a folder of the repository, a slash, a name."""
     folders = ("bench", "deploy", "docs", "src", "tests", "tools", "web")
     for piece in code(path)[1]:
         word = piece.split(" ")[0]
@@ -69,8 +69,8 @@ def commands(run_kinglet):
 
 
 def calls(line, commands):
-    """What the program is given in a line of shell: where it is the command, and where its name (as
-    an image's) stands before a command of its."""
+    """Returns the arguments of the program in a line of shell: where it is the command, and where its
+    name (for example an image's) precedes one of its commands."""
     words = shlex.shlex(line, posix=True, punctuation_chars=True)
     words.whitespace_split = True
     segments = [[]]
@@ -104,14 +104,14 @@ def test_calls_are_found():
 
 @pytest.mark.parametrize("path", GUIDES, ids=name_of)
 def test_commands_are_understood(path, commands, kinglet):
-    """Each is given one more option, which does not exist: nothing before it was refused."""
+    """Each gets a further option, which does not exist: the error must be about this one."""
     lines, pieces = code(path)
     shell = [line for line in lines + pieces if re.search(r"\bkinglet |\./start\.sh ", line)]
     found = [c for line in shell for c in calls(line, commands)]
     settings = re.findall(r"KINGLET_OPTIONS=(--.*)", path.read_text())
     found += [["serve", *shlex.split(options)] for options in settings]
     for command in found:
-        # --help would hide what is wrong
+        # --help would hide errors
         command = [NUMBERS.get(word, word) for word in command if word != "--help"]
         if command in ([], ["COMMAND"], ["--version"]):
             continue
@@ -134,7 +134,7 @@ def test_options_exist(path, commands):
 
 @pytest.fixture(scope="session")
 def metrics(server_factory, tiny_model_path):
-    """The names on /metrics: of the families, and of their samples."""
+    """The names of families and samples on /metrics."""
     server = server_factory("--offline", model=tiny_model_path)
     text = get(server, "/metrics").body.decode()
     server.end()
@@ -147,15 +147,15 @@ def test_metrics_exist(path, metrics):
     assert named <= metrics, named - metrics
 
 
-def test_what_the_program_says_is_quoted_as_it_says_it():
-    """What stands in quotes in the FAQ is in the source, with anything for "..."."""
+def test_quotes_of_the_program_are_literal():
+    """Quoted texts in the FAQ occur in the source; "..." matches anything."""
     foreign = {"Exec format error", "numbers"}
     text = (REPOSITORY / "docs" / "faq.md").read_text()
-    text = re.sub(r"^    .*$|`[^`]*`", "", text, flags=re.M)  # code has quotes of its own
+    text = re.sub(r"^    .*$|`[^`]*`", "", text, flags=re.M)  # code has its own quotes
     quoted = {" ".join(q.split()) for q in re.findall(r'"([^"]+)"', text)} - foreign
     assert len(quoted) > 10
     source = "".join(p.read_text() for p in (REPOSITORY / "src").rglob("*.c"))
-    source = re.sub(r'"\s*\n\s*"', "", source)  # strings that go on in the next line
+    source = re.sub(r'"\s*\n\s*"', "", source)  # strings that continue in the next line
     for quote in quoted:
         pattern = "[^\n]*".join(re.escape(part.strip()) for part in quote.split("..."))
         assert re.search(pattern, source), quote

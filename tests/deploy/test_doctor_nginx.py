@@ -1,4 +1,4 @@
-"""What kinglet doctor says of an nginx with the wrong settings; test_nginx.py has the right ones."""
+"""kinglet doctor's findings about an nginx with wrong settings; test_nginx.py has the right ones."""
 
 import json
 
@@ -33,7 +33,7 @@ http {{
 
 @pytest.fixture
 def examine(start_server, model_path, run_kinglet, tmp_path):
-    """examine(*settings) -> (exit code, findings) of doctor, which sees the server through nginx."""
+    """examine(*settings) -> (exit code, findings) of doctor for a server behind nginx."""
     nginx = None
 
     def run(*settings):
@@ -59,8 +59,8 @@ def found(findings, *parts):
     return matching[0]
 
 
-def test_an_nginx_that_collects(examine):
-    """With nginx's defaults, if it does not hear what the server says of buffering."""
+def test_an_nginx_that_buffers(examine):
+    """nginx's defaults, with the server's header about buffering ignored."""
     code, findings = examine("proxy_buffering on;", "proxy_ignore_headers X-Accel-Buffering;")
     assert code in (WARNINGS, BROKEN)
     assert "proxy_buffering off" in found(findings, "held back on", "not a stream")["remedy"]

@@ -1,4 +1,4 @@
-"""deploy/grafana: the dashboard is the generator's, and every query of it finds something."""
+"""deploy/grafana: the dashboard agrees with the generator, and each of its queries has a result."""
 
 import json
 import math
@@ -19,7 +19,7 @@ def dashboard():
 
 
 def queries(watched, dashboard):
-    """(panel, target, expression as Grafana would send it) of all."""
+    """Returns (panel, target, expression as Grafana would send it) of all queries."""
     server = re.escape(f"127.0.0.1:{watched.server.port}").replace("\\", "\\\\")
     for panel in panels(dashboard):
         for target in panel["targets"]:
@@ -31,7 +31,7 @@ def panels(dashboard):
     return [p for p in dashboard["panels"] if p["type"] != "row"]
 
 
-def test_the_dashboard_is_what_the_generator_makes():
+def test_the_dashboard_agrees_with_the_generator():
     made = subprocess.run([sys.executable, GENERATOR], check=True, capture_output=True)
     assert made.stdout.decode() == (SHIPPED / "kinglet.json").read_text()
 
@@ -49,15 +49,15 @@ def test_the_panels_fill_the_grid(dashboard):
     assert len(set(ids)) == len(ids)
 
 
-def test_every_panel_says_what_it_shows(dashboard):
+def test_every_panel_has_a_description(dashboard):
     assert len(panels(dashboard)) > 20
     for panel in panels(dashboard):
         assert panel["title"] and panel["description"] and panel["targets"], panel
         assert all("$instance" in t["expr"] for t in panel["targets"])
 
 
-def test_every_query_finds_something(watched, dashboard):
-    """Numbers, also of what has not happened: a counter of it stands at 0."""
+def test_every_query_has_a_result(watched, dashboard):
+    """Events that have not happened have a result, too: a counter of 0."""
     for panel, target, expression in queries(watched, dashboard):
         found = watched.prometheus.query(expression)
         assert found, (panel["title"], expression)
@@ -66,8 +66,8 @@ def test_every_query_finds_something(watched, dashboard):
             assert all(label in labels for labels, _ in found), (panel["title"], label)
 
 
-def test_load_is_seen(watched, dashboard):
-    """What was asked of the server stands in the panels."""
+def test_load_is_shown(watched, dashboard):
+    """The panels show the requests that were sent."""
     shown = {}
     for panel, target, expression in queries(watched, dashboard):
         for labels, value in watched.prometheus.query(expression):
@@ -90,8 +90,8 @@ def test_the_variables_find_the_server(watched, dashboard):
 
 
 def test_the_provisioning_fits(dashboard):
-    """The data source is of the kind that the dashboard asks for, and knows how often Prometheus
-    scrapes, of which Grafana makes $__rate_interval."""
+    """The data source has the type that the dashboard requires, and Prometheus' scrape interval, from
+    which Grafana computes $__rate_interval."""
     source = (SHIPPED / "provisioning" / "datasources" / "datasources.yml").read_text()
     assert "type: prometheus\n" in source
     interval = re.search(r"timeInterval: (\w+)", source)[1]

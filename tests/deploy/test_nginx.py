@@ -7,7 +7,7 @@ import pytest
 from api_client import Connection, get, health, post
 from proxies import free_port
 
-# What the configuration is included from, as Debian's nginx.conf does, in a directory of its own.
+# The file that includes the configuration, like Debian's nginx.conf, in a separate directory.
 MAIN = """
 daemon off;
 pid {directory}/nginx.pid;
@@ -28,7 +28,7 @@ http {{
 
 @pytest.fixture(scope="module")
 def start_nginx(tmp_path_factory):
-    """start_nginx(upstream_port, **changes) -> Proxy; changes of the configuration's text."""
+    """start_nginx(upstream_port, **changes) -> Proxy. changes: replacements in the configuration's text."""
     started = []
 
     def start(upstream_port, **changes):
@@ -50,7 +50,7 @@ def start_nginx(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nginx(start_nginx, server):
-    """In front of the server on the real model."""
+    """nginx in front of the server with the real model."""
     return start_nginx(server.port)
 
 
@@ -59,8 +59,8 @@ def test_streams(nginx, server):
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_a_client_that_leaves(nginx, server, streamed):
-    proxies.check_leaving(nginx, server, streamed)
+def test_a_client_that_disconnects(nginx, server, streamed):
+    proxies.check_disconnect(nginx, server, streamed)
 
 
 def test_the_openai_client(nginx):
@@ -81,7 +81,7 @@ def test_a_refusal(start_nginx, start_server, model_path):
 
 
 def test_metrics(nginx):
-    proxies.check_metrics_are_not_for_the_outside(nginx)
+    proxies.check_metrics_are_not_public(nginx)
 
 
 def test_doctor(nginx, run_kinglet):
@@ -89,14 +89,14 @@ def test_doctor(nginx, run_kinglet):
 
 
 def test_bodies(nginx):
-    """The longest that kinglet takes goes through; what is longer is refused in JSON."""
+    """The longest body that kinglet accepts passes; longer ones are refused in JSON."""
     longest = json.dumps({"prompt": "Hi", "max_new_tokens": 1}).encode().ljust(1 << 20)
     assert post(nginx, "/chat", longest).status == 200
     reply = post(nginx, "/chat", longest + b" ")
     assert reply.status == 413 and reply.error["code"] == "body_too_large"
 
 
-def test_kinglet_is_not_there(start_nginx):
+def test_kinglet_is_not_running(start_nginx):
     reply = get(start_nginx(free_port()), "/health")
     assert reply.status == 503 and reply.error["code"] == "unreachable"
     assert reply.headers["retry-after"] == "5"
@@ -110,12 +110,12 @@ def test_connections_are_kept(start_nginx, start_server):
         with Connection(nginx) as c:
             c.send("POST", "/v1/chat/completions", {"messages": proxies.STORY, "max_tokens": 1})
             assert c.read().status == 200
-    # one worker's, of the last request and the next; and what the test itself asks
+    # one worker's connection, of the last request and the next; and the test's own requests
     assert health(server)["connections"]["accepted"] - before < 10
 
 
 def test_tls(start_nginx, server, certificate):
-    """The lines that are there as a comment."""
+    """Uses the lines for TLS, which are a comment in the file."""
     nginx = start_nginx(
         server.port,
         **{

@@ -1,4 +1,4 @@
-"""deploy/prometheus: what a real Prometheus makes of it, and of /metrics."""
+"""deploy/prometheus and /metrics, used by a real Prometheus."""
 
 import re
 import subprocess
@@ -33,12 +33,12 @@ def alerts():
     return re.findall(r"- alert: (\w+)", RULES.read_text())
 
 
-def test_the_names_keep_the_conventions(watched):
+def test_the_names_follow_the_conventions(watched):
     said = promtool("check", "metrics", input=get(watched.server, "/metrics").body)
     assert said == ""
 
 
-def test_a_name_that_does_not_is_found():
+def test_a_wrong_name_is_reported():
     page = b"# HELP kinglet_wait_milliseconds w\n# TYPE kinglet_wait_milliseconds counter\n"
     with pytest.raises(AssertionError, match="_total"):
         promtool("check", "metrics", input=page + b"kinglet_wait_milliseconds 1\n")
@@ -60,7 +60,7 @@ def test_every_alert_is_explained(alerts):
     assert sorted(explained) == sorted(alerts)
 
 
-def test_the_server_is_watched(watched):
+def test_the_server_is_scraped(watched):
     (target,) = watched.prometheus.api("targets")["activeTargets"]
     assert target["health"] == "up" and target["lastError"] == ""
     ((labels, value),) = watched.prometheus.query("up")
@@ -86,7 +86,7 @@ def test_the_rules_name_metrics_that_exist(watched):
 
 
 def test_the_rules_name_labels_that_exist(watched):
-    """A label's value that is spelt wrong would never match, and the alert never fire."""
+    """With a misspelt value of a label, an alert would never fire."""
     selectors = re.findall(r"\bkinglet_\w+\{[^}]*\}", RULES.read_text())
     assert selectors
     for selector in selectors:
@@ -94,7 +94,7 @@ def test_the_rules_name_labels_that_exist(watched):
 
 
 def test_a_server_with_keys_until_it_ends(start_server, start_prometheus, tmp_path):
-    """The lines of the key, which stand in the configuration as a comment; and the first alert."""
+    """Uses the lines for a key, which are a comment in the configuration; then the first alert fires."""
     keys = tmp_path / "keys"
     keys.write_text("a-key-of-prometheus\n")
     keys.chmod(0o600)

@@ -1,6 +1,6 @@
-"""deploy/kinglet.service and deploy/kinglet.socket against the program, and started as systemd does
-it: by its own program for socket activation. (tests/release lets systemd check them; restarts under
-load are in tests/api/test_service.py.)"""
+"""deploy/kinglet.service and deploy/kinglet.socket agree with the program, and start it by systemd's own
+program for socket activation. (In tests/release, systemd verifies them; restarts under load are in
+tests/api/test_service.py.)"""
 
 import os
 import re
@@ -18,7 +18,7 @@ CREDENTIAL = "/run/credentials/kinglet.service/keys"
 
 
 def read_unit(path):
-    """{section: {name: [value, ...]}}: names may stand there again."""
+    """Returns {section: {name: [value, ...]}}; names may occur more than once."""
     found = {}
     for line in path.read_text().splitlines():
         line = line.strip()
@@ -47,18 +47,18 @@ def serve_help(run_kinglet):
 
 
 def default_of(option, text):
-    """What --help says an option is when it is not given."""
+    """Returns the default of an option in --help."""
     return re.search(rf"--{option} .*?\(default ([^)]+)\)", text)[1]
 
 
 @pytest.fixture(scope="session")
 def house_options():
-    """What /etc/default/kinglet proposes for the house."""
+    """The options that /etc/default/kinglet suggests for the house."""
     text = (REPOSITORY / "deploy" / "debian" / "default").read_text()
     return shlex.split(re.search(r"^#KINGLET_OPTIONS=(.*)$", text, re.M)[1])
 
 
-def test_both_say_the_same_address(listen_stream, serve_help):
+def test_socket_and_program_have_the_same_address(listen_stream, serve_help):
     host, port = default_of("host", serve_help), default_of("port", serve_help)
     assert listen_stream == f"{host}:{port}" == ADDRESS
 
@@ -68,14 +68,14 @@ def test_answers_have_the_time_to_end(service, serve_help):
     assert int(seconds) >= int(default_of("drain-seconds", serve_help)) + 5
 
 
-def test_a_wrong_option_is_not_tried_again(service, run_kinglet):
+def test_no_restart_after_a_wrong_option(service, run_kinglet):
     (status,) = service["RestartPreventExitStatus"]
     done = run_kinglet("serve", "--no-such-option", check=False)
     assert done.returncode == int(status)
 
 
 class SocketActivated:
-    """The unit's command with these options, on a socket that systemd's program holds."""
+    """The unit's command with these options, on a socket held by systemd's program."""
 
     def __init__(self, service, options, kinglet, model, log):
         with socket.socket() as s:
@@ -94,12 +94,12 @@ class SocketActivated:
             )
 
     def runs(self):
-        """The name of the program that the process is."""
+        """Returns the name of the program that the process runs."""
         return os.path.basename(os.readlink(f"/proc/{self.process.pid}/exe"))
 
 
-def test_the_first_who_comes_starts_it(service, house_options, kinglet, tiny_model_path, tmp_path):
-    """With what is proposed for the house; the socket counts, and not --host and port 7860."""
+def test_the_first_connection_starts_the_program(service, house_options, kinglet, tiny_model_path, tmp_path):
+    """With the options suggested for the house; the socket is used instead of --host and port 7860."""
     keys = tmp_path / "keys"
     keys.write_text("a-key-of-the-house\n")
     keys.chmod(0o600)
@@ -111,7 +111,7 @@ def test_the_first_who_comes_starts_it(service, house_options, kinglet, tiny_mod
         assert server.runs() == "systemd-socket-activate"
         body = {"messages": HELLO, "max_tokens": 4}
         reply = post(server, CHAT, body, {"Authorization": "Bearer a-key-of-the-house"})
-        assert reply.status == 200, reply.body  # it waited for the program and the model
+        assert reply.status == 200, reply.body  # the request waited for the program and the model
         assert server.runs() == "kinglet"
         assert post(server, CHAT, body).status == 401
         assert get(server, "/ready").status == 200

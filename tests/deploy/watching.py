@@ -1,4 +1,4 @@
-"""A real Prometheus that asks a real server, with the configuration that deploy/ ships."""
+"""A real Prometheus that scrapes a real server, with the configuration in deploy/."""
 
 import json
 import re
@@ -16,13 +16,13 @@ from api_client import CHAT, HELLO, Connection, complete, get, health, post, str
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED = REPOSITORY / "deploy" / "prometheus"
 PATIENCE = 120  # seconds; only guards against hanging
-INTERVAL = "1s"  # between two scrapes; 15s is what is shipped
+INTERVAL = "1s"  # between two scrapes; 15s in deploy/
 KEY_LINES = "#authorization:\n    #  credentials_file: kinglet.key"
 ENDLESS = ("one", "two", "three", "四", "5", "six", "7 7 7", "eight")
 
 
 class Prometheus:
-    """A Prometheus of its own, which asks the server every second."""
+    """A separate Prometheus, which scrapes the server every second."""
 
     def __init__(self, directory, server, key=None):
         shutil.copytree(SHIPPED, directory)
@@ -44,7 +44,7 @@ class Prometheus:
         self.wait_until(self.is_ready, "get ready")
 
     def address(self):
-        """Where it listens, as its log says, as soon as it does."""
+        """Returns the address in its log, as soon as it listens."""
         said = re.search(r'"Listening on" address=(\S+)', self.log.read_text())
         return said and said[1]
 
@@ -57,11 +57,11 @@ class Prometheus:
     @staticmethod
     def change(path, old, new):
         text = path.read_text()
-        assert old in text, f"{path}: nothing like {old!r}"
+        assert old in text, f"{path} does not have {old!r}"
         path.write_text(text.replace(old, new))
 
     def api(self, path, **parameters):
-        """The data of an answer of its HTTP API; what it calls an error fails the test."""
+        """Returns the data of an answer of its HTTP API; an error fails the test."""
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE) as reply:
@@ -72,7 +72,7 @@ class Prometheus:
         return answer["data"]
 
     def query(self, expression):
-        """The series of an expression, now: (labels, value)."""
+        """Returns the current series of an expression: (labels, value)."""
         data = self.api("query", query=expression)
         assert data["resultType"] == "vector", (expression, data)
         return [(r["metric"], float(r["value"][1])) for r in data["result"]]
@@ -87,7 +87,7 @@ class Prometheus:
         pytest.fail(f"Prometheus did not {what} in {PATIENCE} s:\n{self.log.read_text()[-4000:]}")
 
     def wait_for(self, expression):
-        """Until it has a value."""
+        """Waits until the expression has a value."""
         self.wait_until(lambda: self.query(expression), f"find {expression}")
 
     def stop(self):
@@ -109,7 +109,7 @@ def is_idle(server):
 
 
 def abandon(server):
-    """Streams whose client leaves at the first text; some of these the tiny model answers with all its
+    """Begins streams and disconnects at the first text; some of these answers fill the tiny model's
     context."""
     for text in ENDLESS:
         with Connection(server) as c:
@@ -124,8 +124,8 @@ def abandon(server):
 
 
 def load(server):
-    """What happens to a server with one place, of which one may wait: answers, the same prompt
-    again, refusals, clients that leave, requests that are wrong."""
+    """Sends load to a server with one slot and a queue of one: answers, the same prompt again, refusals,
+    clients that disconnect, invalid requests."""
     for n in range(3):
         messages = [{"role": "user", "content": "Please say something about it. " * 20 + str(n)}]
         complete(server, messages, max_tokens=20)
@@ -158,8 +158,8 @@ def start_prometheus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def watched(server_factory, start_prometheus, tiny_model_path):
-    """Watched: a server on the tiny model that was used and misused, and the Prometheus that looked
-    on, with .server and .prometheus. Rates are there from before to after."""
+    """Watched: .server, a server on the tiny model after some load, and .prometheus, which scraped it
+    before, during and after that, so that rates have values."""
     server = server_factory("--offline", "--parallel", 1, "--queue", 1, model=tiny_model_path)
     prometheus = start_prometheus(server)
     prometheus.wait_for('kinglet_requests_total{end="answered"} == 0')

@@ -1,5 +1,5 @@
-"""Old x86 CPUs under qemu's user emulation: each is given the right tier, and no instruction that
-the CPU lacks is used anywhere (the emulator would end the program with SIGILL)."""
+"""Old x86 CPUs under qemu's user emulation: each gets the right tier, and the program uses no
+instruction that the CPU lacks (the emulator would end it with SIGILL)."""
 
 import os
 import subprocess
@@ -17,10 +17,10 @@ CPUS = {
     "Haswell,-fma": "sse4.1",
     "Haswell,-f16c": "sse4.1",
     "Haswell,-xsave": "sse4.1",
-    "Skylake-Server": "avx2",  # the emulator neither has nor announces its AVX-512
+    "Skylake-Server": "avx2",  # the emulator does not have its AVX-512
 }
-# Short ones; that all bits are the scalar tier's is checked natively. Not "attend": qemu 7.2 reads
-# 16 bytes for the operand of a scalar FMA, and there the guard page stands.
+# Short checks; equality with the scalar tier is checked natively. Not "attend": qemu 7.2 reads 16 bytes
+# for the operand of a scalar FMA, which hits the guard page.
 CHECKS = ("matmul_company", "matmul_halves", "quantize", "rmsnorm", "rope", "swiglu", "kv_store")
 
 
@@ -50,7 +50,7 @@ def test_attention_without_avx(build_dir):
 
 
 @pytest.mark.parametrize("cpu", CPUS)
-def test_the_program_answers_as_on_this_cpu(cpu, kinglet, tiny_model_path):
+def test_the_answer_is_the_same_as_on_this_cpu(cpu, kinglet, tiny_model_path):
     command = (kinglet, "chat", "-m", tiny_model_path, "--offline", "--threads", "2", "-n", "12",
                "--log-level", "info", "hello")  # fmt: skip
     here = subprocess.run(command, capture_output=True, timeout=60, check=True)

@@ -1,7 +1,7 @@
-"""Conversations whose tokens the logits are compared on: Chinese, English and code.
+"""Conversations for comparing logits: Chinese, English and code.
 
-In the first three, the first answer is the model's own (greedy, right or wrong), as most text that it
-reads in use. In the others a person wrote every answer, which surprises the model more.
+In the first three, the first answer is the model's own (greedy, right or wrong), like most text that
+it reads in use. In the others, all answers were written by a person, which surprises the model more.
 """
 
 CHINESE = [

@@ -1,4 +1,4 @@
-"""Running `kinglet eval` and `kinglet tokenize` from tests."""
+"""Fixtures that run `kinglet eval` and `kinglet tokenize`."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def evaluate(run_kinglet, tmp_path):
             "eval", "--model", model, "--tokens", tokens, "--logits", logits, *options
         )
         array = np.load(logits, mmap_mode="r")
-        logits.unlink()  # the mapping keeps it until the array goes
+        logits.unlink()  # the mapping keeps the file until the array is freed
         assert array.dtype == np.float32
         assert array.ndim == 2 and len(array) == sum(map(len, sequences))
         return array
@@ -27,7 +27,7 @@ def evaluate(run_kinglet, tmp_path):
 
 @pytest.fixture(scope="session")
 def tokenize(run_kinglet):
-    """tokenize(model, text) -> ids of plain text, in which nothing is special."""
+    """tokenize(model, text) -> ids of plain text, without special tokens."""
 
     def run(model, text):
         out = run_kinglet("tokenize", "--ids", "--model", model, input=text.encode())

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What a model says, computed in float64 with numpy: the measure of every engine.
+"""Logits of a model, computed in float64 with numpy: the reference for every engine.
 
 Shares nothing with src/: it reads the file with tests/tools/gguf_file.py, dequantises with the
 Python package gguf and follows the published architectures: qwen2 (technical report,
 arXiv:2407.10671; transformers, modeling_qwen2.py), qwen3 (arXiv:2505.09388; modeling_qwen3.py) and
-llama (arXiv:2307.09288; RoPE as Meta's own model.py has it, on neighbours, which is how files of
-this architecture have the rows of q and k). Layer by layer, so that one layer's weights
-are in memory at a time, and the head in slices of the vocabulary.
+llama (arXiv:2307.09288; RoPE on neighbouring pairs as in Meta's own model.py, which is the order of
+the rows of q and k in files of this architecture). Computes layer by layer, so that the weights of
+one layer are in memory at a time, and the head in slices of the vocabulary.
 
-By hand:  reference.py MODEL.gguf TOKENS OUT.npy   computes logits (TOKENS: a sequence of ids a line)
+Usage:    reference.py MODEL.gguf TOKENS OUT.npy   computes logits (TOKENS: a sequence of ids a line)
           reference.py --compare REF.npy OURS.npy  prints the divergence between two of them
 """
 
@@ -52,7 +52,7 @@ class Reference:
         return x / scale * self._vector(name)
 
     def _rotate(self, x):
-        """RoPE with the pairs (i, i + dim/2) or (2i, 2i + 1); x: [positions, heads, dim]."""
+        """Applies RoPE with the pairs (i, i + dim/2) or (2i, 2i + 1); x: [positions, heads, dim]."""
         half = self.head_dim // 2
         frequency = self.rope_base ** (-np.arange(half) / half)
         angle = np.arange(len(x))[:, None, None] * frequency
@@ -63,7 +63,7 @@ class Reference:
         return np.stack(turned, -1).reshape(x.shape) if neighbours else np.concatenate(turned, -1)
 
     def _attend(self, q, k, v):
-        """Causal attention of one sequence; q: [n, heads, dim], k and v: [n, kv heads, dim]."""
+        """Computes causal attention of one sequence; q: [n, heads, dim], k and v: [n, kv heads, dim]."""
         n = len(q)
         group = self.n_heads // self.n_kv_heads
         out = np.empty_like(q)
@@ -98,7 +98,7 @@ class Reference:
         return x + project(gate / (1 + np.exp(-gate)) * project(h, "ffn_up"), "ffn_down")
 
     def logits(self, sequences):
-        """float32 [positions of all sequences in order, vocabulary]; each sequence for itself."""
+        """Returns float32 [positions of all sequences in order, vocabulary]; sequences are independent."""
         begins = np.cumsum([0, *map(len, sequences)])
         embedding = self.file.tensors["token_embd.weight"]
         ids = np.concatenate([np.asarray(s, dtype=np.int64) for s in sequences])
@@ -117,8 +117,8 @@ class Reference:
 
 
 def cached_logits(path, sequences, cache):
-    """As Reference(path).logits(sequences), kept in the folder `cache` under a name made of the
-    model's content, the tokens and this program."""
+    """Same as Reference(path).logits(sequences), cached in the folder `cache` under a hash of the model's
+    content, the tokens and this program."""
     key = hashlib.sha256()
     with open(path, "rb") as f:
         key.update(hashlib.file_digest(f, "sha256").digest())
@@ -135,7 +135,7 @@ def cached_logits(path, sequences, cache):
 
 
 class Divergence:
-    """How far `ours` is from `reference` (logits, [positions, vocabulary]), position by position."""
+    """The divergence of `ours` from `reference` (logits, [positions, vocabulary]) per position."""
 
     def __init__(self, reference, ours):
         if reference.shape != ours.shape:

@@ -27,12 +27,12 @@ class Vocabulary:
 
 @lru_cache(maxsize=2)
 def load_vocabulary(path):
-    """Reading it takes seconds, so all tests share one."""
+    """Returns the vocabulary of a file; cached, since reading takes seconds."""
     return Vocabulary(path)
 
 
 def set_qwen2(reference):
-    """tokenizer.json of Qwen2.5."""
+    """Configures it like tokenizer.json of Qwen2.5."""
     reference.normalizer = normalizers.NFC()
     reference.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(SPLIT), "isolated"),
@@ -41,7 +41,7 @@ def set_qwen2(reference):
 
 
 def set_smollm(reference):
-    """tokenizer.json of SmolLM2: no normalizer, digits apart, then GPT-2's rule."""
+    """Configures it like tokenizer.json of SmolLM2: no normalizer, single digits, then GPT-2's rule."""
     reference.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),

@@ -1,13 +1,13 @@
 /*
  * usage: render_stdin MODEL.gguf [TEMPLATE] < CONVERSATIONS > ANSWERS
  *
- * With the template of the model file, or with the one that the text in the file TEMPLATE is
- * recognised as. The first line on standard error is its name and how it was chosen.
+ * Renders with the template of the model file, or with the one recognised for the text in the file
+ * TEMPLATE. The first line on standard error is its name and how it was chosen.
  *
  * A conversation is a byte (1: add_generation_prompt, 2: and skip_thinking), a list of tools
  * (texts) and a list of messages (role, content, list of calls (name, arguments)). A text is its
- * length as u32 and that many bytes; a list is its length as u32 and that many items. The answer is
- * the rendered text, the list of its spans (length as u32, special as u32) and the list of its ids
+ * length as u32 and its bytes; a list is its length as u32 and its items. The answer is the
+ * rendered text, the list of its spans (length as u32, special as u32) and the list of its ids
  * (i32). All little-endian.
  */
 #include <stdio.h>
@@ -28,7 +28,7 @@ static uint32_t read_u32(void)
     return value;
 }
 
-/* A text with a NUL after it; the caller frees it. */
+/* Reads a text and returns it with a NUL appended; the caller frees it. */
 static char *read_text(size_t *len)
 {
     *len = read_u32();

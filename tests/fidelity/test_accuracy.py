@@ -1,4 +1,4 @@
-"""bench/accuracy: the sandbox holds, the scores are right, and unequal texts are found."""
+"""bench/accuracy: the sandbox confines programs, the scores are right, and differing texts are found."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ SOLVED = "def f(x):\n    return x + 1"
 
 
 def sandboxed():
-    """The processes that run in a sandbox now."""
+    """Returns the processes that run in a sandbox now."""
     command = b"/usr/bin/python3\0-I\0-S\0-\0"
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -34,14 +34,14 @@ def sandboxed():
     return found
 
 
-def wait_until_none_is_left():
+def wait_until_no_process_is_left():
     end = time.monotonic() + 30
     while sandboxed():
-        assert time.monotonic() < end, f"still there: {sandboxed()}"
+        assert time.monotonic() < end, f"still running: {sandboxed()}"
         time.sleep(0.01)
 
 
-def test_a_program_that_is_right():
+def test_a_correct_program():
     accuracy_sandbox.check()
     assert accuracy_sandbox.run("import math\nprint('hello')\nassert math.sqrt(4) == 2") is None
 
@@ -55,7 +55,7 @@ def test_a_program_that_is_right():
         ("import os; os._exit(0)", "ended with 0"),
         ("import os, sys\nsys.stdout = open(os.devnull, 'w')", "ended with 0"),
         ("x = bytearray(10 << 30)", "MemoryError"),
-        ("while True: print('x' * 1000)", "x" * 200),  # until the file of 1 MiB is full
+        ("while True: print('x' * 1000)", "x" * 200),  # until the file reaches its limit of 1 MiB
         ("for i in range(9): open(str(i), 'w').write('x' * 200_000)", "No space left on device"),
         ("open('/x', 'w')", "Read-only file system"),
         ("open('/dev/shm/x', 'w')", "Read-only file system"),
@@ -68,7 +68,7 @@ def test_a_program_that_is_right():
 def test_a_program_that_fails(program, why):
     said = accuracy_sandbox.run(program)
     assert said is not None and why in said
-    wait_until_none_is_left()
+    wait_until_no_process_is_left()
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_a_program_that_fails(program, why):
         "import os, time\nif not os.fork(): os.setsid()\ntime.sleep(1000)",
     ],
 )
-def test_a_program_without_end(program):
+def test_an_endless_program(program):
     assert accuracy_sandbox.run(program, seconds=1) == "killed after 1 s"
-    wait_until_none_is_left()
+    wait_until_no_process_is_left()
 
 
 def test_no_network():
@@ -105,14 +105,14 @@ def test_nothing_is_written_outside(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_of_the_environment_is_seen(monkeypatch):
+def test_the_environment_is_hidden(monkeypatch):
     monkeypatch.setenv("SECRET", "word")
     assert accuracy_sandbox.run("import os; assert 'SECRET' not in os.environ") is None
     program = "import os; assert os.getuid() != 0 and os.listdir() == []"
     assert accuracy_sandbox.run(program) is None
 
 
-def test_it_ends_with_who_started_it():
+def test_the_sandbox_ends_with_its_parent():
     program = "import accuracy_sandbox as s; s.run('import time; time.sleep(1000)', 1000)"
     with subprocess.Popen([sys.executable, "-c", program], cwd=BENCH) as process:
         end = time.monotonic() + 60
@@ -120,7 +120,7 @@ def test_it_ends_with_who_started_it():
             assert time.monotonic() < end and process.poll() is None
             time.sleep(0.01)
         process.kill()
-    wait_until_none_is_left()
+    wait_until_no_process_is_left()
 
 
 # ---- the scores -----------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ def test_code_of_an_answer(text):
 
 
 def test_humaneval():
-    """Its own solutions pass, as bodies and as whole functions; a problem with a helper function in
-    its prompt is among them."""
+    """The reference solutions pass, as bodies and as whole functions, also for a problem with a helper
+    function in its prompt."""
     problems = list(read_problems().values())
     assert len(problems) == 164
     for p in (problems[0], problems[38]):
@@ -162,7 +162,7 @@ def test_bleu():
     others = ["the keeper lights a lamp at six", "好的，我们先把锅烧热，然后放面条。", "y"]
     rows = scores.bleu_rows(others, references, "zh")
     assert 30 < scores.bleu(rows.sum(axis=0), 3) < 90
-    # 1 of 1 character more or less: counted by character, not by sentence
+    # one character more or less: weighted by character, not by sentence
     assert rows[1, 4] == len(others[1]) == 17 and rows[1, 0] == 15
 
 
@@ -180,7 +180,7 @@ def test_intervals():
     values = np.array([[1.0], [0.0], [1.0], [1.0], [0.0]] * 20)
     (same, _, difference) = scores.with_intervals(scores.mean, values, values)
     assert same[0] == pytest.approx(60) and 45 < same[1] < 55 and 65 < same[2] < 75
-    assert difference == [0, 0, 0]  # the same draws for both: a pair is never torn apart
+    assert difference == [0, 0, 0]  # the same resampling for both: pairs stay together
     worse = values.copy()
     worse[:10] = 0
     *_, difference = scores.with_intervals(scores.mean, values, worse)
@@ -223,7 +223,7 @@ def accuracy(kinglet, tiny_model_path, tmp_path):
 
 @pytest.fixture
 def peer(kinglet, make_tiny_model, tmp_path):
-    """A server with llama-server's options and another model."""
+    """A program with llama-server's options and another model."""
     model = make_tiny_model("--seed", "2")
     take = 'while [ $# -gt 1 ]; do [ "$1" = --port ] && port=$2; shift; done\n'
     serve = f'exec {kinglet} serve --offline --model {model} --port "$port"'
@@ -239,7 +239,7 @@ def test_equal_texts_and_a_peer(accuracy, peer, tmp_path):
     for k in found["settings"]:
         assert k["equal"] == k["answers"] and k["bleu"] == 100
         assert k["tokens"][0] == k["tokens"][1] > 0
-        assert k["cached_tokens"][0] > 0 == k["cached_tokens"][1]  # that is what is compared
+        assert k["cached_tokens"][0] > 0 == k["cached_tokens"][1]  # only texts are compared
     assert {k["kind"]: k["answers"] for k in found["peer"]} == counts | {"conversations": 3}
     for k in found["peer"]:
         assert k["equal"] < k["answers"] == k["same_prompt_tokens"] and k["bleu"] < 100
@@ -249,7 +249,7 @@ def test_equal_texts_and_a_peer(accuracy, peer, tmp_path):
         assert value["default"][0] == value["plain"]
         assert value["difference"][0] == value["default"][0] - value["peer"][0]
 
-    # answers are kept: one that is changed on disk is what the next run finds
+    # answers are stored: the next run uses one that was changed on disk
     files = sorted((tmp_path / "answers").glob("plain-*.json"))
     assert len(files) == 16
     answer = json.loads(files[0].read_text())
@@ -259,7 +259,7 @@ def test_equal_texts_and_a_peer(accuracy, peer, tmp_path):
 
 
 def test_the_real_model(accuracy, model_path):
-    """Four clients, all CPUs and caches, or one client, one thread and none: the same texts."""
+    """Four clients with all CPUs and caches, and one client with one thread and no cache: the same texts."""
     done = accuracy("--model", model_path, "--humaneval", "2", "--questions", "2", "--json")
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads(done.stdout)["settings"]
@@ -269,7 +269,7 @@ def test_the_real_model(accuracy, model_path):
 
 
 def test_unequal_texts(accuracy, kinglet, make_tiny_model, tmp_path):
-    """A program that answers differently when it is run with one thread."""
+    """A program whose answers differ when it runs with one thread."""
     model = make_tiny_model("--seed", "2")
     change = f'case "$*" in *"--threads 1 "*) set -- "$@" --model {model};; esac\n'
     broken = script(tmp_path / "broken", f'{change}exec {kinglet} "$@"')
@@ -279,8 +279,8 @@ def test_unequal_texts(accuracy, kinglet, make_tiny_model, tmp_path):
     assert done.stdout.count("The texts of default and plain differ") == 5
 
 
-def test_an_interrupted_run_goes_on(accuracy, tmp_path):
-    """The peer never becomes ready; what the others have said until then is kept."""
+def test_an_interrupted_run_continues(accuracy, tmp_path):
+    """The peer never becomes ready; the answers of the others until then are kept."""
     pid = tmp_path / "pid"
     slow = script(tmp_path / "llama-server", f"echo $$ >{pid}\nexec sleep 1000")
     with accuracy("--peer", slow, start=subprocess.Popen, stderr=subprocess.PIPE) as process:

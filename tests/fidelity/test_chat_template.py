@@ -1,9 +1,9 @@
-"""The native chat templates against Jinja2 with the template that is in the model file: of the real
-models, and of a tiny one with that of Qwen3 (qwen3.jinja, from Qwen/Qwen3-0.6B, Apache-2.0).
+"""The native chat templates, compared with Jinja2 and the templates in model files: the real models', and
+a tiny one's with Qwen3's template (qwen3.jinja, from Qwen/Qwen3-0.6B, Apache-2.0).
 
-Jinja2 is set up as transformers does it (apply_chat_template): sandboxed, trim_blocks,
-lstrip_blocks, tojson is json.dumps(ensure_ascii=False). Tools and arguments reach our side as the
-JSON texts that the template would make of them.
+Jinja2 is configured as in transformers (apply_chat_template): sandboxed, trim_blocks, lstrip_blocks,
+tojson is json.dumps(ensure_ascii=False). Tools and arguments are passed to the native side as the JSON
+texts that the template would make of them.
 """
 
 import json
@@ -114,7 +114,7 @@ def conversation(rng, parts, thinks):
 
 @pytest.fixture(scope="module")
 def conversations(name):
-    """The first half has nothing in it that looks like a special token, the second half has."""
+    """Random conversations; the second half contains texts that look like special tokens."""
     rng = random.Random(4)
     plain = PLAIN + THOUGHTS if name == "qwen3" else PLAIN
     half = N_CONVERSATIONS // 2
@@ -133,7 +133,7 @@ def listed(items):
 
 def packed_message(m, name):
     def arguments(value):
-        """Qwen3's template takes a text as JSON already, Qwen2.5's makes JSON of it."""
+        """Qwen3's template takes a string as JSON text, Qwen2.5's encodes it."""
         is_json = name == "qwen3" and isinstance(value, str)
         return sized(value if is_json else json.dumps(value, ensure_ascii=False))
 
@@ -161,7 +161,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def rendered(build_dir, name, path, conversations):
-    """For each conversation (text, [(bytes of the span, special)], ids)."""
+    """A list of (text, [(bytes of the span, special)], ids), one for each conversation."""
     program = build_dir / "tests" / "fidelity" / "render_stdin"
     done = subprocess.run([program, path], input=b"".join(packed(c, name) for c in conversations), capture_output=True, check=True)
     assert done.stderr.decode().strip() == f"{name}: exact text"
@@ -185,18 +185,18 @@ def test_same_bytes_as_jinja(reference, conversations, rendered):
 
 
 def test_content_is_never_special(vocabulary, conversations, rendered):
-    """As many control and user-defined tokens as the scaffold has, whatever the content says."""
+    """The prompt has the control and user-defined tokens of the scaffold, and none for the content."""
     ids_of_added = {vocabulary.tokens.index(token): token.encode() for token in vocabulary.added}
     forged = 0
     for c, (data, spans, ids) in zip(conversations, rendered):
         in_scaffold = sum(part.count(token) for part, special in spans if special for token in ids_of_added.values())
         assert sum(i in ids_of_added for i in ids) == in_scaffold, json.dumps(c, ensure_ascii=False)
         forged += sum(data.count(token) for token in ids_of_added.values()) - in_scaffold
-    assert forged > N_CONVERSATIONS // 4  # the test would prove nothing without any
+    assert forged > N_CONVERSATIONS // 4  # without any, the test would prove nothing
 
 
 def test_spans_are_tokenized_as_one_text(vocabulary, conversations, rendered):
-    """Without look-alikes in it, a prompt has the ids of its whole text."""
+    """Without texts like special tokens, a prompt has the ids of its whole text."""
     half = N_CONVERSATIONS // 2
     texts = [data.decode() for data, _, _ in rendered[:half]]
     expected = make_reference(vocabulary, True).encode_batch(texts)

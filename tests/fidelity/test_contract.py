@@ -1,5 +1,5 @@
-"""The numeric contract: the logits of a token are the same bits whatever the number of threads, the
-size of the chunks and the company they are computed in; and on every instruction set."""
+"""The numeric contract: the logits of a token have the same bits for any number of threads, size of
+chunks, batch and instruction set."""
 
 import itertools
 from pathlib import Path
@@ -15,7 +15,7 @@ TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "
 FLAGS = {"sse4.1": "sse4_1", "avx2": "avx2", "avxvnni": "avx_vnni", "avx512": "avx512bw",
          "avx512vnni": "avx512_vnni"}  # fmt: skip
 TIERS = ("scalar", *(t for t, f in FLAGS.items() if f in Path("/proc/cpuinfo").read_text().split()))
-# Kinds of KV cache and of attention: each keeps the contract, they do not give each other's bits.
+# Kinds of KV cache and of attention: each keeps the contract, with different bits for each kind.
 ATTENTION = tuple(
     ("--kv-type", kv_type, "--flash-attn", flash)
     for kv_type in ("f16", "int8")
@@ -43,7 +43,7 @@ def tiny_sequences():
 
 @pytest.fixture(scope="module")
 def expected_bits():
-    """By kind of attention: what the scalar tier gave, for all tiers."""
+    """The logits of the scalar tier by kind of attention, shared by the tests of all tiers."""
     return {}
 
 
@@ -51,14 +51,14 @@ def expected_bits():
 @pytest.mark.parametrize("tier", TIERS)
 def test_tiny_model(tier, attention, evaluate, tiny_model_path, tiny_sequences, expected_bits):
     if attention not in expected_bits:
-        # each sequence in a run of its own: scalar, one thread, token by token
+        # each sequence in a separate run: scalar, one thread, token by token
         options = (*attention, "--cpu", "scalar", "--threads", 1, "--chunk", 1)
         expected_bits[attention] = np.concatenate(
             [evaluate(tiny_model_path, [s], *options) for s in tiny_sequences]
         )
     alone = expected_bits[attention]
     ways = list(itertools.product(THREADS, CHUNKS, ((), ("--together",))))
-    # scalar is slow and its code the same; that of the other two is, for the most part, AVX2's
+    # scalar is slow, and its code is the same; the other two share most code with AVX2
     if tier in ("sse4.1", "avx512") or tier == "scalar" and attention != ATTENTION[0]:
         ways = [(2, 64, ("--together",)), (3, 7, ())]
     for threads, chunk, company in ways:
@@ -68,7 +68,7 @@ def test_tiny_model(tier, attention, evaluate, tiny_model_path, tiny_sequences, 
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_the_tier_asked_for_is_used(tier, run_kinglet, tiny_model_path, tmp_path):
+def test_the_requested_tier_is_used(tier, run_kinglet, tiny_model_path, tmp_path):
     tokens = tmp_path / "tokens.txt"
     tokens.write_text("1 2 3\n")
     done = run_kinglet("eval", "--model", tiny_model_path, "--tokens", tokens, "--logits",
@@ -127,7 +127,7 @@ def test_real_model_with_int8_kv(evaluate, model_path, chats):
 
 
 def test_real_model_on_every_tier(evaluate, model_path, chats):
-    """A short prompt: the scalar tier takes about a second a token."""
+    """The prompt is short, since the scalar tier takes about a second per token."""
     sequences = [chats[1][:12], chats[2][:4]]
     expected = evaluate(model_path, sequences, "--cpu", "scalar", "--threads", 1)
     for tier in TIERS:

@@ -1,4 +1,4 @@
-"""Every weight type is dequantised to the same bits as by the Python package gguf."""
+"""Dequantised weights of every type have the same bits as with the Python package gguf."""
 
 import subprocess
 
@@ -7,7 +7,7 @@ import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
-# Where the f16 fields (scales, minima) of a block stand.
+# Offsets of the f16 fields (scales, minima) of a block.
 F16_FIELDS = {
     "F16": [0],
     "Q4_0": [0],
@@ -33,7 +33,7 @@ def ours(build_dir, name, blocks):
 
 
 def random_f16(rng, n):
-    """Half of them any finite value, half of them edges."""
+    """Returns n values: half of them arbitrary finite ones, half edge cases."""
     values = rng.integers(0, 0x7C00, n, dtype=np.uint16) | rng.integers(0, 2, n, dtype=np.uint16) << 15
     return np.where(rng.random(n) < 0.5, values, rng.choice(F16_EDGES, n)).astype(np.uint16)
 
@@ -79,7 +79,7 @@ def test_f32_is_a_copy(build_dir):
 
 
 def test_the_real_models_tensors(build_dir, model_path):
-    """One tensor of each type the real model has, as stored."""
+    """Compares one tensor of each type in the real model."""
     from tools.gguf_file import GgufFile
 
     model = GgufFile(model_path)

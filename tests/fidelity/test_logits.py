@@ -1,4 +1,4 @@
-"""What the program computes, against the float64 reference of the same weights."""
+"""The program's logits, compared with the float64 reference for the same weights."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from chat_texts import CHATS
 from gguf_file import GgufFile
 from reference import Divergence, Reference, cached_logits, log_softmax
 
-# llama.cpp's own figures on chats of this kind (380 positions, Q4_K_M, float64 reference): the bar
-# is not to be worse. On the first three chats below it has 8.7e-4 to 9.1e-4 and 98.4 %, on those by
-# hand 1.13e-3 and 98.3 to 99.0 % (ggml 0.25.3, in one batch and token by token).
+# llama.cpp's figures on chats of this kind (380 positions, Q4_K_M, float64 reference), which must not be
+# exceeded. On the first three chats below it has 8.7e-4 to 9.1e-4 and 98.4 %, on those written by hand
+# 1.13e-3 and 98.3 to 99.0 % (ggml 0.25.3, in one batch and token by token).
 MAX_MEAN_KL = 7.2e-4
 MIN_TOP1 = 0.989
 
@@ -19,11 +19,11 @@ MAX_TINY_KL = 1.5e-3
 TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
 
 
-# What int8 keys and values may cost more than f16 (llama.cpp's cost 2.2e-2: it keeps the large
-# biases of Qwen2.5's keys in them).
+# The additional divergence that int8 keys and values may cause (llama.cpp's cause 2.2e-2, since they
+# contain the large biases of Qwen2.5's keys).
 MAX_INT8_KV_KL = 2e-4
 
-# The same bar for SmolLM2 135M in Q4_1: llama.cpp's own figures on the same 861 positions, with an
+# The same limit for SmolLM2 135M in Q4_1: llama.cpp's figures on the same 861 positions, with an
 # f16 cache (2.95e-3, 97.21 %; ggml 0.25.3). int8 has 3.55e-3, llama.cpp's q8_0 cache 3.26e-3: there are
 # no biases to keep apart here.
 MAX_SMOLLM_KL = 2.95e-3
@@ -32,7 +32,7 @@ MAX_SMOLLM_INT8_KL = 4e-3
 
 
 def chat_tokens(tokenize, model, chat):
-    """A conversation in ChatML, with the control tokens put in by id."""
+    """Returns the tokens of a conversation in ChatML, with control tokens inserted by id."""
     vocabulary = GgufFile(model).metadata["tokenizer.ggml.tokens"]
     start, end = vocabulary.index("<|im_start|>"), vocabulary.index("<|im_end|>")
     newline = tokenize(model, "\n")
@@ -105,7 +105,7 @@ def test_every_family(family, kv_type, make_tiny_model, evaluate, capsys):
 
 
 def test_smollm(smollm_path, build_dir, tokenize, evaluate, capsys):
-    """On the chats without Chinese, which this model never learnt."""
+    """Uses the chats without Chinese, which this model was not trained on."""
     chats = [CHATS[name] for name in CHATS if "chinese" not in name]
     sequences = [chat_tokens(tokenize, smollm_path, chat) for chat in chats]
     expected = cached_logits(smollm_path, sequences, build_dir / "reference")
@@ -132,8 +132,8 @@ def test_every_attention(attention, tiny_model_path, evaluate, capsys):
 
 
 def test_tiny_mix(tiny_model_path, evaluate):
-    """The mix of the real file; and that the tiny model is worth comparing: neither uniform nor
-    always of the same opinion."""
+    """Uses the mix of types of the real file; and checks that the tiny model's logits are worth comparing:
+    neither uniform nor always with the same best token."""
     sequences = random_sequences(tiny_model_path)
     expected = Reference(tiny_model_path).logits(sequences)
     logs = np.array([log_softmax(row) for row in expected])

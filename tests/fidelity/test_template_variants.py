@@ -1,8 +1,8 @@
-"""The same template written differently is recognised, another one is not: never a template whose
-text Jinja2 would not give byte by byte.
+"""Recognition of chat templates: the same template written differently is recognised, a different one is
+not; a recognised template always renders the same bytes as Jinja2.
 
-The templates are made here from three: those of the test models and qwen3.jinja. Their variants in
-substance are the changes that published models have; those in form are made by Jinja2's own lexer.
+The templates are derived from three: those of the test models and qwen3.jinja. Variants in substance are
+changes found in published models; variants in form are made with Jinja2's own lexer.
 """
 
 import json
@@ -29,7 +29,7 @@ def replaced(text, *changes):
 
 @pytest.fixture(scope="module")
 def sources(model_path, smollm_path):
-    """Name to text: what published models have."""
+    """{name: text} of templates of published models."""
     qwen2_5 = GgufFile(model_path).metadata["tokenizer.chat_template"]
     smollm2 = GgufFile(smollm_path).metadata["tokenizer.chat_template"]
     qwen3 = (Path(__file__).parent / "qwen3.jinja").read_text()
@@ -89,11 +89,11 @@ def sources(model_path, smollm_path):
     }
 
 
-# ---- how else it can be written ----
+# ---- variants in form ----
 
 
 def retold(text, change):
-    """change: of one token (kind, value) of Jinja2's lexer, with those before it."""
+    """Rewrites a template; change: a function of a token (kind, value) and the output before it."""
     out = []
     for _, kind, value in ENVIRONMENT.lex(text):
         out.append((kind, change(kind, value, out)))
@@ -113,7 +113,7 @@ def quoted(text, quote, newline):
 
 
 def subscripted(text):
-    """.x as ['x'], but not where a namespace is assigned to."""
+    """Writes .x as ['x'], except in assignments to a namespace."""
 
     def change(kind, value, out):
         said = [v for k, v in out if k != "whitespace"]
@@ -131,7 +131,7 @@ def attributed(text):
 
 
 def minified(text):
-    """Without whitespace between tags, and so without its control."""
+    """Removes whitespace between tags, and whitespace control."""
 
     def change(kind, value, _):
         if kind == "data" and not value.strip():
@@ -144,7 +144,7 @@ def minified(text):
 
 
 def spread(text):
-    """Room within tags, a line for each tag, a comment before it."""
+    """Adds spaces within tags, a line for each tag, and a comment before it."""
 
     def change(kind, value, _):
         if kind in ("block_begin", "variable_begin"):
@@ -175,12 +175,12 @@ FORMS = {
 }
 
 
-# ---- what is taken for what, and what comes out ----
+# ---- recognition and rendering ----
 
 
 @pytest.fixture(scope="module")
 def render(build_dir, tiny_model_path, tmp_path_factory):
-    """The name that render_stdin gives a template's text, and the texts of conversations with it."""
+    """call(source, ...) -> the template that render_stdin recognises, and the rendered conversations."""
     program = build_dir / "tests" / "fidelity" / "render_stdin"
     file = tmp_path_factory.mktemp("template") / "template.jinja"
 
@@ -202,7 +202,7 @@ def render(build_dir, tiny_model_path, tmp_path_factory):
 
 
 def some_conversations(name, n):
-    """Plain ChatML has no words for tools: what it is given there is ours, and not compared."""
+    """Plain ChatML has no format for tools: kinglet's own is used there, and not compared."""
     rng, out = random.Random(11), []
     while len(out) < n:
         c = conversation(rng, PLAIN + THOUGHTS + FORGED, thinks=name in ("qwen3", "qwen3-gguf"))
@@ -227,7 +227,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_form_is_recognised_and_rendered_as_jinja_does(render, sources, name):
+def test_each_form_is_recognised_and_rendered_as_by_jinja(render, sources, name):
     expected = name.removesuffix(" of july")
     conversations = some_conversations(expected, N_CONVERSATIONS)
     changed = 0
@@ -253,8 +253,8 @@ def test_text_outside_of_tags(render):
     assert_same(source, conversations, texts)
 
 
-def test_what_jinja_refuses_is_not_recognised(render, sources):
-    """false is a test that there is, False is none."""
+def test_templates_that_jinja_refuses_are_not_recognised(render, sources):
+    """`is false` is a test of Jinja, `is False` is not."""
     source = replaced(sources["qwen3"], ("is false", "is False"))
     assert render(source)[:2] == ("chatml", "fallback")
 
@@ -266,8 +266,8 @@ def test_another_system_message_is_another_template(render, sources):
 
 
 @pytest.mark.parametrize("name", ["qwen2.5", "qwen3", "smollm2"])
-def test_damaged_templates_are_recognised_only_where_nothing_changed(render, sources, name):
-    """One place at random is damaged: what is recognised all the same gives what Jinja2 gives."""
+def test_damaged_templates_are_recognised_only_if_the_output_is_the_same(render, sources, name):
+    """One random position is damaged: a template that is still recognised renders the same as Jinja2."""
     rng = random.Random(5)
     conversations = some_conversations(name, 12)
     unknown = known = 0

@@ -1,7 +1,7 @@
 """The tokenizer of each real model against Hugging Face's `tokenizers`, built from the same vocabulary and merges.
 
-Ids must be the same for every string, and the detokenizer must give back what went in: NFC(string)
-of a model that normalizes, and of one that lacks bytes in its vocabulary the string without them.
+Ids must be the same for every string, and the detokenizer must return the string: NFC(string) for a
+model that normalizes, the string without the missing bytes for a vocabulary that lacks some.
 """
 
 import random
@@ -68,7 +68,8 @@ def mixture(parts, rng, count, longest=12):
 
 
 def every_code_point():
-    """Each one after a letter, after a space, alone at the end of a line, and before a letter."""
+    """Returns texts with each code point after a letter, after a space, alone at the end of a line, and
+    before a letter."""
     chars = [chr(c) for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
     for i in range(0, len(chars), 8):
         yield "".join(f"x{c} {c}y{c}\n" for c in chars[i : i + 8])
@@ -98,7 +99,7 @@ def user_texts():
     for _ in range(8000):
         yield "".join(chr(rng.choice((rng.randrange(0xD800), rng.randrange(0xE000, 0x110000))))
                       for _ in range(rng.randint(1, 20)))  # fmt: skip
-    # Long pieces: these go another way through BPE than short ones.
+    # Long pieces, for which BPE uses another algorithm than for short ones.
     alphabets = ("a", "ab", "aab ", "abcdefghijklmnopqrstuvwxyz", "中文字符的是了我", "=-", " ", "\n ", "ก็", "e\u0301")
     for _ in range(300):
         alphabet = rng.choice(alphabets)
@@ -127,7 +128,7 @@ def vocabulary(each_model_path):
 
 
 def ours(build_dir, each_model_path, texts, special):
-    """A list of (ids, text that the detokenizer makes of them)."""
+    """Returns a list of (ids, text that the detokenizer makes of them)."""
     records = b"".join(struct.pack("<BI", special, len(t)) + t for t in texts)
     program = build_dir / "tests" / "fidelity" / "tokenize_stdin"
     done = subprocess.run([program, each_model_path], input=records, stdout=subprocess.PIPE, check=True, timeout=300)
@@ -145,16 +146,16 @@ def ours(build_dir, each_model_path, texts, special):
 
 @pytest.fixture(scope="module")
 def plain(vocabulary):
-    """plain(text): what the detokenizer gives back of it."""
+    """plain(text) -> the text expected from the detokenizer."""
     alphabet = byte_alphabet()
     lacking = bytes(b for b, c in alphabet.items() if c not in vocabulary.byte_tokens)
-    # the reference's NFC: it knows an older Unicode than unicodedata
+    # the reference's NFC, which has an older version of Unicode than unicodedata
     normalize = normalizers.NFC().normalize_str if vocabulary.pre == "qwen2" else str
     return lambda text: normalize(text).encode().translate(None, lacking).decode(errors="replace")
 
 
 def compare(build_dir, each_model_path, reference, texts, shown, special=False):
-    """texts: bytes. shown: what the detokenizer gives back of a text."""
+    """Compares ids and texts. texts: bytes. shown: text -> the text expected from the detokenizer."""
     repaired = [t.decode(errors="replace") for t in texts]
     answers = ours(build_dir, each_model_path, texts, special)
     for start in range(0, len(texts), 20000):
@@ -172,7 +173,7 @@ def test_user_text(build_dir, each_model_path, vocabulary, plain):
 
 
 def test_bytes_that_are_not_utf8(build_dir, each_model_path, vocabulary, plain):
-    """Bytes that are not UTF-8 become U+FFFD as Python's errors="replace" does it (Unicode 3.9)."""
+    """Invalid UTF-8 becomes U+FFFD as with Python's errors="replace" (Unicode 3.9)."""
     compare(build_dir, each_model_path, make_reference(vocabulary, False), list(damaged_texts()), plain)
 
 
@@ -184,7 +185,7 @@ def test_special_tokens_in_special_spans(build_dir, each_model_path, vocabulary,
     added = re.compile("(" + "|".join(map(re.escape, vocabulary.added)) + ")")
 
     def shown(text):
-        # NFC does not reach over an added token.
+        # NFC does not combine across an added token.
         parts = [part for part in added.split(text) if part not in vocabulary.control]
         return "".join(map(plain, parts))
 
@@ -193,7 +194,7 @@ def test_special_tokens_in_special_spans(build_dir, each_model_path, vocabulary,
 
 @pytest.mark.parametrize("unit", ["a", " ", "\n", "中", "7", "😀", ".", "\u0301\u0323", "abcdefghijklmnopqrstuvwxyz"])
 def test_a_megabyte_of_one_kind(build_dir, each_model_path, vocabulary, plain, unit):
-    """Nothing is quadratic: each of these took minutes in one tokenizer or another."""
+    """No algorithm is quadratic: each of these inputs took minutes in some tokenizer."""
     text = unit * (1_000_000 // len(unit.encode()))
     (ids, back), = ours(build_dir, each_model_path, [text.encode()], False)
     assert back == plain(text)

@@ -1,9 +1,9 @@
 /*
  * usage: tokenize_stdin MODEL.gguf < RECORDS > ANSWERS
  *
- * A record is a byte (1: the span is special), a length as u32 and that many bytes. The answer to
- * it is a count as u32 with that many ids as i32, then a length as u32 with that many bytes: the
- * ids put through the detokenizer one by one. All little-endian.
+ * A record is a byte (1: the span is special), a length as u32 and its bytes. The answer to it is
+ * the number of ids as u32 and the ids as i32, then a length as u32 and the text that the
+ * detokenizer makes of the ids, one by one. All little-endian.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-"""A writer of small GGUF files that knows where each field stands, so that tests can damage it.
+"""A writer of small GGUF files that records the offset of each field, so that tests can damage it.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -33,7 +33,7 @@ class Tensor:
 
 @functools.cache
 def tensor_data(kind, n):
-    """n numbers between -1 and 1."""
+    """Returns the bytes of n numbers between -1 and 1."""
     elements, size = TENSOR_TYPES[kind][1:]
     if kind in ("F32", "F16", "BF16"):
         numbers = [(i * 37 % 19 - 9) / 9 for i in range(n)]
@@ -51,8 +51,8 @@ def tensor_data(kind, n):
 
 
 class Model:
-    """What is in a file: values, a dict of key -> (type, value), or (ARRAY, element type, list);
-    and tensors. Change it, then write()."""
+    """The content of a file: values, a dict of key -> (type, value), or (ARRAY, element type, list); and
+    tensors. Change it, then write()."""
 
     def __init__(self, values, tensors):
         self.values, self.tensors = values, tensors
@@ -128,7 +128,7 @@ class Writer:
         self.data += bytes(-len(self.data) % alignment)
 
     def changed(self, label, value):
-        """A copy of the file with another value in one field."""
+        """Returns a copy of the file with another value in one field."""
         at, form = self.places[label]
         copy = bytearray(self.data)
         struct.pack_into(form, copy, at, value)
@@ -140,14 +140,14 @@ class Writer:
 
 
 def byte_alphabet():
-    """How a byte-level vocabulary writes each byte (openai/gpt-2, encoder.py)."""
+    """Returns the characters of a byte-level vocabulary for each byte (openai/gpt-2, encoder.py)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
 
 
 def tiny_qwen2():
-    """One layer of width 32; a whole model of 60 KB with most weight types, and keys of all types."""
+    """Returns a complete model of one layer of width 32, 60 KB, with most weight types, and keys of all types."""
     tokens = byte_alphabet() + ["he", "ll", "hell"]
     types = [NORMAL] * len(tokens)
     for token, kind in (

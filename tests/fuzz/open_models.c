@@ -1,8 +1,8 @@
 /*
- * open_models DEPTH: opens the model files on standard input as the program would, and reads all
- * that they hold. For test_damaged_models.py; to be built with sanitizers.
+ * open_models DEPTH: opens the model files on standard input like the program, and reads all their
+ * contents. For test_damaged_models.py; should be built with sanitizers.
  *
- * DEPTH: gguf, tokenizer or model: how far each file is opened (model includes a forward pass).
+ * DEPTH: gguf, tokenizer or model, the last stage of opening (model includes a forward pass).
  * Input: per file 8 bytes of length, little-endian, and its bytes. Output: a line per file, "ok" or
  * "STATUS TEXT". With "out-of-memory" as a second argument every file is opened again and again,
  * failing the first allocation, then the second, ..., until it opens (or is refused for another
@@ -19,7 +19,7 @@
 #include "walk_model.h"
 #include "wrapped.h"
 
-/* Fails every allocation from the first on, then from the second on, ... */
+/* Makes every allocation from the first on fail, then from the second on, ... */
 static void open_out_of_memory(const char *path, enum walk_depth depth)
 {
     for (size_t n = 1;; n++) {

@@ -1,9 +1,9 @@
-"""Damaged model files are refused with a message that names what is wrong, and never do harm.
+"""Damaged model files are refused with a message that names the fault, and never cause a bad access.
 
-Each case is a small valid file with one thing changed, and words that the message must contain. The
-program open_models opens them as the server would; built with sanitizers (test.sh does), it ends at
-the first bad access, overflow or leak. CASES holds the table by how far a file gets: the GGUF
-reader, the tokenizer, the model. To add one, append to the function of its stage.
+Each case is a small valid file with one change, and words that the message must contain. The program
+open_models opens them like the server; built with sanitizers (by test.sh), it ends at the first bad
+access, overflow or leak. CASES is the table by the stage that must refuse the file: the GGUF reader, the
+tokenizer, the model. To add a case, append to the function of its stage.
 """
 
 import os
@@ -68,10 +68,10 @@ def head_cases(w):
         yield f"n_kv {n}", w.changed("n_kv", n), "n_kv: expected at most 512"
     yield "one tensor too many", w.changed("n_tensors", n_tensors + 1), "a tensor name"
     yield "many tensors too many", w.changed("n_tensors", 4096), "n_tensors: 4096 entries do not fit"
-    # the first tensor is read as a key with a u16
+    # the first tensor is parsed as a key with a u16
     yield "one key too many", w.changed("n_kv", n_kv + 1), "a tensor name"
     yield "one key too few", w.changed("n_kv", n_kv - 1), "tensor test.doubles: n_dims"
-    # the counts alone must not be believed
+    # the counts must not be trusted
     yield "tensors without content", w.changed("n_tensors", 15)[:60], "n_tensors: 15 entries do not fit"
     yield "keys without content", w.changed("n_kv", 512)[:600], "n_kv: 512 entries do not fit"
 
@@ -118,7 +118,7 @@ def value_cases(w, model):
         if kind == BOOL:
             yield f"{key}: 2", w.changed(f"{key}/value", 2), "a bool at byte"
     yield "test.bools[1]: 255", w.changed("test.bools/1", 255), "expected 0 or 1, found 255"
-    # what follows a wrong end is read as something else
+    # bytes after a wrong end are parsed as something else
     for key, n, words in (
         (TOKENS, +1, "a metadata key"),
         (TOKENS, -1, "key [PAD1]: the value type"),
@@ -141,13 +141,13 @@ def alignment_cases():
     model = tiny_qwen2()
     model.values["general.alignment"] = (ARRAY, U32, [32])
     yield "alignment as an array", retyped(model, "general.alignment"), "found an array of u32"
-    # the header is read with 64, but the offsets are made for 32
+    # the header says 64, but the offsets are for 32
     w = tiny_qwen2().write()
     yield "another alignment", w.changed("general.alignment/value", 64), "a multiple of the alignment 64"
 
 
 def retyped(model, key):
-    """The file with its value of any type under a key that the writer itself goes by."""
+    """Returns the file with a value of any type under a key that the writer itself uses."""
     model.values["x" + key] = model.values.pop(key)
     data = bytes(model.write().data)
     old, new = b"x" + key.encode(), key.encode()
@@ -213,7 +213,7 @@ def big_metadata():
 
 
 def truncation_cases(w):
-    """Where a part begins, one byte further, and at places that chance chose."""
+    """Truncates where a part begins, one byte later, and at random offsets."""
     rng = random.Random(2)
     ends = {rng.randrange(1, len(w.data)) for _ in range(100)}
     for start in w.starts:
@@ -226,7 +226,7 @@ def truncation_cases(w):
 
 
 def label_before(w, at):
-    """The field at a place, or the last before it."""
+    """Returns the label of the field at an offset, or the last one before it."""
     return max((place, label) for label, (place, _) in w.places.items() if place <= at)[1]
 
 
@@ -253,7 +253,7 @@ def gguf_cases():
 # ---- the tokenizer ----------------------------------------------------------------------------
 
 def edited(change):
-    """The tiny model's file after change(model)."""
+    """Returns the tiny model's file after change(model)."""
     model = tiny_qwen2()
     change(model)
     return bytes(model.write().data)
@@ -331,7 +331,7 @@ def tokenizer_cases():
     yield "merge: duplicate", with_element(MERGES, 2, merges[0]), "merges[2] is there twice"
 
     def without_end(change):
-        """No token of the file is known by its name to end an answer."""
+        """Returns a file in which no token has a name that is known to end an answer."""
 
         def edit(m):
             m.values[TOKENS][2][n - 5 : n - 3] = ["<end>", "<over>"]
@@ -420,11 +420,11 @@ def with_scaling(*facts):
 
 
 def harmless_cases():
-    """What is not used cannot be wrong: (depth, name, file), all of which open."""
+    """Returns (depth, name, file) of files with faults in unused parts, all of which open."""
     for key in ("bos", "padding", "unknown"):
         for kind, *value in (*WRONG_IDS, (STRING, "none"), (ARRAY, U32, [1, 2])):
             yield "model", f"{key} {value}", with_value(f"tokenizer.ggml.{key}_token_id", kind, *value)
-    for key in ("eos", "eot", "eom"):  # <|im_end|> ends an answer all the same
+    for key in ("eos", "eot", "eom"):  # <|im_end|> ends an answer anyway
         for value in WRONG_IDS:
             yield "model", f"{key} {value}", with_value(f"tokenizer.ggml.{key}_token_id", *value)
     yield "model", "no eos", without("tokenizer.ggml.eos_token_id")
@@ -463,7 +463,7 @@ def model_tensor_cases():
 
     n_tokens = len(tiny_qwen2().values[TOKENS][2])
     for t in tiny_qwen2().tensors:
-        if t.name != "output.weight":  # without it the embedding table is the head
+        if t.name != "output.weight":  # without it, the embedding table is the head
             yield f"no {t.name}", without_tensor(t.name), f"tensor {t.name} is missing"
         about = f"{t.name}: expected"
         if len(t.dims) == 1:
@@ -499,7 +499,7 @@ def model_cases():
     yield from model_tensor_cases()
 
 
-# ---- running them -----------------------------------------------------------------------------
+# ---- tests ------------------------------------------------------------------------------------
 
 CASES = {"gguf": [*gguf_cases()], "tokenizer": [*tokenizer_cases()], "model": [*model_cases()]}
 
@@ -508,7 +508,7 @@ CASES = {"gguf": [*gguf_cases()], "tokenizer": [*tokenizer_cases()], "model": [*
 def open_files(build_dir):
     """open_files(depth, files, *options) -> a line per file."""
     program = build_dir / "tests" / "fuzz" / "open_models"
-    # no file of these may make us ask for much memory
+    # none of these files may cause a large allocation
     limits = os.environ.get("ASAN_OPTIONS", "") + ":max_allocation_size_mb=256"
 
     def run(depth, files, *options):
@@ -529,14 +529,14 @@ def open_files(build_dir):
 
 @pytest.mark.parametrize("depth", CASES)
 def test_the_undamaged_file_opens(open_files, depth):
-    """A case proves nothing if the file it was made of does not open."""
+    """A case is only meaningful if the unchanged file opens."""
     whole = bytes(tiny_qwen2().write().data)
     assert open_files(depth, [whole, whole]) == ["ok", "ok"]
 
 
 @pytest.fixture(scope="module")
 def answers(open_files):
-    """What became of each case, and one file that is whole after each: nothing lingers."""
+    """The results of all cases, each followed by an undamaged file, which must open."""
     whole = bytes(tiny_qwen2().write().data)
     found = {}
     for depth, cases in CASES.items():
@@ -560,7 +560,7 @@ def test_a_damaged_file_is_refused(answers, depth, i, words):
     assert words.search(line) if isinstance(words, re.Pattern) else words in line, line
 
 
-def test_what_is_harmless_opens(open_files):
+def test_files_with_faults_in_unused_parts_open(open_files):
     cases = [*harmless_cases()]
     for depth in ("gguf", "model"):
         names, files = zip(*[(name, data) for d, name, data in cases if d == depth])
@@ -572,13 +572,13 @@ def test_there_are_enough_cases():
     assert all(len(CASES[depth]) >= 80 for depth in CASES)
 
 
-# ---- chance -----------------------------------------------------------------------------------
+# ---- random changes ---------------------------------------------------------------------------
 
 EXTREMES = [0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, HUGE]
 
 
 def mutated(w, rng):
-    """One to four random changes, most of them in the header."""
+    """Applies one to four random changes, most of them in the header."""
     data = bytearray(w.data)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(w.header_end if rng.random() < 0.8 else len(data)) % max(len(data), 1)
@@ -592,11 +592,11 @@ def mutated(w, rng):
             size = struct.calcsize(form)
             value = struct.pack("<Q", rng.choice(EXTREMES + [rng.randrange(2**16)]))
             data[place : place + size] = (value * (size // 8 + 1))[:size]
-        elif what < 0.87:  # bytes that are too many, or missing
+        elif what < 0.87:  # extra or missing bytes
             data[at:at] = rng.randbytes(rng.randint(1, 40))
         elif what < 0.94:
             del data[at : at + rng.randint(1, 40)]
-        elif what < 0.97:  # a part of it elsewhere
+        elif what < 0.97:  # a part copied elsewhere
             other = rng.randrange(len(data) + 1)
             n = rng.randint(1, 200)
             data[at : at + n] = data[other : other + n]
@@ -607,7 +607,7 @@ def mutated(w, rng):
 
 @pytest.mark.parametrize("depth, n", [("gguf", 6000), ("tokenizer", 1000), ("model", 1000)])
 def test_random_damage(open_files, depth, n):
-    """Either it opens and everything in it can be walked over, or it is refused with a message."""
+    """A file opens and all its contents can be read, or it is refused with a message."""
     w = tiny_qwen2().write()
     rng = random.Random(f"kinglet {depth}")
     files = [mutated(w, rng) for _ in range(n)]
@@ -620,7 +620,7 @@ def test_random_damage(open_files, depth, n):
 
 @pytest.mark.parametrize("depth, at_least", [("gguf", 5), ("tokenizer", 12), ("model", 20)])
 def test_no_memory(open_files, depth, at_least):
-    """When any allocation of a load fails, the load fails with that message, and nothing leaks."""
+    """If any allocation of a load fails, the load fails with the message about memory, and nothing leaks."""
     (line,) = open_files(depth, [bytes(tiny_qwen2().write().data)], "out-of-memory")
     opened = re.fullmatch(r"ok (\d+)", line)
     assert opened, line

@@ -1,12 +1,12 @@
-"""Coverage-guided fuzzing (libFuzzer, with sanitizers) of all that reads foreign bytes.
+"""Coverage-guided fuzzing (libFuzzer, with sanitizers) of all code that reads foreign bytes.
 
-A target is one file in targets/, a page of code that says what must hold. Here each has a fixed
-number of runs from a fixed seed, some ten seconds on a small CPU. Its seeds are the files in
-seeds/NAME, or what seeds_of() makes. For longer, by hand:
+A target is a short file in targets/ that checks properties. These tests run each one a fixed number of
+times from a fixed seed, some ten seconds on a small CPU. Its seeds are the files in seeds/NAME, or are
+created by seeds_of(). For a longer run:
 
     mkdir found; build/fuzz/tests/fuzz/targets/fuzz_http -max_total_time=900 found tests/fuzz/seeds/http
 
-Environment (test.sh sets it): KINGLET_FUZZ_BUILD, the build directory (build/fuzz), made by
+Environment (test.sh sets it): KINGLET_FUZZ_BUILD, the build directory (build/fuzz), set up by
 `CC=clang-14 meson setup --buildtype=debugoptimized -Dfuzzers=true build/fuzz`.
 """
 
@@ -20,7 +20,7 @@ import pytest
 from model_file import tiny_qwen2
 
 HERE = Path(__file__).resolve().parent
-# runs, and the longest input that is tried
+# number of runs, and length of the longest input
 TARGETS = {
     "chat": (15_000, 4096),
     "foreign": (100_000, 512),
@@ -61,7 +61,7 @@ def test_every_target_is_run():
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_is_found(targets, tiny_model_path, tmp_path, name):
+def test_no_fault_is_found(targets, tiny_model_path, tmp_path, name):
     runs, max_len = TARGETS[name]
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -86,6 +86,6 @@ def test_nothing_is_found(targets, tiny_model_path, tmp_path, name):
     )
     assert done.returncode == 0, done.stderr[-6000:]
     assert int(re.search(r"Done (\d+) runs", done.stderr)[1]) >= runs
-    # what is tried leads further than what was given
+    # the generated inputs cover more than the seeds
     covered = [int(n) for n in re.findall(r"\bcov: (\d+)", done.stderr)]
     assert covered[-1] > covered[0] and len(list(corpus.iterdir())) > n_seeds

@@ -45,7 +45,7 @@ static void walk_key(const struct kl_gguf *g, const char *key)
     }
 }
 
-/* Every key of the test's file, and every tensor whole. */
+/* Reads every key of the test's file, and all of every tensor. */
 static void walk_gguf(const struct kl_gguf *g)
 {
     static const char *const keys[] = {
@@ -125,7 +125,7 @@ static enum kl_status walk_tokenizer(const struct kl_gguf *g, const struct kl_to
     return status;
 }
 
-/* A prompt of two tokens, and its logits. */
+/* Computes the logits of a prompt of two tokens. */
 static enum kl_status run_model(const struct kl_model *model, struct kl_error *err)
 {
     struct kl_forward *forward = NULL;

@@ -101,7 +101,7 @@ int __wrap_munmap(void *address, size_t size)
 
 int __wrap_madvise(void *address, size_t size, int advice)
 {
-    /* part of a heap block: there is nothing to read ahead or to give back */
+    /* the file is in a heap block: there is nothing to read ahead or to give back */
     for (size_t i = 0; i < sizeof in_heap / sizeof in_heap[0]; i++)
         if (in_heap[i] != NULL)
             return 0;

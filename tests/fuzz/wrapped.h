@@ -1,9 +1,9 @@
 /*
- * Functions of the C library that the linker puts ours in front of (--wrap).
+ * Replacements for functions of the C library, by the linker option --wrap.
  *
- * A mapped file is put into a heap block of exactly its size, so that AddressSanitizer sees the
- * first byte past its end (a mapping has the rest of its page behind it), and allocations can be
- * made to fail.
+ * A mapped file becomes a heap block of exactly its size, so that AddressSanitizer detects an
+ * access right past its end (a mapping extends to the end of its page), and allocations can be made
+ * to fail.
  */
 #ifndef KL_TESTS_WRAPPED_H
 #define KL_TESTS_WRAPPED_H

@@ -16,7 +16,7 @@ enum {
 
 static const char *const type_names[KL_KV_TYPES] = {[KL_KV_F16] = "f16", [KL_KV_INT8] = "int8"};
 
-/* ---- a tile, read as kernels.h describes it -------------------------------------------------- */
+/* ---- tiles in the layout of kernels.h -------------------------------------------------------- */
 
 static double number_at(enum kl_kv_type type, const uint8_t *half, size_t place, size_t scale_place,
                         size_t dim)
@@ -46,8 +46,8 @@ static double largest_of_block(const float *x, size_t dim, size_t d)
     return largest;
 }
 
-/* The error that rounding may cause: half a unit of f16's 11 digits; or half a step of int8, whose
- * step is rounded to f16 as well. */
+/* Returns the largest error of rounding: half a unit of f16's 11 digits; or half a step of int8,
+ * whose step is rounded to f16 as well. */
 static double slack_of(enum kl_kv_type type, const float *x, size_t dim, size_t d)
 {
     return type == KL_KV_F16 ? fabs((double)x[d]) * 0x1p-11 + 0x1p-25
@@ -89,7 +89,7 @@ void check_kv_store(const struct kl_kernels *tier)
     }
 }
 
-/* ---- a case of attention --------------------------------------------------------------------- */
+/* ---- cases of attention ---------------------------------------------------------------------- */
 
 struct attention {
     enum kl_kv_type type;
@@ -100,7 +100,7 @@ struct attention {
     const uint8_t *pages[MOST_PAGES];
 };
 
-/* Angles as RoPE has them: position / 1000^(i / half). */
+/* Computes angles as in RoPE: position / 1000^(i / half). */
 static void fill_angles(struct attention *c)
 {
     size_t half = c->rows.dim / 2;
@@ -122,7 +122,7 @@ static void fill_angles(struct attention *c)
     c->rows.page_sine = page + MOST_PAGES * half;
 }
 
-/* Memory that was never written is NaN, or -1 times NaN, and must not matter. */
+/* Memory that was never written is NaN, or -1 times NaN, and must have no effect. */
 static void fill_tiles(struct attention *c, float size)
 {
     size_t dim = c->rows.dim, bytes = 2 * kl_kv_half_bytes(c->type, dim);
@@ -259,7 +259,7 @@ void check_attend(const struct kl_kernels *tier)
         attention_init(&c, round / 56 % 2, round / 56 / 2, extreme ? 100.0f : 2.0f);
         attempt_attend(&c, SCALAR);
         SCALAR->attend[c.type](&c.rows);
-        if (!extreme) /* there, the scores' own rounding counts for more */
+        if (!extreme) /* large keys: the rounding of the scores has a larger effect */
             check_exact(&c);
         size_t bytes = c.n_queries * c.rows.dim * sizeof(float);
         struct guarded expected = guarded_new(bytes, 4);
@@ -273,7 +273,7 @@ void check_attend(const struct kl_kernels *tier)
     }
 }
 
-/* The bits of a row do not depend on the other rows. */
+/* Checks that the bits of a row do not depend on the other rows. */
 void check_attend_company(const struct kl_kernels *tier)
 {
     for (size_t round = 0; round < 4 * 8; round++) {

@@ -1,4 +1,4 @@
-/* Checks of the kernels that go over rows of floats. */
+/* Checks of the kernels that process rows of floats. */
 #include <math.h>
 #include <string.h>
 
@@ -27,13 +27,13 @@ static void quantized_free(struct quantized *a)
     guarded_free(&a->sum);
 }
 
-/* Each number is met within half a step, and the sums are those of the integers. */
+/* Checks that each number is within half a step, and that the sums are those of the integers. */
 static void check_steps(const float *x, size_t k, const struct quantized *a)
 {
     const int8_t *q = a->q.data;
     const float *scales = a->scale.data;
     for (size_t i = 0; i < k; i++)
-        /* a scale that is not normal has lost digits itself: at most 127 of its last ones */
+        /* a subnormal scale has lost digits itself: at most 127 units of its last one */
         expect(fabsf((float)q[i] * scales[i / 32] - x[i]) <=
                    0.5001f * scales[i / 32] + 127 * 1e-45f,
                "%g became %d * %g", (double)x[i], q[i], (double)scales[i / 32]);
@@ -52,7 +52,8 @@ void check_quantize(const struct kl_kernels *tier)
         size_t k = sizes[round % 5];
         struct guarded x = guarded_new(k * sizeof(float), 4);
         struct quantized expected = quantized_new(k), found = quantized_new(k);
-        /* below 1e-36, 127 / max is infinite: the result is only the same in all tiers */
+        /* below 1e-36, 127 / max is infinite: the tiers must agree, but the result is not checked
+         */
         bool normal = round >= 16;
         if (normal)
             for (size_t i = 0; i < k; i++)
@@ -76,7 +77,7 @@ void check_quantize(const struct kl_kernels *tier)
     }
 }
 
-/* Weights of a damaged file can make numbers that are none: nothing may crash. */
+/* Weights of a damaged file can give values that are not finite: nothing may crash. */
 void check_quantize_not_finite(const struct kl_kernels *tier)
 {
     float x[32];
@@ -155,8 +156,8 @@ void check_rope(const struct kl_kernels *tier)
     }
 }
 
-/* A fused multiply-add rounds once. Where it is made of others: sums that are half way between two
- * floats but for a part too small for a double, and what goes past either end of the range. */
+/* A fused multiply-add rounds once. Tests emulated ones: sums that are half way between two floats
+ * except for a part too small for a double, and results past both ends of the range. */
 void check_fused(const struct kl_kernels *tier)
 {
     static const struct {
@@ -179,7 +180,7 @@ void check_fused(const struct kl_kernels *tier)
     struct guarded x = guarded_new(DIM * 4, 4), cosine = guarded_new(HALF * 4, 4);
     struct guarded sine = guarded_new(HALF * 4, 4);
     float *rotated = x.data, *c = cosine.data, *s = sine.data;
-    for (size_t at = 0; at < N * HALF; at++) { /* each in every lane, alone */
+    for (size_t at = 0; at < N * HALF; at++) { /* each case in every lane, alone */
         size_t k = at / HALF, lane = at % HALF;
         for (size_t i = 0; i < HALF; i++) {
             rotated[i] = i == lane ? cases[k].a : 1.0f;
@@ -214,8 +215,8 @@ void check_swiglu(const struct kl_kernels *tier)
         SCALAR->swiglu(g, u, n, expected.data);
         for (size_t i = 0; i < n; i++) {
             double exact = g[i] / (1 + exp(-(double)g[i])) * u[i];
-            /* exp is held between exp(-87) and exp(88): absolute where the factor is below that. Of
-             * a gate that is no normal number half a step of 1.4e-45 is lost, times u. */
+            /* exp is clamped to exp(-87)..exp(88): the error is absolute where the factor is below.
+             * Of a subnormal gate, half a step of 1.4e-45 is lost, times u. */
             double slack = 1e-6 * fabs(exact) + 1e-37 * fabs((double)g[i] * u[i]) + 1e-37 +
                            0.71e-45 * fabs((double)u[i]);
             expect(fabs(y[i] - exact) <= slack || fabs(exact) > 3e38, "%g and not %g", (double)y[i],

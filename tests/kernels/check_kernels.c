@@ -1,14 +1,15 @@
 /*
- * Every slot of every tier against the scalar tier, bit by bit, and the scalar tier against
- * float64 (the idea of dav1d's checkasm).
+ * Compares every kernel of every tier with the scalar tier, bit by bit, and the scalar tier with
+ * float64 (like dav1d's checkasm).
  *
  *   check_kernels [--seed N] [NAME...]
- *                                     the checks, or those called NAME; the seed is printed
+ *                                     runs all checks, or those called NAME; prints the seed
  *   check_kernels [--seed N] --best TIER [NAME...]
- *                                     those of the tier that this CPU is given, which must be TIER:
- *                                     what it is told under emulation, where time is short
- *   check_kernels --self-test         that a faulty kernel is found and named
- *   check_kernels --bench [TIER]      GB/s and GMAC/s, one thread, next to the limits of the CPU
+ *                                     checks only the tier chosen for this CPU, which must be TIER;
+ *                                     for emulation, which is slow
+ *   check_kernels --self-test         checks that a faulty kernel is found and named
+ *   check_kernels --bench [TIER]      measures GB/s and GMAC/s of one thread, next to the CPU's
+ * limits
  */
 #include <math.h>
 #include <signal.h>
@@ -36,8 +37,8 @@ static const struct check checks[] = {
 };
 enum { N_CHECKS = sizeof checks / sizeof checks[0] };
 
-/* The first tier to be checked: where newer instructions than AVX2's are emulated, the first that
- * has them. */
+/* The first tier to check: if instructions newer than AVX2's are emulated, the first tier that uses
+ * them. */
 static size_t first_tier(void)
 {
     size_t i = 0;
@@ -49,7 +50,7 @@ static size_t first_tier(void)
     return i;
 }
 
-/* The i-th tier if this CPU can run it; emulated ones need AVX2. */
+/* Returns the i-th tier if this CPU can run it; emulated ones need AVX2. */
 static const struct kl_kernels *usable_tier(size_t i)
 {
     const struct kl_kernels *tier = NULL;
@@ -65,7 +66,7 @@ static const struct check *check_called(const char *name)
     return NULL;
 }
 
-/* names: of the checks, up to NULL; none: all of them */
+/* names: the names of checks, ended by NULL; empty: all checks */
 static int run_tier(const struct kl_kernels *tier, uint64_t seed, char **names)
 {
     int failed = 0;
@@ -76,7 +77,7 @@ static int run_tier(const struct kl_kernels *tier, uint64_t seed, char **names)
     return failed;
 }
 
-/* best: of all tiers only the one that is chosen, if it is this one; NULL: every tier. */
+/* best: checks only the chosen tier, which must have this name; NULL: every tier. */
 static int run(uint64_t seed, const char *best, char **names)
 {
     int failed = 0;
@@ -84,13 +85,13 @@ static int run(uint64_t seed, const char *best, char **names)
     printf("seed %llu\n", (unsigned long long)seed);
     kl_kernels_select("auto", &chosen, NULL);
     if (best != NULL && strcmp(chosen->name, best) != 0) {
-        fprintf(stderr, "check_kernels: this CPU (%s) is given %s and not %s\n", kl_cpu_features(),
-                chosen->name, best);
+        fprintf(stderr, "check_kernels: the tier of this CPU (%s) is %s and not %s\n",
+                kl_cpu_features(), chosen->name, best);
         return 1;
     }
     for (char **name = names; *name != NULL; name++) {
         if (check_called(*name) == NULL) {
-            fprintf(stderr, "check_kernels: no check is called %s\n", *name);
+            fprintf(stderr, "check_kernels: no check has the name %s\n", *name);
             return 1;
         }
     }

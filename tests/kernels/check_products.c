@@ -8,12 +8,11 @@
 
 #define SCALAR kl_kernels_at(0)
 
-/* All products: of the types that a file may hold, and of the upper part of a matrix in two parts.
- */
+/* All products: for each type in files, and for the upper part of a matrix in two parts. */
 static const struct product {
     const char *name;
     enum kl_quant packed, file; /* the layout, and the type that kl_pack_group() takes for it */
-    bool exact;                 /* the product of the file's own numbers, up to rounding */
+    bool exact;                 /* the product of the unpacked numbers, up to rounding */
 } products[] = {{"Q8_HIGH", KL_Q8_HIGH, KL_Q8_0, false},
 #define ROW(NAME, ...) {#NAME, KL_##NAME, KL_##NAME, true},
                 KL_QUANT_TYPES(ROW)
@@ -21,7 +20,7 @@ static const struct product {
 };
 enum { N_PRODUCTS = sizeof products / sizeof products[0] };
 
-/* ---- random weights as a file holds them ----------------------------------------------------- */
+/* ---- random weights in file format ----------------------------------------------------------- */
 
 static void put_f16(uint8_t *p, float value)
 {
@@ -55,7 +54,7 @@ static void random_rows(enum kl_quant type, uint8_t *rows, size_t n_rows, size_t
 struct matrix {
     const struct product *product;
     size_t n_rows, k, n_groups;
-    struct guarded rows; /* as a file holds them */
+    struct guarded rows; /* in file format */
     struct guarded packed;
 };
 
@@ -102,7 +101,7 @@ static struct rows rows_new(size_t n, size_t k)
     r.a.scale = r.scale.data;
     r.a.sum = r.sum.data;
     for (size_t b = 0; b < n * k / 32; b++) {
-        unsigned kind = (unsigned)(random_bits() >> 61); /* 0 and 1: all at one end */
+        unsigned kind = (unsigned)(random_bits() >> 61); /* 0 and 1: all values at one end */
         int sums[2] = {0, 0};
         for (size_t i = 0; i < 32; i++) {
             int v = kind == 0 ? 127 : kind == 1 ? -127 : (int)(random_bits() >> 33) % 255 - 127;
@@ -137,14 +136,14 @@ static void multiply(const struct kl_kernels *tier, const struct matrix *m, cons
     kl_matmul_fn *matmul = tier->matmul[m->product->packed];
     attempt_product(tier, m, x->a.n);
     expect(matmul != NULL, "the slot is empty");
-    /* in two parts, as threads do it */
+    /* in two parts, like threads */
     size_t half = m->n_groups / 2, stride = m->n_groups * KL_LANES;
     matmul(m->packed.data, 0, half, &x->a, y, stride, scratch);
     matmul(m->packed.data, half, m->n_groups, &x->a, y + half * KL_LANES, stride, scratch);
 }
 
-/* The float32 result is near the float64 one: each of its at most 3 operations per block rounds
- * with 2^-24 of what is added up so far, which the sum of absolute values bounds. */
+/* Checks that the float32 result is near the float64 one: each of at most 3 operations per block
+ * rounds by 2^-24 of the sum so far, which the sum of absolute values bounds. */
 static void check_against_float64(const struct matrix *m, const struct rows *x, const float *y)
 {
     const struct kl_quant_type *info = kl_quant_type(m->product->file);
@@ -160,7 +159,7 @@ static void check_against_float64(const struct matrix *m, const struct rows *x, 
                 double scale = x->a.scale[(t * m->k + i) / 32];
                 double product = (double)w[i] * x->a.q[t * m->k + i] * scale;
                 sum += product;
-                /* the integer and the minimum part may cancel: bound each by what it can be */
+                /* the integer and the minimum part may cancel: bound each by its largest value */
                 size += fabs(product) + 64 * fabs(scale * 0.1 * x->a.q[t * m->k + i]);
             }
             double found = y[t * m->n_groups * KL_LANES + r];
@@ -171,7 +170,7 @@ static void check_against_float64(const struct matrix *m, const struct rows *x, 
     guarded_free(&memory);
 }
 
-/* Rows: below, at and past one and two groups. Columns: one block, a tail behind whole panels of
+/* Rows: below, at and past one and two groups. Columns: one block, a tail after whole panels of
  * 1024, the model's own 896 and 4864; K types have blocks of 256. */
 static const struct shape {
     size_t n_rows, k;
@@ -205,7 +204,7 @@ void check_matmul(const struct kl_kernels *tier)
     }
 }
 
-/* A matrix in two parts gives the bits of the whole one. */
+/* Checks that a matrix in two parts gives the same bits as the whole one. */
 void check_matmul_halves(const struct kl_kernels *tier)
 {
     static const struct product whole = {"Q8_0", KL_Q8_0, KL_Q8_0, true};
@@ -245,7 +244,7 @@ void check_matmul_halves(const struct kl_kernels *tier)
     }
 }
 
-/* The outputs of a token do not depend on the other tokens. */
+/* Checks that the outputs of a token do not depend on the other tokens. */
 void check_matmul_company(const struct kl_kernels *tier)
 {
     for (size_t i = 0; i < N_PRODUCTS; i++) {

@@ -30,7 +30,7 @@ float random_float(float size)
 
 void random_floats(float *x, size_t n, float size)
 {
-    /* 0 to 3: extreme; 1e-40 is not normal, the square of 1e19 is near the end of the range */
+    /* 0 to 3: extreme; 1e-40 is subnormal, the square of 1e19 is near the end of the range */
     unsigned kind = (unsigned)(random_bits() >> 59);
     if (kind == 1)
         size = 1e-40f;
@@ -44,9 +44,9 @@ void random_floats(float *x, size_t n, float size)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static bool at_the_end; /* of the mapping: which side touches the guard */
+static bool at_the_end; /* the side of the mapping that touches the guard page */
 
-/* The memory that a check which is given up leaves mapped; a small number. */
+/* Mappings that an aborted check leaves behind; only a few. */
 struct guarded guarded_new(size_t bytes, size_t alignment)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -105,7 +105,7 @@ void expect_same(const void *found, const void *expected, size_t bytes)
 
 static void on_signal(int number)
 {
-    /* a kernel's fault, not an asynchronous one: nothing else runs */
+    /* a fault of the kernel, not an asynchronous signal: no other code runs */
     snprintf(failure, sizeof failure, "%s: died of %s", attempted, strsignal(number));
     siglongjmp(give_up, 1);
 }
@@ -118,7 +118,7 @@ static void catch_signals(void)
         sigaction(signals[i], &action, NULL);
 }
 
-/* sigsetjmp forgets what changed in the frame it is in: this frame has nothing that does. */
+/* siglongjmp may lose changes of local variables in this frame, so it has none that change. */
 static bool passes(const struct check *check, const struct kl_kernels *tier)
 {
     if (sigsetjmp(give_up, 1) != 0)
@@ -135,7 +135,7 @@ int run_checks(const struct check *checks, size_t n, const struct kl_kernels *ti
         bool passed = true;
         for (int side = 0; side < 2 && passed; side++) {
             at_the_end = side == 0;
-            random_state = seed | 1; /* each check can be repeated by itself */
+            random_state = seed | 1; /* each check can be repeated alone */
             snprintf(attempted, sizeof attempted, "%s of %s", checks[i].name, tier->name);
             passed = passes(&checks[i], tier);
         }

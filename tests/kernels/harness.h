@@ -1,7 +1,7 @@
 /*
- * The tools of the checks of kernels: a seeded source of numbers, memory between guard pages, and
- * attempts. An attempt names what is about to run (slot, tier, shape); when its result is wrong, or
- * the kernel dies of a signal, that name and the seed are printed and the next check goes on.
+ * Tools for the checks of kernels: seeded random numbers, memory next to guard pages, and attempts.
+ * An attempt names the code about to run (kernel, tier, shape). If its result is wrong, or the
+ * kernel dies of a signal, that name and the seed are printed, and the next check runs.
  */
 #ifndef TESTS_KERNELS_HARNESS_H
 #define TESTS_KERNELS_HARNESS_H
@@ -14,11 +14,12 @@
 
 uint64_t random_bits(void);
 float random_float(float size); /* in [-size, size) */
-/* Random numbers, in one of eight calls extreme ones: zeros, tiny, huge, or one peak. */
+/* Fills x with random numbers; in one of eight calls extreme ones: zeros, tiny, huge, or one peak.
+ */
 void random_floats(float *x, size_t n, float size);
 
-/* Memory that touches a guard page at one side and is near one at the other; each check runs once
- * for each side. No better aligned than asked for. */
+/* Returns memory that touches a guard page at one side and is near one at the other; each check
+ * runs once for each side. Not aligned more than requested. */
 struct guarded {
     uint8_t *base;
     size_t mapped;
@@ -27,22 +28,22 @@ struct guarded {
 struct guarded guarded_new(size_t bytes, size_t alignment);
 void guarded_free(struct guarded *g);
 
-/* Names what runs from here on. */
+/* Names the code that runs from here on. */
 void attempt(const char *slot, const struct kl_kernels *tier, const char *shape, ...)
     __attribute__((format(printf, 3, 4)));
-/* Gives the check up with a reason unless `good`. */
+/* Aborts the check with a reason unless `good`. */
 void expect(bool good, const char *reason, ...) __attribute__((format(printf, 2, 3)));
 void expect_same(const void *found, const void *expected, size_t bytes);
 
 struct check {
     const char *name;
-    /* Compares with the scalar tier bit by bit; of the scalar tier itself, with float64. */
+    /* Compares with the scalar tier bit by bit; the scalar tier is compared with float64. */
     void (*run)(const struct kl_kernels *tier);
 };
 
-/* The number of checks that failed. */
+/* Returns the number of checks that failed. */
 int run_checks(const struct check *checks, size_t n, const struct kl_kernels *tier, uint64_t seed);
-/* The message of the last check that failed: "SLOT of TIER (SHAPE): REASON". */
+/* Returns the message of the last failed check: "KERNEL of TIER (SHAPE): REASON". */
 const char *last_failure(void);
 
 /* The checks and benches, by file. */

@@ -1,6 +1,6 @@
-"""What tools/release made (KINGLET_TEST_PACKAGES, or build/packages): unpacked, and installed in an
-empty Debian system, by root. That one takes the mirror and the settings of apt from this system,
-and of the rest sees nothing but /proc."""
+"""The packages of tools/release (KINGLET_TEST_PACKAGES, or build/packages): unpacked, and installed in
+an empty Debian system, which needs root. That system uses the apt mirror and settings of this one, and
+sees nothing else of it but /proc."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ARCHITECTURES = {"amd64": "X86-64", "arm64": "AArch64"}  # as readelf calls them
+ARCHITECTURES = {"amd64": "X86-64", "arm64": "AArch64"}  # the names of readelf
 
-# what apt and dpkg keep of every package that ever was there
+# files that apt and dpkg keep after packages are removed
 BOOKKEEPING = ("var/lib/apt", "var/lib/dpkg", "var/cache/apt", "var/log", "proc", "tmp")
 INSIDE = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -35,7 +35,7 @@ def output_of(*command, **more):
 
 @pytest.fixture(scope="session")
 def packages():
-    """The directory, with SHA256SUMS and what that names."""
+    """The directory with SHA256SUMS and the files listed there."""
     path = Path(os.environ.get("KINGLET_TEST_PACKAGES", REPOSITORY / "build" / "packages"))
     if not (path / "SHA256SUMS").is_file():
         pytest.fail(f"{path} has no packages; make them with tools/release")
@@ -75,9 +75,9 @@ def unpack(deb_of, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def root(packages, debian_root):
-    """An empty Debian system: the directory it lies in."""
+    """The directory of an empty Debian system."""
     path = packages.parent / "debian-root"
-    if path.exists():  # of a run that was killed
+    if path.exists():  # left by a run that was killed
         subprocess.run(["umount", "--quiet", "--lazy", path / "proc"])
         shutil.rmtree(path)
     path.mkdir()
@@ -109,7 +109,7 @@ def files_of(root):
 
 @pytest.fixture(scope="session")
 def installed(root, deb_of, tiny_model_path):
-    """The system with the package: its directory, and the files that were there before."""
+    """The system with the package installed: its directory, and its files before."""
     before = files_of(root)
     shutil.copy(deb_of("amd64"), root / "tmp" / "kinglet.deb")
     shutil.copy(tiny_model_path, root / "tmp" / "tiny.gguf")
@@ -120,7 +120,7 @@ def installed(root, deb_of, tiny_model_path):
 
 @pytest.fixture(scope="session")
 def kinglet(installed):
-    """The installed program: what run_kinglet and start_server start (tests/conftest.py)."""
+    """The installed program, which run_kinglet and start_server use (tests/conftest.py)."""
     root, _ = installed
     script = root / "tmp" / "kinglet"
     settings = " ".join(f"{name}={value}" for name, value in INSIDE.items())

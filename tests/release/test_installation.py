@@ -7,21 +7,21 @@ from conftest import files_of, run_inside
 MODEL = "/tmp/tiny.gguf"
 
 
-def test_it_runs(run_kinglet, version):
+def test_the_program_runs(run_kinglet, version):
     assert run_kinglet("--version").stdout == f"kinglet {version}\n".encode()
     answer = ("chat", "--offline", "--model", MODEL, "-n", 8, "Hello")
     first = run_kinglet(*answer).stdout
     assert first.strip() and run_kinglet(*answer).stdout == first
 
 
-def test_it_serves(start_server):
+def test_the_program_serves(start_server):
     server = start_server("--offline", model=MODEL)  # /health says 200
     with urllib.request.urlopen(server.base_url + "/") as page:
         assert b"<title>" in page.read()
 
 
-def test_nothing_is_left(installed):
-    """After all of the above. apt takes along what it brought."""
+def test_removal_leaves_no_files(installed):
+    """Runs after the tests above. apt also removes the packages that it installed with this one."""
     root, before = installed
     assert {"usr/bin/kinglet", "etc/default/kinglet"} <= files_of(root) - before
     run_inside(root, "apt-get", "purge", "-q", "-y", "--auto-remove", "kinglet")

@@ -1,4 +1,4 @@
-"""What is in the packages, and that the same source gives the same bytes."""
+"""The content of the packages, and reproducible builds."""
 
 import gzip
 import os
@@ -22,7 +22,7 @@ COMMON = {
 COMMON |= {f"share/doc/kinglet/docs/{p.name}" for p in (REPOSITORY / "docs").glob("*.md")}
 LIBRARIES = {"libc.so.6", "libm.so.6", "libcurl.so.4"}
 LINKERS = {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
-MAX_EXPOSURE = 2.0  # of systemd-analyze security, 0 to 10
+MAX_EXPOSURE = 2.0  # score of systemd-analyze security, 0 to 10
 
 
 def test_the_checksums_are_of_these_files(packages, version):
@@ -52,7 +52,7 @@ def test_the_files_of_the_debian_package(unpack, architecture):
     assert all(p.stat().st_uid == 0 for p in root.rglob("*"))
 
 
-def test_what_the_debian_package_says(deb_of, version, architecture):
+def test_the_fields_of_the_debian_package(deb_of, version, architecture):
     lines = output_of("dpkg-deb", "-f", deb_of(architecture)).splitlines()
     fields = dict(line.split(": ", 1) for line in lines if not line.startswith(" "))
     assert (fields["Package"], fields["Version"]) == ("kinglet", version)
@@ -64,7 +64,7 @@ def test_what_the_debian_package_says(deb_of, version, architecture):
 
 
 def test_the_program(unpack, architecture):
-    """Stripped, for its CPU, with hardly a library, and it does not say where it was made."""
+    """It is stripped, for its CPU, needs few libraries, and does not contain paths of the build."""
     program = unpack(architecture) / "usr" / "bin" / "kinglet"
     assert ARCHITECTURES[architecture] in output_of("readelf", "-h", program)
     needed = re.findall(r"NEEDED.*\[(.*)\]", output_of("readelf", "-d", program))
@@ -72,10 +72,10 @@ def test_the_program(unpack, architecture):
     assert ".symtab" not in output_of("readelf", "-SW", program)
     content = program.read_bytes()
     assert str(REPOSITORY).encode() not in content and b"../src/" not in content
-    assert b"\0src/model/kv_cache.c\0" in content  # asserts say where
+    assert b"\0src/model/kv_cache.c\0" in content  # asserts would contain paths
 
 
-def test_licences_of_what_is_inside(unpack):
+def test_licences_of_all_parts(unpack):
     text = (unpack("amd64") / "usr/share/doc/kinglet/copyright").read_text()
     assert (REPOSITORY / "LICENSE").read_text() in text
     for part in ("libevent", "libjansson", "libutf8proc", "libedit", "dompurify", "highlight"):
@@ -123,8 +123,8 @@ def test_the_service_is_confined(unpack, tmp_path):
     assert exposure <= MAX_EXPOSURE, report
 
 
-def test_another_place_gives_the_same_bytes(packages, tmp_path):
-    """Another directory, time zone, umask and language; the source as it is, committed or not."""
+def test_another_environment_gives_the_same_bytes(packages, tmp_path):
+    """Builds in another directory, time zone, umask and language; includes uncommitted changes."""
     files = output_of("git", "-C", REPOSITORY, "ls-files", "-co", "--exclude-standard").splitlines()
     copy = tmp_path / "another" / "place"
     for name in files:

@@ -1,5 +1,5 @@
-"""Two computers on one cable, for what loopback addresses cannot show: network namespaces and a pair
-of virtual Ethernet devices between them. Only root may make them."""
+"""Two simulated computers on one cable, for tests that loopback addresses do not allow: network namespaces
+with a pair of virtual Ethernet devices between them. Needs root."""
 
 import contextlib
 import ctypes
@@ -9,14 +9,14 @@ import subprocess
 import threading
 import time
 
-SECONDS = 900  # how long they last if the tests that made them are killed
+SECONDS = 900  # their lifetime if the test is killed
 CLONE_NEWNET = 0x40000000
 DEVICE = "cable"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Computer:
-    """A network of its own, with .addresses (IPv4, IPv6) on the cable."""
+    """A separate network, with .addresses (IPv4, IPv6) on the cable."""
 
     def __init__(self, *addresses):
         self.addresses = addresses
@@ -25,12 +25,12 @@ class Computer:
         ours = os.readlink("/proc/self/ns/net")
         deadline = time.monotonic() + 30
         while os.readlink(self.network) == ours:
-            assert self.process.poll() is None, "a network namespace cannot be made"
+            assert self.process.poll() is None, "a network namespace cannot be created"
             assert time.monotonic() < deadline
             time.sleep(0.005)
 
     def command(self, *words):
-        """The command that runs this one there."""
+        """Returns the command that runs this one on the computer."""
         return ["nsenter", f"--net={self.network}", *map(str, words)]
 
     def ip(self, *words):
@@ -47,7 +47,7 @@ class Computer:
         self.ip("addr", "add", f"{address}/{48 if v6 else 24}", "dev", DEVICE, *["nodad"] * v6)
 
     def run(self, function, *arguments, **options):
-        """What function returns there: a socket keeps the network in which it was made."""
+        """Runs function on the computer and returns its result: a socket keeps its network."""
         result = []
 
         def enter_and_run():
@@ -68,7 +68,7 @@ class Computer:
         return value
 
     def connect(self, address, port, timeout=30, source=""):
-        """A connection from there, from one of its addresses."""
+        """Connects from the computer, from one of its addresses."""
         return self.run(
             socket.create_connection, (address, port), timeout, (source, 0) if source else None
         )
@@ -76,8 +76,8 @@ class Computer:
 
 @contextlib.contextmanager
 def two_computers():
-    """(a box, another computer): 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2."""
-    assert os.geteuid() == 0, "network namespaces are for root only: run this test as root"
+    """Yields (box, other): 10.77.0.1 and fd77::1, 10.77.0.2 and fd77::2."""
+    assert os.geteuid() == 0, "network namespaces need root: run this test as root"
     made = []
     try:
         for n in (1, 2):

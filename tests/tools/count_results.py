@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """count_results.py FILE...  prints "PASSED FAILED" of Meson's testlog.json files and JUnit files.
 
-A test that was skipped counts as failed: it was meant to prove something and did not.
+A skipped test counts as failed, since it has not shown anything.
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 
 
 def count_meson(path):
-    """Each program holds many cmocka tests; what it printed says how each of them went. A program
-    without any counts as one test, and one that crashed has failed once more."""
+    """Counts the cmocka tests in the output of each program. A program without any counts as one test,
+    and a crash counts as a further failure."""
     passed = failed = 0
     for line in path.read_text().splitlines():
         test = json.loads(line)
@@ -34,7 +34,7 @@ def count_junit(path):
     for suite in ElementTree.parse(path).getroot().iter("testsuite"):
         n = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
         bad = n["failures"] + n["errors"] + n["skipped"]
-        # a test whose teardown failed is counted as a failure and once more as an error
+        # a test with a failed teardown counts as a failure and again as an error
         passed, failed = passed + max(n["tests"] - bad, 0), failed + bad
     return passed, failed
 

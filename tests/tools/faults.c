@@ -1,8 +1,7 @@
 /*
- * Loaded before a program (LD_PRELOAD), it lets an allocation fail, or a call that changes the
- * prefix cache on disk, or ends the process there with SIGKILL. Which one says a file that the test
- * and the program share ($KINGLET_FAULTS, struct faults). Counts the blocks that are allocated,
- * too.
+ * A library for LD_PRELOAD that makes an allocation fail, or a call that changes the prefix cache
+ * on disk, or kills the process at such a call. A file shared by the test and the program chooses
+ * the call ($KINGLET_FAULTS, struct faults). It also counts the allocated blocks.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,19 +18,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* As tests/tools/faults.py has it. A number that counts down to 0 is that of the call that fails;
- * what was 0 before lets all go through. */
+/* Same layout as in tests/tools/faults.py. Counters: the call that decrements one to 0 fails; while
+ * a counter is 0, no call fails. */
 struct faults {
     atomic_llong allocation;
     atomic_llong blocks; /* allocated now */
     atomic_llong disk;
-    atomic_llong error;   /* of the disk: an errno; 0: the process is killed */
-    atomic_llong lasting; /* not 0: the disk's calls fail from there on */
+    atomic_llong error;   /* for the disk: an errno; 0: kill the process */
+    atomic_llong lasting; /* not 0: all later calls for the disk fail, too */
 };
 
 static struct faults nowhere, *faults = &nowhere;
 
-/* Before main, in which threads begin. */
+/* Runs before main, which starts threads. */
 __attribute__((constructor)) static void open_faults(void)
 {
     const char *path = getenv("KINGLET_FAULTS");
@@ -49,7 +48,7 @@ static bool counts_down(atomic_llong *number)
     return atomic_load(number) > 0 && atomic_fetch_sub(number, 1) == 1;
 }
 
-/* The next one behind this library: the C library's, or a sanitizer's. */
+/* Returns the next definition after this library's: the C library's, or a sanitizer's. */
 #define NEXT(type, name, ...)                                                                      \
     static type (*next)(__VA_ARGS__);                                                              \
     if (next == NULL)                                                                              \
@@ -130,9 +129,9 @@ void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offse
  */
 
 enum { MOST_FILES = 4096 };
-static atomic_bool is_page[MOST_FILES]; /* being written; by descriptor */
+static atomic_bool is_page[MOST_FILES]; /* files being written, by descriptor */
 
-/* Files that are being written, and whole ones: src/engine/page_file.h. */
+/* Whether a path is of a page file, partial or complete: see src/engine/page_file.h. */
 static bool names_page(const char *name)
 {
     size_t len = strlen(name);
@@ -174,7 +173,7 @@ int openat(int directory, const char *name, int flags, ...)
     return disk_fails(concerned) ? -1 : opened(concerned, next(directory, name, flags, mode));
 }
 
-/* Half of it is written before the call that fails, or before the process is killed. */
+/* Writes half of the data before the call fails, or before the process is killed. */
 ssize_t write(int fd, const void *data, size_t size)
 {
     NEXT(ssize_t, "write", int, const void *, size_t);
@@ -192,7 +191,7 @@ int close(int fd)
     if (concerned)
         atomic_store(&is_page[fd], false);
     bool failed = disk_fails(concerned);
-    int error = errno, result = next(fd); /* it is closed, whatever it says */
+    int error = errno, result = next(fd); /* the descriptor is closed, even on an error */
     if (!failed)
         return result;
     errno = error;

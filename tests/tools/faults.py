@@ -1,4 +1,4 @@
-"""Lets allocations and writes of a running program fail, one by one: the test's side of faults.c."""
+"""Makes single allocations and writes of a running program fail: the test's side of faults.c."""
 
 import mmap
 
@@ -7,7 +7,7 @@ FIELDS = ("allocation", "blocks", "disk", "error", "lasting")
 
 
 class Faults:
-    """.env is for the program that is to fail; the numbers are those of the program that runs."""
+    """.env is the environment of the program under test; the numbers are those of the running one."""
 
     def __init__(self, library, path):
         path.write_bytes(bytes(8 * len(FIELDS)))
@@ -23,24 +23,26 @@ class Faults:
         return self.numbers[FIELDS.index(name)]
 
     def no_memory_at(self, number):
-        """The allocation of this number from now on fails; 1 is the next one."""
+        """Makes the allocation with this number fail; 1 is the next one."""
         self.set(allocation=number)
 
     def had_no_memory(self):
-        """Whether it did; if it did not yet, it will not any more."""
+        """Returns whether it failed; if not, cancels the failure."""
         left = self.get("allocation")
         self.set(allocation=0)
         return left <= 0
 
     def blocks(self):
-        """How many are allocated now, give or take a number that does not change."""
+        """Returns the number of allocated blocks, up to a constant."""
         return self.get("blocks")
 
     def disk_fails_at(self, number, error, lasting=False):
-        """The call that changes the prefix cache on disk; with lasting all from there on."""
+        """Makes the call with this number that changes the prefix cache on disk fail; lasting: and all later
+        ones."""
         self.set(disk=0, error=error, lasting=lasting)
         self.set(disk=number)
 
     def killed_at(self, number):
-        """As kill -9, at this call that changes the prefix cache on disk; of a write, in its middle."""
+        """Kills the program at the call with this number that changes the prefix cache on disk; a write is
+        done by half."""
         self.disk_fails_at(number, 0)

@@ -1,4 +1,4 @@
-"""A small GGUF reader for tests: metadata and raw tensors, in a second even for 150,000 tokens.
+"""A small GGUF reader for tests: metadata and raw tensors, in a second for a vocabulary of 150,000 tokens.
 
 The package gguf reads a vocabulary one numpy view per token (11 s for the real model); this walks
 the header once and maps the tensors. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -18,12 +18,12 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 @dataclass
 class Tensor:
     name: str
-    shape: tuple  # as numpy has it: rows first
+    shape: tuple  # in numpy's order: rows first
     type: GGMLQuantizationType
     raw: np.ndarray  # uint8 [rows, bytes of a row]
 
     def rows(self, begin=0, end=None):
-        """The dequantised rows as float32 [rows, shape[-1]]."""
+        """Returns the dequantised rows as float32 [rows, shape[-1]]."""
         raw = self.raw[begin:end]
         if self.type == GGMLQuantizationType.F32:
             return raw.view(np.float32)

@@ -1,8 +1,8 @@
 /*
- * Loaded before a program (LD_PRELOAD), it lets the clock of the day jump by a day, a year or some
- * seconds, there and back, each time it is read: what a computer without a battery does when it
- * learns the time, more often; or with KINGLET_CLOCK_BEHIND it is behind by so many seconds, as it
- * is there before. The monotonic clock goes on as it is.
+ * A library for LD_PRELOAD that makes the wall clock jump by a day, a year or some seconds, forward
+ * and back, each time it is read. Computers without a battery-backed clock do this once, when they
+ * get the time from the network. With KINGLET_CLOCK_BEHIND the clock is late by that number of
+ * seconds instead, as on such a computer before. The monotonic clock is not changed.
  */
 #include <dlfcn.h>
 #include <stdatomic.h>

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes an empty Debian system as a tar file, for the tests of the package and of the image.
+"""Creates an empty Debian system as a tar file, for the tests of the package and of the image.
 
     make_debian_root.py FILE
 
-Mirror and settings of apt are this system's. Needs debootstrap, and to be root."""
+Mirror and settings of apt are this system's. Needs debootstrap and root."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def output_of(*command):
 
 
 def mirror():
-    """Where this system gets the suite from."""
+    """Returns the mirror of this system for the suite."""
     lines = output_of("apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)").splitlines()
     found = [line.split()[1] for line in lines if line.split()[0] == SUITE]
     if not found:
@@ -36,7 +36,7 @@ def main(file):
         if done.returncode != 0:
             sys.exit("make_debian_root: " + done.stdout.decode(errors="replace")[-2000:])
         settings = output_of("apt-config", "dump", "Acquire")
-        settings += 'Dpkg::Use-Pty "0";\n'  # there is no /dev/pts
+        settings += 'Dpkg::Use-Pty "0";\n'  # without /dev/pts
         (root / "etc/apt/apt.conf.d/host").write_text(settings)
         part = Path(directory) / "root.tar"
         subprocess.run(["tar", "-C", root, "--numeric-owner", "-cf", part, "."], check=True)

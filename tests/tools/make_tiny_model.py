@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Writes a tiny random model (qwen2, qwen3 or llama): 3 layers, width 256, 661 tokens, 1.5 MB.
 
-It makes no sense, but everything about it is real: the architecture, its biases or norms, the
-byte-level vocabulary with merges and control tokens, and any mix of the weight types. The same
+Its answers are nonsense, but it has all parts of a real model: the architecture, its biases or norms,
+the byte-level vocabulary with merges and control tokens, and any mix of the weight types. The same
 options give the same bytes.
 
---types says how each kind of matrix is stored: KIND=TYPE[/TYPE...], several separated by commas.
+--types sets the type of each kind of matrix: KIND=TYPE[/TYPE...], several separated by commas.
 KIND is one of embd, output, q, k, v, o, gate, up, down, or all; with several types the layers take
 turns. Later ones win: --types all=Q8_0,down=Q6_K/Q4_K
 """
@@ -26,7 +26,7 @@ CONTEXT, ROPE_BASE, EPS = 4096, 1e6, 1e-6
 # the pre-tokenizer, and the width of a head (qwen3's is no quotient)
 FAMILIES = {"qwen2": ("qwen2", HEAD_DIM), "qwen3": ("qwen2", 64), "llama": ("smollm", HEAD_DIM)}
 N_MERGES = 500
-N_UNUSED = 6  # as the real one is padded; and 661 rows do not divide into groups of 8
+N_UNUSED = 6  # padded like the real one; and 661 rows do not divide into groups of 8
 
 # The mix of the real Q4_K_M file.
 DEFAULT_TYPES = "all=Q5_0,v=Q8_0/Q5_0,down=Q6_K/Q4_K,output=Q8_0"
@@ -41,7 +41,7 @@ CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>
 USER_DEFINED_TOKENS = ("<tool_call>", "</tool_call>")
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama_token_type
 
-# What the merges are learnt from: English, Chinese, code, whitespace.
+# The text from which merges are learnt: English, Chinese, code, whitespace.
 CORPUS = """
 The quick brown fox jumps over the lazy dog. A small machine in the house can answer the questions
 of the people who live there, and it does not send what they say to anyone else. Hello, how are you?
@@ -68,7 +68,7 @@ CHATML = (
 
 
 def byte_alphabet():
-    """GPT-2's way to write each byte as a printable character, in the order of Qwen's ids."""
+    """Returns the printable characters for bytes as in GPT-2, in the order of Qwen's ids."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     table = {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
@@ -76,7 +76,7 @@ def byte_alphabet():
 
 
 def words(text):
-    """The corpus cut so that no merge crosses what the Qwen2 split separates."""
+    """Splits the corpus at least where Qwen2 does, so that no merge crosses a split."""
     word, kind = "", None
     for c in text:
         k = "letter" if c.isalpha() else "space" if c.isspace() else "digit" if c.isdigit() else "sign"
@@ -90,7 +90,7 @@ def words(text):
 
 
 def learn_merges(text, n):
-    """Byte-pair merges by frequency; the first pair by spelling among equals."""
+    """Returns byte-pair merges by frequency; among equals, the alphabetically first pair."""
     alphabet = byte_alphabet()
     pieces = [[alphabet[b] for b in w.encode()] for w in words(text)]
     merges = []
@@ -127,12 +127,12 @@ def vocabulary():
 
 
 def random_k_blocks(kind, shape, std, rng):
-    """K types: random integers and scales, as the package gguf can not quantise to them. Weights
-    have mean 0 and about the given standard deviation; every scale field takes its full range."""
+    """Returns blocks of K types with random integers and scales, since the package gguf cannot quantise to
+    them. Weights have mean 0 and about the given standard deviation; scale fields use their full range."""
     elements, size = GGML_QUANT_SIZES[kind]
     n_blocks = shape[0] * shape[1] // elements
     raw = rng.integers(0, 256, (n_blocks, size), dtype=np.uint8)
-    # The minima of Q4_K and Q5_K must take away the mean of the quants, 7.5 or 15.5.
+    # The minima of Q4_K and Q5_K must cancel the mean of the quants, 7.5 or 15.5.
     mean = {GGMLQuantizationType.Q4_K: 7.5, GGMLQuantizationType.Q5_K: 15.5}.get(kind)
     spread = rng.uniform(0.5, 1.5, n_blocks)
 
@@ -140,7 +140,7 @@ def random_k_blocks(kind, shape, std, rng):
         half = np.float16(d * spread).view(np.uint16).reshape(-1, 1)
         if mean is None:  # Q6_K ends with d
             raw[:, -2:] = half.view(np.uint8)
-        else:  # they begin with d and dmin
+        else:  # the others begin with d and dmin
             least = np.float16(d * mean * spread).view(np.uint16).reshape(-1, 1)
             raw[:, 0:2], raw[:, 2:4] = half.view(np.uint8), least.view(np.uint8)
 
@@ -168,8 +168,8 @@ def write_model(path, family, types, seed, template):
     tokens, token_types, merges = vocabulary()
     pre_tokenizer, head_dim = FAMILIES[family]
     q_dim, kv_dim = N_HEADS * head_dim, N_KV_HEADS * head_dim
-    # rows, columns and standard deviation: one over the root of the fan-in keeps the size of what
-    # flows. The embedding is small so that a tied head does not just repeat the last token.
+    # rows, columns and standard deviation: one over the root of the fan-in keeps activations at
+    # the same size. The embedding is small so that a tied head does not just repeat the last token.
     shapes = {
         "embd": (len(tokens), N_EMBD, 0.125), "output": (len(tokens), N_EMBD, 2 / N_EMBD**0.5),
         "q": (q_dim, N_EMBD, 1 / N_EMBD**0.5), "k": (kv_dim, N_EMBD, 1 / N_EMBD**0.5),

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """make_tokenizer_vectors.py MODEL... > src/doctor/tokenizer_vectors.c
 
-Texts with the ids that Hugging Face's `tokenizers` makes of them with the vocabulary and merges of each model file,
-as a table in C: what `kinglet doctor` compares the tokenizer of a computer with. tests/fidelity runs this again and
-compares, so the table is never stale.
+Prints a table in C of texts and the ids that Hugging Face's `tokenizers` makes of them with the vocabulary and
+merges of each model file. `kinglet doctor` checks the tokenizer with it. tests/fidelity runs this again and
+compares, so the table cannot become stale.
 """
 
 import sys
@@ -31,7 +31,7 @@ TEXTS = [
 
 
 def c_string(text):
-    """What is neither a plain letter nor a plain sign is written as octal escapes of its bytes."""
+    """Returns a C string; bytes of other than printable ASCII characters are octal escapes."""
     plain = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
     return "".join(
         plain.get(c)
@@ -41,7 +41,7 @@ def c_string(text):
 
 
 def string_lines(text):
-    """The literal in pieces that fit, cut between characters."""
+    """Returns the literal in pieces that fit a line, cut between characters."""
     lines, line = [], ""
     for c in map(c_string, text):
         if len(line) + len(c) > WIDTH - 20:

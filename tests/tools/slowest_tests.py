@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""slowest_tests.py RESULTS PART...  prints where the time of a run of test.sh went: the slowest tests
-of all parts, from Meson's and pytest's reports, and what had to be built.
+"""slowest_tests.py RESULTS PART...  prints the slowest tests of all parts of a run of test.sh, from Meson's and
+pytest's reports, and the time of builds.
 """
 
 import json
@@ -13,7 +13,7 @@ N_TESTS = 15
 
 
 def reported(results, part):
-    """(seconds, name) of each test of a part."""
+    """Yields (seconds, name) of each test of a part."""
     for path in results.glob(f"{part}[-.]*json"):
         for line in path.read_text().splitlines():
             test = json.loads(line)

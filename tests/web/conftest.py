@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-# a name that is not loopback: a page from there is no "secure context", as on plain http in a LAN
+# not a loopback name: its pages are not a "secure context", like plain http in a LAN
 LAN_HOST = "kinglet.test"
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
@@ -23,7 +23,7 @@ TIMEOUT_MS = 180_000  # an answer of the real model on a busy machine
 
 @pytest.fixture(scope="session")
 def chromium():
-    """What starts browsers; there can be only one in a process."""
+    """The launcher of browsers, of which a process can have only one."""
     with sync_playwright() as playwright:
         yield playwright.chromium
 

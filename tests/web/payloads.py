@@ -1,5 +1,5 @@
-"""Markup that tries to run a script, to load something, or to pass for a part of the page. Each sets
-window.ran where it succeeds."""
+"""Markup that tries to run a script, to load a resource, or to imitate a part of the page. A script
+that runs sets window.ran."""
 
 PAYLOADS = r"""
 <script>window.ran=1</script>

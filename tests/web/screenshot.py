@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the README's picture of the page (docs/page.png) from a running server.
+"""Takes the README's screenshot of the page (docs/page.png) from a running server.
 
     tests/web/screenshot.py [URL [FILE]]
 """
@@ -35,7 +35,7 @@ def main(url="http://127.0.0.1:7860", file="docs/page.png"):
         height = min(page.viewport_size["height"] + hidden, MAX_HEIGHT)
         page.set_viewport_size({"width": 1120, "height": height})
         page.evaluate("document.getElementById('scroller').scrollTop = 0")
-        page.wait_for_timeout(500)  # for what fades
+        page.wait_for_timeout(500)  # for transitions
         page.screenshot(path=file)
         browser.close()
 

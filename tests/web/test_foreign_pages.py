@@ -1,6 +1,6 @@
-"""A page of another site, in a real browser on another computer of the LAN: whatever it sends without
-asking first, nothing is computed; our own page, and curl, are answered. Names of the LAN over plain http:
-there the browser sends no Sec-Fetch-Site."""
+"""Pages of other sites, in a real browser on another computer of the LAN: no request that they can send
+without a CORS preflight begins work; kinglet's own page and curl are answered. Uses LAN names over plain
+http, where the browser sends no Sec-Fetch-Site."""
 
 import http.server
 import json
@@ -15,10 +15,10 @@ import computers
 import pytest
 from conftest import CHROMIUM, CHROMIUM_OPTIONS
 
-SOON = 30  # seconds, for what takes some milliseconds
+SOON = 30  # seconds, for operations that take milliseconds
 POLICIES = ("no-referrer", "unsafe-url")
 
-# What a page can do with the address `url`: {kind: script}.
+# Requests that a page can send to the address `url`: {kind: script}.
 GETS = {
     "img": "new Image().src = url",
     "srcset": "new Image().srcset = url + ' 1x'",
@@ -60,7 +60,7 @@ POSTS = {
     "post-fields": "fetch(url, {method: 'POST', mode: 'no-cors', body: new URLSearchParams({prompt})})",
     "post-blob": "fetch(url, {method: 'POST', mode: 'no-cors', body: new Blob([prompt])})",
     "post-type": "fetch(url, {method: 'POST', mode: 'no-cors', body: prompt,"
-                 " headers: {'Content-Type': 'application/json'}})",  # it becomes text/plain
+                 " headers: {'Content-Type': 'application/json'}})",  # the content type becomes text/plain
     "post-xhr": "const x = new XMLHttpRequest(); x.open('POST', url); x.send(prompt)",
     "beacon": "navigator.sendBeacon(url, prompt)",
     "beacon-blob": "navigator.sendBeacon(url, new Blob([prompt]))",
@@ -95,7 +95,7 @@ BEGUN = re.compile(r"^kinglet_(?:steps_total|requests_total{.*}|tokens_total{.*}
 
 
 class Site(http.server.ThreadingHTTPServer):
-    """Another site, which notes what it is asked: .seen, [(method, path, headers)]."""
+    """Another site, which records its requests: .seen, [(method, path, headers)]."""
 
     daemon_threads = True
 
@@ -152,7 +152,7 @@ def lan(chromium, server_factory, tiny_model_path, tmp_path_factory):
 
 
 def ask(lan, path, *options):
-    """curl on the other computer -> (status, body)."""
+    """Runs curl on the other computer; returns (status, body)."""
     done = subprocess.run(
         lan.other.command("curl", "-sS", "-w", "\n%{http_code}", *options,
                           f"http://10.77.0.1:{lan.server.port}{path}"),
@@ -163,7 +163,7 @@ def ask(lan, path, *options):
 
 
 def begun(lan):
-    """All that is counted of work."""
+    """Returns all counters of work."""
     status, text = ask(lan, "/metrics")
     found = BEGUN.findall(text)
     assert status == 200 and len(found) > 10
@@ -200,21 +200,21 @@ def test_no_foreign_page_begins_work(lan, policy):
 
 
 def test_what_browsers_send(lan):
-    """What the rule rests on: to a name of the LAN there is no Sec-Fetch-Site and, for a GET, no
-    Origin; what is always there are the language and Mozilla/, and the Origin of a POST."""
+    """Checks the assumptions of the rule: requests to LAN names have no Sec-Fetch-Site and, for GET, no
+    Origin; they always have Accept-Language and Mozilla/, and POST has an Origin."""
     page = lan.context.new_page()
     page.goto("http://evil.lan:8000/page?no-referrer")
     for kind, script in (GETS | POSTS).items():
         path = f"/seen?{kind}"
         run(page, script, f"http://other.lan:8000{path}")
-        # what a GET form sends instead of the query of its address
+        # a GET form replaces the query of its address with this
         paths = (path, "/seen?prompt=x")
         until(lambda: any(s[1] in paths for s in lan.site.seen), kind)
         method, _, headers = next(s for s in lan.site.seen if s[1] in paths)
         lan.site.seen.clear()
         lower = {name.lower(): value for name, value in headers.items()}
         assert "sec-fetch-site" not in lower, kind
-        # Chromium sends one for images that a style names, whatever the policy
+        # Chromium sends a Referer for images in a style, with any policy
         assert lower.get("referer") in (None, "http://evil.lan:8000/"), kind
         assert "Mozilla/" in lower["user-agent"], kind
         assert method == ("POST" if kind in POSTS else "GET"), kind
@@ -224,7 +224,7 @@ def test_what_browsers_send(lan):
         assert not lower.get("content-type", "").startswith("application/json"), kind
 
 
-def test_our_own_page_and_curl_are_answered(lan):
+def test_the_own_page_and_curl_are_answered(lan):
     page = lan.context.new_page()
     page.goto(lan.url)
     page.wait_for_selector("#send")
@@ -241,7 +241,7 @@ def test_our_own_page_and_curl_are_answered(lan):
     page.fill("#message", "Hello")
     page.press("#message", "Enter")
     page.wait_for_selector(".answer .again")
-    assert page.locator(".answer .stats").count() == 1, "the page has no answer"
+    assert page.locator(".answer .stats").count() == 1, "the page shows no answer"
     for path in ("/health", "/live", "/ready", "/v1/models", "/"):
         assert page.goto(lan.url + path).status == 200, path
 

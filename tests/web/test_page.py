@@ -1,4 +1,4 @@
-"""The page in a browser against the real server: what a visitor does and sees."""
+"""The page in a browser with a real server, used like by a visitor."""
 
 import json
 import re
@@ -9,12 +9,12 @@ import urllib.request
 import pytest
 from conftest import LAN_HOST, TIMEOUT_MS
 
-# the same answer each time, as far as the model goes
+# makes the model's answer reproducible
 GREEDY = {"temperature": 0, "maxTokens": 400, "system": ""}
 LONG_QUESTION = "写一篇一千字的文章，介绍杭州的历史、景点、美食和文化，分很多段。"
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
-# notes each change of the conversation's text length
+# records each change of the length of the conversation's text
 RECORD_GROWTH = """() => {
     window.lengths = [];
     new MutationObserver(() => {
@@ -48,7 +48,7 @@ def health(server):
 def wait_until_idle(server):
     deadline = time.monotonic() + TIMEOUT_MS / 1000
     while health(server)["running"] != 0:
-        assert time.monotonic() < deadline, "the server still computes an answer nobody waits for"
+        assert time.monotonic() < deadline, "the server still computes an abandoned answer"
         time.sleep(0.05)
 
 
@@ -58,7 +58,7 @@ def test_a_chinese_answer_grows(server, open_page):
     ask(page, "请用三句话介绍一下杭州西湖。")
     wait_for_answer(page)
     lengths = page.evaluate("window.lengths")
-    assert len(lengths) >= 5, "the answer came in a lump"
+    assert len(lengths) >= 5, "the answer was shown in few large pieces"
     assert lengths == sorted(lengths)
     answer = page.locator(".answer .prose").inner_text()
     assert len(CHINESE.findall(answer)) >= 10, answer
@@ -82,7 +82,7 @@ def test_stop_frees_the_server(server, open_page):
     assert "已停止" in page.inner_text(".answer .foot")
     assert page.get_by_role("button", name="发送", exact=True).is_visible()
 
-    # the page goes on from there, and Escape stops as well
+    # the conversation continues, and Escape stops as well
     ask(page, LONG_QUESTION)
     wait_for_text(page, 5)
     page.keyboard.press("Escape")
@@ -172,7 +172,7 @@ def test_keyboard_and_input_method(server, open_page):
     assert page.evaluate("document.activeElement.id") == "message"
     assert page.locator("#send").is_disabled()
     message.press("Enter")
-    assert page.locator(".message").count() == 0, "nothing is not a question"
+    assert page.locator(".message").count() == 0, "an empty question was sent"
 
     page.keyboard.type("a")
     page.keyboard.press("Shift+Enter")
@@ -180,7 +180,7 @@ def test_keyboard_and_input_method(server, open_page):
     assert message.input_value() == "a\nb"
     message.fill("")
 
-    # Pinyin that is being composed: Enter takes it over and must not send
+    # Pinyin that is being composed: Enter accepts it and must not send
     session = page.context.new_cdp_session(page)
     compose = {"text": "nihao", "selectionStart": 5, "selectionEnd": 5}
     session.send("Input.imeSetComposition", compose)
@@ -232,7 +232,7 @@ def test_scrolling_is_left_to_the_reader(server, open_page):
     wait_for_answer(page)
 
 
-def test_queue_place_and_busy_server(start_server, model_path, open_page):
+def test_queue_position_and_busy_server(start_server, model_path, open_page):
     server = start_server("--parallel", "1", "--queue", "1", model=model_path)
     long = {**GREEDY, "maxTokens": 2000}
     first, second, third = (open_page(server.base_url, long) for _ in range(3))
@@ -280,13 +280,13 @@ def test_lost_connection(start_server, model_path, open_page):
     server.process.wait()
     page.wait_for_selector(".failure")
     assert "连接就断开了" in page.inner_text(".failure")
-    assert len(page.inner_text(".answer .prose")) >= 5, "what has come is kept"
+    assert len(page.inner_text(".answer .prose")) >= 5, "the received text is kept"
     page.get_by_role("button", name="重试").click()
     page.wait_for_function("() => /无法连接/.test(document.querySelector('.failure')?.textContent)")
     assert page.locator(".message").count() == 2
 
 
-def test_key_is_asked_for(start_server, open_page, tmp_path):
+def test_the_page_asks_for_a_key(start_server, open_page, tmp_path):
     key_file = tmp_path / "keys"
     key_file.write_text("a-long-enough-key-for-the-test\n")
     key_file.chmod(0o600)
@@ -320,8 +320,8 @@ def test_too_long_a_conversation(start_server, open_page):
 
 
 def test_an_answer_that_repeats_itself(start_server, tiny_model_path, open_page):
-    """The page asks for the guard, and says why the answer ended. (Greedily, the tiny model runs
-    into a loop with this question.)"""
+    """The page switches the loop guard on, and shows why the answer ended. (The tiny model's greedy answer
+    to this question becomes a loop.)"""
     server = start_server("--offline", model=tiny_model_path)
     page = open_page(server.base_url, {**GREEDY, "maxTokens": 2500})
     with page.expect_request("**/v1/chat/completions") as request:
@@ -413,7 +413,7 @@ def test_colours(server, open_page, scheme):
     assert page.evaluate(theme) == other
     page.locator("#toggle-theme").click()
     assert page.evaluate(theme) == scheme
-    # back at the system's own theme there is no choice to keep: it follows the system again
+    # the system's own theme is not stored as a choice: the page follows the system again
     page.emulate_media(color_scheme=other)
     page.wait_for_function(f"{theme} === '{other}'")
 
@@ -490,8 +490,8 @@ def test_every_control_has_a_name(server, open_page):
     assert nameless == []
 
 
-def test_both_languages_have_all_words(server, open_page):
-    """English and Chinese name the same texts with the same values in them."""
+def test_both_languages_have_all_texts(server, open_page):
+    """English and Chinese have the same texts with the same placeholders."""
     with urllib.request.urlopen(server.base_url + "/i18n.js", timeout=30) as response:
         source = response.read().decode()
     tables = re.findall(r"const (en|zh) = \{\n(.*?)\n\};", source, re.S)
@@ -542,8 +542,8 @@ def test_the_page_opens_while_the_model_is_loaded(hold_server, open_page, model_
     page.wait_for_selector(f"#model:text-is('{held.name}')")
 
 
-def test_the_page_of_a_server_with_keys_says_what_it_loads(hold_server, open_page, tmp_path):
-    """/health tells the stage without a key, /v1/models wants one."""
+def test_the_page_of_a_server_with_keys_shows_loading(hold_server, open_page, tmp_path):
+    """/health shows the stage without a key, /v1/models requires one."""
     key_file = tmp_path / "keys"
     key_file.write_text("a-long-enough-key-for-the-test\n")
     key_file.chmod(0o600)

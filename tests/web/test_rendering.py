@@ -1,11 +1,11 @@
-"""The page's modules by themselves, in the browser: what a model writes is shown, and never run."""
+"""The page's modules alone, in the browser: text of the model is shown, and never executed."""
 
 import pytest
 from payloads import PAYLOADS
 
 IMPORT = "const m = await import('/markdown.js');"
 
-# Where each payload goes through every way into the page; then all that could run is provoked.
+# Puts each payload into the page in every way, then triggers all events that could run a script.
 RENDER_PAYLOADS = """async (payloads) => {
     const m = await import('/markdown.js');
     const places = [];
@@ -58,7 +58,7 @@ RENDER_PAYLOADS = """async (payloads) => {
 
 @pytest.fixture(scope="module")
 def page(server, browser):
-    """One for all tests that only call functions."""
+    """A page shared by all tests that only call functions."""
     page = browser.new_page()
     page.goto(server.base_url)
     yield page
@@ -67,7 +67,7 @@ def page(server, browser):
 
 @pytest.fixture
 def bare_page(server, open_page):
-    """Without its Content-Security-Policy: there only the sanitizer stands in the way."""
+    """A page without its Content-Security-Policy, protected only by the sanitizer."""
     return open_page(server.base_url, bypass_csp=True)
 
 
@@ -92,7 +92,7 @@ def test_no_payload_runs(bare_page):
 
 
 def test_payloads_together_as_an_answer(server, open_page):
-    """The same on the whole way from the wire to the page, also when it is reloaded."""
+    """The payloads arrive over the network as an answer, and are shown again after a reload."""
     answer = "\n\n".join(PAYLOADS)
     pieces = [answer[i : i + 7] for i in range(0, len(answer), 7)]
     page = open_page(server.base_url, bypass_csp=True)
@@ -219,7 +219,7 @@ DOCUMENTS = [
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 @pytest.mark.parametrize("step", [1, 3, 17])
-def test_growing_text_ends_as_the_whole_text(page, document, step):
+def test_growing_text_renders_like_the_whole_text(page, document, step):
     """And on the way there is never a raw fence or a heading that was none, and what is finished
     is not touched again."""
     grown, whole, fences, kept = page.evaluate(
@@ -255,7 +255,7 @@ STREAM = (
 )
 
 
-def test_events_wherever_the_bytes_are_cut(page):
+def test_events_with_bytes_cut_anywhere(page):
     expected = [
         {"comment": "queue 2, about 8 s"},
         {"comment": "prefill 37%"},

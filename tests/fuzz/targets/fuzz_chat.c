@@ -1,7 +1,7 @@
 /*
- * Conversations to prompts: whatever stands in the messages, the prompt has as many control tokens
- * as its scaffold, so no content forges a turn; and encoding in steps of any size gives the tokens
- * of encoding at once.
+ * Renders and encodes conversations: with any content, the prompt has exactly the control tokens of
+ * its scaffold, so content cannot forge a turn; and encoding in steps of any size gives the same
+ * tokens as encoding at once.
  *
  * The input is a size of steps, then one message after the other: a byte for the role, the content
  * up to the next 0xff (which is never part of UTF-8), and so on.
@@ -14,7 +14,7 @@
 
 #define MAX_MESSAGES 16
 
-/* The same tokens, by steps. */
+/* Encodes in steps and compares the tokens. */
 static void check_steps(const struct kl_prompt *prompt, const struct kl_tokens *expected,
                         size_t step)
 {

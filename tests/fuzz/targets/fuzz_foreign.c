@@ -1,6 +1,6 @@
 /*
- * Foreign text on its way to a terminal or into a line: in whatever pieces it comes, what leaves is
- * valid UTF-8 without anything unsafe, and escaped it can be told apart.
+ * Cleans foreign text for a terminal or for a line of text: split into any pieces, the output is
+ * valid UTF-8 without unsafe characters, and escaped texts stay distinguishable.
  */
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /*
- * Model files: a file is refused with a text, or everything in it can be read, up to a forward
- * pass.
+ * Opens model files: a file is refused with a text, or everything in it can be read, up to a
+ * forward pass.
  */
 #include <string.h>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
 /*
- * Requests as bytes: heads and chunked bodies, cut into pieces at any place, mean the same as in
- * one piece.
+ * Parses bytes as requests: heads and chunked bodies, cut into pieces at any place, give the same
+ * result as in one piece.
  */
 #include <string.h>
 
@@ -15,7 +15,7 @@ struct outcome {
     struct kl_buffer body;
 };
 
-/* Decodes a chunked body; each call sees `step` bytes more than were taken (0: all there are). */
+/* Decodes a chunked body; each call sees `step` bytes more than were consumed (0: all). */
 static void decode(const char *data, size_t len, size_t step, struct outcome *out)
 {
     struct kl_http_chunks chunks = {0};

@@ -2,8 +2,9 @@
  * Pages of the prefix cache on disk: a file is the page that was written, byte for byte, or it is
  * recognised as damaged.
  *
- * The input is changes of a whole file, three bytes each: where, and what is added to that byte; an
- * odd first byte cuts the file there instead, or lengthens it.
+ * The input is a list of changes to a valid file, three bytes each: a position of two bytes, and
+ * the number to add to the byte there; an odd first byte truncates the file there instead, or
+ * extends it.
  */
 #include <fcntl.h>
 #include <string.h>

@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     PROMISE(fd >= 0 && write(fd, changed, len) == (ssize_t)len);
     close(fd);
     bool same = len == whole_size && memcmp(changed, whole, len) == 0;
-    /* the padding between sections is not checked, so a changed file may be good, too */
+    /* the padding between sections is not checked, so a changed file may be valid, too */
     PROMISE(is_good() || !same);
     return 0;
 }

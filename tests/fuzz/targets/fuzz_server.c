@@ -1,9 +1,9 @@
 /*
- * The whole server, with a tiny model and a real connection: whatever is sent, what comes back is
- * an HTTP answer and never a 500, and after all of them the server stops in order.
+ * Sends bytes to a whole server with a tiny model over a real connection: the reply is always an
+ * HTTP answer and never a 500, and the server stops cleanly after the last input.
  *
- * The input's first byte chooses a route; what follows is its body, or the query of GET /chat. The
- * last choice is the bytes as they are.
+ * The first byte of the input chooses a route; the rest is its body, or the query of GET /chat. The
+ * last choice sends the rest as raw bytes.
  */
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -69,13 +69,13 @@ static void send_all(int fd, const void *data, size_t len)
     for (const char *at = data; len > 0;) {
         ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
         if (n <= 0)
-            return; /* it has refused the rest */
+            return; /* the server refused the rest */
         at += n;
         len -= (size_t)n;
     }
 }
 
-/* Reads to the end of the connection. expects: there is an answer, whole or cut. */
+/* Reads to the end of the connection. expects: an answer must arrive, complete or cut. */
 static void check_answer(int fd, bool expects)
 {
     char head[64] = "", rest[4096];
@@ -120,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         send_all(fd, data, size);
         shutdown(fd, SHUT_WR);
     }
-    /* the query may have said that a body follows */
+    /* the query may have announced a body */
     if (route > 1 && route < 9 && memchr(data, '\n', size) != NULL)
         shutdown(fd, SHUT_WR);
     check_answer(fd, route < 2);

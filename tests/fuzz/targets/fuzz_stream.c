@@ -1,6 +1,6 @@
 /*
- * Answers of other servers, as doctor and the endurance run read them: event streams cut at any
- * place give the same events, and documents are never read past their end.
+ * Reads answers of other servers, like doctor and the endurance run: event streams cut at any place
+ * give the same events, and documents are never read past their end.
  */
 #include <string.h>
 
@@ -32,7 +32,7 @@ static struct seen feed(const char *text, size_t len, size_t step, bool *at_end)
     kl_stream_reader_init(&reader, see, &seen);
     for (size_t at = 0; at < len; at += step)
         PROMISE(kl_stream_reader_feed(&reader, text + at, len - at < step ? len - at : step,
-                                      &err) == KL_OK); /* no input is as long as the cap */
+                                      &err) == KL_OK); /* inputs are shorter than the limit */
     *at_end = kl_stream_reader_at_end(&reader);
     kl_stream_reader_release(&reader);
     return seen;

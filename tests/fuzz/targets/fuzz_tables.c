@@ -1,9 +1,9 @@
 /*
- * A tokenizer whose tables change while they are mapped, behind their checksum: texts become ids of
- * the vocabulary, and ids pieces, whatever stands there now.
+ * Runs a tokenizer whose mapped tables change after their checksum was verified: whatever the
+ * tables contain, texts become ids of the vocabulary, and ids become pieces.
  *
- * The input is changes of the file, five bytes each (where: three bytes, what: two), then a byte 0,
- * then a text.
+ * The input is a list of changes to the file, five bytes each (three of position, two of value),
+ * then a byte 0, then a text.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -85,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     take_byte(&data, &size);
     use((const char *)data, size);
-    while (n-- > 0) /* what was changed twice gets its first value last */
+    while (n-- > 0) /* in reverse order, so that bytes changed twice get their original value */
         PROMISE(pwrite(file, changes[n].was, 2, changes[n].at) == 2);
     return 0;
 }

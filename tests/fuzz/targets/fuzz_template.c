@@ -1,6 +1,6 @@
 /*
- * Chat templates of model files: each has one form, of bounded size, and that does not depend on
- * spaces around what stands in a tag.
+ * Normalises chat templates of model files: each has one normal form, of bounded size, which does
+ * not depend on spaces around the content of a tag.
  */
 #include <string.h>
 

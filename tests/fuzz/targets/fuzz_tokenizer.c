@@ -1,6 +1,6 @@
 /*
- * Text to tokens and back: what a user wrote comes back as it was, in Normalization Form C, and has
- * no control token in it; the stream of the detokenizer is valid UTF-8 whatever the tokens are.
+ * Encodes text and decodes tokens: plain text survives the round trip, in Normalization Form C, and
+ * has no control token; the output of the detokenizer is valid UTF-8 for any tokens.
  */
 #include <string.h>
 

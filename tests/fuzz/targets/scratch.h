@@ -1,5 +1,5 @@
 /*
- * A directory of the target's own, which is removed with its files at the end.
+ * A temporary directory for the target, which is removed with its files at the end.
  */
 #ifndef KL_TESTS_FUZZ_SCRATCH_H
 #define KL_TESTS_FUZZ_SCRATCH_H

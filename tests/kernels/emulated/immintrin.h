@@ -1,7 +1,6 @@
 /*
- * Takes the place of the compiler's <immintrin.h> where check_kernels_emulated is built: SIMDe
- * computes the instructions newer than AVX2, so that these tiers are checked on CPUs that lack
- * them.
+ * Replaces the compiler's <immintrin.h> for check_kernels_emulated: SIMDe emulates the instructions
+ * newer than AVX2, so that these tiers are checked on CPUs without them.
  */
 #include_next <immintrin.h>
 
@@ -23,11 +22,11 @@ static inline __m512 emulated_cvtepi32_ps(__m512i v)
 }
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 
-/* SIMDe 0.7 gives the name to another function, of four arguments. */
+/* SIMDe 0.7 has another function with this name and four arguments. */
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
 
-/* AVX-VNNI's encodings of the same instructions, which SIMDe does not know. */
+/* AVX-VNNI's encodings of the same instructions, which SIMDe lacks. */
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 #define _mm256_dpwssd_avx_epi32 simde_mm256_dpwssd_epi32
 
