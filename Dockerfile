@@ -14,7 +14,7 @@ COPY . /source
 RUN meson setup --buildtype=release --prefix=/usr --strip /build /source && \
     meson install -C /build --destdir /install
 
-# What the two programs ask the dynamic linker for, at the same places as here.
+# The libraries of the two programs, at the same paths as here.
 RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /volumes/cache && \
     cp /install/usr/bin/kinglet /usr/bin/curl /image/usr/bin/ && \
     for library in $(ldd /image/usr/bin/kinglet /image/usr/bin/curl | grep -o '/lib[^ ]*'); do \

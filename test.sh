@@ -224,7 +224,7 @@ part_sanitize() {
     return $code
 }
 
-# What has threads of its own, and the program, as above.
+# The unit tests of code with threads of its own, and the tests of the program, as above.
 part_tsan() {
     local code=0 names
     need thread_sanitizer tiny_model node_client || return 1
@@ -249,7 +249,7 @@ part_emulated() {
     return $code
 }
 
-# What a Raspberry Pi 5 has beside its kernels: libraries for aarch64, and pages of 16 KiB. Most unit
+# Differences of a Raspberry Pi 5 other than its kernels: libraries for aarch64, and pages of 16 KiB. Most unit
 # tests are portable C, and slow under emulation.
 emulated_program() {
     local code=0 names
@@ -280,7 +280,7 @@ part_release() {
     KINGLET_TEST_PACKAGES=$BUILD/packages python_test release release tests/release
 }
 
-# What stands around the server where it is deployed, and every configuration that deploy/ ships: run
+# The programs around a deployed server, and every configuration that deploy/ ships: run
 # for real. Container images are built in a Debian root, to which only root may change.
 part_deploy() {
     [[ $(id -u) -eq 0 ]] || {
@@ -361,7 +361,7 @@ run_queue() {
 }
 
 # No part has work for two processors all the time: two are run at a time, the longest ones first.
-# What several need is made before.
+# Things that several parts need are made before.
 run_all() {
     need packages && need python && need release sysroot tiny_model node_client model smollm
     echo "two parts at a time; each is shown when it is done"

@@ -1,9 +1,9 @@
-"""Runs Python programs that nobody has read: those that a model wrote.
+"""Runs untrusted Python programs: those that a model wrote.
 
 A program is a process of its own in bubblewrap: no network, no file of this computer but /usr, which
 can only be read, an empty directory of 1 MiB in memory, no other processes in sight, nothing of the
 environment; time, memory, processes and file sizes are limited; when its time is over it is killed
-with all that it started. Root runs it as nobody, since limits do not hold for root.
+with all that it started. Root runs it as the user 65534, since limits do not hold for root.
 
 Needs bubblewrap (Debian: bubblewrap), prlimit (util-linux), /usr/bin/python3, and a kernel that lets
 its users make user namespaces; many containers do not.
@@ -44,7 +44,7 @@ class SandboxError(Exception):
 def run(program, seconds=SECONDS):
     """None if the program came to its end, or why it did not: its last words, or "killed after N s".
 
-    The end is proved by a word that is printed there and that the program can not know: one that
+    The end is proved by a word that is printed there and that the program cannot know: a program that
     leaves early with exit code 0 has not passed.
     """
     word = secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""What answers are worth: BLEU, CodeBLEU and pass@1, and how sure that is.
+"""The quality of answers: BLEU, CodeBLEU and pass@1, with confidence intervals.
 
 A score is a function of the sum over all answers of a row of numbers for each (a mean's row is its
 value, BLEU's are the counts of n-grams), so one bootstrap serves all: answers are drawn again, with

@@ -10,8 +10,8 @@ import { ApiError, complete, fetchLoading, fetchModel } from './stream.js';
 const MODEL_RETRY_MS = 3000;
 const LOADING_RETRY_MS = 500;
 const STAGES = ['downloading', 'packing', 'reading', 'measuring']; // the others are short
-// What the makers of Qwen2.5 recommend beside the temperature. Without the penalty a model of this
-// size falls into repeating itself.
+// The recommendation of the makers of Qwen2.5, except for the temperature. Without the penalty a model
+// of this size starts to repeat itself.
 const SAMPLING = { top_p: 0.8, top_k: 20, repetition_penalty: 1.1 };
 
 const byId = (id) => document.getElementById(id);

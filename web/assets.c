@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* What a model writes is untrusted: even if markup got past the sanitizer, no inline script or
+/* Text of a model is untrusted: even if markup got past the sanitizer, no inline script or
  * style may run, nothing may be loaded from or sent to another host, and no other page may frame
  * us. */
 const char kl_page_csp[] = "default-src 'none'; script-src 'self'; style-src 'self'; "

@@ -93,7 +93,7 @@ export class Answer {
         this.element.setAttribute('aria-label', t('assistant'));
     }
 
-    /** What happens before there is text. */
+    /** Shows the state before the first text. */
     status(text) {
         this.#state.hidden = false;
         this.element.setAttribute('aria-busy', 'true');

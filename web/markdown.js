@@ -1,5 +1,5 @@
-// What a model writes, shown. It is untrusted: marked treats HTML as text, DOMPurify lets through
-// only what Markdown needs, and the Content-Security-Policy stands behind both.
+// Renders the text of a model. It is untrusted: marked treats HTML as text, DOMPurify passes only the
+// elements of Markdown, and the Content-Security-Policy backs up both.
 
 import createDOMPurify from './vendor/dompurify.js';
 import hljs from './vendor/highlight.js';
@@ -60,7 +60,7 @@ const renderer = {
         const name = language.replaceAll('+', 'p').replaceAll('#', 'sharp').replace(/[^\w-]/g, '');
         return `<pre><code class="language-${name}">${highlight(code, language)}\n</code></pre>\n`;
     },
-    // an image would tell a foreign host who reads what: its address is shown instead
+    // an image would tell a foreign host that it is read: its address is shown instead
     image(href, title, text) {
         return `<a href="${escapeHtml(href ?? '')}">${escapeHtml(text || href)}</a>`;
     },
@@ -172,7 +172,7 @@ export function renderMarkdown(text) {
 // A line that so far is only a marker: "-" may become a list, a rule, a heading of the line above
 const UNDECIDED_LINE = /(?:^|\n)[ \t]*(?:[-=*+_#>`~|]+|\d{1,3}[.)]?)[ \t]*$/;
 
-/** What closes the emphasis or the code that the last line has opened; '' if nothing is open. */
+/** Returns the text that closes the emphasis or code of the last line; '' if nothing is open. */
 function closing(text) {
     const line = text.slice(text.lastIndexOf('\n') + 1);
     if (line.split('`').length % 2 === 0) return '`';

@@ -1,4 +1,4 @@
-// What the page remembers. The conversation and the key live as long as the tab; settings stay.
+// The memory of the page. The conversation and the key live as long as the tab; settings stay.
 // A browser may forbid storage altogether: then everything works, but is forgotten on reload.
 
 function access(area, action) {

@@ -44,12 +44,12 @@ export async function* serverSentEvents(body) {
             }
         }
     } finally {
-        // whoever stops listening also ends the request: the server is to stop computing
+        // closing the stream ends the request, so that the server stops computing
         reader.cancel().catch(() => {});
     }
 }
 
-/** What a comment of the server says about the time before the first text; null if nothing. */
+/** Parses a comment of the server about the time before the first text; null if it is none. */
 export function progressOf(comment) {
     const queue = /^queue (\d+)(?:, about (\d+(?:\.\d+)?) s)?/.exec(comment);
     if (queue) return { place: Number(queue[1]), seconds: Number(queue[2] ?? 0) };

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-# What each room may include in addition to its own headers.
+# The rooms that each room may use.
 EDGES = {
     "base": "",
     "format": "base",

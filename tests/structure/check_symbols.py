@@ -4,7 +4,7 @@ a circle, and that a room uses only what check_layers.EDGES allows: an include t
 an edge, a declaration by hand hides it from the includes.
 
     check_symbols.py BUILD       a directory of meson's with everything built; exit code 1: breaches
-    check_symbols.py --edges BUILD [ROOM]   prints who uses what
+    check_symbols.py --edges BUILD [ROOM]   prints which file uses which
 """
 
 import re

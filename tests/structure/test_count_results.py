@@ -9,7 +9,7 @@ import pytest
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "count_results.py"
 
-# What cmocka 1.1 prints: its report of one failed test on both streams.
+# The output of cmocka 1.1: its report of one failed test on both streams.
 CMOCKA_GOOD = "[ RUN      ] test_a\n[       OK ] test_a\n[ RUN      ] test_b\n[       OK ] test_b\n"
 CMOCKA_BAD_OUT = "[ RUN      ] test_a\n[       OK ] test_a\n[ RUN      ] test_b\n[  FAILED  ] test_b\n"
 CMOCKA_BAD_ERR = "[  PASSED  ] 1 test(s).\n[  FAILED  ] 1 test(s), listed below:\n[  FAILED  ] test_b\n"

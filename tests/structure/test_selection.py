@@ -1,4 +1,4 @@
-"""What tests/selection.toml leaves out exists, and has a reason."""
+"""Every name in tests/selection.toml exists, and has a reason."""
 
 import re
 from pathlib import Path
