@@ -263,7 +263,7 @@ static void find_packed_dir(struct kl_loaded *l, enum kl_load_depth depth)
         return;
     l->packed_dir[0] = '\0';
     if (depth == KL_LOAD_MODEL)
-        kl_warning("%s; the weights are prepared in memory at each start", why.text);
+        kl_warning("%s; the weights are packed into memory at each start", why.text);
 }
 
 /* For a model that was accepted: keeps its tokenizer's tables, and removes files of older versions.
@@ -322,7 +322,7 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
             l->times.weights,
             !l->prepared                   ? "mapped"
             : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
-                                           : "prepared in memory",
+                                           : "packed into memory",
             config->architecture, config->n_layers, config->n_embd,
             kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, size, sizeof size));
     return choose_threads(l, o, &cpus, err);
