@@ -81,7 +81,7 @@ need_node_client() {
         npm install --silent --no-audit --no-fund --prefix "$BUILD/node" "$NODE_CLIENT"
 }
 
-# build NAME OPTION...: a build directory, made or brought up to date
+# build NAME OPTION...: a build directory, made or brought up to date; of `targets`, if there are any
 build() {
     need packages || return 1
     local dir=$BUILD/$1 log=$RESULTS/build-$1.log
@@ -92,7 +92,7 @@ build() {
         meson configure "$dir" -Dtests=true "$@"
     else
         meson setup "$dir" -Dtests=true "$@"
-    fi >"$log" 2>&1 && meson compile -C "$dir" >>"$log" 2>&1 ||
+    fi >"$log" 2>&1 && ninja -C "$dir" "${targets[@]}" >>"$log" 2>&1 ||
         { echo "the build failed ($log):"; tail -n 40 "$log"; return 1; }
     # the compiler's warnings are errors of ours
     ! grep -A5 ' warning: ' "$log" || return 1
@@ -135,7 +135,12 @@ need_sanitizers() {
 need_fuzzers() {
     CC=clang-14 build fuzz --buildtype=debugoptimized -Dtests=false -Dfuzzers=true
 }
+# The tests of code with threads of its own, by their names in Meson.
+threaded=(base/log base/pool base/ring base/worker engine/answer engine/engine engine/page_store
+    engine/prefix_cache engine/request)
 need_thread_sanitizer() {
+    local targets=(src/cli/kinglet) name
+    for name in "${threaded[@]}"; do targets+=("tests/unit/${name/\//\/test_}"); done
     build tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
 }
 
@@ -215,23 +220,21 @@ part_unit() {
     need release tiny_model && meson_test release
 }
 
-# The unit tests, and the tests of the program but for those that tests/selection.toml names.
+# The unit tests, some of them with fewer rounds of the same (KINGLET_TEST_BRIEF), and the tests of the
+# program but for those that tests/selection.toml names.
 part_sanitize() {
     local code=0
     need sanitizers tiny_model node_client || return 1
-    meson_test sanitize || code=1
+    KINGLET_TEST_BRIEF=1 meson_test sanitize || code=1
     python_test sanitize sanitize-api --selection sanitize tests/api || code=1
     return $code
 }
 
 # The unit tests of code with threads of its own, and the tests of the program, as above.
 part_tsan() {
-    local code=0 names
+    local code=0
     need thread_sanitizer tiny_model node_client || return 1
-    names=$(meson test -C "$BUILD/tsan" --no-rebuild --list 2>/dev/null |
-        grep -oE '(base/(log|pool|ring|worker)|engine/(engine|page_store|prefix_cache|request))$')
-    # shellcheck disable=SC2086 # names has one word per test
-    { [[ -n $names ]] && meson_test tsan $names; } || code=1
+    meson_test tsan "${threaded[@]}" || code=1
     python_test tsan tsan-api --selection tsan tests/api || code=1
     return $code
 }

@@ -1,12 +1,13 @@
 """Every name in tests/selection.toml exists, and has a reason."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import SELECTIONS
 
 TESTS = Path(__file__).resolve().parents[1]
+SELECTIONS = tomllib.loads((TESTS / "selection.toml").read_text())
 
 
 @pytest.mark.parametrize("part", SELECTIONS)

@@ -29,7 +29,7 @@ struct values {
             {"seed", 0, KL_OPTION_U64, "N", "draws", &(v).seed, 0, 0},                             \
             {"top-p", 0, KL_OPTION_FLOAT, "P", "cut", &(v).ratio, 0, 1},                           \
             {"prompt", 0, KL_OPTION_LIST, "N,N", "how long", &(v).list, 1, 1000},                  \
-            {"allow-host", 0, KL_OPTION_STRINGS, "NAME", "a host", &(v).names, 0, 0},                 \
+            {"allow-host", 0, KL_OPTION_STRINGS, "NAME", "a host", &(v).names, 0, 0},              \
     }
 
 /* Parses up to 8 words, the last one NULL. */
