@@ -1,12 +1,12 @@
-"""Runs untrusted Python programs: those that a model wrote.
+"""Runs untrusted Python programs, written by a model.
 
-A program is a process of its own in bubblewrap: no network, no file of this computer but /usr, which
-can only be read, an empty directory of 1 MiB in memory, no other processes in sight, nothing of the
-environment; time, memory, processes and file sizes are limited; when its time is over it is killed
-with all that it started. Root runs it as the user 65534, since limits do not hold for root.
+A program runs as a separate process in bubblewrap: no network, no files of this computer except /usr
+(read-only), an empty directory of 1 MiB in memory, no view of other processes, an empty environment;
+time, memory, processes and file sizes are limited; when its time is over, it is killed with all
+processes that it started. Root runs it as user 65534, since limits do not apply to root.
 
 Needs bubblewrap (Debian: bubblewrap), prlimit (util-linux), /usr/bin/python3, and a kernel that lets
-its users make user namespaces; many containers do not.
+users create user namespaces; many containers do not.
 """
 
 import os
@@ -15,14 +15,14 @@ import signal
 import subprocess
 import tempfile
 
-SECONDS = 10  # of a clock; HumanEval's own solutions take far less than one
+SECONDS = 10  # wall-clock; HumanEval's own solutions take far less than one
 MEBIBYTE = 1 << 20
 NOBODY = 65534
 LIMITS = {
     "cpu": SECONDS,
     "as": 512 * MEBIBYTE,
     "nproc": 4,
-    "fsize": MEBIBYTE,  # of what it prints, too: that goes into a file
+    "fsize": MEBIBYTE,  # applies to its output, too, which goes into a file
     "nofile": 64,
     "core": 0,
 }
@@ -33,7 +33,7 @@ COMMAND = (
     *("--dev", "/dev", "--remount-ro", "/dev", "--size", str(MEBIBYTE), "--tmpfs", "/tmp"),
     *("--remount-ro", "/", "--chdir", "/tmp", "--"),
     *("/usr/bin/prlimit", *(f"--{name}={n}" for name, n in LIMITS.items()), "--"),
-    *("/usr/bin/python3", "-I", "-S", "-"),  # alone, without packages, from standard input
+    *("/usr/bin/python3", "-I", "-S", "-"),  # isolated, without packages, from standard input
 )
 
 
@@ -42,10 +42,10 @@ class SandboxError(Exception):
 
 
 def run(program, seconds=SECONDS):
-    """None if the program came to its end, or why it did not: its last words, or "killed after N s".
+    """Returns None if the program ran to its end; otherwise its last line, or "killed after N s".
 
     The end is proved by a word that is printed there and that the program cannot know: a program that
-    leaves early with exit code 0 has not passed.
+    exits early with exit code 0 has not passed.
     """
     word = secrets.token_hex(16)
     who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -66,7 +66,7 @@ def run(program, seconds=SECONDS):
         except subprocess.TimeoutExpired:
             return f"killed after {seconds} s"
         finally:
-            # the first process of its namespace dies with bwrap, and all others with that
+            # the first process of its namespace ends with bwrap, and all others with it
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -78,7 +78,7 @@ def run(program, seconds=SECONDS):
 
 
 def check():
-    """Raises SandboxError where not even a program that does nothing comes to its end."""
+    """Raises SandboxError if not even an empty program runs to its end."""
     said = run("pass")
     if said is not None:
         raise SandboxError(

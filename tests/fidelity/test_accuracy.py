@@ -300,6 +300,6 @@ def test_failures_are_not_differences(accuracy, tmp_path):
     done = accuracy("--kinglet", script(tmp_path / "ends", "echo no model today; exit 3"))
     assert done.returncode == 2 and "ended with 3" in done.stderr and "no model today" in done.stderr
     done = accuracy("--kinglet", tmp_path / "nothing")
-    assert done.returncode == 2 and "is no file" in done.stderr
+    assert done.returncode == 2 and "is not a file" in done.stderr
     done = accuracy("--humaneval", "0", "--questions", "0")
     assert done.returncode == 2 and "nothing to ask" in done.stderr
