@@ -1,10 +1,10 @@
-"""Writes src/text/char_ranges.h: what the tokenizer knows of Unicode.
+"""Writes src/text/char_ranges.h: the tokenizer's data about Unicode.
 
 usage: char_ranges.py > src/text/char_ranges.h      (needs the Python package `tokenizers`)
 
-The ranges are asked from the reference itself, one code point at a time, because it mixes versions
-of Unicode: its regular expressions (oniguruma) know 16.0, its NFC an older one. The header says
-with which version of the package it was made; tests/fidelity compares every code point again.
+The ranges come from the reference itself, one code point at a time, because it mixes versions of
+Unicode: its regular expressions (oniguruma) use 16.0, its NFC an older one. The header names the
+version of the package that it was generated with; tests/fidelity compares every code point again.
 """
 
 import sys
@@ -21,13 +21,13 @@ def matching(pattern):
 
 
 def combining():
-    """Code points that NFC may change or move, or join to what stands before them."""
+    """Returns the code points that NFC may change or move, or join to preceding ones."""
     nfc = normalizers.NFC().normalize_str
     nfd = normalizers.NFD().normalize_str
     found = set()
     for c in SCALAR_VALUES:
         char = chr(c)
-        # A combining class that is not 0 shows when the sign changes places with one of class
+        # A combining class other than 0 shows when the sign changes places with one of class
         # 232 (U+0315) before it or of class 1 (U+0334) after it.
         moving = ("\u2190\u0315" + char, "\u2190" + char + "\u0334")
         if nfc(char) != char or any(nfc(text) != text for text in moving):
