@@ -1,4 +1,4 @@
-// The page: what is typed goes to the server, what comes back grows in the conversation.
+// The page: sends the user's messages to the server, and shows the answers while they arrive.
 
 import { Answer, Scroller, say, userMessage } from './chat.js';
 import { askForKey, editSettings } from './dialogs.js';
@@ -76,7 +76,7 @@ function describeProgress({ stage, place, seconds, percent }) {
     return seconds > 0 ? t('queueSeconds', { place, seconds }) : t('queue', { place });
 }
 
-/** How fast it was, as the visitor saw it. */
+/** Returns the speed of the answer, as the user saw it. */
 function statistics({ sent, first, last, tokens }) {
     const facts = [];
     if (tokens > 1 && last > first) {
@@ -129,7 +129,7 @@ async function receive(reply, answer, signal) {
     return { note, stats: statistics(times) };
 }
 
-/** Gets the key from the visitor; false if there is none. */
+/** Asks the user for the key; false if it was not given. */
 async function obtainKey() {
     const given = await askForKey(key !== '');
     if (given === '') return false;
@@ -178,7 +178,7 @@ async function ask() {
     updateControls();
 }
 
-/** The last answer once more. */
+/** Generates the last answer again. */
 function askAgain() {
     if (running) return;
     if (messages.at(-1)?.role === 'assistant') messages.pop();
@@ -256,12 +256,12 @@ function listen() {
         send(text);
     });
     sendButton.addEventListener('click', (event) => {
-        // a double click is to send, not to send and stop
+        // a double click should send, not send and stop
         if (event.detail > 1) event.preventDefault();
     });
     input.addEventListener('input', fitInput);
     input.addEventListener('keydown', (event) => {
-        // Enter that chooses a word in an input method belongs to that; Safari tells it by 229 only
+        // Enter that confirms a word in an input method does not send; Safari reports that only by 229
         const composing = event.isComposing || event.keyCode === 229;
         if (event.key !== 'Enter' || event.shiftKey || composing) return;
         event.preventDefault();

@@ -1,4 +1,4 @@
-// The conversation on the page: messages, their state while they come, and scrolling along.
+// The conversation on the page: messages, their state while they arrive, and automatic scrolling.
 
 import { copyButton } from './copy.js';
 import { t } from './i18n.js';
@@ -16,7 +16,7 @@ function element(tag, className, ...children) {
     return node;
 }
 
-/** Says it to a screen reader. */
+/** Announces text to a screen reader. */
 export function say(text) {
     document.getElementById('say').textContent = text;
 }
@@ -54,7 +54,7 @@ export class Scroller {
     }
 
     #scrolled() {
-        // growing text never lowers scrollTop: if it is lower, that was the reader
+        // growing text never lowers scrollTop: if it is lower, the reader has scrolled
         const up = this.#top - this.#view.scrollTop;
         if (up > 1) this.#following = false;
         else if (up <= 0 && this.#distance() < NEAR_END_PX) this.#following = true;
@@ -71,7 +71,7 @@ export function userMessage(text) {
     return article;
 }
 
-/** An answer: one that grows (status, grow, then finish or fail) or one that is remembered. */
+/** An answer: a growing one (status, grow, then finish or fail) or a stored one. */
 export class Answer {
     element;
     #prose = element('div', 'prose');
@@ -101,7 +101,7 @@ export class Answer {
         this.#onGrown();
     }
 
-    /** All the text so far. */
+    /** Shows the text so far. */
     grow(text) {
         this.#growing ??= new GrowingMarkdown(this.#prose);
         this.#text = text;

@@ -1,11 +1,11 @@
-// Copying text, also where the page comes over plain http and has no clipboard API.
+// Copies text, also if the page was loaded over plain http and has no clipboard API.
 
 import { icon } from './icons.js';
 import { t } from './i18n.js';
 
 const SHOWN_MS = 1500;
 
-/** The older way: a selection and a command. Whether it worked. */
+/** Copies in the older way: a selection and a command. Returns whether it worked. */
 function copyBySelection(text) {
     const focused = document.activeElement;
     // a dialog that is open makes everything outside of it unselectable
@@ -29,13 +29,13 @@ export async function copyText(text) {
             await navigator.clipboard.writeText(text);
             return true;
         } catch {
-            // not permitted: the older way may still be
+            // not permitted: the older way may still work
         }
     }
     return copyBySelection(text);
 }
 
-/** A button that copies what `text()` gives and says so for a moment. */
+/** Returns a button that copies the result of `text()` and confirms it for a moment. */
 export function copyButton(text, { label }) {
     const button = document.createElement('button');
     const caption = document.createElement('span');

@@ -17,7 +17,7 @@ function open(dialog, { accept, close = () => {} }) {
     }, { signal });
     dialog.querySelector('.close').addEventListener('click', () => dialog.close(), { signal });
     dialog.addEventListener('click', (event) => {
-        if (event.target === dialog) dialog.close(); // the backdrop: the form covers all the rest
+        if (event.target === dialog) dialog.close(); // the backdrop: the form covers the rest
     }, { signal });
     dialog.addEventListener('close', () => {
         closing.abort();
@@ -50,7 +50,7 @@ export function editSettings(settings, accept) {
 
 let asking = null;
 
-/** Asks for the key: a promise of it, or of '' when the visitor declines. One dialog at a time. */
+/** Asks for the key: returns a promise of it, or of '' if the user cancels. One dialog at a time. */
 export function askForKey(wrong) {
     asking ??= new Promise((resolve) => {
         let key = '';

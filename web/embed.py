@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the page's files as one C source (assets_data.c); run by Meson when it builds."""
+"""Writes the page's files as one C source (assets_data.c); run by Meson during the build."""
 
 import argparse
 import hashlib
@@ -19,20 +19,20 @@ LANGUAGES = """bash cpp cs css diff dockerfile go ini java javascript json kotli
     markdown nginx php plaintext powershell python ruby rust shell sql swift typescript xml
     yaml""".split()
 
-# Debian 12's security update of DOMPurify (2.4.1, deb12u1) looks at a variable of another function
-# before it starts, and so fails on all input. The look is for tampering that no parsed string can
-# cause; with this variable it finds nothing. The guards on each node are untouched.
+# Debian 12's security update of DOMPurify (2.4.1, deb12u1) reads a variable of another function before
+# it starts, and so fails on all input. The check is for tampering that no parsed string can cause;
+# with this variable it finds nothing. The guards on each node are unchanged.
 DOMPURIFY_REPAIR = "const shadowNode = Object.freeze({});\n"
 
 
 def as_module(source, what):
-    """An ES module around a UMD library, which takes us for CommonJS."""
+    """Returns an ES module around a UMD library, which detects CommonJS."""
     return ("const module = { exports: {} };\nconst exports = module.exports;\n"
             f"{source}\nexport default {what};\n")
 
 
 def select_languages(source):
-    """highlight.js with LANGUAGES only. The file is its core, then one statement a language."""
+    """Returns highlight.js with LANGUAGES only. The file has its core, then a statement each."""
     core, *statements = re.split(r'(?=hljs\.registerLanguage\(")', source)
     by_name = {re.match(r'hljs\.registerLanguage\("([^"]+)"', s).group(1): s for s in statements}
     missing = [name for name in LANGUAGES if name not in by_name]
@@ -42,7 +42,7 @@ def select_languages(source):
 
 
 def c_string(data):
-    """C string literals, one for every 64 bytes."""
+    """Returns C string literals, one for every 64 bytes."""
     def escape(byte):
         char = chr(byte)
         if char in '"\\?':

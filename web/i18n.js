@@ -1,4 +1,4 @@
-// The words of the page, in English and Chinese; the browser's first language of the two decides.
+// The texts of the page, in English and Chinese; the browser's preferred one of the two is used.
 
 const en = {
     tagline: 'A small model, on your own machine',
@@ -147,12 +147,12 @@ const words = preferred.toLowerCase().startsWith('zh') ? zh : en;
 
 export const examples = words.examples;
 
-/** The text of that name, with {values} put in. */
+/** Returns the text of that name, with {values} filled in. */
 export function t(name, values = {}) {
     return words[name].replace(/\{(\w+)\}/g, (_, key) => String(values[key]));
 }
 
-/** Puts the words into the elements of index.html that name them. */
+/** Fills the texts into the elements of index.html that name them. */
 export function translatePage() {
     document.documentElement.lang = words === zh ? 'zh-CN' : 'en';
     for (const element of document.querySelectorAll('[data-text]')) {

@@ -1,4 +1,4 @@
-// The small line drawings on buttons, 24 x 24, drawn with the colour of the text around them.
+// The icons of buttons: line drawings, 24 x 24, in the colour of the surrounding text.
 
 const SVG = 'http://www.w3.org/2000/svg';
 

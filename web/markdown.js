@@ -11,13 +11,13 @@ const { marked } = markedLibrary;
 
 // A tab inside a code block: marked would turn it into blanks, and a copied Makefile would break.
 const CODE_TAB = '\ue009';
-// Longer code is shown plain: colouring it again with every piece would cost too much.
+// Longer code is not highlighted: doing it again for every piece would cost too much.
 const HIGHLIGHT_LIMIT = 20000;
 
 const HARMLESS_TAG = /^<\/?(?:br|kbd|mark|sub|sup|u)\s*\/?>/i;
-// ends before Chinese text and punctuation, which follow an address without a blank
+// ends before Chinese text and punctuation, which follow an address without a space
 const ADDRESS = /^https?:\/\/[^\s<>"'`\u2018-\u201d\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]+/i;
-// CommonMark does not see the end of **注意：**请, because no blank follows the punctuation
+// CommonMark does not recognise the end of **注意：**请, because no space follows the punctuation
 const CJK = /[\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]/;
 const STRONG = /^\*\*(?![\s*])([^*\n]+)(?<!\s)\*\*(?!\*)/;
 
@@ -88,7 +88,7 @@ const purifierOptions = {
 
 purifier.addHook('afterSanitizeAttributes', (node) => {
     if (node.hasAttribute('class')) {
-        // only the colours of code: other classes could dress text up as a part of the page
+        // only the colours of code: other classes could make text look like a part of the page
         const names = node.className.split(/\s+/).filter((name) => CODE_CLASS.test(name));
         if (names.length > 0) node.className = names.join(' ');
         else node.removeAttribute('class');
@@ -111,9 +111,9 @@ function highlight(code, language) {
 }
 
 /**
- * Line ends and tabs as marked wants them, such that the text of its tokens is ours. With a line
- * end at the very end: without it, marked does not see that a code block has begun. `inCode` tells
- * whether the text ends inside of one.
+ * Returns the text with the line ends and tabs that marked uses, so that the text of its tokens equals
+ * ours. It ends with a line end: without it, marked does not recognise that a code block has begun.
+ * `inCode` is whether the text ends inside a code block.
  */
 function normalize(source) {
     let fence = '';
@@ -130,7 +130,7 @@ function normalize(source) {
     return { text: `${lines.join('\n')}\n`, inCode: fence !== '' };
 }
 
-/** HTML made harmless, as a fragment. */
+/** Returns sanitized HTML as a fragment. */
 export function sanitize(html) {
     return purifier.sanitize(html, purifierOptions);
 }
@@ -164,12 +164,12 @@ function renderTokens(tokens) {
     return decorate(sanitize(marked.parser(tokens).replaceAll(CODE_TAB, '\t')));
 }
 
-/** Markdown as a fragment that is safe to put into the page. */
+/** Returns Markdown as a fragment that is safe to insert into the page. */
 export function renderMarkdown(text) {
     return renderTokens(marked.lexer(normalize(text).text));
 }
 
-// A line that so far is only a marker: "-" may become a list, a rule, a heading of the line above
+// A last line that is only a marker so far: "-" may become a list, a rule, a heading of the line above
 const UNDECIDED_LINE = /(?:^|\n)[ \t]*(?:[-=*+_#>`~|]+|\d{1,3}[.)]?)[ \t]*$/;
 
 /** Returns the text that closes the emphasis or code of the last line; '' if nothing is open. */
@@ -180,9 +180,9 @@ function closing(text) {
 }
 
 /**
- * Markdown that grows. In Markdown only the last block can still change, so all blocks before it
- * are rendered once and stay: a long answer costs no more per piece than a short one, and text that
- * the reader has selected stays selected.
+ * Renders growing Markdown. Only the last block can still change, so all blocks before it are rendered
+ * once and kept: a piece of a long answer costs no more than one of a short answer, and text that the
+ * reader has selected stays selected.
  */
 export class GrowingMarkdown {
     #element;
@@ -197,16 +197,16 @@ export class GrowingMarkdown {
         element.replaceChildren(this.#last);
     }
 
-    /** The whole text so far. */
+    /** Renders the text so far. */
     update(text) {
         this.#render(text.replace(UNDECIDED_LINE, ''), true);
     }
 
-    /** The whole text at the end. */
+    /** Renders the complete text. */
     finish(text) {
         this.#render(text, false);
-        // Rarely, what came later changed a block before the last: a link defined further down, or
-        // an item after a blank line that continues a list.
+        // Rarely, later text changes a block before the last: a link defined further down, or an item
+        // after a blank line that continues a list.
         const raws = marked.lexer(normalize(text).text).map((token) => token.raw);
         const same = this.#settled.every((raw, i) => raw === raws[i]);
         if (!same || /^ {0,3}\[[^\]]+\]:/m.test(text)) {

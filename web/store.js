@@ -1,5 +1,5 @@
-// The memory of the page. The conversation and the key live as long as the tab; settings stay.
-// A browser may forbid storage altogether: then everything works, but is forgotten on reload.
+// The storage of the page. The conversation and the key are kept as long as the tab; settings stay.
+// A browser may forbid storage: then everything works, but is lost on reload.
 
 function access(area, action) {
     try {

@@ -1,6 +1,6 @@
-// From bytes to events: server-sent events out of a fetch body, and a chat completion out of them.
+// Parses server-sent events from a fetch body, and a chat completion from these events.
 
-/** An answer that is not an answer: `status` is 0 where the server did not give one. */
+/** A failed request: `status` is 0 if the server sent none. */
 export class ApiError extends Error {
     constructor(message, { status = 0, code = '', retryAfter = 0 } = {}) {
         super(message);
@@ -12,9 +12,9 @@ export class ApiError extends Error {
 }
 
 /**
- * Server-sent events of a ReadableStream of bytes, wherever its chunks are cut: inside a character,
- * between CR and LF, inside a line. Yields {comment} as soon as its line is complete and
- * {event, data} at the blank line that ends an event. What is cut off by the end is dropped.
+ * Parses server-sent events from a ReadableStream of bytes, wherever its chunks are cut: inside a
+ * character, between CR and LF, inside a line. Yields {comment} as soon as its line is complete and
+ * {event, data} at the blank line that ends an event. An incomplete event at the end is dropped.
  */
 export async function* serverSentEvents(body) {
     const decoder = new TextDecoder();
@@ -27,7 +27,7 @@ export async function* serverSentEvents(body) {
             const { done, value } = await reader.read();
             if (done) return;
             rest += decoder.decode(value, { stream: true });
-            // a CR at the very end may be half of a CR LF: it waits for the next chunk
+            // a CR at the end may be half of a CR LF: it is kept for the next chunk
             const lines = rest.split(/\r\n|\n|\r(?!$)/);
             rest = lines.pop();
             for (const line of lines) {
@@ -60,7 +60,7 @@ export function progressOf(comment) {
     return null;
 }
 
-/** While the server loads its model: {stage, percent} as above; null when it does not. */
+/** Returns {stage, percent} as above while the server loads its model; otherwise null. */
 export async function fetchLoading() {
     const response = await fetch('health');
     const { status, stage, stage_done: done, stage_total: total } = await response.json();
@@ -77,7 +77,7 @@ async function failure(response) {
     try {
         ({ error } = await response.json());
     } catch {
-        // a proxy in front of the server answers in its own words, for instance in HTML
+        // a proxy in front of the server has error formats of its own, for instance HTML
     }
     return new ApiError(error?.message ?? response.statusText, {
         status: response.status,
@@ -86,7 +86,7 @@ async function failure(response) {
     });
 }
 
-/** The name of the first model that the server offers. */
+/** Returns the name of the first model that the server offers. */
 export async function fetchModel(key) {
     const response = await fetch('v1/models', { headers: headersWith(key) });
     if (!response.ok) throw await failure(response);
@@ -95,10 +95,9 @@ export async function fetchModel(key) {
 }
 
 /**
- * Asks for a chat completion and yields, in the order of the stream: {stage, percent} while the
- * model is being loaded, {place, seconds} in the queue,
- * {percent} of the prompt read, {text}, {finish: reason, endedBy}, {usage}. Throws ApiError, or the signal's
- * AbortError.
+ * Requests a chat completion and yields, in the order of the stream: {stage, percent} while the model
+ * loads, {place, seconds} in the queue, {percent} of the computed prompt, {text}, {finish: reason,
+ * endedBy}, {usage}. Throws ApiError, or the signal's AbortError.
  */
 export async function* complete(request, { key, signal }) {
     const streamed = { ...request, stream: true, stream_options: { include_usage: true } };
@@ -125,7 +124,7 @@ export async function* complete(request, { key, signal }) {
                 continue;
             }
             if (data === '[DONE]') {
-                finished = true; // the body ends now; read to its end, the connection lives on
+                finished = true; // the body ends now; reading it to its end keeps the connection
                 continue;
             }
             const chunk = JSON.parse(data);

@@ -1,5 +1,5 @@
 // A plain script, not a module: it runs before the first paint, so that a dark page never flashes
-// white. The page follows the system until the visitor chooses otherwise.
+// white. The page follows the system until the user chooses otherwise.
 (() => {
     const system = matchMedia('(prefers-color-scheme: dark)');
     const root = document.documentElement;
