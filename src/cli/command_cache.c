@@ -111,10 +111,10 @@ int kl_run_cache(int argc, char **argv)
             "Lists the files in the cache directory with size and last use: models, weights and "
             "tokenizers prepared from them, and computed prompts. 'clean' removes all files that "
             "no process uses and that can be made again, which is everything except models. 'clean "
-            "MODEL...' removes these models and their prepared weights instead.",
+            "MODEL...' removes these models and their packed weights instead.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .notes = "The cache is $XDG_CACHE_HOME/kinglet (~/.cache/kinglet). Prepared weights "
+        .notes = "The cache is $XDG_CACHE_HOME/kinglet (~/.cache/kinglet). Packed weights "
                  "of\nmodels that are not in use are removed automatically beyond 4 GB in all.",
     };
     size_t n;

@@ -201,16 +201,16 @@ static void judge_warm_start(struct kl_findings *findings, const struct kl_loade
                  all_of(t) * 1e3, t->file * 1e3, t->tokenizer * 1e3, t->weights * 1e3,
                  bytes / memory_rate * 1e3);
     if (!mapped) {
-        kl_found_cost(found, "the weights are prepared at each start, and their memory cannot be "
+        kl_found_cost(found, "the weights are packed at each start, and their memory cannot be "
                              "freed when the system needs it");
         kl_found_remedy(found, "free space on the disk of the cache directory");
     } else if (s->prepared) {
         kl_found(findings, KL_NOTE, "start",
-                 "the weights were prepared now, in %.1f s; the next start will use them",
+                 "the weights were packed now, in %.1f s; the next start will use them",
                  all_of(&s->first));
     } else {
         kl_found(findings, KL_GOOD, "start",
-                 "prepared weights exist and their checksums are correct (%.0f ms)",
+                 "packed weights exist and their checksums are correct (%.0f ms)",
                  all_of(&s->first) * 1e3);
     }
 }

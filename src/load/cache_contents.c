@@ -170,7 +170,7 @@ enum kl_status kl_cache_clean(struct kl_cache_freed *freed, struct kl_error *err
     return status;
 }
 
-/* Removes the weights that were prepared from a model: those with the digest that is stored for
+/* Removes the weights that were packed from a model: those with the digest that is stored for
  * its file. */
 static void remove_weights_of(const char *model, struct kl_cache_freed *freed)
 {

@@ -56,7 +56,7 @@ struct kl_cache_freed {
 /* Removes all that no process uses and that can be made again: everything but models. */
 enum kl_status kl_cache_clean(struct kl_cache_freed *freed, struct kl_error *err);
 
-/* Removes a model and the weights prepared from it; adds to *freed. KL_ERR_NOT_FOUND: the cache has
+/* Removes a model and the weights packed from it; adds to *freed. KL_ERR_NOT_FOUND: the cache has
  * no such model; KL_ERR_BUSY: a process uses it. */
 enum kl_status kl_cache_remove_model(const char *name, struct kl_cache_freed *freed,
                                      struct kl_error *err);

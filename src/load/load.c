@@ -109,7 +109,7 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
     if (stage == KL_MODEL_PACKING) {
         if (!s->packed) {
             kl_progress_end(&s->bar); /* the file that was being read is damaged */
-            kl_progress_begin(&s->bar, "Preparing the weights");
+            kl_progress_begin(&s->bar, "Packing the weights");
         }
         s->packed = true;
     } else if (s->reading_since == 0) {

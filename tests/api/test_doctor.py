@@ -257,8 +257,8 @@ def test_doctor_reports_whether_it_prepared_the_weights(run_kinglet, reads_gigab
     env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
     said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
             for _ in range(2)]  # fmt: skip
-    assert b"the weights were prepared now" in said[0]
-    assert b"prepared weights exist" in said[1]
+    assert b"the weights were packed now" in said[0]
+    assert b"packed weights exist" in said[1]
 
 
 def test_no_model(doctor, tmp_path):
