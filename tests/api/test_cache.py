@@ -309,7 +309,7 @@ def test_planted_links_are_not_written_through(chat, cache, copy, tmp_path, hard
         planted.hardlink_to(victim) if hard else planted.symlink_to(victim)
         answer, log = chat(model)
         assert answer == expected, name
-        assert "in memory" not in log.split("weights ready")[1].splitlines()[0], name
+        assert "into memory" not in log.split("weights ready")[1].splitlines()[0], name
         assert victim.read_text() == "untouched", name
         assert not planted.is_symlink() and not files(cache, ".tmp"), name
         assert packed.is_file() and tables.is_file() and not packed.is_symlink()
@@ -323,7 +323,7 @@ def test_links_to_directories_are_refused(chat, cache, tiny_model_path, tmp_path
     (cache / "packed").symlink_to(tmp_path / "elsewhere")
     answer, log = chat(tiny_model_path)
     assert answer == expected
-    assert "is a symbolic link" in log and "XDG_CACHE_HOME" in log and "in memory" in log
+    assert "is a symbolic link" in log and "XDG_CACHE_HOME" in log and "into memory" in log
 
 
 def test_the_cache_of_another_user(chat, cache, tiny_model_path):
@@ -337,7 +337,7 @@ def test_the_cache_of_another_user(chat, cache, tiny_model_path):
         cache.symlink_to("/usr")
     answer, log = chat(tiny_model_path)
     assert answer == expected
-    assert "belongs to user" in log and "XDG_CACHE_HOME" in log and "in memory" in log
+    assert "belongs to user" in log and "XDG_CACHE_HOME" in log and "into memory" in log
     if os.geteuid() == 0:
         assert {f: f.stat().st_mtime_ns for f in cache.rglob("*")} == before
 
