@@ -258,7 +258,7 @@ emulated_program() {
     local code=0 names
     need release tiny_model model smollm || return 1
     names=$(meson test -C "$BUILD/aarch64" --no-rebuild --list 2>/dev/null |
-        grep -oE '(base|format|server)/.*$')
+        grep -oE '(base|format|json|http|service|api|server)/.*$')
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && QEMU_CPU=cortex-a76 QEMU_PAGESIZE=16384 part=$part-pages \
         meson_test aarch64 $names; } || code=1

@@ -46,7 +46,7 @@ def head_cases(w):
         ("a page with a mark and room", b"\xef\xbb\xbf \r\n<HTML lang=en>", "it is a web page"),
         ("a short page", b"<html", "it is a web page"),
         ("XML", b"<?xml version='1.0'?><Error/>", "it is a web page"),
-        ("JSON", b'{"error":"Invalid \x1b[31m\xc2\x9b credentials"}', 'giving the file: {"error":"Invalid ?[31m?? cred'),
+        ("JSON", b'{"error":"Invalid \x1b[31m\xc2\x9b credentials"}', 'instead of the file: {"error":"Invalid ?[31m?? cred'),
         ("JSON on lines", b'{\n  "error": 404\n}\n', "it is JSON"),
         ("safetensors", struct.pack("<Q", 999) + b'{"__metadata__":{}}', "it is a safetensors file"),
         ("gzip", b"\x1f\x8b\x08", "gunzip"),
