@@ -13,8 +13,7 @@ void kl_doctor_cache(struct kl_findings *findings)
     struct kl_error err = {0};
     if (kl_cache_contents_read(&contents, &err) != KL_OK) {
         struct kl_finding *found = kl_found(findings, KL_WARNING, "cache", "%s", err.text);
-        kl_found_cost(found,
-                      "weights are packed at each start, and computed prompts are not kept");
+        kl_found_cost(found, "weights are packed at each start, and computed prompts are not kept");
         return;
     }
     char text[300] = "", size[32];
