@@ -20,6 +20,7 @@
 
 #include "grammar/regex.h"
 #include "schema/number.h"
+#include "schema/string_set.h"
 
 #define KL_NO_NODE (-1)
 
@@ -42,12 +43,6 @@ struct kl_range {
     uint32_t first, n;
 };
 
-/* A text of the schema: decoded UTF-8, not NUL-terminated, may contain NUL. */
-struct kl_schema_text {
-    const char *bytes;
-    uint32_t len;
-};
-
 struct kl_schema_property {
     uint32_t key; /* of graph.keys */
     int32_t node;
@@ -56,21 +51,6 @@ struct kl_schema_property {
 struct kl_schema_pattern {
     uint32_t regex; /* of graph.regexes */
     int32_t node;
-};
-
-/* A set of strings, as a trie: node 0 is the root; the children of a node are a range of `nodes`,
- * sorted by byte. The strings below a node are a range of the sorted strings. */
-struct kl_string_set {
-    struct kl_string_set_node {
-        uint32_t first_child, n_children;
-        uint32_t first, n; /* strings in the subtree: of `sorted` */
-        uint8_t byte;      /* that leads here */
-        bool ends;         /* a string ends here: it is the one at `first` */
-    } * nodes;
-    size_t n_nodes;
-    struct kl_schema_text *sorted; /* [n] in the order of their bytes */
-    uint32_t *place;               /* [n] place of sorted[i] in the schema */
-    size_t n;
 };
 
 struct kl_schema_node {
