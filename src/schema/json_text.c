@@ -110,6 +110,46 @@ bool kl_string_begin(struct kl_schema_machine *m, struct kl_rule_state *s)
     return store_tuple(m, atoms, s);
 }
 
+/* In an answer, items of a set of strings that must differ are written in the order of their bytes,
+ * so that the array never runs into an item that it has already: the next one must be among
+ * sorted[least] to sorted[most], which leaves enough for minItems. */
+struct item_order {
+    bool applies;
+    uint32_t least, most;
+};
+
+static struct item_order item_order(const struct kl_schema_machine *m,
+                                    const struct kl_rule_state *s)
+{
+    struct item_order order = {0};
+    uint32_t frame = s->words[S_FRAME], needed = 0;
+    if (!m->answers || in_key(s) || frame == 0)
+        return order;
+    const struct kl_plan *plan = kl_frame_plan(m, frame);
+    const struct kl_string_atoms *atoms = atoms_of(m, s);
+    const uint32_t *f = kl_frame(m, frame);
+    if ((f[F_FLAGS] & KL_FRAME_OBJECT) != 0 || !plan->has_unique || atoms->n != 1 ||
+        atoms->atoms[0].kind != KL_ATOM_SET)
+        return order;
+    for (uint32_t i = 0; i < plan->n_arrays; i++) {
+        uint32_t min = plan->nodes[plan->arrays[i]].node->min_items;
+        if (min > f[F_COUNT] + 1 && min - f[F_COUNT] - 1 > needed)
+            needed = min - f[F_COUNT] - 1;
+    }
+    size_t n = m->graph->sets[atoms->atoms[0].index].n;
+    order.applies = true;
+    order.least = f[F_NEXT_ITEM];
+    order.most = needed < n ? (uint32_t)n - 1 - needed : 0;
+    if (needed >= n)
+        order.least = UINT32_MAX;
+    return order;
+}
+
+static bool keeps_order(const struct item_order *order, const struct kl_string_set_node *node)
+{
+    return node->n > 0 && node->first <= order->most && node->first + node->n > order->least;
+}
+
 /* Steps all automata by the bytes of (a part of) a character; *died: one of them died now. The
  * names of properties do not die: another name may be there. */
 static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uint8_t *bytes,
@@ -119,6 +159,7 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
     if (atoms->n == 0)
         return true;
     const uint32_t *words = kl_string_words(m, atoms, s);
+    struct item_order order = item_order(m, s);
     for (uint32_t i = 0; i < atoms->n; i++) {
         const struct kl_string_atom *atom = &atoms->atoms[i];
         uint32_t word = words[i];
@@ -126,6 +167,9 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
             word = atom->kind == KL_ATOM_REGEX
                        ? kl_regex_run_step(m->runs[atom->index], word, bytes[k])
                        : kl_string_set_step(set_of(m, s, atom), word, bytes[k]);
+        if (order.applies && word != KL_STRING_SET_DEAD &&
+            !keeps_order(&order, &set_of(m, s, atom)->nodes[word]))
+            word = KL_STRING_SET_DEAD;
         *died = *died || (atom->kind != KL_ATOM_KEYS && kl_atom_is_dead(atom, word) &&
                           !kl_atom_is_dead(atom, words[i]));
         m->tuple[i] = word;
@@ -430,15 +474,35 @@ bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *fro
     }
 }
 
+/* The next item must come behind the one that ends. */
+static bool note_item(struct kl_schema_machine *m, uint32_t item, struct kl_rule_state *to)
+{
+    size_t n;
+    uint32_t *f = kl_frame_copy(m, to->words[S_FRAME], &n);
+    if (f == NULL)
+        return false;
+    f[F_NEXT_ITEM] = item + 1;
+    to->words[S_FRAME] = kl_frame_store(m, n);
+    return to->words[S_FRAME] != 0;
+}
+
 bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from,
                    struct kl_rule_state *to)
 {
     if (in_key(from))
         return kl_name_ends(m, from, to);
     const struct kl_link *link = kl_machine_link(m, from->words[S_LINK]);
-    kl_string_judge(m, link->plan, kl_string_words(m, &link->plan->strings, from),
-                    from->words[S_LENGTH], true);
-    return kl_value_end(m, from->words[S_FRAME], link, kl_hash_mix(hash_of(from), 3), to);
+    const struct kl_string_atoms *atoms = &link->plan->strings;
+    struct item_order order = item_order(m, from);
+    uint32_t word = kl_string_words(m, atoms, from)[0];
+    if (order.applies && (word == KL_STRING_SET_DEAD ||
+                          m->graph->sets[atoms->atoms[0].index].nodes[word].first < order.least ||
+                          m->graph->sets[atoms->atoms[0].index].nodes[word].first > order.most))
+        return false;
+    kl_string_judge(m, link->plan, kl_string_words(m, atoms, from), from->words[S_LENGTH], true);
+    return kl_value_end(m, from->words[S_FRAME], link, kl_hash_mix(hash_of(from), 3), to) &&
+           (!order.applies ||
+            note_item(m, m->graph->sets[atoms->atoms[0].index].nodes[word].first, to));
 }
 
 /* ---- free strings ---------------------------------------------------------------------------- */

@@ -363,6 +363,10 @@ bool kl_item_begins(struct kl_schema_machine *m, uint32_t frame, const struct kl
     *link = kl_link_item(&m->plans, plan, n);
     if (*link == NULL || !kl_machine_reserve(m, (*link)->plan))
         return kl_schema_machine_fail(m);
+    const struct kl_string_atoms *atoms = &(*link)->plan->strings;
+    if (m->answers && plan->has_unique && atoms->n == 1 && atoms->atoms[0].kind == KL_ATOM_SET &&
+        kl_frame(m, frame)[F_NEXT_ITEM] >= m->graph->sets[atoms->atoms[0].index].n)
+        return false;
     memset(m->bad, 0, plan->n_nodes);
     for (uint32_t i = 0; i < plan->n_arrays; i++)
         if (n >= plan->nodes[plan->arrays[i]].node->max_items)

@@ -82,6 +82,7 @@ enum {
     F_HASH_HIGH, /* of the content so far, with KL_FRAME_HASHES */
     F_NAME_LOW,
     F_NAME_HIGH, /* of the last name */
+    F_NEXT_ITEM, /* answers: of a set of strings that must differ (json_text.c) */
     F_WORDS
 };
 #define KL_FRAME_OBJECT 1u
