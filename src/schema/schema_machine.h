@@ -23,7 +23,7 @@
 /* Words of a state. */
 enum {
     S_FRAME,  /* the innermost open container; 0: none */
-    S_PHASE,  /* enum kl_phase, KL_IN_KEY, and what was read of an escape (json_text.c) */
+    S_PHASE,  /* enum kl_phase, KL_IN_KEY, and what was read of an escape (string_steps.c) */
     S_LINK,   /* of the value that is expected or being read */
     S_ATOMS,  /* string: the state of its automata; number: its text; literal: kind and position */
     S_LENGTH, /* string: code points, up to plan->strings.cap; number: bytes */
@@ -82,7 +82,7 @@ enum {
     F_HASH_HIGH, /* of the content so far, with KL_FRAME_HASHES */
     F_NAME_LOW,
     F_NAME_HIGH, /* of the last name */
-    F_NEXT_ITEM, /* answers: of a set of strings that must differ (json_text.c) */
+    F_NEXT_ITEM, /* answers: of a set of strings that must differ (string_steps.c) */
     F_WORDS
 };
 #define KL_FRAME_OBJECT 1u
@@ -218,7 +218,7 @@ bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *stat
 bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
                   struct kl_rule_state *to);
 
-/* ---- json_text.c: strings ----------------------------------------------------------------------
+/* ---- string_steps.c: strings ----------------------------------------------------------------------
  */
 
 bool kl_string_begin(struct kl_schema_machine *m, struct kl_rule_state *state);
@@ -242,7 +242,7 @@ bool kl_atom_accepts(struct kl_schema_machine *m, const struct kl_string_atom *a
 void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, const uint32_t *words,
                      uint32_t length, bool whole);
 
-/* ---- json_number.c ------------------------------------------------------------------------------
+/* ---- number_steps.c ------------------------------------------------------------------------------
  */
 
 bool kl_number_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,
