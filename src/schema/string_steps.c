@@ -348,9 +348,14 @@ static bool needs_escape(uint32_t code)
     return code < 0x20 || code == '"' || code == '\\';
 }
 
-static bool is_limited(const struct kl_schema_machine *m, const struct kl_rule_state *s)
+static bool is_limited(struct kl_schema_machine *m, const struct kl_rule_state *s)
 {
-    return m->answers && atoms_of(m, s)->n > 0;
+    if (!m->answers)
+        return false;
+    if (!in_key(s))
+        return atoms_of(m, s)->n > 0;
+    const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
+    return gate == NULL || !gate->other || atoms_of(m, s)->n > 1;
 }
 
 static bool escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t code)
@@ -511,8 +516,7 @@ static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state 
                         struct kl_free_string *string)
 {
     const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
-    if (gate == NULL || !gate->other || m->answers || atoms_of(m, s)->n > 1 ||
-        atoms_of(m, s)->counts)
+    if (gate == NULL || !gate->other || atoms_of(m, s)->n > 1 || atoms_of(m, s)->counts)
         return false;
     /* behind any name that is not one of the named ones */
     struct kl_rule_state other = *s;
