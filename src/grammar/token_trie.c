@@ -19,7 +19,6 @@ static size_t collect(struct kl_token_trie *trie, struct kl_token_item *items)
             items[n++] = kl_token_item(bytes, len, (uint32_t)i);
         }
     }
-    kl_token_items_sort(items, n);
     return n;
 }
 
@@ -37,7 +36,9 @@ enum kl_status kl_token_trie_open(const struct kl_tokenizer *tokenizer, struct k
         trie->tokenizer = tokenizer;
         trie->n_vocab = n_vocab;
         size_t n = collect(trie, items);
-        status = kl_token_nodes_make(&trie->tokens, items, n, err);
+        status = kl_token_items_sort(items, n, err);
+        if (status == KL_OK)
+            status = kl_token_nodes_make(&trie->tokens, items, n, err);
         if (status == KL_OK)
             status = kl_token_sets_make(&trie->sets, items, n, n_vocab, err);
     }
