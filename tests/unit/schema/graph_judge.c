@@ -117,7 +117,7 @@ static bool allows_member(const struct kl_schema_graph *graph, const struct kl_s
         if (!node_allows(graph, property.node, value))
             return false;
     }
-    for (uint32_t i = 0; i < node->patterns.n; i++) {
+    for (uint32_t i = 0; i < node->patterns.n && !(is_named && graph->is_for_answers); i++) {
         struct kl_schema_pattern pattern = graph->patterns[node->patterns.first + i];
         if (!is_match(graph->regexes[pattern.regex], key, strlen(key)))
             continue;
