@@ -131,7 +131,9 @@ bool kl_answers_clash(struct kl_answers *a, int32_t x, int32_t y, int depth)
     if (depth <= 0 || a->steps > KL_ANSWER_MAX_STEPS)
         return false;
     a->steps++;
-    if (of_x.not_node == y || of_y.not_node == x || own_clash(a, &of_x, &of_y, depth))
+    if (!a->is_negating && (of_x.not_node == y || of_y.not_node == x))
+        return true;
+    if (own_clash(a, &of_x, &of_y, depth))
         return true;
     depth--;
     return any_clashes(a, of_x.all_of, y, depth) || any_clashes(a, of_y.all_of, x, depth) ||

@@ -168,12 +168,15 @@ static enum kl_status choose_if(struct expansion *e, const struct partial *p, in
 
 static enum kl_status choose_not(struct expansion *e, struct partial *p, int32_t node)
 {
-    for (size_t i = 0; i < p->alt.n; i++) {
-        if (p->alt.applied[i] == node)
-            return KL_OK; /* it holds */
-        if (kl_answers_clash(e->a, p->alt.applied[i], node, CLASH_DEPTH))
-            return expand(e, p);
-    }
+    bool is_excluded = false;
+    if (is_applied(p, node))
+        return KL_OK; /* it holds */
+    e->a->is_negating = true;
+    for (size_t i = 0; i < p->alt.n && !is_excluded; i++)
+        is_excluded = kl_answers_clash(e->a, p->alt.applied[i], node, CLASH_DEPTH);
+    e->a->is_negating = false;
+    if (is_excluded)
+        return expand(e, p);
     uint32_t key;
     enum kl_status status;
     if (kl_answers_lacks(e->a, &p->alt, node, CLASH_DEPTH, &key)) { /* and it stays like this */

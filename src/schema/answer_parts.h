@@ -47,7 +47,8 @@ struct kl_answers {
     size_t n_negations, room_negations;
     size_t n_raw; /* nodes of the parser; those behind them are new, or made by a negation */
     size_t steps;
-    bool left_out; /* a negation that is not supported was left out somewhere */
+    bool is_negating; /* a node is not excluded because a `not` says so: it is being looked at */
+    bool left_out;    /* a negation that is not supported was left out somewhere */
 };
 
 /* An alternative: raw nodes whose own assertions, and those not_node that are primitive, must all
