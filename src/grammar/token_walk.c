@@ -126,6 +126,19 @@ static const struct kl_rule_state *state_at(const struct kl_token_walk *w, size_
     return number != 0 ? &w->memo->states[number] : &w->states[depth];
 }
 
+/* The number of the state behind a byte, KL_STEP_REFUSED, or 0: there was no room for it, and it is
+ * in *to. */
+static uint16_t step_from(struct kl_token_walk *w, uint16_t from, uint8_t byte,
+                          struct kl_rule_state *to)
+{
+    uint16_t *next = &w->memo->next[from][byte];
+    if (*next == KL_STEP_UNKNOWN) {
+        bool may = kl_machine_step(w->machine, &w->memo->states[from], byte, to);
+        *next = may ? kl_step_memo_number(w->memo, to) : KL_STEP_REFUSED;
+    }
+    return *next;
+}
+
 /* One more byte, from depth - 1 to depth, in a walk that is large. */
 static bool step_large(struct kl_token_walk *w, size_t depth, uint8_t byte)
 {
@@ -134,13 +147,45 @@ static bool step_large(struct kl_token_walk *w, size_t depth, uint8_t byte)
         parent->number = kl_step_memo_number(w->memo, &w->states[depth - 1]);
     if (parent->number == 0)
         return kl_machine_step(w->machine, &w->states[depth - 1], byte, &w->states[depth]);
-    uint16_t *next = &w->memo->next[parent->number][byte];
-    if (*next == KL_STEP_UNKNOWN) {
-        bool may = kl_machine_step(w->machine, state_at(w, depth - 1), byte, &w->states[depth]);
-        *next = may ? kl_step_memo_number(w->memo, &w->states[depth]) : KL_STEP_REFUSED;
+    place->number = step_from(w, parent->number, byte, &w->states[depth]);
+    return place->number != KL_STEP_REFUSED;
+}
+
+/* The number of the state behind each byte of a class, or KL_STEP_REFUSED. */
+static uint16_t step_class(struct kl_token_walk *w, uint16_t from, unsigned class)
+{
+    uint16_t found = w->memo->next_of_class[from][class];
+    struct kl_rule_state to;
+    if (found != KL_STEP_UNKNOWN)
+        return found;
+    for (unsigned byte = 0; byte < 256 && found != KL_STEP_REFUSED; byte++) {
+        if (w->trie->spans.class_of[byte] != class)
+            continue;
+        uint16_t next = step_from(w, from, (uint8_t)byte, &to);
+        found = next != 0 && (found == 0 || found == next) ? next : KL_STEP_REFUSED;
     }
-    place->number = *next;
-    return *next != KL_STEP_REFUSED;
+    w->memo->next_of_class[from][class] = found;
+    return found;
+}
+
+/* Whether everything below a node is allowed, since the classes of bytes that occur there lead from
+ * one state to one state, as deep as it goes. */
+static bool is_allowed_below(struct kl_token_walk *w, size_t depth, struct kl_token_span span)
+{
+    uint16_t now = w->places[depth].number;
+    for (unsigned i = 0; i < span.height; i++) {
+        uint16_t next = 0;
+        for (unsigned rest = span.classes; rest != 0; rest &= rest - 1) {
+            uint16_t to = step_class(w, now, (unsigned)__builtin_ctz(rest));
+            if (to == KL_STEP_REFUSED || (next != 0 && to != next))
+                return false;
+            next = to;
+        }
+        if (next == now)
+            break;
+        now = next;
+    }
+    return true;
 }
 
 static bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
@@ -183,6 +228,10 @@ static size_t walk(struct kl_token_walk *w, size_t i, size_t end, bool strings, 
         n += allow(node, mask);
         if (strings && node.size > SMALL_SUBTREE && is_free(w, node.depth, &string)) {
             n += walk_string(w, i + 1, i + node.size, &string, mask);
+            i += node.size;
+        } else if (node.size >= KL_SPAN_MIN && w->places[node.depth].number != 0 &&
+                   is_allowed_below(w, node.depth, kl_token_spans_get(&w->trie->spans, i))) {
+            n += kl_token_spans_allow(&w->trie->spans, i + 1, i + node.size, mask);
             i += node.size;
         } else {
             i++;
