@@ -95,6 +95,7 @@ enum kl_status kl_token_spans_make(struct kl_token_spans *s, const struct kl_tok
     *s = (struct kl_token_spans){.n = trie->n};
     for (unsigned byte = 0; byte < 256; byte++)
         s->class_of[byte] = (uint8_t)byte_class((uint8_t)byte);
+    s->plain = (1u << BREAK) - 1;
     bool made = make_marks(&s->tokens, s->n) && make_marks(&s->large, s->n);
     if (made) {
         mark(s, trie);

@@ -36,6 +36,7 @@ struct kl_token_spans {
     struct kl_token_span *spans;        /* of the large nodes in their order */
     size_t n, n_tokens, n_spans;        /* nodes, ... */
     uint8_t class_of[256];              /* below KL_BYTE_CLASSES */
+    uint16_t plain;                     /* bits of classes whose bytes are characters of a string */
 };
 
 enum kl_status kl_token_spans_make(struct kl_token_spans *spans, const struct kl_token_nodes *trie,

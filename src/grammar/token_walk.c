@@ -7,7 +7,7 @@
 #define SMALL_SUBTREE 8
 
 /* Steps of the machine after which a walk counts as large, and steps are remembered. */
-#define LARGE_WALK 400
+#define LARGE_WALK 200
 
 static void set_bit(uint64_t *mask, uint32_t id)
 {
@@ -255,6 +255,15 @@ static bool close_at(struct kl_token_walk *w, const struct kl_free_string *strin
     return true;
 }
 
+/* Whether all bytes below a node are characters, and not too many. */
+static bool is_plain_below(const struct kl_token_walk *w, size_t i, struct kl_token_place place,
+                           uint32_t most)
+{
+    struct kl_token_span span = kl_token_spans_get(&w->trie->spans, i);
+    return place.state == KL_STRING_BETWEEN && (span.classes & ~w->trie->spans.plain) == 0 &&
+           span.height <= most - place.chars;
+}
+
 /* The subtrees of nodes [i, end), whose parent is in a free string. */
 static size_t walk_string(struct kl_token_walk *w, size_t i, size_t end,
                           const struct kl_free_string *string, uint64_t *mask)
@@ -275,6 +284,9 @@ static size_t walk_string(struct kl_token_walk *w, size_t i, size_t end,
                 n += allow(node, mask) + walk(w, i + 1, i + node.size, false, mask);
             i += node.size;
         } else if (place->state == KL_STRING_DEAD || place->chars > string->most) {
+            i += node.size;
+        } else if (node.size >= KL_SPAN_MIN && is_plain_below(w, i, *place, string->most)) {
+            n += kl_token_spans_allow(&w->trie->spans, i, i + node.size, mask);
             i += node.size;
         } else {
             n += allow(node, mask);
