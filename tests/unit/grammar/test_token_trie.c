@@ -158,8 +158,8 @@ static void check_spans(const struct kl_token_trie *trie)
             n += nodes[j].value != 0;
             assert_true(nodes[j].value == 0 || has(mask, nodes[j].value - 1));
             classes |= j > i ? 1u << s->class_of[nodes[j].byte] : 0;
-            height =
-                nodes[j].depth - nodes[i].depth > height ? nodes[j].depth - nodes[i].depth : height;
+            size_t below = nodes[j].depth - (size_t)nodes[i].depth;
+            height = below > height ? below : height;
         }
         assert_int_equal(found, n);
         for (size_t word = 0; word < trie->sets.n_words; word++)
