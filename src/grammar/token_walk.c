@@ -7,7 +7,7 @@
 #define SMALL_SUBTREE 8
 
 /* Steps of the machine after which a walk counts as large, and steps are remembered. */
-#define LARGE_WALK 200
+#define LARGE_WALK 64
 
 static void set_bit(uint64_t *mask, uint32_t id)
 {
