@@ -40,8 +40,6 @@ enum kl_status kl_token_trie_open(const struct kl_tokenizer *tokenizer, struct k
         if (status == KL_OK)
             status = kl_token_nodes_make(&trie->tokens, items, n, err);
         if (status == KL_OK)
-            status = kl_token_spans_make(&trie->spans, &trie->tokens, err);
-        if (status == KL_OK)
             status = kl_token_sets_make(&trie->sets, items, n, n_vocab, err);
     }
     free(items);
@@ -58,14 +56,12 @@ void kl_token_trie_close(struct kl_token_trie *trie)
         return;
     kl_token_nodes_release(&trie->tokens);
     kl_token_sets_release(&trie->sets);
-    kl_token_spans_release(&trie->spans);
     free(trie);
 }
 
 size_t kl_token_trie_bytes(const struct kl_token_trie *trie)
 {
-    return sizeof *trie + kl_token_nodes_bytes(&trie->tokens) + kl_token_spans_bytes(&trie->spans) +
-           kl_token_sets_bytes(&trie->sets);
+    return sizeof *trie + kl_token_nodes_bytes(&trie->tokens) + kl_token_sets_bytes(&trie->sets);
 }
 
 size_t kl_token_trie_vocab(const struct kl_token_trie *trie)
