@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Steps of the machine after which a walk counts as large, and steps are remembered. */
-#define LARGE_WALK 64
+#define LARGE_WALK 32
 
 static void set_bit(uint64_t *mask, uint32_t id)
 {
@@ -271,6 +271,75 @@ static size_t walk(struct kl_token_walk *w, size_t base, uint32_t first, uint32_
     return n;
 }
 
+/* The subtree of a node in the state that is at depth 1. */
+static size_t enter(struct kl_token_walk *w, const struct kl_token_node *node, uint64_t *mask)
+{
+    size_t n = allow(*node, mask);
+    if (node->n > 0 && !(node->is_large && take_large(w, 1, node, true, mask, &n)))
+        n += walk(w, 1, node->first, node->n, true, mask);
+    return n;
+}
+
+/* Whether white space may follow, any number of it, and always leads to one state: *behind. */
+static bool skips_blanks(struct kl_token_walk *w, const struct kl_rule_state *state,
+                         struct kl_rule_state *behind)
+{
+    static const char blanks[] = " \n\r\t";
+    struct kl_rule_state to;
+    if (!kl_machine_step(w->machine, state, ' ', behind))
+        return false;
+    for (size_t i = 0; i < 2 * (sizeof blanks - 1); i++) {
+        const struct kl_rule_state *from = i % 2 == 0 ? behind : state;
+        if (!kl_machine_step(w->machine, from, (uint8_t)blanks[i / 2], &to) ||
+            memcmp(&to, behind, sizeof to) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Tokens that begin with white space, behind which there is one state. refused: bytes that are
+ * known not to follow. */
+static size_t walk_blanks(struct kl_token_walk *w, const struct kl_rule_state *behind,
+                          const bool refused[256], uint64_t *mask)
+{
+    const struct kl_token_blanks *blanks = &w->trie->blanks;
+    size_t n = blanks->n_values;
+    for (size_t i = 0; i < n; i++)
+        set_bit(mask, blanks->values[i]);
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (blanks->from[byte] == blanks->from[byte + 1] || refused[byte] ||
+            !kl_machine_step(w->machine, behind, (uint8_t)byte, &w->states[1]))
+            continue;
+        for (uint32_t i = blanks->from[byte]; i < blanks->from[byte + 1]; i++) {
+            const struct kl_token_node *node = &w->trie->tokens.nodes[blanks->nodes[i]];
+            w->places[1].number = 0;
+            n += enter(w, node, mask);
+        }
+    }
+    return n;
+}
+
+/* All tokens. */
+static size_t walk_roots(struct kl_token_walk *w, uint64_t *mask)
+{
+    struct kl_rule_state behind;
+    bool blanks = skips_blanks(w, &w->states[0], &behind);
+    bool stays = blanks && memcmp(&behind, &w->states[0], sizeof behind) == 0;
+    bool refused[256] = {false};
+    size_t n = 0;
+    for (uint32_t i = 0; i < w->trie->tokens.n_roots; i++) {
+        const struct kl_token_node *node = &w->trie->tokens.nodes[i];
+        uint8_t byte = (uint8_t)node->byte;
+        if (blanks && kl_is_blank(byte))
+            continue;
+        if (step(w, 1, byte))
+            n += enter(w, node, mask);
+        else
+            refused[byte] = stays;
+    }
+    return blanks ? n + walk_blanks(w, &behind, refused, mask) : n;
+}
+
 /* Sets the state behind the closing quote, which led to `depth`, of a string that became free at
  * depth `base`. */
 static bool close_at(struct kl_token_walk *w, const struct kl_free_string *string, size_t base,
@@ -342,7 +411,7 @@ size_t kl_token_walk_all(struct kl_token_walk *w, const struct kl_rule_state *st
     w->places[0].number = 0;
     w->n_steps = 0;
     size_t mark = kl_machine_mark(w->machine);
-    size_t n = walk(w, 0, 0, (uint32_t)w->trie->tokens.n_roots, true, mask);
+    size_t n = walk_roots(w, mask);
     /* where the machine has kept nothing, no state of the memo will be forgotten */
     if (w->n_steps == LARGE_WALK)
         w->is_kept = kl_machine_mark(w->machine) == mark;
