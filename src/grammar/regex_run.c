@@ -17,6 +17,8 @@ struct kl_regex_run {
     struct kl_word_store sets; /* their value: the number of the state, 0: none yet */
     uint32_t *entries;         /* [n] entries of the store */
     bool *accepts;             /* [n] */
+    uint32_t *least;           /* [n] as kl_regex_run_least, plus 1; 0: not known */
+    uint32_t *seen, search;    /* [n] the last search that reached the state */
     uint32_t *steps;           /* [n][n_classes] */
     size_t n, room;
     uint32_t start;
@@ -86,10 +88,16 @@ static bool grow(struct kl_regex_run *run)
     bool *accepts = realloc(run->accepts, room * sizeof *accepts);
     if (accepts != NULL)
         run->accepts = accepts;
+    uint32_t *least = realloc(run->least, room * sizeof *least);
+    if (least != NULL)
+        run->least = least;
+    uint32_t *seen = realloc(run->seen, room * sizeof *seen);
+    if (seen != NULL)
+        run->seen = seen;
     uint32_t *steps = realloc(run->steps, room * row * sizeof *steps);
     if (steps != NULL)
         run->steps = steps;
-    if (entries == NULL || accepts == NULL || steps == NULL)
+    if (entries == NULL || accepts == NULL || steps == NULL || least == NULL || seen == NULL)
         return fail(run, KL_ERR_MEMORY);
     run->room = room;
     return true;
@@ -104,6 +112,8 @@ static uint32_t add_state(struct kl_regex_run *run, uint32_t entry, bool accepts
         row[i] = step;
     run->entries[run->n] = entry;
     run->accepts[run->n] = accepts;
+    run->least[run->n] = accepts;
+    run->seen[run->n] = 0;
     return (uint32_t)run->n++;
 }
 
@@ -183,6 +193,69 @@ bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state)
     return state == ACCEPTS_ALL;
 }
 
+/* ---- the shortest way to a match ------------------------------------------------------------- */
+
+/* Most states that a search for the shortest way reaches. */
+enum { MAX_SEARCH = 20000 };
+
+/* A search by levels: states that so many more characters lead to. */
+struct search {
+    struct kl_regex_run *run;
+    uint32_t *states; /* [MAX_SEARCH] */
+    size_t n;
+};
+
+/* Adds the states that one byte of a kind leads to from state. */
+static void reach(struct search *s, uint32_t state, bool begins)
+{
+    bool tried[256] = {false};
+    for (int byte = 0; byte < 256; byte++) {
+        uint8_t c = s->run->regex->classes[byte];
+        if (begins != (byte < 0x80 || byte >= 0xC0) || tried[c])
+            continue;
+        tried[c] = true;
+        uint32_t next = kl_regex_run_step(s->run, state, (uint8_t)byte);
+        if (next == KL_REGEX_DEAD || s->run->seen[next] == s->run->search || s->n == MAX_SEARCH)
+            continue;
+        s->run->seen[next] = s->run->search;
+        s->states[s->n++] = next;
+    }
+}
+
+static uint32_t find_least(struct search *s, uint32_t state)
+{
+    size_t begin = 0;
+    s->run->search++;
+    s->run->seen[state] = s->run->search;
+    s->states[s->n++] = state;
+    for (uint32_t level = 0; begin < s->n; level++) {
+        for (size_t i = begin; i < s->n; i++) {
+            if (s->run->accepts[s->states[i]])
+                return level;
+            reach(s, s->states[i], false);
+        }
+        size_t end = s->n;
+        for (; begin < end; begin++)
+            reach(s, s->states[begin], true);
+    }
+    return UINT32_MAX;
+}
+
+uint32_t kl_regex_run_least(struct kl_regex_run *run, uint32_t state)
+{
+    if (run->least[state] != 0)
+        return run->least[state] - 1;
+    struct search s = {.run = run, .states = malloc(MAX_SEARCH * sizeof *s.states)};
+    if (s.states == NULL)
+        return fail(run, KL_ERR_MEMORY);
+    uint32_t least = find_least(&s, state);
+    free(s.states);
+    if (least == UINT32_MAX)
+        return fail(run, KL_ERR_LIMIT);
+    run->least[state] = least + 1;
+    return least;
+}
+
 enum kl_status kl_regex_run_failure(const struct kl_regex_run *run)
 {
     return run->failure;
@@ -226,6 +299,8 @@ void kl_regex_run_close(struct kl_regex_run *run)
     kl_word_store_free(&run->sets);
     free(run->entries);
     free(run->accepts);
+    free(run->least);
+    free(run->seen);
     free(run->steps);
     free(run->marks);
     free(run->stack);
@@ -236,7 +311,7 @@ void kl_regex_run_close(struct kl_regex_run *run)
 size_t kl_regex_run_bytes(const struct kl_regex_run *run)
 {
     return sizeof *run + kl_word_store_bytes(&run->sets) +
-           run->room * (sizeof *run->entries + sizeof *run->accepts +
+           run->room * (sizeof *run->entries + sizeof *run->accepts + 2 * sizeof *run->least +
                         run->regex->n_classes * sizeof *run->steps) +
            3 * run->regex->n * sizeof *run->marks;
 }

@@ -196,6 +196,10 @@ void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, co
             const struct kl_string_atom *atom = &plan->strings.atoms[n->atoms[k]];
             uint32_t word = words[n->atoms[k]];
             bad = whole ? !kl_atom_accepts(m, atom, word) : kl_atom_is_dead(atom, word);
+            /* an answer must have room for what the pattern still asks for */
+            if (!bad && !whole && m->answers && n->node->max_length != UINT32_MAX &&
+                atom->kind == KL_ATOM_REGEX)
+                bad = kl_regex_run_least(m->runs[atom->index], word) > n->node->max_length - length;
         }
         m->bad[i] = bad;
     }
@@ -451,7 +455,8 @@ static bool step_plain(struct kl_schema_machine *m, struct kl_rule_state *s, uin
     if (byte != '\\')
         return step_character(m, s, byte);
     set_phase(s, KL_PHASE_ESCAPE);
-    return !is_limited(m, s) || some_escape_lives(m, s, '\\' + 1);
+    bool may_end = m->answers && atoms_of(m, s)->counts; /* no character may follow at all */
+    return (!is_limited(m, s) && !may_end) || some_escape_lives(m, s, '\\' + 1);
 }
 
 bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,
