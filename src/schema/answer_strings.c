@@ -143,6 +143,10 @@ enum kl_status kl_answers_product(struct kl_answers *a, uint32_t *terms, size_t 
     for (size_t i = 0; i < n; i++)
         given[i] = (struct kl_regex_term){.regex = a->graph->regexes[terms[i] / 2],
                                           .is_negated = terms[i] % 2 != 0};
+    if (a->steps > KL_ANSWER_MAX_STEPS)
+        return kl_fail(a->err, KL_ERR_LIMIT,
+                       "the schema has too many patterns that must be combined");
+    a->steps += KL_ANSWER_MAX_STEPS / 200;
     struct kl_regex *made = NULL;
     enum kl_status status = kl_regex_product(given, n, min_length, max_length, &made, a->err);
     *regex = UINT32_MAX;
