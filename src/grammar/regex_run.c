@@ -198,7 +198,7 @@ bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state)
 /* Most states that a search for the shortest way reaches. */
 enum { MAX_SEARCH = 20000 };
 
-/* A search by levels: states that so many more characters lead to. */
+/* A search by levels: each is reached with one more character. */
 struct search {
     struct kl_regex_run *run;
     uint32_t *states; /* [MAX_SEARCH] */

@@ -4,7 +4,7 @@
 
 #include "schema/schema_parse.h"
 
-/* What a list of values asserts, while it is collected. */
+/* The values of a list, while they are collected. */
 struct literals {
     const char *word, *path;
     unsigned types;
