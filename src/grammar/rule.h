@@ -40,6 +40,11 @@ struct kl_free_string {
     /* The state behind the quote depends on the characters: for a token that closes the string,
      * `after` only says which byte may follow first; its bytes must be tried. */
     bool must_try;
+    /* Not every character is allowed (a pattern): the tokens that stay inside the string are those
+     * that may follow `filter`, a state without a limit of the length. They are the same for equal
+     * `key`s, which many strings share. */
+    bool is_filtered;
+    struct kl_rule_state filter, key;
 };
 
 struct kl_machine_kind {

@@ -109,12 +109,17 @@ static size_t try_closing(struct kl_token_walk *w, const struct kl_rule_state *s
     return n;
 }
 
+size_t kl_token_walk_closing(struct kl_token_walk *w, const struct kl_rule_state *state,
+                             const struct kl_free_string *string, uint64_t *mask)
+{
+    return string->must_try ? try_closing(w, state, string, mask) : close_string(w, string, mask);
+}
+
 size_t kl_token_walk_free(struct kl_token_walk *w, const struct kl_rule_state *state,
                           const struct kl_free_string *string, uint64_t *mask)
 {
     size_t n = kl_token_sets_inside(&w->trie->sets, string->most, mask);
-    return n +
-           (string->must_try ? try_closing(w, state, string, mask) : close_string(w, string, mask));
+    return n + kl_token_walk_closing(w, state, string, mask);
 }
 
 /* ---- elsewhere ------------------------------------------------------------------------------- */
@@ -220,7 +225,7 @@ static bool is_free(struct kl_token_walk *w, size_t depth, struct kl_free_string
     uint16_t number = w->places[depth].number;
     if (number != 0 && w->memo->not_free[number])
         return false;
-    if (kl_machine_free_string(w->machine, state_at(w, depth), string))
+    if (kl_machine_free_string(w->machine, state_at(w, depth), string) && !string->is_filtered)
         return true;
     if (number != 0)
         w->memo->not_free[number] = true;

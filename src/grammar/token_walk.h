@@ -47,6 +47,9 @@ size_t kl_token_walk_bytes(const struct kl_token_walk *walk);
  * are of no use then: mark and release are the caller's. */
 size_t kl_token_walk_free(struct kl_token_walk *walk, const struct kl_rule_state *state,
                           const struct kl_free_string *string, uint64_t *mask);
+/* Adds the tokens that close a free string. */
+size_t kl_token_walk_closing(struct kl_token_walk *walk, const struct kl_rule_state *state,
+                             const struct kl_free_string *string, uint64_t *mask);
 size_t kl_token_walk_all(struct kl_token_walk *walk, const struct kl_rule_state *state,
                          uint64_t *mask);
 

@@ -1,6 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+
 #include "schema/schema_machine.h"
 
 /* ---- what a name does to the nodes of its object --------------------------------------------- */
@@ -198,6 +200,8 @@ static bool fill_gate(struct kl_schema_machine *m, uint32_t frame, struct kl_pla
         g->any = g->any || g->patterns[i];
         m->matched[i] = false;
     }
+    g->signature = kl_hash64(g->before, (plan->key_set.n + 1) * sizeof *g->before, g->other);
+    g->signature = kl_hash64(g->patterns, plan->n_patterns * sizeof *g->patterns, g->signature);
     return m->base.failure.status == KL_OK;
 }
 

@@ -97,7 +97,8 @@ struct kl_name_gate {
     uint32_t *before; /* [key_set.n + 1] number of possible ones before the i-th of the set */
     bool *patterns;   /* [n_patterns] a name that matches only this pattern */
     size_t n_before, n_patterns;
-    bool other; /* a name that is neither named nor matches a pattern */
+    uint64_t signature; /* of all of this */
+    bool other;         /* a name that is neither named nor matches a pattern */
     bool any;
 };
 

@@ -183,6 +183,9 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
     return store_tuple(m, atoms, s);
 }
 
+/* The length of a string whose length does not matter now. */
+#define UNCOUNTED UINT32_MAX
+
 /* ---- judging --------------------------------------------------------------------------------- */
 
 void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, const uint32_t *words,
@@ -190,7 +193,8 @@ void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, co
 {
     for (uint32_t i = 0; i < plan->n_nodes; i++) {
         const struct kl_plan_node *n = &plan->nodes[i];
-        bool bad = (n->node->types & KL_JSON_STRING) == 0 || length > n->node->max_length ||
+        bool bad = (n->node->types & KL_JSON_STRING) == 0 ||
+                   (length > n->node->max_length && length != UNCOUNTED) ||
                    (whole && length < n->node->min_length);
         for (uint32_t k = 0; k < n->n_atoms && !bad; k++) {
             const struct kl_string_atom *atom = &plan->strings.atoms[n->atoms[k]];
@@ -239,7 +243,7 @@ static bool append(struct kl_schema_machine *m, struct kl_rule_state *s, const u
     const struct kl_string_atoms *atoms = atoms_of(m, s);
     bool died = false;
     if (begins && atoms->counts && s->words[S_LENGTH] < atoms->cap)
-        s->words[S_LENGTH]++;
+        s->words[S_LENGTH]++; /* not if it is UNCOUNTED */
     if (hashes(m, s)) {
         uint64_t hash = hash_of(s);
         for (size_t i = 0; i < n; i++)
@@ -512,20 +516,6 @@ bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from
 
 /* ---- free strings ---------------------------------------------------------------------------- */
 
-/* A name that may be any: the byte behind its quote is the same for all. */
-static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state *s,
-                        struct kl_free_string *string)
-{
-    const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
-    if (gate == NULL || !gate->other || kl_frame_plan(m, s->words[S_FRAME])->names != NULL ||
-        is_limited(m, s))
-        return false;
-    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = true};
-    string->after.words[S_FRAME] = s->words[S_FRAME];
-    string->after.words[S_PHASE] = KL_PHASE_COLON;
-    return true;
-}
-
 /* Tokens are shorter. */
 enum { LONGEST_TOKEN = 1024 };
 
@@ -541,6 +531,82 @@ static uint32_t room_of(const struct kl_plan *plan, uint32_t length)
     return room;
 }
 
+/* A name that may be any, or is limited by patterns: the byte behind its quote is the same for all.
+ */
+static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                        struct kl_free_string *string)
+{
+    uint32_t frame = s->words[S_FRAME];
+    const struct kl_name_gate *gate = kl_name_gate(m, frame);
+    const struct kl_plan *plan = kl_frame_plan(m, frame), *names = plan->names;
+    if (gate == NULL || is_limited(m, s))
+        return false;
+    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = true};
+    string->after.words[S_FRAME] = frame;
+    string->after.words[S_PHASE] = KL_PHASE_COLON;
+    if (gate->other && names == NULL)
+        return true;
+    if (atoms_of(m, s)->n == 1 && names == NULL)
+        return false; /* only few names: they are tried */
+    if (names != NULL)
+        string->most = room_of(names, s->words[S_LENGTH]);
+    if (names != NULL && names->n_nodes > 1 && string->most < LONGEST_TOKEN)
+        return false;
+    string->is_filtered = true;
+    string->filter.words[S_FRAME] = frame;
+    string->filter.words[S_PHASE] = s->words[S_PHASE];
+    string->filter.words[S_ATOMS] = s->words[S_ATOMS];
+    string->filter.words[S_LENGTH] = atoms_of(m, s)->counts ? UNCOUNTED : 0;
+    /* frames of one plan in which the same names may follow are alike, unless a node that is bad
+     * may be forgiven */
+    bool is_strict = (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
+    string->key = string->filter;
+    string->key.words[S_FRAME] = is_strict ? 0 : frame;
+    string->key.words[S_LINK] = plan->id;
+    string->key.words[S_HASH_LOW] = (uint32_t)gate->signature;
+    string->key.words[S_HASH_HIGH] = (uint32_t)(gate->signature >> 32);
+    return true;
+}
+
+/* The frame behind one more item, whatever it is; false: that depends on the item. */
+static bool count_item(struct kl_schema_machine *m, uint32_t frame, uint32_t *after)
+{
+    size_t n;
+    *after = frame;
+    if (frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_OBJECT) != 0)
+        return true;
+    const struct kl_plan *plan = kl_frame_plan(m, frame);
+    uint32_t *f = plan->n_contains == 0 && !plan->has_unique ? kl_frame_copy(m, frame, &n) : NULL;
+    if (f == NULL)
+        return false;
+    f[F_COUNT]++;
+    *after = kl_frame_store(m, n);
+    return *after != 0;
+}
+
+/* A string with automata whose death is that of the document, whatever is around it. */
+static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                        struct kl_free_string *string)
+{
+    uint32_t frame = s->words[S_FRAME];
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
+    if (frame != 0 && (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) == 0)
+        return false;
+    if (item_order(m, s).applies)
+        return false;
+    string->is_filtered = string->must_try = true;
+    string->filter.words[S_PHASE] = KL_PHASE_STRING;
+    string->filter.words[S_LINK] = s->words[S_LINK];
+    string->filter.words[S_ATOMS] = s->words[S_ATOMS];
+    string->filter.words[S_LENGTH] = plan->strings.counts ? UNCOUNTED : 0;
+    string->key = string->filter;
+    string->most = room_of(plan, s->words[S_LENGTH]);
+    if (plan->n_nodes > 1 && string->most < LONGEST_TOKEN)
+        return false;
+    string->after.words[S_PHASE] = KL_PHASE_AFTER;
+    return count_item(m, frame, &string->after.words[S_FRAME]);
+}
+
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *s,
                        struct kl_free_string *string)
 {
@@ -550,10 +616,10 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
         return is_free_key(m, s, string);
     uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
     const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
-    if (plan->strings.n > 0)
-        return false;
     struct kl_rule_state longer = *s;
     *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = hashes(m, s)};
+    if (plan->strings.n > 0)
+        return is_filtered(m, s, string);
     if (plan->strings.counts) {
         bool is_strict = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
         const struct kl_schema_node *node = plan->nodes[0].node;
