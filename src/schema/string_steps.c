@@ -183,7 +183,8 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
     return store_tuple(m, atoms, s);
 }
 
-/* The length of a string whose length does not matter now. */
+/* The length of a string that is tried (kl_free_string.filter): neither its length nor its hash
+ * matters, so that it has few states. */
 #define UNCOUNTED UINT32_MAX
 
 /* ---- judging --------------------------------------------------------------------------------- */
@@ -244,7 +245,7 @@ static bool append(struct kl_schema_machine *m, struct kl_rule_state *s, const u
     bool died = false;
     if (begins && atoms->counts && s->words[S_LENGTH] < atoms->cap)
         s->words[S_LENGTH]++; /* not if it is UNCOUNTED */
-    if (hashes(m, s)) {
+    if (hashes(m, s) && s->words[S_LENGTH] != UNCOUNTED) {
         uint64_t hash = hash_of(s);
         for (size_t i = 0; i < n; i++)
             hash = kl_hash_mix(hash, bytes[i] + 1u);
@@ -556,7 +557,7 @@ static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state 
     string->filter.words[S_FRAME] = frame;
     string->filter.words[S_PHASE] = s->words[S_PHASE];
     string->filter.words[S_ATOMS] = s->words[S_ATOMS];
-    string->filter.words[S_LENGTH] = atoms_of(m, s)->counts ? UNCOUNTED : 0;
+    string->filter.words[S_LENGTH] = UNCOUNTED;
     /* frames of one plan in which the same names may follow are alike, unless a node that is bad
      * may be forgiven */
     bool is_strict = (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
@@ -598,7 +599,7 @@ static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state 
     string->filter.words[S_PHASE] = KL_PHASE_STRING;
     string->filter.words[S_LINK] = s->words[S_LINK];
     string->filter.words[S_ATOMS] = s->words[S_ATOMS];
-    string->filter.words[S_LENGTH] = plan->strings.counts ? UNCOUNTED : 0;
+    string->filter.words[S_LENGTH] = UNCOUNTED;
     string->key = string->filter;
     string->most = room_of(plan, s->words[S_LENGTH]);
     if (plan->n_nodes > 1 && string->most < LONGEST_TOKEN)
