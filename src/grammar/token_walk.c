@@ -11,13 +11,13 @@ static void set_bit(uint64_t *mask, uint32_t id)
     mask[id / 64] |= (uint64_t)1 << id % 64;
 }
 
-/* The token that ends at a node, if there is one. */
+/* The token that ends at a node, if there is one: without a branch, which no processor foresees. */
 static size_t allow(struct kl_token_node node, uint64_t *mask)
 {
-    if (node.value == 0)
-        return 0;
-    set_bit(mask, node.value - 1);
-    return 1;
+    bool is_token = node.value != 0;
+    uint32_t id = node.value - (uint32_t)is_token;
+    mask[id / 64] |= (uint64_t)is_token << id % 64;
+    return is_token;
 }
 
 /* ---- in a free string ------------------------------------------------------------------------ */
@@ -203,7 +203,8 @@ static bool is_allowed_below(struct kl_token_walk *w, size_t depth,
     return true;
 }
 
-static bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
+/* One more byte, from depth - 1 to depth, that the memo does not know. */
+static bool step_unknown(struct kl_token_walk *w, size_t depth, uint8_t byte)
 {
     w->places[depth].number = 0;
     if (w->n_steps >= LARGE_WALK)
@@ -213,6 +214,17 @@ static bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
     if (++w->n_steps == LARGE_WALK)
         begin_large(w);
     return true;
+}
+
+static inline bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
+{
+    struct kl_token_place *place = &w->places[depth];
+    uint16_t from = place[-1].number;
+    uint16_t next = from != 0 ? w->memo->next[from][byte] : KL_STEP_UNKNOWN;
+    if (next == KL_STEP_UNKNOWN)
+        return step_unknown(w, depth, byte);
+    place->number = next;
+    return next != KL_STEP_REFUSED;
 }
 
 static bool is_free(struct kl_token_walk *w, size_t depth, struct kl_free_string *string)
