@@ -63,6 +63,13 @@ struct kl_machine_kind {
     void (*release)(struct kl_machine *machine, size_t mark);
     /* Memory that the machine holds now. */
     size_t (*bytes)(const struct kl_machine *machine);
+    /* In a string: sets *plain to the state without what only matters behind the closing quote (a
+     * hash of the characters). States with equal plain ones are followed by the same bytes, but for
+     * the quote, which may be refused (the name was there before); a plain state never refuses the
+     * quote for that. In a free string must_try is set. false: there is nothing to leave out; NULL:
+     * never. */
+    bool (*plain)(struct kl_machine *machine, const struct kl_rule_state *state,
+                  struct kl_rule_state *plain);
 };
 
 /* The first member of each machine. */

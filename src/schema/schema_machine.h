@@ -231,6 +231,9 @@ bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from
                    struct kl_rule_state *to);
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *state,
                        struct kl_free_string *string);
+/* Leaves the hash out (rule.h). */
+bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *state,
+                     struct kl_rule_state *plain);
 /* The states of the automata of the string that state is in: valid until the store grows. */
 const uint32_t *kl_string_words(const struct kl_schema_machine *m,
                                 const struct kl_string_atoms *atoms,

@@ -571,3 +571,13 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
     }
     return kl_string_end(m, &longer, &string->after);
 }
+
+bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                     struct kl_rule_state *plain)
+{
+    if (phase_of(s) < KL_PHASE_STRING || !hashes(m, s))
+        return false;
+    *plain = *s;
+    plain->words[S_HASH_LOW] = plain->words[S_HASH_HIGH] = UINT32_MAX; /* of no name so far */
+    return true;
+}
