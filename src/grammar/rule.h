@@ -70,6 +70,9 @@ struct kl_machine_kind {
      * never. */
     bool (*plain)(struct kl_machine *machine, const struct kl_rule_state *state,
                   struct kl_rule_state *plain);
+    /* Whether a free string that must be tried may be closed in this state of it: a step without
+     * its result, which costs more. NULL: it is stepped. */
+    bool (*closes)(struct kl_machine *machine, const struct kl_rule_state *state);
 };
 
 /* The first member of each machine. */

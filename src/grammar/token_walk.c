@@ -95,13 +95,16 @@ static size_t try_closing(struct kl_token_walk *w, const struct kl_rule_state *s
             at++;
         if (at > accepted) /* they share the byte that was refused */
             continue;
-        while (at < len &&
+        bool asks = token.behind < 0 && w->machine->kind->closes != NULL;
+        size_t end = asks ? len - 1 : len;
+        while (at < end &&
                kl_machine_step(w->machine, &w->states[at], (uint8_t)bytes[at], &w->states[at + 1]))
             at++;
+        bool may = at == end && (!asks || w->machine->kind->closes(w->machine, &w->states[at]));
         last = bytes;
-        last_len = len;
+        last_len = may ? end : len; /* the state behind the quote is not known if it only asked */
         accepted = at;
-        if (at == len) {
+        if (may) {
             set_bit(mask, token.id);
             n++;
         }

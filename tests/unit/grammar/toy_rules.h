@@ -217,6 +217,12 @@ static bool toy_list_plain(struct kl_machine *machine, const struct kl_rule_stat
     return true;
 }
 
+static bool toy_list_closes(struct kl_machine *machine, const struct kl_rule_state *state)
+{
+    return state->words[0] == TOY_STRING && state->words[3] / 2 == 0 &&
+           state->words[2] >= ((struct toy_list_machine *)machine)->rule->least;
+}
+
 static size_t toy_list_mark(struct kl_machine *machine)
 {
     return ((struct toy_list_machine *)machine)->n_frames;
@@ -240,7 +246,7 @@ static void toy_list_close(struct kl_machine *machine)
 
 static const struct kl_machine_kind toy_list_machine_kind = {
     toy_list_close, toy_list_begin,   toy_list_step,  toy_list_is_complete, toy_list_free_string,
-    toy_list_mark,  toy_list_release, toy_list_bytes, toy_list_plain};
+    toy_list_mark,  toy_list_release, toy_list_bytes, toy_list_plain,       toy_list_closes};
 
 static enum kl_status toy_list_open(const struct kl_rule *rule, struct kl_machine **machine,
                                     struct kl_error *err)
@@ -316,8 +322,8 @@ static size_t toy_set_bytes(const struct kl_machine *machine)
 }
 
 static const struct kl_machine_kind toy_set_machine_kind = {
-    toy_list_close, toy_set_begin, toy_set_step, toy_set_is_complete, NULL, NULL,
-    NULL,           toy_set_bytes, NULL};
+    toy_list_close, toy_set_begin, toy_set_step, toy_set_is_complete, NULL, NULL, NULL,
+    toy_set_bytes,  NULL,          NULL};
 
 static size_t toy_set_steps = SIZE_MAX; /* of the machines that are opened */
 
@@ -385,8 +391,8 @@ static bool toy_word_is_complete(struct kl_machine *machine, const struct kl_rul
 }
 
 static const struct kl_machine_kind toy_word_machine_kind = {
-    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete, NULL, NULL,
-    NULL,           toy_set_bytes,  NULL};
+    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete, NULL, NULL, NULL,
+    toy_set_bytes,  NULL,           NULL};
 
 static enum kl_status toy_word_open(const struct kl_rule *rule, struct kl_machine **machine,
                                     struct kl_error *err)
