@@ -19,9 +19,10 @@
 struct kl_token_place {
     uint32_t at, end; /* of nodes: the next one, and behind the last */
     uint16_t number;  /* of the state in the memo, or 0: it is in `states` */
+    bool is_known;    /* the true state is in `states`, not only its plain one in the memo */
+    uint8_t byte;     /* that led here */
     /* in a free string: */
     uint8_t state;  /* enum kl_string_state */
-    uint8_t byte;   /* that led here */
     uint32_t chars; /* that have begun since the string became free */
 };
 
@@ -65,6 +66,12 @@ static inline bool kl_machine_free_string(struct kl_machine *machine,
                                           struct kl_free_string *string)
 {
     return machine->kind->free_string != NULL && machine->kind->free_string(machine, state, string);
+}
+
+static inline bool kl_machine_plain(struct kl_machine *machine, const struct kl_rule_state *state,
+                                    struct kl_rule_state *plain)
+{
+    return machine->kind->plain != NULL && machine->kind->plain(machine, state, plain);
 }
 
 static inline size_t kl_machine_mark(struct kl_machine *machine)

@@ -357,6 +357,28 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
     return to->words[S_FRAME] != 0;
 }
 
+bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *state)
+{
+    uint32_t frame = state->words[S_FRAME];
+    const struct kl_plan *plan = kl_frame_plan(m, frame);
+    const struct kl_name_gate *gate = kl_name_gate(m, frame);
+    if (gate == NULL)
+        return false;
+    if (plan->n_patterns > 0 || plan->names != NULL) {
+        struct kl_rule_state to;
+        size_t mark = kl_word_store_mark(&m->store);
+        bool ends = kl_name_ends(m, state, &to);
+        kl_word_store_release(&m->store, mark);
+        return ends;
+    }
+    uint32_t word = kl_string_words(m, &plan->key_strings, state)[0];
+    if (word != KL_STRING_SET_DEAD && plan->key_set.nodes[word].ends) {
+        uint32_t place = plan->key_set.nodes[word].first;
+        return gate->before[place + 1] != gate->before[place];
+    }
+    return gate->other && !kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], state_hash(state));
+}
+
 /* ---- items ----------------------------------------------------------------------------------- */
 
 bool kl_item_begins(struct kl_schema_machine *m, uint32_t frame, const struct kl_link **link)

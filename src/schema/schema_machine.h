@@ -218,6 +218,8 @@ bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *stat
 /* The name ends: *to is the state behind its closing quote. false: it may not be there. */
 bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
                   struct kl_rule_state *to);
+/* Whether it may end. */
+bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *state);
 
 /* ---- string_steps.c: strings
  * ----------------------------------------------------------------------
@@ -232,6 +234,11 @@ bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from
                    struct kl_rule_state *to);
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *state,
                        struct kl_free_string *string);
+/* Whether the closing quote may follow. */
+bool kl_string_closes(struct kl_schema_machine *m, const struct kl_rule_state *state);
+/* Leaves the hash out (rule.h). */
+bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *state,
+                     struct kl_rule_state *plain);
 /* The states of the automata of the string that state is in: valid until the store grows. */
 const uint32_t *kl_string_words(const struct kl_schema_machine *m,
                                 const struct kl_string_atoms *atoms,

@@ -638,3 +638,26 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
     }
     return kl_string_end(m, &longer, &string->after);
 }
+
+bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                     struct kl_rule_state *plain)
+{
+    if (phase_of(s) < KL_PHASE_STRING || !hashes(m, s))
+        return false;
+    *plain = *s;
+    plain->words[S_HASH_LOW] = plain->words[S_HASH_HIGH] = UINT32_MAX; /* of no name so far */
+    return true;
+}
+
+bool kl_string_closes(struct kl_schema_machine *m, const struct kl_rule_state *s)
+{
+    if (phase_of(s) != KL_PHASE_STRING)
+        return false;
+    if (in_key(s))
+        return kl_name_may_end(m, s);
+    struct kl_rule_state to;
+    size_t mark = kl_word_store_mark(&m->store);
+    bool closes = kl_string_end(m, s, &to);
+    kl_word_store_release(&m->store, mark);
+    return closes;
+}
