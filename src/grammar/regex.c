@@ -13,17 +13,21 @@ struct builder {
     enum kl_status status; /* sticks */
 };
 
+static uint32_t too_large(struct builder *b)
+{
+    b->status = kl_fail(b->err, KL_ERR_LIMIT,
+                        "pattern: its repetitions make more than %d characters or %d states",
+                        KL_REGEX_MAX_POSITIONS, KL_REGEX_MAX_STATES);
+    return 0;
+}
+
 static uint32_t add(struct builder *b, struct kl_regex_state state)
 {
     struct kl_regex *r = b->regex;
     if (b->status != KL_OK)
         return 0;
-    if (r->n == KL_REGEX_MAX_STATES) {
-        b->status =
-            kl_fail(b->err, KL_ERR_LIMIT, "pattern: its repetitions make more than %d characters",
-                    KL_REGEX_MAX_POSITIONS);
-        return 0;
-    }
+    if (r->n == KL_REGEX_MAX_STATES)
+        return too_large(b);
     if (r->n == r->room) {
         size_t room = r->room == 0 ? 64 : 2 * r->room;
         struct kl_regex_state *states = realloc(r->states, room * sizeof *states);
@@ -38,14 +42,18 @@ static uint32_t add(struct builder *b, struct kl_regex_state state)
     return (uint32_t)r->n++;
 }
 
-/* A state for a byte; those of one character, from `begin` on, are shared. */
+/* A state for a byte; those of one character, from `begin` on, are shared. The first and the last
+ * ones are looked at: tails are among the first, and neighbours among the last. */
 static uint32_t add_byte(struct builder *b, size_t begin, uint8_t first, uint8_t last,
                          uint32_t next)
 {
+    enum { NEAR = 24 };
     for (size_t i = begin; i < b->regex->n; i++) {
         const struct kl_regex_state *s = &b->regex->states[i];
         if (s->op == KL_OP_BYTE && s->first == first && s->last == last && s->next == next)
             return (uint32_t)i;
+        if (i == begin + NEAR && b->regex->n > i + NEAR)
+            i = b->regex->n - NEAR;
     }
     return add(
         b, (struct kl_regex_state){.op = KL_OP_BYTE, .first = first, .last = last, .next = next});
@@ -107,11 +115,13 @@ static uint32_t add_class(struct builder *b, const struct kl_regex_node *node, u
 {
     size_t begin = b->regex->n;
     uint32_t all = UINT32_MAX;
+    if (b->regex->positions == KL_REGEX_MAX_POSITIONS)
+        return too_large(b);
+    b->regex->positions++;
     for (uint32_t i = 0; i < node->n; i++) {
         struct kl_code_range range = b->tree->ranges[node->first + i];
         all = add_codes(b, begin, range.first, range.last, next, all);
     }
-    b->regex->positions++;
     return all != UINT32_MAX ? all : add_byte(b, begin, 0xFF, 0xFF, next);
 }
 
@@ -182,38 +192,38 @@ static uint32_t build(struct builder *b, uint32_t at, uint32_t next)
 
 /* ---- what can match -------------------------------------------------------------------------- */
 
-/* Sets `ends` and `can_match` of all states: a least fixpoint, reached after few rounds since
- * states are built from the end on. */
+/* Sets `ends`, `empty` and `can_match` of all states: a least fixpoint, reached after few rounds
+ * since states are built from the end on. */
 static void find_matches(struct kl_regex *r)
 {
     bool changed = true;
-    r->states[0].ends = r->states[0].can_match = true;
     while (changed) {
         changed = false;
-        for (size_t i = 1; i < r->n; i++) {
-            struct kl_regex_state *s = &r->states[i];
+        for (size_t i = 0; i < r->n; i++) {
+            struct kl_regex_state *s = &r->states[i], old = *s;
             const struct kl_regex_state *next = &r->states[s->next];
-            bool ends = false, can = false;
             switch (s->op) {
             case KL_OP_MATCH:
-                ends = can = true;
+                s->ends = s->empty = s->can_match = true;
                 break;
             case KL_OP_BYTE:
-                can = next->can_match && s->first != 0xFF;
+                s->can_match = next->can_match && s->first != 0xFF;
                 break;
             case KL_OP_SPLIT:
-                ends = next->ends || r->states[s->other].ends;
-                can = next->can_match || r->states[s->other].can_match;
+                s->ends = next->ends || r->states[s->other].ends;
+                s->empty = next->empty || r->states[s->other].empty;
+                s->can_match = next->can_match || r->states[s->other].can_match;
                 break;
             case KL_OP_END:
-                ends = can = next->ends;
+                s->ends = s->can_match = next->ends;
+                s->empty = next->empty;
                 break;
             default: /* KL_OP_BEGIN: not behind the begin */
+                s->empty = next->empty;
                 break;
             }
-            changed = changed || ends != s->ends || can != s->can_match;
-            s->ends = ends;
-            s->can_match = can;
+            changed = changed || old.ends != s->ends || old.empty != s->empty ||
+                      old.can_match != s->can_match;
         }
     }
 }

@@ -22,6 +22,7 @@ struct kl_regex_state {
     uint8_t op, first, last;
     bool can_match; /* from here, behind the begin of the text */
     bool ends;      /* a match is reached without a byte, at the end of the text */
+    bool empty;     /* the same, if the text is empty */
     uint32_t next, other;
 };
 
@@ -35,6 +36,6 @@ struct kl_regex {
 };
 
 /* States of a program: a character takes several. */
-#define KL_REGEX_MAX_STATES (16 * KL_REGEX_MAX_POSITIONS)
+#define KL_REGEX_MAX_STATES 400000
 
 #endif

@@ -58,6 +58,8 @@ static void close_over(struct kl_regex_run *run, uint32_t from, bool at_begin)
         default:
             if (s->can_match)
                 run->members[run->n_members++] = at;
+            else if (at_begin && s->op == KL_OP_END && s->empty) /* $^ */
+                push(run, 0, &depth);
             break;
         }
     }

@@ -176,7 +176,10 @@ static uint32_t take_code(struct parser *p)
     bool valid;
     if (p->at >= p->len)
         return fail(p, KL_ERR_INVALID, "expected a character");
-    p->at += kl_utf8_decode(p->pattern + p->at, p->len - p->at, &code, &valid);
+    size_t n = kl_utf8_decode(p->pattern + p->at, p->len - p->at, &code, &valid);
+    if (!valid)
+        return fail(p, KL_ERR_INVALID, "not UTF-8");
+    p->at += n;
     return code;
 }
 
@@ -332,8 +335,6 @@ static uint32_t parse_atom(struct parser *p)
         return add(p, (struct kl_regex_node){.kind = KL_REGEX_BEGIN});
     if (take(p, "$"))
         return add(p, (struct kl_regex_node){.kind = KL_REGEX_END});
-    if (c == '*' || c == '+' || c == '?')
-        return fail(p, KL_ERR_INVALID, "there is nothing to repeat");
     if (take(p, ".")) {
         add_range(p, '\n', '\n');
         add_range(p, '\r', '\r');
@@ -408,7 +409,10 @@ static bool take_quantifier(struct parser *p, uint32_t *least, uint32_t *most)
 
 static uint32_t parse_repeat(struct parser *p)
 {
-    uint32_t node = parse_atom(p), least, most;
+    uint32_t least, most;
+    if (take_quantifier(p, &least, &most))
+        return fail(p, KL_ERR_INVALID, "there is nothing to repeat");
+    uint32_t node = parse_atom(p);
     if (p->status != KL_OK || !take_quantifier(p, &least, &most))
         return node;
     if (most < least)
