@@ -16,7 +16,6 @@ struct parser {
     struct kl_regex_tree *tree;
     struct kl_error *err;
     enum kl_status status; /* sticks */
-    uint32_t class_first;  /* first range of the class that is being read */
 };
 
 static uint32_t fail(struct parser *p, enum kl_status status, const char *what)
@@ -304,10 +303,20 @@ static uint32_t parse_either(struct parser *p);
 
 static uint32_t parse_group(struct parser *p)
 {
+    bool is_look = take(p, "?="), negative = !is_look && take(p, "?!");
+    if (is_look || negative) {
+        uint32_t number = p->tree->n_looks++;
+        if (number == KL_REGEX_MAX_LOOKS)
+            return fail(p, KL_ERR_LIMIT, "too many look-aheads");
+        uint32_t inner = parse_either(p);
+        if (p->status == KL_OK && !take(p, ")"))
+            return fail(p, KL_ERR_INVALID, "expected ')'");
+        return add(
+            p, (struct kl_regex_node){
+                   .kind = KL_REGEX_LOOK, .left = inner, .first = number, .negative = negative});
+    }
     if (take(p, "?:") || !take(p, "?")) {
         /* a plain group */
-    } else if (take(p, "=") || take(p, "!")) {
-        return fail(p, KL_ERR_UNSUPPORTED, "look-ahead is not supported");
     } else if (take(p, "<=") || take(p, "<!")) {
         return fail(p, KL_ERR_UNSUPPORTED, "look-behind is not supported");
     } else if (take(p, "<") || take(p, "P<")) {

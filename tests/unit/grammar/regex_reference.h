@@ -15,7 +15,16 @@
 #include "grammar/regex.h"
 
 enum { REF_NODES = 64, REF_TEXT = 12 };
-enum ref_kind { REF_EMPTY, REF_SET, REF_BEGIN, REF_END, REF_CONCAT, REF_EITHER, REF_REPEAT };
+enum ref_kind {
+    REF_EMPTY,
+    REF_SET,
+    REF_BEGIN,
+    REF_END,
+    REF_LOOK,
+    REF_CONCAT,
+    REF_EITHER,
+    REF_REPEAT
+};
 
 struct ref_node {
     enum ref_kind kind;
@@ -49,7 +58,9 @@ static int ref_make(int depth)
         node.kind = ref_random(2) == 0 ? REF_BEGIN : REF_END;
     else if (choice >= 5)
         node.kind = choice < 9 ? REF_CONCAT : choice < 11 ? REF_EITHER : REF_REPEAT;
-    if (node.kind >= REF_CONCAT)
+    else if (choice == 3 && depth > 0)
+        node.kind = REF_LOOK, node.least = ref_random(2);
+    if (node.kind >= REF_LOOK)
         node.left = ref_make(depth - 1);
     if (node.kind == REF_CONCAT || node.kind == REF_EITHER)
         node.right = ref_make(depth - 1);
@@ -78,6 +89,11 @@ static size_t ref_print(int at, char *out)
     case REF_BEGIN:
     case REF_END:
         n += (size_t)sprintf(out, node->kind == REF_BEGIN ? "^" : "$");
+        break;
+    case REF_LOOK:
+        n += (size_t)sprintf(out, node->least ? "(?!" : "(?=");
+        n += ref_print(node->left, out + n);
+        n += (size_t)sprintf(out + n, ")");
         break;
     case REF_CONCAT:
         n += ref_print(node->left, out);
@@ -119,6 +135,11 @@ static uint32_t ref_match(int at, const int *text, int len, uint32_t from)
         return from & 1u;
     case REF_END:
         return from & 1u << len;
+    case REF_LOOK:
+        for (int i = 0; i <= len; i++)
+            if (from >> i & 1 && (ref_match(node->left, text, len, 1u << i) == 0) == node->least)
+                to |= 1u << i;
+        return to;
     case REF_CONCAT:
         return ref_match(node->right, text, len, ref_match(node->left, text, len, from));
     case REF_EITHER:

@@ -109,6 +109,15 @@ static void each_construct_means_what_ecmascript_says(void **state)
         {"(^|,)a(,|$)", {"a", ",a", "a,", ",a,"}, {"aa"}},
         {"(a|^b)c", {"ac", "bc"}, {"c"}},
         {"$^", {""}, {"a"}},
+        {"(?!a)\\w+", {"b", "ba"}, {"a", "ab", ""}},
+        {"^(?!(foo|bar)$).*$", {"", "fo", "foobar", "é"}, {"foo", "bar"}},
+        {"(?=.*[A-Z])(?=.*\\d)(?!.*\\s).{3,}", {"aA1", "1éB"}, {"aa1", "A1", "A1 b", "AAA"}},
+        {"(?!.*(aa|(?=b)bb)).*", {"abab", "ccc"}, {"caa", "abba"}},
+        {"(a(?!b).)*", {"", "aa", "acaa"}, {"ab", "acab"}},
+        {"a(?=b)", {NULL}, {"a", "ab"}},
+        {"(?!^a)a|b(?=$)", {"b"}, {"a"}},
+        {"(?=)a(?!)|c", {"c"}, {"a", ""}},
+        {"(?:(?=a)a*)*", {"", "aaa"}, {"b"}},
         {"(^$)?a?", {"", "a"}, {"aa"}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -157,6 +166,30 @@ static void every_state_but_the_dead_one_reaches_a_match(void **state)
     regex = compile_bytes("a$b", 3, KL_REGEX_SEARCH);
     run = open_run(regex);
     assert_int_equal(kl_regex_run_start(run), KL_REGEX_DEAD);
+    kl_regex_run_close(run);
+    kl_regex_free(regex);
+}
+
+static void look_aheads_that_exclude_each_other_are_dead(void **state)
+{
+    (void)state;
+    static const char *const dead[] = {"(?=a)b",           "(?!.*a).*a", "(?=.*x)[^x]*",
+                                       "(?=.{3}$)..",      "(?![^])[^]", "(?=(ab)*$)(?=(ba)*$)a.*",
+                                       "(?!.*[\\s\\S]$).+"};
+    for (size_t i = 0; i < sizeof dead / sizeof *dead; i++) {
+        struct kl_regex *regex = compile_bytes(dead[i], strlen(dead[i]), KL_REGEX_WHOLE);
+        struct kl_regex_run *run = open_run(regex);
+        if (kl_regex_run_start(run) != KL_REGEX_DEAD)
+            fail_msg("%s can match", dead[i]);
+        kl_regex_run_close(run);
+        kl_regex_free(regex);
+    }
+    const char *pattern = "^(?!ab)(?=.*c).{0,4}$";
+    struct kl_regex *regex = compile_bytes(pattern, strlen(pattern), KL_REGEX_SEARCH);
+    struct kl_regex_run *run = open_run(regex);
+    assert_int_not_equal(follow(run, "axx", 3), KL_REGEX_DEAD);
+    assert_int_equal(follow(run, "axxx", 4), KL_REGEX_DEAD);
+    assert_int_equal(follow(run, "ab", 2), KL_REGEX_DEAD);
     kl_regex_run_close(run);
     kl_regex_free(regex);
 }
@@ -227,6 +260,10 @@ static void nesting_and_length_are_limited(void **state)
     memset(text, 'a', sizeof text);
     assert_int_equal(kl_regex_compile(text, KL_REGEX_MAX_PATTERN + 1, KL_REGEX_WHOLE, &regex, NULL),
                      KL_ERR_LIMIT);
+    for (size_t i = 0; i < 17; i++)
+        memcpy(text + 4 * i, "(?=)", 4);
+    assert_int_equal(kl_regex_compile(text, 68, KL_REGEX_WHOLE, &regex, NULL), KL_ERR_LIMIT);
+    memset(text, 'a', sizeof text);
     memset(text, '(', 90);
     memset(text + 91, ')', 90);
     kl_regex_free(compile_bytes(text, 181, KL_REGEX_WHOLE));
@@ -277,6 +314,7 @@ int main(void)
         cmocka_unit_test(each_construct_means_what_ecmascript_says),
         cmocka_unit_test(a_search_finds_a_match_anywhere),
         cmocka_unit_test(every_state_but_the_dead_one_reaches_a_match),
+        cmocka_unit_test(look_aheads_that_exclude_each_other_are_dead),
         cmocka_unit_test(a_found_match_accepts_everything),
         cmocka_unit_test(patterns_are_refused_by_name),
         cmocka_unit_test(nesting_and_length_are_limited),
