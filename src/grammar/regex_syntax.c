@@ -291,7 +291,7 @@ static uint32_t parse_class(struct parser *p)
         if (!named)
             add_range(p, from, to);
     }
-    p->at++;
+    take(p, "]");
     if (negated)
         complement(p, first);
     return class_node(p, first);
@@ -322,7 +322,8 @@ static uint32_t parse_group(struct parser *p)
     } else if (take(p, "<") || take(p, "P<")) {
         while (peek(p) >= 0 && peek(p) != '>')
             p->at++;
-        p->at++;
+        if (!take(p, ">"))
+            return fail(p, KL_ERR_INVALID, "expected '>' behind the name of a group");
     } else {
         return fail(p, KL_ERR_UNSUPPORTED, "this kind of group is not supported");
     }

@@ -225,6 +225,7 @@ static void patterns_are_refused_by_name(void **state)
         {"(?i)a", KL_ERR_UNSUPPORTED, "group"},
         {"(a", KL_ERR_INVALID, "')'"},
         {"a)", KL_ERR_INVALID, "')'"},
+        {"(?<n", KL_ERR_INVALID, "'>'"},
         {"[a", KL_ERR_INVALID, "']'"},
         {"*a", KL_ERR_INVALID, "nothing to repeat"},
         {"a**", KL_ERR_INVALID, "nothing to repeat"},
