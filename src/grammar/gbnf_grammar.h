@@ -57,9 +57,4 @@ enum kl_status kl_gbnf_parse(const char *text, size_t len, struct kl_gbnf_gramma
                              struct kl_error *err);
 void kl_gbnf_grammar_free(struct kl_gbnf_grammar *grammar);
 
-/* Fails with "grammar, line 3, column 7: ..." for this place of the text. */
-enum kl_status kl_gbnf_fail_at(const struct kl_gbnf_grammar *grammar, size_t place,
-                               enum kl_status status, struct kl_error *err, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-
 #endif

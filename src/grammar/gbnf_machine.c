@@ -39,7 +39,7 @@ struct gbnf_machine {
     size_t n_seen;
     uint32_t step;
 
-    bool in_trial; /* between _mark and _release */
+    bool in_trial; /* from _mark to _release, or to the next _mark */
     uint64_t work; /* places visited in the trial */
 };
 

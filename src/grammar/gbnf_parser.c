@@ -1,6 +1,4 @@
 #include <assert.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,174 +7,20 @@
 #include "grammar/gbnf.h"
 #include "grammar/gbnf_classes.h"
 #include "grammar/gbnf_grammar.h"
+#include "grammar/gbnf_reader.h"
 
 enum { NAME_SLOTS = 32768, MAX_TIMES = 1000000000 };
 static_assert(NAME_SLOTS > 2 * KL_GBNF_MAX_RULES, "names are found by probing");
 
 struct parser {
+    struct kl_gbnf_reader r;
     struct kl_gbnf_grammar *g;
-    size_t at;
     uint32_t rule; /* that is being read */
     int depth;
     uint32_t *names;              /* [NAME_SLOTS] rule + 1, 0: free */
     struct kl_char_range *ranges; /* of the class that is being read */
     size_t n_ranges, range_room;
-    struct kl_error *err;
 };
-
-/* ---- errors ---- */
-
-enum kl_status kl_gbnf_fail_at(const struct kl_gbnf_grammar *g, size_t place, enum kl_status status,
-                               struct kl_error *err, const char *format, ...)
-{
-    char text[400];
-    va_list ap;
-    va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
-    va_end(ap);
-    size_t line = 1, column = 1;
-    for (size_t i = 0; i < place; i++) {
-        if (g->text[i] == '\n') {
-            line++;
-            column = 1;
-        } else if (((unsigned char)g->text[i] & 0xC0) != 0x80) {
-            column++;
-        }
-    }
-    return kl_fail(err, status, "grammar, line %zu, column %zu: %s", line, column, text);
-}
-
-static enum kl_status expected(const struct parser *p, const char *what, const char *advice)
-{
-    char found[32];
-    const struct kl_gbnf_grammar *g = p->g;
-    unsigned char c = p->at < g->len ? (unsigned char)g->text[p->at] : 0;
-    if (p->at == g->len) {
-        snprintf(found, sizeof found, "the end of the grammar");
-    } else if (c == '\n' || c == '\r') {
-        snprintf(found, sizeof found, "the end of the line");
-    } else if (c < 0x20 || c == 0x7F) {
-        snprintf(found, sizeof found, "the byte 0x%02X", c);
-    } else {
-        uint32_t code_point;
-        bool valid;
-        size_t n = kl_utf8_decode(g->text + p->at, g->len - p->at, &code_point, &valid);
-        snprintf(found, sizeof found, "'%.*s'", (int)n, g->text + p->at);
-    }
-    return kl_gbnf_fail_at(g, p->at, KL_ERR_INVALID, p->err, "expected %s, found %s%s%s", what,
-                           found, advice[0] != '\0' ? "; " : "", advice);
-}
-
-/* ---- characters ---- */
-
-/* The byte `ahead` of the place, 0 behind the end. */
-static char peek(const struct parser *p, size_t ahead)
-{
-    return p->g->len - p->at > ahead ? p->g->text[p->at + ahead] : '\0';
-}
-
-static bool is_name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_';
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static void skip_space(struct parser *p, bool lines)
-{
-    while (p->at < p->g->len) {
-        char c = peek(p, 0);
-        if (c == '#')
-            while (p->at < p->g->len && peek(p, 0) != '\n' && peek(p, 0) != '\r')
-                p->at++;
-        else if (c == ' ' || c == '\t' || (lines && (c == '\n' || c == '\r')))
-            p->at++;
-        else
-            return;
-    }
-}
-
-static enum kl_status parse_hex(struct parser *p, size_t digits, uint32_t *value)
-{
-    size_t begin = p->at;
-    *value = 0;
-    for (size_t i = 0; i < digits; i++, p->at++) {
-        char c = peek(p, 0);
-        uint32_t digit;
-        if (is_digit(c))
-            digit = (uint32_t)(c - '0');
-        else if (c >= 'a' && c <= 'f')
-            digit = (uint32_t)(c - 'a') + 10;
-        else if (c >= 'A' && c <= 'F')
-            digit = (uint32_t)(c - 'A') + 10;
-        else
-            return expected(p,
-                            digits == 2   ? "2 hexadecimal digits after \\x"
-                            : digits == 4 ? "4 hexadecimal digits after \\u"
-                                          : "8 hexadecimal digits after \\U",
-                            "");
-        *value = *value << 4 | digit;
-    }
-    if (*value > 0x10FFFF) {
-        p->at = begin;
-        return expected(p, "a character up to 10FFFF", "");
-    }
-    return KL_OK;
-}
-
-/* Reads one character of a text or class. */
-static enum kl_status parse_char(struct parser *p, uint32_t *c)
-{
-    bool valid;
-    if (p->at == p->g->len || peek(p, 0) == '\n' || peek(p, 0) == '\r')
-        return expected(p, "the end of the text or class that began on this line",
-                        "write a line end as \\n");
-    if (peek(p, 0) != '\\') {
-        p->at += kl_utf8_decode(p->g->text + p->at, p->g->len - p->at, c, &valid);
-        return KL_OK;
-    }
-    p->at++;
-    char kind = peek(p, 0);
-    switch (kind) {
-    case 'x':
-        p->at++;
-        return parse_hex(p, 2, c);
-    case 'u':
-        p->at++;
-        return parse_hex(p, 4, c);
-    case 'U':
-        p->at++;
-        return parse_hex(p, 8, c);
-    case 'n':
-        *c = '\n';
-        break;
-    case 'r':
-        *c = '\r';
-        break;
-    case 't':
-        *c = '\t';
-        break;
-    case '\\':
-    case '"':
-    case '[':
-    case ']':
-    case '-':
-    case '^':
-        *c = (uint32_t)kind;
-        break;
-    default:
-        return expected(p,
-                        "an escape: \\n \\r \\t \\\\ \\\" \\[ \\] \\- \\^ \\xNN \\uNNNN "
-                        "\\UNNNNNNNN",
-                        "write a backslash as \\\\");
-    }
-    p->at++;
-    return KL_OK;
-}
 
 /* ---- parts and rules ---- */
 
@@ -185,7 +29,7 @@ static enum kl_status new_part(struct parser *p, enum kl_gbnf_kind kind, uint32_
 {
     struct kl_gbnf_grammar *g = p->g;
     if (g->n_parts == KL_GBNF_MAX_PARTS)
-        return kl_gbnf_fail_at(g, p->at, KL_ERR_LIMIT, p->err,
+        return kl_gbnf_fail_at(g->text, p->r.at, KL_ERR_LIMIT, p->r.err,
                                "the grammar has more than %d parts (texts, classes, references, "
                                "groups); make it shorter",
                                KL_GBNF_MAX_PARTS);
@@ -193,7 +37,7 @@ static enum kl_status new_part(struct parser *p, enum kl_gbnf_kind kind, uint32_
         size_t room = g->room == 0 ? 256 : 2 * g->room;
         struct kl_gbnf_part *parts = realloc(g->parts, room * sizeof *parts);
         if (parts == NULL)
-            return kl_fail_memory(p->err, "a grammar", room * sizeof *parts);
+            return kl_fail_memory(p->r.err, "a grammar", room * sizeof *parts);
         g->parts = parts;
         g->room = room;
     }
@@ -213,10 +57,10 @@ static enum kl_status new_part(struct parser *p, enum kl_gbnf_kind kind, uint32_
 static enum kl_status find_rule(struct parser *p, uint32_t *rule)
 {
     struct kl_gbnf_grammar *g = p->g;
-    size_t begin = p->at;
-    while (is_name_char(peek(p, 0)))
-        p->at++;
-    size_t len = p->at - begin;
+    size_t begin = p->r.at;
+    while (kl_gbnf_is_name_char(kl_gbnf_peek(&p->r, 0)))
+        p->r.at++;
+    size_t len = p->r.at - begin;
     size_t slot = kl_hash64(g->text + begin, len, 0) % NAME_SLOTS;
     for (; p->names[slot] != 0; slot = (slot + 1) % NAME_SLOTS) {
         *rule = p->names[slot] - 1;
@@ -225,7 +69,7 @@ static enum kl_status find_rule(struct parser *p, uint32_t *rule)
             return KL_OK;
     }
     if (g->n_rules == KL_GBNF_MAX_RULES)
-        return kl_gbnf_fail_at(g, begin, KL_ERR_LIMIT, p->err,
+        return kl_gbnf_fail_at(g->text, begin, KL_ERR_LIMIT, p->r.err,
                                "the grammar has more than %d rules; write some of them where they "
                                "are used",
                                KL_GBNF_MAX_RULES);
@@ -244,24 +88,24 @@ static enum kl_status parse_text(struct parser *p, uint32_t *part)
 {
     struct kl_buffer *bytes = &p->g->bytes;
     size_t begin = bytes->len;
-    p->at++;
-    while (peek(p, 0) != '"') {
+    p->r.at++;
+    while (kl_gbnf_peek(&p->r, 0) != '"') {
         uint32_t c;
         char utf8[4];
-        size_t place = p->at;
-        enum kl_status status = parse_char(p, &c);
+        size_t place = p->r.at;
+        enum kl_status status = kl_gbnf_read_char(&p->r, &c);
         if (status == KL_OK && c >= 0xD800 && c <= 0xDFFF)
-            return kl_gbnf_fail_at(p->g, place, KL_ERR_INVALID, p->err,
+            return kl_gbnf_fail_at(p->r.text, place, KL_ERR_INVALID, p->r.err,
                                    "expected a character, found half of a surrogate pair; write "
                                    "the whole character as \\UNNNNNNNN");
         if (status == KL_OK)
             status = kl_buffer_append(bytes, utf8, kl_utf8_encode(c, utf8));
         if (status == KL_ERR_MEMORY)
-            return kl_fail_memory(p->err, "the texts of a grammar", bytes->len);
+            return kl_fail_memory(p->r.err, "the texts of a grammar", bytes->len);
         if (status != KL_OK)
             return status;
     }
-    p->at++;
+    p->r.at++;
     return new_part(p, KL_GBNF_TEXT, (uint32_t)begin, (uint32_t)(bytes->len - begin), part);
 }
 
@@ -271,7 +115,7 @@ static enum kl_status add_range(struct parser *p, uint32_t first, uint32_t last)
         size_t room = p->range_room == 0 ? 64 : 2 * p->range_room;
         struct kl_char_range *ranges = realloc(p->ranges, room * sizeof *ranges);
         if (ranges == NULL)
-            return kl_fail_memory(p->err, "a class of a grammar", room * sizeof *ranges);
+            return kl_fail_memory(p->r.err, "a class of a grammar", room * sizeof *ranges);
         p->ranges = ranges;
         p->range_room = room;
     }
@@ -285,32 +129,32 @@ static enum kl_status class_part(struct parser *p, bool negated, uint32_t *part)
     struct kl_word_store *classes = &p->g->classes;
     uint32_t entry = kl_class_make(classes, p->ranges, p->n_ranges, negated);
     if (classes->failure == KL_ERR_LIMIT)
-        return kl_gbnf_fail_at(p->g, p->at, KL_ERR_LIMIT, p->err,
+        return kl_gbnf_fail_at(p->r.text, p->r.at, KL_ERR_LIMIT, p->r.err,
                                "the classes of characters need more than %zu bytes; use fewer or "
                                "simpler ones",
                                KL_GBNF_MAX_CLASS_BYTES);
     if (classes->failure != KL_OK)
-        return kl_fail_memory(p->err, "the classes of a grammar", kl_word_store_bytes(classes));
+        return kl_fail_memory(p->r.err, "the classes of a grammar", kl_word_store_bytes(classes));
     return new_part(p, KL_GBNF_CLASS, entry, 0, part);
 }
 
 static enum kl_status parse_class(struct parser *p, uint32_t *part)
 {
-    p->at++;
-    bool negated = peek(p, 0) == '^';
-    p->at += negated;
+    p->r.at++;
+    bool negated = kl_gbnf_peek(&p->r, 0) == '^';
+    p->r.at += negated;
     p->n_ranges = 0;
-    while (peek(p, 0) != ']') {
-        size_t place = p->at;
+    while (kl_gbnf_peek(&p->r, 0) != ']') {
+        size_t place = p->r.at;
         uint32_t first, last;
-        enum kl_status status = parse_char(p, &first);
+        enum kl_status status = kl_gbnf_read_char(&p->r, &first);
         last = first;
-        if (status == KL_OK && peek(p, 0) == '-' && peek(p, 1) != ']') {
-            p->at++;
-            status = parse_char(p, &last);
+        if (status == KL_OK && kl_gbnf_peek(&p->r, 0) == '-' && kl_gbnf_peek(&p->r, 1) != ']') {
+            p->r.at++;
+            status = kl_gbnf_read_char(&p->r, &last);
         }
         if (status == KL_OK && last < first)
-            return kl_gbnf_fail_at(p->g, place, KL_ERR_INVALID, p->err,
+            return kl_gbnf_fail_at(p->r.text, place, KL_ERR_INVALID, p->r.err,
                                    "expected a range from a lower to a higher character, found one "
                                    "from U+%04X to U+%04X; write '-' itself as \\-",
                                    first, last);
@@ -320,8 +164,9 @@ static enum kl_status parse_class(struct parser *p, uint32_t *part)
             return status;
     }
     if (p->n_ranges == 0 && !negated)
-        return expected(p, "a character or a range in the class", "write ']' itself as \\]");
-    p->at++;
+        return kl_gbnf_expected(&p->r, "a character or a range in the class",
+                                "write ']' itself as \\]");
+    p->r.at++;
     return class_part(p, negated, part);
 }
 
@@ -340,32 +185,32 @@ static enum kl_status parse_choice(struct parser *p, bool nested, uint32_t *part
 
 static enum kl_status parse_group(struct parser *p, uint32_t *part)
 {
-    size_t begin = p->at;
+    size_t begin = p->r.at;
     if (p->depth == KL_GBNF_MAX_DEPTH)
-        return kl_gbnf_fail_at(p->g, p->at, KL_ERR_LIMIT, p->err,
+        return kl_gbnf_fail_at(p->r.text, p->r.at, KL_ERR_LIMIT, p->r.err,
                                "more than %d parentheses within each other; make some of them a "
                                "rule",
                                KL_GBNF_MAX_DEPTH);
     p->depth++;
-    p->at++;
-    skip_space(p, true);
+    p->r.at++;
+    kl_gbnf_skip_space(&p->r, true);
     enum kl_status status = parse_choice(p, true, part);
     p->depth--;
     if (status != KL_OK)
         return status;
-    if (p->at == p->g->len)
-        return kl_gbnf_fail_at(p->g, begin, KL_ERR_INVALID, p->err,
+    if (p->r.at == p->r.len)
+        return kl_gbnf_fail_at(p->r.text, begin, KL_ERR_INVALID, p->r.err,
                                "expected a ')' that belongs to this '(', found the end of the "
                                "grammar");
-    if (peek(p, 0) != ')')
-        return expected(p, "an item, '|' or ')'", "");
-    p->at++;
+    if (kl_gbnf_peek(&p->r, 0) != ')')
+        return kl_gbnf_expected(&p->r, "an item, '|' or ')'", "");
+    p->r.at++;
     return KL_OK;
 }
 
 static enum kl_status parse_item(struct parser *p, uint32_t *part)
 {
-    switch (peek(p, 0)) {
+    switch (kl_gbnf_peek(&p->r, 0)) {
     case '"':
         return parse_text(p, part);
     case '[':
@@ -373,12 +218,12 @@ static enum kl_status parse_item(struct parser *p, uint32_t *part)
     case '(':
         return parse_group(p, part);
     case '.':
-        p->at++;
+        p->r.at++;
         p->n_ranges = 0;
         return class_part(p, true, part);
     case '<':
     case '!':
-        return kl_gbnf_fail_at(p->g, p->at, KL_ERR_UNSUPPORTED, p->err,
+        return kl_gbnf_fail_at(p->r.text, p->r.at, KL_ERR_UNSUPPORTED, p->r.err,
                                "tokens (<name>, <[id]>, !<name>) are not supported; write the text "
                                "of the token in quotes");
     default:
@@ -388,47 +233,49 @@ static enum kl_status parse_item(struct parser *p, uint32_t *part)
 
 static bool begins_item(char c)
 {
-    return c == '"' || c == '[' || c == '(' || c == '.' || c == '<' || c == '!' || is_name_char(c);
+    return c == '"' || c == '[' || c == '(' || c == '.' || c == '<' || c == '!' ||
+           kl_gbnf_is_name_char(c);
 }
 
 /* ---- repetitions ---- */
 
 static enum kl_status parse_number(struct parser *p, uint32_t *number)
 {
-    if (!is_digit(peek(p, 0)))
-        return expected(p, "a number of repetitions", "write {2}, {2,} or {2,5}");
+    if (!kl_gbnf_is_digit(kl_gbnf_peek(&p->r, 0)))
+        return kl_gbnf_expected(&p->r, "a number of repetitions", "write {2}, {2,} or {2,5}");
     *number = 0;
-    for (; is_digit(peek(p, 0)); p->at++) {
-        *number = *number * 10 + (uint32_t)(peek(p, 0) - '0');
+    for (; kl_gbnf_is_digit(kl_gbnf_peek(&p->r, 0)); p->r.at++) {
+        *number = *number * 10 + (uint32_t)(kl_gbnf_peek(&p->r, 0) - '0');
         if (*number > MAX_TIMES)
-            return expected(p, "fewer than 1000000000 repetitions", "use {2,} for no limit");
+            return kl_gbnf_expected(&p->r, "fewer than 1000000000 repetitions",
+                                    "use {2,} for no limit");
     }
     return KL_OK;
 }
 
 static enum kl_status parse_times(struct parser *p, bool lines, uint32_t *least, uint32_t *most)
 {
-    p->at++;
-    skip_space(p, lines);
-    size_t place = p->at;
+    p->r.at++;
+    kl_gbnf_skip_space(&p->r, lines);
+    size_t place = p->r.at;
     enum kl_status status = parse_number(p, least);
     if (status != KL_OK)
         return status;
-    skip_space(p, lines);
+    kl_gbnf_skip_space(&p->r, lines);
     *most = *least;
-    if (peek(p, 0) == ',') {
-        p->at++;
-        skip_space(p, lines);
+    if (kl_gbnf_peek(&p->r, 0) == ',') {
+        p->r.at++;
+        kl_gbnf_skip_space(&p->r, lines);
         *most = KL_GBNF_NONE;
-        if (is_digit(peek(p, 0)) && (status = parse_number(p, most)) != KL_OK)
+        if (kl_gbnf_is_digit(kl_gbnf_peek(&p->r, 0)) && (status = parse_number(p, most)) != KL_OK)
             return status;
-        skip_space(p, lines);
+        kl_gbnf_skip_space(&p->r, lines);
     }
-    if (peek(p, 0) != '}')
-        return expected(p, "'}' or ','", "write {2}, {2,} or {2,5}");
-    p->at++;
+    if (kl_gbnf_peek(&p->r, 0) != '}')
+        return kl_gbnf_expected(&p->r, "'}' or ','", "write {2}, {2,} or {2,5}");
+    p->r.at++;
     if (*most < *least)
-        return kl_gbnf_fail_at(p->g, place, KL_ERR_INVALID, p->err,
+        return kl_gbnf_fail_at(p->r.text, place, KL_ERR_INVALID, p->r.err,
                                "expected at least as many repetitions as %u at most, found %u",
                                *least, *most);
     return KL_OK;
@@ -438,20 +285,20 @@ static enum kl_status parse_times(struct parser *p, bool lines, uint32_t *least,
 static enum kl_status parse_operators(struct parser *p, bool lines, uint32_t *part)
 {
     for (int n = 0;; n++) {
-        skip_space(p, lines);
-        char c = peek(p, 0);
+        kl_gbnf_skip_space(&p->r, lines);
+        char c = kl_gbnf_peek(&p->r, 0);
         uint32_t least = c == '+', most = c == '?' ? 1 : KL_GBNF_NONE, around;
         enum kl_status status = KL_OK;
         if (c != '*' && c != '+' && c != '?' && c != '{')
             return KL_OK;
         if (n == KL_GBNF_MAX_OPERATORS)
-            return kl_gbnf_fail_at(p->g, p->at, KL_ERR_LIMIT, p->err,
+            return kl_gbnf_fail_at(p->r.text, p->r.at, KL_ERR_LIMIT, p->r.err,
                                    "more than %d operators after one item; one is enough",
                                    KL_GBNF_MAX_OPERATORS);
         if (c == '{')
             status = parse_times(p, lines, &least, &most);
         else
-            p->at++;
+            p->r.at++;
         if (status == KL_OK)
             status = new_part(p, KL_GBNF_REPETITION, least, most, &around);
         if (status != KL_OK)
@@ -480,7 +327,7 @@ static enum kl_status parse_sequence(struct parser *p, bool nested, uint32_t *se
 {
     uint32_t last = KL_GBNF_NONE, part;
     enum kl_status status = new_part(p, KL_GBNF_SEQUENCE, 0, 0, sequence);
-    while (status == KL_OK && begins_item(peek(p, 0))) {
+    while (status == KL_OK && begins_item(kl_gbnf_peek(&p->r, 0))) {
         status = parse_item(p, &part);
         if (status == KL_OK)
             status = parse_operators(p, nested, &part);
@@ -489,9 +336,9 @@ static enum kl_status parse_sequence(struct parser *p, bool nested, uint32_t *se
     }
     if (status != KL_OK)
         return status;
-    char c = peek(p, 0);
+    char c = kl_gbnf_peek(&p->r, 0);
     if (c == '*' || c == '+' || c == '?' || c == '{')
-        return expected(p, "an item before the operator", "");
+        return kl_gbnf_expected(&p->r, "an item before the operator", "");
     return KL_OK;
 }
 
@@ -505,41 +352,44 @@ static enum kl_status parse_choice(struct parser *p, bool nested, uint32_t *choi
         if (status != KL_OK)
             return status;
         append(p, *choice, &last, part);
-        if (peek(p, 0) != '|')
+        if (kl_gbnf_peek(&p->r, 0) != '|')
             return KL_OK;
-        p->at++;
-        skip_space(p, true);
+        p->r.at++;
+        kl_gbnf_skip_space(&p->r, true);
     }
 }
 
 static enum kl_status parse_rule(struct parser *p)
 {
-    size_t place = p->at;
-    if (!is_name_char(peek(p, 0)))
-        return expected(p, "the name of a rule",
-                        peek(p, 0) == '|'
-                            ? "a rule ends with its line: put '|' at the end of the line before"
-                            : "write name ::= ...");
+    size_t place = p->r.at;
+    if (!kl_gbnf_is_name_char(kl_gbnf_peek(&p->r, 0)))
+        return kl_gbnf_expected(
+            &p->r, "the name of a rule",
+            kl_gbnf_peek(&p->r, 0) == '|'
+                ? "a rule ends with its line: put '|' at the end of the line before"
+                : "write name ::= ...");
     enum kl_status status = find_rule(p, &p->rule);
     if (status != KL_OK)
         return status;
     struct kl_gbnf_rule *rule = &p->g->rules[p->rule];
-    skip_space(p, false);
-    if (peek(p, 0) != ':' || peek(p, 1) != ':' || peek(p, 2) != '=')
-        return expected(p, "'::=' after the name of a rule", "a rule is written name ::= ...");
+    kl_gbnf_skip_space(&p->r, false);
+    if (kl_gbnf_peek(&p->r, 0) != ':' || kl_gbnf_peek(&p->r, 1) != ':' ||
+        kl_gbnf_peek(&p->r, 2) != '=')
+        return kl_gbnf_expected(&p->r, "'::=' after the name of a rule",
+                                "a rule is written name ::= ...");
     if (rule->body != KL_GBNF_NONE)
-        return kl_gbnf_fail_at(p->g, place, KL_ERR_INVALID, p->err,
+        return kl_gbnf_fail_at(p->r.text, place, KL_ERR_INVALID, p->r.err,
                                "expected each rule once, found '%.*s' a second time; join both "
                                "with '|'",
-                               (int)rule->name_len, p->g->text + rule->name);
-    p->at += 3;
-    skip_space(p, true);
+                               (int)rule->name_len, p->r.text + rule->name);
+    p->r.at += 3;
+    kl_gbnf_skip_space(&p->r, true);
     status = parse_choice(p, false, &rule->body);
     if (status != KL_OK)
         return status;
-    if (p->at < p->g->len && peek(p, 0) != '\n' && peek(p, 0) != '\r')
-        return expected(p, "an item, '|' or the end of the line", "");
-    skip_space(p, true);
+    if (p->r.at < p->r.len && kl_gbnf_peek(&p->r, 0) != '\n' && kl_gbnf_peek(&p->r, 0) != '\r')
+        return kl_gbnf_expected(&p->r, "an item, '|' or the end of the line", "");
+    kl_gbnf_skip_space(&p->r, true);
     return KL_OK;
 }
 
@@ -552,7 +402,7 @@ static enum kl_status check_rules(struct parser *p)
         const struct kl_gbnf_rule *rule = &g->rules[i];
         if (rule->body == KL_GBNF_NONE)
             return kl_gbnf_fail_at(
-                g, rule->name, KL_ERR_INVALID, p->err,
+                g->text, rule->name, KL_ERR_INVALID, p->r.err,
                 "the rule '%.*s' is used, but not defined; add a line %.*s ::= "
                 "...",
                 (int)(rule->name_len < 100 ? rule->name_len : 100), g->text + rule->name,
@@ -561,7 +411,7 @@ static enum kl_status check_rules(struct parser *p)
             g->root = i;
     }
     if (g->root == KL_GBNF_NONE)
-        return kl_fail(p->err, KL_ERR_INVALID,
+        return kl_fail(p->r.err, KL_ERR_INVALID,
                        "grammar: expected a rule 'root', with which every answer begins, found "
                        "none among %zu rules",
                        g->n_rules);
@@ -576,13 +426,13 @@ static enum kl_status parse_rules(struct parser *p)
         bool valid;
         size_t n = kl_utf8_decode(g->text + i, g->len - i, &c, &valid);
         if (!valid)
-            return kl_gbnf_fail_at(g, i, KL_ERR_INVALID, p->err,
+            return kl_gbnf_fail_at(g->text, i, KL_ERR_INVALID, p->r.err,
                                    "expected UTF-8, found the byte 0x%02X",
                                    (unsigned)(unsigned char)g->text[i]);
         i += n;
     }
-    skip_space(p, true);
-    while (p->at < g->len) {
+    kl_gbnf_skip_space(&p->r, true);
+    while (p->r.at < g->len) {
         enum kl_status status = parse_rule(p);
         if (status != KL_OK)
             return status;
@@ -600,7 +450,7 @@ enum kl_status kl_gbnf_parse(const char *text, size_t len, struct kl_gbnf_gramma
         return kl_fail(err, KL_ERR_LIMIT,
                        "grammar: its text may have %zu bytes, it has %zu; make it shorter",
                        KL_GBNF_MAX_TEXT, len);
-    struct parser p = {.g = g, .err = err};
+    struct parser p = {.r = {text, len, 0, err}, .g = g};
     g->rules = malloc(KL_GBNF_MAX_RULES * sizeof *g->rules);
     p.names = calloc(NAME_SLOTS, sizeof *p.names);
     enum kl_status status = g->rules == NULL || p.names == NULL

@@ -4,6 +4,7 @@
 
 #include "grammar/gbnf.h"
 #include "grammar/gbnf_classes.h"
+#include "grammar/gbnf_reader.h"
 
 /* ---- what parts can be ---- */
 
@@ -293,7 +294,7 @@ static enum kl_status make(struct maker *m)
         return status;
     uint32_t root = g->rules[g->root].body;
     if (!g->parts[root].ends)
-        return kl_gbnf_fail_at(g, g->rules[g->root].name, KL_ERR_INVALID, m->err,
+        return kl_gbnf_fail_at(g->text, g->rules[g->root].name, KL_ERR_INVALID, m->err,
                                "no finite text completes the rule 'root', since each of its "
                                "alternatives needs itself again, or a class without characters; "
                                "add an alternative that ends");
@@ -317,7 +318,7 @@ static enum kl_status make(struct maker *m)
         const char *name;
         uint32_t part = program->routines[recursive].part;
         int len = name_of(g, part, &name);
-        return kl_gbnf_fail_at(g, g->rules[g->parts[part].rule].name, status, m->err,
+        return kl_gbnf_fail_at(g->text, g->rules[g->parts[part].rule].name, status, m->err,
                                "the rule '%.*s' is left recursive: it begins with itself, perhaps "
                                "by way of others; write it as a repetition, first (next)*",
                                len, name);
