@@ -36,7 +36,7 @@
 #define KL_GBNF_MAX_RULES       10000
 #define KL_GBNF_MAX_PARTS       200000
 #define KL_GBNF_MAX_POSITIONS   200000
-#define KL_GBNF_MAX_CLASS_BYTES ((size_t)4 << 20)
+#define KL_GBNF_MAX_CLASS_BYTES ((size_t)2 << 20)
 
 /* Limits of a machine: places of the grammar at which one byte is tried (an ambiguous grammar has
  * many); its memory; places visited between _mark and _release, which is the time of one mask. */

@@ -382,6 +382,7 @@ static enum kl_status parse_rule(struct parser *p)
                                "expected each rule once, found '%.*s' a second time; join both "
                                "with '|'",
                                (int)rule->name_len, p->r.text + rule->name);
+    rule->name = (uint32_t)place; /* of messages about it */
     p->r.at += 3;
     kl_gbnf_skip_space(&p->r, true);
     status = parse_choice(p, false, &rule->body);
