@@ -39,7 +39,7 @@
 #define KL_GBNF_MAX_CLASS_BYTES ((size_t)2 << 20)
 
 /* Limits of a machine: places of the grammar at which one byte is tried (an ambiguous grammar has
- * many); its memory; places visited between _mark and _release, which is the time of one mask. */
+ * many); its memory; places visited before a _release, which is the time of one mask. */
 #define KL_GBNF_MAX_PLACES        65536
 #define KL_GBNF_MAX_MACHINE_BYTES ((size_t)8 << 20)
 #define KL_GBNF_MAX_WORK          ((uint64_t)32 << 20)

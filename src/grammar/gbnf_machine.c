@@ -39,8 +39,7 @@ struct gbnf_machine {
     size_t n_seen;
     uint32_t step;
 
-    bool in_trial; /* from _mark to _release, or to the next _mark */
-    uint64_t work; /* places visited in the trial */
+    uint64_t work; /* places visited since the last _release */
 };
 
 static bool fail(struct gbnf_machine *m, enum kl_status status, const char *what)
@@ -147,7 +146,7 @@ static bool visit(struct gbnf_machine *m, uint32_t at, uint32_t stack)
         if (compare(&m->seen[slot].place, &place) == 0)
             return true;
     m->seen[slot] = (struct seen){place, m->step};
-    if (m->in_trial && ++m->work > KL_GBNF_MAX_WORK)
+    if (++m->work > KL_GBNF_MAX_WORK)
         return fail(m, KL_ERR_LIMIT, "one mask needs more than 33554432 steps");
     return add(m, &m->todo, place);
 }
@@ -240,8 +239,7 @@ static bool enter_routine(struct gbnf_machine *m)
             m->returns.items[kept++] = m->returns.items[i];
         }
     }
-    if (m->in_trial)
-        m->work += m->calls.n;
+    m->work += m->calls.n;
     m->calls.n = m->returns.n = kept;
     uint32_t stack = intern(m, &m->stack);
     return stack != 0 && visit(m, routines[routine].start, stack);
@@ -315,6 +313,7 @@ static bool step(struct kl_machine *machine, const struct kl_rule_state *from, u
     if (!begin_step(m))
         return false;
     size_t mark = kl_word_store_mark(&m->store), n = places_in(m, from->words[0]);
+    m->work += n;
     for (size_t i = 0; i < n; i++)
         if (!move(m, place_of(m, from->words[0], i), byte))
             return false;
@@ -336,15 +335,12 @@ static bool is_complete(struct kl_machine *machine, const struct kl_rule_state *
 
 static size_t mark(struct kl_machine *machine)
 {
-    struct gbnf_machine *m = of(machine);
-    m->in_trial = true;
-    m->work = 0;
-    return kl_word_store_mark(&m->store);
+    return kl_word_store_mark(&of(machine)->store);
 }
 
 static void release(struct kl_machine *machine, size_t mark)
 {
-    of(machine)->in_trial = false;
+    of(machine)->work = 0;
     kl_word_store_release(&of(machine)->store, mark);
 }
 
