@@ -364,6 +364,7 @@ enum kl_status kl_gbnf_machine_open(const struct kl_gbnf_program *program,
                                     struct kl_machine **machine, struct kl_error *err)
 {
     struct gbnf_machine *m = calloc(1, sizeof *m);
+    *machine = NULL;
     if (m == NULL)
         return kl_fail_memory(err, "the machine of a grammar", sizeof *m);
     m->machine.kind = &kind;

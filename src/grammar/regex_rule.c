@@ -75,6 +75,7 @@ static enum kl_status open_regex(const struct kl_rule *rule, struct kl_machine *
                                  struct kl_error *err)
 {
     struct regex_machine *m = calloc(1, sizeof *m);
+    *machine = NULL;
     if (m == NULL)
         return kl_fail_memory(err, "the machine of a regex", sizeof *m);
     m->machine.kind = &regex_machine_kind;
@@ -115,6 +116,7 @@ enum kl_status kl_regex_rule(const char *pattern, size_t len, struct kl_rule **r
                              struct kl_error *err)
 {
     struct regex_rule *r = calloc(1, sizeof *r);
+    *rule = NULL;
     if (r == NULL)
         return kl_fail_memory(err, "a regex", sizeof *r);
     kl_rule_init(&r->rule, &regex_kind);
@@ -217,6 +219,7 @@ static enum kl_status open_choice(const struct kl_rule *rule, struct kl_machine 
                                   struct kl_error *err)
 {
     struct choice_machine *m = calloc(1, sizeof *m);
+    *machine = NULL;
     if (m == NULL)
         return kl_fail_memory(err, "the machine of a choice", sizeof *m);
     m->machine.kind = &choice_machine_kind;
@@ -271,6 +274,7 @@ static enum kl_status copy_choices(struct choice_rule *r, const char *const *cho
 enum kl_status kl_choice_rule(const char *const *choices, size_t n, struct kl_rule **rule,
                               struct kl_error *err)
 {
+    *rule = NULL;
     if (n == 0)
         return kl_fail(err, KL_ERR_INVALID, "choice: expected at least one string, found none");
     if (n > KL_CHOICE_MAX_STRINGS)

@@ -272,6 +272,7 @@ static enum kl_status open_machine(const struct kl_rule *rule, struct kl_machine
                                    struct kl_error *err)
 {
     struct triggers_machine *m = calloc(1, sizeof *m);
+    *machine = NULL;
     if (m == NULL)
         return kl_fail_memory(err, "a machine with triggers", sizeof *m);
     m->machine.kind = &machine_kind;
@@ -364,6 +365,7 @@ enum kl_status kl_triggers_rule(const struct kl_trigger *triggers, size_t n, str
                                 struct kl_error *err)
 {
     enum kl_status status = check(triggers, n, err);
+    *rule = NULL;
     if (status != KL_OK)
         return status;
     struct triggers_rule *r = calloc(1, sizeof *r);
