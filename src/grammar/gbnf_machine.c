@@ -42,17 +42,18 @@ struct gbnf_machine {
     uint64_t work; /* places visited since the last _release */
 };
 
-static bool fail(struct gbnf_machine *m, enum kl_status status, const char *what)
+static bool fail_memory(struct gbnf_machine *m)
 {
-    if (m->machine.failure.status != KL_OK)
-        return false;
-    if (status == KL_ERR_MEMORY)
-        kl_fail_memory(&m->machine.failure, "the machine of a grammar",
-                       kl_word_store_bytes(&m->store));
-    else
-        kl_fail(&m->machine.failure, KL_ERR_LIMIT,
-                "grammar: it is too ambiguous or too large: %s; let fewer alternatives begin alike",
-                what);
+    kl_fail_memory(&m->machine.failure, "the machine of a grammar", kl_word_store_bytes(&m->store));
+    return false;
+}
+
+static bool fail_limit(struct gbnf_machine *m, const char *what, unsigned long long limit)
+{
+    kl_fail(&m->machine.failure, KL_ERR_LIMIT,
+            "grammar: it is too ambiguous or too large: it needs more than %llu %s; let fewer "
+            "alternatives begin alike",
+            limit, what);
     return false;
 }
 
@@ -60,11 +61,11 @@ static bool add(struct gbnf_machine *m, struct places *list, struct place place)
 {
     if (list->n == list->room) {
         if (list->n >= KL_GBNF_MAX_PLACES)
-            return fail(m, KL_ERR_LIMIT, "more than 65536 places are possible at one byte");
+            return fail_limit(m, "places at one byte", KL_GBNF_MAX_PLACES);
         size_t room = list->room == 0 ? 64 : 2 * list->room;
         struct place *items = realloc(list->items, room * sizeof *items);
         if (items == NULL)
-            return fail(m, KL_ERR_MEMORY, "");
+            return fail_memory(m);
         list->items = items;
         list->room = room;
     }
@@ -91,8 +92,10 @@ static uint32_t intern(struct gbnf_machine *m, struct places *list)
             list->items[n++] = list->items[i];
     list->n = n;
     uint32_t entry = kl_word_store_put(&m->store, &list->items[0].at, 2 * n);
-    if (entry == 0)
-        fail(m, m->store.failure, "its machine needs more than 8 MB");
+    if (entry == 0 && m->store.failure == KL_ERR_LIMIT)
+        fail_limit(m, "bytes for its states", KL_GBNF_MAX_MACHINE_BYTES);
+    else if (entry == 0)
+        fail_memory(m);
     return entry;
 }
 
@@ -117,7 +120,7 @@ static bool grow_seen(struct gbnf_machine *m)
     size_t n_seen = m->n_seen == 0 ? 256 : 2 * m->n_seen;
     struct seen *seen = calloc(n_seen, sizeof *seen);
     if (seen == NULL)
-        return fail(m, KL_ERR_MEMORY, "");
+        return fail_memory(m);
     free(m->seen);
     m->seen = seen;
     m->n_seen = n_seen;
@@ -147,7 +150,7 @@ static bool visit(struct gbnf_machine *m, uint32_t at, uint32_t stack)
             return true;
     m->seen[slot] = (struct seen){place, m->step};
     if (++m->work > KL_GBNF_MAX_WORK)
-        return fail(m, KL_ERR_LIMIT, "one mask needs more than 33554432 steps");
+        return fail_limit(m, "steps for one mask", KL_GBNF_MAX_WORK);
     return add(m, &m->todo, place);
 }
 
