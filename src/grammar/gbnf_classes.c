@@ -10,8 +10,7 @@ struct set {
     const struct kl_char_range *ranges;
     size_t n;
     bool negated;
-    uint32_t
-        all[3]; /* [left] the entry before `left` continuation bytes of any value; 0: not yet */
+    uint32_t all[4]; /* [left] the entry before `left` bytes of any value; 0: none yet */
 };
 
 /* Edges of an entry that is being made. */

@@ -27,10 +27,10 @@ struct gbnf_machine {
     uint32_t start; /* the state before the first byte */
 
     /* Of the step that is being made. */
-    struct places todo;    /* all places reached; the first `done` are expanded */
+    struct places todo;    /* all places reached, in the order of their visit */
     struct places next;    /* those that wait for a byte: the new state */
-    struct places calls;   /* at: the routine; stack: the place to return to is calls_to[i] */
-    struct places returns; /* [calls.n] */
+    struct places calls;   /* at: a routine that is to be entered; stack: 0 */
+    struct places returns; /* [calls.n] the place that each of these calls returns to */
     struct places stack;   /* that is being made */
     struct seen {
         struct place place;

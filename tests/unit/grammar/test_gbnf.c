@@ -92,7 +92,7 @@ static void takes_repetitions(void **state)
     }
 }
 
-/* What the examples of llama.cpp do, in our words. */
+/* Grammars of the kinds that llama.cpp's examples are. */
 static const char json_grammar[] =
     "root   ::= object\n"
     "value  ::= object | array | string | number | (\"true\" | \"false\" | \"null\") ws\n"
@@ -251,12 +251,14 @@ static void refuses_what_is_too_large(void **state)
     /* All alternatives are tried at the first byte. */
     refuses(repeat("root ::= \"a\"", "|\"a\"", KL_GBNF_MAX_PLACES, ""), "more than 65536 places");
     refuses(repeat("root ::= (\"a\"?){0,70000}", "", 0, ""), "more than 65536 places");
-    char *rules = malloc(20 * KL_GBNF_MAX_RULES + 40),
-         *at = rules + sprintf(rules, "root ::= \"a\"\n");
+    char *rules = malloc(20 * KL_GBNF_MAX_RULES + 40), *at = rules;
+    assert_non_null(rules);
+    at += sprintf(at, "root ::= \"a\"\n");
     for (int i = 0; i < KL_GBNF_MAX_RULES; i++)
         at += sprintf(at, "r%d ::= \"a\"\n", i);
     refuses(rules, "more than 10000 rules");
     char *classes = malloc(KL_GBNF_MAX_TEXT);
+    assert_non_null(classes);
     at = classes + sprintf(classes, "root ::= \"a\"");
     for (int i = 0; i < 40000; i++)
         at += sprintf(at, "[a\\u%04X-\\u%04X\\uE%03X]", 0x800 + i, 0xA001 + i % 8000, i % 4096);
@@ -306,6 +308,19 @@ static void runs_hostile_grammars_within_bounds(void **state)
             fail_msg("%s: %s, %zu taken, %zu bytes", cases[i].grammar, kl_status_name(status),
                      taken, memory);
     }
+}
+
+/* Parsing and emitting are recursive; this is as deep as they go. */
+static void compiles_the_deepest_nesting(void **state)
+{
+    (void)state;
+    char *open = repeat("root ::= ", "(", KL_GBNF_MAX_DEPTH, "\"a\"");
+    char *grammar = repeat(open, ")*+?{2}*+?*", KL_GBNF_MAX_DEPTH, "");
+    size_t taken, memory;
+    assert_int_equal(run_over(grammar, 1000, &taken, &memory), KL_OK);
+    assert_int_equal(taken, 1000);
+    free(open);
+    free(grammar);
 }
 
 /* Without an end of stacks, memory is what ends it. */
@@ -366,6 +381,7 @@ int main(void)
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(refuses_what_is_too_large),
         cmocka_unit_test(runs_hostile_grammars_within_bounds),
+        cmocka_unit_test(compiles_the_deepest_nesting),
         cmocka_unit_test(fails_by_name_where_memory_ends),
         cmocka_unit_test(forgets_what_a_trial_reached),
     };
