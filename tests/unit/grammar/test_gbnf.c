@@ -274,8 +274,8 @@ static enum kl_status run_over(const char *grammar, size_t n, size_t *taken, siz
     assert_int_equal(rule->kind->open(rule, &machine, NULL), KL_OK);
     machine->kind->begin(machine, &state);
     size_t i = 0;
-    while (i < n && machine->kind->step(machine, &state, 'a', &state))
-        i++;
+    for (; i < n && machine->kind->step(machine, &state, 'a', &state); i++)
+        machine->kind->release(machine, machine->kind->mark(machine)); /* as after each mask */
     *taken = i;
     *memory = machine->kind->bytes(machine);
     enum kl_status status = machine->failure.status;
@@ -321,6 +321,29 @@ static void compiles_the_deepest_nesting(void **state)
     assert_int_equal(taken, 1000);
     free(open);
     free(grammar);
+}
+
+/* A walk over all tokens ends where it takes too long. */
+static void fails_by_name_where_time_ends(void **state)
+{
+    (void)state;
+    struct kl_rule *rule = compile("root ::= a{1,1000}\n"
+                                   "a ::= b{0,30}\n"
+                                   "b ::= .{0,30} | \"a\" a | . . b");
+    struct kl_machine *machine;
+    struct kl_rule_state now, to;
+    assert_int_equal(rule->kind->open(rule, &machine, NULL), KL_OK);
+    machine->kind->begin(machine, &now);
+    size_t mark = machine->kind->mark(machine), steps = 0;
+    while (machine->failure.status == KL_OK && steps < 10000000)
+        for (int byte = 'a'; byte <= 'z'; byte++, steps++)
+            machine->kind->step(machine, &now, (uint8_t)byte, &to);
+    assert_int_equal(machine->failure.status, KL_ERR_LIMIT);
+    assert_non_null(strstr(machine->failure.text, "8388608 steps for one mask"));
+    machine->kind->release(machine, mark);
+    assert_false(machine->kind->step(machine, &now, 'a', &to)); /* it sticks */
+    machine->kind->close(machine);
+    kl_rule_disown(rule);
 }
 
 /* Without an end of stacks, memory is what ends it. */
@@ -382,6 +405,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_too_large),
         cmocka_unit_test(runs_hostile_grammars_within_bounds),
         cmocka_unit_test(compiles_the_deepest_nesting),
+        cmocka_unit_test(fails_by_name_where_time_ends),
         cmocka_unit_test(fails_by_name_where_memory_ends),
         cmocka_unit_test(forgets_what_a_trial_reached),
     };
