@@ -73,19 +73,24 @@ static bool add_growth(struct triggers_machine *m, struct kl_machine *machine, s
     return true;
 }
 
-/* Moves the machine of a part. The growths are bounded by the limits of the machines, since each
- * one is memory of a machine. */
+/* After a call of a machine: takes its failure over, and remembers its growth. Growths are bounded
+ * by the limits of the machines, since each one is memory of a machine. */
+static bool keep_growth(struct triggers_machine *m, struct kl_machine *machine, size_t mark)
+{
+    if (machine->failure.status != KL_OK) {
+        m->machine.failure = machine->failure;
+        return false;
+    }
+    return mark_of(machine) == mark || add_growth(m, machine, mark);
+}
+
 static bool step_part(struct triggers_machine *m, size_t part, const struct kl_rule_state *from,
                       uint8_t byte, struct kl_rule_state *to)
 {
     struct kl_machine *machine = m->machines[part];
     size_t mark = mark_of(machine);
     bool moved = machine->kind->step(machine, from, byte, to);
-    if (machine->failure.status != KL_OK) {
-        m->machine.failure = machine->failure;
-        return false;
-    }
-    return (mark_of(machine) == mark || add_growth(m, machine, mark)) && moved;
+    return keep_growth(m, machine, mark) && moved;
 }
 
 static bool step_free(struct triggers_machine *m, uint32_t search, uint8_t byte,
@@ -186,18 +191,22 @@ static bool is_complete(struct kl_machine *machine, const struct kl_rule_state *
            part->kind->is_complete(part, &inner);
 }
 
-/* A string of the part, unless the end text may have begun. */
+/* A string of the part, unless the end text may have begun. Its machine may make a state for what
+ * follows the string. */
 static bool free_string(struct kl_machine *machine, const struct kl_rule_state *state,
                         struct kl_free_string *string)
 {
+    struct triggers_machine *m = of(machine);
     struct kl_rule_state inner;
     size_t trigger;
-    struct kl_machine *part = part_of(of(machine), state, &trigger, &inner);
+    struct kl_machine *part = part_of(m, state, &trigger, &inner);
     if (part == NULL || part->kind->free_string == NULL || (state->words[WORD] & END_MASK) != 0 ||
-        part->kind->is_complete(part, &inner) || !part->kind->free_string(part, &inner, string))
+        part->kind->is_complete(part, &inner))
         return false;
+    size_t mark = mark_of(part);
+    bool is_free = part->kind->free_string(part, &inner, string);
     string->after.words[WORD] = state->words[WORD];
-    return true;
+    return keep_growth(m, part, mark) && is_free;
 }
 
 static size_t mark(struct kl_machine *machine)

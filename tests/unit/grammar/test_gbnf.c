@@ -217,11 +217,19 @@ static void says_what_is_wrong(void **state)
     }
 }
 
+static char *room_for(size_t bytes)
+{
+    char *room = malloc(bytes);
+    if (room == NULL)
+        abort();
+    return room;
+}
+
 /* Repeats `part` n times between begin and end. */
 static char *repeat(const char *begin, const char *part, size_t n, const char *end)
 {
     size_t len = strlen(part);
-    char *text = malloc(strlen(begin) + n * len + strlen(end) + 1), *at = text;
+    char *text = room_for(strlen(begin) + n * len + strlen(end) + 1), *at = text;
     at = stpcpy(at, begin);
     for (size_t i = 0; i < n; i++)
         at = stpcpy(at, part);
@@ -251,14 +259,12 @@ static void refuses_what_is_too_large(void **state)
     /* All alternatives are tried at the first byte. */
     refuses(repeat("root ::= \"a\"", "|\"a\"", KL_GBNF_MAX_PLACES, ""), "more than 65536 places");
     refuses(repeat("root ::= (\"a\"?){0,70000}", "", 0, ""), "more than 65536 places");
-    char *rules = malloc(20 * KL_GBNF_MAX_RULES + 40), *at = rules;
-    assert_non_null(rules);
+    char *rules = room_for(20 * KL_GBNF_MAX_RULES + 40), *at = rules;
     at += sprintf(at, "root ::= \"a\"\n");
     for (int i = 0; i < KL_GBNF_MAX_RULES; i++)
         at += sprintf(at, "r%d ::= \"a\"\n", i);
     refuses(rules, "more than 10000 rules");
-    char *classes = malloc(KL_GBNF_MAX_TEXT);
-    assert_non_null(classes);
+    char *classes = room_for(KL_GBNF_MAX_TEXT);
     at = classes + sprintf(classes, "root ::= \"a\"");
     for (int i = 0; i < 40000; i++)
         at += sprintf(at, "[a\\u%04X-\\u%04X\\uE%03X]", 0x800 + i, 0xA001 + i % 8000, i % 4096);
