@@ -1,11 +1,12 @@
 /*
- * Compiles GBNF grammars (the input up to its first zero byte), and runs them over the rest: no
- * state gets stuck, a trial changes nothing, and memory is bounded.
+ * Compiles GBNF grammars (the input up to its first zero byte), and runs them over the rest, alone
+ * and behind triggers: no state gets stuck, a trial changes nothing, and memory is bounded.
  */
 #include <string.h>
 
 #include "fuzz.h"
 #include "grammar/gbnf.h"
+#include "grammar/triggers.h"
 
 /* Whether some byte may follow; tries all of them, and forgets what was reached. */
 static bool goes_on(struct kl_machine *machine, const struct kl_rule_state *state)
@@ -55,11 +56,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         PROMISE(strncmp(err.text, "grammar", 7) == 0);
         return 0;
     }
+    const struct kl_trigger list[] = {{"a", false, rule, "aab", false},
+                                      {"ab", true, rule, "", false},
+                                      {"b\n", false, rule, "b", false}};
+    struct kl_rule *triggers = NULL;
+    PROMISE(kl_triggers_rule(list, 3, &triggers, &err) == KL_OK);
     struct kl_machine *machine;
-    PROMISE(rule->kind->open(rule, &machine, &err) == KL_OK);
-    if (zero != NULL)
-        run(machine, zero + 1, size - len - 1);
-    machine->kind->close(machine);
+    for (int i = 0; i < 2; i++) {
+        struct kl_rule *r = i == 0 ? rule : triggers;
+        PROMISE(r->kind->open(r, &machine, &err) == KL_OK);
+        if (zero != NULL)
+            run(machine, zero + 1, size - len - 1);
+        machine->kind->close(machine);
+    }
     kl_rule_disown(rule);
+    kl_rule_disown(triggers);
     return 0;
 }

@@ -260,14 +260,15 @@ static void refuses_what_is_too_large(void **state)
     refuses(repeat("root ::= \"a\"", "|\"a\"", KL_GBNF_MAX_PLACES, ""), "more than 65536 places");
     refuses(repeat("root ::= (\"a\"?){0,70000}", "", 0, ""), "more than 65536 places");
     char *rules = room_for(20 * KL_GBNF_MAX_RULES + 40), *at = rules;
-    at += sprintf(at, "root ::= \"a\"\n");
+    at += snprintf(at, 20, "root ::= \"a\"\n");
     for (int i = 0; i < KL_GBNF_MAX_RULES; i++)
-        at += sprintf(at, "r%d ::= \"a\"\n", i);
+        at += snprintf(at, 20, "r%d ::= \"a\"\n", i);
     refuses(rules, "more than 10000 rules");
     char *classes = room_for(KL_GBNF_MAX_TEXT);
-    at = classes + sprintf(classes, "root ::= \"a\"");
+    at = classes + snprintf(classes, 20, "root ::= \"a\"");
     for (int i = 0; i < 40000; i++)
-        at += sprintf(at, "[a\\u%04X-\\u%04X\\uE%03X]", 0x800 + i, 0xA001 + i % 8000, i % 4096);
+        at +=
+            snprintf(at, 30, "[a\\u%04X-\\u%04X\\uE%03X]", 0x800 + i, 0xA001 + i % 8000, i % 4096);
     refuses(classes, "more than 2097152 bytes");
 }
 
