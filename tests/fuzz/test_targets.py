@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 TARGETS = {
     "chat": (15_000, 4096),
     "foreign": (100_000, 512),
+    "gbnf": (20_000, 1024),
     "gguf": (1_500, 42_000),
     "http": (300_000, 4096),
     "page": (6_000, 128),
