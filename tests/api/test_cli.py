@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "cache", "tokenize", "eval")
+COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "cache", "schema", "tokenize", "eval")
 NO_MODEL = 3
 
 
