@@ -68,12 +68,13 @@ static void print_instance(struct kl_printer *out, size_t i, struct kl_json_span
         return;
     }
     kl_print(out, "%zu: refused at byte %zu: ", i + 1, at);
-    print_part(out, text, from, at);
+    if (at > 0)
+        print_part(out, text, from, at);
     if (at == text.len) {
         kl_print(out, " may not end here\n");
         return;
     }
-    kl_print(out, " may not continue with ");
+    kl_print(out, at > 0 ? " may not continue with " : "it may not begin with ");
     print_part(out, text, at, text.len - at > SHOWN_BEHIND ? at + SHOWN_BEHIND : text.len);
     kl_print(out, "\n");
 }
