@@ -164,7 +164,7 @@ static enum kl_status judge_all(struct judgement *j, const struct kl_json_span *
     return KL_OK;
 }
 
-static enum kl_status prepare(struct judgement *j, struct kl_rule *rule)
+static enum kl_status prepare(struct judgement *j)
 {
     size_t n_words = kl_token_trie_vocab(j->tools->trie) / 64 + 1;
     size_t n_tokens = kl_tokenizer_size(j->tools->tokenizer);
@@ -177,7 +177,7 @@ static enum kl_status prepare(struct judgement *j, struct kl_rule *rule)
     if ((size_t)j->end_token == n_tokens)
         return kl_fail(j->err, KL_ERR_UNSUPPORTED,
                        "the tokenizer has no token that ends an answer");
-    return kl_matcher_open(rule, j->tools->trie, &j->matcher, j->err);
+    return KL_OK;
 }
 
 enum kl_status kl_trial_run(const struct kl_trial_tools *tools, const json_t *schema,
@@ -190,15 +190,16 @@ enum kl_status kl_trial_run(const struct kl_trial_tools *tools, const json_t *sc
     uint64_t start = kl_now_ns();
     enum kl_status status =
         kl_schema_compile(schema, tools->reading, &rule, &trial->refusal, &trial->error);
+    if (status == KL_OK)
+        status = kl_matcher_open(rule, tools->trie, &j.matcher, err);
     trial->compile_us = (double)(kl_now_ns() - start) * 1e-3;
-    if (status == KL_OK) {
-        trial->states = rule->n_states;
-        status = prepare(&j, rule);
-        if (status == KL_OK)
-            status = judge_all(&j, texts, n_texts);
-        kl_matcher_close(j.matcher);
-        kl_rule_disown(rule);
-    }
+    trial->states = rule != NULL ? rule->n_states : 0;
+    if (status == KL_OK)
+        status = prepare(&j);
+    if (status == KL_OK)
+        status = judge_all(&j, texts, n_texts);
+    kl_matcher_close(j.matcher);
+    kl_rule_disown(rule);
     free(j.allowed);
     kl_tokens_release(&j.tokens);
     /* what the rule cannot do is a result; no memory is none */

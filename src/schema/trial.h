@@ -38,7 +38,7 @@ struct kl_trial_instance {
 struct kl_trial {
     struct kl_error error;            /* KL_OK, or the schema was refused, or a limit was reached */
     struct kl_schema_refusal refusal; /* with an error: what was refused */
-    double compile_us;
+    double compile_us;                /* from the tree of the schema to a matcher that is ready */
     size_t states;
     struct kl_trial_instance *instances; /* [n_instances]; none with an error */
     size_t n_instances;
