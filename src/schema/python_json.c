@@ -255,11 +255,12 @@ static enum kl_status convert_number(struct conversion *c)
     if (is_integer)
         return end - begin == 2 && memcmp(text, "-0", 2) == 0 ? put(c, "0", 1)
                                                               : put(c, text, end - begin);
-    /* strtod must not read further: 1 ends at a ',' or at the end of the text, but also before a
-     * NUL that the text need not have */
-    char *copy = strndup(text, end - begin);
+    /* strtod reads up to a NUL, and the text need not have one */
+    char *copy = malloc(end - begin + 1);
     if (copy == NULL)
-        return kl_fail_memory(c->err, "a number", end - begin);
+        return kl_fail_memory(c->err, "a number", end - begin + 1);
+    memcpy(copy, text, end - begin);
+    copy[end - begin] = '\0';
     double value = strtod(copy, NULL);
     free(copy);
     return put_double(c, value);
