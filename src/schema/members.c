@@ -37,6 +37,23 @@ static bool breaks_order(const struct kl_plan_node *n, const uint32_t *seen, boo
     return false;
 }
 
+/* For answers: whether this name leaves too few others for minProperties, or too little room for
+ * those that are required. count: members before it. */
+static bool breaks_count(const struct kl_schema_machine *m, const struct kl_plan_node *n,
+                         const uint32_t *seen, uint32_t count, uint32_t key)
+{
+    const struct kl_schema_node *node = n->node;
+    uint32_t missing = 0, order = order_of(n, key);
+    bool has_others = node->patterns.n != 0 || node->additional == KL_NO_NODE ||
+                      m->graph->nodes[node->additional].types != 0;
+    for (uint32_t i = 0; i < node->required.n && node->max_properties != UINT32_MAX; i++)
+        missing += n->required[i] != key && !kl_has_bit(seen, n->required[i]);
+    if (missing >= node->max_properties - count) /* count is below it */
+        return true;
+    uint32_t later = order < node->properties.n ? node->properties.n - order - 1 : 0;
+    return !has_others && count + 1 + later < node->min_properties;
+}
+
 static uint32_t count_bits(const uint32_t *bits, uint32_t n)
 {
     uint32_t found = 0;
@@ -55,7 +72,8 @@ static bool judge_name(struct kl_schema_machine *m, const uint32_t *f, const str
     for (uint32_t i = 0; i < plan->n_objects; i++) {
         const struct kl_plan_node *n = &plan->nodes[plan->objects[i]];
         bool bad = f[F_COUNT] >= n->node->max_properties ||
-                   (m->answers && breaks_order(n, seen, has_others, key));
+                   (m->answers && (breaks_order(n, seen, has_others, key) ||
+                                   breaks_count(m, n, seen, f[F_COUNT], key)));
         m->bad[plan->objects[i]] = bad;
         any = any || bad;
     }
