@@ -3,8 +3,14 @@
  *
  * In a free string (rule.h) most of the answer is known: the tokens inside a string are a set that
  * is there already, and those that close it are allowed by what is behind the quote. Elsewhere the
- * bytes are tried one by one, depth first; where such a walk comes into a free string, the table of
- * string_bytes.h goes on in place of the machine.
+ * bytes are tried one by one, depth first, and what can be known without trying is not tried:
+ * - a walk that comes into a free string goes on with the table of string_bytes.h;
+ * - where any white space may follow, tokens that begin with it are looked up by the byte behind it
+ *   (token_blanks.h);
+ * - after some tens of steps the machine's steps are remembered (step_memo.h), those in strings by
+ *   plain states (rule.h), so that a pattern is a table;
+ * - a large subtree whose bytes all lead from one state to one is allowed as a whole
+ *   (token_spans.h).
  *
  * Belongs to one matcher.
  */

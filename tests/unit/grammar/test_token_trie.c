@@ -25,7 +25,7 @@ static bool is_in_trie(const struct kl_tokenizer *t, size_t id)
            !kl_tokenizer_is_end(t, (int32_t)id);
 }
 
-/* What a subtree holds, and the way to it. */
+/* The contents of a subtree. */
 struct subtree {
     size_t n_nodes, n_tokens, height;
     unsigned classes;
