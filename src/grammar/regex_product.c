@@ -6,7 +6,7 @@
 #include "grammar/regex_program.h"
 #include "grammar/word_store.h"
 
-/* Where a text is in a character of UTF-8: between two, or before so many bytes of the range 80 to
+/* Where a text is in a character of UTF-8: between two, or before some bytes of the range 80 to
  * BF, or behind a first byte with a narrower range. */
 enum { BETWEEN, NEED_1, NEED_2, NEED_3, AFTER_E0, AFTER_ED, AFTER_F0, AFTER_F4, BROKEN };
 

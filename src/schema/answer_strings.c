@@ -10,7 +10,7 @@
 
 enum { MAX_TERMS = 32, MAX_SETS = 32 };
 
-/* What is asserted of a string. */
+/* The assertions about a string. */
 struct demands {
     uint32_t min, max;
     uint32_t terms[MAX_TERMS]; /* index of the regex, doubled, plus 1 if it must not match */

@@ -3,7 +3,7 @@
 
 #include "base/hash.h"
 
-#include "schema/schema_machine.h"
+#include "schema/string_atoms.h"
 
 /* ---- what a name does to the nodes of its object --------------------------------------------- */
 
@@ -243,11 +243,6 @@ const struct kl_name_gate *kl_name_gate(struct kl_schema_machine *m, uint32_t fr
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static uint64_t state_hash(const struct kl_rule_state *state)
-{
-    return state->words[S_HASH_LOW] | (uint64_t)state->words[S_HASH_HIGH] << 32;
-}
-
 /* Adds the nodes whose propertyNames is dead (whole: not true) for the name to m->bad, in words of
  * its automata; whether there are any. m->bad is cleared first. */
 static bool blame_names(struct kl_schema_machine *m, const struct kl_plan *plan,
@@ -350,7 +345,7 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
         key = plan->key_set.place[place];
         link = named_link(m, plan, place);
     } else {
-        if (kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], state_hash(from)))
+        if (kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], kl_string_hash(from)))
             return false;
         for (uint32_t i = 0; i < plan->n_patterns; i++)
             m->matched[i] = kl_atom_accepts(m, &plan->key_strings.atoms[1 + i], words[1 + i]);
@@ -371,7 +366,7 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
     else
         judge_name(m, kl_frame(m, frame), plan, key);
     *to = (struct kl_rule_state){.words = {[S_PHASE] = KL_PHASE_COLON, [S_LINK] = link->id}};
-    to->words[S_FRAME] = add_name(m, frame, plan, key, state_hash(from));
+    to->words[S_FRAME] = add_name(m, frame, plan, key, kl_string_hash(from));
     return to->words[S_FRAME] != 0;
 }
 
@@ -394,7 +389,7 @@ bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *st
         uint32_t place = plan->key_set.nodes[word].first;
         return gate->before[place + 1] != gate->before[place];
     }
-    return gate->other && !kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], state_hash(state));
+    return gate->other && !kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], kl_string_hash(state));
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */

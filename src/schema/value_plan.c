@@ -1,9 +1,9 @@
-#include "schema/plan.h"
+#include "schema/value_plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "schema/plan_memory.h"
+#include "schema/value_plan_memory.h"
 
 /* ---- judging --------------------------------------------------------------------------------- */
 

@@ -1,10 +1,10 @@
 /*
- * The memory of plans and links. Internal to schema/plan.c and schema/links.c.
+ * The memory of plans and links. Internal to schema/value_plan.c and schema/links.c.
  */
-#ifndef KL_SCHEMA_PLAN_MEMORY_H
-#define KL_SCHEMA_PLAN_MEMORY_H
+#ifndef KL_SCHEMA_VALUE_PLAN_MEMORY_H
+#define KL_SCHEMA_VALUE_PLAN_MEMORY_H
 
-#include "schema/plan.h"
+#include "schema/value_plan.h"
 
 /* Allocates n zeroed elements that count as memory of the plans; the caller frees them. NULL:
  * plans->failure is set. */

@@ -10,8 +10,8 @@
  * A node is bad when an assertion of its own failed, dead when it cannot become true any more, true
  * or not at the end of the value. Internal to schema/; one machine's, one thread.
  */
-#ifndef KL_SCHEMA_PLAN_H
-#define KL_SCHEMA_PLAN_H
+#ifndef KL_SCHEMA_VALUE_PLAN_H
+#define KL_SCHEMA_VALUE_PLAN_H
 
 #include "grammar/word_store.h"
 #include "schema/schema_nodes.h"
