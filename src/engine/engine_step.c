@@ -30,6 +30,7 @@ size_t kl_step_plan(struct kl_engine *engine)
         kl_slots_update(engine);
         n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
                                   kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
+        n_rows += kl_propose(engine, n_rows);
         for (size_t i = 0; i < parallel; i++) {
             if (engine->slots[i].rows == 0)
                 continue;
@@ -90,7 +91,7 @@ static void count_rows(struct kl_engine *engine, double seconds)
             continue;
         request->n_computed += slot->rows;
         if (slot->state == KL_SLOT_DECODE)
-            rows.decode += slot->rows;
+            rows.decode++; /* accepted tokens of a draft are added when they are known */
         else if (kl_request_is_answer(request))
             rows.prompt += slot->rows;
         else
@@ -114,6 +115,9 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
         request->decoding_ns = kl_now_ns();
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
+    kl_proposals_count(&engine->proposals, slot, n_used);
+    if (rows->n > 1)
+        kl_counters_draft(engine, engine->proposals.sources[slot], rows->n - 1, n_used - 1);
     size_t length = kl_sequence_length(request->sequence);
     kl_sequence_truncate(request->sequence, length - (rows->n - n_used));
     return answer;

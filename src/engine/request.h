@@ -76,9 +76,11 @@ struct kl_request {
     size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
 
     size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer */
-    size_t n_proposed; /* tokens behind these that the next pass may compute; nothing proposes yet,
-                        * so 0 */
-    int32_t tokens[];  /* [n_prompt + max_answer], and [max_answer] symbols of the loop guard */
+    size_t n_proposed; /* tokens behind these that the next pass computes (propose.h) */
+    const int32_t *prediction; /* [n_prediction] a text that the answer may be like */
+    size_t n_prediction;
+    int32_t tokens[]; /* [n_prompt + max_answer], [n_symbols] of the loop guard: max_answer or 0,
+                       * and the prediction */
 };
 
 /* The one question about the kind of a request; its level is for the scheduler. */
