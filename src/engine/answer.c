@@ -1,5 +1,6 @@
 #include "engine/answer.h"
 
+#include "engine/request_events.h"
 #include "text/tokenizer.h"
 
 enum kl_finish kl_answer_finish(enum kl_answer answer)
@@ -62,6 +63,7 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
     }
     if (last && !stops)
         r->withheld = 0;
+    kl_request_cut_text(r);
     if (stops || ended)
         return KL_ANSWER_STOPS;
     if (repeats)

@@ -24,9 +24,7 @@
 #include "base/error.h"
 #include "engine/draft_memory.h"
 #include "engine/draft_rates.h"
-
-/* Most tokens that one pass may have of a draft. */
-#define KL_DRAFT_MAX 15
+#include "engine/pass_costs.h"
 
 /* Most tokens that a drafter reads at once: a tenth of a millisecond. */
 #define KL_DRAFT_PIECE 2048

@@ -16,6 +16,9 @@ struct kl_pass_costs {
     float cost[KL_PASS_COSTS];
 };
 
+/* Most tokens that one pass may have of drafts. */
+#define KL_DRAFT_MAX (KL_PASS_COSTS - 1)
+
 /* As measured with 2 threads of a server's CPU with AVX-512: where nothing was measured. */
 extern const struct kl_pass_costs kl_pass_costs_usual;
 

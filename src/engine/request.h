@@ -39,6 +39,13 @@ enum kl_request_kind {
 #define KL_TOKEN_TEXT_SIZE ((size_t)3 * (1024 + 4))
 #define KL_PENDING_SIZE    ((size_t)4 * 1024) /* that, and text withheld for a stop string */
 
+/* The text of each token of a step is sent in events of its own. */
+#define KL_TEXT_CUTS 32
+struct kl_text_cut {
+    uint32_t end;      /* bytes of the pending text */
+    uint32_t n_tokens; /* of the answer up to here */
+};
+
 struct kl_request {
     struct kl_ring ring;     /* of events: the engine thread writes, the client reads */
     _Atomic(int) owners;     /* client and engine; the last one frees it */
@@ -74,6 +81,8 @@ struct kl_request {
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not sent yet; KL_PENDING_SIZE bytes, never grows */
     size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
+    struct kl_text_cut cuts[KL_TEXT_CUTS]; /* where the pending text of a token ends, in order */
+    size_t n_cuts;
 
     size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer */
     size_t n_proposed; /* tokens behind these that the next pass computes (propose.h) */
