@@ -152,6 +152,7 @@ struct kl_event {
     uint32_t prompt_tokens; /* all tokens of the prompt */
     uint32_t cached_tokens; /* of these: from the prefix cache */
     uint32_t answer_tokens; /* without the end token */
+    uint32_t drafted_tokens, accepted_tokens; /* computed as drafts, and of these in the answer */
     uint32_t wasted_tokens; /* computed for prompt and answer; 0 unless cancelled */
     double queue_seconds;   /* wall time, as the two below */
     double prefill_seconds; /* from the first slot to the first token */

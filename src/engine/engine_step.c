@@ -116,6 +116,8 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
     kl_proposals_count(&engine->proposals, slot, n_used);
+    request->n_drafted += rows->n - 1;
+    request->n_accepted += n_used - 1;
     if (rows->n > 1)
         kl_counters_draft(engine, engine->proposals.sources[slot], rows->n - 1, n_used - 1);
     size_t length = kl_sequence_length(request->sequence);

@@ -70,9 +70,10 @@ struct kl_request {
     uint64_t decoding_ns;         /* when its prompt was computed; 0: not yet */
     uint32_t position;            /* last sent, or KL_NO_POSITION */
     uint64_t position_sent_ns;
-    bool is_loading;   /* its pages are still looked up, in memory and on disk */
-    bool has_reused;   /* n_cached is known */
-    size_t n_cached;   /* tokens of the prompt that the prefix cache had at its first start */
+    bool is_loading; /* its pages are still looked up, in memory and on disk */
+    bool has_reused; /* n_cached is known */
+    size_t n_cached; /* tokens of the prompt that the prefix cache had at its first start */
+    size_t n_drafted, n_accepted; /* proposed tokens that passes computed, and that were right */
     size_t n_computed; /* rows of prompt and answer that passes computed, lost ones included */
 
     struct kl_random random;

@@ -131,6 +131,8 @@ void kl_request_send_done(struct kl_request *r, enum kl_finish finish, const str
     event.prompt_tokens = (uint32_t)r->n_prompt;
     event.cached_tokens = (uint32_t)r->n_cached;
     event.answer_tokens = (uint32_t)kl_request_answer_tokens(r);
+    event.drafted_tokens = (uint32_t)r->n_drafted;
+    event.accepted_tokens = (uint32_t)r->n_accepted;
     event.wasted_tokens = (uint32_t)kl_request_wasted_tokens(r, finish);
     event.queue_seconds = seconds_between(r->submitted_ns, started);
     event.prefill_seconds = seconds_between(started, decoding);
