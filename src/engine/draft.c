@@ -5,7 +5,7 @@
 
 /* Lengths of the sequences whose last position is kept: short ones find a place soon, long ones the
  * right one among several. */
-static const size_t lengths[] = {2, 3, 5, 8};
+static const size_t lengths[] = {1, 2, 4, 8};
 enum { N_LENGTHS = sizeof lengths / sizeof lengths[0], LONGEST = 8 };
 
 /* Tokens that are compared to learn how long a match is. */
@@ -80,7 +80,7 @@ static int32_t token_at(const struct kl_drafter *d, enum kl_draft_source source,
 static uint64_t behind_change(const struct kl_drafter *d, enum kl_draft_source source, uint64_t at,
                               int32_t token)
 {
-    static const int nearby[] = {1, -1, 2, -2, 3, 4, 5, 6, 7, 8};
+    static const int nearby[] = {1, -1, 2, -2};
     for (size_t i = 0; i < sizeof nearby / sizeof nearby[0]; i++) {
         uint64_t other = at + (uint64_t)nearby[i];
         if (token_at(d, source, other) == token)
@@ -125,6 +125,7 @@ static size_t match_length(const struct kl_drafter *d, enum kl_draft_source sour
     return n;
 }
 
+/* Moves to a place if its match is longer. */
 static void take_longer(struct kl_drafter *d, enum kl_draft_source source, uint64_t at,
                         size_t least)
 {

@@ -5,7 +5,7 @@
  * places in earlier text at which the same tokens stood: in the conversation (prompt and answer so
  * far), in answers given before in the same scope (draft_memory.h), and in a text that the request
  * brings as a prediction. The tokens there are its draft. It costs the same few lookups for each
- * token, however long the text is: the last position of each sequence of 2, 3, 5 and 8 tokens is
+ * token, however long the text is: the last position of each sequence of 1, 2, 4 and 8 tokens is
  * kept in a table of hashes, and a place that was right is simply followed.
  *
  * How likely a guess is right is counted for each source and length of the match, whether the guess

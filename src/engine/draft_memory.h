@@ -18,9 +18,8 @@
 
 #define KL_DRAFT_MEMORY_BYTES ((size_t)4 << 20)
 
-/* Tokens that are compared with those before an answer or in it to find a place: enough to pass the
- * scaffold between question and answer, which is the same for all. */
-#define KL_DRAFT_MEMORY_MATCH 6
+/* Tokens that are compared to find a place. */
+#define KL_DRAFT_MEMORY_MATCH 3
 
 struct kl_draft_memory;
 

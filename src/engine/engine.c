@@ -35,6 +35,10 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
     return status;
 }
 
+/* Rows with room for all logits (1.2 MB each), so that a request whose sampling may choose any
+ * token has three proposed ones when it runs alone. */
+#define MIN_WIDE 4
+
 /* Allocates everything but the KV cache. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
@@ -53,7 +57,9 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         return status;
     /* one row of each slot has candidates; with proposed tokens, draft_max + 1 in all */
     size_t max_answers = o->parallel > o->draft_max ? o->parallel : o->draft_max + 1;
-    status = kl_batch_open(&engine->batch, o->parallel, max_rows, max_answers,
+    size_t max_wide = max_answers < MIN_WIDE ? max_answers : MIN_WIDE;
+    max_wide = max_wide > o->parallel ? max_wide : o->parallel;
+    status = kl_batch_open(&engine->batch, o->parallel, max_rows, max_answers, max_wide,
                            kl_model_config(model)->n_vocab, engine->n_vocab, err);
     if (status == KL_OK)
         status = kl_proposals_open(&engine->proposals, o->draft_max, o->parallel, o->ctx_size,

@@ -50,11 +50,33 @@ static struct kl_draft_input input_of(const struct kl_request *r)
                                    .scope = r->cache_scope};
 }
 
-/* The most tokens that a pass can accept of a draft: its last row gives one more. */
-static size_t most_useful(const struct kl_request *r, size_t max)
+/* The most tokens that a pass can accept of a draft: its last row gives one more. n_wide: rows that
+ * have room for all logits. */
+static size_t most_useful(const struct kl_request *r, size_t max, size_t n_wide)
 {
-    size_t left = r->max_answer - kl_request_answer_tokens(r);
-    return left - 1 < max ? left - 1 : max;
+    size_t left = r->max_answer - kl_request_answer_tokens(r) - 1;
+    if (!kl_batch_is_narrow(&r->sampling) && n_wide < max)
+        max = n_wide;
+    return left < max ? left : max;
+}
+
+/* Lets all drafters read; returns how many requests may answer in the step. */
+static size_t read_all(struct kl_engine *engine)
+{
+    struct kl_proposals *p = &engine->proposals;
+    size_t n_answering = 0;
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        struct kl_request *r = engine->running[i];
+        if (r == NULL || !kl_request_is_answer(r))
+            continue;
+        r->n_proposed = 0;
+        n_answering += engine->slots[i].rows > 0;
+        if (p->max == 0)
+            continue;
+        const struct kl_draft_input input = input_of(r);
+        kl_drafter_read(&p->drafters[i], &input);
+    }
+    return n_answering;
 }
 
 size_t kl_propose(struct kl_engine *engine, size_t n_rows)
@@ -62,31 +84,26 @@ size_t kl_propose(struct kl_engine *engine, size_t n_rows)
     struct kl_proposals *p = &engine->proposals;
     struct kl_draft drafts[KL_MAX_PARALLEL][KL_DRAFT_MAX];
     struct kl_draft_offer offers[KL_MAX_PARALLEL];
-    size_t slots[KL_MAX_PARALLEL], n = 0, n_answering = 0;
+    size_t slots[KL_MAX_PARALLEL], n = 0, n_answering = read_all(engine);
     p->slower = 1.0f;
+    if (n_answering > p->max) /* all rows that answer together are at most max + 1 */
+        return 0;
+    size_t n_wide = engine->batch.max_wide - n_answering;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        struct kl_request *r = engine->running[i];
-        if (r == NULL)
-            continue;
-        r->n_proposed = 0;
-        if (p->max == 0 || !kl_request_is_answer(r))
+        const struct kl_request *r = engine->running[i];
+        if (r == NULL || engine->slots[i].rows == 0 || engine->slots[i].state != KL_SLOT_DECODE)
             continue;
         const struct kl_draft_input input = input_of(r);
-        kl_drafter_read(&p->drafters[i], &input);
-        n_answering += engine->slots[i].rows > 0;
-        if (engine->slots[i].rows == 0 || engine->slots[i].state != KL_SLOT_DECODE)
-            continue;
-        offers[n] = (struct kl_draft_offer){
-            .draft = drafts[n],
-            .n = kl_draft(&p->drafters[i], &input, drafts[n], most_useful(r, p->max),
-                          &p->sources[i]),
-            .credit = p->credits[i],
-        };
+        size_t max = most_useful(r, p->max, n_wide);
+        size_t found = kl_draft(&p->drafters[i], &input, drafts[n], max, &p->sources[i]);
+        if (!kl_batch_is_narrow(&r->sampling))
+            n_wide -= found;
+        offers[n] =
+            (struct kl_draft_offer){.draft = drafts[n], .n = found, .credit = p->credits[i]};
         slots[n++] = i;
     }
-    if (n == 0 || n_answering > p->max)
+    if (n == 0)
         return 0;
-    /* all rows that answer together are at most max + 1 */
     size_t n_drafts = kl_draft_share(offers, n, n_rows, p->max + 1 - n_answering, &p->costs);
     p->slower = kl_pass_cost(&p->costs, n_rows + n_drafts) / kl_pass_cost(&p->costs, n_rows);
     for (size_t i = 0; i < n; i++) {

@@ -12,9 +12,10 @@
 
 #include "console/options.h"
 
-#define KL_MAX_CTX_SIZE      131072
-#define KL_DEFAULT_DRAFT_MAX 7 /* with the token before them the two tiles of 4 rows of a product  \
-                                */
+#define KL_MAX_CTX_SIZE 131072
+#define KL_DEFAULT_DRAFT_MAX                                                                       \
+    7 /* with the token before them the two tiles of 4 rows of a product                           \
+       */
 
 enum kl_load_stage {
     KL_LOAD_DOWNLOADING, /* done and total in bytes */
