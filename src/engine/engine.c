@@ -158,6 +158,7 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
+        .pass_costs = engine->proposals.costs,
         .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch),
     };
     status = open_cache(engine, model, err);

@@ -83,7 +83,7 @@ static void fill_batch(struct kl_engine *engine)
 
 static void count_rows(struct kl_engine *engine, double seconds)
 {
-    struct kl_step_rows rows = {0};
+    struct kl_step_rows rows = {.all = engine->batch.n_rows};
     for (size_t i = 0; i < engine->options.parallel; i++) {
         const struct kl_slot *slot = &engine->slots[i];
         struct kl_request *request = engine->running[i];
