@@ -138,7 +138,7 @@ static void name_of(const struct kl_model *model, const struct kl_cpus *cpus,
     snprintf(name, 32, "%016" PRIx64 "-rows", kl_hash64(text, (size_t)n, 0));
 }
 
-static void format(const struct kl_pass_costs *costs, char *out, size_t size)
+void kl_row_costs_format(const struct kl_pass_costs *costs, char *out, size_t size)
 {
     size_t used = 0;
     for (size_t i = 0; i < KL_PASS_COSTS && used < size; i++)
@@ -146,7 +146,7 @@ static void format(const struct kl_pass_costs *costs, char *out, size_t size)
                                  (double)costs->cost[i]);
 }
 
-static bool parse(const char *text, struct kl_pass_costs *costs)
+bool kl_row_costs_parse(const char *text, struct kl_pass_costs *costs)
 {
     struct kl_pass_costs c;
     for (size_t i = 0; i < KL_PASS_COSTS; i++) {
@@ -177,8 +177,8 @@ static bool recall(const char *name, struct kl_pass_costs *costs)
     int dir = open_dir(false);
     if (dir < 0)
         return false;
-    bool ok =
-        kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK && parse(text, costs);
+    bool ok = kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK &&
+              kl_row_costs_parse(text, costs);
     close(dir);
     return ok;
 }
@@ -212,7 +212,7 @@ enum kl_status kl_row_costs_choose(const struct kl_model *model, const struct kl
             return status;
         if (share >= UNDISTURBED) {
             kl_row_costs_of(sizes, seconds, N_SIZES, costs);
-            format(costs, text, sizeof text);
+            kl_row_costs_format(costs, text, sizeof text);
             keep(name, text);
             why = "measured";
         } else {
