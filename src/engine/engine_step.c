@@ -103,6 +103,9 @@ static void count_rows(struct kl_engine *engine, double seconds)
         engine->waits_changed = true;
 }
 
+/* Tokens for which it is likely that candidates go on to be too many for a narrow row. */
+#define WIDE_TOKENS 16
+
 /* Chooses and accepts the next tokens of a slot's answer, and truncates its sequence to tokens that
  * were accepted. */
 static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, struct kl_error *err)
@@ -116,6 +119,8 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
     kl_proposals_count(&engine->proposals, slot, n_used);
+    if (n_used < rows->n && rows->candidates[n_used].overflow)
+        request->wide_until = request->n_tokens + WIDE_TOKENS;
     request->n_drafted += rows->n - 1;
     request->n_accepted += n_used - 1;
     if (rows->n > 1)
