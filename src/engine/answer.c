@@ -1,5 +1,6 @@
 #include "engine/answer.h"
 
+#include "engine/request_events.h"
 #include "text/tokenizer.h"
 
 enum kl_finish kl_answer_finish(enum kl_answer answer)
@@ -62,6 +63,7 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
     }
     if (last && !stops)
         r->withheld = 0;
+    kl_request_cut_text(r);
     if (stops || ended)
         return KL_ANSWER_STOPS;
     if (repeats)
@@ -87,7 +89,10 @@ enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler
     size_t used = 0;
     while (used < rows->n && as_proposed && answer == KL_ANSWER_CONTINUES) {
         const struct kl_want *want = &rows->wants[used];
-        struct kl_candidates *candidates = &rows->candidates[used++];
+        struct kl_candidates *candidates = &rows->candidates[used];
+        if (candidates->overflow && used > 0)
+            break; /* a proposed row: the next pass computes it again */
+        used++;
         if (rows->n > 1)
             correct_history(r, rows->seen, want->n_vocab);
         int32_t token = kl_sampler_choose(sampler, &r->sampling, want, candidates, &r->random);

@@ -30,6 +30,7 @@ size_t kl_step_plan(struct kl_engine *engine)
         kl_slots_update(engine);
         n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
                                   kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
+        n_rows += kl_propose(engine, n_rows);
         for (size_t i = 0; i < parallel; i++) {
             if (engine->slots[i].rows == 0)
                 continue;
@@ -82,7 +83,7 @@ static void fill_batch(struct kl_engine *engine)
 
 static void count_rows(struct kl_engine *engine, double seconds)
 {
-    struct kl_step_rows rows = {0};
+    struct kl_step_rows rows = {.all = engine->batch.n_rows};
     for (size_t i = 0; i < engine->options.parallel; i++) {
         const struct kl_slot *slot = &engine->slots[i];
         struct kl_request *request = engine->running[i];
@@ -90,7 +91,7 @@ static void count_rows(struct kl_engine *engine, double seconds)
             continue;
         request->n_computed += slot->rows;
         if (slot->state == KL_SLOT_DECODE)
-            rows.decode += slot->rows;
+            rows.decode++; /* accepted tokens of a draft are added when they are known */
         else if (kl_request_is_answer(request))
             rows.prompt += slot->rows;
         else
@@ -101,6 +102,9 @@ static void count_rows(struct kl_engine *engine, double seconds)
     if (!had_speeds) /* perhaps now: then waits can be estimated */
         engine->waits_changed = true;
 }
+
+/* Tokens for which it is likely that candidates go on to be too many for a narrow row. */
+#define WIDE_TOKENS 16
 
 /* Chooses and accepts the next tokens of a slot's answer, and truncates its sequence to tokens that
  * were accepted. */
@@ -114,6 +118,13 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
         request->decoding_ns = kl_now_ns();
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
+    kl_proposals_count(&engine->proposals, slot, n_used);
+    if (n_used < rows->n && rows->candidates[n_used].overflow)
+        request->wide_until = request->n_tokens + WIDE_TOKENS;
+    request->n_drafted += rows->n - 1;
+    request->n_accepted += n_used - 1;
+    if (rows->n > 1)
+        kl_counters_draft(engine, engine->proposals.sources[slot], rows->n - 1, n_used - 1);
     size_t length = kl_sequence_length(request->sequence);
     kl_sequence_truncate(request->sequence, length - (rows->n - n_used));
     return answer;

@@ -6,8 +6,8 @@
 #include "grammar/regex_program.h"
 #include "grammar/word_store.h"
 
-/* Where a text is in a character of UTF-8: between two, or before one to three bytes of the range
- * 80 to BF, or behind a first byte with a narrower range. */
+/* Where a text is in a character of UTF-8: between two, or before some bytes of the range 80 to
+ * BF, or behind a first byte with a narrower range. */
 enum { BETWEEN, NEED_1, NEED_2, NEED_3, AFTER_E0, AFTER_ED, AFTER_F0, AFTER_F4, BROKEN };
 
 /* Words of a state before those of the terms. */
@@ -218,7 +218,8 @@ static size_t emit(const struct product *p, size_t state, const uint32_t *begins
         return 2 * left - 1;
     int first = 0, last = 0;
     for (bool accepts = p->accepts[state]; left > 0; left--) {
-        struct kl_regex_state leaf = {.op = KL_OP_MATCH, .can_match = true, .ends = true};
+        struct kl_regex_state leaf = {
+            .op = KL_OP_MATCH, .can_match = true, .ends = true, .empty = true};
         uint32_t at = begins[state] + (uint32_t)n;
         if (left > 1)
             program[n++] = (struct kl_regex_state){
@@ -255,13 +256,15 @@ static enum kl_status make_program(const struct product *p, struct kl_regex **re
         free(begins);
         return KL_ERR_MEMORY;
     }
-    r->states[0] = (struct kl_regex_state){.op = KL_OP_MATCH, .can_match = true, .ends = true};
+    r->states[0] =
+        (struct kl_regex_state){.op = KL_OP_MATCH, .can_match = true, .ends = true, .empty = true};
     for (size_t s = 1; s < p->n; s++)
         if (p->useful[s])
             emit(p, s, begins, r->states + begins[s]);
     r->n = r->room = n;
     r->start = begins[1];
     memcpy(r->classes, p->classes, sizeof r->classes);
+    memcpy(r->samples, p->bytes, sizeof r->samples);
     r->n_classes = p->n_classes;
     r->positions = n;
     free(begins);

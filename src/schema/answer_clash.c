@@ -4,7 +4,7 @@
  */
 #include "schema/answer_parts.h"
 
-/* The node that is asked of a property: KL_NO_NODE if nothing, or nothing that is one node. */
+/* The node that a node asks of a property: KL_NO_NODE if nothing, or nothing that is one node. */
 static int32_t asked(const struct kl_answers *a, const struct kl_schema_node *node, uint32_t key)
 {
     for (uint32_t i = 0; i < node->properties.n; i++)

@@ -5,6 +5,7 @@
 
 #include "base/printer.h"
 #include "base/utf8.h"
+#include "grammar/regex_least.h"
 #include "grammar/regex_product.h"
 #include "schema/answer_parts.h"
 
@@ -67,10 +68,11 @@ static uint32_t least_of(struct kl_answers *a, uint32_t regex, enum kl_status *s
     struct kl_regex_run *run = *status == KL_OK ? run_of(a, regex, status) : NULL;
     if (run == NULL || kl_regex_run_start(run) == KL_REGEX_DEAD)
         return UINT32_MAX;
-    uint32_t least = kl_regex_run_least(run, kl_regex_run_start(run));
-    if (kl_regex_run_failure(run) != KL_OK)
-        *status = kl_fail(a->err, kl_regex_run_failure(run),
-                          "a pattern of the schema needs too many states");
+    struct kl_regex_least memo = {0};
+    uint32_t least = kl_regex_least(&memo, run, kl_regex_run_start(run), status);
+    kl_regex_least_release(&memo);
+    if (*status != KL_OK)
+        kl_fail(a->err, *status, "a pattern of the schema needs too many states");
     return least;
 }
 

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
-#include "schema/plan.h"
-#include "schema/plan_memory.h"
+#include "schema/value_plan.h"
+#include "schema/value_plan_memory.h"
 
 /* The pairs of a link while it is made: the nodes that are demanded of the member, and for which
  * node of the container. */

@@ -1,6 +1,6 @@
 /*
  * Subschemas that apply to the same value must not form a circle, and no chain of them may be too
- * long, so that following them comes to an end.
+ * long: following them would not end.
  */
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
 
 #include "schema/schema_parse.h"
 
-/* The values of a list, while they are collected. */
+/* The assertions of a list of values, while it is collected. */
 struct literals {
     const char *word, *path;
     unsigned types;

@@ -17,7 +17,7 @@ EDGES = {
     "engine": "base kernels text model",
     "json": "base",
     "grammar": "base text",
-    "schema": "base json grammar",
+    "schema": "base text json grammar",
     "http": "base",
     "service": "base json text engine http",
     "api": "base json text engine http service schema",
@@ -28,7 +28,7 @@ EDGES = {
     "load": "base format kernels text model engine console fetch",
     "bench": "base kernels text model engine client console load",
     "doctor": "base format kernels text model client console fetch load bench",
-    "cli": "base text model engine server console fetch load bench doctor",
+    "cli": "base text grammar schema model engine server console fetch load bench doctor",
 }
 EDGES = {room: set(may.split()) for room, may in EDGES.items()}
 

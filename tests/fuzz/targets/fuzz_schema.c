@@ -1,83 +1,93 @@
 /*
- * A JSON schema in both readings. The first bytes choose what an answer writes; it never gets
- * stuck, and what it writes is valid JSON that the schema accepts in the other reading.
+ * A schema, a line end, and a value: numbers are compared consistently, a value that was written as
+ * Python does is written the same again, and any schema is compiled or refused, and followed by the
+ * machine, without a fault. A text that ends as a whole answer is JSON.
  */
-#include <stdbool.h>
+#include <string.h>
 
 #include "fuzz.h"
+#include "grammar/rule.h"
+#include "schema/number.h"
+#include "schema/python_json.h"
 #include "schema/schema.h"
-#include "json/json_limits.h"
-#include "json/json_numbers.h"
+#include "schema/trial_set.h"
 
-enum { N_CHOICES = 64, MAX_TEXT = 400 };
-
-static bool judge(struct kl_rule *rule, const char *text, size_t len)
+static void check_number(const char *text, size_t len)
 {
-    struct kl_machine *machine;
-    struct kl_rule_state state;
-    PROMISE(rule->kind->open(rule, &machine, NULL) == KL_OK);
-    machine->kind->begin(machine, &state);
-    bool alive = true;
-    for (size_t i = 0; i < len && alive; i++)
-        alive = machine->kind->step(machine, &state, (uint8_t)text[i], &state);
-    alive = alive && machine->kind->is_complete(machine, &state);
-    bool has_failed = machine->failure.status != KL_OK;
-    machine->kind->close(machine);
-    return alive || has_failed;
+    struct kl_decimal d;
+    if (kl_decimal_parse(text, len, &d, NULL) != KL_OK)
+        return;
+    const struct kl_number_bounds exactly = {.has_min = true, .has_max = true, .min = d, .max = d};
+    const struct kl_number_bounds above = {.has_min = true, .min = d, .min_exclusive = true};
+    struct kl_number_bounds multiple = {.has_multiple = d.n > 0, .multiple_of = d};
+    multiple.multiple_of.negative = false;
+    PROMISE(kl_number_equals(text, len, &d));
+    PROMISE(kl_number_in_bounds(text, len, &exactly));
+    PROMISE(!kl_number_in_bounds(text, len, &above));
+    PROMISE(kl_number_in_bounds(text, len, &multiple));
+    if (len > KL_NUMBER_MAX_DIGITS || memchr(text, 'e', len) || memchr(text, 'E', len))
+        return;
+    bool is_integer = memchr(text, '.', len) == NULL;
+    for (size_t n = 0; n <= len; n++) {
+        PROMISE(kl_number_can_begin(text, n, &exactly, is_integer));
+        PROMISE(kl_number_can_begin(text, n, &multiple, is_integer));
+    }
 }
 
-/* Writes an answer: at each place, the choice is among the bytes that may follow. Returns its
- * length; 0: it is not complete. */
-static size_t write_answer(struct kl_rule *rule, const uint8_t *choices, char *text)
+/* The value as Python writes it; false: it is none. */
+static bool write_value(const char *text, size_t len, struct kl_buffer *value)
 {
-    struct kl_machine *machine;
-    struct kl_rule_state state, to;
-    size_t len = 0;
-    PROMISE(rule->kind->open(rule, &machine, NULL) == KL_OK);
+    size_t at = 0, again = 0;
+    struct kl_buffer second;
+    kl_buffer_init(value, (size_t)1 << 24);
+    if (kl_python_json(text, len, &at, value, NULL) != KL_OK)
+        return false;
+    PROMISE(at <= len);
+    kl_buffer_init(&second, (size_t)1 << 24);
+    PROMISE(kl_python_json(value->data, value->len, &again, &second, NULL) == KL_OK);
+    PROMISE(again == value->len && second.len == value->len);
+    PROMISE(memcmp(second.data, value->data, value->len) == 0);
+    kl_buffer_release(&second);
+    return true;
+}
+
+/* Follows a text as far as the rule allows it, and says whether it is a whole answer there. */
+static bool follow(struct kl_machine *machine, const char *text, size_t len, size_t *stopped_at)
+{
+    struct kl_rule_state state, next;
     machine->kind->begin(machine, &state);
-    bool ends = false;
-    for (; len < MAX_TEXT && !ends; len++) {
-        uint8_t bytes[256];
-        size_t n = 0;
-        for (int byte = 0; byte < 256; byte++)
-            if (machine->kind->step(machine, &state, (uint8_t)byte, &to))
-                bytes[n++] = (uint8_t)byte;
-        bool is_complete = machine->kind->is_complete(machine, &state);
-        PROMISE(n > 0 || is_complete || machine->failure.status != KL_OK);
-        ends = n == 0 || (is_complete && choices[len % N_CHOICES] % 4 == 0);
-        if (ends)
+    for (*stopped_at = 0; *stopped_at < len; ++*stopped_at, state = next)
+        if (!machine->kind->step(machine, &state, (uint8_t)text[*stopped_at], &next))
             break;
-        text[len] = (char)bytes[choices[len % N_CHOICES] % n];
-        PROMISE(machine->kind->step(machine, &state, (uint8_t)text[len], &state));
-    }
-    ends = ends && machine->failure.status == KL_OK;
-    machine->kind->close(machine);
-    return ends ? len : 0;
+    return machine->kind->is_complete(machine, &state);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct kl_rule *judging = NULL, *answering = NULL;
-    struct kl_schema_refusal refusal;
-    struct kl_error err = {0};
-    if (size < N_CHOICES ||
-        kl_json_check_limits((const char *)data + N_CHOICES, size - N_CHOICES, KL_JSON_MAX_DEPTH,
-                             KL_JSON_MAX_NODES, NULL) != KL_OK)
-        return 0;
-    json_t *schema = kl_json_read((const char *)data + N_CHOICES, size - N_CHOICES, NULL);
-    if (schema == NULL)
-        return 0;
-    enum kl_status status = kl_schema_compile(schema, KL_SCHEMA_JUDGE, &judging, &refusal, &err);
-    PROMISE((status == KL_OK) == (judging != NULL));
-    PROMISE(status == KL_OK || err.text[0] != '\0');
-    if (status == KL_OK &&
-        kl_schema_compile(schema, KL_SCHEMA_ANSWER, &answering, &refusal, &err) == KL_OK) {
-        char text[MAX_TEXT];
-        size_t len = write_answer(answering, data, text);
-        PROMISE(len == 0 || judge(judging, text, len));
+    const char *text = (const char *)data, *line = memchr(text, '\n', size);
+    size_t len = line == NULL ? size : (size_t)(line - text), at;
+    const char *rest = text + len + (line != NULL);
+    size_t n = size - (size_t)(rest - text);
+    struct kl_trial_set set = {0};
+    struct kl_rule *rule = NULL;
+    struct kl_machine *machine;
+    struct kl_buffer value, prefix;
+    check_number(rest, n);
+    bool is_value = write_value(rest, n, &value);
+    if (kl_trial_read_schema(text, len, &set, NULL) == KL_OK &&
+        kl_schema_compile(set.schema, KL_SCHEMA_JUDGE, &rule, NULL, NULL) == KL_OK &&
+        rule->kind->open(rule, &machine, NULL) == KL_OK) {
+        bool complete = follow(machine, rest, n, &at);
+        if (complete && machine->failure.status == KL_OK) {
+            PROMISE(write_value(rest, at, &prefix));
+            kl_buffer_release(&prefix);
+        }
+        if (is_value)
+            follow(machine, value.data, value.len, &at);
+        machine->kind->close(machine);
     }
-    kl_rule_disown(judging);
-    kl_rule_disown(answering);
-    json_decref(schema);
+    kl_rule_disown(rule);
+    kl_trial_set_release(&set);
+    kl_buffer_release(&value);
     return 0;
 }
