@@ -11,6 +11,9 @@
 
 enum { MAX_TERMS = 32, MAX_SETS = 32 };
 
+/* The cost of a product in KL_ANSWER_MAX_STEPS: all of them take some 100 ms at most. */
+enum { PRODUCT_STEPS = 1000, STATE_STEPS = 4 };
+
 /* Everything that is asserted of a string. */
 struct demands {
     uint32_t min, max;
@@ -148,10 +151,12 @@ enum kl_status kl_answers_product(struct kl_answers *a, uint32_t *terms, size_t 
     if (a->steps > KL_ANSWER_MAX_STEPS)
         return kl_fail(a->err, KL_ERR_LIMIT,
                        "the schema has too many patterns that must be combined");
-    a->steps += KL_ANSWER_MAX_STEPS / 200;
+    a->steps += PRODUCT_STEPS;
     struct kl_regex *made = NULL;
     enum kl_status status = kl_regex_product(given, n, min_length, max_length, &made, a->err);
     *regex = UINT32_MAX;
+    if (made != NULL)
+        a->steps += STATE_STEPS * kl_regex_positions(made);
     if (status == KL_OK && made != NULL)
         status = kl_schema_take_regex(&a->builder, made, regex);
     if (status == KL_OK)
