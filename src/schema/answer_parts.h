@@ -48,7 +48,8 @@ struct kl_answers {
     size_t n_raw; /* nodes of the parser; those behind them are new, or made by a negation */
     size_t steps;
     bool is_negating; /* a node is not excluded because a `not` says so: it is being looked at */
-    bool left_out;    /* a negation that is not supported was left out somewhere */
+    /* The first negation that is not supported, and was left out; NULL: there is none. */
+    const char *left_out_path, *left_out_keyword;
 };
 
 /* An alternative: raw nodes whose own assertions, and those not_node that are primitive, must all
@@ -127,7 +128,7 @@ bool kl_raw_names(const struct kl_answers *a, const struct kl_schema_node *node,
 /* ---- answer_negate.c ------------------------------------------------------------------------- */
 
 /* The raw nodes one of which a value satisfies that does not satisfy this one. Some may be missing
- * (a->left_out). */
+ * (a->left_out_path). */
 enum kl_status kl_answers_negate(struct kl_answers *a, int32_t node, struct kl_range *options);
 
 /* A raw node that allows everything but objects with this property. */

@@ -267,6 +267,7 @@ static const struct {
     {"{'oneOf':[{'type':'null'},{'type':'null'}]}", KL_ERR_UNSUPPORTED, "#", ""},
     {"{'properties':{'a':{'type':'array','items':{'type':'boolean'},'uniqueItems':true}}}",
      KL_ERR_UNSUPPORTED, "#/properties/a", "uniqueItems"},
+    {"{'type':'integer','not':{'multipleOf':2}}", KL_ERR_UNSUPPORTED, "#/not", "multipleOf"},
     {"{'type':'integer','allOf':[{'multipleOf':4},{'multipleOf':6}]}", KL_ERR_UNSUPPORTED,
      "#/allOf/1", "multipleOf"},
 };
