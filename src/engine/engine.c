@@ -51,7 +51,10 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         return status;
     /* one row of each slot has candidates */
     status = kl_batch_open(&engine->batch, o->parallel, max_rows, o->parallel,
-                           kl_model_config(model)->n_vocab, engine->n_vocab, err);
+                           kl_model_config(model)->n_vocab, engine->n_vocab,
+                           kl_mask_words(engine->tokenizer), err);
+    if (status == KL_OK)
+        status = kl_forcer_open(&engine->forcer, engine->tokenizer, engine->n_vocab, err);
     if (status != KL_OK)
         return status;
     size_t n_waits = o->queue_size + o->parallel + 1;
@@ -105,6 +108,7 @@ static void destroy(struct kl_engine *engine)
 {
     kl_client_wakeup_close(&engine->clients);
     kl_batch_release(&engine->batch);
+    kl_forcer_release(&engine->forcer);
     free(engine->waits);
     kl_sampler_close(engine->sampler);
     kl_prefix_cache_close(engine->prefixes);

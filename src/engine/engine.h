@@ -38,6 +38,8 @@
 
 struct kl_engine;
 struct kl_request;
+struct kl_rule;
+struct kl_token_trie;
 
 struct kl_engine_options {
     size_t ctx_size;          /* longest sequence, prompt and answer, tokens */
@@ -86,7 +88,12 @@ struct kl_request_options {
      * withheld until that is decided. */
     const char *const *stops;
     size_t n_stops;
-    bool loop_guard; /* ends an answer that only repeats itself (loop_guard.h) */
+    /* The rule that the answer follows (grammar/rule.h); the request holds a share. What the rule
+     * leaves no choice about is not sampled (request_rule.h), but counts like all other tokens.
+     * NULL: the answer is free. */
+    struct kl_rule *rule;
+    const struct kl_token_trie *trie; /* of the tokenizer, with a rule; must outlive the request */
+    bool loop_guard;                  /* ends an answer that only repeats itself (loop_guard.h) */
     enum kl_priority priority;
     /* Computed prompts are only shared within a scope: otherwise the time to the first token would
      * tell one client what another has asked. */
@@ -97,7 +104,8 @@ struct kl_request_options {
 };
 
 enum kl_finish {
-    KL_FINISH_STOP,       /* the model ended its turn, or a stop string was found */
+    KL_FINISH_STOP,       /* the model ended its turn, the rule is fulfilled and allows no more, or
+                           * a stop string was found */
     KL_FINISH_LENGTH,     /* max_tokens were generated, or the context is full */
     KL_FINISH_REPETITION, /* ended by the loop guard */
     KL_FINISH_CANCELLED,  /* kl_request_cancel, kl_request_release or kl_engine_close */

@@ -51,6 +51,7 @@ struct kl_engine {
     struct kl_prefix_cache *prefixes;
     struct kl_sampler *sampler;
     struct kl_batch batch; /* of the running step */
+    struct kl_forcer forcer;
 
     struct kl_request_queue waiting[KL_N_LEVELS]; /* in the order they came */
     unsigned blocked_level;                       /* of the first that cannot start; KL_N_LEVELS:

@@ -68,6 +68,8 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
     if (!(o->deadline_seconds >= 0.0 && o->deadline_seconds <= MAX_DEADLINE_SECONDS))
         return kl_fail(err, KL_ERR_INVALID, "the deadline: expected 0 to %.0f seconds, found %g",
                        MAX_DEADLINE_SECONDS, o->deadline_seconds);
+    if (o->rule != NULL && o->trie == NULL)
+        return kl_fail(err, KL_ERR_INVALID, "an answer by rule: expected the trie of all tokens");
     enum kl_status status = kl_sampling_check(&o->sampling, err);
     if (status != KL_OK)
         return status;
@@ -81,6 +83,7 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
 
 static void destroy(struct kl_request *r)
 {
+    kl_rule_disown(r->rule.rule);
     kl_buffer_release(&r->pending);
     kl_ring_release(&r->ring);
     free(r);
@@ -130,6 +133,8 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
                          : UINT64_MAX;
     atomic_init(&r->owners, kind == KL_REQUEST_ANSWER ? 2 : 1);
     memcpy(r->tokens, o->tokens, o->n_tokens * sizeof *r->tokens);
+    if (o->rule != NULL)
+        r->rule = (struct kl_request_rule){.rule = kl_rule_hold(o->rule), .trie = o->trie};
     kl_random_init(&r->random, o->sampling.seed);
     kl_detokenizer_init(&r->detokenizer, tokenizer);
     kl_loop_guard_init(&r->loop_guard, n_symbols > 0 ? r->tokens + n_tokens : NULL);

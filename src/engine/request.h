@@ -17,6 +17,7 @@
 #include "base/ring.h"
 #include "engine/engine.h"
 #include "engine/loop_guard.h"
+#include "engine/request_rule.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
 #include "engine/wakeup.h"
@@ -70,12 +71,14 @@ struct kl_request {
 
     struct kl_random random;
     struct kl_stop_matcher stops;
+    struct kl_request_rule rule;
     struct kl_loop_guard loop_guard; /* without symbols: off */
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not sent yet; KL_PENDING_SIZE bytes, never grows */
     size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
 
-    size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer */
+    size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer, and
+                        * those that its rule has forced */
     size_t n_proposed; /* tokens behind these that the next pass may compute; nothing proposes yet,
                         * so 0 */
     int32_t tokens[];  /* [n_prompt + max_answer], and [max_answer] symbols of the loop guard */

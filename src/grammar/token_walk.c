@@ -180,6 +180,46 @@ size_t kl_token_walk_all(struct kl_token_walk *w, const struct kl_rule_state *st
     return walk(w, 0, w->trie->tokens.n, true, mask);
 }
 
+/* The node of the trie to which these bytes lead; trie->n: none. */
+static size_t find_node(const struct kl_token_nodes *trie, const char *bytes, size_t n)
+{
+    size_t i = 0, end = trie->n;
+    while (i < end) {
+        struct kl_token_node node = trie->nodes[i];
+        if (node.byte != (uint8_t)bytes[node.depth - 1]) {
+            i += node.size;
+        } else if (node.depth == n) {
+            return i;
+        } else {
+            end = i + node.size;
+            i++;
+        }
+    }
+    return trie->n;
+}
+
+bool kl_token_walk_goes_on(struct kl_token_walk *w, const struct kl_rule_state *state,
+                           const char *bytes, size_t n)
+{
+    const struct kl_token_nodes *trie = &w->trie->tokens;
+    size_t i = n <= trie->max_depth ? find_node(trie, bytes, n) : trie->n;
+    if (i == trie->n)
+        return false;
+    w->states[n] = *state;
+    size_t end = i + trie->nodes[i].size;
+    for (i++; i < end;) {
+        struct kl_token_node node = trie->nodes[i];
+        struct kl_rule_state *to = &w->states[node.depth];
+        if (!kl_machine_step(w->machine, to - 1, (uint8_t)node.byte, to))
+            i += node.size;
+        else if (node.value != 0)
+            return true;
+        else
+            i++;
+    }
+    return false;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 enum kl_status kl_token_walk_init(struct kl_token_walk *w, struct kl_machine *machine,

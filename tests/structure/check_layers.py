@@ -14,7 +14,7 @@ EDGES = {
     "kernels": "base format",
     "text": "base format",
     "model": "base format kernels",
-    "engine": "base kernels text model",
+    "engine": "base kernels text grammar model",
     "json": "base",
     "grammar": "base text",
     "schema": "base json grammar",
