@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "grammar/mask_cache.h"
 #include "grammar/token_walk.h"
 
 struct kl_matcher {
@@ -9,6 +10,7 @@ struct kl_matcher {
     struct kl_machine *machine;
     const struct kl_token_trie *trie;
     struct kl_token_walk walk;
+    struct kl_mask_cache cache;
     uint64_t masks, masks_cached;
 };
 
@@ -21,19 +23,33 @@ static size_t allow_ends(const struct kl_token_trie *trie, uint64_t *allowed)
     return trie->n_ends;
 }
 
+/* A mask in a free string is there almost at once, and the next one is in another state; walks are
+ * worth keeping. */
+static size_t find_mask(struct kl_matcher *m, const struct kl_rule_state *state, uint64_t *allowed)
+{
+    struct kl_free_string string;
+    size_t n;
+    m->masks++;
+    if (kl_machine_free_string(m->machine, state, &string))
+        return kl_token_walk_free(&m->walk, state, &string, allowed);
+    if (kl_mask_cache_get(&m->cache, state, allowed, &n)) {
+        m->masks_cached++;
+        return n;
+    }
+    n = kl_token_walk_all(&m->walk, state, allowed);
+    if (m->machine->failure.status == KL_OK)
+        kl_mask_cache_put(&m->cache, state, allowed, n);
+    return n;
+}
+
 enum kl_status kl_matcher_allowed(struct kl_matcher *m, const struct kl_rule_state *state,
                                   uint64_t *allowed, size_t *n_allowed, struct kl_error *err)
 {
-    struct kl_free_string string;
     size_t mark = kl_machine_mark(m->machine);
-    size_t n = kl_machine_free_string(m->machine, state, &string)
-                   ? kl_token_walk_free(&m->walk, state, &string, allowed)
-                   : kl_token_walk_all(&m->walk, state, allowed);
+    *n_allowed = find_mask(m, state, allowed);
     kl_machine_release(m->machine, mark);
     if (kl_matcher_is_complete(m, state))
-        n += allow_ends(m->trie, allowed);
-    m->masks++;
-    *n_allowed = n;
+        *n_allowed += allow_ends(m->trie, allowed);
     if (m->machine->failure.status == KL_OK)
         return KL_OK;
     if (err != NULL)
@@ -128,6 +144,7 @@ enum kl_status kl_matcher_open(struct kl_rule *rule, const struct kl_token_trie 
         return kl_fail_memory(err, "a matcher", sizeof *m);
     m->rule = kl_rule_hold(rule);
     m->trie = trie;
+    kl_mask_cache_init(&m->cache, trie->n_vocab / 64 + 1);
     enum kl_status status = rule->kind->open(rule, &m->machine, err);
     if (status == KL_OK)
         status = kl_token_walk_init(&m->walk, m->machine, trie, err);
@@ -146,6 +163,7 @@ void kl_matcher_close(struct kl_matcher *m)
         m->machine->kind->close(m->machine);
     kl_rule_disown(m->rule);
     kl_token_walk_release(&m->walk);
+    kl_mask_cache_release(&m->cache);
     free(m);
 }
 
@@ -159,5 +177,6 @@ void kl_matcher_stats(const struct kl_matcher *m, struct kl_matcher_stats *stats
     *stats = (struct kl_matcher_stats){.masks = m->masks,
                                        .masks_cached = m->masks_cached,
                                        .bytes = sizeof *m + kl_token_walk_bytes(&m->walk) +
+                                                kl_mask_cache_bytes(&m->cache) +
                                                 m->machine->kind->bytes(m->machine)};
 }

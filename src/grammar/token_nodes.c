@@ -11,20 +11,46 @@ struct kl_token_item kl_token_item(const char *bytes, size_t len, uint32_t value
     return item;
 }
 
+/* Of two with equal keys. */
 static int compare(const void *a, const void *b)
 {
     const struct kl_token_item *x = a, *y = b;
-    if (x->key != y->key)
-        return x->key < y->key ? -1 : 1;
     int order = memcmp(x->bytes, y->bytes, x->len < y->len ? x->len : y->len);
     if (order == 0)
         order = (x->len > y->len) - (x->len < y->len);
     return order != 0 ? order : (x->value > y->value) - (x->value < y->value);
 }
 
-void kl_token_items_sort(struct kl_token_item *items, size_t n)
+/* One pass of a radix sort: by byte `place` of the keys. */
+static void sort_by(const struct kl_token_item *from, struct kl_token_item *to, size_t n,
+                    unsigned place)
 {
-    qsort(items, n, sizeof *items, compare);
+    size_t at[257] = {0};
+    for (size_t i = 0; i < n; i++)
+        at[(from[i].key >> 8 * place & 0xFF) + 1]++;
+    for (size_t byte = 1; byte < 256; byte++)
+        at[byte] += at[byte - 1];
+    for (size_t i = 0; i < n; i++)
+        to[at[from[i].key >> 8 * place & 0xFF]++] = from[i];
+}
+
+enum kl_status kl_token_items_sort(struct kl_token_item *items, size_t n, struct kl_error *err)
+{
+    struct kl_token_item *other = malloc((n + 1) * sizeof *other);
+    if (other == NULL)
+        return kl_fail_memory(err, "the trie of tokens", (n + 1) * sizeof *other);
+    for (unsigned place = 0; place < sizeof items->key; place += 2) {
+        sort_by(items, other, n, place);
+        sort_by(other, items, n, place + 1);
+    }
+    free(other);
+    for (size_t first = 0, i = 1; i <= n; i++) {
+        if (i < n && items[i].key == items[first].key)
+            continue;
+        qsort(items + first, i - first, sizeof *items, compare);
+        first = i;
+    }
+    return KL_OK;
 }
 
 static size_t common_prefix(const struct kl_token_item *a, const struct kl_token_item *b)

@@ -40,7 +40,7 @@ struct kl_token_item {
 struct kl_token_item kl_token_item(const char *bytes, size_t len, uint32_t value);
 
 /* Sorts by bytes, equal ones by value. */
-void kl_token_items_sort(struct kl_token_item *items, size_t n);
+enum kl_status kl_token_items_sort(struct kl_token_item *items, size_t n, struct kl_error *err);
 
 /* Makes the trie of sorted strings, each of which occurs once. KL_ERR_LIMIT: more than
  * KL_TOKEN_NODES_MAX nodes. */

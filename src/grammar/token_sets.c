@@ -21,14 +21,6 @@ static enum kl_string_state read_token(const struct kl_string_table *table,
     return (enum kl_string_state)state;
 }
 
-static int compare_inside(const void *a, const void *b)
-{
-    const struct kl_string_token *x = a, *y = b;
-    if (x->chars != y->chars)
-        return x->chars > y->chars ? -1 : 1;
-    return x->id < y->id ? -1 : 1;
-}
-
 static void clear_bit(uint64_t *mask, uint32_t id)
 {
     mask[id / 64] &= ~((uint64_t)1 << id % 64);
@@ -60,11 +52,12 @@ static bool same_bytes(const struct kl_token_item *a, const struct kl_token_item
 static enum kl_status group(struct kl_token_sets *s, struct kl_token_item *items, size_t n,
                             const struct kl_string_token *found, struct kl_error *err)
 {
-    kl_token_items_sort(items, n);
+    enum kl_status status = kl_token_items_sort(items, n, err);
+    if (status != KL_OK)
+        return status;
     size_t n_items = 0; /* one for each group but the first */
     s->groups[0] = 0;
     s->n_groups = 1;
-    s->n_closing = n;
     for (size_t i = 0; i < n; i++) {
         struct kl_token_item item = items[i];
         s->closing[i] = found[item.value];
@@ -78,25 +71,52 @@ static enum kl_status group(struct kl_token_sets *s, struct kl_token_item *items
     return kl_token_nodes_make(&s->after, items, n_items, err);
 }
 
-/* Splits the tokens: those inside into s->inside, of the others the bytes behind the quote into
- * items. Returns the number of these; found[i] is what items[i] came from. */
-static size_t split(struct kl_token_sets *s, struct kl_token_item *items, size_t n,
-                    struct kl_string_token *found)
+/* Splits the tokens: those inside go to inside[], of the others the bytes behind the quote to
+ * items[]; closing[i] is what items[i] came from. */
+static void split(struct kl_token_sets *s, struct kl_token_item *items, size_t n,
+                  struct kl_string_token *inside, struct kl_string_token *closing)
 {
-    size_t n_closing = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t used, chars;
         struct kl_token_item item = items[i];
         enum kl_string_state state = read_token(&s->table, &item, &used, &chars);
-        if (state > KL_STRING_CLOSED)
-            s->inside[s->n_inside++] = (struct kl_string_token){item.value, chars};
-        if (state != KL_STRING_CLOSED)
-            continue;
-        found[n_closing] = (struct kl_string_token){item.value, chars};
-        items[n_closing] = kl_token_item(item.bytes + used, item.len - used, (uint32_t)n_closing);
-        n_closing++;
+        struct kl_string_token token = {item.value, chars};
+        if (state > KL_STRING_CLOSED) {
+            inside[s->n_inside++] = token;
+        } else if (state == KL_STRING_CLOSED) {
+            closing[s->n_closing] = token;
+            items[s->n_closing] =
+                kl_token_item(item.bytes + used, item.len - used, (uint32_t)s->n_closing);
+            s->n_closing++;
+        }
     }
-    return n_closing;
+}
+
+/* The most characters first. */
+static void sort_inside(struct kl_token_sets *s, const struct kl_string_token *found)
+{
+    size_t at[KL_TOKEN_DEPTH_MAX + 2] = {0}; /* a character has a byte at least */
+    for (size_t i = 0; i < s->n_inside; i++)
+        at[KL_TOKEN_DEPTH_MAX - found[i].chars + 1]++;
+    for (size_t i = 1; i <= KL_TOKEN_DEPTH_MAX; i++)
+        at[i] += at[i - 1];
+    for (size_t i = 0; i < s->n_inside; i++)
+        s->inside[at[KL_TOKEN_DEPTH_MAX - found[i].chars]++] = found[i];
+}
+
+static enum kl_status make(struct kl_token_sets *s, struct kl_token_item *items, size_t n,
+                           struct kl_string_token *found, struct kl_error *err)
+{
+    split(s, items, n, found, found + n);
+    s->masks = calloc(KL_TOKEN_SETS_MASKS + 1, s->n_words * sizeof *s->masks);
+    s->inside = malloc((s->n_inside + 1) * sizeof *s->inside);
+    s->closing = malloc((s->n_closing + 1) * sizeof *s->closing);
+    s->groups = malloc((s->n_closing + 2) * sizeof *s->groups);
+    if (s->masks == NULL || s->inside == NULL || s->closing == NULL || s->groups == NULL)
+        return kl_fail_memory(err, "the sets of tokens", s->n_inside * sizeof *s->inside);
+    sort_inside(s, found);
+    fill_masks(s);
+    return group(s, items, s->n_closing, found + n, err);
 }
 
 enum kl_status kl_token_sets_make(struct kl_token_sets *s, struct kl_token_item *items, size_t n,
@@ -104,23 +124,10 @@ enum kl_status kl_token_sets_make(struct kl_token_sets *s, struct kl_token_item 
 {
     *s = (struct kl_token_sets){.n_words = n_vocab / 64 + 1};
     kl_string_table_init(&s->table);
-    size_t bytes = (KL_TOKEN_SETS_MASKS + 1) * s->n_words * sizeof *s->masks;
-    struct kl_string_token *found = malloc((n + 1) * sizeof *found);
-    s->masks = calloc(1, bytes);
-    s->inside = malloc((n + 1) * sizeof *s->inside);
-    enum kl_status status = found != NULL && s->masks != NULL && s->inside != NULL
-                                ? KL_OK
-                                : kl_fail_memory(err, "the sets of tokens", bytes);
-    if (status == KL_OK) {
-        size_t n_closing = split(s, items, n, found);
-        qsort(s->inside, s->n_inside, sizeof *s->inside, compare_inside);
-        fill_masks(s);
-        s->closing = malloc((n_closing + 1) * sizeof *s->closing);
-        s->groups = malloc((n_closing + 2) * sizeof *s->groups);
-        status = s->closing != NULL && s->groups != NULL
-                     ? group(s, items, n_closing, found, err)
-                     : kl_fail_memory(err, "the sets of tokens", n_closing * sizeof *s->closing);
-    }
+    struct kl_string_token *found = malloc((2 * n + 1) * sizeof *found);
+    enum kl_status status = found != NULL
+                                ? make(s, items, n, found, err)
+                                : kl_fail_memory(err, "the sets of tokens", 2 * n * sizeof *found);
     free(found);
     if (status != KL_OK)
         kl_token_sets_release(s);

@@ -19,7 +19,6 @@ static size_t collect(struct kl_token_trie *trie, struct kl_token_item *items)
             items[n++] = kl_token_item(bytes, len, (uint32_t)i);
         }
     }
-    kl_token_items_sort(items, n);
     return n;
 }
 
@@ -37,7 +36,11 @@ enum kl_status kl_token_trie_open(const struct kl_tokenizer *tokenizer, struct k
         trie->tokenizer = tokenizer;
         trie->n_vocab = n_vocab;
         size_t n = collect(trie, items);
-        status = kl_token_nodes_make(&trie->tokens, items, n, err);
+        status = kl_token_items_sort(items, n, err);
+        if (status == KL_OK)
+            status = kl_token_nodes_make(&trie->tokens, items, n, err);
+        if (status == KL_OK)
+            status = kl_token_spans_make(&trie->spans, &trie->tokens, err);
         if (status == KL_OK)
             status = kl_token_sets_make(&trie->sets, items, n, n_vocab, err);
     }
@@ -55,12 +58,14 @@ void kl_token_trie_close(struct kl_token_trie *trie)
         return;
     kl_token_nodes_release(&trie->tokens);
     kl_token_sets_release(&trie->sets);
+    kl_token_spans_release(&trie->spans);
     free(trie);
 }
 
 size_t kl_token_trie_bytes(const struct kl_token_trie *trie)
 {
-    return sizeof *trie + kl_token_nodes_bytes(&trie->tokens) + kl_token_sets_bytes(&trie->sets);
+    return sizeof *trie + kl_token_nodes_bytes(&trie->tokens) + kl_token_spans_bytes(&trie->spans) +
+           kl_token_sets_bytes(&trie->sets);
 }
 
 size_t kl_token_trie_vocab(const struct kl_token_trie *trie)

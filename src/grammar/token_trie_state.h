@@ -4,6 +4,7 @@
 
 #include "grammar/token_nodes.h"
 #include "grammar/token_sets.h"
+#include "grammar/token_spans.h"
 #include "grammar/token_trie.h"
 
 /* No vocabulary has more tokens that end an answer: they are named by keys of the file, or known by
@@ -15,6 +16,7 @@ struct kl_token_trie {
     size_t n_vocab;
     struct kl_token_nodes tokens; /* values: ids */
     struct kl_token_sets sets;
+    struct kl_token_spans spans;
     int32_t ends[KL_TOKEN_ENDS_MAX];
     size_t n_ends;
 };

@@ -6,6 +6,9 @@
 /* A subtree of fewer nodes is walked by the machine, also in a free string. */
 #define SMALL_SUBTREE 8
 
+/* Steps of the machine after which a walk counts as large, and steps are remembered. */
+#define LARGE_WALK 200
+
 static void set_bit(uint64_t *mask, uint32_t id)
 {
     mask[id / 64] |= (uint64_t)1 << id % 64;
@@ -105,6 +108,110 @@ size_t kl_token_walk_free(struct kl_token_walk *w, const struct kl_rule_state *s
 static size_t walk_string(struct kl_token_walk *w, size_t i, size_t end,
                           const struct kl_free_string *string, uint64_t *mask);
 
+/* From here on steps are remembered; without memory for it they are made again and again. */
+static void begin_large(struct kl_token_walk *w)
+{
+    if (w->memo == NULL)
+        w->memo = malloc(sizeof *w->memo);
+    if (w->memo == NULL)
+        w->n_steps = 0;
+    else if (!w->is_kept || w->memo->n == KL_STEP_MEMO_STATES)
+        kl_step_memo_clear(w->memo);
+}
+
+/* The state at a depth of the path. */
+static const struct kl_rule_state *state_at(const struct kl_token_walk *w, size_t depth)
+{
+    uint16_t number = w->places[depth].number;
+    return number != 0 ? &w->memo->states[number] : &w->states[depth];
+}
+
+/* The number of the state behind a byte, KL_STEP_REFUSED, or 0: there was no room for it, and it is
+ * in *to. */
+static uint16_t step_from(struct kl_token_walk *w, uint16_t from, uint8_t byte,
+                          struct kl_rule_state *to)
+{
+    uint16_t *next = &w->memo->next[from][byte];
+    if (*next == KL_STEP_UNKNOWN) {
+        bool may = kl_machine_step(w->machine, &w->memo->states[from], byte, to);
+        *next = may ? kl_step_memo_number(w->memo, to) : KL_STEP_REFUSED;
+    }
+    return *next;
+}
+
+/* One more byte, from depth - 1 to depth, in a walk that is large. */
+static bool step_large(struct kl_token_walk *w, size_t depth, uint8_t byte)
+{
+    struct kl_token_place *place = &w->places[depth], *parent = place - 1;
+    if (parent->number == 0)
+        parent->number = kl_step_memo_number(w->memo, &w->states[depth - 1]);
+    if (parent->number == 0)
+        return kl_machine_step(w->machine, &w->states[depth - 1], byte, &w->states[depth]);
+    place->number = step_from(w, parent->number, byte, &w->states[depth]);
+    return place->number != KL_STEP_REFUSED;
+}
+
+/* The number of the state behind each byte of a class, or KL_STEP_REFUSED. */
+static uint16_t step_class(struct kl_token_walk *w, uint16_t from, unsigned class)
+{
+    uint16_t found = w->memo->next_of_class[from][class];
+    struct kl_rule_state to;
+    if (found != KL_STEP_UNKNOWN)
+        return found;
+    for (unsigned byte = 0; byte < 256 && found != KL_STEP_REFUSED; byte++) {
+        if (w->trie->spans.class_of[byte] != class)
+            continue;
+        uint16_t next = step_from(w, from, (uint8_t)byte, &to);
+        found = next != 0 && (found == 0 || found == next) ? next : KL_STEP_REFUSED;
+    }
+    w->memo->next_of_class[from][class] = found;
+    return found;
+}
+
+/* Whether everything below a node is allowed, since the classes of bytes that occur there lead from
+ * one state to one state, as deep as it goes. */
+static bool is_allowed_below(struct kl_token_walk *w, size_t depth, struct kl_token_span span)
+{
+    uint16_t now = w->places[depth].number;
+    for (unsigned i = 0; i < span.height; i++) {
+        uint16_t next = 0;
+        for (unsigned rest = span.classes; rest != 0; rest &= rest - 1) {
+            uint16_t to = step_class(w, now, (unsigned)__builtin_ctz(rest));
+            if (to == KL_STEP_REFUSED || (next != 0 && to != next))
+                return false;
+            next = to;
+        }
+        if (next == now)
+            break;
+        now = next;
+    }
+    return true;
+}
+
+static bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
+{
+    w->places[depth].number = 0;
+    if (w->n_steps >= LARGE_WALK)
+        return step_large(w, depth, byte);
+    if (!kl_machine_step(w->machine, &w->states[depth - 1], byte, &w->states[depth]))
+        return false;
+    if (++w->n_steps == LARGE_WALK)
+        begin_large(w);
+    return true;
+}
+
+static bool is_free(struct kl_token_walk *w, size_t depth, struct kl_free_string *string)
+{
+    uint16_t number = w->places[depth].number;
+    if (number != 0 && w->memo->not_free[number])
+        return false;
+    if (kl_machine_free_string(w->machine, state_at(w, depth), string))
+        return true;
+    if (number != 0)
+        w->memo->not_free[number] = true;
+    return false;
+}
+
 /* The subtrees of nodes [i, end), which have one parent; the state there is known. strings: whether
  * free strings are looked for. */
 static size_t walk(struct kl_token_walk *w, size_t i, size_t end, bool strings, uint64_t *mask)
@@ -114,15 +221,17 @@ static size_t walk(struct kl_token_walk *w, size_t i, size_t end, bool strings, 
     size_t n = 0;
     while (i < end) {
         struct kl_token_node node = nodes[i];
-        struct kl_rule_state *state = &w->states[node.depth];
-        if (!kl_machine_step(w->machine, state - 1, (uint8_t)node.byte, state)) {
+        if (!step(w, node.depth, (uint8_t)node.byte)) {
             i += node.size;
             continue;
         }
         n += allow(node, mask);
-        if (strings && node.size > SMALL_SUBTREE &&
-            kl_machine_free_string(w->machine, state, &string)) {
+        if (strings && node.size > SMALL_SUBTREE && is_free(w, node.depth, &string)) {
             n += walk_string(w, i + 1, i + node.size, &string, mask);
+            i += node.size;
+        } else if (node.size >= KL_SPAN_MIN && w->places[node.depth].number != 0 &&
+                   is_allowed_below(w, node.depth, kl_token_spans_get(&w->trie->spans, i))) {
+            n += kl_token_spans_allow(&w->trie->spans, i + 1, i + node.size, mask);
             i += node.size;
         } else {
             i++;
@@ -137,12 +246,22 @@ static bool close_at(struct kl_token_walk *w, const struct kl_free_string *strin
                      size_t depth)
 {
     struct kl_rule_state *state = &w->states[depth];
-    *state = string->must_try ? w->states[base] : string->after;
+    *state = string->must_try ? *state_at(w, base) : string->after;
+    w->places[depth].number = 0;
     for (size_t d = base + 1; string->must_try && d <= depth; d++) {
         if (!kl_machine_step(w->machine, state, w->places[d].byte, state))
             return false;
     }
     return true;
+}
+
+/* Whether all bytes below a node are characters, and not too many. */
+static bool is_plain_below(const struct kl_token_walk *w, size_t i, struct kl_token_place place,
+                           uint32_t most)
+{
+    struct kl_token_span span = kl_token_spans_get(&w->trie->spans, i);
+    return place.state == KL_STRING_BETWEEN && (span.classes & ~w->trie->spans.plain) == 0 &&
+           span.height <= most - place.chars;
 }
 
 /* The subtrees of nodes [i, end), whose parent is in a free string. */
@@ -152,7 +271,8 @@ static size_t walk_string(struct kl_token_walk *w, size_t i, size_t end,
     const struct kl_token_node *nodes = w->trie->tokens.nodes;
     const struct kl_string_table *table = &w->trie->sets.table;
     size_t n = 0, base = nodes[i].depth - 1u;
-    w->places[base] = (struct kl_token_place){.state = KL_STRING_BETWEEN};
+    w->places[base].state = KL_STRING_BETWEEN;
+    w->places[base].chars = 0;
     while (i < end) {
         struct kl_token_node node = nodes[i];
         struct kl_token_place *place = &w->places[node.depth], *parent = place - 1;
@@ -164,6 +284,9 @@ static size_t walk_string(struct kl_token_walk *w, size_t i, size_t end,
                 n += allow(node, mask) + walk(w, i + 1, i + node.size, false, mask);
             i += node.size;
         } else if (place->state == KL_STRING_DEAD || place->chars > string->most) {
+            i += node.size;
+        } else if (node.size >= KL_SPAN_MIN && is_plain_below(w, i, *place, string->most)) {
+            n += kl_token_spans_allow(&w->trie->spans, i, i + node.size, mask);
             i += node.size;
         } else {
             n += allow(node, mask);
@@ -177,7 +300,14 @@ size_t kl_token_walk_all(struct kl_token_walk *w, const struct kl_rule_state *st
 {
     memset(mask, 0, w->trie->sets.n_words * sizeof *mask);
     w->states[0] = *state;
-    return walk(w, 0, w->trie->tokens.n, true, mask);
+    w->places[0].number = 0;
+    w->n_steps = 0;
+    size_t mark = kl_machine_mark(w->machine);
+    size_t n = walk(w, 0, w->trie->tokens.n, true, mask);
+    /* where the machine has kept nothing, no state of the memo will be forgotten */
+    if (w->n_steps == LARGE_WALK)
+        w->is_kept = kl_machine_mark(w->machine) == mark;
+    return n;
 }
 
 /* The node of the trie to which these bytes lead; trie->n: none. */
@@ -239,10 +369,12 @@ void kl_token_walk_release(struct kl_token_walk *w)
 {
     free(w->states);
     free(w->places);
+    free(w->memo);
     *w = (struct kl_token_walk){0};
 }
 
 size_t kl_token_walk_bytes(const struct kl_token_walk *w)
 {
-    return (w->trie->tokens.max_depth + 1) * (sizeof *w->states + sizeof *w->places);
+    return (w->trie->tokens.max_depth + 1) * (sizeof *w->states + sizeof *w->places) +
+           (w->memo != NULL ? sizeof *w->memo : 0);
 }

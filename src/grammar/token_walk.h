@@ -12,13 +12,16 @@
 #define KL_GRAMMAR_TOKEN_WALK_H
 
 #include "grammar/rule.h"
+#include "grammar/step_memo.h"
 #include "grammar/token_trie_state.h"
 
-/* A place in a string that a walk has come into, by depth. */
+/* Where a walk is, by depth. */
 struct kl_token_place {
-    uint32_t chars; /* that have begun since the string became free */
+    uint16_t number; /* of the state in the memo, or 0: it is in `states` */
+    /* in a free string: */
     uint8_t state;  /* enum kl_string_state */
     uint8_t byte;   /* that led here */
+    uint32_t chars; /* that have begun since the string became free */
 };
 
 struct kl_token_walk {
@@ -27,6 +30,9 @@ struct kl_token_walk {
     /* [max_depth + 1] by depth, 0: the state that tokens follow */
     struct kl_rule_state *states;
     struct kl_token_place *places;
+    struct kl_step_memo *memo; /* NULL: not needed so far, or no memory */
+    bool is_kept;              /* the memo is that of the last walk, and still valid */
+    size_t n_steps;            /* of this walk that the machine made */
 };
 
 /* machine and trie must outlive the walk. */

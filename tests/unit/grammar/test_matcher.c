@@ -176,6 +176,19 @@ static void follow_lists(const struct kl_tokenizer *tokenizer, size_t n_each)
     }
 }
 
+static void follow_words(const struct kl_tokenizer *tokenizer, size_t n_each)
+{
+    static const uint32_t most[] = {UINT32_MAX, 3, 40};
+    for (size_t i = 0; i < 3; i++) {
+        struct toy_word word = {.most = most[i]};
+        struct fixture f;
+        kl_rule_init(&word.rule, &toy_word_kind);
+        open_fixture(&f, tokenizer, &word.rule);
+        follow(&f, n_each, 20);
+        close_fixture(&f);
+    }
+}
+
 static void masks_are_those_of_each_token_tried(void **state)
 {
     (void)state;
@@ -185,6 +198,8 @@ static void masks_are_those_of_each_token_tried(void **state)
         fail_msg("KINGLET_TEST_TINY_MODEL must name the tiny model (./test.sh sets it)");
     follow_lists(made, 400);
     follow_lists(tiny, 100);
+    follow_words(made, 100);
+    follow_words(tiny, 100);
     kl_tokenizer_close(made);
     kl_tokenizer_close(tiny);
 }
@@ -195,8 +210,113 @@ static void masks_with_a_real_vocabulary(void **state)
     struct kl_tokenizer *real = model_tokenizer("KINGLET_TEST_MODEL");
     if (real == NULL)
         skip();
-    follow_lists(real, 30);
+    follow_lists(real, 25);
+    follow_words(real, 25);
     kl_tokenizer_close(real);
+}
+
+static const char *const texts[] = {"[\"a\"", "[\"aaa\"]", "[\"aaa\"]]", "x"};
+
+static void open_texts(struct toy_set *set, struct fixture *f, struct kl_tokenizer *tokenizer)
+{
+    *set = (struct toy_set){.texts = texts, .n = sizeof texts / sizeof *texts};
+    kl_rule_init(&set->rule, &toy_set_kind);
+    open_fixture(f, tokenizer, &set->rule);
+}
+
+static void what_must_follow(void **state)
+{
+    (void)state;
+    struct kl_tokenizer *made = made_tokenizer();
+    struct toy_set set;
+    struct fixture f;
+    struct kl_rule_state now, other;
+    char bytes[64];
+    open_texts(&set, &f, made);
+    kl_matcher_begin(f.matcher, &now);
+    other = now;
+    assert_mask(&f, &now, "");
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, sizeof bytes), 0);
+    /* the rest is refused, and the state is that behind what was accepted */
+    assert_int_equal(kl_matcher_accept_bytes(f.matcher, &now, "[?", 2), 1);
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, sizeof bytes), 2);
+    assert_memory_equal(bytes, "\"a", 2);
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, 1), 1);
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, 0), 0);
+    assert_int_equal(kl_matcher_accept_bytes(f.matcher, &now, "\"aa", 3), 3);
+    assert_mask(&f, &now, "[\"aa");
+    /* up to where the text may end */
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, sizeof bytes), 3);
+    assert_memory_equal(bytes, "a\"]", 3);
+    assert_false(kl_matcher_is_complete(f.matcher, &now));
+    assert_false(kl_matcher_accept(f.matcher, &now, MADE_CONTROL + 1));
+    assert_int_equal(kl_matcher_accept_bytes(f.matcher, &now, bytes, 3), 3);
+    assert_true(kl_matcher_is_complete(f.matcher, &now));
+    assert_mask(&f, &now, "[\"aaa\"]");
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, sizeof bytes), 0);
+    other = now;
+    assert_true(kl_matcher_accept(f.matcher, &now, MADE_CONTROL + 1)); /* end tokens */
+    assert_true(kl_matcher_accept(f.matcher, &now, MADE_CONTROL + 2));
+    assert_false(kl_matcher_accept(f.matcher, &now, MADE_CONTROL)); /* control, unused, none */
+    assert_false(kl_matcher_accept(f.matcher, &now, MADE_CONTROL + 4));
+    assert_false(kl_matcher_accept(f.matcher, &now, -1));
+    assert_false(kl_matcher_accept(f.matcher, &now, 1 << 30));
+    assert_memory_equal(&now, &other, sizeof now);
+    assert_true(kl_matcher_accept(f.matcher, &now, ']'));
+    assert_mask(&f, &now, "[\"aaa\"]]"); /* only the end */
+    close_fixture(&f);
+    kl_tokenizer_close(made);
+}
+
+static void masks_are_kept(void **state)
+{
+    (void)state;
+    struct kl_tokenizer *made = made_tokenizer();
+    struct kl_matcher_stats before, stats;
+    struct kl_rule_state now;
+    struct toy_set set;
+    struct fixture f;
+    open_texts(&set, &f, made);
+    assert_int_equal(set.rule.owners, 2);
+    kl_matcher_begin(f.matcher, &now);
+    kl_matcher_stats(f.matcher, &before);
+    assert_int_equal(before.masks, 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_mask(&f, &now, "");
+    kl_matcher_stats(f.matcher, &stats);
+    assert_int_equal(stats.masks, 3);
+    assert_int_equal(stats.masks_cached, 2);
+    assert_true(stats.bytes > before.bytes);
+    close_fixture(&f);
+    assert_int_equal(set.rule.owners, 1);
+    kl_tokenizer_close(made);
+}
+
+/* A machine that fails in the middle of a mask: its error comes out, now and ever after. */
+static void failures_stick(void **state)
+{
+    (void)state;
+    struct kl_tokenizer *made = made_tokenizer();
+    struct kl_rule_state now;
+    struct kl_error err = {0};
+    struct toy_set set;
+    struct fixture f;
+    char bytes[8];
+    size_t n;
+    toy_set_steps = 200;
+    open_texts(&set, &f, made);
+    toy_set_steps = SIZE_MAX;
+    kl_matcher_begin(f.matcher, &now);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(kl_matcher_allowed(f.matcher, &now, f.mask, &n, &err), KL_ERR_LIMIT);
+        assert_string_equal(err.text, "the test's limit of steps");
+    }
+    assert_int_equal(kl_matcher_allowed(f.matcher, &now, f.mask, &n, NULL), KL_ERR_LIMIT);
+    assert_false(kl_matcher_accept(f.matcher, &now, 'x'));
+    assert_false(kl_matcher_is_complete(f.matcher, &now));
+    assert_int_equal(kl_matcher_forced(f.matcher, &now, bytes, sizeof bytes), 0);
+    close_fixture(&f);
+    kl_tokenizer_close(made);
 }
 
 int main(void)
@@ -204,6 +324,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_those_of_each_token_tried),
         cmocka_unit_test(masks_with_a_real_vocabulary),
+        cmocka_unit_test(what_must_follow),
+        cmocka_unit_test(masks_are_kept),
+        cmocka_unit_test(failures_stick),
     };
     kl_log_set_level(KL_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /*
- * Two rules for the tests of the matcher, written to be obvious: a list of JSON strings, and a set
- * of texts. Both check that no state is used that _release forgot. Include after <cmocka.h>.
+ * Rules for the tests of the matcher, written to be obvious: a list of JSON strings, a set of
+ * texts, and a word of letters. The list checks that no state is used that _release forgot. Include
+ * after <cmocka.h>.
  */
 #ifndef KL_TESTS_TOY_RULES_H
 #define KL_TESTS_TOY_RULES_H
@@ -318,5 +319,55 @@ static enum kl_status toy_set_open(const struct kl_rule *rule, struct kl_machine
 }
 
 static const struct kl_rule_kind toy_set_kind = {"set", toy_set_open, toy_rule_free};
+
+/* ---- a word ---------------------------------------------------------------------------------- */
+
+/* At most `most` ASCII letters, digits and '_' (UINT32_MAX: any number), with '-' between them. */
+struct toy_word {
+    struct kl_rule rule;
+    uint32_t most;
+};
+
+/* words: whether '-' may follow, letters */
+struct toy_word_machine {
+    struct kl_machine machine;
+    const struct toy_word *rule;
+};
+
+static bool toy_word_step(struct kl_machine *machine, const struct kl_rule_state *from,
+                          uint8_t byte, struct kl_rule_state *to)
+{
+    uint32_t most = ((struct toy_word_machine *)machine)->rule->most, letters = from->words[1];
+    bool is_letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+                     (byte >= '0' && byte <= '9') || byte == '_';
+    if (letters >= most || (!is_letter && (byte != '-' || from->words[0] == 0)))
+        return false;
+    *to = (struct kl_rule_state){{is_letter, most == UINT32_MAX ? 0 : letters + is_letter}};
+    return true;
+}
+
+static bool toy_word_is_complete(struct kl_machine *machine, const struct kl_rule_state *state)
+{
+    (void)machine;
+    return state->words[0] == 1;
+}
+
+static const struct kl_machine_kind toy_word_machine_kind = {
+    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete,
+    NULL,           NULL,           NULL,          toy_set_bytes};
+
+static enum kl_status toy_word_open(const struct kl_rule *rule, struct kl_machine **machine,
+                                    struct kl_error *err)
+{
+    struct toy_word_machine *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return kl_fail_memory(err, "a machine", sizeof *m);
+    m->machine.kind = &toy_word_machine_kind;
+    m->rule = (const struct toy_word *)rule;
+    *machine = &m->machine;
+    return KL_OK;
+}
+
+static const struct kl_rule_kind toy_word_kind = {"word", toy_word_open, toy_rule_free};
 
 #endif
