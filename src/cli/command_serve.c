@@ -104,6 +104,7 @@ struct loading {
     struct kl_loaded loaded;
     struct kl_names names; /* aliases of the model */
     struct kl_engine *engine;
+    struct kl_rule_cache *rules;
     struct kl_page_store *page_store;
 };
 
@@ -146,6 +147,11 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     kl_plan_add(&l->loaded.plan, "requests and answers on their way",
                 kl_server_held_bytes_for(kl_load_budget(&o->load)), NULL);
     kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVICE_READING_BYTES, NULL);
+    kl_plan_add(&l->loaded.plan, "rules of answers, and the trie of tokens",
+                kl_rule_cache_most_bytes(l->loaded.tokenizer), NULL);
+    status = kl_rule_cache_open(l->loaded.tokenizer, &l->rules, err);
+    if (status != KL_OK)
+        return status;
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
@@ -168,6 +174,7 @@ static void *load_main(void *argument)
         const struct kl_served served = {
             .engine = l->engine,
             .tokenizer = l->loaded.tokenizer,
+            .rules = l->rules,
             .chat_template = l->loaded.chat_template,
             .chat_template_by = l->loaded.chat_template_by,
             .model_name = where->name,
@@ -270,6 +277,7 @@ static int serve(const struct serve_options *o, const struct kl_api_keys *keys,
     }
     kl_server_close(l.server);
     kl_engine_close(l.engine);
+    kl_rule_cache_close(l.rules);
     kl_page_store_close(l.page_store);
     kl_unload(&l.loaded);
     if (l.status != KL_OK)

@@ -81,7 +81,8 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
     kl_plan_add(plan, "buffers of the forward pass and of sampling", engine->totals.buffer_bytes,
                 "--parallel");
     kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
-    kl_plan_add(plan, "requests that run", o->parallel * kl_request_bytes(o->ctx_size),
+    kl_plan_add(plan, "requests that run, and their rules",
+                o->parallel * (kl_request_bytes(o->ctx_size) + KL_REQUEST_RULE_BYTES),
                 "--parallel");
     kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),
                 "--queue");

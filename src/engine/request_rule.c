@@ -74,7 +74,14 @@ static enum kl_status find_allowed(const struct kl_request_rule *r,
                                    const struct kl_rule_state *state, uint64_t *mask, size_t *n,
                                    struct kl_error *err)
 {
+    struct kl_matcher_stats stats;
     enum kl_status status = kl_matcher_allowed(r->matcher, state, mask, n, err);
+    kl_matcher_stats(r->matcher, &stats);
+    if (status == KL_OK && stats.bytes > KL_REQUEST_RULE_BYTES)
+        return kl_fail(err, KL_ERR_LIMIT,
+                       "following the rule takes %zu bytes of memory, expected at most %zu: "
+                       "use a simpler one",
+                       stats.bytes, KL_REQUEST_RULE_BYTES);
     if (status == KL_OK)
         *n = keep_known(r->forcer, mask, *n);
     if (status == KL_OK && *n == 0)

@@ -31,6 +31,10 @@
 /* Bytes that are encoded at once; longer forced text takes several calls. */
 #define KL_FORCED_BYTES 512
 
+/* Most memory of the matcher of one request; more ends the answer with KL_ERR_LIMIT. JSON answers
+ * stay below a tenth of it. */
+#define KL_REQUEST_RULE_BYTES ((size_t)4 << 20)
+
 /* Memory for finding forced tokens, shared by the requests of an engine. */
 struct kl_forcer {
     const struct kl_tokenizer *tokenizer;

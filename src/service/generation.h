@@ -44,6 +44,7 @@ struct kl_generation {
     bool begun; /* a stream's head is sent, or a document is collected; `format` writes the rest */
     struct kl_preparation *preparation; /* NULL once it is submitted */
     bool include_usage, return_progress;
+    bool calls_tool; /* each answer is a call of a tool, by rule */
     const char *service_tier;
     uint64_t deadline_ns;    /* 0: none */
     size_t n_left_out;       /* messages that did not fit */

@@ -30,6 +30,7 @@ void kl_generation_request_release(struct kl_generation_request *r)
 {
     kl_chat_input_release(&r->input);
     release_source(r);
+    kl_rule_disown(r->rule);
     free(r->settled);
     *r = (struct kl_generation_request){0};
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "engine/engine.h"
+#include "grammar/rule_cache.h"
 #include "http/api_error.h"
 #include "service/chat_input.h"
 #include "service/context_policy.h"
@@ -24,6 +25,11 @@ struct kl_generation_request {
     size_t max_tokens;           /* SIZE_MAX: as much as the context holds */
     const char *stops[KL_MAX_STOPS];
     size_t n_stops;
+    /* The rule that the answers follow: a share, NULL: they are free. */
+    struct kl_rule *rule;
+    struct kl_rule_cache *rules;      /* where parsing finds and keeps it; NULL: nowhere */
+    const struct kl_token_trie *trie; /* with a rule, once there is a model */
+    bool calls_tool;                  /* the rule makes the answer a call of a tool */
     size_t n_choices;
     enum kl_priority priority;
     bool has_priority;       /* a header set it */

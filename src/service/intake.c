@@ -120,6 +120,8 @@ static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error
             .sampling = r->sampling,
             .stops = r->stops,
             .n_stops = r->n_stops,
+            .rule = r->rule,
+            .trie = r->trie,
             .loop_guard = r->loop_guard,
             .priority = r->priority,
             .cache_scope = g->exchange->cache_scope,
@@ -226,6 +228,7 @@ static void read_request(struct kl_generation *g)
     g->include_usage = r->include_usage;
     g->return_progress = r->return_progress;
     g->service_tier = r->service_tier;
+    g->calls_tool = r->calls_tool;
 }
 
 /* Continues with a request that the worker has parsed; its prompt is encoded, too, if a model was

@@ -29,19 +29,40 @@ static void drop(struct kl_preparation *p)
     kl_generation_request_release(&p->request);
 }
 
+/* Reads the fields, and compiles the rule that the answer is to follow. */
+static enum kl_status parse(struct kl_preparation *p)
+{
+    struct kl_generation_request *r = &p->request;
+    kl_generation_request_release(r);
+    *r = p->of_headers;
+    r->rules = p->served.rules;
+    enum kl_status status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
+    struct kl_error err;
+    if (status == KL_OK && r->rule != NULL && r->rules != NULL &&
+        kl_rule_cache_trie(r->rules, &r->trie, &err) != KL_OK)
+        status = kl_api_fail_internal(&p->error, &err);
+    return status;
+}
+
+/* A request that waits for the model is parsed again: it keeps nothing of this. */
+static enum kl_status wait_for_model(struct kl_preparation *p)
+{
+    kl_rule_disown(p->request.rule);
+    p->request.rule = NULL;
+    return kl_generation_request_settle(&p->request, &p->error);
+}
+
 static enum kl_status work(struct kl_preparation *p, size_t *effort)
 {
     struct kl_generation_request *r = &p->request;
     enum kl_status status = KL_OK;
     if (!p->parsed) {
-        kl_generation_request_release(r);
-        *r = p->of_headers;
-        status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
+        status = parse(p);
         p->parsed = p->served.engine != NULL;
         *effort = less(*effort, p->len);
     }
     if (status == KL_OK && p->served.engine == NULL)
-        return kl_generation_request_settle(r, &p->error);
+        return wait_for_model(p);
     if (status != KL_OK)
         return status;
     if (!p->fitting) {
