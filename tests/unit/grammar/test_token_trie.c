@@ -1,5 +1,5 @@
-/* src/grammar/token_trie.c, token_nodes.c, token_sets.c, string_bytes.c: every token is where its
- * bytes lead to, and in the sets that it belongs to. */
+/* src/grammar/token_trie.c, token_nodes.c, token_sets.c, token_spans.c, string_bytes.c: every token
+ * is where its bytes lead to, and in the sets that it belongs to. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,7 +59,7 @@ static void check_nodes(const struct kl_tokenizer *t, const struct kl_token_trie
     assert_int_equal(n, expected); /* and each one is elsewhere */
 }
 
-/* What a token is inside a string, character by character: 1 inside, 0 closing, -1 neither.
+/* The place of a token inside a string, character by character: 1 inside, 0 closing, -1 neither.
  * *chars: that begin; *used: bytes up to and with the quote. */
 static int read_slowly(const char *bytes, size_t len, uint32_t *chars, size_t *used)
 {
@@ -141,6 +141,41 @@ static void check_closing(const struct kl_tokenizer *t, const struct kl_token_tr
     assert_int_equal(n_groups, s->n_groups);
 }
 
+/* Records of subtrees, and the tokens of ranges of nodes. */
+static void check_spans(const struct kl_token_trie *trie)
+{
+    const struct kl_token_spans *s = &trie->spans;
+    const struct kl_token_node *nodes = trie->tokens.nodes;
+    uint64_t *mask = malloc(trie->sets.n_words * sizeof *mask);
+    for (size_t i = 0; i < trie->tokens.n; i++) {
+        if (nodes[i].size < KL_SPAN_MIN)
+            continue;
+        size_t end = i + nodes[i].size, height = 0, n = 0;
+        unsigned classes = 0;
+        memset(mask, 0, trie->sets.n_words * sizeof *mask);
+        size_t found = kl_token_spans_allow(s, i, end, mask);
+        for (size_t j = i; j < end; j++) {
+            n += nodes[j].value != 0;
+            assert_true(nodes[j].value == 0 || has(mask, nodes[j].value - 1));
+            classes |= j > i ? 1u << s->class_of[nodes[j].byte] : 0;
+            height =
+                nodes[j].depth - nodes[i].depth > height ? nodes[j].depth - nodes[i].depth : height;
+        }
+        assert_int_equal(found, n);
+        for (size_t word = 0; word < trie->sets.n_words; word++)
+            n -= (size_t)__builtin_popcountll(mask[word]);
+        assert_int_equal(n, 0);
+        struct kl_token_span span = kl_token_spans_get(s, i);
+        assert_int_equal(span.classes, classes);
+        assert_int_equal(span.height, height);
+    }
+    for (size_t byte = 0; byte < 256; byte++) {
+        bool is_plain = s->plain >> s->class_of[byte] & 1;
+        assert_int_equal(is_plain, byte >= ' ' && byte < 0x7F && byte != '"' && byte != '\\');
+    }
+    free(mask);
+}
+
 static void check(const struct kl_tokenizer *t)
 {
     struct kl_token_trie *trie = trie_of(t);
@@ -149,6 +184,7 @@ static void check(const struct kl_tokenizer *t)
     check_nodes(t, trie);
     check_inside(t, trie);
     check_closing(t, trie);
+    check_spans(trie);
     kl_token_trie_close(trie);
 }
 
