@@ -133,6 +133,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
         return status;
     if (o->cache_ram > 0) /* pages from disk go into the cache in memory */
         l->page_store = kl_open_page_store(&l->loaded, o->cache_disk);
+    const struct kl_server_rule_bytes rules =
+        kl_server_rule_bytes_for(kl_load_budget(&o->load), o->parallel);
     const struct kl_engine_options engine_options = {.ctx_size = l->loaded.ctx_size,
                                                      .parallel = o->parallel,
                                                      .queue_size = o->queue,
@@ -140,6 +142,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .n_threads = l->loaded.threads.decode,
                                                      .n_threads_prefill = l->loaded.threads.prefill,
                                                      .cache_bytes = o->cache_ram,
+                                                     .rule_bytes = rules.followed,
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
     kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(max_connections(o)),
@@ -148,8 +151,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                 kl_server_held_bytes_for(kl_load_budget(&o->load)), NULL);
     kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVICE_READING_BYTES, NULL);
     kl_plan_add(&l->loaded.plan, "rules of answers, and the trie of tokens",
-                kl_rule_cache_most_bytes(l->loaded.tokenizer), NULL);
-    status = kl_rule_cache_open(l->loaded.tokenizer, &l->rules, err);
+                kl_rule_cache_most_bytes(l->loaded.tokenizer, rules.compiled), NULL);
+    status = kl_rule_cache_open(l->loaded.tokenizer, rules.compiled, &l->rules, err);
     if (status != KL_OK)
         return status;
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);

@@ -51,12 +51,17 @@ struct kl_engine_options {
     /* Most bytes of the prefix cache (prefix_cache.h) in memory, in addition to the room for
      * `parallel` sequences; 0: off. Where memory is short, running requests evict its pages. */
     size_t cache_bytes;
+    /* Most bytes that following its rule may take for one running request; more ends its answer
+     * with an error. JSON answers take some hundred KB. 0: KL_DEFAULT_RULE_BYTES. */
+    size_t rule_bytes;
     /* Keeps pages of the prefix cache on disk; must outlive the engine; NULL: none. */
     struct kl_page_store *page_store;
     /* Holds the budget and the memory of other parts. kl_engine_open adds the engine's lines; the
      * KV cache gets what the budget leaves. Not used after kl_engine_open; NULL: no budget. */
     struct kl_plan *plan;
 };
+
+#define KL_DEFAULT_RULE_BYTES ((size_t)4 << 20)
 
 #define KL_MAX_STOPS     8
 #define KL_MAX_STOP_SIZE 256 /* bytes of one stop string */

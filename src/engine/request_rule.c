@@ -6,9 +6,10 @@
 /* ---- life ------------------------------------------------------------------------------------ */
 
 enum kl_status kl_forcer_open(struct kl_forcer *f, const struct kl_tokenizer *tokenizer,
-                              size_t n_vocab, struct kl_error *err)
+                              size_t n_vocab, size_t max_bytes, struct kl_error *err)
 {
     *f = (struct kl_forcer){.tokenizer = tokenizer,
+                            .max_bytes = max_bytes,
                             .n_vocab = n_vocab,
                             .n_words = kl_mask_words(tokenizer),
                             .encoder = {.tokenizer = tokenizer}};
@@ -77,11 +78,11 @@ static enum kl_status find_allowed(const struct kl_request_rule *r,
     struct kl_matcher_stats stats;
     enum kl_status status = kl_matcher_allowed(r->matcher, state, mask, n, err);
     kl_matcher_stats(r->matcher, &stats);
-    if (status == KL_OK && stats.bytes > KL_REQUEST_RULE_BYTES)
+    if (status == KL_OK && stats.bytes > r->forcer->max_bytes)
         return kl_fail(err, KL_ERR_LIMIT,
                        "following the rule takes %zu bytes of memory, expected at most %zu: "
                        "use a simpler one",
-                       stats.bytes, KL_REQUEST_RULE_BYTES);
+                       stats.bytes, r->forcer->max_bytes);
     if (status == KL_OK)
         *n = keep_known(r->forcer, mask, *n);
     if (status == KL_OK && *n == 0)

@@ -31,14 +31,11 @@
 /* Bytes that are encoded at once; longer forced text takes several calls. */
 #define KL_FORCED_BYTES 512
 
-/* Most memory of the matcher of one request; more ends the answer with KL_ERR_LIMIT. JSON answers
- * stay below a tenth of it. */
-#define KL_REQUEST_RULE_BYTES ((size_t)4 << 20)
-
 /* Memory for finding forced tokens, shared by the requests of an engine. */
 struct kl_forcer {
     const struct kl_tokenizer *tokenizer;
-    size_t n_vocab; /* ids that may be chosen */
+    size_t n_vocab;   /* ids that may be chosen */
+    size_t max_bytes; /* of one matcher; more is KL_ERR_LIMIT */
     uint64_t *mask; /* [n_words] */
     size_t n_words; /* of a mask */
     struct kl_encoder encoder;
@@ -48,7 +45,7 @@ struct kl_forcer {
 
 /* tokenizer must outlive the forcer. To be released even if it fails. */
 enum kl_status kl_forcer_open(struct kl_forcer *forcer, const struct kl_tokenizer *tokenizer,
-                              size_t n_vocab, struct kl_error *err);
+                              size_t n_vocab, size_t max_bytes, struct kl_error *err);
 void kl_forcer_release(struct kl_forcer *forcer);
 
 /* Words of a mask: for all ids of the tokenizer. */

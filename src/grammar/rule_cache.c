@@ -17,16 +17,17 @@ struct kl_rule_cache {
     const struct kl_tokenizer *tokenizer;
     struct kl_token_trie *trie;                /* NULL: not made yet */
     struct entry entries[KL_RULE_CACHE_RULES]; /* [n] the least recently used first */
-    size_t n, bytes;
+    size_t n, bytes, max_bytes;
 };
 
-enum kl_status kl_rule_cache_open(const struct kl_tokenizer *tokenizer, struct kl_rule_cache **out,
-                                  struct kl_error *err)
+enum kl_status kl_rule_cache_open(const struct kl_tokenizer *tokenizer, size_t max_bytes,
+                                  struct kl_rule_cache **out, struct kl_error *err)
 {
     *out = calloc(1, sizeof **out);
     if (*out == NULL)
         return kl_fail_memory(err, "the cache of rules", sizeof **out);
     (*out)->tokenizer = tokenizer;
+    (*out)->max_bytes = max_bytes;
     return KL_OK;
 }
 
@@ -40,9 +41,9 @@ void kl_rule_cache_close(struct kl_rule_cache *c)
     free(c);
 }
 
-size_t kl_rule_cache_most_bytes(const struct kl_tokenizer *tokenizer)
+size_t kl_rule_cache_most_bytes(const struct kl_tokenizer *tokenizer, size_t max_bytes)
 {
-    return sizeof(struct kl_rule_cache) + KL_RULE_CACHE_BYTES +
+    return sizeof(struct kl_rule_cache) + max_bytes +
            kl_tokenizer_size(tokenizer) * TRIE_BYTES_PER_TOKEN;
 }
 
@@ -97,22 +98,22 @@ struct kl_rule *kl_rule_cache_find(struct kl_rule_cache *c, const struct kl_rule
 enum kl_status kl_rule_cache_keep(struct kl_rule_cache *c, const struct kl_rule_key *key,
                                   struct kl_rule *rule, struct kl_error *err)
 {
-    if (rule->bytes > KL_RULE_CACHE_BYTES)
+    if (rule->bytes > c->max_bytes)
         return kl_fail(err, KL_ERR_LIMIT,
                        "the rule takes %zu bytes of memory compiled, expected at most %zu",
-                       rule->bytes, KL_RULE_CACHE_BYTES);
+                       rule->bytes, c->max_bytes);
     for (size_t i = 0; i < c->n && (c->n == KL_RULE_CACHE_RULES ||
-                                    c->bytes + rule->bytes > KL_RULE_CACHE_BYTES);) {
+                                    c->bytes + rule->bytes > c->max_bytes);) {
         if (atomic_load(&c->entries[i].rule->owners) > 1)
             i++;
         else
             kl_rule_disown(take_out(c, i).rule);
     }
-    if (c->n == KL_RULE_CACHE_RULES || c->bytes + rule->bytes > KL_RULE_CACHE_BYTES)
+    if (c->n == KL_RULE_CACHE_RULES || c->bytes + rule->bytes > c->max_bytes)
         return kl_fail(err, KL_ERR_BUSY,
                        "the rules of the requests that run and wait take %zu bytes of %zu, which "
                        "leaves no room for one of %zu: try again later",
-                       c->bytes, KL_RULE_CACHE_BYTES, rule->bytes);
+                       c->bytes, c->max_bytes, rule->bytes);
     append(c, (struct entry){*key, kl_rule_hold(rule)});
     return KL_OK;
 }

@@ -18,20 +18,19 @@
 #include "grammar/rule.h"
 #include "grammar/token_trie.h"
 
-/* Bounds: of all rules together, and their number (requests that may run and wait, and some). */
-#define KL_RULE_CACHE_BYTES ((size_t)16 << 20)
+/* The most rules: of requests that may run and wait, and some. */
 #define KL_RULE_CACHE_RULES 256
 
 struct kl_rule_cache;
 
-/* tokenizer must outlive the cache. */
-enum kl_status kl_rule_cache_open(const struct kl_tokenizer *tokenizer,
+/* max_bytes: of all rules together. tokenizer must outlive the cache. */
+enum kl_status kl_rule_cache_open(const struct kl_tokenizer *tokenizer, size_t max_bytes,
                                   struct kl_rule_cache **cache, struct kl_error *err);
 /* After the last matcher that uses its trie. NULL is allowed. */
 void kl_rule_cache_close(struct kl_rule_cache *cache);
 
 /* The most memory that it takes, for the plan. */
-size_t kl_rule_cache_most_bytes(const struct kl_tokenizer *tokenizer);
+size_t kl_rule_cache_most_bytes(const struct kl_tokenizer *tokenizer, size_t max_bytes);
 
 /* The trie belongs to the cache. KL_ERR_MEMORY, KL_ERR_LIMIT. */
 enum kl_status kl_rule_cache_trie(struct kl_rule_cache *cache, const struct kl_token_trie **trie,

@@ -1,13 +1,14 @@
 #include "grammar/word_store.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
 
-/* An entry: the next one of its chain, the entry made before it, its hash, the number of its words,
- * its words. */
-enum { NEXT, PREVIOUS, HASH, N_WORDS, HEADER_WORDS };
+/* An entry: the next one of its chain, the entry made before it, its hash, its value, the number of
+ * its words, its words. */
+enum { NEXT, PREVIOUS, HASH, VALUE, N_WORDS, HEADER_WORDS };
 enum { FIRST_WORDS = 1024, FIRST_HEADS = 256 };
 
 void kl_word_store_init(struct kl_word_store *s, size_t max_bytes)
@@ -92,6 +93,7 @@ uint32_t kl_word_store_put(struct kl_word_store *s, const uint32_t *words, size_
     entry[NEXT] = *head;
     entry[PREVIOUS] = s->newest;
     entry[HASH] = hash;
+    entry[VALUE] = 0;
     entry[N_WORDS] = (uint32_t)n;
     if (n > 0)
         memcpy(entry + HEADER_WORDS, words, n * sizeof *words);
@@ -105,6 +107,11 @@ const uint32_t *kl_word_store_get(const struct kl_word_store *s, uint32_t entry,
 {
     *n = s->words[entry + N_WORDS];
     return s->words + entry + HEADER_WORDS;
+}
+
+uint32_t *kl_word_store_value(struct kl_word_store *s, uint32_t entry)
+{
+    return s->words + entry + VALUE;
 }
 
 size_t kl_word_store_mark(const struct kl_word_store *s)

@@ -36,6 +36,9 @@ uint32_t kl_word_store_put(struct kl_word_store *store, const uint32_t *words, s
 /* Returns the words of an entry: valid until the next _put. */
 const uint32_t *kl_word_store_get(const struct kl_word_store *store, uint32_t entry, size_t *n);
 
+/* A word that the caller may set, 0 at first: valid until the next _put. */
+uint32_t *kl_word_store_value(struct kl_word_store *store, uint32_t entry);
+
 /* Forgets the entries that were made after _mark returned this value. */
 size_t kl_word_store_mark(const struct kl_word_store *store);
 void kl_word_store_release(struct kl_word_store *store, size_t mark);

@@ -94,6 +94,14 @@ enum kl_status kl_string_set_build(struct kl_string_set *set, const struct kl_sc
     return KL_OK;
 }
 
+size_t kl_string_set_find(const struct kl_string_set *set, struct kl_schema_text text)
+{
+    uint32_t node = 0;
+    for (uint32_t i = 0; i < text.len; i++)
+        node = kl_string_set_step(set, node, (uint8_t)text.bytes[i]);
+    return set->nodes[node].first;
+}
+
 void kl_string_set_release(struct kl_string_set *set)
 {
     free(set->nodes);

@@ -44,6 +44,9 @@ enum kl_status kl_string_set_build(struct kl_string_set *set, const struct kl_sc
 void kl_string_set_release(struct kl_string_set *set);
 size_t kl_string_set_bytes(const struct kl_string_set *set);
 
+/* Returns the place of a string in the sorted ones; it must be in the set. */
+size_t kl_string_set_find(const struct kl_string_set *set, struct kl_schema_text text);
+
 /* Returns the node after one more byte, or KL_STRING_SET_DEAD. */
 static inline uint32_t kl_string_set_step(const struct kl_string_set *set, uint32_t node,
                                           uint8_t byte)

@@ -14,7 +14,7 @@
 #define BYTES_PER_TOKEN 12
 #define BYTES_PER_NODE  128
 /* The limit of one request, which leaves memory for small ones next to it. */
-#define MOST_BYTES (KL_SERVICE_READING_BYTES / 4 * 3)
+#define MOST_BYTES (KL_SERVICE_READING_BYTES / 8 * 7)
 
 static size_t less(size_t effort, size_t used)
 {

@@ -9,6 +9,8 @@
 
 #include "grammar/rule_cache.h"
 
+#define MOST ((size_t)1 << 20)
+
 static size_t n_alive;
 
 static void free_rule(struct kl_rule *rule)
@@ -66,10 +68,10 @@ static void test_bounded_by_bytes(void **state)
     (void)state;
     struct kl_rule_cache *cache;
     struct kl_error err;
-    assert_int_equal(kl_rule_cache_open(NULL, &cache, &err), KL_OK);
-    struct kl_rule *used = new_rule(KL_RULE_CACHE_BYTES / 2), *old = new_rule(100),
-                   *large = new_rule(KL_RULE_CACHE_BYTES / 2),
-                   *too_large = new_rule(KL_RULE_CACHE_BYTES + 1);
+    assert_int_equal(kl_rule_cache_open(NULL, MOST, &cache, &err), KL_OK);
+    struct kl_rule *used = new_rule(MOST / 2), *old = new_rule(100),
+                   *large = new_rule(MOST / 2),
+                   *too_large = new_rule(MOST + 1);
     assert_int_equal(keep(cache, 1, used), KL_OK);
     assert_int_equal(keep(cache, 2, old), KL_OK);
     kl_rule_disown(old);
@@ -97,7 +99,7 @@ static void test_bounded_by_number(void **state)
     (void)state;
     struct kl_rule_cache *cache;
     struct kl_error err;
-    assert_int_equal(kl_rule_cache_open(NULL, &cache, &err), KL_OK);
+    assert_int_equal(kl_rule_cache_open(NULL, MOST, &cache, &err), KL_OK);
     for (unsigned i = 0; i < 3 * KL_RULE_CACHE_RULES; i++) {
         struct kl_rule *rule = new_rule(1);
         assert_int_equal(keep(cache, i, rule), KL_OK);
