@@ -54,8 +54,8 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
                            kl_model_config(model)->n_vocab, engine->n_vocab,
                            kl_mask_words(engine->tokenizer), err);
     if (status == KL_OK)
-        status = kl_forcer_open(&engine->forcer, engine->tokenizer, engine->n_vocab, o->rule_bytes,
-                                err);
+        status =
+            kl_forcer_open(&engine->forcer, engine->tokenizer, engine->n_vocab, o->rule_bytes, err);
     if (status != KL_OK)
         return status;
     size_t n_waits = o->queue_size + o->parallel + 1;
@@ -83,8 +83,7 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
                 "--parallel");
     kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
     kl_plan_add(plan, "requests that run, and their rules",
-                o->parallel * (kl_request_bytes(o->ctx_size) + o->rule_bytes),
-                "--parallel");
+                o->parallel * (kl_request_bytes(o->ctx_size) + o->rule_bytes), "--parallel");
     kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),
                 "--queue");
     if (kept_pages > 0)

@@ -36,8 +36,8 @@ struct kl_forcer {
     const struct kl_tokenizer *tokenizer;
     size_t n_vocab;   /* ids that may be chosen */
     size_t max_bytes; /* of one matcher; more is KL_ERR_LIMIT */
-    uint64_t *mask; /* [n_words] */
-    size_t n_words; /* of a mask */
+    uint64_t *mask;   /* [n_words] */
+    size_t n_words;   /* of a mask */
     struct kl_encoder encoder;
     struct kl_tokens tokens; /* of the last call */
     char bytes[KL_FORCED_BYTES];

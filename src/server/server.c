@@ -151,10 +151,11 @@ size_t kl_server_held_bytes_for(uint64_t budget)
 
 struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget, size_t parallel)
 {
-    const size_t least = (size_t)256 << 10, small = (size_t)2 << 20;
+    const size_t least = (size_t)256 << 10, small = (size_t)5 << 18;
     if (!is_small(budget))
         return (struct kl_server_rule_bytes){(size_t)16 << 20, KL_DEFAULT_RULE_BYTES};
-    return (struct kl_server_rule_bytes){small, small / parallel > least ? small / parallel : least};
+    return (struct kl_server_rule_bytes){small,
+                                         small / parallel > least ? small / parallel : least};
 }
 
 size_t kl_server_connection_bytes(size_t max_connections)

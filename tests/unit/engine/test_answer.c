@@ -233,7 +233,8 @@ static void open_parts(struct engine_parts *e)
     tiny_check(kl_batch_open(&e->batch, 1, MAX_ROWS, 1 + MAX_PROPOSED, n_vocab, usable,
                              kl_mask_words(e->tiny.tokenizer), &err),
                &err);
-    tiny_check(kl_forcer_open(&e->forcer, e->tiny.tokenizer, usable, KL_DEFAULT_RULE_BYTES, &err), &err);
+    tiny_check(kl_forcer_open(&e->forcer, e->tiny.tokenizer, usable, KL_DEFAULT_RULE_BYTES, &err),
+               &err);
 }
 
 static void close_parts(struct engine_parts *e)

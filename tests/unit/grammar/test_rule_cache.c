@@ -69,8 +69,7 @@ static void test_bounded_by_bytes(void **state)
     struct kl_rule_cache *cache;
     struct kl_error err;
     assert_int_equal(kl_rule_cache_open(NULL, MOST, &cache, &err), KL_OK);
-    struct kl_rule *used = new_rule(MOST / 2), *old = new_rule(100),
-                   *large = new_rule(MOST / 2),
+    struct kl_rule *used = new_rule(MOST / 2), *old = new_rule(100), *large = new_rule(MOST / 2),
                    *too_large = new_rule(MOST + 1);
     assert_int_equal(keep(cache, 1, used), KL_OK);
     assert_int_equal(keep(cache, 2, old), KL_OK);
