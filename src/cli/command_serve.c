@@ -133,8 +133,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
         return status;
     if (o->cache_ram > 0) /* pages from disk go into the cache in memory */
         l->page_store = kl_open_page_store(&l->loaded, o->cache_disk);
-    const struct kl_server_rule_bytes rules =
-        kl_server_rule_bytes_for(kl_load_budget(&o->load), o->parallel);
+    const struct kl_server_rule_bytes rules = kl_server_rule_bytes_for(kl_load_budget(&o->load));
     const struct kl_engine_options engine_options = {.ctx_size = l->loaded.ctx_size,
                                                      .parallel = o->parallel,
                                                      .queue_size = o->queue,

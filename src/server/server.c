@@ -149,13 +149,11 @@ size_t kl_server_held_bytes_for(uint64_t budget)
     return is_small(budget) ? KL_SERVER_SMALL_HELD_BYTES : KL_HTTP_HELD_BYTES;
 }
 
-struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget, size_t parallel)
+struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget)
 {
-    const size_t least = (size_t)256 << 10, small = (size_t)5 << 18;
-    if (!is_small(budget))
-        return (struct kl_server_rule_bytes){(size_t)16 << 20, KL_DEFAULT_RULE_BYTES};
-    return (struct kl_server_rule_bytes){small,
-                                         small / parallel > least ? small / parallel : least};
+    const struct kl_server_rule_bytes usual = {(size_t)16 << 20, KL_DEFAULT_RULE_BYTES},
+                                      small = {(size_t)5 << 18, (size_t)512 << 10};
+    return is_small(budget) ? small : usual;
 }
 
 size_t kl_server_connection_bytes(size_t max_connections)

@@ -13,8 +13,8 @@
 #define BYTES_PER_BYTE  21
 #define BYTES_PER_TOKEN 12
 #define BYTES_PER_NODE  128
-/* The limit of one request, which leaves memory for small ones next to it. */
-#define MOST_BYTES (KL_SERVICE_READING_BYTES / 8 * 7)
+/* The limit of one request: the longest body; it leaves memory for small ones next to it. */
+#define MOST_BYTES (KL_HTTP_MAX_BODY * BYTES_PER_BYTE)
 
 static size_t less(size_t effort, size_t used)
 {
