@@ -57,7 +57,9 @@ struct kl_schema_node {
     uint8_t types;  /* bits of enum kl_json_type; 0: nothing is valid */
     bool is_draft4; /* an integer has neither '.' nor exponent */
     bool unique_items;
-    bool is_closed; /* it lists properties and is silent about others (for answers) */
+    /* For answers: it lists properties and is silent about others; it says explicitly that
+     * there may be any others. */
+    bool is_closed, is_open;
 
     /* strings: length in code points; the regexes (of pattern and format) must all match */
     uint32_t min_length, max_length; /* max UINT32_MAX: none */
@@ -92,6 +94,14 @@ struct kl_schema_node {
     const char *path; /* where it stands, for messages: "#/properties/a" */
 };
 
+/* Memory of texts. */
+struct kl_schema_chunk {
+    struct kl_schema_chunk *next;
+    size_t used, room;
+    char bytes[];
+};
+
+/* Made by kl_schema_parse, or built with schema_graph.h. */
 struct kl_schema_graph {
     struct kl_schema_node *nodes;
     size_t n_nodes;
@@ -99,9 +109,13 @@ struct kl_schema_graph {
     struct kl_schema_text *keys; /* names of properties, each once */
     size_t n_keys;
     struct kl_schema_property *properties;
+    size_t n_properties;
     struct kl_schema_pattern *patterns;
+    size_t n_patterns;
     uint32_t *key_lists, *regex_lists;
+    size_t n_key_lists, n_regex_lists;
     int32_t *node_lists;
+    size_t n_node_lists;
     struct kl_regex **regexes; /* patternProperties, pattern and format; each pattern once */
     size_t n_regexes;
     struct kl_string_set *sets;
@@ -110,7 +124,8 @@ struct kl_schema_graph {
     size_t n_bounds;
     struct kl_decimal *numbers;
     size_t n_numbers;
-    size_t bytes; /* of all this */
+    struct kl_schema_chunk *chunks; /* hold the bytes of keys, strings and paths */
+    size_t bytes;                   /* of all this */
 };
 
 #endif
