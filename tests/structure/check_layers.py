@@ -28,7 +28,7 @@ EDGES = {
     "load": "base format kernels text model engine console fetch",
     "bench": "base kernels text model engine client console load",
     "doctor": "base format kernels text model client console fetch load bench",
-    "cli": "base text grammar model engine server console fetch load bench doctor",
+    "cli": "base text grammar schema model engine server console fetch load bench doctor",
 }
 EDGES = {room: set(may.split()) for room, may in EDGES.items()}
 
