@@ -68,17 +68,20 @@ static json_t *timings(const struct kl_generation *g)
     const struct kl_answer_choice *first = &g->choices[0];
     double cached = first->cached_tokens, prompt = first->prompt_tokens - first->cached_tokens;
     double predicted = 0, prompt_s = first->prefill_seconds, predicted_s = 0;
+    json_int_t drafted = 0, accepted = 0;
     for (size_t i = 0; i < g->n_choices; i++) {
         predicted += g->choices[i].answer_tokens;
+        drafted += g->choices[i].drafted_tokens;
+        accepted += g->choices[i].accepted_tokens;
         predicted_s = fmax(predicted_s, g->choices[i].decode_seconds);
     }
-    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f}", "cache_n", (json_int_t)cached,
-                     "prompt_n", (json_int_t)prompt, "prompt_ms", 1e3 * prompt_s,
-                     "prompt_per_token_ms", per_second(1e3 * prompt_s, prompt), "prompt_per_second",
-                     per_second(prompt, prompt_s), "predicted_n", (json_int_t)predicted,
-                     "predicted_ms", 1e3 * predicted_s, "predicted_per_token_ms",
-                     per_second(1e3 * predicted_s, predicted), "predicted_per_second",
-                     per_second(predicted, predicted_s));
+    return json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:I, s:I}", "cache_n", (json_int_t)cached,
+        "prompt_n", (json_int_t)prompt, "prompt_ms", 1e3 * prompt_s, "prompt_per_token_ms",
+        per_second(1e3 * prompt_s, prompt), "prompt_per_second", per_second(prompt, prompt_s),
+        "predicted_n", (json_int_t)predicted, "predicted_ms", 1e3 * predicted_s,
+        "predicted_per_token_ms", per_second(1e3 * predicted_s, predicted), "predicted_per_second",
+        per_second(predicted, predicted_s), "draft_n", drafted, "draft_n_accepted", accepted);
 }
 
 static json_t *usage(const struct kl_generation *g)
@@ -275,6 +278,8 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
         kl_field_array(body, "tools", &tools, error) != KL_OK ||
         kl_tool_choice_field(body, &tools, &calls, error) != KL_OK ||
         (calls != NULL && kl_keep_json(r, calls, error) != KL_OK))
+        return KL_ERR_INVALID;
+    if (kl_prediction_field(body, r->source, &r->prediction, &r->prediction_len, error) != KL_OK)
         return KL_ERR_INVALID;
     if (messages == NULL)
         return kl_api_fail(error, 400, "invalid_value", "messages",

@@ -314,6 +314,8 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
                                               .prefill_chunk = KL_PREFILL_CHUNK,
                                               .n_threads = c->loaded.threads.decode,
                                               .n_threads_prefill = c->loaded.threads.prefill,
+                                              .draft_max = o->load.draft_max,
+                                              .pass_costs = &c->loaded.pass_costs,
                                               .cache_bytes = KL_DEFAULT_CACHE_RAM,
                                               .plan = &c->loaded.plan};
     enum kl_status status = KL_OK;
@@ -392,12 +394,13 @@ static void add_options(struct kl_option_table *table, struct chat_options *o)
     };
     kl_load_add_options(table, &o->load);
     kl_load_add_memory_option(table, &o->load);
+    kl_load_add_draft_option(table, &o->load);
     kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
 }
 
 int kl_run_chat(int argc, char **argv)
 {
-    struct chat_options o = {.load = {.ctx_size = 4096},
+    struct chat_options o = {.load = {.ctx_size = 4096, .draft_max = KL_DEFAULT_DRAFT_MAX},
                              .max_tokens = 1024,
                              .sampling = {.top_p = 1, .repetition_penalty = 1}};
     struct kl_option_table table = {0};

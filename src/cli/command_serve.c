@@ -140,6 +140,8 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .prefill_chunk = KL_PREFILL_CHUNK,
                                                      .n_threads = l->loaded.threads.decode,
                                                      .n_threads_prefill = l->loaded.threads.prefill,
+                                                     .draft_max = o->load.draft_max,
+                                                     .pass_costs = &l->loaded.pass_costs,
                                                      .cache_bytes = o->cache_ram,
                                                      .rule_bytes = rules.followed,
                                                      .page_store = l->page_store,
@@ -418,6 +420,7 @@ static void add_options(struct kl_option_table *table, struct serve_options *o)
 {
     kl_load_add_options(table, &o->load);
     kl_load_add_memory_option(table, &o->load);
+    kl_load_add_draft_option(table, &o->load);
     add_answer_options(table, o);
     add_access_options(table, o);
     add_connection_options(table, o);
@@ -425,7 +428,7 @@ static void add_options(struct kl_option_table *table, struct serve_options *o)
 
 int kl_run_serve(int argc, char **argv)
 {
-    struct serve_options o = {.load = {.ctx_size = DEFAULT_CTX},
+    struct serve_options o = {.load = {.ctx_size = DEFAULT_CTX, .draft_max = KL_DEFAULT_DRAFT_MAX},
                               .host = "127.0.0.1",
                               .port = DEFAULT_PORT,
                               .parallel = DEFAULT_SLOTS,

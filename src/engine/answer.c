@@ -1,5 +1,6 @@
 #include "engine/answer.h"
 
+#include "engine/request_events.h"
 #include "text/tokenizer.h"
 
 enum kl_finish kl_answer_finish(enum kl_answer answer)
@@ -73,6 +74,7 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
     }
     if (last && !stops)
         r->withheld = 0;
+    kl_request_cut_text(r);
     if (stops || ended)
         return KL_ANSWER_STOPS;
     if (repeats)
@@ -175,6 +177,8 @@ enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler
     enum kl_answer answer = KL_ANSWER_CONTINUES;
     struct proposal p = {.end = r->n_tokens + r->n_proposed, .as_proposed = true};
     for (size_t row = 0; row < rows->n && p.as_proposed && answer == KL_ANSWER_CONTINUES; row++) {
+        if (rows->candidates[row].overflow && row > 0)
+            break; /* a proposed row: the next pass computes it again */
         if (r->n_proposed > 0)
             correct_history(r, rows->seen, rows->wants[row].n_vocab);
         answer = choose(r, sampler, &rows->wants[row], &rows->candidates[row], &p, err);

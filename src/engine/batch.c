@@ -8,20 +8,27 @@ static size_t history_words(const struct kl_batch *batch)
     return batch->n_vocab / 64 + 1;
 }
 
+/* In logits: first those of wide rows. */
+static size_t n_rooms(const struct kl_batch *batch)
+{
+    return batch->max_wide * batch->n_logits + batch->max_answers * KL_BATCH_NARROW;
+}
+
 size_t kl_batch_bytes(const struct kl_batch *batch)
 {
-    return batch->max_answers * batch->n_logits * sizeof *batch->logits +
+    return n_rooms(batch) * sizeof *batch->logits +
            batch->max_answers * batch->n_mask_words * sizeof *batch->masks +
            batch->n_slots * history_words(batch) * sizeof *batch->seen_words;
 }
 
 enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_rows,
-                             size_t max_answers, size_t model_vocab, size_t n_vocab,
-                             size_t n_mask_words, struct kl_error *err)
+                             size_t max_answers, size_t max_wide, size_t model_vocab,
+                             size_t n_vocab, size_t n_mask_words, struct kl_error *err)
 {
     *batch = (struct kl_batch){
         .max_rows = max_rows,
         .max_answers = max_answers,
+        .max_wide = max_wide,
         .n_vocab = n_vocab,
         .n_logits = (model_vocab + KL_LANES - 1) / KL_LANES * KL_LANES,
         .n_mask_words = n_mask_words,
@@ -31,15 +38,12 @@ enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_
     batch->rows = calloc(max_rows, sizeof *batch->rows);
     batch->wants = calloc(batch->max_answers, sizeof *batch->wants);
     batch->candidates = calloc(batch->max_answers, sizeof *batch->candidates);
-    batch->logits = calloc(batch->max_answers * batch->n_logits, sizeof *batch->logits);
+    batch->logits = calloc(n_rooms(batch), sizeof *batch->logits);
     batch->masks = calloc(batch->max_answers * n_mask_words, sizeof *batch->masks);
     batch->seen_words = calloc(n_slots * words, sizeof *batch->seen_words);
     if (batch->rows == NULL || batch->wants == NULL || batch->candidates == NULL ||
         batch->logits == NULL || batch->masks == NULL || batch->seen_words == NULL)
         return kl_fail_memory(err, "the engine's logits", kl_batch_bytes(batch));
-    for (size_t i = 0; i < batch->max_answers; i++)
-        batch->candidates[i] = (struct kl_candidates){.logits = batch->logits + i * batch->n_logits,
-                                                      .room = batch->n_logits};
     for (size_t slot = 0; slot < n_slots; slot++)
         batch->seen[slot].words = batch->seen_words + slot * words;
     return KL_OK;
@@ -56,6 +60,13 @@ void kl_batch_release(struct kl_batch *batch)
     *batch = (struct kl_batch){0};
 }
 
+bool kl_batch_is_narrow(const struct kl_sampling *s)
+{
+    /* more than the head screens for (head.c) are all logits */
+    bool few = s->temperature == 0.0f || (s->top_k > 0 && s->top_k <= 256);
+    return few && s->repetition_penalty >= 1.0f;
+}
+
 void kl_batch_reset_slot(struct kl_batch *batch, size_t slot)
 {
     batch->seen[slot].n = 0;
@@ -65,8 +76,22 @@ void kl_batch_clear(struct kl_batch *batch)
 {
     batch->n_rows = 0;
     batch->n_answers = 0;
+    batch->n_wide = 0;
     for (size_t slot = 0; slot < batch->n_slots; slot++)
         batch->answers[slot].n = 0;
+}
+
+/* Gives the answer i of the batch its room. */
+static struct kl_candidates room_of(struct kl_batch *batch, size_t i, bool narrow)
+{
+    struct kl_logit *rooms = batch->logits;
+    if (narrow)
+        return (struct kl_candidates){.logits = rooms + batch->max_wide * batch->n_logits +
+                                                i * KL_BATCH_NARROW,
+                                      .room = KL_BATCH_NARROW};
+    assert(batch->n_wide < batch->max_wide);
+    return (struct kl_candidates){.logits = rooms + batch->n_wide++ * batch->n_logits,
+                                  .room = batch->n_logits};
 }
 
 /* Asks for the candidates that may follow token `at`. state: of the rule, NULL: free. */
@@ -80,7 +105,8 @@ static void add_answer(struct kl_batch *batch, size_t slot, const struct kl_requ
         *answers = (struct kl_answer_rows){.wants = &batch->wants[i],
                                            .candidates = &batch->candidates[i],
                                            .seen = &batch->seen[slot]};
-    answers->n++;
+    bool proposed = answers->n++ > 0;
+    batch->candidates[i] = room_of(batch, i, proposed && kl_batch_is_narrow(&request->sampling));
     kl_sampler_wants(&request->sampling, request->tokens, at + 1, batch->n_vocab, answers->seen,
                      &batch->wants[i]);
     if (state != NULL) {

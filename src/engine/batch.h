@@ -8,6 +8,7 @@
 #ifndef KL_ENGINE_BATCH_H
 #define KL_ENGINE_BATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -25,6 +26,10 @@ struct kl_answer_rows {
     struct kl_seen *seen; /* of the request */
 };
 
+/* Room for the candidates of a row that is only proposed, if its request limits them (top_k). Where
+ * there are more, the row is as if it had not been proposed. */
+#define KL_BATCH_NARROW 4096
+
 struct kl_batch {
     struct kl_row *rows; /* [max_rows] */
     size_t n_rows, max_rows;
@@ -34,23 +39,28 @@ struct kl_batch {
     uint64_t *masks;                                /* [max_answers][n_mask_words] of rules */
     size_t n_mask_words;
     size_t n_answers, max_answers;
-    size_t n_vocab;                       /* ids that may be chosen */
-    struct kl_logit *logits;              /* [max_answers][n_logits] the memory of candidates */
-    size_t n_logits;                      /* the model's vocabulary, rounded up to KL_LANES */
+    size_t n_vocab;          /* ids that may be chosen */
+    struct kl_logit *logits; /* [max_wide][n_logits] and [max_answers][KL_BATCH_NARROW] */
+    size_t n_logits;         /* the model's vocabulary, rounded up to KL_LANES */
+    size_t n_wide, max_wide; /* rows of max_answers that have room for all logits */
     struct kl_seen seen[KL_MAX_PARALLEL]; /* by slot */
     uint64_t *seen_words;                 /* [n_slots][n_vocab / 64 + 1] the memory of seen */
     size_t n_slots;
 };
 
-/* max_rows: rows of one batch; max_answers: of these, rows with candidates. model_vocab: ids for
- * which the model computes logits; n_vocab <= model_vocab of them may be chosen. n_mask_words: of a
- * mask of allowed tokens. To be released even if it fails. */
+/* max_rows: rows of one batch; max_answers: of these, rows with candidates; max_wide: of these,
+ * rows with room for all logits, at least n_slots. model_vocab: ids for which the model computes
+ * logits; n_vocab <= model_vocab of them may be chosen. n_mask_words: of a mask of allowed tokens.
+ * To be released even if it fails. */
 enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_rows,
-                             size_t max_answers, size_t model_vocab, size_t n_vocab,
-                             size_t n_mask_words, struct kl_error *err);
+                             size_t max_answers, size_t max_wide, size_t model_vocab,
+                             size_t n_vocab, size_t n_mask_words, struct kl_error *err);
 void kl_batch_release(struct kl_batch *batch);
 size_t
 kl_batch_bytes(const struct kl_batch *batch); /* of logits, masks and histories, for the plan */
+
+/* Whether few tokens are candidates of a row with this sampling. */
+bool kl_batch_is_narrow(const struct kl_sampling *sampling);
 
 /* A slot has another request. */
 void kl_batch_reset_slot(struct kl_batch *batch, size_t slot);

@@ -31,7 +31,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "engine/draft_rates.h"
 #include "engine/page_store.h"
+#include "engine/pass_costs.h"
 #include "model/model.h"
 #include "model/plan.h"
 #include "text/tokenizer.h"
@@ -48,6 +50,10 @@ struct kl_engine_options {
     size_t prefill_chunk;     /* most prompt tokens in one step */
     size_t n_threads;         /* of a pass with one row */
     size_t n_threads_prefill; /* of a pass with more rows; 0: n_threads */
+    /* Most guessed tokens that one pass computes in addition (drafts: propose.h); 0: off. They make
+     * answers faster and change no text. */
+    size_t draft_max;
+    const struct kl_pass_costs *pass_costs; /* what a row costs; NULL: the usual. Copied */
     /* Most bytes of the prefix cache (prefix_cache.h) in memory, in addition to the room for
      * `parallel` sequences; 0: off. Where memory is short, running requests evict its pages. */
     size_t cache_bytes;
@@ -98,7 +104,11 @@ struct kl_request_options {
      * NULL: the answer is free. */
     struct kl_rule *rule;
     const struct kl_token_trie *trie; /* of the tokenizer, with a rule; must outlive the request */
-    bool loop_guard;                  /* ends an answer that only repeats itself (loop_guard.h) */
+    /* A text that the answer may be like, for drafts: it makes the answer faster where it is right,
+     * and changes nothing. Ids below the vocabulary's size; copied as far as the answer may go. */
+    const int32_t *prediction;
+    size_t n_prediction;
+    bool loop_guard; /* ends an answer that only repeats itself (loop_guard.h) */
     enum kl_priority priority;
     /* Computed prompts are only shared within a scope: otherwise the time to the first token would
      * tell one client what another has asked. */
@@ -155,6 +165,7 @@ struct kl_event {
     uint32_t prompt_tokens; /* all tokens of the prompt */
     uint32_t cached_tokens; /* of these: from the prefix cache */
     uint32_t answer_tokens; /* without the end token */
+    uint32_t drafted_tokens, accepted_tokens; /* computed as drafts, and of these in the answer */
     uint32_t wasted_tokens; /* computed for prompt and answer; 0 unless cancelled */
     double queue_seconds;   /* wall time, as the two below */
     double prefill_seconds; /* from the first slot to the first token */
@@ -231,6 +242,8 @@ struct kl_engine_stats {
     uint64_t cache_hit_tokens, cache_miss_tokens; /* of prompts; their sum is all tokens */
     uint64_t cache_evictions;                     /* pages removed from memory */
     uint64_t cache_loaded_pages;                  /* from disk */
+    uint64_t drafted_tokens[KL_N_DRAFT_SOURCES];  /* computed as drafts, by where they came from */
+    uint64_t accepted_tokens[KL_N_DRAFT_SOURCES]; /* of these: part of an answer */
     uint64_t wait_estimates;                      /* times that all waits were computed */
 };
 /* Fills *stats. */

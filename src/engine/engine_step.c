@@ -55,6 +55,7 @@ size_t kl_step_plan(struct kl_engine *engine)
         kl_slots_update(engine);
         n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
                                   kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
+        n_rows += kl_propose(engine, n_rows);
         for (size_t i = 0; i < parallel; i++) {
             if (engine->slots[i].rows == 0)
                 continue;
@@ -115,7 +116,7 @@ static void count_rows(struct kl_engine *engine, double seconds)
             continue;
         request->n_computed += slot->rows;
         if (slot->state == KL_SLOT_DECODE)
-            rows.decode += slot->rows;
+            rows.decode += slot->rows - request->n_proposed; /* those are added once accepted */
         else if (kl_request_is_answer(request))
             rows.prompt += slot->rows;
         else
@@ -133,12 +134,18 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
 {
     struct kl_request *request = engine->running[slot];
     struct kl_answer_rows *rows = &engine->batch.answers[slot];
-    size_t before = request->n_tokens, n_used;
+    size_t before = request->n_tokens, n_proposed = request->n_proposed, n_used;
     engine->slots[slot].state = KL_SLOT_DECODE;
     if (request->decoding_ns == 0)
         request->decoding_ns = kl_now_ns();
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
+    kl_proposals_count(&engine->proposals, slot, n_used, n_proposed);
+    size_t n_accepted = n_used - 1 < n_proposed ? n_used - 1 : n_proposed;
+    request->n_drafted += n_proposed;
+    request->n_accepted += n_accepted;
+    if (n_proposed > 0)
+        kl_counters_draft(engine, engine->proposals.sources[slot], n_proposed, n_accepted);
     size_t length = kl_sequence_length(request->sequence), right = before - 1 + n_used;
     if (right < length)
         kl_sequence_truncate(request->sequence, right);

@@ -24,7 +24,11 @@ bool kl_request_send_queued(struct kl_request *request, uint32_t position, doubl
                             uint64_t now_ns);
 /* Reports that the first `done` prompt tokens are computed. */
 bool kl_request_send_prefill(struct kl_request *request, size_t done);
-/* Sends the pending text except its last `withheld` bytes, in events of whole code points. */
+/* Notes that the pending text without `withheld` is that of the tokens so far. Beyond KL_TEXT_CUTS
+ * between two calls of _send_text, the text of several tokens is sent in one event. */
+void kl_request_cut_text(struct kl_request *request);
+/* Sends the pending text except its last `withheld` bytes, in events of whole code points, at least
+ * one for each token that completes some. */
 bool kl_request_send_text(struct kl_request *request);
 /* The last event. why: only used with KL_FINISH_ERROR. */
 void kl_request_send_done(struct kl_request *request, enum kl_finish finish,

@@ -141,27 +141,41 @@ static enum kl_status encode(struct kl_forcer *f, size_t len, struct kl_error *e
     return status == KL_OK ? KL_OK : kl_encoder_fail(f->tokenizer, status, err);
 }
 
-/* Keeps the tokens that are the forced bytes (the tokenizer changes text that is not NFC or not
- * UTF-8), known to the model, and not left open. */
-static size_t keep_closed(const struct kl_request_rule *r, struct kl_rule_state state, size_t len)
+/* Finds the bytes that must follow, and encodes them; returns how many of the tokens are these
+ * bytes (the tokenizer changes text that is not NFC or not UTF-8) and are known to the model. *len:
+ * of the bytes. */
+static enum kl_status encode_forced(const struct kl_request_rule *r,
+                                    const struct kl_rule_state *state, size_t *n, size_t *len,
+                                    struct kl_error *err)
 {
     struct kl_forcer *f = r->forcer;
-    size_t n = 0, at = 0, kept = 0;
-    for (; n < f->tokens.len && (size_t)f->tokens.ids[n] < f->n_vocab; n++) {
+    f->tokens.len = *n = 0;
+    *len = kl_matcher_forced(r->matcher, state, f->bytes, sizeof f->bytes);
+    enum kl_status status = *len > 0 ? encode(f, *len, err) : KL_OK;
+    for (size_t at = 0; *n < f->tokens.len && (size_t)f->tokens.ids[*n] < f->n_vocab; (*n)++) {
         size_t size;
-        const char *piece = kl_tokenizer_piece(f->tokenizer, f->tokens.ids[n], &size);
-        if (size > len - at || memcmp(piece, f->bytes + at, size) != 0)
+        const char *piece = kl_tokenizer_piece(f->tokenizer, f->tokens.ids[*n], &size);
+        if (size > *len - at || memcmp(piece, f->bytes + at, size) != 0)
             break;
         at += size;
     }
+    return status;
+}
+
+/* Returns how many of the n tokens are not left open. */
+static size_t n_closed(const struct kl_request_rule *r, struct kl_rule_state state, size_t n,
+                       size_t len)
+{
+    struct kl_forcer *f = r->forcer;
+    size_t at = 0, closed = 0;
     kl_matcher_accept_bytes(r->matcher, &state, f->bytes, len);
-    at = 0;
-    for (; kept < n && !kl_matcher_goes_on(r->matcher, &state, f->bytes + at, len - at); kept++) {
+    for (; closed < n && !kl_matcher_goes_on(r->matcher, &state, f->bytes + at, len - at);
+         closed++) {
         size_t size;
-        kl_tokenizer_piece(f->tokenizer, f->tokens.ids[kept], &size);
+        kl_tokenizer_piece(f->tokenizer, f->tokens.ids[closed], &size);
         at += size;
     }
-    return kept;
+    return closed;
 }
 
 enum kl_status kl_request_rule_forced(const struct kl_request_rule *r,
@@ -169,14 +183,10 @@ enum kl_status kl_request_rule_forced(const struct kl_request_rule *r,
                                       size_t *n, struct kl_error *err)
 {
     struct kl_forcer *f = r->forcer;
-    f->tokens.len = 0;
-    *n = 0;
-    enum kl_status status = KL_OK;
-    size_t len = kl_matcher_forced(r->matcher, state, f->bytes, sizeof f->bytes);
-    if (len > 0)
-        status = encode(f, len, err);
-    if (status == KL_OK && len > 0)
-        *n = keep_closed(r, *state, len);
+    size_t len;
+    enum kl_status status = encode_forced(r, state, n, &len, err);
+    if (status == KL_OK)
+        *n = n_closed(r, *state, *n, len);
     size_t n_allowed = 0;
     if (status == KL_OK && *n == 0) {
         status = find_allowed(r, state, f->mask, &n_allowed, err);
@@ -208,4 +218,16 @@ size_t kl_request_rule_agrees(const struct kl_request_rule *r, const int32_t *pr
         }
     }
     return i;
+}
+
+size_t kl_request_rule_likely(const struct kl_request_rule *r, int32_t *tokens, size_t max)
+{
+    size_t n, len;
+    struct kl_error err;
+    if (r->forces_more || encode_forced(r, &r->state, &n, &len, &err) != KL_OK)
+        return 0;
+    n = n < max ? n : max;
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = r->forcer->tokens.ids[i];
+    return n;
 }

@@ -81,6 +81,10 @@ enum kl_status kl_request_rule_forced(const struct kl_request_rule *rule,
                                       const struct kl_rule_state *state, const int32_t **tokens,
                                       size_t *n, struct kl_error *err);
 
+/* Writes the tokens that the rule makes likely next where it leaves a choice: those of the forced
+ * bytes that are left open. Returns how many, at most max. */
+size_t kl_request_rule_likely(const struct kl_request_rule *rule, int32_t *tokens, size_t max);
+
 /* Returns how many of the proposed tokens, from the first on, may follow the answer: allowed ones,
  * and where tokens are forced these. */
 size_t kl_request_rule_agrees(const struct kl_request_rule *rule, const int32_t *proposed,

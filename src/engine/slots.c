@@ -28,6 +28,7 @@ void kl_slot_start(struct kl_engine *engine, size_t slot, struct kl_request *req
     engine->waits_changed = true;
     engine->running[slot] = request;
     kl_batch_reset_slot(&engine->batch, slot);
+    kl_proposals_reset_slot(&engine->proposals, slot);
     engine->slots[slot] = (struct kl_slot){.state = KL_SLOT_PREFILL,
                                            .level = request->level,
                                            .order = engine->n_started++,
@@ -63,6 +64,7 @@ struct kl_request *kl_slot_preempt(struct kl_engine *engine, size_t slot)
 void kl_slot_finish(struct kl_engine *engine, size_t slot, enum kl_finish finish,
                     const struct kl_error *why)
 {
+    kl_proposals_remember(&engine->proposals, engine->running[slot]);
     kl_finish_request(engine, leave(engine, slot, finish != KL_FINISH_ERROR), finish, why);
 }
 

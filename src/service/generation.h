@@ -30,7 +30,7 @@ struct kl_answer_choice {
     struct kl_request *request; /* NULL once it is done */
     struct kl_buffer text;      /* the text so far, for a document */
     enum kl_finish finish;
-    uint32_t prompt_tokens, cached_tokens, answer_tokens;
+    uint32_t prompt_tokens, cached_tokens, answer_tokens, drafted_tokens, accepted_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
     bool is_silent; /* its deadline passed before any text, and its end is not reported yet */
     uint64_t submit_ns, prefill_ns, first_text_ns; /* times of these steps; 0: not yet */

@@ -58,6 +58,7 @@ enum kl_status kl_generation_request_settle(struct kl_generation_request *r,
     for (size_t i = 0; i < r->n_stops; i++)
         r->stops[i] = copy_text(r->stops[i], &at);
     kl_chat_input_release(&r->input);
+    r->prediction = NULL;
     release_source(r);
     return KL_OK;
 }

@@ -21,6 +21,8 @@ struct kl_generation_request {
     char *settled;     /* copies of the strings that outlive source */
     const char *model; /* as the client named it, or NULL */
     struct kl_chat_input input;
+    const char *prediction; /* a text that the answer may be like; NULL: none. Of source */
+    size_t prediction_len;
     struct kl_sampling sampling; /* choice i draws with seed + i */
     size_t max_tokens;           /* SIZE_MAX: as much as the context holds */
     const char *stops[KL_MAX_STOPS];

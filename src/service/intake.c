@@ -122,6 +122,8 @@ static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error
             .n_stops = r->n_stops,
             .rule = r->rule,
             .trie = r->trie,
+            .prediction = p->prediction.ids,
+            .n_prediction = p->prediction.len,
             .loop_guard = r->loop_guard,
             .priority = r->priority,
             .cache_scope = g->exchange->cache_scope,

@@ -26,6 +26,7 @@ static size_t less(size_t effort, size_t used)
 static void drop(struct kl_preparation *p)
 {
     kl_context_fit_release(&p->fit);
+    kl_tokens_release(&p->prediction);
     kl_generation_request_release(&p->request);
 }
 
@@ -52,6 +53,19 @@ static enum kl_status wait_for_model(struct kl_preparation *p)
     return kl_generation_request_settle(&p->request, &p->error);
 }
 
+/* Encodes the prediction of a request, or as much of it as takes a slice. */
+static enum kl_status encode_prediction(struct kl_preparation *p)
+{
+    const struct kl_generation_request *r = &p->request;
+    struct kl_span span = {.text = r->prediction, .len = r->prediction_len};
+    struct kl_error err;
+    if (span.len > KL_PREPARATION_SLICE)
+        span.len = KL_PREPARATION_SLICE;
+    enum kl_status status =
+        kl_tokenizer_encode(p->served.tokenizer, &span, 1, &p->prediction, &err);
+    return status == KL_OK ? KL_OK : kl_api_fail_memory(&p->error, "the prediction");
+}
+
 static enum kl_status work(struct kl_preparation *p, size_t *effort)
 {
     struct kl_generation_request *r = &p->request;
@@ -74,6 +88,8 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
     }
     if (status == KL_OK)
         status = kl_context_fit_step(&p->fit, effort, &p->complete, &p->error);
+    if (status == KL_OK && p->complete && r->prediction != NULL)
+        status = encode_prediction(p);
     return status == KL_OK && p->complete ? kl_generation_request_settle(r, &p->error) : status;
 }
 

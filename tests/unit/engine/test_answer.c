@@ -230,8 +230,8 @@ static void open_parts(struct engine_parts *e)
     tiny_check(kl_forward_open(e->tiny.model, MAX_ROWS, 1, &e->forward, &err), &err);
     tiny_check(kl_kv_cache_open(e->tiny.model, 1000, &e->kv, &err), &err);
     tiny_check(kl_sampler_open(usable, &e->sampler, &err), &err);
-    tiny_check(kl_batch_open(&e->batch, 1, MAX_ROWS, 1 + MAX_PROPOSED, n_vocab, usable,
-                             kl_mask_words(e->tiny.tokenizer), &err),
+    tiny_check(kl_batch_open(&e->batch, 1, MAX_ROWS, 1 + MAX_PROPOSED, 1 + MAX_PROPOSED, n_vocab,
+                             usable, kl_mask_words(e->tiny.tokenizer), &err),
                &err);
     tiny_check(kl_forcer_open(&e->forcer, e->tiny.tokenizer, usable, KL_DEFAULT_RULE_BYTES, &err),
                &err);
