@@ -87,31 +87,47 @@ static size_t draft_by_rule(const struct kl_proposals *p, size_t slot, const str
 {
     int32_t tokens[KL_DRAFT_MAX];
     size_t n = kl_request_rule_likely(&r->rule, tokens, max);
-    float one = kl_draft_rates_chance(&p->drafters[slot].own, &p->rates, KL_DRAFT_RULE, RULE_MATCH,
-                                      0),
-          chance = 1.0f;
+    float one =
+        kl_draft_rates_chance(&p->drafters[slot].own, &p->rates, KL_DRAFT_RULE, RULE_MATCH, 0);
+    float chance = 1.0f;
     for (size_t i = 0; i < n; i++)
         out[i] = (struct kl_draft){.token = tokens[i], .chance = chance *= one};
     return n;
+}
+
+/* Removes the end of a draft that the rule does not allow. */
+static size_t keep_allowed(const struct kl_request *r, const struct kl_draft *draft, size_t n)
+{
+    int32_t tokens[KL_DRAFT_MAX];
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = draft[i].token;
+    return kl_request_rule_agrees(&r->rule, tokens, n);
+}
+
+static float expected(const struct kl_draft *draft, size_t n)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++)
+        sum += draft[i].chance;
+    return sum;
 }
 
 /* Drafts for the request of a slot; returns how many tokens. */
 static size_t draft(struct kl_proposals *p, size_t slot, const struct kl_request *r,
                     struct kl_draft *out, size_t max)
 {
-    bool ruled = r->rule.matcher != NULL;
-    p->sources[slot] = KL_DRAFT_RULE;
-    size_t n = ruled ? draft_by_rule(p, slot, r, out, max) : 0;
-    if (n > 0)
-        return n;
     const struct kl_draft_input input = input_of(r);
-    n = kl_draft(&p->drafters[slot], &input, out, max, &p->sources[slot]);
-    if (!ruled)
+    size_t n = kl_draft(&p->drafters[slot], &input, out, max, &p->sources[slot]);
+    if (r->rule.matcher == NULL)
         return n;
-    int32_t tokens[KL_DRAFT_MAX];
-    for (size_t i = 0; i < n; i++)
-        tokens[i] = out[i].token;
-    return kl_request_rule_agrees(&r->rule, tokens, n);
+    struct kl_draft likely[KL_DRAFT_MAX];
+    size_t n_likely = draft_by_rule(p, slot, r, likely, max);
+    n = keep_allowed(r, out, n);
+    if (expected(likely, n_likely) <= expected(out, n))
+        return n;
+    memcpy(out, likely, n_likely * sizeof *out);
+    p->sources[slot] = KL_DRAFT_RULE;
+    return n_likely;
 }
 
 size_t kl_propose(struct kl_engine *engine, size_t n_rows)

@@ -7,7 +7,7 @@
  * that the sampler would have chosen anyway are accepted (answer.h).
  *
  * Where an answer follows a rule, a draft is what the rule makes likely (kl_request_rule_likely),
- * or else what draft.h guesses, as far as the rule allows it.
+ * or what draft.h guesses as far as the rule allows it, whichever is expected to be right longer.
  *
  * The engine thread's. How guesses are made is draft.h, how many are worth a row draft_share.h.
  */

@@ -41,107 +41,93 @@ static unsigned byte_class(uint8_t byte)
     return found != NULL ? UNDERSCORE + (unsigned)(found - single) : OTHER;
 }
 
-/* ---- marks ----------------------------------------------------------------------------------- */
-
-static bool make_marks(struct kl_node_marks *marks, size_t n)
+void kl_byte_classes_init(struct kl_byte_classes *classes)
 {
-    marks->bits = calloc(n / 64 + 1, sizeof *marks->bits);
-    marks->before = calloc(n / 64 + 1, sizeof *marks->before);
-    return marks->bits != NULL && marks->before != NULL;
+    for (unsigned byte = 0; byte < 256; byte++)
+        classes->of[byte] = (uint8_t)byte_class((uint8_t)byte);
+    classes->plain = (1u << BREAK) - 1; /* all before it */
 }
 
-static void count_marks(struct kl_node_marks *marks, size_t n)
+static void mark(struct kl_token_spans *s, const struct kl_node_draft *drafts)
 {
-    for (size_t i = 0; i < n / 64; i++)
-        marks->before[i + 1] = marks->before[i] + (uint32_t)__builtin_popcountll(marks->bits[i]);
+    for (size_t i = 0; i < s->n; i++) {
+        size_t place = drafts[i].place;
+        bool is_large = drafts[i].size >= KL_SPAN_MIN;
+        s->marks[place / 64] |= (uint64_t)is_large << place % 64;
+        s->n_spans += is_large;
+        s->n_values += drafts[i].value != 0;
+    }
+    for (size_t i = 0; i < s->n / 64; i++)
+        s->before[i + 1] = s->before[i] + (uint32_t)__builtin_popcountll(s->marks[i]);
 }
 
-/* How many nodes before this one are marked. */
-static size_t rank(const struct kl_node_marks *marks, size_t node)
-{
-    uint64_t below = marks->bits[node / 64] & (((uint64_t)1 << node % 64) - 1);
-    return marks->before[node / 64] + (size_t)__builtin_popcountll(below);
-}
-
-/* ---- spans ----------------------------------------------------------------------------------- */
-
-static struct kl_token_span span_of(const struct kl_token_node *node, const uint8_t class_of[256])
+static struct kl_token_span span_of(const struct kl_node_draft *draft,
+                                    const struct kl_byte_classes *classes)
 {
     struct kl_token_span span = {0};
-    for (size_t i = 1; i < node->size; i++) {
-        unsigned height = node[i].depth - node->depth;
-        span.classes |= (uint16_t)(1u << class_of[node[i].byte]);
+    for (size_t i = 1; i < draft->size; i++) {
+        unsigned height = (unsigned)draft[i].depth - draft->depth;
+        span.classes |= (uint16_t)(1u << classes->of[draft[i].byte]);
         span.height = (uint16_t)(height > span.height ? height : span.height);
+        span.n_below += draft[i].value != 0;
     }
     return span;
 }
 
-static void mark(struct kl_token_spans *s, const struct kl_token_nodes *trie)
+static void fill(struct kl_token_spans *s, const struct kl_node_draft *drafts)
 {
-    for (size_t i = 0; i < trie->n; i++) {
-        bool is_large = trie->nodes[i].size >= KL_SPAN_MIN, is_token = trie->nodes[i].value != 0;
-        s->tokens.bits[i / 64] |= (uint64_t)is_token << i % 64;
-        s->large.bits[i / 64] |= (uint64_t)is_large << i % 64;
-        s->n_tokens += is_token;
-        s->n_spans += is_large;
+    struct kl_byte_classes classes;
+    kl_byte_classes_init(&classes);
+    for (size_t i = 0, n = 0; i < s->n; i++) {
+        if (drafts[i].value != 0)
+            s->values[n++] = drafts[i].value - 1;
+        if (drafts[i].size < KL_SPAN_MIN)
+            continue;
+        struct kl_token_span span = span_of(&drafts[i], &classes);
+        span.first = (uint32_t)n;
+        s->spans[kl_token_spans_get(s, drafts[i].place) - s->spans] = span;
     }
-    count_marks(&s->tokens, trie->n);
-    count_marks(&s->large, trie->n);
 }
 
-enum kl_status kl_token_spans_make(struct kl_token_spans *s, const struct kl_token_nodes *trie,
-                                   struct kl_error *err)
+bool kl_token_spans_make(struct kl_token_spans *s, const struct kl_node_draft *drafts, size_t n)
 {
-    *s = (struct kl_token_spans){.n = trie->n};
-    for (unsigned byte = 0; byte < 256; byte++)
-        s->class_of[byte] = (uint8_t)byte_class((uint8_t)byte);
-    s->plain = (1u << BREAK) - 1;
-    bool made = make_marks(&s->tokens, s->n) && make_marks(&s->large, s->n);
+    *s = (struct kl_token_spans){.n = n};
+    s->marks = calloc(n / 64 + 1, sizeof *s->marks);
+    s->before = calloc(n / 64 + 1, sizeof *s->before);
+    bool made = s->marks != NULL && s->before != NULL;
     if (made) {
-        mark(s, trie);
-        s->ids = malloc((s->n_tokens + 1) * sizeof *s->ids);
+        mark(s, drafts);
+        s->values = malloc((s->n_values + 1) * sizeof *s->values);
         s->spans = malloc((s->n_spans + 1) * sizeof *s->spans);
-        made = s->ids != NULL && s->spans != NULL;
-    }
-    for (size_t i = 0, token = 0, span = 0; made && i < s->n; i++) {
-        if (trie->nodes[i].value != 0)
-            s->ids[token++] = trie->nodes[i].value - 1;
-        if (trie->nodes[i].size >= KL_SPAN_MIN)
-            s->spans[span++] = span_of(&trie->nodes[i], s->class_of);
+        made = s->values != NULL && s->spans != NULL;
     }
     if (made)
-        return KL_OK;
-    kl_token_spans_release(s);
-    return kl_fail_memory(err, "the trie of tokens", trie->n);
+        fill(s, drafts);
+    else
+        kl_token_spans_release(s);
+    return made;
 }
 
 void kl_token_spans_release(struct kl_token_spans *s)
 {
-    free(s->tokens.bits);
-    free(s->tokens.before);
-    free(s->large.bits);
-    free(s->large.before);
-    free(s->ids);
+    free(s->values);
     free(s->spans);
+    free(s->marks);
+    free(s->before);
     *s = (struct kl_token_spans){0};
 }
 
 size_t kl_token_spans_bytes(const struct kl_token_spans *s)
 {
-    return 2 * (s->n / 64 + 1) * (sizeof(uint64_t) + sizeof(uint32_t)) +
-           (s->n_tokens + 1) * sizeof *s->ids + (s->n_spans + 1) * sizeof *s->spans;
+    return (s->n_values + 1) * sizeof *s->values + (s->n_spans + 1) * sizeof *s->spans +
+           (s->n / 64 + 1) * (sizeof *s->marks + sizeof *s->before);
 }
 
-struct kl_token_span kl_token_spans_get(const struct kl_token_spans *s, size_t node)
-{
-    return s->spans[rank(&s->large, node)];
-}
-
-size_t kl_token_spans_allow(const struct kl_token_spans *s, size_t first, size_t end,
+size_t kl_token_spans_allow(const struct kl_token_spans *s, const struct kl_token_span *span,
                             uint64_t *mask)
 {
-    size_t from = rank(&s->tokens, first), to = rank(&s->tokens, end);
-    for (size_t i = from; i < to; i++)
-        mask[s->ids[i] / 64] |= (uint64_t)1 << s->ids[i] % 64;
-    return to - from;
+    const uint32_t *values = s->values + span->first;
+    for (size_t i = 0; i < span->n_below; i++)
+        mask[values[i] / 64] |= (uint64_t)1 << values[i] % 64;
+    return span->n_below;
 }
