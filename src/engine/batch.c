@@ -60,11 +60,12 @@ void kl_batch_release(struct kl_batch *batch)
     *batch = (struct kl_batch){0};
 }
 
-bool kl_batch_is_narrow(const struct kl_sampling *s)
+bool kl_batch_is_narrow(const struct kl_request *request)
 {
+    const struct kl_sampling *s = &request->sampling;
     /* more than the head screens for (head.c) are all logits */
     bool few = s->temperature == 0.0f || (s->top_k > 0 && s->top_k <= 256);
-    return few && s->repetition_penalty >= 1.0f;
+    return few && s->repetition_penalty >= 1.0f && request->n_tokens >= request->wide_until;
 }
 
 void kl_batch_reset_slot(struct kl_batch *batch, size_t slot)
@@ -106,7 +107,7 @@ static void add_answer(struct kl_batch *batch, size_t slot, const struct kl_requ
                                            .candidates = &batch->candidates[i],
                                            .seen = &batch->seen[slot]};
     bool proposed = answers->n++ > 0;
-    batch->candidates[i] = room_of(batch, i, proposed && kl_batch_is_narrow(&request->sampling));
+    batch->candidates[i] = room_of(batch, i, proposed && kl_batch_is_narrow(request));
     kl_sampler_wants(&request->sampling, request->tokens, at + 1, batch->n_vocab, answers->seen,
                      &batch->wants[i]);
     if (state != NULL) {

@@ -57,7 +57,7 @@ static struct kl_draft_input input_of(const struct kl_request *r)
 static size_t most_useful(const struct kl_request *r, size_t max, size_t n_wide)
 {
     size_t left = r->max_answer - kl_request_answer_tokens(r) - 1;
-    if (!kl_batch_is_narrow(&r->sampling) && n_wide < max)
+    if (!kl_batch_is_narrow(r) && n_wide < max)
         max = n_wide;
     return left < max ? left : max;
 }
@@ -147,7 +147,7 @@ size_t kl_propose(struct kl_engine *engine, size_t n_rows)
         if (r->rule.forces_more || engine->slots[i].rows < engine->slots[i].remaining)
             continue; /* its next token is not chosen in this step */
         size_t found = draft(p, i, r, drafts[n], most_useful(r, p->max, n_wide));
-        if (!kl_batch_is_narrow(&r->sampling))
+        if (!kl_batch_is_narrow(r))
             n_wide -= found;
         offers[n] = (struct kl_draft_offer){.draft = drafts[n],
                                             .n = found,

@@ -90,6 +90,8 @@ struct kl_request {
     size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer, and
                         * those that its rule has forced */
     size_t n_proposed; /* tokens behind these that the next pass computes (propose.h) */
+    size_t
+        wide_until; /* with fewer tokens, proposed ones have room for all logits: one overflowed */
     const int32_t *prediction; /* [n_prediction] a text that the answer may be like */
     size_t n_prediction;
     int32_t tokens[]; /* [n_prompt + max_answer], [n_symbols] of the loop guard: max_answer or 0,
