@@ -5,7 +5,6 @@
 
 #include "api/fields.h"
 #include "api/tool_calls.h"
-#include "grammar/choice_rule.h"
 #include "grammar/gbnf.h"
 #include "grammar/regex_rule.h"
 #include "schema/schema.h"
@@ -52,13 +51,11 @@ static enum kl_status compile_choice(const json_t *value, struct kl_rule **rule,
                                      struct kl_error *err)
 {
     size_t n = json_array_size(value);
-    struct kl_choice_text *texts = calloc(n + 1, sizeof *texts);
+    const char **texts = calloc(n + 1, sizeof *texts);
     if (texts == NULL)
         return kl_fail_memory(err, "a choice", n * sizeof *texts);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *text = json_array_get(value, i);
-        texts[i] = (struct kl_choice_text){json_string_value(text), json_string_length(text)};
-    }
+    for (size_t i = 0; i < n; i++)
+        texts[i] = json_string_value(json_array_get(value, i));
     enum kl_status status = kl_choice_rule(texts, n, rule, err);
     free(texts);
     return status;
@@ -209,6 +206,9 @@ static enum kl_status read_choice(const json_t *body, struct source *source,
         if (!json_is_string(text))
             return kl_api_fail(error, 400, "invalid_type", "choice",
                                "choice[%zu] must be a string, not %s", i, kl_json_type_name(text));
+        if (strlen(json_string_value(text)) != json_string_length(text))
+            return kl_api_fail(error, 400, "invalid_value", "choice",
+                               "choice[%zu] must not contain a NUL character", i);
     }
     return add(source, (struct source){"choice", "choice", compile_choice, choice}, error);
 }

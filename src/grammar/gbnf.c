@@ -29,6 +29,7 @@ enum kl_status kl_gbnf_compile(const char *text, size_t len, struct kl_rule **ru
                                struct kl_error *err)
 {
     struct gbnf_rule *r = calloc(1, sizeof *r);
+    *rule = NULL;
     if (r == NULL)
         return kl_fail_memory(err, "a grammar", sizeof *r);
     kl_rule_init(&r->rule, &kind);

@@ -10,6 +10,7 @@ struct set {
     const struct kl_char_range *ranges;
     size_t n;
     bool negated;
+    uint32_t all[4]; /* [left] the entry before `left` bytes of any value; 0: none yet */
 };
 
 /* Edges of an entry that is being made. */
@@ -83,10 +84,18 @@ static uint32_t put(struct kl_word_store *store, const struct edges *edges)
     return entry == 0 ? KL_CLASS_NONE : entry;
 }
 
+static uint32_t make_all(struct set *set, int left)
+{
+    if (left == 0 || set->all[left] != 0)
+        return set->all[left];
+    struct edges edges = {.words = {0x80 | 0xBF << 8, make_all(set, left - 1)}, .n = 2};
+    return set->all[left] = put(set->store, &edges);
+}
+
 /* The entry before `left` continuation bytes, for the characters from base on that are in the set
  * and not below least. least: the first character of this length, so that overlong forms are left
  * out. */
-static uint32_t make_tail(const struct set *set, int left, uint32_t base, uint32_t least)
+static uint32_t make_tail(struct set *set, int left, uint32_t base, uint32_t least)
 {
     uint32_t last = base + (1u << 6 * left) - 1;
     if (last < least || base > MAX_CODE_POINT)
@@ -99,15 +108,14 @@ static uint32_t make_tail(const struct set *set, int left, uint32_t base, uint32
     if (left == 0)
         return KL_CLASS_DONE;
 
+    bool is_all = cover == ALL && base >= least && last <= MAX_CODE_POINT &&
+                  (last < FIRST_SURROGATE || base > LAST_SURROGATE);
+    if (is_all)
+        return make_all(set, left);
     struct edges edges = {.n = 0};
-    bool alike = cover == ALL && base >= least && last <= MAX_CODE_POINT &&
-                 (last < FIRST_SURROGATE || base > LAST_SURROGATE);
-    uint32_t step = 1u << 6 * (left - 1), child = KL_CLASS_NONE;
-    for (uint32_t i = 0; i < 64; i++) {
-        if (i == 0 || !alike)
-            child = make_tail(set, left - 1, base + i * step, least);
-        add_edge(&edges, 0x80 + i, child);
-    }
+    uint32_t step = 1u << 6 * (left - 1);
+    for (uint32_t i = 0; i < 64; i++)
+        add_edge(&edges, 0x80 + i, make_tail(set, left - 1, base + i * step, least));
     return put(set->store, &edges);
 }
 

@@ -27,10 +27,10 @@ struct gbnf_machine {
     uint32_t start; /* the state before the first byte */
 
     /* Of the step that is being made. */
-    struct places todo;    /* all places reached; the first `done` are expanded */
+    struct places todo;    /* all places reached, in the order of their visit */
     struct places next;    /* those that wait for a byte: the new state */
-    struct places calls;   /* at: the routine; stack: the place to return to is calls_to[i] */
-    struct places returns; /* [calls.n] */
+    struct places calls;   /* at: a routine that is to be entered; stack: 0 */
+    struct places returns; /* [calls.n] the place that each of these calls returns to */
     struct places stack;   /* that is being made */
     struct seen {
         struct place place;
@@ -39,21 +39,21 @@ struct gbnf_machine {
     size_t n_seen;
     uint32_t step;
 
-    bool in_trial; /* from _mark to _release, or to the next _mark */
-    uint64_t work; /* places visited in the trial */
+    uint64_t work; /* places visited since the last _release */
 };
 
-static bool fail(struct gbnf_machine *m, enum kl_status status, const char *what)
+static bool fail_memory(struct gbnf_machine *m)
 {
-    if (m->machine.failure.status != KL_OK)
-        return false;
-    if (status == KL_ERR_MEMORY)
-        kl_fail_memory(&m->machine.failure, "the machine of a grammar",
-                       kl_word_store_bytes(&m->store));
-    else
-        kl_fail(&m->machine.failure, KL_ERR_LIMIT,
-                "grammar: it is too ambiguous or too large: %s; let fewer alternatives begin alike",
-                what);
+    kl_fail_memory(&m->machine.failure, "the machine of a grammar", kl_word_store_bytes(&m->store));
+    return false;
+}
+
+static bool fail_limit(struct gbnf_machine *m, const char *what, unsigned long long limit)
+{
+    kl_fail(&m->machine.failure, KL_ERR_LIMIT,
+            "grammar: it is too ambiguous or too large: it needs more than %llu %s; let fewer "
+            "alternatives begin alike",
+            limit, what);
     return false;
 }
 
@@ -61,11 +61,11 @@ static bool add(struct gbnf_machine *m, struct places *list, struct place place)
 {
     if (list->n == list->room) {
         if (list->n >= KL_GBNF_MAX_PLACES)
-            return fail(m, KL_ERR_LIMIT, "more than 65536 places are possible at one byte");
+            return fail_limit(m, "places at one byte", KL_GBNF_MAX_PLACES);
         size_t room = list->room == 0 ? 64 : 2 * list->room;
         struct place *items = realloc(list->items, room * sizeof *items);
         if (items == NULL)
-            return fail(m, KL_ERR_MEMORY, "");
+            return fail_memory(m);
         list->items = items;
         list->room = room;
     }
@@ -92,8 +92,10 @@ static uint32_t intern(struct gbnf_machine *m, struct places *list)
             list->items[n++] = list->items[i];
     list->n = n;
     uint32_t entry = kl_word_store_put(&m->store, &list->items[0].at, 2 * n);
-    if (entry == 0)
-        fail(m, m->store.failure, "its machine needs more than 8 MB");
+    if (entry == 0 && m->store.failure == KL_ERR_LIMIT)
+        fail_limit(m, "bytes for its states", KL_GBNF_MAX_MACHINE_BYTES);
+    else if (entry == 0)
+        fail_memory(m);
     return entry;
 }
 
@@ -118,7 +120,7 @@ static bool grow_seen(struct gbnf_machine *m)
     size_t n_seen = m->n_seen == 0 ? 256 : 2 * m->n_seen;
     struct seen *seen = calloc(n_seen, sizeof *seen);
     if (seen == NULL)
-        return fail(m, KL_ERR_MEMORY, "");
+        return fail_memory(m);
     free(m->seen);
     m->seen = seen;
     m->n_seen = n_seen;
@@ -147,8 +149,8 @@ static bool visit(struct gbnf_machine *m, uint32_t at, uint32_t stack)
         if (compare(&m->seen[slot].place, &place) == 0)
             return true;
     m->seen[slot] = (struct seen){place, m->step};
-    if (m->in_trial && ++m->work > KL_GBNF_MAX_WORK)
-        return fail(m, KL_ERR_LIMIT, "one mask needs more than 33554432 steps");
+    if (++m->work > KL_GBNF_MAX_WORK)
+        return fail_limit(m, "steps for one mask", KL_GBNF_MAX_WORK);
     return add(m, &m->todo, place);
 }
 
@@ -240,8 +242,7 @@ static bool enter_routine(struct gbnf_machine *m)
             m->returns.items[kept++] = m->returns.items[i];
         }
     }
-    if (m->in_trial)
-        m->work += m->calls.n;
+    m->work += m->calls.n;
     m->calls.n = m->returns.n = kept;
     uint32_t stack = intern(m, &m->stack);
     return stack != 0 && visit(m, routines[routine].start, stack);
@@ -315,6 +316,7 @@ static bool step(struct kl_machine *machine, const struct kl_rule_state *from, u
     if (!begin_step(m))
         return false;
     size_t mark = kl_word_store_mark(&m->store), n = places_in(m, from->words[0]);
+    m->work += n;
     for (size_t i = 0; i < n; i++)
         if (!move(m, place_of(m, from->words[0], i), byte))
             return false;
@@ -336,15 +338,12 @@ static bool is_complete(struct kl_machine *machine, const struct kl_rule_state *
 
 static size_t mark(struct kl_machine *machine)
 {
-    struct gbnf_machine *m = of(machine);
-    m->in_trial = true;
-    m->work = 0;
-    return kl_word_store_mark(&m->store);
+    return kl_word_store_mark(&of(machine)->store);
 }
 
 static void release(struct kl_machine *machine, size_t mark)
 {
-    of(machine)->in_trial = false;
+    of(machine)->work = 0;
     kl_word_store_release(&of(machine)->store, mark);
 }
 
@@ -368,6 +367,7 @@ enum kl_status kl_gbnf_machine_open(const struct kl_gbnf_program *program,
                                     struct kl_machine **machine, struct kl_error *err)
 {
     struct gbnf_machine *m = calloc(1, sizeof *m);
+    *machine = NULL;
     if (m == NULL)
         return kl_fail_memory(err, "the machine of a grammar", sizeof *m);
     m->machine.kind = &kind;

@@ -17,7 +17,7 @@ EDGES = {
     "engine": "base kernels text grammar model",
     "json": "base",
     "grammar": "base text",
-    "schema": "base json grammar",
+    "schema": "base text json grammar",
     "http": "base",
     "service": "base json text grammar engine http",
     "api": "base json text grammar schema engine http service",

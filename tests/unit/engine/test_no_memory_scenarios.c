@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "failing_memory.h"
-#include "grammar/choice_rule.h"
+#include "grammar/regex_rule.h"
 #include "grammar/token_trie.h"
 #include "questions.h"
 
@@ -152,13 +152,10 @@ static void test_an_answer_by_rule(void **state)
     (void)state;
     static const char *const texts[] = {"{\"a\": [1, 2, 3]}", "{\"a\": [1, 2, 4], \"b\": true}",
                                         "{\"a\": [1, 22, 3]}"};
-    struct kl_choice_text list[3];
     struct kl_rule *rule;
     struct kl_token_trie *trie;
     struct kl_error err;
-    for (size_t i = 0; i < 3; i++)
-        list[i] = (struct kl_choice_text){texts[i], strlen(texts[i])};
-    tiny_check(kl_choice_rule(list, 3, &rule, &err), &err);
+    tiny_check(kl_choice_rule(texts, 3, &rule, &err), &err);
     tiny_check(kl_token_trie_open(tiny.tokenizer, &trie, &err), &err);
     make_question(&first, 40, 100, 2);
     first.options.rule = rule;

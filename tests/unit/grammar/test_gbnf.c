@@ -92,7 +92,7 @@ static void takes_repetitions(void **state)
     }
 }
 
-/* What the examples of llama.cpp do, in our words. */
+/* Grammars of the kinds that llama.cpp's examples are. */
 static const char json_grammar[] =
     "root   ::= object\n"
     "value  ::= object | array | string | number | (\"true\" | \"false\" | \"null\") ws\n"
@@ -217,11 +217,19 @@ static void says_what_is_wrong(void **state)
     }
 }
 
+static char *room_for(size_t bytes)
+{
+    char *room = malloc(bytes);
+    if (room == NULL)
+        abort();
+    return room;
+}
+
 /* Repeats `part` n times between begin and end. */
 static char *repeat(const char *begin, const char *part, size_t n, const char *end)
 {
     size_t len = strlen(part);
-    char *text = malloc(strlen(begin) + n * len + strlen(end) + 1), *at = text;
+    char *text = room_for(strlen(begin) + n * len + strlen(end) + 1), *at = text;
     at = stpcpy(at, begin);
     for (size_t i = 0; i < n; i++)
         at = stpcpy(at, part);
@@ -251,15 +259,16 @@ static void refuses_what_is_too_large(void **state)
     /* All alternatives are tried at the first byte. */
     refuses(repeat("root ::= \"a\"", "|\"a\"", KL_GBNF_MAX_PLACES, ""), "more than 65536 places");
     refuses(repeat("root ::= (\"a\"?){0,70000}", "", 0, ""), "more than 65536 places");
-    char *rules = malloc(20 * KL_GBNF_MAX_RULES + 40),
-         *at = rules + sprintf(rules, "root ::= \"a\"\n");
+    char *rules = room_for(20 * KL_GBNF_MAX_RULES + 40), *at = rules;
+    at += snprintf(at, 20, "root ::= \"a\"\n");
     for (int i = 0; i < KL_GBNF_MAX_RULES; i++)
-        at += sprintf(at, "r%d ::= \"a\"\n", i);
+        at += snprintf(at, 20, "r%d ::= \"a\"\n", i);
     refuses(rules, "more than 10000 rules");
-    char *classes = malloc(KL_GBNF_MAX_TEXT);
-    at = classes + sprintf(classes, "root ::= \"a\"");
+    char *classes = room_for(KL_GBNF_MAX_TEXT);
+    at = classes + snprintf(classes, 20, "root ::= \"a\"");
     for (int i = 0; i < 40000; i++)
-        at += sprintf(at, "[a\\u%04X-\\u%04X\\uE%03X]", 0x800 + i, 0xA001 + i % 8000, i % 4096);
+        at +=
+            snprintf(at, 30, "[a\\u%04X-\\u%04X\\uE%03X]", 0x800 + i, 0xA001 + i % 8000, i % 4096);
     refuses(classes, "more than 2097152 bytes");
 }
 
@@ -272,8 +281,8 @@ static enum kl_status run_over(const char *grammar, size_t n, size_t *taken, siz
     assert_int_equal(rule->kind->open(rule, &machine, NULL), KL_OK);
     machine->kind->begin(machine, &state);
     size_t i = 0;
-    while (i < n && machine->kind->step(machine, &state, 'a', &state))
-        i++;
+    for (; i < n && machine->kind->step(machine, &state, 'a', &state); i++)
+        machine->kind->release(machine, machine->kind->mark(machine)); /* as after each mask */
     *taken = i;
     *memory = machine->kind->bytes(machine);
     enum kl_status status = machine->failure.status;
@@ -306,6 +315,42 @@ static void runs_hostile_grammars_within_bounds(void **state)
             fail_msg("%s: %s, %zu taken, %zu bytes", cases[i].grammar, kl_status_name(status),
                      taken, memory);
     }
+}
+
+/* Parsing and emitting are recursive; this is as deep as they go. */
+static void compiles_the_deepest_nesting(void **state)
+{
+    (void)state;
+    char *open = repeat("root ::= ", "(", KL_GBNF_MAX_DEPTH, "\"a\"");
+    char *grammar = repeat(open, ")*+?{2}*+?*", KL_GBNF_MAX_DEPTH, "");
+    size_t taken, memory;
+    assert_int_equal(run_over(grammar, 1000, &taken, &memory), KL_OK);
+    assert_int_equal(taken, 1000);
+    free(open);
+    free(grammar);
+}
+
+/* A walk over all tokens ends where it takes too long. */
+static void fails_by_name_where_time_ends(void **state)
+{
+    (void)state;
+    struct kl_rule *rule = compile("root ::= a{1,1000}\n"
+                                   "a ::= b{0,30}\n"
+                                   "b ::= .{0,30} | \"a\" a | . . b");
+    struct kl_machine *machine;
+    struct kl_rule_state now, to;
+    assert_int_equal(rule->kind->open(rule, &machine, NULL), KL_OK);
+    machine->kind->begin(machine, &now);
+    size_t mark = machine->kind->mark(machine), steps = 0;
+    while (machine->failure.status == KL_OK && steps < 10000000)
+        for (int byte = 'a'; byte <= 'z'; byte++, steps++)
+            machine->kind->step(machine, &now, (uint8_t)byte, &to);
+    assert_int_equal(machine->failure.status, KL_ERR_LIMIT);
+    assert_non_null(strstr(machine->failure.text, "8388608 steps for one mask"));
+    machine->kind->release(machine, mark);
+    assert_false(machine->kind->step(machine, &now, 'a', &to)); /* it sticks */
+    machine->kind->close(machine);
+    kl_rule_disown(rule);
 }
 
 /* Without an end of stacks, memory is what ends it. */
@@ -366,6 +411,8 @@ int main(void)
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(refuses_what_is_too_large),
         cmocka_unit_test(runs_hostile_grammars_within_bounds),
+        cmocka_unit_test(compiles_the_deepest_nesting),
+        cmocka_unit_test(fails_by_name_where_time_ends),
         cmocka_unit_test(fails_by_name_where_memory_ends),
         cmocka_unit_test(forgets_what_a_trial_reached),
     };
