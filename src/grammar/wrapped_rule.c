@@ -92,7 +92,31 @@ static bool wrapped_free_string(struct kl_machine *machine, const struct kl_rule
         !m->inner->kind->free_string(m->inner, &inner, string))
         return false;
     string->after.words[READ] = m->rule->n_before;
+    if (string->is_filtered)
+        string->filter.words[READ] = string->key.words[READ] = m->rule->n_before;
     return true;
+}
+
+static bool wrapped_plain(struct kl_machine *machine, const struct kl_rule_state *state,
+                          struct kl_rule_state *plain)
+{
+    struct wrapped_machine *m = (struct wrapped_machine *)machine;
+    struct kl_rule_state inner = inner_state(state);
+    if (!is_inside(m, state) || m->inner->kind->plain == NULL ||
+        !m->inner->kind->plain(m->inner, &inner, plain))
+        return false;
+    plain->words[READ] = m->rule->n_before;
+    return true;
+}
+
+/* Of states in a free string, so the inner machine says whether. */
+static bool wrapped_closes(struct kl_machine *machine, const struct kl_rule_state *state)
+{
+    struct wrapped_machine *m = (struct wrapped_machine *)machine;
+    struct kl_rule_state inner = inner_state(state), behind;
+    if (m->inner->kind->closes != NULL)
+        return m->inner->kind->closes(m->inner, &inner);
+    return m->inner->kind->step(m->inner, &inner, '"', &behind);
 }
 
 static size_t wrapped_mark(struct kl_machine *machine)
@@ -128,7 +152,9 @@ static const struct kl_machine_kind machine_kind = {.close = wrapped_close,
                                                     .free_string = wrapped_free_string,
                                                     .mark = wrapped_mark,
                                                     .release = wrapped_release,
-                                                    .bytes = wrapped_bytes};
+                                                    .bytes = wrapped_bytes,
+                                                    .plain = wrapped_plain,
+                                                    .closes = wrapped_closes};
 
 static enum kl_status wrapped_open(const struct kl_rule *rule, struct kl_machine **machine,
                                    struct kl_error *err)
