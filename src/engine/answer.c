@@ -1,5 +1,7 @@
 #include "engine/answer.h"
 
+#include "engine/logprobs.h"
+#include "engine/request_events.h"
 #include "text/tokenizer.h"
 
 enum kl_finish kl_answer_finish(enum kl_answer answer)
@@ -69,14 +71,52 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
     return full ? KL_ANSWER_FULL : KL_ANSWER_CONTINUES;
 }
 
+/* Ends an answer that no token may continue. */
+static enum kl_answer end_text(struct kl_request *r, struct kl_error *err)
+{
+    bool stops;
+    enum kl_status status = push_text(r, -1, true, &stops);
+    if (status != KL_OK || !stops)
+        r->withheld = 0;
+    if (status == KL_OK)
+        return KL_ANSWER_STOPS;
+    kl_fail(err, status, "the end of the answer does not fit into %zu bytes", KL_PENDING_SIZE);
+    return KL_ANSWER_FAILED;
+}
+
 /* Makes the history that the repetition penalty sees that of the request: when the rows were added
  * to the batch, it got the proposed tokens as well. */
 static void correct_history(const struct kl_request *r, struct kl_seen *seen, size_t n_vocab)
 {
     struct kl_want unused;
+    struct kl_history history = kl_request_history(r, r->n_tokens);
     if (seen->n > r->n_tokens)
         seen->n = 0;
-    kl_sampler_wants(&r->sampling, r->tokens, r->n_tokens, n_vocab, seen, &unused);
+    kl_sampler_wants(&r->sampling, &history, n_vocab, seen, &unused);
+}
+
+void kl_answer_send_logprobs(struct kl_request *r, const float *logits, size_t n_vocab,
+                             int32_t token)
+{
+    struct kl_logprob logprobs[1 + KL_MAX_TOP_LOGPROBS];
+    const struct kl_tokenizer *tokenizer = r->detokenizer.tokenizer;
+    if (kl_tokenizer_is_control(tokenizer, token) || kl_tokenizer_is_end(tokenizer, token))
+        return;
+    size_t n = kl_logprobs(logits, n_vocab, token, r->top_logprobs, logprobs);
+    kl_request_send_token(r, logprobs, n);
+}
+
+/* Chooses the token of a row, and sends its log-probabilities if they are asked for. */
+static int32_t choose(struct kl_request *r, struct kl_sampler *sampler, const struct kl_want *want,
+                      struct kl_candidates *candidates)
+{
+    struct kl_history history = kl_request_history(r, r->n_tokens);
+    const float *logits = want->all ? kl_sampler_copy(sampler, candidates) : NULL;
+    int32_t token =
+        kl_sampler_choose(sampler, &r->sampling, want, &history, candidates, &r->random);
+    if (r->logprobs && token >= 0)
+        kl_answer_send_logprobs(r, logits, want->n_vocab, token);
+    return token;
 }
 
 enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler,
@@ -90,7 +130,11 @@ enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler
         struct kl_candidates *candidates = &rows->candidates[used++];
         if (rows->n > 1)
             correct_history(r, rows->seen, want->n_vocab);
-        int32_t token = kl_sampler_choose(sampler, &r->sampling, want, candidates, &r->random);
+        int32_t token = choose(r, sampler, want, candidates);
+        if (token == KL_CHOICE_BANNED) {
+            answer = end_text(r, err);
+            break;
+        }
         if (token < 0) {
             kl_fail(err, KL_ERR_FORMAT,
                     "the model computed no usable number for the next token: its file may be "
@@ -102,7 +146,8 @@ enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler
          * that of one more token is sent first. */
         as_proposed = used < rows->n && r->tokens[r->n_tokens] == token;
         answer = kl_answer_accept(r, token, err);
-        as_proposed = as_proposed && r->pending.len + KL_TOKEN_TEXT_SIZE <= KL_PENDING_SIZE;
+        as_proposed = as_proposed && r->pending.len + KL_TOKEN_TEXT_SIZE <= KL_PENDING_SIZE &&
+                      r->n_token_events < KL_STEP_LOGPROBS;
     }
     r->n_proposed = 0;
     *n_used = used;

@@ -77,8 +77,9 @@ static void add_answer(struct kl_batch *batch, size_t slot, const struct kl_requ
                                            .candidates = &batch->candidates[i],
                                            .seen = &batch->seen[slot]};
     answers->n++;
-    kl_sampler_wants(&request->sampling, request->tokens, at + 1, batch->n_vocab, answers->seen,
-                     &batch->wants[i]);
+    struct kl_history history = kl_request_history(request, at + 1);
+    kl_sampler_wants(&request->sampling, &history, batch->n_vocab, answers->seen, &batch->wants[i]);
+    batch->wants[i].all = request->logprobs;
     row->want = &batch->wants[i];
     row->candidates = &batch->candidates[i];
 }

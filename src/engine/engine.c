@@ -142,7 +142,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
-        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch),
+        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch) +
+                        kl_sampler_bytes(engine->sampler),
     };
     status = open_cache(engine, model, err);
     if (status != KL_OK)

@@ -49,8 +49,10 @@ struct kl_request {
 
     /* constant after _new */
     enum kl_request_kind kind;
-    unsigned level; /* of the scheduler */
-    struct kl_sampling sampling;
+    unsigned level;              /* of the scheduler */
+    struct kl_sampling sampling; /* its biases are behind the tokens, in the sampler's order */
+    bool logprobs;
+    size_t top_logprobs;
     uint64_t cache_scope;
     size_t n_prompt;
     size_t max_answer;
@@ -74,12 +76,24 @@ struct kl_request {
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not sent yet; KL_PENDING_SIZE bytes, never grows */
     size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
+    size_t n_text;   /* bytes that were sent */
+    size_t n_token_events; /* sent in this step */
 
     size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer */
     size_t n_proposed; /* tokens behind these that the next pass may compute; nothing proposes yet,
                         * so 0 */
-    int32_t tokens[];  /* [n_prompt + max_answer], and [max_answer] symbols of the loop guard */
+    /* [n_prompt + max_answer], [max_answer] symbols of the loop guard, and biases */
+    int32_t tokens[];
 };
+
+/* The first n tokens, proposed ones included, as the sampler reads them. */
+static inline struct kl_history kl_request_history(const struct kl_request *request, size_t n)
+{
+    return (struct kl_history){.tokens = request->tokens,
+                               .n = n,
+                               .n_prompt = request->n_prompt,
+                               .tokenizer = request->detokenizer.tokenizer};
+}
 
 /* The one question about the kind of a request; its level is for the scheduler. */
 static inline bool kl_request_is_answer(const struct kl_request *request)

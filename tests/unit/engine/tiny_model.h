@@ -76,7 +76,7 @@ struct answer {
     enum kl_status status;
     enum kl_finish finish;
     uint32_t prompt_tokens, cached_tokens, answer_tokens, wasted_tokens;
-    uint32_t n_queued, n_prefill, n_text; /* events */
+    uint32_t n_queued, n_prefill, n_token, n_text; /* events */
     uint32_t last_position, prefilled, last_n_tokens;
     bool done;
 };
@@ -103,6 +103,10 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
         assert_true(event->done > a->prefilled && event->done <= event->total);
         a->prefilled = event->done;
         a->n_prefill++;
+        break;
+    case KL_EVENT_TOKEN:
+        assert_in_range(event->n_logprobs, 1, 1 + KL_MAX_TOP_LOGPROBS);
+        a->n_token++;
         break;
     case KL_EVENT_TEXT:
         assert_int_equal(a->prefilled, event->total != 0 ? event->total : a->prefilled);
