@@ -343,10 +343,11 @@ static float threshold_of(const struct screened_row *row, size_t n_vocab)
     const struct kl_want *want = row->want;
     float best[MOST_TOP_K]; /* in descending order */
     size_t most = want->top_k > 0 ? want->top_k : 1, n = 0;
+    bool changes = want->penalized != NULL || want->n_lowered > 0 || want->n_raised > 0;
     for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
         struct kl_logit l = row->candidates->logits[i];
         size_t id = (size_t)l.id;
-        if (id >= n_vocab || !(l.value >= -FLT_MAX) || is_changed(want, id) ||
+        if (id >= n_vocab || !(l.value >= -FLT_MAX) || (changes && is_changed(want, id)) ||
             !is_allowed(want, id))
             continue;
         if (n == most && l.value <= best[n - 1])
@@ -365,12 +366,14 @@ static float threshold_of(const struct screened_row *row, size_t n_vocab)
 /* Drops computed tokens below the threshold, and those that only fill a group. */
 static void keep_candidates(const struct screened_row *row, size_t n_vocab)
 {
+    const struct kl_want *want = row->want;
     struct kl_candidates *c = row->candidates;
     for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
         struct kl_logit l = c->logits[i];
-        if ((size_t)l.id < n_vocab && is_allowed(row->want, (size_t)l.id) &&
-            (l.value >= row->threshold ||
-             has_id(row->want->raised, row->want->n_raised, (size_t)l.id)))
+        size_t id = (size_t)l.id;
+        bool near = l.value >= row->threshold ||
+                    (want->n_raised > 0 && has_id(want->raised, want->n_raised, id));
+        if (id < n_vocab && near && is_allowed(want, id))
             c->logits[c->n++] = l;
     }
 }
