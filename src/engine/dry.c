@@ -4,6 +4,12 @@
 #include <math.h>
 #include <string.h>
 
+void kl_dry_defaults(struct kl_dry *dry)
+{
+    *dry = (struct kl_dry){
+        .base = 1.75f, .allowed_length = 2, .n_breakers = 4, .breakers = {"\n", ":", "\"", "*"}};
+}
+
 /* The Z-algorithm (Gusfield 1997, 1.4) on the reversed history, t[i] = history[n - 1 - i]: z[i] is
  * the length of the longest common prefix of t and t[i...]. No token is compared twice with
  * success, and since matches are cut, only the first values of z are ever needed again. */

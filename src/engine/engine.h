@@ -84,6 +84,10 @@ struct kl_dry {
     char breakers[KL_MAX_DRY_BREAKERS][KL_MAX_DRY_BREAKER_SIZE + 1]; /* not empty */
 };
 
+/* Sets the defaults of llama-server: off; base 1.75, allowed_length 2, no window, and the breakers
+ * "\n", ":", "\"" and "*". */
+void kl_dry_defaults(struct kl_dry *dry);
+
 /* How the next token is chosen, in this order. A member that is 0 is off, except where it says
  * otherwise. Steps 1 to 4 change logits, in float:
  *
