@@ -10,7 +10,7 @@
 /* The largest answers and log-probabilities of all choices are far below it. */
 #define MOST_DOCUMENT ((size_t)256 << 20)
 
-/* What OpenAI reports for a token that cannot be: JSON has no infinity. */
+/* The least that is reported, as OpenAI does: JSON has no infinity. */
 #define LEAST_LOGPROB (-9999.0)
 
 static json_t *token_json(const struct kl_tokenizer *tokenizer, const struct kl_logprob *logprob)

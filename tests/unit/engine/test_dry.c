@@ -54,7 +54,7 @@ static void test_matches(void **state)
     }
 }
 
-/* What a search by comparing takes longest for: 40,000 tokens, all the same. */
+/* Takes a search by comparing longest: 40,000 tokens, all the same. */
 static void test_a_hostile_history(void **state)
 {
     (void)state;
