@@ -30,8 +30,8 @@ struct kl_rule_state {
 struct kl_machine;
 struct kl_rule;
 
-/* A state inside a JSON string in which every character is allowed, so that the tokens need not be
- * tried one by one. */
+/* A state inside a JSON string, between two characters, in which every character is allowed as
+ * string_bytes.h says, so that the tokens need not be tried one by one. */
 struct kl_free_string {
     uint32_t least; /* code points that must follow before the closing quote */
     uint32_t most;  /* that may follow; UINT32_MAX: no limit */
@@ -57,7 +57,8 @@ struct kl_machine_kind {
     bool (*free_string)(struct kl_machine *machine, const struct kl_rule_state *state,
                         struct kl_free_string *string);
     /* States that are reached between _mark and _release are forgotten by _release: trying all
-     * tokens reaches many states that no answer takes. NULL: nothing is kept for a state. */
+     * tokens reaches many states that no answer takes. Equal marks: nothing was kept between them.
+     * NULL: nothing is kept for a state. */
     size_t (*mark)(struct kl_machine *machine);
     void (*release)(struct kl_machine *machine, size_t mark);
     /* Memory that the machine holds now. */

@@ -15,7 +15,8 @@
 
 /* A decimal of a schema: (-1)^negative * digits * 10^exponent, without leading and trailing zeros;
  * zero has no digits. */
-#define KL_DECIMAL_DIGITS 40
+#define KL_DECIMAL_DIGITS       36 /* 10^37 is below 2^128: remainders are exact */
+#define KL_DECIMAL_MAX_EXPONENT 1000000000
 struct kl_decimal {
     bool negative;
     uint8_t n; /* digits */
@@ -23,7 +24,8 @@ struct kl_decimal {
     uint8_t digits[KL_DECIMAL_DIGITS]; /* 0 to 9, most significant first */
 };
 
-/* Reads a JSON number. KL_ERR_INVALID: not one; KL_ERR_LIMIT: more digits than there is room. */
+/* Reads a JSON number. KL_ERR_INVALID: not one; KL_ERR_LIMIT: more digits than there is room,
+ * or a larger exponent. */
 enum kl_status kl_decimal_parse(const char *text, size_t len, struct kl_decimal *decimal,
                                 struct kl_error *err);
 

@@ -20,6 +20,7 @@
 
 #include "grammar/regex.h"
 #include "schema/number.h"
+#include "schema/string_set.h"
 
 #define KL_NO_NODE (-1)
 
@@ -42,12 +43,6 @@ struct kl_range {
     uint32_t first, n;
 };
 
-/* A text of the schema: decoded UTF-8, not NUL-terminated, may contain NUL. */
-struct kl_schema_text {
-    const char *bytes;
-    uint32_t len;
-};
-
 struct kl_schema_property {
     uint32_t key; /* of graph.keys */
     int32_t node;
@@ -58,26 +53,13 @@ struct kl_schema_pattern {
     int32_t node;
 };
 
-/* A set of strings, as a trie: node 0 is the root; the children of a node are a range of `nodes`,
- * sorted by byte. The strings below a node are a range of the sorted strings. */
-struct kl_string_set {
-    struct kl_string_set_node {
-        uint32_t first_child, n_children;
-        uint32_t first, n; /* strings in the subtree: of `sorted` */
-        uint8_t byte;      /* that leads here */
-        bool ends;         /* a string ends here: it is the one at `first` */
-    } * nodes;
-    size_t n_nodes;
-    struct kl_schema_text *sorted; /* [n] in the order of their bytes */
-    uint32_t *place;               /* [n] place of sorted[i] in the schema */
-    size_t n;
-};
-
 struct kl_schema_node {
     uint8_t types;  /* bits of enum kl_json_type; 0: nothing is valid */
     bool is_draft4; /* an integer has neither '.' nor exponent */
     bool unique_items;
-    bool is_closed; /* it lists properties and is silent about others (for answers) */
+    /* For answers: it lists properties and is silent about others; it says explicitly that
+     * there may be any others. */
+    bool is_closed, is_open;
 
     /* strings: length in code points; the regexes (of pattern and format) must all match */
     uint32_t min_length, max_length; /* max UINT32_MAX: none */
@@ -112,6 +94,14 @@ struct kl_schema_node {
     const char *path; /* where it stands, for messages: "#/properties/a" */
 };
 
+/* Memory of texts. */
+struct kl_schema_chunk {
+    struct kl_schema_chunk *next;
+    size_t used, room;
+    char bytes[];
+};
+
+/* Made by kl_schema_parse, or built with schema_graph.h. */
 struct kl_schema_graph {
     struct kl_schema_node *nodes;
     size_t n_nodes;
@@ -119,9 +109,13 @@ struct kl_schema_graph {
     struct kl_schema_text *keys; /* names of properties, each once */
     size_t n_keys;
     struct kl_schema_property *properties;
+    size_t n_properties;
     struct kl_schema_pattern *patterns;
+    size_t n_patterns;
     uint32_t *key_lists, *regex_lists;
+    size_t n_key_lists, n_regex_lists;
     int32_t *node_lists;
+    size_t n_node_lists;
     struct kl_regex **regexes; /* patternProperties, pattern and format; each pattern once */
     size_t n_regexes;
     struct kl_string_set *sets;
@@ -130,7 +124,8 @@ struct kl_schema_graph {
     size_t n_bounds;
     struct kl_decimal *numbers;
     size_t n_numbers;
-    size_t bytes; /* of all this */
+    struct kl_schema_chunk *chunks; /* hold the bytes of keys, strings and paths */
+    size_t bytes;                   /* of all this */
 };
 
 #endif

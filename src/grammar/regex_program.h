@@ -1,0 +1,40 @@
+/*
+ * The automaton of a regular expression over the bytes of UTF-8, before it is made deterministic.
+ * Internal to grammar/. Thompson, "Regular expression search algorithm", 1968, with bytes.
+ */
+#ifndef KL_GRAMMAR_REGEX_PROGRAM_H
+#define KL_GRAMMAR_REGEX_PROGRAM_H
+
+#include <stdbool.h>
+
+#include "grammar/regex.h"
+#include "grammar/regex_syntax.h"
+
+enum kl_regex_op {
+    KL_OP_MATCH, /* first: 1 if every continuation matches, too */
+    KL_OP_BYTE,  /* first to last, then `next` */
+    KL_OP_SPLIT, /* `next` and `other` */
+    KL_OP_BEGIN, /* `next` at the begin of the text */
+    KL_OP_END    /* `next` at its end */
+};
+
+struct kl_regex_state {
+    uint8_t op, first, last;
+    bool can_match; /* from here, behind the begin of the text */
+    bool ends;      /* a match is reached without a byte, at the end of the text */
+    uint32_t next, other;
+};
+
+struct kl_regex {
+    struct kl_regex_state *states; /* [n] state 0 is KL_OP_MATCH */
+    size_t n, room;
+    uint32_t start;
+    uint8_t classes[256]; /* bytes of a class are alike to all states */
+    size_t n_classes;
+    size_t positions;
+};
+
+/* States of a program: a character takes several. */
+#define KL_REGEX_MAX_STATES (16 * KL_REGEX_MAX_POSITIONS)
+
+#endif

@@ -1,0 +1,228 @@
+/* src/grammar/token_trie.c, token_nodes.c, token_sets.c, string_bytes.c: every token is where its
+ * bytes lead to, and in the sets that it belongs to. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "grammar/token_trie_state.h"
+#include "grammar_tokens.h"
+#include "toy_rules.h"
+
+static bool has(const uint64_t *mask, size_t id)
+{
+    return mask[id / 64] >> id % 64 & 1;
+}
+
+static bool is_in_trie(const struct kl_tokenizer *t, size_t id)
+{
+    size_t len;
+    (void)kl_tokenizer_piece(t, (int32_t)id, &len);
+    return len > 0 && !kl_tokenizer_is_control(t, (int32_t)id) &&
+           !kl_tokenizer_is_end(t, (int32_t)id);
+}
+
+/* The bytes on the way to each node are those of its token; children are in order. */
+static void check_nodes(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+{
+    char path[KL_TOKEN_DEPTH_MAX + 1];
+    size_t ends[KL_TOKEN_DEPTH_MAX + 1], depth = 0, n = 0, expected = 0;
+    ends[0] = trie->tokens.n;
+    for (size_t i = 0; i < trie->tokens.n; i++) {
+        struct kl_token_node node = trie->tokens.nodes[i];
+        assert_in_range(node.depth, 1, depth + 1);
+        assert_true(node.depth <= trie->tokens.max_depth);
+        for (; depth >= node.depth; depth--)
+            assert_true(depth > node.depth ? ends[depth] <= i : ends[depth] == i);
+        if (i > 0 && trie->tokens.nodes[i - 1].depth >= node.depth)
+            assert_true((uint8_t)path[node.depth - 1] < node.byte);
+        depth = node.depth;
+        path[depth - 1] = (char)node.byte;
+        ends[depth] = i + node.size;
+        assert_true(node.size > 0 && ends[depth] <= ends[depth - 1]);
+        if (node.value == 0) {
+            assert_true(node.size > 1);
+            continue;
+        }
+        size_t len, id = node.value - 1;
+        const char *bytes = kl_tokenizer_piece(t, (int32_t)id, &len);
+        assert_true(id < kl_tokenizer_size(t) && is_in_trie(t, id));
+        assert_int_equal(len, depth);
+        assert_memory_equal(bytes, path, len);
+        n++;
+    }
+    for (size_t id = 0; id < kl_tokenizer_size(t); id++)
+        expected += is_in_trie(t, id);
+    assert_int_equal(n, expected); /* and each one is elsewhere */
+}
+
+/* What a token is inside a string, character by character: 1 inside, 0 closing, -1 neither.
+ * *chars: that begin; *used: bytes up to and with the quote. */
+static int read_slowly(const char *bytes, size_t len, uint32_t *chars, size_t *used)
+{
+    size_t from = 0;
+    *chars = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (from == i && bytes[i] == '"') {
+            *used = i + 1;
+            return 0;
+        }
+        *chars += from == i;
+        int whole = toy_character(bytes + from, i + 1 - from);
+        if (whole < 0)
+            return -1;
+        if (whole)
+            from = i + 1;
+    }
+    return 1;
+}
+
+static void check_inside(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+{
+    static const uint32_t most[] = {0, 1, 2, 3, 7, 15, 16, 17, 18, 40, 127, 128, 5000, UINT32_MAX};
+    uint64_t *mask = malloc(trie->sets.n_words * sizeof *mask);
+    for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
+        size_t n = 0, used;
+        size_t found = kl_token_sets_inside(&trie->sets, most[i], mask);
+        for (size_t id = 0; id < trie->sets.n_words * 64; id++) {
+            uint32_t chars = 0;
+            size_t len;
+            const char *bytes = kl_tokenizer_piece(t, (int32_t)id, &len);
+            bool expected = id < kl_tokenizer_size(t) && is_in_trie(t, id) &&
+                            read_slowly(bytes, len, &chars, &used) == 1 && chars <= most[i];
+            if (has(mask, id) != expected)
+                fail_msg("token %zu '%.*s' with at most %u characters", id, (int)len, bytes,
+                         most[i]);
+            n += expected;
+        }
+        assert_int_equal(found, n);
+    }
+    free(mask);
+}
+
+/* Each closing token is in one group, that of the bytes behind its quote. */
+static void check_closing(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+{
+    const struct kl_token_sets *s = &trie->sets;
+    char path[KL_TOKEN_DEPTH_MAX + 1];
+    size_t n = 0, n_groups = 1;
+    for (size_t id = 0; id < kl_tokenizer_size(t); id++) {
+        uint32_t chars;
+        size_t len, used;
+        const char *bytes = kl_tokenizer_piece(t, (int32_t)id, &len);
+        n += is_in_trie(t, id) && read_slowly(bytes, len, &chars, &used) == 0;
+    }
+    assert_int_equal(s->n_closing, n);
+    assert_int_equal(s->groups[0], 0);
+    assert_int_equal(s->groups[s->n_groups], n);
+    for (size_t i = 0; i <= s->after.n; i++) { /* the last one: group 0 */
+        bool is_first = i == s->after.n;
+        size_t depth = is_first ? 0 : s->after.nodes[i].depth, group = 0;
+        if (!is_first) {
+            path[depth - 1] = (char)s->after.nodes[i].byte;
+            if (s->after.nodes[i].value == 0)
+                continue;
+            group = s->after.nodes[i].value - 1;
+            assert_int_equal(group, n_groups++);
+        }
+        for (uint32_t j = s->groups[group]; j < s->groups[group + 1]; j++) {
+            uint32_t chars;
+            size_t len, used = 0;
+            const char *bytes = kl_tokenizer_piece(t, (int32_t)s->closing[j].id, &len);
+            assert_int_equal(read_slowly(bytes, len, &chars, &used), 0);
+            assert_int_equal(s->closing[j].chars, chars);
+            assert_int_equal(len - used, depth);
+            assert_memory_equal(bytes + used, path, depth);
+        }
+    }
+    assert_int_equal(n_groups, s->n_groups);
+}
+
+static void check(const struct kl_tokenizer *t)
+{
+    struct kl_token_trie *trie = trie_of(t);
+    assert_int_equal(kl_token_trie_vocab(trie), kl_tokenizer_size(t));
+    assert_true(kl_token_trie_bytes(trie) > trie->tokens.n * sizeof *trie->tokens.nodes);
+    check_nodes(t, trie);
+    check_inside(t, trie);
+    check_closing(t, trie);
+    kl_token_trie_close(trie);
+}
+
+static void tokens_are_where_their_bytes_lead(void **state)
+{
+    (void)state;
+    struct kl_tokenizer *made = made_tokenizer();
+    check(made);
+    struct kl_token_trie *trie = trie_of(made);
+    assert_int_equal(trie->n_ends, 2);
+    assert_int_equal(trie->ends[0], MADE_CONTROL + 1);
+    assert_int_equal(trie->ends[1], MADE_CONTROL + 2);
+    kl_token_trie_close(trie);
+    kl_tokenizer_close(made);
+}
+
+static void tokens_of_models(void **state)
+{
+    (void)state;
+    struct kl_tokenizer *tiny = model_tokenizer("KINGLET_TEST_TINY_MODEL");
+    struct kl_tokenizer *real = model_tokenizer("KINGLET_TEST_MODEL");
+    if (tiny == NULL)
+        fail_msg("KINGLET_TEST_TINY_MODEL must name the tiny model (./test.sh sets it)");
+    check(tiny);
+    if (real != NULL)
+        check(real);
+    kl_tokenizer_close(tiny);
+    kl_tokenizer_close(real);
+}
+
+/* Random bytes, most of which matter in a string, with the table and slowly. */
+static void bytes_of_strings(void **state)
+{
+    (void)state;
+    static const char matters[] = "\\\\\\\\uuuuuuDDdd88bbCCff0019aA\"nt/x \x1F\x7F\xC2\x80\xBF\xE0"
+                                  "\x9F\xED\xA0\xF0\x90\xF4\x8F\xF1\xC1\xF5\xFF";
+    struct kl_string_table table;
+    kl_string_table_init(&table);
+    uint64_t seed = 7;
+    size_t n_inside = 0, n_closed = 0;
+    for (size_t round = 0; round < 400000; round++) {
+        char bytes[24];
+        size_t len = 1 + round % sizeof bytes, used = 0, i = 0;
+        for (size_t j = 0; j < len; j++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            bytes[j] = matters[(seed >> 33) % (sizeof matters - 1)];
+        }
+        if (round % 3 == 0) /* far into the second surrogate */
+            memcpy(bytes, "\\uD83d\\uDe", len < 10 ? len : 10);
+        uint8_t now = KL_STRING_BETWEEN;
+        uint32_t chars;
+        int expected = read_slowly(bytes, len, &chars, &used);
+        while (i < len && now > KL_STRING_CLOSED)
+            now = table.next[now][(uint8_t)bytes[i++]];
+        assert_int_equal(now > KL_STRING_CLOSED ? 1 : now == KL_STRING_CLOSED ? 0 : -1, expected);
+        if (expected == 0)
+            assert_int_equal(i, used);
+        n_inside += expected == 1;
+        n_closed += expected == 0;
+    }
+    assert_true(n_inside > 1000 && n_closed > 1000);
+    for (size_t byte = 0; byte < 256; byte++) {
+        assert_int_equal(table.next[KL_STRING_DEAD][byte], KL_STRING_DEAD);
+        assert_int_equal(table.next[KL_STRING_CLOSED][byte], KL_STRING_DEAD);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_are_where_their_bytes_lead),
+        cmocka_unit_test(tokens_of_models),
+        cmocka_unit_test(bytes_of_strings),
+    };
+    kl_log_set_level(KL_LOG_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
