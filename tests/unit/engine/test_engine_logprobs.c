@@ -25,18 +25,19 @@ static void collect(struct kl_engine *engine, struct kl_request *r, struct repor
     out->n = 0;
     kl_buffer_init(&out->text, 1 << 20);
     while (event.type != KL_EVENT_DONE) {
-        struct pollfd fd = {.fd = kl_engine_wake_fd(engine), .events = POLLIN};
-        assert_int_equal(poll(&fd, 1, PATIENCE_MS), 1);
-        kl_engine_wake_clear(engine);
-        while (kl_request_poll(r, &event) && event.type != KL_EVENT_DONE) {
-            if (event.type == KL_EVENT_TEXT)
-                assert_int_equal(kl_buffer_append(&out->text, event.text, event.text_len), KL_OK);
-            if (event.type != KL_EVENT_TOKEN)
-                continue;
-            assert_int_equal(event.n_logprobs, 1 + N_TOP);
-            assert_true(out->n < N_ANSWER && event.text_at >= out->text.len);
-            memcpy(out->tokens[out->n++], event.logprobs, sizeof out->tokens[0]);
+        if (!kl_request_poll(r, &event)) {
+            struct pollfd fd = {.fd = kl_engine_wake_fd(engine), .events = POLLIN};
+            assert_int_equal(poll(&fd, 1, PATIENCE_MS), 1);
+            kl_engine_wake_clear(engine);
+            continue;
         }
+        if (event.type == KL_EVENT_TEXT)
+            assert_int_equal(kl_buffer_append(&out->text, event.text, event.text_len), KL_OK);
+        if (event.type != KL_EVENT_TOKEN)
+            continue;
+        assert_int_equal(event.n_logprobs, 1 + N_TOP);
+        assert_true(out->n < N_ANSWER && event.text_at >= out->text.len);
+        memcpy(out->tokens[out->n++], event.logprobs, sizeof out->tokens[0]);
     }
     out->finish = event.finish;
     kl_request_release(r);
