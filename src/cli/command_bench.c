@@ -88,6 +88,7 @@ static void add_options(struct kl_option_table *table, struct kl_bench_options *
     };
     kl_load_add_options(table, &o->load);
     kl_load_add_memory_option(table, &o->load);
+    kl_load_add_draft_option(table, &o->load);
     kl_options_add(table, measured, sizeof measured / sizeof measured[0]);
     kl_soak_add_options(table, soak);
     kl_options_add(table, written, sizeof written / sizeof written[0]);
@@ -108,7 +109,7 @@ int kl_run_bench(int argc, char **argv)
         .repeat = 3,
     };
     struct kl_bench_options o = is_given("--quick", argc, argv) ? quick : thorough;
-    o.load = (struct kl_load_options){.ctx_size = 4096};
+    o.load = (struct kl_load_options){.ctx_size = 4096, .draft_max = KL_DEFAULT_DRAFT_MAX};
     o.chunk = KL_PREFILL_CHUNK;
     struct kl_soak_options soak = {.load = &o.load, .users = 1, .timeout = 120};
     if (is_given("--soak", argc, argv))

@@ -111,6 +111,16 @@ void kl_counters_answer(struct kl_engine *engine, size_t n_tokens)
     unlock(engine);
 }
 
+void kl_counters_draft(struct kl_engine *engine, enum kl_draft_source source, size_t n_drafted,
+                       size_t n_accepted)
+{
+    lock(engine);
+    kl_statistics_add_accepted(&engine->measured, n_accepted);
+    engine->totals.drafted_tokens[source] += n_drafted;
+    engine->totals.accepted_tokens[source] += n_accepted;
+    unlock(engine);
+}
+
 void kl_counters_step(struct kl_engine *engine, struct kl_step_rows rows, double seconds)
 {
     lock(engine);

@@ -27,5 +27,6 @@ uint16_t kl_step_memo_number(struct kl_step_memo *memo, const struct kl_rule_sta
     memo->states[number] = *state;
     memo->not_free[number] = false;
     memset(memo->next[number], 0, sizeof memo->next[number]);
+    memset(memo->next_of_class[number], 0, sizeof memo->next_of_class[number]);
     return number;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "grammar/rule.h"
+#include "grammar/token_spans.h"
 
 #define KL_STEP_MEMO_STATES 256
 
@@ -23,6 +24,8 @@
 struct kl_step_memo {
     struct kl_rule_state states[KL_STEP_MEMO_STATES + 1];
     uint16_t next[KL_STEP_MEMO_STATES + 1][256];
+    /* where all bytes of a class lead; KL_STEP_REFUSED: not all are allowed, or not to one state */
+    uint16_t next_of_class[KL_STEP_MEMO_STATES + 1][KL_BYTE_CLASSES];
     bool not_free[KL_STEP_MEMO_STATES + 1];  /* it is known that it is no free string */
     uint16_t slots[2 * KL_STEP_MEMO_STATES]; /* open addressing: numbers, or 0 */
     size_t n;

@@ -15,9 +15,10 @@
 #include "grammar/step_memo.h"
 #include "grammar/token_trie_state.h"
 
-/* Where a walk is, by depth. */
+/* Where a walk is, by depth: a node and those next to it that are still to be tried. */
 struct kl_token_place {
-    uint16_t number; /* of the state in the memo, or 0: it is in `states` */
+    uint32_t at, end; /* of nodes: the next one, and behind the last */
+    uint16_t number;  /* of the state in the memo, or 0: it is in `states` */
     /* in a free string: */
     uint8_t state;  /* enum kl_string_state */
     uint8_t byte;   /* that led here */
@@ -27,7 +28,7 @@ struct kl_token_place {
 struct kl_token_walk {
     struct kl_machine *machine;
     const struct kl_token_trie *trie;
-    /* [max_depth + 1] by depth, 0: the state that tokens follow */
+    /* [max_depth + 2] by depth, 0: the state that tokens follow */
     struct kl_rule_state *states;
     struct kl_token_place *places;
     struct kl_step_memo *memo; /* NULL: not needed so far, or no memory */
@@ -48,6 +49,11 @@ size_t kl_token_walk_free(struct kl_token_walk *walk, const struct kl_rule_state
                           const struct kl_free_string *string, uint64_t *mask);
 size_t kl_token_walk_all(struct kl_token_walk *walk, const struct kl_rule_state *state,
                          uint64_t *mask);
+
+/* Whether a token that begins with bytes[0..n), n > 0, and is longer is allowed, *state being that
+ * behind the bytes. States: as above. */
+bool kl_token_walk_goes_on(struct kl_token_walk *walk, const struct kl_rule_state *state,
+                           const char *bytes, size_t n);
 
 /* The machine's functions, with those that may be missing. */
 static inline bool kl_machine_step(struct kl_machine *machine, const struct kl_rule_state *from,

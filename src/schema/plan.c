@@ -318,6 +318,8 @@ static bool plan_strings(struct kl_plans *plans, struct kl_plan *p)
         uint32_t cap = node->max_length == UINT32_MAX ? node->min_length : node->max_length + 1;
         s->counts = s->counts || cap > 0;
         s->cap = cap > s->cap ? cap : s->cap;
+        if (node->min_length > s->longest_min)
+            s->longest_min = node->min_length;
         p->judges_numbers = p->judges_numbers || node->bounds >= 0 || node->has_numbers ||
                             ((node->types & KL_JSON_NUMBER) != 0 &&
                              (node->types & KL_JSON_NUMBER) != KL_JSON_NUMBER);

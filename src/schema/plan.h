@@ -51,8 +51,9 @@ struct kl_string_atom {
 struct kl_string_atoms {
     struct kl_string_atom *atoms;
     uint32_t n;
-    bool counts;  /* the length matters */
-    uint32_t cap; /* lengths above it are alike */
+    bool counts;          /* the length matters */
+    uint32_t cap;         /* lengths above it are alike */
+    uint32_t longest_min; /* the largest minLength */
 };
 
 struct kl_plan {

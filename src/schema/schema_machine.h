@@ -218,7 +218,8 @@ bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *stat
 bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
                   struct kl_rule_state *to);
 
-/* ---- string_steps.c: strings ----------------------------------------------------------------------
+/* ---- string_steps.c: strings
+ * ----------------------------------------------------------------------
  */
 
 bool kl_string_begin(struct kl_schema_machine *m, struct kl_rule_state *state);
@@ -242,7 +243,8 @@ bool kl_atom_accepts(struct kl_schema_machine *m, const struct kl_string_atom *a
 void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, const uint32_t *words,
                      uint32_t length, bool whole);
 
-/* ---- number_steps.c ------------------------------------------------------------------------------
+/* ---- number_steps.c
+ * ------------------------------------------------------------------------------
  */
 
 bool kl_number_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,

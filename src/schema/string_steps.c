@@ -355,7 +355,7 @@ static bool is_limited(struct kl_schema_machine *m, const struct kl_rule_state *
     if (!in_key(s))
         return atoms_of(m, s)->n > 0;
     const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
-    return gate == NULL || !gate->other || atoms_of(m, s)->n > 1;
+    return gate == NULL || !gate->other;
 }
 
 static bool escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t code)
@@ -512,20 +512,33 @@ bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from
 
 /* ---- free strings ---------------------------------------------------------------------------- */
 
+/* A name that may be any: the byte behind its quote is the same for all. */
 static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state *s,
                         struct kl_free_string *string)
 {
     const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
-    if (gate == NULL || !gate->other || atoms_of(m, s)->n > 1 || atoms_of(m, s)->counts)
+    if (gate == NULL || !gate->other || kl_frame_plan(m, s->words[S_FRAME])->names != NULL ||
+        is_limited(m, s))
         return false;
-    /* behind any name that is not one of the named ones */
-    struct kl_rule_state other = *s;
-    other.words[S_ATOMS] = KL_STRING_SET_DEAD;
-    other.words[S_HASH_LOW] = other.words[S_HASH_HIGH] = UINT32_MAX; /* no name seen before */
-    string->must_try = true;
-    string->least = 0;
-    string->most = UINT32_MAX;
-    return kl_name_ends(m, &other, &string->after);
+    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = true};
+    string->after.words[S_FRAME] = s->words[S_FRAME];
+    string->after.words[S_PHASE] = KL_PHASE_COLON;
+    return true;
+}
+
+/* Tokens are shorter. */
+enum { LONGEST_TOKEN = 1024 };
+
+/* How many code points may follow so that no node dies of its maxLength. */
+static uint32_t room_of(const struct kl_plan *plan, uint32_t length)
+{
+    uint32_t room = UINT32_MAX;
+    for (uint32_t i = 0; i < plan->n_nodes; i++) {
+        uint32_t most = plan->nodes[i].node->max_length;
+        uint32_t left = most == UINT32_MAX ? most : most > length ? most - length : 0;
+        room = left < room ? left : room;
+    }
+    return room;
 }
 
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *s,
@@ -535,24 +548,26 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
         return false;
     if (in_key(s))
         return is_free_key(m, s, string);
+    uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
     const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
-    if (plan->strings.n > 0 || (plan->strings.counts && plan->n_nodes != 1))
+    if (plan->strings.n > 0)
         return false;
     struct kl_rule_state longer = *s;
     *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = hashes(m, s)};
     if (plan->strings.counts) {
+        bool is_strict = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
         const struct kl_schema_node *node = plan->nodes[0].node;
-        uint32_t length = s->words[S_LENGTH];
-        if (length < node->min_length) {
-            string->least = node->min_length - length;
-            longer.words[S_LENGTH] = node->min_length;
+        string->most = room_of(plan, length);
+        if (plan->n_nodes == 1 && is_strict) {
+            string->least = node->min_length > length ? node->min_length - length : 0;
+        } else { /* a length that one node forbids may be right for another one */
+            if (string->most < LONGEST_TOKEN)
+                return false;
+            string->must_try = true;
         }
-        if (node->max_length != UINT32_MAX)
-            string->most = length < node->max_length ? node->max_length - length : 0;
-        /* a string that is too long may still be valid for another alternative */
-        if (s->words[S_FRAME] != 0 &&
-            (kl_frame(m, s->words[S_FRAME])[F_FLAGS] & KL_FRAME_STRICT) == 0)
-            return false;
+        /* as if it were long enough for all */
+        longer.words[S_LENGTH] =
+            length < plan->strings.longest_min ? plan->strings.longest_min : length;
     }
     return kl_string_end(m, &longer, &string->after);
 }

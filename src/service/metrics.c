@@ -57,6 +57,9 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
     static const char tokens_help[] = "tokens, by their use";
     static const char active_help[] =
         "requests in the engine; paused ones wait for a client to read";
+    static const char drafted_help[] =
+        "guessed tokens that were computed, by where the guess came from";
+    static const char accepted_help[] = "guessed tokens that became part of an answer";
     static const char pages_help[] = "pages of the prefix cache on disk, by event";
     for (size_t i = 0; i < KL_N_COUNTERS; i++) {
         const struct counter_row *row = &counter_rows[i];
@@ -80,6 +83,18 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"steps", "passes through the model", KL_METRIC_COUNTER, NULL, NULL, (double)e->steps,
          NULL},
+        {"tokens_drafted", drafted_help, KL_METRIC_COUNTER, "source", "conversation",
+         (double)e->drafted_tokens[KL_DRAFT_CONVERSATION], NULL},
+        {"tokens_drafted", drafted_help, KL_METRIC_COUNTER, "source", "earlier",
+         (double)e->drafted_tokens[KL_DRAFT_EARLIER], NULL},
+        {"tokens_drafted", drafted_help, KL_METRIC_COUNTER, "source", "prediction",
+         (double)e->drafted_tokens[KL_DRAFT_PREDICTION], NULL},
+        {"tokens_accepted", accepted_help, KL_METRIC_COUNTER, "source", "conversation",
+         (double)e->accepted_tokens[KL_DRAFT_CONVERSATION], NULL},
+        {"tokens_accepted", accepted_help, KL_METRIC_COUNTER, "source", "earlier",
+         (double)e->accepted_tokens[KL_DRAFT_EARLIER], NULL},
+        {"tokens_accepted", accepted_help, KL_METRIC_COUNTER, "source", "prediction",
+         (double)e->accepted_tokens[KL_DRAFT_PREDICTION], NULL},
         {"repetitions_ended", "answers that were ended because they only repeated themselves",
          KL_METRIC_COUNTER, NULL, NULL, (double)e->requests_ended[KL_FINISH_REPETITION], NULL},
         {"cache_evictions", "pages that were evicted from the prefix cache", KL_METRIC_COUNTER,
