@@ -67,7 +67,7 @@ bool kl_batch_is_narrow(const struct kl_request *request)
     bool few = s->temperature == 0.0f || (s->top_k > 0 && s->top_k <= 256);
     bool raises =
         s->repetition_penalty < 1.0f || s->frequency_penalty < 0.0f || s->presence_penalty < 0.0f;
-    return few && !raises && !request->logprobs;
+    return few && !raises && !request->logprobs && request->n_tokens >= request->wide_until;
 }
 
 void kl_batch_reset_slot(struct kl_batch *batch, size_t slot)

@@ -26,9 +26,10 @@ struct kl_answer_rows {
     struct kl_seen *seen; /* of the request */
 };
 
-/* Room for the candidates of a row that is only proposed, if its request limits them (top_k). Where
- * there are more, the row is as if it had not been proposed. */
-#define KL_BATCH_NARROW 4096
+/* Room for the candidates of a row that is only proposed, if its request limits them (top_k): the
+ * logits of all groups that the head computes for them, usually some hundreds. Where there are
+ * more, the row is as if it had not been proposed. */
+#define KL_BATCH_NARROW 16384
 
 struct kl_batch {
     struct kl_row *rows; /* [max_rows] */
@@ -59,7 +60,7 @@ void kl_batch_release(struct kl_batch *batch);
 size_t
 kl_batch_bytes(const struct kl_batch *batch); /* of logits, masks and histories, for the plan */
 
-/* Whether few tokens are candidates of a row of this request. */
+/* Whether proposed rows of this request need only little room. */
 bool kl_batch_is_narrow(const struct kl_request *request);
 
 /* A slot has another request. */

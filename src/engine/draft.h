@@ -49,7 +49,7 @@ struct kl_drafter {
     unsigned table_bits;
 };
 
-/* What a drafter reads. Nothing of it changes, but that n_tokens grows. */
+/* The texts of a request. Nothing changes while it runs, but that n_tokens grows. */
 struct kl_draft_input {
     const int32_t *tokens; /* [n_tokens] prompt, and answer so far */
     size_t n_prompt, n_tokens;

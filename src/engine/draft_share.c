@@ -8,7 +8,7 @@
 #define LEAST_GAIN 1.02f
 /* A request without a draft may be expected to lose this much in a pass. */
 #define MOST_LOSS 1.02f
-/* What an answer may lose in all, as a part of the time it takes without drafts. */
+/* An answer may lose this part of the time that it takes without drafts. */
 #define CREDIT_OF_TOKEN 0.02f
 
 float kl_draft_credit(float before, size_t n_tokens, float slower)

@@ -57,8 +57,9 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         return status;
     /* one row of each slot has candidates; with proposed tokens, draft_max + 1 in all */
     size_t max_answers = o->parallel > o->draft_max ? o->parallel : o->draft_max + 1;
-    size_t max_wide = max_answers < MIN_WIDE ? max_answers : MIN_WIDE;
-    max_wide = max_wide > o->parallel ? max_wide : o->parallel;
+    size_t max_wide = o->parallel > MIN_WIDE ? o->parallel : MIN_WIDE;
+    if (max_wide > max_answers || kl_model_work(model).bytes_for_logits == 0)
+        max_wide = max_answers; /* this head computes all logits */
     status = kl_batch_open(&engine->batch, o->parallel, max_rows, max_answers, max_wide,
                            kl_model_config(model)->n_vocab, engine->n_vocab,
                            kl_mask_words(engine->tokenizer), err);
@@ -165,6 +166,7 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
+        .pass_costs = engine->proposals.costs,
         .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch) +
                         kl_sampler_bytes(engine->sampler),
     };

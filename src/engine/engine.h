@@ -314,7 +314,8 @@ struct kl_engine_stats {
     /* constant */
     size_t parallel, queue_size, ctx_size;
     size_t kv_max_tokens, cache_max_pages;
-    size_t buffer_bytes; /* of the forward pass and of candidates: allocated by _open */
+    struct kl_pass_costs pass_costs; /* by which drafts are weighed */
+    size_t buffer_bytes;             /* of the forward pass and of candidates: allocated by _open */
 
     /* since the start */
     uint64_t requests_ended[KL_N_FINISHES];       /* by enum kl_finish */
@@ -328,7 +329,9 @@ struct kl_engine_stats {
     uint64_t cache_loaded_pages;                  /* from disk */
     uint64_t drafted_tokens[KL_N_DRAFT_SOURCES];  /* computed as drafts, by where they came from */
     uint64_t accepted_tokens[KL_N_DRAFT_SOURCES]; /* of these: part of an answer */
-    uint64_t wait_estimates;                      /* times that all waits were computed */
+    /* Passes without prompt rows: [i] with i + 1 rows, the last with that many or more. */
+    uint64_t decode_passes[KL_PASS_COSTS];
+    uint64_t wait_estimates; /* times that all waits were computed */
 };
 /* Fills *stats. */
 void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats);

@@ -128,6 +128,8 @@ void kl_counters_step(struct kl_engine *engine, struct kl_step_rows rows, double
     engine->totals.prompt_tokens += rows.prompt;
     engine->totals.precomputed_tokens += rows.precomputed;
     engine->totals.steps++;
+    if (rows.prompt + rows.precomputed == 0)
+        engine->totals.decode_passes[(rows.all < KL_PASS_COSTS ? rows.all : KL_PASS_COSTS) - 1]++;
     update_memory(engine);
     unlock(engine);
 }

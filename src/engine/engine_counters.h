@@ -36,7 +36,8 @@ void kl_counters_draft(struct kl_engine *engine, enum kl_draft_source source, si
 struct kl_step_rows {
     size_t prompt;      /* of prompts to answer */
     size_t precomputed; /* of prompts computed ahead */
-    size_t decode;
+    size_t decode;      /* of answers, without proposed tokens */
+    size_t all;
 };
 void kl_counters_step(struct kl_engine *engine, struct kl_step_rows rows, double seconds);
 

@@ -108,7 +108,7 @@ static void fill_batch(struct kl_engine *engine)
 
 static void count_rows(struct kl_engine *engine, double seconds)
 {
-    struct kl_step_rows rows = {0};
+    struct kl_step_rows rows = {.all = engine->batch.n_rows};
     for (size_t i = 0; i < engine->options.parallel; i++) {
         const struct kl_slot *slot = &engine->slots[i];
         struct kl_request *request = engine->running[i];
@@ -128,6 +128,9 @@ static void count_rows(struct kl_engine *engine, double seconds)
         engine->waits_changed = true;
 }
 
+/* Tokens for which it is likely that candidates go on to be too many for a narrow row. */
+#define WIDE_TOKENS 16
+
 /* Chooses and accepts the next tokens of a slot's answer, and truncates its sequence to tokens that
  * were accepted. */
 static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, struct kl_error *err)
@@ -141,6 +144,9 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
     kl_proposals_count(&engine->proposals, slot, n_used, n_proposed);
+    for (size_t row = 1; row < rows->n; row++)
+        if (rows->candidates[row].overflow)
+            request->wide_until = request->n_tokens + WIDE_TOKENS;
     size_t n_accepted = n_used - 1 < n_proposed ? n_used - 1 : n_proposed;
     request->n_drafted += n_proposed;
     request->n_accepted += n_accepted;

@@ -96,6 +96,8 @@ struct kl_request {
     size_t n_proposed; /* tokens behind these that the next pass computes (propose.h) */
     size_t n_forced;   /* tokens behind these that follow by rule; with logprobs: each of them is
                         * accepted when the row before it is computed. Nothing is proposed then */
+    size_t
+        wide_until; /* with fewer tokens, proposed ones have room for all logits: one overflowed */
     const int32_t *prediction; /* [n_prediction] a text that the answer may be like */
     size_t n_prediction;
     /* [n_prompt + max_answer], [n_symbols] of the loop guard: max_answer or 0, the prediction, and

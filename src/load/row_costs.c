@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cache_dir.h"
@@ -20,6 +21,9 @@ enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
 /* The best of some rounds counts: other programs only make a pass longer. CONTEXT: tokens before
  * the rows, so that attention takes its part. */
 enum { ROUNDS = 4, CONTEXT = 64, ROOM = 1024 };
+
+/* The least share of the CPUs of an undisturbed measurement, as in threads.c. */
+#define UNDISTURBED 0.9
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
@@ -73,12 +77,21 @@ static void close_measurement(struct measurement *m)
         kl_forward_close(m->forward);
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* *share: of the time of all threads, the part in which they had a CPU. */
 static enum kl_status measure(const struct kl_model *model, struct kl_threads threads,
-                              double seconds[N_SIZES], struct kl_error *err)
+                              double seconds[N_SIZES], double *share, struct kl_error *err)
 {
     static struct measurement m; /* too large for a stack; only one thread loads */
     m = (struct measurement){0};
     enum kl_status status = open_measurement(&m, model, threads, err);
+    double all = 0.0, cpu = cpu_seconds();
     for (size_t i = 0; i < N_SIZES * ROUNDS && status == KL_OK; i++) {
         size_t size = i % N_SIZES;
         status = kl_sequence_reserve(m.sequence, CONTEXT + sizes[size], err);
@@ -86,9 +99,11 @@ static enum kl_status measure(const struct kl_model *model, struct kl_threads th
         if (status == KL_OK)
             status = run(&m, sizes[size], true, err);
         double taken = kl_seconds_since(start);
+        all += taken * (double)(sizes[size] == 1 ? threads.decode : threads.prefill);
         seconds[size] = i < N_SIZES || taken < seconds[size] ? taken : seconds[size];
         kl_sequence_truncate(m.sequence, CONTEXT);
     }
+    *share = (cpu_seconds() - cpu) / all;
     close_measurement(&m);
     return status;
 }
@@ -123,7 +138,7 @@ static void name_of(const struct kl_model *model, const struct kl_cpus *cpus,
     snprintf(name, 32, "%016" PRIx64 "-rows", kl_hash64(text, (size_t)n, 0));
 }
 
-static void format(const struct kl_pass_costs *costs, char *out, size_t size)
+void kl_row_costs_format(const struct kl_pass_costs *costs, char *out, size_t size)
 {
     size_t used = 0;
     for (size_t i = 0; i < KL_PASS_COSTS && used < size; i++)
@@ -131,7 +146,7 @@ static void format(const struct kl_pass_costs *costs, char *out, size_t size)
                                  (double)costs->cost[i]);
 }
 
-static bool parse(const char *text, struct kl_pass_costs *costs)
+bool kl_row_costs_parse(const char *text, struct kl_pass_costs *costs)
 {
     struct kl_pass_costs c;
     for (size_t i = 0; i < KL_PASS_COSTS; i++) {
@@ -162,8 +177,8 @@ static bool recall(const char *name, struct kl_pass_costs *costs)
     int dir = open_dir(false);
     if (dir < 0)
         return false;
-    bool ok =
-        kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK && parse(text, costs);
+    bool ok = kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK &&
+              kl_row_costs_parse(text, costs);
     close(dir);
     return ok;
 }
@@ -186,19 +201,23 @@ enum kl_status kl_row_costs_choose(const struct kl_model *model, const struct kl
 {
     char name[32], text[256];
     const char *why = "usual";
-    double seconds[N_SIZES];
+    double seconds[N_SIZES], share;
     *costs = kl_pass_costs_usual;
     name_of(model, cpus, threads, name);
     if (recall(name, costs)) {
         why = "measured before";
     } else if (may_measure) {
-        enum kl_status status = measure(model, threads, seconds, err);
+        enum kl_status status = measure(model, threads, seconds, &share, err);
         if (status != KL_OK)
             return status;
-        kl_row_costs_of(sizes, seconds, N_SIZES, costs);
-        format(costs, text, sizeof text);
-        keep(name, text);
-        why = "measured";
+        if (share >= UNDISTURBED) {
+            kl_row_costs_of(sizes, seconds, N_SIZES, costs);
+            kl_row_costs_format(costs, text, sizeof text);
+            keep(name, text);
+            why = "measured";
+        } else {
+            why = "usual: other programs use the CPUs, so the next start measures again";
+        }
     }
     kl_info("drafts: a pass of 2, 4, 8 rows costs %.2f, %.2f, %.2f of one row (%s)",
             (double)costs->cost[1], (double)costs->cost[3], (double)costs->cost[7], why);

@@ -28,4 +28,9 @@ enum kl_status kl_row_costs_choose(const struct kl_model *model, const struct kl
 void kl_row_costs_of(const size_t *sizes, const double *seconds, size_t n,
                      struct kl_pass_costs *costs);
 
+/* Costs as the text of their file, 16 numbers with three digits, and back; false: that is no such
+ * text, and *costs is unchanged. */
+void kl_row_costs_format(const struct kl_pass_costs *costs, char *out, size_t size);
+bool kl_row_costs_parse(const char *text, struct kl_pass_costs *costs);
+
 #endif

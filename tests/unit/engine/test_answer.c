@@ -450,6 +450,8 @@ static void test_proposed_tokens_change_no_answer(void **state)
     close_parts(&e);
 }
 
+static size_t n_overflowing; /* of the last rows that follow */
+
 /* Offers one token four times, as the chosen and as the proposed one; returns how many rows were
  * used. */
 static size_t accept_proposed(int32_t id)
@@ -467,6 +469,8 @@ static size_t accept_proposed(int32_t id)
         logits[i] = (struct kl_logit){.value = 1.0f, .id = id};
         wants[i] = (struct kl_want){.n_vocab = n_vocab, .top_k = 1, .margin = INFINITY};
         candidates[i] = (struct kl_candidates){.logits = &logits[i], .n = 1, .room = 1};
+        if (i >= N - n_overflowing)
+            candidates[i] = (struct kl_candidates){.logits = &logits[i], .overflow = true};
         r->tokens[r->n_tokens + i] = id;
     }
     r->n_proposed = N - 1;
@@ -592,6 +596,15 @@ static void test_nothing_may_follow(void **state)
     kl_sampler_close(sampler);
 }
 
+/* A proposed row without room for its candidates is computed again. */
+static void test_overflowing_rows_are_not_used(void **state)
+{
+    (void)state;
+    n_overflowing = 2;
+    assert_int_equal(accept_proposed(byte_token('a')), 2);
+    n_overflowing = 0;
+}
+
 /* A step accepts only as many tokens as the pending text certainly has room for. */
 static void test_long_proposed_text_takes_several_steps(void **state)
 {
@@ -619,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_token_events_and_stop_strings),
         cmocka_unit_test(test_a_full_ring_of_token_events),
         cmocka_unit_test(test_nothing_may_follow),
+        cmocka_unit_test(test_overflowing_rows_are_not_used),
         cmocka_unit_test(test_long_proposed_text_takes_several_steps),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);

@@ -146,7 +146,7 @@ static void test_earlier_answers_are_found_in_their_scope_only(void **state)
     begin(&f, "what is it? An");
     append(&f, "answer of before.");
     kl_draft_memory_add(f.memory, 1, f.tokens, f.input.n_prompt, f.input.n_tokens);
-    begin(&f, "who? and what is it? An");
+    begin(&f, "so, then what is it? An");
     expect_draft(&f, 6, "answer");
     assert_int_equal(f.source, KL_DRAFT_EARLIER);
     append(&f, "answer of b");
