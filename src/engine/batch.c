@@ -116,6 +116,9 @@ void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *
     size_t at = kl_sequence_length(request->sequence), end = at + n_rows;
     assert(end <= request->n_tokens + request->n_proposed);
     assert(batch->n_rows + n_rows <= batch->max_rows);
+    if (batch->seen[slot].n > request->n_tokens)
+        batch->seen[slot].n =
+            0; /* it has tokens that were proposed for a pass that was abandoned */
     for (; at < end; at++) {
         bool answers = at + 1 >= request->n_tokens && kl_request_is_answer(request);
         struct kl_row *row = &batch->rows[batch->n_rows++];

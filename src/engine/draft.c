@@ -156,8 +156,9 @@ static size_t find_entries(struct kl_drafter *d, uint64_t salt, uint32_t *entrie
 static void look_up(struct kl_drafter *d, enum kl_draft_source source, uint32_t *entries[],
                     size_t n)
 {
+    /* an entry of another sequence may be the end of the text, which nothing follows */
     for (size_t i = n; i-- > 0 && d->places[source].length < lengths[i];)
-        if (*entries[i] > 0)
+        if (*entries[i] > 0 && *entries[i] < d->n_text)
             take_longer(d, source, *entries[i], lengths[i]);
 }
 

@@ -50,8 +50,8 @@ static void make_known(struct known *k)
     size_t n = 1 + random_below(90);
     make_question(&k->question, n, 1 + random_below(MAX_ANSWER), random_below(1000000));
     for (size_t i = 0; i + 12 < n; i += 1 + random_below(12))
-        memcpy(k->question.prompt + i, k->question.prompt + random_below(n / 2),
-               6 * sizeof(int32_t));
+        memmove(k->question.prompt + i, k->question.prompt + random_below(n / 2),
+                6 * sizeof(int32_t));
     struct kl_request_options *o = &k->question.options;
     o->sampling = (struct kl_sampling){.temperature = temperatures[random_below(5)],
                                        .top_p = top_ps[random_below(4)],
