@@ -141,8 +141,8 @@ static void take_longer(struct kl_drafter *d, enum kl_draft_source source, uint6
  * many there are. salt: sequences of the prediction are kept apart. */
 static size_t find_entries(struct kl_drafter *d, uint64_t salt, uint32_t *entries[N_LENGTHS])
 {
-    const uint64_t odd = 0x9E3779B97F4A7C15u; /* 2^64 divided by the golden ratio */
-    uint64_t hash = salt;
+    const uint64_t odd = 0x9E3779B97F4A7C15u;   /* 2^64 divided by the golden ratio */
+    uint64_t hash = salt * 0xD6E8FEB86659FD93u; /* any odd number */
     size_t n = 0;
     for (size_t i = 1; i <= LONGEST && i <= d->n_text && d->text[d->n_text - i] >= 0; i++) {
         hash = (hash ^ (uint64_t)d->text[d->n_text - i]) * odd;

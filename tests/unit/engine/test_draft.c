@@ -240,7 +240,7 @@ static void test_guesses_are_tokens_of_the_text(void **state)
         f.input.scope = (uint64_t)round % 3;
         for (; f.input.n_tokens < CTX; f.input.n_tokens++) {
             for (size_t i = 0; i < KL_DRAFT_MAX; i++)
-                f.draft[i].token = -7;
+                f.draft[i].token = 7; /* of none */
             kl_drafter_read(&f.drafter, &f.input);
             size_t n = kl_draft(&f.drafter, &f.input, f.draft, KL_DRAFT_MAX, &f.source);
             for (size_t i = 0; i < n; i++)
