@@ -161,6 +161,9 @@ void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *
     struct reader reader = {.request = request};
     assert(end <= request->n_tokens + request->n_proposed);
     assert(batch->n_rows + n_rows <= batch->max_rows);
+    if (batch->seen[slot].n > request->n_tokens)
+        batch->seen[slot].n =
+            0; /* it has tokens that were proposed for a pass that was abandoned */
     for (; at < end; at++) {
         struct kl_row *row = &batch->rows[batch->n_rows++];
         *row = (struct kl_row){.sequence = request->sequence, .token = request->tokens[at]};
