@@ -125,11 +125,14 @@ static size_t match_length(const struct kl_drafter *d, enum kl_draft_source sour
     return n;
 }
 
-/* Moves to a place if its match is longer. */
+/* Moves to a place if its match is longer. The end of the text is none: hashes of sequences in the
+ * prediction and elsewhere may be equal, and then it is found in the table. */
 static void take_longer(struct kl_drafter *d, enum kl_draft_source source, uint64_t at,
                         size_t least)
 {
     struct kl_draft_place *place = &d->places[source];
+    if (source != KL_DRAFT_EARLIER && at >= d->n_text)
+        return;
     size_t length = match_length(d, source, at);
     if (length >= least && (!place->found || length > place->length))
         *place = (struct kl_draft_place){.found = true, .at = at, .length = length};
@@ -141,8 +144,8 @@ static void take_longer(struct kl_drafter *d, enum kl_draft_source source, uint6
  * many there are. salt: sequences of the prediction are kept apart. */
 static size_t find_entries(struct kl_drafter *d, uint64_t salt, uint32_t *entries[N_LENGTHS])
 {
-    const uint64_t odd = 0x9E3779B97F4A7C15u; /* 2^64 divided by the golden ratio */
-    uint64_t hash = salt;
+    const uint64_t odd = 0x9E3779B97F4A7C15u;   /* 2^64 divided by the golden ratio */
+    uint64_t hash = salt * 0xD6E8FEB86659FD93u; /* any odd number */
     size_t n = 0;
     for (size_t i = 1; i <= LONGEST && i <= d->n_text && d->text[d->n_text - i] >= 0; i++) {
         hash = (hash ^ (uint64_t)d->text[d->n_text - i]) * odd;
@@ -156,8 +159,9 @@ static size_t find_entries(struct kl_drafter *d, uint64_t salt, uint32_t *entrie
 static void look_up(struct kl_drafter *d, enum kl_draft_source source, uint32_t *entries[],
                     size_t n)
 {
+    /* an entry of another sequence may be the end of the text, which nothing follows */
     for (size_t i = n; i-- > 0 && d->places[source].length < lengths[i];)
-        if (*entries[i] > 0)
+        if (*entries[i] > 0 && *entries[i] < d->n_text)
             take_longer(d, source, *entries[i], lengths[i]);
 }
 

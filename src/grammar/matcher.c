@@ -142,6 +142,15 @@ size_t kl_matcher_forced(struct kl_matcher *m, const struct kl_rule_state *state
     return n;
 }
 
+bool kl_matcher_goes_on(struct kl_matcher *m, const struct kl_rule_state *state, const char *bytes,
+                        size_t n)
+{
+    size_t mark = kl_machine_mark(m->machine);
+    bool goes_on = kl_token_walk_goes_on(&m->walk, state, bytes, n);
+    kl_machine_release(m->machine, mark);
+    return goes_on;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 enum kl_status kl_matcher_open(struct kl_rule *rule, const struct kl_token_trie *trie,

@@ -479,6 +479,51 @@ size_t kl_token_walk_all(struct kl_token_walk *w, const struct kl_rule_state *st
     return n;
 }
 
+/* The node of the trie to which these bytes lead; NULL: none. */
+static const struct kl_token_node *find_node(const struct kl_token_nodes *trie, const char *bytes,
+                                             size_t n)
+{
+    const struct kl_token_node *node = NULL;
+    for (size_t depth = 0; depth < n; depth++) {
+        size_t at = node != NULL ? node->first : 0;
+        size_t end = at + (node != NULL ? node->n : trie->n_roots);
+        while (at < end && trie->nodes[at].byte < (uint8_t)bytes[depth])
+            at++;
+        if (at == end || trie->nodes[at].byte != (uint8_t)bytes[depth])
+            return NULL;
+        node = &trie->nodes[at];
+    }
+    return node;
+}
+
+bool kl_token_walk_goes_on(struct kl_token_walk *w, const struct kl_rule_state *state,
+                           const char *bytes, size_t n)
+{
+    const struct kl_token_nodes *trie = &w->trie->tokens;
+    const struct kl_token_node *node = n <= trie->max_depth ? find_node(trie, bytes, n) : NULL;
+    size_t depth = 1;
+    if (node == NULL)
+        return false;
+    w->states[0] = *state;
+    descend(w, 1, node->first, node->n);
+    while (depth > 0) {
+        struct kl_token_place *place = &w->places[depth];
+        if (place->at == place->end) {
+            depth--;
+            continue;
+        }
+        node = &trie->nodes[place->at++];
+        if (!kl_machine_step(w->machine, &w->states[depth - 1], (uint8_t)node->byte,
+                             &w->states[depth]))
+            continue;
+        if (node->value != 0)
+            return true;
+        if (node->n > 0)
+            descend(w, ++depth, node->first, node->n);
+    }
+    return false;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 enum kl_status kl_token_walk_init(struct kl_token_walk *w, struct kl_machine *machine,

@@ -60,6 +60,11 @@ size_t kl_token_walk_closing(struct kl_token_walk *walk, const struct kl_rule_st
 size_t kl_token_walk_all(struct kl_token_walk *walk, const struct kl_rule_state *state,
                          uint64_t *mask);
 
+/* Whether a token that begins with bytes[0..n), n > 0, and is longer is allowed, *state being that
+ * behind the bytes. States: as above. */
+bool kl_token_walk_goes_on(struct kl_token_walk *walk, const struct kl_rule_state *state,
+                           const char *bytes, size_t n);
+
 /* The machine's functions, with those that may be missing. */
 static inline bool kl_machine_step(struct kl_machine *machine, const struct kl_rule_state *from,
                                    uint8_t byte, struct kl_rule_state *to)

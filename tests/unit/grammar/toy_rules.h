@@ -202,6 +202,7 @@ static bool toy_list_free_string(struct kl_machine *machine, const struct kl_rul
     string->least = rule->least > chars ? rule->least - chars : 0;
     string->most = rule->most == UINT32_MAX ? UINT32_MAX : rule->most - chars;
     string->must_try = rule->must_try;
+    string->is_filtered = false;
     toy_tail_begin(&string->after, state->words[1],
                    toy_tails_of(m, state->words[1], false, rule->must_try));
     return true;
