@@ -176,6 +176,29 @@ static enum kl_status choose_without(struct expansion *e, const struct partial *
     return status == KL_OK ? go_on(e, p, &without, 1, NOT, NULL, 0) : status;
 }
 
+/* An object has a property that the node does not allow: one of those that are named. */
+static enum kl_status choose_extra(struct expansion *e, const struct partial *p, int32_t index)
+{
+    struct kl_schema_node node = *kl_raw(e->a, index);
+    enum kl_status status = KL_OK;
+    if ((p->alt.types & node.types & KL_JSON_OBJECT) == 0 || node.patterns.n != 0 ||
+        node.additional == KL_NO_NODE || kl_raw(e->a, node.additional)->types != 0)
+        return KL_OK;
+    for (size_t i = 0; i < p->alt.n && status == KL_OK; i++) {
+        struct kl_range named = kl_raw(e->a, p->alt.applied[i])->properties;
+        for (uint32_t k = 0; k < named.n && status == KL_OK; k++) {
+            uint32_t key = e->a->graph->properties[named.first + k].key;
+            int32_t with;
+            if (kl_raw_names(e->a, &node, key))
+                continue;
+            status = kl_answers_with(e->a, node.path, key, &with);
+            if (status == KL_OK)
+                status = go_on(e, p, &with, 1, NOT, NULL, 0);
+        }
+    }
+    return status;
+}
+
 static enum kl_status choose_not(struct expansion *e, struct partial *p, struct branch branch)
 {
     bool is_excluded = false;
@@ -201,7 +224,9 @@ static enum kl_status choose_not(struct expansion *e, struct partial *p, struct 
     }
     struct kl_range options;
     status = kl_answers_negate(e->a, branch.node, &options);
-    return status == KL_OK ? choose_any(e, p, options) : status;
+    if (status == KL_OK)
+        status = choose_any(e, p, options);
+    return status == KL_OK ? choose_extra(e, p, branch.node) : status;
 }
 
 /* The next choice: the first one, but negations last. */

@@ -335,3 +335,12 @@ enum kl_status kl_answers_without(struct kl_answers *a, const char *path, uint32
     *node = add_raw(&o, &without);
     return o.status;
 }
+
+enum kl_status kl_answers_with(struct kl_answers *a, const char *path, uint32_t key, int32_t *node)
+{
+    struct options o = {.a = a, .path = path};
+    struct kl_schema_node with = of_types(KL_JSON_OBJECT);
+    o.status = kl_schema_add_key_list(&a->builder, &key, 1, &with.required);
+    *node = add_raw(&o, &with);
+    return o.status;
+}

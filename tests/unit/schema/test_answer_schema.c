@@ -85,6 +85,9 @@ static const char *const answers[][3] = {
     {"{'oneOf':[{'type':'object','properties':{'a':{}}},{'type':'object','properties':{'b':{}},"
      "'required':['b']}]}",
      "[{'a':1},{}]", "[{'b':1,'a':1},{'c':1}]"},
+    {"{'type':'object','oneOf':[{'properties':{'a':{}},'additionalProperties':false},"
+     "{'properties':{'b':{}},'additionalProperties':false}]}",
+     "[{'a':1},{'b':1}]", "[{},{'a':1,'b':1},{'c':1}]"},
     /* not */
     {"{'type':'string','not':{'enum':['a','b']}}", "['c','','ab']", "['a','b',1]"},
     {"{'type':'string','not':{'pattern':'x'}}", "['c','']", "['axb']"},
