@@ -138,7 +138,7 @@ enum kl_status kl_answers_negate(struct kl_answers *a, int32_t node, struct kl_r
 enum kl_status kl_answers_without(struct kl_answers *a, const char *path, uint32_t key,
                                   int32_t *node);
 
-/* One that allows just objects with this property. */
+/* A raw node that allows just objects with this property. */
 enum kl_status kl_answers_with(struct kl_answers *a, const char *path, uint32_t key, int32_t *node);
 
 /* ---- answer_expand.c ------------------------------------------------------------------------- */
