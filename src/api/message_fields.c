@@ -241,3 +241,26 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, 
      * memory */
     return kl_json_was_short() ? kl_api_fail_memory(error, "the conversation") : status;
 }
+
+enum kl_status kl_prediction_field(const json_t *body, json_t *kept, const char **text, size_t *len,
+                                   struct kl_api_error *error)
+{
+    const json_t *prediction = NULL;
+    const char *type = NULL;
+    struct parser p = {NULL, kept};
+    struct kl_message content = {.role = "user"};
+    if (kl_field_object(body, "prediction", &prediction, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (prediction == NULL)
+        return KL_OK;
+    if (kl_field_string(prediction, "type", &type, error) != KL_OK || type == NULL ||
+        strcmp(type, "content") != 0)
+        return kl_api_fail(error, 400, "invalid_value", "prediction.type",
+                           "prediction.type must be \"content\"");
+    enum kl_status status = parse_content(&p, prediction, "prediction", &content, error);
+    if (status == KL_OK) {
+        *text = content.content;
+        *len = content.content_len;
+    }
+    return status;
+}

@@ -20,4 +20,9 @@
 enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, json_t *kept,
                                    struct kl_chat_input *input, struct kl_api_error *error);
 
+/* Reads OpenAI's field `prediction` of body: {"type": "content", "content": a string or an array of
+ * text parts}. Sets *text and *len, which belong to body and kept; absent or null: unchanged. */
+enum kl_status kl_prediction_field(const json_t *body, json_t *kept, const char **text, size_t *len,
+                                   struct kl_api_error *error);
+
 #endif

@@ -9,6 +9,7 @@
 #include "api/fields.h"
 #include "api/message_fields.h"
 #include "api/reply_json.h"
+#include "api/rule_fields.h"
 #include "api/sampling_fields.h"
 #include "api/unsupported_fields.h"
 #include "http/query.h"
@@ -111,7 +112,9 @@ static enum kl_status parse_fields(const json_t *body, const json_t *messages,
     if (!do_sample)
         r->sampling.temperature = 0;
     enum kl_status status = kl_chat_input_parse(messages, NULL, r->source, &r->input, error);
-    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
+    if (status == KL_OK)
+        status = kl_answer_fields(body, r, error);
+    return status == KL_OK ? kl_rule_schema_field(body, r, error) : status;
 }
 
 static const char *const query_names[] = {
@@ -122,7 +125,9 @@ static const char *const query_names[] = {
     "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "ignore_eos", "logit_bias",
     /* answer_fields.h */
     "context_policy", "return_progress", "enable_thinking", "thinking", "reasoning_effort",
-    "loop_guard"};
+    "loop_guard",
+    /* rule_fields.h */
+    "schema"};
 #define N_QUERY_NAMES (sizeof query_names / sizeof query_names[0])
 
 /* Returns the name of the i-th field that is read or refused; NULL past the end. */

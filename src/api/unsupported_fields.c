@@ -32,6 +32,7 @@ struct rule {
 #define LIMIT    "the limit is called max_tokens here"
 #define NEW      "the limit is called max_new_tokens here"
 #define SYSTEM   "give it as the first of messages, with the role system"
+#define RULES    "schema is offered, and more in /v1/chat/completions"
 #define ONE_TEXT "only text is read and written"
 
 static const struct rule rules[] = {
@@ -44,7 +45,10 @@ static const struct rule rules[] = {
     {.name = "functions", .neutral = EMPTY, .instead = "tools is newer"},
     {.name = "modalities", .neutral = EMPTY | TEXT, .instead = ONE_TEXT},
     {.name = "parallel_tool_calls", .neutral = TRUE_, .only_with = "tools"},
-    {.name = "response_format", .neutral = TEXT, .instead = "only the type \"text\" is"},
+    {.name = "response_format",
+     .neutral = TEXT,
+     .instead = "schema is offered",
+     .routes = KL_FIELDS_OF_NATIVE},
     {.name = "verbosity", .neutral = WORDS, .words = {"medium"}},
     {.name = "web_search_options"},
     /* and Completions */
@@ -54,9 +58,9 @@ static const struct rule rules[] = {
     /* llama-server; parameters of one of these fields have no effect without it */
     {.name = "adaptive_target", .neutral = NUMBER, .number = -1},
     {.name = "dynatemp_range", .neutral = NUMBER, .number = 0},
-    {.name = "grammar", .neutral = EMPTY},
+    {.name = "grammar", .neutral = EMPTY, .instead = RULES, .routes = KL_FIELDS_OF_NATIVE},
     {.name = "image_data", .neutral = EMPTY, .instead = ONE_TEXT},
-    {.name = "json_schema"},
+    {.name = "json_schema", .instead = "schema is offered", .routes = KL_FIELDS_OF_NATIVE},
     {.name = "lora", .neutral = EMPTY},
     {.name = "mirostat", .neutral = NUMBER, .number = 0},
     {.name = "multimodal_data", .neutral = EMPTY, .instead = ONE_TEXT},
@@ -90,21 +94,21 @@ static const struct rule rules[] = {
     {.name = "bad_words", .neutral = EMPTY},
     {.name = "chat_template", .neutral = EMPTY},
     {.name = "documents", .neutral = EMPTY},
-    {.name = "ebnf", .neutral = EMPTY},
-    {.name = "guided_choice", .neutral = EMPTY},
-    {.name = "guided_grammar", .neutral = EMPTY},
-    {.name = "guided_json"},
-    {.name = "guided_regex", .neutral = EMPTY},
+    {.name = "ebnf", .neutral = EMPTY, .instead = "grammar is offered"},
+    {.name = "guided_choice", .neutral = EMPTY, .instead = "choice is offered"},
+    {.name = "guided_grammar", .neutral = EMPTY, .instead = "grammar is offered"},
+    {.name = "guided_json", .instead = "json_schema is offered"},
+    {.name = "guided_regex", .neutral = EMPTY, .instead = "regex is offered"},
     {.name = "include_stop_str_in_output", .neutral = FALSE_},
     {.name = "length_penalty", .neutral = NUMBER, .number = 1},
     {.name = "logits_processors", .neutral = EMPTY},
     {.name = "min_tokens", .neutral = NUMBER, .number = 0},
     {.name = "prompt_logprobs", .neutral = FALSE_},
-    {.name = "regex", .neutral = EMPTY},
+    {.name = "regex", .neutral = EMPTY, .instead = RULES, .routes = KL_FIELDS_OF_NATIVE},
     {.name = "skip_special_tokens", .neutral = TRUE_},
     {.name = "stop_token_ids", .neutral = EMPTY, .instead = "stop is"},
     {.name = "structural_tag", .neutral = EMPTY},
-    {.name = "structured_outputs", .neutral = EMPTY},
+    {.name = "structured_outputs", .neutral = EMPTY, .instead = "response_format is offered"},
     {.name = "truncate_prompt_tokens",
      .neutral = NUMBER,
      .number = -1,
@@ -141,6 +145,8 @@ static const struct rule rules[] = {
      .instead = "it is called typical_p here",
      .same_as = "typical_p"},
     /* fields that one route here supports and the other does not */
+    {.name = "choice", .neutral = EMPTY, .instead = RULES, .routes = KL_FIELDS_OF_NATIVE},
+    {.name = "schema", .instead = "json_schema is offered", .routes = KL_FIELDS_OF_CHAT},
     {.name = "max_new_tokens",
      .instead = LIMIT,
      .same_as = "max_tokens",

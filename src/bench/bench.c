@@ -23,6 +23,7 @@ enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_
         {"machine", KL_BENCH_MACHINE}, {"start", KL_BENCH_START},
         {"prefill", KL_BENCH_PREFILL}, {"decode", KL_BENCH_DECODE},
         {"batches", KL_BENCH_BATCHES}, {"first-token", KL_BENCH_FIRST_TOKEN},
+        {"drafts", KL_BENCH_DRAFTS},
     };
     enum { N_NAMES = sizeof names / sizeof names[0] };
     *parts = only == NULL ? KL_BENCH_ALL : 0;
@@ -33,8 +34,8 @@ enum kl_status kl_bench_read_parts(const char *only, unsigned *parts, struct kl_
             i++;
         if (i == N_NAMES)
             return kl_fail(err, KL_ERR_INVALID,
-                           "--only takes machine, start, prefill, decode, batches and first-token, "
-                           "with commas between them, not \"%.*s\"",
+                           "--only takes machine, start, prefill, decode, batches, first-token and "
+                           "drafts, with commas between them, not \"%.*s\"",
                            (int)(len < 40 ? len : 40), only);
         *parts |= names[i].part;
         only = only[len] == ',' ? only + len + 1 : NULL;
@@ -90,6 +91,11 @@ enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err)
         status = kl_bench_measure_model(b, print_row, err);
     if (status == KL_OK && !o->json)
         kl_bench_print_steps(b);
+    if (status == KL_OK && (o->parts & KL_BENCH_DRAFTS) != 0 && o->load.draft_max > 0) {
+        status = kl_bench_measure_drafts(b, err);
+        if (status == KL_OK && !o->json)
+            kl_bench_print_drafts(&b->drafts);
+    }
     if (status == KL_OK && o->report != NULL)
         status = kl_bench_write_report(b, o->report, err);
     if (status == KL_OK && o->json)

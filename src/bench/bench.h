@@ -18,6 +18,9 @@
 #include "console/options.h"
 #include "load/load.h"
 
+struct kl_engine;
+struct kl_request;
+
 #define KL_BENCH_MAX_REPEAT  100
 #define KL_BENCH_MAX_BATCH   64
 #define KL_BENCH_MAX_RESULTS (2 * KL_MAX_LIST + 1)
@@ -31,7 +34,8 @@ enum kl_bench_part {
     KL_BENCH_DECODE = 8,
     KL_BENCH_BATCHES = 16,
     KL_BENCH_FIRST_TOKEN = 32, /* and the memory of an engine that has answered */
-    KL_BENCH_ALL = 63
+    KL_BENCH_DRAFTS = 64,      /* an answer with and without drafts */
+    KL_BENCH_ALL = 127
 };
 
 struct kl_bench_options {
@@ -98,6 +102,12 @@ struct kl_bench_first {
     double samples[KL_BENCH_MAX_REPEAT];
 };
 
+/* One answer that repeats most of its question, with and without drafts. */
+struct kl_bench_drafts {
+    size_t answer_tokens, drafted, accepted; /* drafted: computed as drafts */
+    struct kl_bench_summary without, with;   /* tokens/s */
+};
+
 /* Bytes after the first tokens; peak: the largest resident memory of that part. */
 struct kl_bench_memory {
     uint64_t resident, anonymous, file, peak;
@@ -115,6 +125,7 @@ struct kl_bench {
     struct kl_bench_result results[KL_BENCH_MAX_RESULTS];
     size_t n_results;
     struct kl_bench_first first;
+    struct kl_bench_drafts drafts;
     struct kl_bench_memory memory;
 };
 
@@ -136,6 +147,7 @@ enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err);
 void kl_bench_print_machine(const struct kl_bench *b);
 void kl_bench_print_start(const struct kl_bench_start *start);
 void kl_bench_print_first_token(const struct kl_bench *b);
+void kl_bench_print_drafts(const struct kl_bench_drafts *drafts);
 /* The first row prints the heads of the columns, too. */
 void kl_bench_print_row(const struct kl_bench *b, const struct kl_bench_result *r);
 /* Prints the lines after the last row. */
@@ -188,6 +200,18 @@ uint64_t kl_bench_bytes_per_token(const struct kl_bench *b);
 
 /* Measures the first token through an engine, with template and tokenizer, and the memory. */
 enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error *err);
+
+/* Opens an engine of one slot. */
+enum kl_status kl_bench_open_engine(const struct kl_bench *b, size_t draft_max,
+                                    struct kl_engine **engine, struct kl_error *err);
+/* Submits a question, to be answered greedily. */
+enum kl_status kl_bench_submit(struct kl_bench *b, struct kl_engine *engine, const char *text,
+                               size_t max_tokens, size_t *n_prompt, struct kl_request **request,
+                               struct kl_error *err);
+
+/* ---- bench_drafts.c -------------------------------------------------------------------------- */
+
+enum kl_status kl_bench_measure_drafts(struct kl_bench *b, struct kl_error *err);
 
 /* ---- bench_json.c, bench_report.c ------------------------------------------------------------ */
 

@@ -16,8 +16,8 @@ static enum kl_status fail_interrupted(struct kl_error *err)
 
 /* ---- start ----------------------------------------------------------------------------------- */
 
-static enum kl_status open_engine(const struct kl_bench *b, struct kl_engine **engine,
-                                  struct kl_error *err)
+enum kl_status kl_bench_open_engine(const struct kl_bench *b, size_t draft_max,
+                                    struct kl_engine **engine, struct kl_error *err)
 {
     struct kl_plan plan = b->loaded->plan;
     const struct kl_engine_options options = {.ctx_size = b->loaded->ctx_size,
@@ -26,6 +26,8 @@ static enum kl_status open_engine(const struct kl_bench *b, struct kl_engine **e
                                               .prefill_chunk = b->options->chunk,
                                               .n_threads = b->loaded->threads.decode,
                                               .n_threads_prefill = b->loaded->threads.prefill,
+                                              .draft_max = draft_max,
+                                              .pass_costs = &b->loaded->pass_costs,
                                               .plan = &plan};
     return kl_engine_open(b->loaded->model, b->loaded->tokenizer, &options, engine, err);
 }
@@ -39,7 +41,7 @@ static enum kl_status start_once(struct kl_bench *b, double *all, double *engine
         return status;
     struct kl_engine *engine;
     uint64_t engine_start = kl_now_ns();
-    status = open_engine(b, &engine, err);
+    status = kl_bench_open_engine(b, b->options->load.draft_max, &engine, err);
     *engine_seconds = kl_seconds_since(engine_start);
     *all = kl_seconds_since(start);
     if (status == KL_OK)
@@ -104,8 +106,9 @@ static void turned_story(size_t run, char out[sizeof story])
     out[sizeof story - 1] = '\0';
 }
 
-static enum kl_status submit(struct kl_bench *b, struct kl_engine *engine, const char *text,
-                             struct kl_request **request, struct kl_error *err)
+enum kl_status kl_bench_submit(struct kl_bench *b, struct kl_engine *engine, const char *text,
+                               size_t max_tokens, size_t *n_prompt, struct kl_request **request,
+                               struct kl_error *err)
 {
     const struct kl_message message = {
         .role = "user", .content = text, .content_len = strlen(text)};
@@ -121,10 +124,10 @@ static enum kl_status submit(struct kl_bench *b, struct kl_engine *engine, const
         const struct kl_request_options options = {
             .tokens = tokens.ids,
             .n_tokens = tokens.len,
-            .max_tokens = 8, /* enough for whole characters */
+            .max_tokens = max_tokens,
             .sampling = {.top_p = 1, .repetition_penalty = 1},
         };
-        b->first.prompt_tokens = tokens.len;
+        *n_prompt = tokens.len;
         status = kl_engine_submit(engine, &options, request, err);
     }
     kl_tokens_release(&tokens);
@@ -164,7 +167,9 @@ static enum kl_status first_token_once(struct kl_bench *b, struct kl_engine *eng
     struct kl_request *request = NULL;
     turned_story(run, text);
     uint64_t start = kl_now_ns();
-    enum kl_status status = submit(b, engine, text, &request, err);
+    const size_t whole_characters = 8; /* tokens that are certainly enough for one */
+    enum kl_status status =
+        kl_bench_submit(b, engine, text, whole_characters, &b->first.prompt_tokens, &request, err);
     if (status == KL_OK)
         status = wait_for_text(engine, request, start, seconds, err);
     kl_request_release(request);
@@ -193,7 +198,7 @@ enum kl_status kl_bench_measure_first_token(struct kl_bench *b, struct kl_error 
     struct kl_engine *engine = NULL;
     size_t repeat = b->options->repeat;
     kl_bench_forget_peak();
-    enum kl_status status = open_engine(b, &engine, err);
+    enum kl_status status = kl_bench_open_engine(b, b->options->load.draft_max, &engine, err);
     double ignored;
     if (status == KL_OK)
         status = first_token_once(b, engine, 0, &ignored, err); /* to warm up */

@@ -93,6 +93,17 @@ static void write_first_token(struct kl_json *j, const struct kl_bench *b)
     kl_json_close(j, '}');
 }
 
+static void write_drafts(struct kl_json *j, const struct kl_bench_drafts *d)
+{
+    kl_json_open(j, "drafts", '{');
+    kl_json_number(j, "answer_tokens", (double)d->answer_tokens);
+    kl_json_number(j, "drafted", (double)d->drafted);
+    kl_json_number(j, "accepted", (double)d->accepted);
+    summary(j, "tokens_per_second_without", &d->without);
+    summary(j, "tokens_per_second_with", &d->with);
+    kl_json_close(j, '}');
+}
+
 void kl_bench_json(const struct kl_bench *b, struct kl_printer *out)
 {
     struct kl_json writer = {.out = out}, *j = &writer;
@@ -105,6 +116,8 @@ void kl_bench_json(const struct kl_bench *b, struct kl_printer *out)
         write_start(j, &b->start);
     if (b->first.seconds.n > 0)
         write_first_token(j, b);
+    if (b->drafts.with.n > 0)
+        write_drafts(j, &b->drafts);
     write_machine(j, b);
     kl_json_number(j, "bytes_per_token", (double)kl_bench_bytes_per_token(b));
     kl_json_string(j, "model", b->loaded->location.name);

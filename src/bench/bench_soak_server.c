@@ -63,6 +63,8 @@ static void make_command(const struct kl_soak_options *o, uint16_t port, struct 
     add_number(w, "--threads-prefill", load->threads_prefill);
     add_number(w, "--ctx-size", load->ctx_size);
     add_number(w, "--memory", load->memory);
+    add_number(w, "--draft-max", load->draft_max);
+    add(w, "--draft-max", load->draft_max == 0 ? "0" : NULL);
     for (size_t i = 0; i < o->n_arguments; i++)
         w->argv[w->n++] = o->arguments[i];
 }

@@ -87,3 +87,11 @@ void kl_bench_print_first_token(const struct kl_bench *b)
            kl_format_bytes((double)m->anonymous, size[3], sizeof size[3]),
            kl_format_bytes((double)m->forward, size[4], sizeof size[4]));
 }
+
+void kl_bench_print_drafts(const struct kl_bench_drafts *d)
+{
+    printf("drafts   %.1f tokens/s (%.1f..%.1f), without %.1f (%.1f..%.1f): a text with a change, "
+           "%zu tokens, %zu of %zu guesses right\n",
+           d->with.median, d->with.p10, d->with.p90, d->without.median, d->without.p10,
+           d->without.p90, d->answer_tokens, d->accepted, d->drafted);
+}

@@ -61,7 +61,8 @@ static void add_options(struct kl_option_table *table, struct kl_bench_options *
         {"quick", 0, KL_OPTION_FLAG, NULL, "fewer and shorter tests: about ten seconds", &o->quick,
          0, 0},
         {"only", 0, KL_OPTION_STRING, "PART,PART,...",
-         "only these of machine, start, prefill, decode, batches, first-token", &o->only, 0, 0},
+         "only these of machine, start, prefill, decode, batches, first-token, drafts", &o->only, 0,
+         0},
         {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill this many tokens", &o->prompts, 1,
          KL_MAX_CTX_SIZE},
         {"generate", 0, KL_OPTION_SIZE, "N",
@@ -88,6 +89,7 @@ static void add_options(struct kl_option_table *table, struct kl_bench_options *
     };
     kl_load_add_options(table, &o->load);
     kl_load_add_memory_option(table, &o->load);
+    kl_load_add_draft_option(table, &o->load);
     kl_options_add(table, measured, sizeof measured / sizeof measured[0]);
     kl_soak_add_options(table, soak);
     kl_options_add(table, written, sizeof written / sizeof written[0]);
@@ -108,7 +110,7 @@ int kl_run_bench(int argc, char **argv)
         .repeat = 3,
     };
     struct kl_bench_options o = is_given("--quick", argc, argv) ? quick : thorough;
-    o.load = (struct kl_load_options){.ctx_size = 4096};
+    o.load = (struct kl_load_options){.ctx_size = 4096, .draft_max = KL_DEFAULT_DRAFT_MAX};
     o.chunk = KL_PREFILL_CHUNK;
     struct kl_soak_options soak = {.load = &o.load, .users = 1, .timeout = 120};
     if (is_given("--soak", argc, argv))
@@ -117,12 +119,12 @@ int kl_run_bench(int argc, char **argv)
     add_options(&table, &o, &soak);
     const struct kl_command_line line = {
         .command = "bench",
-        .about =
-            "Measures this computer (reading memory, multiplying int8) and the model on it: "
-            "start, prefill, decoding, several sequences at once, the first token of an "
-            "answer, memory. GB/s counts the weights that are read, once for each pass; GMAC/s "
-            "counts the multiply-adds of the matrices; percentages are of the rates that this "
-            "computer reached with the same number of threads in this run. Takes a minute.",
+        .about = "Measures this computer (reading memory, multiplying int8) and the model on it: "
+                 "start, prefill, decoding, several sequences at once, the first token of an "
+                 "answer, memory, an answer with drafts. GB/s counts the weights that are read, "
+                 "once for each pass; GMAC/s "
+                 "counts the multiply-adds of the matrices; percentages are of the rates that this "
+                 "computer reached with the same number of threads in this run. Takes a minute.",
         .arguments = "[-- OPTIONS OF SERVE...]",
         .max_arguments = KL_SOAK_ARGUMENTS,
         .options = table.rows,

@@ -30,15 +30,21 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
         status = check_range("the queue's size", o->queue_size, 0, 65536, err);
     if (status == KL_OK)
         status = check_range("the prefill chunk", o->prefill_chunk, 1, 4096, err);
+    if (status == KL_OK)
+        status = check_range("guessed tokens", o->draft_max, 0, KL_DRAFT_MAX, err);
     return status;
 }
+
+/* Rows with room for all logits (1.2 MB each), so that a request whose sampling may choose any
+ * token has three proposed ones when it runs alone. */
+#define MIN_WIDE 4
 
 /* Allocates everything but the KV cache. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
 {
     const struct kl_engine_options *o = &engine->options;
-    size_t max_rows = o->parallel + o->prefill_chunk;
+    size_t max_rows = o->parallel + o->prefill_chunk + o->draft_max;
     const struct kl_threads threads = {
         o->n_threads, o->n_threads_prefill != 0 ? o->n_threads_prefill : o->n_threads};
     size_t n_threads = threads.decode > threads.prefill ? threads.decode : threads.prefill;
@@ -49,9 +55,20 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         status = kl_sampler_open(engine->n_vocab, &engine->sampler, err);
     if (status != KL_OK)
         return status;
-    /* one row of each slot has candidates */
-    status = kl_batch_open(&engine->batch, o->parallel, max_rows, o->parallel,
-                           kl_model_config(model)->n_vocab, engine->n_vocab, err);
+    /* one row of each slot has candidates; with proposed tokens, draft_max + 1 in all */
+    size_t max_answers = o->parallel > o->draft_max ? o->parallel : o->draft_max + 1;
+    size_t max_wide = o->parallel > MIN_WIDE ? o->parallel : MIN_WIDE;
+    if (max_wide > max_answers || kl_model_work(model).bytes_for_logits == 0)
+        max_wide = max_answers; /* this head computes all logits */
+    status = kl_batch_open(&engine->batch, o->parallel, max_rows, max_answers, max_wide,
+                           kl_model_config(model)->n_vocab, engine->n_vocab,
+                           kl_mask_words(engine->tokenizer), err);
+    if (status == KL_OK)
+        status =
+            kl_forcer_open(&engine->forcer, engine->tokenizer, engine->n_vocab, o->rule_bytes, err);
+    if (status == KL_OK)
+        status = kl_proposals_open(&engine->proposals, o->draft_max, o->parallel, o->ctx_size,
+                                   o->pass_costs, err);
     if (status != KL_OK)
         return status;
     size_t n_waits = o->queue_size + o->parallel + 1;
@@ -78,8 +95,11 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
     kl_plan_add(plan, "buffers of the forward pass and of sampling", engine->totals.buffer_bytes,
                 "--parallel");
     kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
-    kl_plan_add(plan, "requests that run", o->parallel * kl_request_bytes(o->ctx_size),
-                "--parallel");
+    if (o->draft_max > 0)
+        kl_plan_add(plan, "drafts", kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size),
+                    "--draft-max");
+    kl_plan_add(plan, "requests that run, and their rules",
+                o->parallel * (kl_request_bytes(o->ctx_size) + o->rule_bytes), "--parallel");
     kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),
                 "--queue");
     if (kept_pages > 0)
@@ -104,7 +124,9 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
 static void destroy(struct kl_engine *engine)
 {
     kl_client_wakeup_close(&engine->clients);
+    kl_proposals_release(&engine->proposals);
     kl_batch_release(&engine->batch);
+    kl_forcer_release(&engine->forcer);
     free(engine->waits);
     kl_sampler_close(engine->sampler);
     kl_prefix_cache_close(engine->prefixes);
@@ -128,6 +150,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     if (engine == NULL)
         return kl_fail_memory(err, "the engine", sizeof *engine);
     engine->options = *options;
+    if (engine->options.rule_bytes == 0)
+        engine->options.rule_bytes = KL_DEFAULT_RULE_BYTES;
     engine->tokenizer = tokenizer;
     engine->clients.fd = -1;
     kl_wakeup_init(&engine->wakeup);
@@ -142,6 +166,7 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
+        .pass_costs = engine->proposals.costs,
         .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch) +
                         kl_sampler_bytes(engine->sampler),
     };

@@ -31,13 +31,17 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "engine/draft_rates.h"
 #include "engine/page_store.h"
+#include "engine/pass_costs.h"
 #include "model/model.h"
 #include "model/plan.h"
 #include "text/tokenizer.h"
 
 struct kl_engine;
 struct kl_request;
+struct kl_rule;
+struct kl_token_trie;
 
 struct kl_engine_options {
     size_t ctx_size;          /* longest sequence, prompt and answer, tokens */
@@ -46,15 +50,24 @@ struct kl_engine_options {
     size_t prefill_chunk;     /* most prompt tokens in one step */
     size_t n_threads;         /* of a pass with one row */
     size_t n_threads_prefill; /* of a pass with more rows; 0: n_threads */
+    /* Most guessed tokens that one pass computes in addition (drafts: propose.h); 0: off. They make
+     * answers faster and change no text. */
+    size_t draft_max;
+    const struct kl_pass_costs *pass_costs; /* what a row costs; NULL: the usual. Copied */
     /* Most bytes of the prefix cache (prefix_cache.h) in memory, in addition to the room for
      * `parallel` sequences; 0: off. Where memory is short, running requests evict its pages. */
     size_t cache_bytes;
+    /* Most bytes that following its rule may take for one running request; more ends its answer
+     * with an error. JSON answers take some hundred KB. 0: KL_DEFAULT_RULE_BYTES. */
+    size_t rule_bytes;
     /* Keeps pages of the prefix cache on disk; must outlive the engine; NULL: none. */
     struct kl_page_store *page_store;
     /* Holds the budget and the memory of other parts. kl_engine_open adds the engine's lines; the
      * KV cache gets what the budget leaves. Not used after kl_engine_open; NULL: no budget. */
     struct kl_plan *plan;
 };
+
+#define KL_DEFAULT_RULE_BYTES ((size_t)4 << 20)
 
 #define KL_MAX_STOPS     8
 #define KL_MAX_STOP_SIZE 256 /* bytes of one stop string */
@@ -156,6 +169,15 @@ struct kl_request_options {
      * withheld until that is decided. */
     const char *const *stops;
     size_t n_stops;
+    /* The rule that the answer follows (grammar/rule.h); the request holds a share. What the rule
+     * leaves no choice about is not sampled (request_rule.h), but counts like all other tokens.
+     * NULL: the answer is free. */
+    struct kl_rule *rule;
+    const struct kl_token_trie *trie; /* of the tokenizer, with a rule; must outlive the request */
+    /* A text that the answer may be like, for drafts: it makes the answer faster where it is right,
+     * and changes nothing. Ids below the vocabulary's size; copied as far as the answer may go. */
+    const int32_t *prediction;
+    size_t n_prediction;
     bool loop_guard; /* ends an answer that only repeats itself (loop_guard.h) */
     /* Sends KL_EVENT_TOKEN for each token, with this many of the most likely ones, at most
      * KL_MAX_TOP_LOGPROBS. All logits are computed then, and nothing else changes. */
@@ -171,7 +193,8 @@ struct kl_request_options {
 };
 
 enum kl_finish {
-    KL_FINISH_STOP,       /* the model ended its turn, or a stop string was found */
+    KL_FINISH_STOP,       /* the model ended its turn, the rule is fulfilled and allows no more, or
+                           * a stop string was found */
     KL_FINISH_LENGTH,     /* max_tokens were generated, or the context is full */
     KL_FINISH_REPETITION, /* ended by the loop guard */
     KL_FINISH_CANCELLED,  /* kl_request_cancel, kl_request_release or kl_engine_close */
@@ -223,6 +246,7 @@ struct kl_event {
     uint32_t prompt_tokens; /* all tokens of the prompt */
     uint32_t cached_tokens; /* of these: from the prefix cache */
     uint32_t answer_tokens; /* without the end token */
+    uint32_t drafted_tokens, accepted_tokens; /* computed as drafts, and of these in the answer */
     uint32_t wasted_tokens; /* computed for prompt and answer; 0 unless cancelled */
     double queue_seconds;   /* wall time, as the two below */
     double prefill_seconds; /* from the first slot to the first token */
@@ -291,7 +315,8 @@ struct kl_engine_stats {
     /* constant */
     size_t parallel, queue_size, ctx_size;
     size_t kv_max_tokens, cache_max_pages;
-    size_t buffer_bytes; /* of the forward pass and of candidates: allocated by _open */
+    struct kl_pass_costs pass_costs; /* by which drafts are weighed */
+    size_t buffer_bytes;             /* of the forward pass and of candidates: allocated by _open */
 
     /* since the start */
     uint64_t requests_ended[KL_N_FINISHES];       /* by enum kl_finish */
@@ -303,7 +328,11 @@ struct kl_engine_stats {
     uint64_t cache_hit_tokens, cache_miss_tokens; /* of prompts; their sum is all tokens */
     uint64_t cache_evictions;                     /* pages removed from memory */
     uint64_t cache_loaded_pages;                  /* from disk */
-    uint64_t wait_estimates;                      /* times that all waits were computed */
+    uint64_t drafted_tokens[KL_N_DRAFT_SOURCES];  /* computed as drafts, by where they came from */
+    uint64_t accepted_tokens[KL_N_DRAFT_SOURCES]; /* of these: part of an answer */
+    /* Passes without prompt rows: [i] with i + 1 rows, the last with that many or more. */
+    uint64_t decode_passes[KL_PASS_COSTS];
+    uint64_t wait_estimates; /* times that all waits were computed */
 };
 /* Fills *stats. */
 void kl_engine_stats(struct kl_engine *engine, struct kl_engine_stats *stats);

@@ -111,6 +111,16 @@ void kl_counters_answer(struct kl_engine *engine, size_t n_tokens)
     unlock(engine);
 }
 
+void kl_counters_draft(struct kl_engine *engine, enum kl_draft_source source, size_t n_drafted,
+                       size_t n_accepted)
+{
+    lock(engine);
+    kl_statistics_add_accepted(&engine->measured, n_accepted);
+    engine->totals.drafted_tokens[source] += n_drafted;
+    engine->totals.accepted_tokens[source] += n_accepted;
+    unlock(engine);
+}
+
 void kl_counters_step(struct kl_engine *engine, struct kl_step_rows rows, double seconds)
 {
     lock(engine);
@@ -118,6 +128,8 @@ void kl_counters_step(struct kl_engine *engine, struct kl_step_rows rows, double
     engine->totals.prompt_tokens += rows.prompt;
     engine->totals.precomputed_tokens += rows.precomputed;
     engine->totals.steps++;
+    if (rows.prompt + rows.precomputed == 0)
+        engine->totals.decode_passes[(rows.all < KL_PASS_COSTS ? rows.all : KL_PASS_COSTS) - 1]++;
     update_memory(engine);
     unlock(engine);
 }

@@ -28,12 +28,16 @@ void kl_counters_reuse(struct kl_engine *engine, const struct kl_request *reques
 void kl_counters_paused(struct kl_engine *engine, size_t n_paused);
 void kl_counters_waits(struct kl_engine *engine, const double expected[KL_N_PRIORITIES]);
 void kl_counters_answer(struct kl_engine *engine, size_t n_tokens);
+/* Proposed tokens of one request in the step that was counted last. */
+void kl_counters_draft(struct kl_engine *engine, enum kl_draft_source source, size_t n_drafted,
+                       size_t n_accepted);
 
 /* The rows of a completed step. */
 struct kl_step_rows {
     size_t prompt;      /* of prompts to answer */
     size_t precomputed; /* of prompts computed ahead */
-    size_t decode;
+    size_t decode;      /* of answers, without proposed tokens */
+    size_t all;
 };
 void kl_counters_step(struct kl_engine *engine, struct kl_step_rows rows, double seconds);
 

@@ -7,6 +7,7 @@
  *     request, request_events    one request, and its events
  *     engine_counters            counters that clients read
  *     prefix_reuse               pages from the prefix cache, and into it
+ *     propose                    guessed tokens for the requests that decode
  *     slots                      requests that run: start, leave, end
  *     queues                     requests that wait: take in, end, start
  *     waits                      how long they will wait
@@ -19,6 +20,7 @@
 
 #include "engine/batch.h"
 #include "engine/prefix_cache.h"
+#include "engine/propose.h"
 #include "engine/request_queue.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
@@ -51,6 +53,8 @@ struct kl_engine {
     struct kl_prefix_cache *prefixes;
     struct kl_sampler *sampler;
     struct kl_batch batch; /* of the running step */
+    struct kl_forcer forcer;
+    struct kl_proposals proposals;
 
     struct kl_request_queue waiting[KL_N_LEVELS]; /* in the order they came */
     unsigned blocked_level;                       /* of the first that cannot start; KL_N_LEVELS:

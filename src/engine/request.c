@@ -51,17 +51,28 @@ const char *kl_finish_name(enum kl_finish finish)
 
 /* ---- creation -------------------------------------------------------------------------------- */
 
+static enum kl_status check_ids(const char *what, const int32_t *ids, size_t n, size_t n_vocab,
+                                struct kl_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || (size_t)ids[i] >= n_vocab)
+            return kl_fail(err, KL_ERR_INVALID,
+                           "the %s's token %zu: expected an id from 0 to %zu, found %d", what,
+                           i + 1, n_vocab - 1, (int)ids[i]);
+    }
+    return KL_OK;
+}
+
 static enum kl_status check(const struct kl_request_options *o, size_t ctx_size, size_t n_vocab,
                             struct kl_error *err)
 {
     if (o->n_tokens == 0)
         return kl_fail(err, KL_ERR_INVALID, "the prompt is empty: expected at least one token");
-    for (size_t i = 0; i < o->n_tokens; i++) {
-        if (o->tokens[i] < 0 || (size_t)o->tokens[i] >= n_vocab)
-            return kl_fail(err, KL_ERR_INVALID,
-                           "the prompt's token %zu: expected an id from 0 to %zu, found %d", i + 1,
-                           n_vocab - 1, (int)o->tokens[i]);
-    }
+    enum kl_status status = check_ids("prompt", o->tokens, o->n_tokens, n_vocab, err);
+    if (status == KL_OK)
+        status = check_ids("prediction", o->prediction, o->n_prediction, n_vocab, err);
+    if (status != KL_OK)
+        return status;
     if (o->max_tokens == 0)
         return kl_fail(err, KL_ERR_INVALID, "max_tokens: expected at least 1, found 0");
     if (o->priority != KL_PRIORITY_INTERACTIVE && o->priority != KL_PRIORITY_BACKGROUND)
@@ -70,10 +81,12 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
     if (!(o->deadline_seconds >= 0.0 && o->deadline_seconds <= MAX_DEADLINE_SECONDS))
         return kl_fail(err, KL_ERR_INVALID, "the deadline: expected 0 to %.0f seconds, found %g",
                        MAX_DEADLINE_SECONDS, o->deadline_seconds);
+    if (o->rule != NULL && o->trie == NULL)
+        return kl_fail(err, KL_ERR_INVALID, "an answer by rule: expected the trie of all tokens");
     if (o->top_logprobs > KL_MAX_TOP_LOGPROBS)
         return kl_fail(err, KL_ERR_INVALID, "top_logprobs: expected 0 to %d, found %zu",
                        KL_MAX_TOP_LOGPROBS, o->top_logprobs);
-    enum kl_status status = kl_sampling_check(&o->sampling, n_vocab, err);
+    status = kl_sampling_check(&o->sampling, n_vocab, err);
     if (status != KL_OK)
         return status;
     if (o->n_tokens >= ctx_size)
@@ -86,6 +99,7 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
 
 static void destroy(struct kl_request *r)
 {
+    kl_rule_disown(r->rule.rule);
     kl_buffer_release(&r->pending);
     kl_ring_release(&r->ring);
     free(r);
@@ -132,9 +146,11 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
     size_t room = ctx_size - o->n_tokens;
     size_t max_answer = o->max_tokens < room ? o->max_tokens : room;
     size_t n_tokens = o->n_tokens + max_answer, n_symbols = o->loop_guard ? max_answer : 0;
+    size_t n_prediction = o->n_prediction < max_answer ? o->n_prediction : max_answer;
+    size_t n_ids = n_tokens + n_symbols + n_prediction;
     size_t n_biases = o->sampling.n_biases + KL_MAX_ENDS;
-    size_t size = sizeof(struct kl_request) + (n_tokens + n_symbols) * sizeof(int32_t) +
-                  n_biases * sizeof(struct kl_logit);
+    size_t size =
+        sizeof(struct kl_request) + n_ids * sizeof(int32_t) + n_biases * sizeof(struct kl_logit);
     size_t alignment = _Alignof(struct kl_request);
     size = (size + alignment - 1) / alignment * alignment;
     struct kl_request *r = aligned_alloc(alignment, size);
@@ -149,6 +165,7 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
                              .n_prompt = o->n_tokens,
                              .max_answer = max_answer,
                              .n_tokens = o->n_tokens,
+                             .n_prediction = n_prediction,
                              .level = kind == KL_REQUEST_ANSWER ? o->priority : KL_LEVEL_PRECOMPUTE,
                              .cache_scope = o->cache_scope,
                              .submitted_ns = kl_now_ns()};
@@ -157,9 +174,14 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
                          : UINT64_MAX;
     atomic_init(&r->owners, kind == KL_REQUEST_ANSWER ? 2 : 1);
     memcpy(r->tokens, o->tokens, o->n_tokens * sizeof *r->tokens);
+    if (o->rule != NULL)
+        r->rule = (struct kl_request_rule){.rule = kl_rule_hold(o->rule), .trie = o->trie};
+    r->prediction = r->tokens + n_tokens + n_symbols;
+    if (n_prediction > 0)
+        memcpy(r->tokens + n_tokens + n_symbols, o->prediction, n_prediction * sizeof *r->tokens);
     kl_random_init(&r->random, o->sampling.seed);
     kl_detokenizer_init(&r->detokenizer, tokenizer);
-    copy_biases(r, &o->sampling, n_vocab, r->tokens + n_tokens + n_symbols);
+    copy_biases(r, &o->sampling, n_vocab, r->tokens + n_ids);
     kl_loop_guard_init(&r->loop_guard, n_symbols > 0 ? r->tokens + n_tokens : NULL);
 
     status = kl_stop_init(&r->stops, o->stops, o->n_stops, err);
@@ -177,10 +199,10 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
 
 size_t kl_request_bytes(size_t ctx_size)
 {
-    size_t tokens_and_symbols = 2 * ctx_size * sizeof(int32_t);
+    /* tokens, symbols of the loop guard, and a prediction */
+    size_t ids = 3 * ctx_size * sizeof(int32_t);
     size_t biases = (KL_MAX_BIASES + KL_MAX_ENDS) * sizeof(struct kl_logit);
-    return sizeof(struct kl_request) + tokens_and_symbols + biases + KL_PENDING_SIZE +
-           KL_EVENT_RING_SIZE;
+    return sizeof(struct kl_request) + ids + biases + KL_PENDING_SIZE + KL_EVENT_RING_SIZE;
 }
 
 void kl_request_disown(struct kl_request *r)

@@ -17,6 +17,7 @@
 #include "base/ring.h"
 #include "engine/engine.h"
 #include "engine/loop_guard.h"
+#include "engine/request_rule.h"
 #include "engine/sampler.h"
 #include "engine/stop.h"
 #include "engine/wakeup.h"
@@ -38,6 +39,13 @@ enum kl_request_kind {
  * replaced by U+FFFD, and an incomplete code point before it. */
 #define KL_TOKEN_TEXT_SIZE ((size_t)3 * (1024 + 4))
 #define KL_PENDING_SIZE    ((size_t)4 * 1024) /* that, and text withheld for a stop string */
+
+/* The text of each token of a step is sent in events of its own. */
+#define KL_TEXT_CUTS 32
+struct kl_text_cut {
+    uint32_t end;      /* bytes of the pending text */
+    uint32_t n_tokens; /* of the answer up to here */
+};
 
 struct kl_request {
     struct kl_ring ring;     /* of events: the engine thread writes, the client reads */
@@ -65,24 +73,35 @@ struct kl_request {
     uint64_t decoding_ns;         /* when its prompt was computed; 0: not yet */
     uint32_t position;            /* last sent, or KL_NO_POSITION */
     uint64_t position_sent_ns;
-    bool is_loading;   /* its pages are still looked up, in memory and on disk */
-    bool has_reused;   /* n_cached is known */
-    size_t n_cached;   /* tokens of the prompt that the prefix cache had at its first start */
+    bool is_loading; /* its pages are still looked up, in memory and on disk */
+    bool has_reused; /* n_cached is known */
+    size_t n_cached; /* tokens of the prompt that the prefix cache had at its first start */
+    size_t n_drafted, n_accepted; /* proposed tokens that passes computed, and that were right */
     size_t n_computed; /* rows of prompt and answer that passes computed, lost ones included */
 
     struct kl_random random;
     struct kl_stop_matcher stops;
+    struct kl_request_rule rule;
     struct kl_loop_guard loop_guard; /* without symbols: off */
     struct kl_detokenizer detokenizer;
     struct kl_buffer pending; /* text not sent yet; KL_PENDING_SIZE bytes, never grows */
     size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
-    size_t n_text;   /* bytes that were sent */
+    struct kl_text_cut cuts[KL_TEXT_CUTS]; /* where the pending text of a token ends, in order */
+    size_t n_cuts;
+    size_t n_text;         /* bytes that were sent */
     size_t n_token_events; /* sent in this step */
 
-    size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer */
-    size_t n_proposed; /* tokens behind these that the next pass may compute; nothing proposes yet,
-                        * so 0 */
-    /* [n_prompt + max_answer], [max_answer] symbols of the loop guard, and biases */
+    size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer, and
+                        * those that its rule has forced */
+    size_t n_proposed; /* tokens behind these that the next pass computes (propose.h) */
+    size_t n_forced;   /* tokens behind these that follow by rule; with logprobs: each of them is
+                        * accepted when the row before it is computed. Nothing is proposed then */
+    size_t
+        wide_until; /* with fewer tokens, proposed ones have room for all logits: one overflowed */
+    const int32_t *prediction; /* [n_prediction] a text that the answer may be like */
+    size_t n_prediction;
+    /* [n_prompt + max_answer], [n_symbols] of the loop guard: max_answer or 0, the prediction, and
+     * biases */
     int32_t tokens[];
 };
 

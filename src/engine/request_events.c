@@ -11,7 +11,7 @@
 #define PIECES       (KL_PENDING_SIZE / (PIECE_SIZE - 3) + 1)
 #define DONE_ROOM    RECORD(sizeof(((struct kl_error *)0)->text))
 /* The most that a step sends: progress, text, and then the end. */
-#define STEP_ROOM (RECORD(0) + PIECES * RECORD(0) + KL_PENDING_SIZE + DONE_ROOM)
+#define STEP_ROOM (RECORD(0) + (PIECES + KL_TEXT_CUTS) * RECORD(0) + KL_PENDING_SIZE + DONE_ROOM)
 /* and its tokens, if their log-probabilities are asked for */
 #define TOKEN_ROOM (KL_STEP_LOGPROBS * RECORD(sizeof(((struct kl_event *)0)->logprobs)))
 
@@ -94,21 +94,37 @@ void kl_request_send_token(struct kl_request *r, const struct kl_logprob *logpro
     r->n_token_events++;
 }
 
-bool kl_request_send_text(struct kl_request *r)
+void kl_request_cut_text(struct kl_request *r)
 {
-    size_t left = r->pending.len - r->withheld, at = 0;
-    while (left > 0) {
-        size_t len = left;
+    if (r->n_cuts == KL_TEXT_CUTS)
+        r->n_cuts--;
+    r->cuts[r->n_cuts++] = (struct kl_text_cut){.end = (uint32_t)(r->pending.len - r->withheld),
+                                                .n_tokens = (uint32_t)kl_request_answer_tokens(r)};
+}
+
+static void send_piece(struct kl_request *r, size_t at, size_t end, uint32_t n_tokens)
+{
+    while (at < end) {
+        size_t len = end - at;
         if (len > PIECE_SIZE)
             len = PIECE_SIZE - kl_utf8_incomplete_tail(r->pending.data + at, PIECE_SIZE);
         struct kl_event event;
         clear_head(&event, KL_EVENT_TEXT);
-        event.n_tokens = (uint32_t)kl_request_answer_tokens(r);
+        event.n_tokens = n_tokens;
         event.text_len = (uint32_t)len;
         send(r, &event, r->pending.data + at, len);
         at += len;
-        left -= len;
     }
+}
+
+bool kl_request_send_text(struct kl_request *r)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < r->n_cuts; i++) {
+        send_piece(r, at, r->cuts[i].end, r->cuts[i].n_tokens);
+        at = r->cuts[i].end;
+    }
+    r->n_cuts = 0;
     kl_buffer_consume(&r->pending, at);
     bool sent = at > 0 || r->n_token_events > 0;
     r->n_text += at;
@@ -132,6 +148,8 @@ void kl_request_send_done(struct kl_request *r, enum kl_finish finish, const str
     event.prompt_tokens = (uint32_t)r->n_prompt;
     event.cached_tokens = (uint32_t)r->n_cached;
     event.answer_tokens = (uint32_t)kl_request_answer_tokens(r);
+    event.drafted_tokens = (uint32_t)r->n_drafted;
+    event.accepted_tokens = (uint32_t)r->n_accepted;
     event.wasted_tokens = (uint32_t)kl_request_wasted_tokens(r, finish);
     event.queue_seconds = seconds_between(r->submitted_ns, started);
     event.prefill_seconds = seconds_between(started, decoding);

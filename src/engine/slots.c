@@ -28,11 +28,17 @@ void kl_slot_start(struct kl_engine *engine, size_t slot, struct kl_request *req
     engine->waits_changed = true;
     engine->running[slot] = request;
     kl_batch_reset_slot(&engine->batch, slot);
+    kl_proposals_reset_slot(&engine->proposals, slot);
     engine->slots[slot] = (struct kl_slot){.state = KL_SLOT_PREFILL,
                                            .level = request->level,
                                            .order = engine->n_started++,
                                            .pages = pages};
     kl_counters_start(engine, request);
+    struct kl_request_rule *rule = &request->rule;
+    if (rule->rule != NULL &&
+        kl_request_rule_open(rule, &engine->forcer, request->tokens + request->n_prompt,
+                             kl_request_answer_tokens(request), &err) != KL_OK)
+        kl_slot_finish(engine, slot, KL_FINISH_ERROR, &err);
 }
 
 static struct kl_request *leave(struct kl_engine *engine, size_t slot, bool share)
@@ -41,6 +47,7 @@ static struct kl_request *leave(struct kl_engine *engine, size_t slot, bool shar
     struct kl_request *request = engine->running[slot];
     if (share)
         kl_prefix_share(engine, request, kl_sequence_length(request->sequence));
+    kl_request_rule_close(&request->rule);
     kl_sequence_free(request->sequence);
     request->sequence = NULL;
     engine->running[slot] = NULL;
@@ -57,6 +64,7 @@ struct kl_request *kl_slot_preempt(struct kl_engine *engine, size_t slot)
 void kl_slot_finish(struct kl_engine *engine, size_t slot, enum kl_finish finish,
                     const struct kl_error *why)
 {
+    kl_proposals_remember(&engine->proposals, engine->running[slot]);
     kl_finish_request(engine, leave(engine, slot, finish != KL_FINISH_ERROR), finish, why);
 }
 

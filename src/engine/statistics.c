@@ -26,7 +26,8 @@ static void add_speed(struct kl_speed *speed, size_t tokens, double seconds)
 void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t decode_rows,
                             double seconds)
 {
-    if (prefill_rows == 0) {
+    s->only_decode = prefill_rows == 0;
+    if (s->only_decode) {
         add_speed(&s->decode, decode_rows, seconds);
         return;
     }
@@ -37,6 +38,12 @@ void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t
     /* a slower row counts at once, so that at most one step is too long; a faster one gradually */
     s->row_seconds =
         row_seconds >= s->row_seconds ? row_seconds : (s->row_seconds + row_seconds) / 2;
+}
+
+void kl_statistics_add_accepted(struct kl_statistics *s, size_t n_tokens)
+{
+    if (s->only_decode)
+        add_speed(&s->decode, n_tokens, 0.0);
 }
 
 /* Recent answers weigh most: clients change what they ask for. */

@@ -6,6 +6,7 @@
 #ifndef KL_ENGINE_STATISTICS_H
 #define KL_ENGINE_STATISTICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct kl_statistics {
     uint64_t n_latencies;           /* ever added */
     struct kl_speed prefill, decode;
     double row_seconds;   /* recent cost of a prompt row; 0: none yet */
+    bool only_decode;     /* the last step had no prompt rows */
     double answer_tokens; /* of a typical answer; 0: none yet */
 };
 
@@ -30,6 +32,9 @@ void kl_statistics_add_latency(struct kl_statistics *s, double seconds);
  * included. */
 void kl_statistics_add_step(struct kl_statistics *s, size_t prefill_rows, size_t decode_rows,
                             double seconds);
+
+/* Adds tokens that the step added last gave in addition to one for each of its decode rows. */
+void kl_statistics_add_accepted(struct kl_statistics *s, size_t n_tokens);
 
 /* Adds a complete answer. */
 void kl_statistics_add_answer(struct kl_statistics *s, size_t n_tokens);

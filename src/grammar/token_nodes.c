@@ -65,30 +65,67 @@ static void measure(struct kl_token_nodes *trie, const struct kl_token_item *ite
 {
     *trie = (struct kl_token_nodes){0};
     for (size_t i = 0; i < n; i++) {
-        trie->n += items[i].len - (i > 0 ? common_prefix(&items[i - 1], &items[i]) : 0);
+        size_t common = i > 0 ? common_prefix(&items[i - 1], &items[i]) : 0;
+        trie->n += items[i].len - common;
+        trie->n_roots += common == 0;
         trie->max_depth = items[i].len > trie->max_depth ? items[i].len : trie->max_depth;
     }
 }
 
-/* path: [max_depth] the nodes whose subtree is not complete, by depth. */
-static void fill(struct kl_token_nodes *trie, const struct kl_token_item *items, size_t n,
-                 uint32_t *path)
+/* The nodes in depth-first order, without their places. path: [max_depth] the nodes whose subtree
+ * is not complete, by depth. */
+static void draft(struct kl_node_draft *drafts, const struct kl_token_item *items, size_t n,
+                  uint32_t *path)
 {
-    struct kl_token_node *nodes = trie->nodes;
-    size_t at = 0, depth = 0;
+    uint32_t at = 0, depth = 0;
     for (size_t i = 0; i <= n; i++) {
         size_t common = i > 0 && i < n ? common_prefix(&items[i - 1], &items[i]) : 0;
         for (; depth > common; depth--)
-            nodes[path[depth - 1]].size = (unsigned)(at - path[depth - 1]) & 0xFFFFFFu;
+            drafts[path[depth - 1]].size = at - path[depth - 1];
         if (i == n)
             return;
         for (; depth < items[i].len; at++) {
-            path[depth] = (uint32_t)at;
-            nodes[at].byte = (uint8_t)items[i].bytes[depth++];
-            nodes[at].depth = (unsigned)depth & 0x7FFu;
+            path[depth] = at;
+            drafts[at].byte = (uint8_t)items[i].bytes[depth++];
+            drafts[at].depth = (uint16_t)depth;
         }
-        nodes[at - 1].value = (items[i].value + 1) & 0x1FFFFFu;
+        drafts[at - 1].value = items[i].value + 1;
     }
+}
+
+/* Gives the nodes their places: each block of children when its parent comes by. */
+static void arrange(struct kl_token_nodes *trie, struct kl_node_draft *drafts)
+{
+    uint32_t place = 0;
+    for (size_t i = 0; i < trie->n; i += drafts[i].size)
+        drafts[i].place = place++;
+    for (size_t i = 0; i < trie->n; i++) {
+        struct kl_token_node *node = &trie->nodes[drafts[i].place];
+        uint32_t first = place;
+        for (size_t child = i + 1; child < i + drafts[i].size; child += drafts[child].size)
+            drafts[child].place = place++;
+        node->value = drafts[i].value & 0x1FFFFFu;
+        node->n = (place - first) & 0x1FFu;
+        node->is_large = drafts[i].size >= KL_SPAN_MIN;
+        node->first = first & 0xFFFFFFu;
+        node->byte = drafts[i].byte;
+    }
+}
+
+static bool make(struct kl_token_nodes *trie, const struct kl_token_item *items, size_t n)
+{
+    struct kl_node_draft *drafts = calloc(trie->n + 1, sizeof *drafts);
+    uint32_t *path = malloc((trie->max_depth + 1) * sizeof *path);
+    trie->nodes = malloc((trie->n + 1) * sizeof *trie->nodes);
+    bool made = trie->nodes != NULL && path != NULL && drafts != NULL;
+    if (made) {
+        draft(drafts, items, n, path);
+        arrange(trie, drafts);
+        made = kl_token_spans_make(&trie->spans, drafts, trie->n);
+    }
+    free(drafts);
+    free(path);
+    return made;
 }
 
 enum kl_status kl_token_nodes_make(struct kl_token_nodes *trie, const struct kl_token_item *items,
@@ -100,15 +137,9 @@ enum kl_status kl_token_nodes_make(struct kl_token_nodes *trie, const struct kl_
                        "the tokens make a trie of %zu nodes; answers by rule are possible with at "
                        "most %u",
                        trie->n, KL_TOKEN_NODES_MAX);
-    trie->nodes = calloc(trie->n + 1, sizeof *trie->nodes);
-    uint32_t *path = malloc((trie->max_depth + 1) * sizeof *path);
-    bool made = trie->nodes != NULL && path != NULL;
-    if (made)
-        fill(trie, items, n, path);
-    free(path);
-    if (made)
+    if (make(trie, items, n))
         return KL_OK;
-    size_t bytes = trie->n * sizeof *trie->nodes;
+    size_t bytes = trie->n * (sizeof *trie->nodes + sizeof(struct kl_node_draft));
     kl_token_nodes_release(trie);
     return kl_fail_memory(err, "the trie of tokens", bytes);
 }
@@ -116,10 +147,11 @@ enum kl_status kl_token_nodes_make(struct kl_token_nodes *trie, const struct kl_
 void kl_token_nodes_release(struct kl_token_nodes *trie)
 {
     free(trie->nodes);
+    kl_token_spans_release(&trie->spans);
     *trie = (struct kl_token_nodes){0};
 }
 
 size_t kl_token_nodes_bytes(const struct kl_token_nodes *trie)
 {
-    return (trie->n + 1) * sizeof *trie->nodes;
+    return (trie->n + 1) * sizeof *trie->nodes + kl_token_spans_bytes(&trie->spans);
 }

@@ -95,13 +95,13 @@ static void split(struct kl_token_sets *s, struct kl_token_item *items, size_t n
 /* The most characters first. */
 static void sort_inside(struct kl_token_sets *s, const struct kl_string_token *found)
 {
-    size_t at[KL_TOKEN_DEPTH_MAX + 2] = {0}; /* a character has a byte at least */
+    size_t at[KL_TOKEN_LEN_MAX + 2] = {0}; /* a character has a byte at least */
     for (size_t i = 0; i < s->n_inside; i++)
-        at[KL_TOKEN_DEPTH_MAX - found[i].chars + 1]++;
-    for (size_t i = 1; i <= KL_TOKEN_DEPTH_MAX; i++)
+        at[KL_TOKEN_LEN_MAX - found[i].chars + 1]++;
+    for (size_t i = 1; i <= KL_TOKEN_LEN_MAX; i++)
         at[i] += at[i - 1];
     for (size_t i = 0; i < s->n_inside; i++)
-        s->inside[at[KL_TOKEN_DEPTH_MAX - found[i].chars]++] = found[i];
+        s->inside[at[KL_TOKEN_LEN_MAX - found[i].chars]++] = found[i];
 }
 
 static enum kl_status make(struct kl_token_sets *s, struct kl_token_item *items, size_t n,
@@ -111,11 +111,20 @@ static enum kl_status make(struct kl_token_sets *s, struct kl_token_item *items,
     s->masks = calloc(KL_TOKEN_SETS_MASKS + 1, s->n_words * sizeof *s->masks);
     s->inside = malloc((s->n_inside + 1) * sizeof *s->inside);
     s->closing = malloc((s->n_closing + 1) * sizeof *s->closing);
+    s->to_try = malloc((s->n_closing + 1) * sizeof *s->to_try);
     s->groups = malloc((s->n_closing + 2) * sizeof *s->groups);
-    if (s->masks == NULL || s->inside == NULL || s->closing == NULL || s->groups == NULL)
+    if (s->masks == NULL || s->inside == NULL || s->closing == NULL || s->to_try == NULL ||
+        s->groups == NULL)
         return kl_fail_memory(err, "the sets of tokens", s->n_inside * sizeof *s->inside);
     sort_inside(s, found);
     fill_masks(s);
+    for (size_t i = 0; i < s->n_closing; i++) {
+        const struct kl_string_token *token = &found[n + i];
+        s->to_try[i] = (struct kl_closing_token){
+            .id = token->id,
+            .chars = (uint16_t)token->chars,
+            .behind = items[i].len > 0 ? (uint8_t)items[i].bytes[0] : (int16_t)-1};
+    }
     return group(s, items, s->n_closing, found + n, err);
 }
 
@@ -124,6 +133,7 @@ enum kl_status kl_token_sets_make(struct kl_token_sets *s, struct kl_token_item 
 {
     *s = (struct kl_token_sets){.n_words = n_vocab / 64 + 1};
     kl_string_table_init(&s->table);
+    kl_byte_classes_init(&s->classes);
     struct kl_string_token *found = malloc((2 * n + 1) * sizeof *found);
     enum kl_status status = found != NULL
                                 ? make(s, items, n, found, err)
@@ -139,6 +149,7 @@ void kl_token_sets_release(struct kl_token_sets *s)
     free(s->inside);
     free(s->masks);
     free(s->closing);
+    free(s->to_try);
     free(s->groups);
     kl_token_nodes_release(&s->after);
     *s = (struct kl_token_sets){0};
@@ -147,8 +158,24 @@ void kl_token_sets_release(struct kl_token_sets *s)
 size_t kl_token_sets_bytes(const struct kl_token_sets *s)
 {
     return (KL_TOKEN_SETS_MASKS + 1) * s->n_words * sizeof *s->masks +
-           (s->n_inside + 1) * sizeof *s->inside + (s->n_closing + 1) * sizeof *s->closing +
+           (s->n_inside + 1) * sizeof *s->inside +
+           (s->n_closing + 1) * (sizeof *s->closing + sizeof *s->to_try) +
            (s->n_groups + 1) * sizeof *s->groups + kl_token_nodes_bytes(&s->after);
+}
+
+size_t kl_token_sets_keep_inside(const struct kl_token_sets *s, uint32_t most, uint64_t *mask)
+{
+    size_t which = most > KL_TOKEN_SETS_MASKS ? KL_TOKEN_SETS_MASKS : most - 1, left = 0;
+    if (most == 0)
+        memset(mask, 0, s->n_words * sizeof *mask);
+    for (size_t i = 0; i < s->n_words && most > 0; i++)
+        mask[i] &= s->masks[which * s->n_words + i];
+    for (size_t i = 0; which == KL_TOKEN_SETS_MASKS && i < s->n_inside && s->inside[i].chars > most;
+         i++)
+        clear_bit(mask, s->inside[i].id);
+    for (size_t i = 0; i < s->n_words; i++)
+        left += (size_t)__builtin_popcountll(mask[i]);
+    return left;
 }
 
 size_t kl_token_sets_inside(const struct kl_token_sets *s, uint32_t most, uint64_t *mask)

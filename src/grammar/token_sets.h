@@ -23,20 +23,28 @@ struct kl_string_token {
     uint32_t id, chars;
 };
 
+/* The same for one that closes the string, with the byte behind the quote, or -1: none. */
+struct kl_closing_token {
+    uint32_t id;
+    uint16_t chars;
+    int16_t behind;
+};
+
 #define KL_TOKEN_SETS_MASKS 16 /* longer tokens are few and are removed one by one */
 
 struct kl_token_sets {
     struct kl_string_table table;
+    struct kl_byte_classes classes;
     size_t n_words;                 /* of a mask: n_vocab / 64 + 1 */
     struct kl_string_token *inside; /* [n_inside] the most characters first */
     size_t n_inside;
     uint64_t *masks; /* [KL_TOKEN_SETS_MASKS + 1][n_words]: at most 1, 2, ... characters, all */
     size_t n_mask[KL_TOKEN_SETS_MASKS + 1];
-    struct kl_string_token *closing; /* [n_closing] by group, then by characters */
+    struct kl_string_token *closing; /* [n_closing] by group */
     size_t n_closing;
+    struct kl_closing_token *to_try; /* [n_closing] in the order of their bytes */
     /* The values of the trie are groups; group 0 is that of tokens that end with the quote, and is
-     * not in it. Groups are in the order of their bytes, so those of a subtree follow each other.
-     */
+     * not in it. */
     struct kl_token_nodes after;
     uint32_t *groups; /* [n_groups + 1] where they begin in `closing` */
     size_t n_groups;
@@ -52,5 +60,7 @@ size_t kl_token_sets_bytes(const struct kl_token_sets *sets);
 /* Writes the mask of the tokens inside a string that begin at most `most` characters. Returns their
  * number. */
 size_t kl_token_sets_inside(const struct kl_token_sets *sets, uint32_t most, uint64_t *mask);
+/* Keeps these in a mask and clears all others. Returns the number of those that are left. */
+size_t kl_token_sets_keep_inside(const struct kl_token_sets *sets, uint32_t most, uint64_t *mask);
 
 #endif

@@ -39,6 +39,8 @@ enum kl_status kl_token_trie_open(const struct kl_tokenizer *tokenizer, struct k
         status = kl_token_items_sort(items, n, err);
         if (status == KL_OK)
             status = kl_token_nodes_make(&trie->tokens, items, n, err);
+        if (status == KL_OK && !kl_token_blanks_make(&trie->blanks, &trie->tokens))
+            status = kl_fail_memory(err, "the trie of tokens", trie->tokens.n * sizeof(uint32_t));
         if (status == KL_OK)
             status = kl_token_sets_make(&trie->sets, items, n, n_vocab, err);
     }
@@ -55,13 +57,15 @@ void kl_token_trie_close(struct kl_token_trie *trie)
     if (trie == NULL)
         return;
     kl_token_nodes_release(&trie->tokens);
+    kl_token_blanks_release(&trie->blanks);
     kl_token_sets_release(&trie->sets);
     free(trie);
 }
 
 size_t kl_token_trie_bytes(const struct kl_token_trie *trie)
 {
-    return sizeof *trie + kl_token_nodes_bytes(&trie->tokens) + kl_token_sets_bytes(&trie->sets);
+    return sizeof *trie + kl_token_nodes_bytes(&trie->tokens) +
+           kl_token_blanks_bytes(&trie->blanks) + kl_token_sets_bytes(&trie->sets);
 }
 
 size_t kl_token_trie_vocab(const struct kl_token_trie *trie)

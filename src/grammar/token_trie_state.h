@@ -2,6 +2,7 @@
 #ifndef KL_GRAMMAR_TOKEN_TRIE_STATE_H
 #define KL_GRAMMAR_TOKEN_TRIE_STATE_H
 
+#include "grammar/token_blanks.h"
 #include "grammar/token_nodes.h"
 #include "grammar/token_sets.h"
 #include "grammar/token_trie.h"
@@ -14,6 +15,7 @@ struct kl_token_trie {
     const struct kl_tokenizer *tokenizer;
     size_t n_vocab;
     struct kl_token_nodes tokens; /* values: ids */
+    struct kl_token_blanks blanks;
     struct kl_token_sets sets;
     int32_t ends[KL_TOKEN_ENDS_MAX];
     size_t n_ends;

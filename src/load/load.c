@@ -14,6 +14,7 @@
 #include "console/terminal.h"
 #include "fetch/fetch.h"
 #include "format/sections_dir.h"
+#include "load/row_costs.h"
 
 /* For the stacks of threads, freed memory that malloc keeps, and sockets: 3 to 5 MB were measured.
  */
@@ -325,7 +326,12 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
                                            : "packed into memory",
             config->architecture, config->n_layers, config->n_embd,
             kl_format_bytes((double)kl_model_work(l->model).bytes_per_token, size, sizeof size));
-    return choose_threads(l, o, &cpus, err);
+    status = choose_threads(l, o, &cpus, err);
+    l->pass_costs = kl_pass_costs_usual;
+    return status == KL_OK && o->draft_max > 0
+               ? kl_row_costs_choose(l->model, &cpus, l->threads, o->measure_threads,
+                                     &l->pass_costs, err)
+               : status;
 }
 
 static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_options *o,

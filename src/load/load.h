@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "engine/pass_costs.h"
 #include "fetch/catalogue.h"
 #include "format/gguf.h"
 #include "kernels/kernels.h"
@@ -43,6 +44,7 @@ struct kl_loaded {
     struct kl_model *model;                       /* (model), otherwise NULL */
     struct kl_threads threads;                    /* (model) */
     size_t n_threads;                             /* (model) the larger number of threads */
+    struct kl_pass_costs pass_costs;              /* (model) */
     size_t ctx_size;           /* as in the options, but at most what the model was made for */
     char packed_dir[PATH_MAX]; /* directory of packed weights and tables; empty: none */
     bool prepared;             /* this start packed the weights */

@@ -1,6 +1,7 @@
 #include "load/load_options.h"
 
 #include "base/pool.h"
+#include "engine/pass_costs.h"
 #include "kernels/kernels.h"
 
 const char *kl_load_stage_name(enum kl_load_stage stage)
@@ -41,6 +42,21 @@ void kl_load_add_memory_option(struct kl_option_table *table, struct kl_load_opt
         &o->memory,
         1,
         (double)((uint64_t)1 << 50)};
+    kl_options_add(table, &row, 1);
+}
+
+void kl_load_add_draft_option(struct kl_option_table *table, struct kl_load_options *o)
+{
+    const struct kl_option row = {
+        "draft-max",
+        0,
+        KL_OPTION_SIZE,
+        "N",
+        "guess up to this many tokens of an answer, from the conversation and from earlier "
+        "answers, and compute them together (default 15); 0: none. No text depends on it",
+        &o->draft_max,
+        0,
+        KL_DRAFT_MAX};
     kl_options_add(table, &row, 1);
 }
 

@@ -13,6 +13,9 @@
 #include "console/options.h"
 
 #define KL_MAX_CTX_SIZE 131072
+#define KL_DEFAULT_DRAFT_MAX                                                                       \
+    7 /* with the token before them the two tiles of 4 rows of a product                           \
+       */
 
 enum kl_load_stage {
     KL_LOAD_DOWNLOADING, /* done and total in bytes */
@@ -41,14 +44,17 @@ struct kl_load_options {
     bool measure_threads;                    /* if no earlier result is kept */
     const char *chat_template;               /* a name; NULL: as the file says */
     size_t ctx_size;                         /* tokens */
+    size_t draft_max;                        /* guessed tokens of a pass; 0: no drafts */
     uint64_t memory; /* a hard budget in bytes; 0: the control group's limit, if it has one */
     bool pull;       /* download the model if it is not on this computer */
 };
 
 /* Append option rows that fill *options. The first: --model alone; the second: all options of a
- * command that opens a model, --model first; the third: --memory, for commands that keep to it. */
+ * command that opens a model, --model first; the third: --memory, for commands that keep to it; the
+ * fourth: --draft-max, for those that answer. */
 void kl_load_add_model_option(struct kl_option_table *table, struct kl_load_options *options);
 void kl_load_add_options(struct kl_option_table *table, struct kl_load_options *options);
 void kl_load_add_memory_option(struct kl_option_table *table, struct kl_load_options *options);
+void kl_load_add_draft_option(struct kl_option_table *table, struct kl_load_options *options);
 
 #endif

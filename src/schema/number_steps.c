@@ -4,7 +4,7 @@
 #include "schema/schema_machine.h"
 
 /* Longest text of a number whose value matters. For answers, the longest number. */
-enum { MAX_NUMBER_BYTES = 1 << 20, MAX_ANSWER_BYTES = 32 };
+enum { MAX_NUMBER_BYTES = 1 << 20, MAX_ANSWER_BYTES = KL_NUMBER_MAX_DIGITS + 2 };
 
 /* Reads the text of a number, which is a list of its bytes from the last one on. */
 static const char *text_of(struct kl_schema_machine *m, uint32_t list, size_t len)

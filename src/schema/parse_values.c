@@ -130,8 +130,8 @@ static enum kl_status parse_regexes(struct kl_schema_parser *p, struct kl_schema
         if (!json_is_string(format))
             return kl_schema_refuse(p, KL_ERR_INVALID, "format", "must be a string");
         if (kl_format_is_refused(json_string_value(format)))
-            return kl_schema_refuse(p, KL_ERR_UNSUPPORTED, "format",
-                                    "regex and idn-hostname are not supported");
+            return kl_schema_refuse(p, KL_ERR_UNSUPPORTED, "format", "\"%.40s\" is not supported",
+                                    json_string_value(format));
         const char *text = kl_format_pattern(json_string_value(format));
         if (text != NULL)
             status =

@@ -286,11 +286,24 @@ static void close_machine(struct kl_machine *machine)
     free(m);
 }
 
+static bool plain(struct kl_machine *machine, const struct kl_rule_state *state,
+                  struct kl_rule_state *plain_state)
+{
+    return kl_string_plain(of(machine), state, plain_state);
+}
+
+static bool closes(struct kl_machine *machine, const struct kl_rule_state *state)
+{
+    return machine->failure.status == KL_OK && kl_string_closes(of(machine), state);
+}
+
 static const struct kl_machine_kind machine_kind = {.close = close_machine,
                                                     .begin = begin,
                                                     .step = step,
                                                     .is_complete = is_complete,
                                                     .free_string = free_string,
+                                                    .plain = plain,
+                                                    .closes = closes,
                                                     .mark = mark,
                                                     .release = release,
                                                     .bytes = machine_bytes};

@@ -301,6 +301,8 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     c->prompt_tokens = event->prompt_tokens;
     c->cached_tokens = event->cached_tokens;
     c->answer_tokens = event->answer_tokens;
+    c->drafted_tokens = event->drafted_tokens;
+    c->accepted_tokens = event->accepted_tokens;
     c->queue_seconds = event->queue_seconds;
     c->prefill_seconds = event->prefill_seconds;
     c->decode_seconds = event->decode_seconds;

@@ -33,7 +33,7 @@ struct kl_answer_choice {
     struct kl_buffer logprobs;  /* JSON of log-probabilities so far, for a document */
     uint64_t n_text;            /* bytes of text so far */
     enum kl_finish finish;
-    uint32_t prompt_tokens, cached_tokens, answer_tokens;
+    uint32_t prompt_tokens, cached_tokens, answer_tokens, drafted_tokens, accepted_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
     bool is_silent; /* its deadline passed before any text, and its end is not reported yet */
     uint64_t submit_ns, prefill_ns, first_text_ns; /* times of these steps; 0: not yet */
@@ -47,6 +47,7 @@ struct kl_generation {
     bool begun; /* a stream's head is sent, or a document is collected; `format` writes the rest */
     struct kl_preparation *preparation; /* NULL once it is submitted */
     bool include_usage, return_progress, logprobs;
+    bool calls_tool; /* each answer is a call of a tool, by rule */
     const char *service_tier;
     uint64_t deadline_ns;    /* 0: none */
     size_t n_left_out;       /* messages that did not fit */

@@ -30,6 +30,7 @@ void kl_generation_request_release(struct kl_generation_request *r)
 {
     kl_chat_input_release(&r->input);
     release_source(r);
+    kl_rule_disown(r->rule);
     free(r->settled);
     free(r->biases);
     free(r->resolved);
@@ -131,6 +132,7 @@ enum kl_status kl_generation_request_settle(struct kl_generation_request *r,
     for (size_t i = 0; i < r->n_stops; i++)
         r->stops[i] = copy_text(r->stops[i], &at);
     kl_chat_input_release(&r->input);
+    r->prediction = NULL;
     release_source(r);
     return KL_OK;
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "engine/engine.h"
+#include "grammar/rule_cache.h"
 #include "http/api_error.h"
 #include "service/chat_input.h"
 #include "service/context_policy.h"
@@ -31,6 +32,8 @@ struct kl_generation_request {
     char *settled;     /* copies of the strings that outlive source */
     const char *model; /* as the client named it, or NULL */
     struct kl_chat_input input;
+    const char *prediction; /* a text that the answer may be like; NULL: none. Of source */
+    size_t prediction_len;
     struct kl_sampling sampling; /* choice i draws with seed + i; its biases: resolved ones */
     struct kl_bias *biases;      /* [n_biases] owned */
     size_t n_biases;
@@ -40,6 +43,11 @@ struct kl_generation_request {
     size_t max_tokens; /* SIZE_MAX: as much as the context holds */
     const char *stops[KL_MAX_STOPS];
     size_t n_stops;
+    /* The rule that the answers follow: a share, NULL: they are free. */
+    struct kl_rule *rule;
+    struct kl_rule_cache *rules;      /* where parsing finds and keeps it; NULL: nowhere */
+    const struct kl_token_trie *trie; /* with a rule, once there is a model */
+    bool calls_tool;                  /* the rule makes the answer a call of a tool */
     size_t n_choices;
     enum kl_priority priority;
     bool has_priority;       /* a header set it */

@@ -126,6 +126,10 @@ static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error
             .sampling = r->sampling,
             .stops = r->stops,
             .n_stops = r->n_stops,
+            .rule = r->rule,
+            .trie = r->trie,
+            .prediction = p->prediction.ids,
+            .n_prediction = p->prediction.len,
             .loop_guard = r->loop_guard,
             .logprobs = r->logprobs,
             .top_logprobs = r->top_logprobs,
@@ -237,6 +241,7 @@ static void read_request(struct kl_generation *g)
     g->return_progress = r->return_progress;
     g->logprobs = r->logprobs;
     g->service_tier = r->service_tier;
+    g->calls_tool = r->calls_tool;
 }
 
 /* Continues with a request that the worker has parsed; its prompt is encoded, too, if a model was

@@ -51,8 +51,45 @@ void kl_metrics_init(struct kl_metrics *m)
     }
 }
 
-void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e,
-                     void (*see)(void *context, const struct kl_metric *metric), void *context)
+static void see_counter(const char *name, const char *help, const char *label, const char *value,
+                        uint64_t count, kl_metric_fn *see, void *context)
+{
+    see(context, &(struct kl_metric){.name = name,
+                                     .help = help,
+                                     .type = KL_METRIC_COUNTER,
+                                     .label = label,
+                                     .label_value = value,
+                                     .value = (double)count});
+}
+
+/* A rule proposes nothing yet. */
+static void see_drafts(const struct kl_engine_stats *e, kl_metric_fn *see, void *context)
+{
+    static const char *const rows[] = {"1", "2",  "3",  "4",  "5",  "6",  "7",  "8",
+                                       "9", "10", "11", "12", "13", "14", "15", "16+"};
+    _Static_assert(sizeof rows / sizeof rows[0] == KL_PASS_COSTS, "a name for each");
+    for (enum kl_draft_source s = 0; s < KL_DRAFT_RULE; s++)
+        see_counter("tokens_drafted",
+                    "guessed tokens that were computed, by the source of the guess", "source",
+                    kl_draft_source_name(s), e->drafted_tokens[s], see, context);
+    for (enum kl_draft_source s = 0; s < KL_DRAFT_RULE; s++)
+        see_counter("tokens_accepted", "guessed tokens that became part of an answer", "source",
+                    kl_draft_source_name(s), e->accepted_tokens[s], see, context);
+    for (size_t i = 0; i < KL_PASS_COSTS; i++)
+        see_counter("decode_passes", "passes without prompt rows, by their rows", "rows", rows[i],
+                    e->decode_passes[i], see, context);
+    for (size_t i = 0; i < KL_PASS_COSTS; i++)
+        see(context, &(struct kl_metric){.name = "pass_cost",
+                                         .help = "what a pass costs, of one with one row, by its "
+                                                 "rows: as measured at the first start",
+                                         .type = KL_METRIC_GAUGE,
+                                         .label = "rows",
+                                         .label_value = rows[i],
+                                         .value = (double)e->pass_costs.cost[i]});
+}
+
+void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e, kl_metric_fn *see,
+                     void *context)
 {
     static const char tokens_help[] = "tokens, by their use";
     static const char active_help[] =
@@ -120,6 +157,7 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
     };
     for (size_t i = 0; i < sizeof of_engine / sizeof of_engine[0]; i++)
         see(context, &of_engine[i]);
+    see_drafts(e, see, context);
     for (size_t i = 0; i < KL_N_DURATIONS; i++)
         see(context, &(struct kl_metric){.name = duration_rows[i].name,
                                          .help = duration_rows[i].help,

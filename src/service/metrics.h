@@ -57,8 +57,10 @@ struct kl_metric {
 
 void kl_metrics_init(struct kl_metrics *metrics);
 
+typedef void kl_metric_fn(void *context, const struct kl_metric *metric);
+
 /* Calls see for each value, in a fixed order. */
 void kl_metrics_walk(const struct kl_metrics *metrics, const struct kl_engine_stats *engine,
-                     void (*see)(void *context, const struct kl_metric *metric), void *context);
+                     kl_metric_fn *see, void *context);
 
 #endif

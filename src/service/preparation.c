@@ -13,8 +13,8 @@
 #define BYTES_PER_BYTE  21
 #define BYTES_PER_TOKEN 12
 #define BYTES_PER_NODE  128
-/* The limit of one request, which leaves memory for small ones next to it. */
-#define MOST_BYTES (KL_SERVICE_READING_BYTES / 4 * 3)
+/* The limit of one request: the longest body; it leaves memory for small ones next to it. */
+#define MOST_BYTES (KL_HTTP_MAX_BODY * BYTES_PER_BYTE)
 
 static size_t less(size_t effort, size_t used)
 {
@@ -26,7 +26,44 @@ static size_t less(size_t effort, size_t used)
 static void drop(struct kl_preparation *p)
 {
     kl_context_fit_release(&p->fit);
+    kl_tokens_release(&p->prediction);
     kl_generation_request_release(&p->request);
+}
+
+/* Reads the fields, and compiles the rule that the answer is to follow. */
+static enum kl_status parse(struct kl_preparation *p)
+{
+    struct kl_generation_request *r = &p->request;
+    kl_generation_request_release(r);
+    *r = p->of_headers;
+    r->rules = p->served.rules;
+    enum kl_status status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
+    struct kl_error err;
+    if (status == KL_OK && r->rule != NULL && r->rules != NULL &&
+        kl_rule_cache_trie(r->rules, &r->trie, &err) != KL_OK)
+        status = kl_api_fail_internal(&p->error, &err);
+    return status;
+}
+
+/* A request that waits for the model is parsed again: it keeps nothing of this. */
+static enum kl_status wait_for_model(struct kl_preparation *p)
+{
+    kl_rule_disown(p->request.rule);
+    p->request.rule = NULL;
+    return kl_generation_request_settle(&p->request, &p->error);
+}
+
+/* Encodes the prediction of a request, or as much of it as takes a slice. */
+static enum kl_status encode_prediction(struct kl_preparation *p)
+{
+    const struct kl_generation_request *r = &p->request;
+    struct kl_span span = {.text = r->prediction, .len = r->prediction_len};
+    struct kl_error err;
+    if (span.len > KL_PREPARATION_SLICE)
+        span.len = KL_PREPARATION_SLICE;
+    enum kl_status status =
+        kl_tokenizer_encode(p->served.tokenizer, &span, 1, &p->prediction, &err);
+    return status == KL_OK ? KL_OK : kl_api_fail_memory(&p->error, "the prediction");
 }
 
 static enum kl_status work(struct kl_preparation *p, size_t *effort)
@@ -34,14 +71,12 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
     struct kl_generation_request *r = &p->request;
     enum kl_status status = KL_OK;
     if (!p->parsed) {
-        kl_generation_request_release(r);
-        *r = p->of_headers;
-        status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
+        status = parse(p);
         p->parsed = p->served.engine != NULL;
         *effort = less(*effort, p->len);
     }
     if (status == KL_OK && p->served.engine == NULL)
-        return kl_generation_request_settle(r, &p->error);
+        return wait_for_model(p);
     if (status != KL_OK)
         return status;
     if (!p->fitting) {
@@ -57,6 +92,8 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
     }
     if (status == KL_OK)
         status = kl_context_fit_step(&p->fit, effort, &p->complete, &p->error);
+    if (status == KL_OK && p->complete && r->prediction != NULL)
+        status = encode_prediction(p);
     return status == KL_OK && p->complete ? kl_generation_request_settle(r, &p->error) : status;
 }
 

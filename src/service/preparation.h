@@ -43,6 +43,7 @@ struct kl_preparation {
     struct kl_served served; /* without an engine, the request is only checked */
     size_t ctx_size, max_tokens;
     struct kl_context_fit fit;
+    struct kl_tokens prediction;
 
     bool complete; /* fit has the tokens, and request the fields that submitting needs */
     enum kl_status status;

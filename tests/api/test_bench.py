@@ -91,6 +91,16 @@ def test_json_of_start_first_token_and_memory(bench):
     assert memory["kv_cache"] > 0 and memory["buffers"] > 0
 
 
+def test_json_of_drafts(bench):
+    drafts = json.loads(bench("--only", "drafts", "--repeat", "2", "--json").stdout)["drafts"]
+    assert 0 <= drafts["accepted"] <= drafts["drafted"]
+    assert drafts["answer_tokens"] > drafts["accepted"]
+    for speed in ("tokens_per_second_without", "tokens_per_second_with"):
+        assert drafts[speed]["n"] == 2
+    report = json.loads(bench("--only", "drafts", "--draft-max", "0", "--json").stdout)
+    assert "drafts" not in report
+
+
 def test_the_table_and_its_sections(bench):
     quick = ["--quick", "--repeat", "1", "--prompt", "8", "--generate", "4", "--batches", "2"]
     said = bench(*quick).stdout
@@ -99,6 +109,7 @@ def test_the_table_and_its_sections(bench):
         rb"start +[\d.]+ s .*: file [\d.]+, tokenizer [\d.]+, weights [\d.]+, engine [\d.]+",
         rb"first +[\d.]+ s .*: a token after 200 Chinese characters, \d+ tokens",
         rb"memory +resident .* \(peak .*\): files .*, anonymous .*",
+        rb"drafts +[\d.]+ tokens/s .*, without [\d.]+ .*, \d+ of \d+ guesses right",
         rb"prefill +8 +[\d.]+ +\(.*\) +[\d.]+ +\d+% +[\d.]+ +\d+%.*",
         rb"decode +4 +[\d.]+ +\(.*\) +[\d.]+ +\d+% +[\d.]+ +\d+%.*",
         rb"batch +2 +[\d.]+ +\(.*\) +[\d.]+ +\d+% +[\d.]+ +\d+%.*",
@@ -107,7 +118,7 @@ def test_the_table_and_its_sections(bench):
         assert re.search(rb"^" + line + rb"$", said, re.M), line
     only = bench(*quick, "--only", "prefill").stdout
     assert re.search(rb"^prefill +8 ", only, re.M)
-    for other in (b": reads", b"start ", b"first ", b"memory ", b"decode ", b"batch ", b"%"):
+    for other in (b": reads", b"start ", b"first ", b"memory ", b"drafts ", b"decode ", b"batch ", b"%"):
         assert other not in only, other
     none = bench(*quick, "--only", "prefill,decode,batches", "--generate", "0").stdout
     assert b"prefill " in none and b"decode " not in none and b"batch " not in none
@@ -121,7 +132,7 @@ def test_quick_is_another_set_of_defaults(bench):
 @pytest.mark.parametrize(
     "args, said",
     [
-        (["--only", "prefil"], "first-token, with commas between them, not \"prefil\""),
+        (["--only", "prefil"], "drafts, with commas between them, not \"prefil\""),
         (["--only", "decode,"], "not \"\""),
         (["--batches", "65"], "--batches takes whole numbers from 1 to 64"),
         (["--prompt", "5000", "--only", "prefill"], "5000 tokens do not fit into a context of"),

@@ -159,3 +159,29 @@ def test_openai_python(tiny):
         for one in chunk.choices:
             parts += one.logprobs.content if one.logprobs else []
     assert [part.token for part in parts] == [part.token for part in choice.logprobs.content]
+
+
+RULES = [
+    {"regex": "The answer to question [0-9]{3} is (yes|no), without any doubt\\."},
+    {"choice": ["the first of them", "the second of them", "none"]},
+    {"grammar": 'root ::= "{\\"name\\": \\"" [a-z]{3,9} "\\", \\"kind\\": \\"" ("cat" | "dog") "\\"}"'},
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1, "seed": 4}, {"temperature": 1, "top_k": 9}])
+def test_ruled_answers(tiny, endless, rule, sampling):
+    """Forced tokens have log-probabilities, too, over the whole vocabulary; the text is the same."""
+    fields = {"max_tokens": 80, "seed": 1, **rule, **sampling}
+    plain = complete(tiny, endless, **fields)
+    told = complete(tiny, endless, logprobs=True, top_logprobs=2, **fields)
+    choice = told["choices"][0]
+    assert choice["message"] == plain["choices"][0]["message"]
+    assert told["usage"]["completion_tokens"] == plain["usage"]["completion_tokens"]
+    tokens = content(choice)
+    for token in tokens:
+        check_token(token, 2)
+    assert text_of(tokens) == choice["message"]["content"]
+    assert len(tokens) == told["usage"]["completion_tokens"]
+    found = stream(tiny, endless, logprobs=True, top_logprobs=2, **fields)
+    assert rounded(streamed(found)) == rounded(tokens)

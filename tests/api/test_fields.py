@@ -40,6 +40,16 @@ WRONG = {
         {"type": "any"}, {"type": "tool", "name": "x"}, {"type": 1}, {},
         {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
     ],  # fmt: skip
+    "response_format": [
+        "json", 1, {"type": 1}, {"type": "xml"}, {"type": "json_schema"}, {},
+        {"type": "json_schema", "json_schema": []}, {"type": "json_schema", "json_schema": {}},
+        {"type": "json_schema", "json_schema": {"schema": "object"}},
+        {"type": "json_object", "schema": 1},
+    ],  # fmt: skip
+    "json_schema": ["object", 1, [], {"type": "objekt"}],
+    "grammar": [1, {}, ["root"], "x", "root ::= x"],
+    "regex": [1, {}, ["a"], "(", "a{2,1}"],
+    "choice": ["a", {}, [1], [None], []],
     "response_format": ["json", 1, {"type": 1}, {"type": "json_object"}, {"type": "json_schema"}],
     "logprobs": ["true", 1, 2.0, [], {}],
     "top_logprobs": ["1", True, -1, 21, 1.5, 2],  # 2: without logprobs

@@ -25,7 +25,7 @@ FIELDS = {
     "modalities": ([["text", "audio"], ["audio"], "audio"], [["text"], []], BOTH),
     "response_format": (
         [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, {}, "json", 1],
-        [{"type": "text"}], BOTH,
+        [{"type": "text"}], (NATIVE,),
     ),
     "verbosity": (["low", "high"], ["medium"], BOTH),
     "web_search_options": ([{}, {"user_location": {}}], [], BOTH),
@@ -35,9 +35,9 @@ FIELDS = {
     # llama-server
     "adaptive_target": ([0.5], [-1], BOTH),
     "dynatemp_range": ([0.5], [0], BOTH),
-    "grammar": (['root ::= "a"'], [""], BOTH),
+    "grammar": (['root ::= "a"'], [""], (NATIVE,)),
     "image_data": ([[{"data": "x"}]], [[]], BOTH),
-    "json_schema": ([SCHEMA, {}], [], BOTH),
+    "json_schema": ([SCHEMA, {}], [], (NATIVE,)),
     "lora": ([[{"id": 0, "scale": 1}]], [[]], BOTH),
     "mirostat": ([1, 2], [0], BOTH),
     "multimodal_data": ([["x"]], [[]], BOTH),
@@ -70,7 +70,7 @@ FIELDS = {
     "logits_processors": ([["x"]], [[]], BOTH),
     "min_tokens": ([5], [0], BOTH),
     "prompt_logprobs": ([0, 1], OFF, BOTH),
-    "regex": (["x"], [""], BOTH),
+    "regex": (["x"], [""], (NATIVE,)),
     "skip_special_tokens": ([False], [True], BOTH),
     "stop_token_ids": ([[1]], [[]], BOTH),
     "structural_tag": ([{"x": 1}], [""], BOTH),
@@ -104,6 +104,8 @@ FIELDS = {
     "top_a": ([0.2], [0], BOTH),
     "typical": ([0.9], [1], BOTH),
     # fields that only the other route supports
+    "choice": ([["a", "b"]], [[]], (NATIVE,)),
+    "schema": ([SCHEMA, {}], [], (CHAT,)),
     "max_new_tokens": ([8], [2], (CHAT,)),
     "max_tokens": ([8, -1], [2], (NATIVE,)),
     "max_completion_tokens": ([8], [2], (NATIVE,)),

@@ -25,8 +25,12 @@ static inline int close_tiny(void **state)
     return 0;
 }
 
-static const struct kl_engine_options usual = {
-    .ctx_size = 4096, .parallel = 3, .queue_size = 4, .prefill_chunk = 32, .n_threads = 2};
+static const struct kl_engine_options usual = {.ctx_size = 4096,
+                                               .parallel = 3,
+                                               .queue_size = 4,
+                                               .prefill_chunk = 32,
+                                               .n_threads = 2,
+                                               .draft_max = 7};
 
 static inline struct kl_engine *open_engine(struct kl_engine_options options)
 {
@@ -74,10 +78,12 @@ static inline struct answer ask(struct kl_engine *engine, const struct question 
     return answer;
 }
 
+/* The answer of a request that runs alone, and without drafts. */
 static inline struct answer ask_alone(const struct question *q)
 {
     struct kl_engine_options options = usual;
     options.parallel = 1;
+    options.draft_max = 0;
     options.prefill_chunk = 64;
     struct kl_engine *engine = open_engine(options);
     struct answer answer = ask(engine, q);

@@ -387,6 +387,7 @@ static void test_waits_are_computed_when_something_changes(void **state)
     (void)state;
     struct kl_engine_options options = usual;
     options.parallel = 1;
+    options.draft_max = 0; /* a step for each token */
     struct kl_engine *engine = open_engine(options);
     struct question q;
     make_question(&q, 5, 5, 1);

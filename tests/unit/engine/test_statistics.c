@@ -56,6 +56,20 @@ static void test_speeds_follow_the_recent_past(void **state)
     assert_true(kl_speed_value(&s.prefill) == 128.0);
 }
 
+/* Tokens of drafts come in the time of their pass. */
+static void test_accepted_tokens_make_decoding_faster(void **state)
+{
+    (void)state;
+    struct kl_statistics s = {0};
+    kl_statistics_add_step(&s, 0, 1, 0.5);
+    kl_statistics_add_accepted(&s, 3);
+    assert_true(kl_speed_value(&s.decode) == 8.0);
+    kl_statistics_add_step(&s, 64, 1, 0.5); /* its time counts as prefill */
+    kl_statistics_add_accepted(&s, 3);
+    assert_true(kl_speed_value(&s.decode) == 8.0);
+    assert_true(kl_speed_value(&s.prefill) == 128.0);
+}
+
 static void test_cost_of_a_prompt_row(void **state)
 {
     (void)state;
@@ -97,6 +111,7 @@ static void test_work(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_accepted_tokens_make_decoding_faster),
         cmocka_unit_test(test_cost_of_a_prompt_row),
         cmocka_unit_test(test_work),
         cmocka_unit_test(test_empty),

@@ -115,34 +115,49 @@ static int32_t random_allowed(const struct fixture *f)
     return other;
 }
 
+/* The state behind a token, by both machines; end tokens change nothing. */
+static void take(struct fixture *f, struct kl_rule_state *state, struct kl_rule_state *slow,
+                 int32_t id)
+{
+    size_t len;
+    const char *bytes = kl_tokenizer_piece(f->tokenizer, id, &len);
+    assert_true(kl_matcher_accept(f->matcher, state, id));
+    for (size_t i = 0; i < len && !kl_tokenizer_is_end(f->tokenizer, id); i++)
+        assert_true(f->machine->kind->step(f->machine, slow, (uint8_t)bytes[i], slow));
+    assert_memory_equal(state, slow, sizeof *state);
+}
+
+/* Any token is accepted where the mask allows it, and changes nothing elsewhere. */
+static void accept_any(struct fixture *f, const struct kl_rule_state *now)
+{
+    struct kl_rule_state state = *now, slow = *now;
+    int32_t id = (int32_t)random_below((uint32_t)f->n_vocab + 2) - 1;
+    if (id >= 0 && (size_t)id < f->n_vocab && has(f->mask, (size_t)id)) {
+        take(f, &state, &slow, id);
+    } else {
+        assert_false(kl_matcher_accept(f->matcher, &state, id));
+        assert_memory_equal(&state, now, sizeof state);
+    }
+}
+
 /* Follows random answers through n states, and checks the mask of each. */
 static void follow(struct fixture *f, size_t n, size_t max_tokens)
 {
     while (n > 0) {
-        struct kl_rule_state state;
+        struct kl_rule_state state, slow;
         char text[16384] = "";
-        size_t used = 0;
+        size_t used = 0, len;
         int32_t id = 0;
         kl_matcher_begin(f->matcher, &state);
-        struct kl_rule_state slow = state;
+        f->machine->kind->begin(f->machine, &slow);
         for (size_t i = 0; n > 0 && id >= 0 && i < max_tokens; i++, n--) {
-            assert_mask(f, &slow, text);
-            assert_memory_equal(&slow, &state, sizeof state);
+            assert_mask(f, &state, text);
+            accept_any(f, &state);
             id = random_allowed(f);
             if (id < 0)
                 break;
-            struct kl_rule_state before = state;
-            int32_t any = (int32_t)random_below((uint32_t)f->n_vocab + 2) - 1;
-            bool allowed = any >= 0 && (size_t)any < f->n_vocab && has(f->mask, (size_t)any);
-            assert_int_equal(kl_matcher_accept(f->matcher, &state, any), allowed);
-            if (!allowed)
-                assert_memory_equal(&state, &before, sizeof state);
-            state = before;
-            assert_true(kl_matcher_accept(f->matcher, &state, id));
-            size_t len;
+            take(f, &state, &slow, id);
             const char *bytes = kl_tokenizer_piece(f->tokenizer, id, &len);
-            for (size_t j = 0; j < len; j++)
-                assert_true(f->machine->kind->step(f->machine, &slow, (uint8_t)bytes[j], &slow));
             if (used + len < sizeof text) {
                 memcpy(text + used, bytes, len);
                 text[used += len] = '\0';
@@ -213,6 +228,30 @@ static void masks_with_a_real_vocabulary(void **state)
     follow_lists(real, 25);
     follow_words(real, 25);
     kl_tokenizer_close(real);
+}
+
+/* Frames of a walk are forgotten, and others get their numbers. */
+static void states_of_walks_are_forgotten(void **state)
+{
+    (void)state;
+    struct kl_tokenizer *made = made_tokenizer();
+    struct toy_list list = {.most = UINT32_MAX};
+    struct kl_rule_state now;
+    struct fixture f;
+    kl_rule_init(&list.rule, &toy_list_kind);
+    open_fixture(&f, made, &list.rule);
+    kl_matcher_begin(f.matcher, &now);
+    assert_int_equal(kl_matcher_accept_bytes(f.matcher, &now, "[\"", 2), 2);
+    assert_mask(&f, &now, "[\"");
+    assert_true(kl_matcher_accept(f.matcher, &now, kl_tokenizer_find(made, "a\", \"", 5)));
+    struct kl_rule_state slow;
+    f.machine->kind->begin(f.machine, &slow);
+    for (const char *c = "[\"a\", \""; *c != '\0'; c++)
+        assert_true(f.machine->kind->step(f.machine, &slow, (uint8_t)*c, &slow));
+    assert_memory_equal(&now, &slow, sizeof now);
+    assert_mask(&f, &now, "[\"a\", \"");
+    close_fixture(&f);
+    kl_tokenizer_close(made);
 }
 
 static const char *const texts[] = {"[\"a\"", "[\"aaa\"]", "[\"aaa\"]]", "x"};
@@ -324,6 +363,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_those_of_each_token_tried),
         cmocka_unit_test(masks_with_a_real_vocabulary),
+        cmocka_unit_test(states_of_walks_are_forgotten),
         cmocka_unit_test(what_must_follow),
         cmocka_unit_test(masks_are_kept),
         cmocka_unit_test(failures_stick),

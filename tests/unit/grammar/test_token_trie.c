@@ -1,5 +1,5 @@
-/* src/grammar/token_trie.c, token_nodes.c, token_sets.c, string_bytes.c: every token is where its
- * bytes lead to, and in the sets that it belongs to. */
+/* src/grammar/token_trie.c, token_nodes.c, token_blanks.c, token_sets.c, token_spans.c,
+ * string_bytes.c: every token is where its bytes lead to, and in the sets that it belongs to. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,41 +25,76 @@ static bool is_in_trie(const struct kl_tokenizer *t, size_t id)
            !kl_tokenizer_is_end(t, (int32_t)id);
 }
 
-/* The bytes on the way to each node are those of its token; children are in order. */
-static void check_nodes(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+/* The contents of a subtree. */
+struct subtree {
+    size_t n_nodes, n_tokens, height;
+    unsigned classes;
+};
+
+/* The bytes on the way to each node are those of its token; children are in order; the records of
+ * large nodes say what is below. seen: [n] nodes; tokens come in the order of their bytes. */
+static struct subtree check_node(const struct kl_tokenizer *t, const struct kl_token_trie *trie,
+                                 size_t i, char *path, size_t depth, bool *seen, size_t *n_values)
 {
-    char path[KL_TOKEN_DEPTH_MAX + 1];
-    size_t ends[KL_TOKEN_DEPTH_MAX + 1], depth = 0, n = 0, expected = 0;
-    ends[0] = trie->tokens.n;
-    for (size_t i = 0; i < trie->tokens.n; i++) {
-        struct kl_token_node node = trie->tokens.nodes[i];
-        assert_in_range(node.depth, 1, depth + 1);
-        assert_true(node.depth <= trie->tokens.max_depth);
-        for (; depth >= node.depth; depth--)
-            assert_true(depth > node.depth ? ends[depth] <= i : ends[depth] == i);
-        if (i > 0 && trie->tokens.nodes[i - 1].depth >= node.depth)
-            assert_true((uint8_t)path[node.depth - 1] < node.byte);
-        depth = node.depth;
-        path[depth - 1] = (char)node.byte;
-        ends[depth] = i + node.size;
-        assert_true(node.size > 0 && ends[depth] <= ends[depth - 1]);
-        if (node.value == 0) {
-            assert_true(node.size > 1);
-            continue;
-        }
-        size_t len, id = node.value - 1;
+    const struct kl_token_node *node = &trie->tokens.nodes[i];
+    const struct kl_token_spans *s = &trie->tokens.spans;
+    struct subtree all = {.n_nodes = 1};
+    assert_true(i < trie->tokens.n && !seen[i]);
+    seen[i] = true;
+    path[depth++] = (char)node->byte;
+    assert_true(depth <= trie->tokens.max_depth);
+    assert_true(node->value != 0 || node->n > 0);
+    if (node->value != 0) {
+        size_t len, id = node->value - 1;
         const char *bytes = kl_tokenizer_piece(t, (int32_t)id, &len);
         assert_true(id < kl_tokenizer_size(t) && is_in_trie(t, id));
         assert_int_equal(len, depth);
         assert_memory_equal(bytes, path, len);
-        n++;
+        assert_int_equal(s->values[(*n_values)++], id);
     }
-    for (size_t id = 0; id < kl_tokenizer_size(t); id++)
-        expected += is_in_trie(t, id);
-    assert_int_equal(n, expected); /* and each one is elsewhere */
+    size_t first = *n_values;
+    for (size_t child = node->first; child < node->first + node->n; child++) {
+        const struct kl_token_node *c = &trie->tokens.nodes[child];
+        assert_true(child == node->first || c[-1].byte < c->byte);
+        struct subtree below = check_node(t, trie, child, path, depth, seen, n_values);
+        all.n_nodes += below.n_nodes;
+        all.height = below.height + 1 > all.height ? below.height + 1 : all.height;
+        all.classes |= below.classes | 1u << trie->sets.classes.of[c->byte];
+    }
+    assert_int_equal(node->is_large, all.n_nodes >= KL_SPAN_MIN);
+    if (node->is_large) {
+        const struct kl_token_span *span = kl_token_spans_get(s, i);
+        assert_int_equal(span->first, first);
+        assert_int_equal(span->n_below, *n_values - first);
+        assert_int_equal(span->height, all.height);
+        assert_int_equal(span->classes, all.classes);
+    }
+    return all;
 }
 
-/* What a token is inside a string, character by character: 1 inside, 0 closing, -1 neither.
+static void check_nodes(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+{
+    char path[KL_TOKEN_LEN_MAX];
+    size_t n_values = 0, expected = 0;
+    bool *seen = calloc(trie->tokens.n, sizeof *seen);
+    for (size_t i = 0; i < trie->tokens.n_roots; i++) {
+        assert_true(i == 0 || trie->tokens.nodes[i - 1].byte < trie->tokens.nodes[i].byte);
+        check_node(t, trie, i, path, 0, seen, &n_values);
+    }
+    for (size_t i = 0; i < trie->tokens.n; i++)
+        assert_true(seen[i]);
+    for (size_t id = 0; id < kl_tokenizer_size(t); id++)
+        expected += is_in_trie(t, id);
+    assert_int_equal(n_values, expected); /* and each one is elsewhere */
+    assert_int_equal(trie->tokens.spans.n_values, expected);
+    for (size_t byte = 0; byte < 256; byte++) {
+        bool is_plain = trie->sets.classes.plain >> trie->sets.classes.of[byte] & 1;
+        assert_int_equal(is_plain, byte >= ' ' && byte < 0x7F && byte != '"' && byte != '\\');
+    }
+    free(seen);
+}
+
+/* The place of a token inside a string, character by character: 1 inside, 0 closing, -1 neither.
  * *chars: that begin; *used: bytes up to and with the quote. */
 static int read_slowly(const char *bytes, size_t len, uint32_t *chars, size_t *used)
 {
@@ -103,42 +138,89 @@ static void check_inside(const struct kl_tokenizer *t, const struct kl_token_tri
     free(mask);
 }
 
-/* Each closing token is in one group, that of the bytes behind its quote. */
+/* The group of some bytes behind a quote. */
+static size_t group_of(const struct kl_token_sets *s, const char *bytes, size_t len)
+{
+    size_t first = 0, n = s->after.n_roots, group = 0;
+    for (size_t i = 0; i < len; i++) {
+        size_t child = first;
+        while (child < first + n && (char)s->after.nodes[child].byte != bytes[i])
+            child++;
+        assert_true(child < first + n);
+        first = s->after.nodes[child].first;
+        n = s->after.nodes[child].n;
+        group = s->after.nodes[child].value - 1;
+    }
+    assert_true(group < s->n_groups);
+    return group;
+}
+
+/* Each closing token is in the group of the bytes behind its quote, and among those to be tried. */
 static void check_closing(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
 {
     const struct kl_token_sets *s = &trie->sets;
-    char path[KL_TOKEN_DEPTH_MAX + 1];
-    size_t n = 0, n_groups = 1;
+    size_t n = 0, len, used = 0;
+    uint32_t chars;
     for (size_t id = 0; id < kl_tokenizer_size(t); id++) {
-        uint32_t chars;
-        size_t len, used;
         const char *bytes = kl_tokenizer_piece(t, (int32_t)id, &len);
-        n += is_in_trie(t, id) && read_slowly(bytes, len, &chars, &used) == 0;
+        if (!is_in_trie(t, id) || read_slowly(bytes, len, &chars, &used) != 0)
+            continue;
+        size_t group = group_of(s, bytes + used, len - used), i = s->groups[group], k = 0;
+        while (i < s->groups[group + 1] && s->closing[i].id != id)
+            i++;
+        assert_true(i < s->groups[group + 1]);
+        assert_int_equal(s->closing[i].chars, chars);
+        while (k < s->n_closing && s->to_try[k].id != id)
+            k++;
+        assert_true(k < s->n_closing);
+        assert_int_equal(s->to_try[k].chars, chars);
+        assert_int_equal(s->to_try[k].behind, used < len ? (uint8_t)bytes[used] : -1);
+        n++;
     }
     assert_int_equal(s->n_closing, n);
     assert_int_equal(s->groups[0], 0);
     assert_int_equal(s->groups[s->n_groups], n);
-    for (size_t i = 0; i <= s->after.n; i++) { /* the last one: group 0 */
-        bool is_first = i == s->after.n;
-        size_t depth = is_first ? 0 : s->after.nodes[i].depth, group = 0;
-        if (!is_first) {
-            path[depth - 1] = (char)s->after.nodes[i].byte;
-            if (s->after.nodes[i].value == 0)
-                continue;
-            group = s->after.nodes[i].value - 1;
-            assert_int_equal(group, n_groups++);
+}
+
+static bool is_blank_text(const char *bytes, size_t len)
+{
+    size_t i = 0;
+    while (i < len && memchr("\t\n\r ", bytes[i], 4) != NULL)
+        i++;
+    return i == len;
+}
+
+/* Tokens of white space, and nodes behind white space: as many as there are different texts of
+ * white space and one more byte at the beginning of tokens. */
+static void check_blanks(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+{
+    const struct kl_token_blanks *b = &trie->blanks;
+    const struct kl_token_spans *s = &trie->tokens.spans;
+    size_t n_values = 0, n_nodes = 0, len, last_len = 0;
+    const char *last = "";
+    for (size_t i = 0; i < s->n_values; i++) { /* in the order of their bytes */
+        const char *bytes = kl_tokenizer_piece(t, (int32_t)s->values[i], &len);
+        size_t blank = 0;
+        while (blank < len && is_blank_text(bytes + blank, 1))
+            blank++;
+        if (blank == len) {
+            size_t k = 0;
+            while (k < b->n_values && b->values[k] != s->values[i])
+                k++;
+            assert_true(k < b->n_values);
+            n_values++;
+        } else if (blank > 0) {
+            n_nodes += last_len <= blank || memcmp(last, bytes, blank + 1) != 0;
         }
-        for (uint32_t j = s->groups[group]; j < s->groups[group + 1]; j++) {
-            uint32_t chars;
-            size_t len, used = 0;
-            const char *bytes = kl_tokenizer_piece(t, (int32_t)s->closing[j].id, &len);
-            assert_int_equal(read_slowly(bytes, len, &chars, &used), 0);
-            assert_int_equal(s->closing[j].chars, chars);
-            assert_int_equal(len - used, depth);
-            assert_memory_equal(bytes + used, path, depth);
-        }
+        last = bytes;
+        last_len = len;
     }
-    assert_int_equal(n_groups, s->n_groups);
+    assert_int_equal(b->n_values, n_values);
+    assert_int_equal(b->from[256], n_nodes);
+    for (size_t byte = 0; byte < 256; byte++) {
+        for (uint32_t i = b->from[byte]; i < b->from[byte + 1]; i++)
+            assert_int_equal(trie->tokens.nodes[b->nodes[i]].byte, byte);
+    }
 }
 
 static void check(const struct kl_tokenizer *t)
@@ -149,6 +231,7 @@ static void check(const struct kl_tokenizer *t)
     check_nodes(t, trie);
     check_inside(t, trie);
     check_closing(t, trie);
+    check_blanks(t, trie);
     kl_token_trie_close(trie);
 }
 

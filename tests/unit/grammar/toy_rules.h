@@ -15,7 +15,7 @@
 
 /* ---- a list of strings ----------------------------------------------------------------------- */
 
-/* `[` and strings; behind each the texts of `toy_tails`. */
+/* `[` and strings; behind each the texts of `toy_tails`, ']' not after a line break. */
 struct toy_list {
     struct kl_rule rule;
     uint32_t least, most;
@@ -40,7 +40,9 @@ enum { TOY_OPEN, TOY_STRING, TOY_TAIL };
 struct toy_list_machine {
     struct kl_machine machine;
     const struct toy_list *rule;
-    uint32_t frames[4096]; /* parent of each, one for each string before this one */
+    struct toy_frame {
+        uint32_t parent, tail;
+    } frames[4096]; /* one for each string before this one, and the tail behind it */
     size_t n_frames;
 };
 
@@ -50,15 +52,14 @@ static void toy_list_begin(struct kl_machine *machine, struct kl_rule_state *sta
     *state = (struct kl_rule_state){{TOY_OPEN}};
 }
 
-/* The frame behind another one: always the same. */
-static uint32_t toy_push(struct toy_list_machine *m, uint32_t parent)
+static uint32_t toy_push(struct toy_list_machine *m, uint32_t parent, uint32_t tail)
 {
     for (size_t i = 1; i < m->n_frames; i++) {
-        if (m->frames[i] == parent)
+        if (m->frames[i].parent == parent && m->frames[i].tail == tail)
             return (uint32_t)i;
     }
     assert_true(m->n_frames < 4096);
-    m->frames[m->n_frames] = parent;
+    m->frames[m->n_frames] = (struct toy_frame){parent, tail};
     return (uint32_t)m->n_frames++;
 }
 
@@ -105,10 +106,11 @@ static void toy_tail_begin(struct kl_rule_state *to, uint32_t frame, uint32_t ta
     *to = (struct kl_rule_state){{TOY_TAIL, frame, tails}};
 }
 
-static uint32_t toy_tails_of(const struct toy_list *rule, bool odd, bool any)
+static uint32_t toy_tails_of(const struct toy_list_machine *m, uint32_t frame, bool odd, bool any)
 {
+    const struct toy_list *rule = m->rule;
     uint32_t tails = 0;
-    for (uint32_t i = 0; i < TOY_TAILS; i++) {
+    for (uint32_t i = m->frames[frame].tail == 2; i < TOY_TAILS; i++) {
         bool may = odd ? toy_tails[i].odd : toy_tails[i].even;
         if (any || may || !rule->must_try)
             tails |= 1u << i;
@@ -116,9 +118,10 @@ static uint32_t toy_tails_of(const struct toy_list *rule, bool odd, bool any)
     return tails;
 }
 
-static bool toy_step_string(const struct toy_list *rule, const struct kl_rule_state *from,
+static bool toy_step_string(const struct toy_list_machine *m, const struct kl_rule_state *from,
                             uint8_t byte, struct kl_rule_state *to)
 {
+    const struct toy_list *rule = m->rule;
     struct kl_rule_state next = *from;
     char pending[16] = {0};
     uint32_t n = from->words[3] / 2;
@@ -126,7 +129,8 @@ static bool toy_step_string(const struct toy_list *rule, const struct kl_rule_st
     if (n == 0 && byte == '"') {
         if (from->words[2] < rule->least)
             return false;
-        toy_tail_begin(to, from->words[1], toy_tails_of(rule, from->words[3] & 1, false));
+        toy_tail_begin(to, from->words[1],
+                       toy_tails_of(m, from->words[1], from->words[3] & 1, false));
         return true;
     }
     if (n == 0 && from->words[2] >= rule->most)
@@ -153,7 +157,7 @@ static bool toy_list_step(struct kl_machine *machine, const struct kl_rule_state
     if (frame >= m->n_frames)
         fail_msg("a state is used that was forgotten");
     if (from->words[0] == TOY_STRING)
-        return toy_step_string(m->rule, from, byte, to);
+        return toy_step_string(m, from, byte, to);
     if (from->words[0] == TOY_OPEN) {
         if (byte != (from->words[2] == 0 ? '[' : '"'))
             return false;
@@ -168,7 +172,7 @@ static bool toy_list_step(struct kl_machine *machine, const struct kl_rule_state
             continue;
         tails |= 1u << i;
         if (toy_tails[i].goes_on && text[at + 1] == '\0') {
-            *to = (struct kl_rule_state){{TOY_STRING, toy_push(m, frame)}};
+            *to = (struct kl_rule_state){{TOY_STRING, toy_push(m, frame, i)}};
             return true;
         }
     }
@@ -190,15 +194,34 @@ static bool toy_list_is_complete(struct kl_machine *machine, const struct kl_rul
 static bool toy_list_free_string(struct kl_machine *machine, const struct kl_rule_state *state,
                                  struct kl_free_string *string)
 {
-    const struct toy_list *rule = ((struct toy_list_machine *)machine)->rule;
+    const struct toy_list_machine *m = (const struct toy_list_machine *)machine;
+    const struct toy_list *rule = m->rule;
     if (state->words[0] != TOY_STRING || state->words[3] / 2 != 0 || !rule->is_told)
         return false;
     uint32_t chars = state->words[2];
     string->least = rule->least > chars ? rule->least - chars : 0;
     string->most = rule->most == UINT32_MAX ? UINT32_MAX : rule->most - chars;
     string->must_try = rule->must_try;
-    toy_tail_begin(&string->after, state->words[1], toy_tails_of(rule, false, true));
+    string->is_filtered = false;
+    toy_tail_begin(&string->after, state->words[1],
+                   toy_tails_of(m, state->words[1], false, rule->must_try));
     return true;
+}
+
+static bool toy_list_plain(struct kl_machine *machine, const struct kl_rule_state *state,
+                           struct kl_rule_state *plain)
+{
+    if (state->words[0] != TOY_STRING || !((struct toy_list_machine *)machine)->rule->must_try)
+        return false;
+    *plain = *state;
+    plain->words[3] &= ~1u;
+    return true;
+}
+
+static bool toy_list_closes(struct kl_machine *machine, const struct kl_rule_state *state)
+{
+    return state->words[0] == TOY_STRING && state->words[3] / 2 == 0 &&
+           state->words[2] >= ((struct toy_list_machine *)machine)->rule->least;
 }
 
 static size_t toy_list_mark(struct kl_machine *machine)
@@ -223,8 +246,8 @@ static void toy_list_close(struct kl_machine *machine)
 }
 
 static const struct kl_machine_kind toy_list_machine_kind = {
-    toy_list_close,       toy_list_begin, toy_list_step,    toy_list_is_complete,
-    toy_list_free_string, toy_list_mark,  toy_list_release, toy_list_bytes};
+    toy_list_close, toy_list_begin,   toy_list_step,  toy_list_is_complete, toy_list_free_string,
+    toy_list_mark,  toy_list_release, toy_list_bytes, toy_list_plain,       toy_list_closes};
 
 static enum kl_status toy_list_open(const struct kl_rule *rule, struct kl_machine **machine,
                                     struct kl_error *err)
@@ -300,8 +323,8 @@ static size_t toy_set_bytes(const struct kl_machine *machine)
 }
 
 static const struct kl_machine_kind toy_set_machine_kind = {
-    toy_list_close, toy_set_begin, toy_set_step, toy_set_is_complete,
-    NULL,           NULL,          NULL,         toy_set_bytes};
+    toy_list_close, toy_set_begin, toy_set_step, toy_set_is_complete, NULL, NULL, NULL,
+    toy_set_bytes,  NULL,          NULL};
 
 static size_t toy_set_steps = SIZE_MAX; /* of the machines that are opened */
 
@@ -322,13 +345,17 @@ static const struct kl_rule_kind toy_set_kind = {"set", toy_set_open, toy_rule_f
 
 /* ---- a word ---------------------------------------------------------------------------------- */
 
-/* At most `most` ASCII letters, digits and '_' (UINT32_MAX: any number), with '-' between them. */
+/* Words of ASCII letters, digits and '_', at most `most` of them (UINT32_MAX: any number): '-' may
+ * stand between letters, and digits are the last ones of a word. White space before each word, but
+ * behind '-' only a space. */
 struct toy_word {
     struct kl_rule rule;
     uint32_t most;
 };
 
-/* words: whether '-' may follow, letters */
+enum { TOY_BEFORE, TOY_LETTER, TOY_DIGIT, TOY_HYPHEN };
+
+/* words: one of these, letters */
 struct toy_word_machine {
     struct kl_machine machine;
     const struct toy_word *rule;
@@ -338,23 +365,35 @@ static bool toy_word_step(struct kl_machine *machine, const struct kl_rule_state
                           uint8_t byte, struct kl_rule_state *to)
 {
     uint32_t most = ((struct toy_word_machine *)machine)->rule->most, letters = from->words[1];
-    bool is_letter = (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-                     (byte >= '0' && byte <= '9') || byte == '_';
-    if (letters >= most || (!is_letter && (byte != '-' || from->words[0] == 0)))
-        return false;
-    *to = (struct kl_rule_state){{is_letter, most == UINT32_MAX ? 0 : letters + is_letter}};
-    return true;
+    bool is_digit = byte >= '0' && byte <= '9';
+    bool is_letter =
+        (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || byte == '_' || is_digit;
+    bool is_blank = byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
+    uint32_t now = from->words[0], next = TOY_LETTER;
+    if (is_blank)
+        next = TOY_BEFORE;
+    else if (byte == '-')
+        next = TOY_HYPHEN;
+    else if (is_digit)
+        next = TOY_DIGIT;
+    bool may = is_blank          ? now != TOY_HYPHEN || byte == ' '
+               : letters >= most ? false
+               : byte == '-'     ? now == TOY_LETTER
+                                 : is_letter && (is_digit || now != TOY_DIGIT);
+    if (may)
+        *to = (struct kl_rule_state){{next, most == UINT32_MAX ? 0 : letters + is_letter}};
+    return may;
 }
 
 static bool toy_word_is_complete(struct kl_machine *machine, const struct kl_rule_state *state)
 {
     (void)machine;
-    return state->words[0] == 1;
+    return state->words[0] == TOY_LETTER || state->words[0] == TOY_DIGIT;
 }
 
 static const struct kl_machine_kind toy_word_machine_kind = {
-    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete,
-    NULL,           NULL,           NULL,          toy_set_bytes};
+    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete, NULL, NULL, NULL,
+    toy_set_bytes,  NULL,           NULL};
 
 static enum kl_status toy_word_open(const struct kl_rule *rule, struct kl_machine **machine,
                                     struct kl_error *err)
