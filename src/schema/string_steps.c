@@ -333,7 +333,9 @@ static bool step_plain(struct kl_schema_machine *m, struct kl_rule_state *s, uin
     if (byte != '\\')
         return step_character(m, s, byte);
     set_phase(s, KL_PHASE_ESCAPE);
-    return !kl_string_is_limited(m, s) || some_escape_lives(m, s, '\\' + 1);
+    /* where a string has a longest length, no character may be left */
+    bool may_be_full = m->answers && kl_string_atoms_of(m, s)->counts;
+    return (!kl_string_is_limited(m, s) && !may_be_full) || some_escape_lives(m, s, '\\' + 1);
 }
 
 bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,
