@@ -35,6 +35,13 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
     return status;
 }
 
+/* Bytes for the answers given before, as a source of drafts. */
+static size_t answers_bytes(const struct kl_engine_options *o)
+{
+    bool small = o->plan != NULL && o->plan->budget != 0 && o->plan->budget < (uint64_t)1 << 30;
+    return small ? KL_DRAFT_MEMORY_BYTES / 4 : KL_DRAFT_MEMORY_BYTES;
+}
+
 /* Rows with room for all logits (1.2 MB each), so that a request whose sampling may choose any
  * token has three proposed ones when it runs alone. */
 #define MIN_WIDE 4
@@ -64,7 +71,7 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
                            kl_model_config(model)->n_vocab, engine->n_vocab, err);
     if (status == KL_OK)
         status = kl_proposals_open(&engine->proposals, o->draft_max, o->parallel, o->ctx_size,
-                                   o->pass_costs, err);
+                                   answers_bytes(o), o->pass_costs, err);
     if (status != KL_OK)
         return status;
     size_t n_waits = o->queue_size + o->parallel + 1;
@@ -92,7 +99,8 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
                 "--parallel");
     kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
     if (o->draft_max > 0)
-        kl_plan_add(plan, "drafts", kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size),
+        kl_plan_add(plan, "drafts",
+                    kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size, answers_bytes(o)),
                     "--draft-max");
     kl_plan_add(plan, "requests that run", o->parallel * kl_request_bytes(o->ctx_size),
                 "--parallel");
