@@ -9,9 +9,12 @@
 #include "api/answer_fields.h"
 #include "api/answer_json.h"
 #include "api/fields.h"
+#include "api/logprobs_json.h"
 #include "api/message_fields.h"
 #include "api/reply_json.h"
+#include "api/rule_fields.h"
 #include "api/sampling_fields.h"
+#include "api/tool_calls.h"
 #include "api/unsupported_fields.h"
 #include "service/intake.h"
 #include "json/json_memory.h"
@@ -24,11 +27,11 @@
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* Returns an object with the fields common to documents and chunks of a stream. choices is stolen.
- */
+/* Returns an object with the fields common to documents and chunks of a stream. choices is stolen;
+ * NULL: without them. */
 static json_t *envelope(const struct kl_generation *g, const char *object, json_t *choices)
 {
-    json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id,
+    json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o*}", "id", "chatcmpl-", g->exchange->id,
                           "object", object, "created", (json_int_t)g->created, "model",
                           g->service->served.model_name, "choices", choices);
     if (g->service_tier != NULL)
@@ -44,8 +47,10 @@ static void add(json_t *object, const char *name, json_t *value)
 }
 
 /* Returns one of the reasons that OpenAI's clients know; x_kinglet has the exact one. */
-static const char *finish_reason(enum kl_finish finish)
+static const char *finish_reason(const struct kl_generation *g, enum kl_finish finish)
 {
+    if (finish == KL_FINISH_STOP && g->calls_tool)
+        return "tool_calls";
     if (finish == KL_FINISH_DEADLINE)
         finish = KL_FINISH_LENGTH;
     else if (finish == KL_FINISH_REPETITION)
@@ -91,13 +96,13 @@ static json_t *usage(const struct kl_generation *g)
                      "cached_tokens", (json_int_t)g->choices[0].cached_tokens);
 }
 
-/* Returns a chunk of a stream. delta is stolen; finish may be NULL. */
-static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta,
+/* Returns a chunk of a stream. delta and logprobs (may be NULL) are stolen; finish may be NULL. */
+static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta, json_t *logprobs,
                      const char *finish)
 {
     json_t *result = envelope(g, "chat.completion.chunk",
-                              json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "delta",
-                                        delta, "logprobs", "finish_reason", finish));
+                              json_pack("[{s:i, s:o, s:o?, s:s?}]", "index", (int)choice, "delta",
+                                        delta, "logprobs", logprobs, "finish_reason", finish));
     if (g->include_usage)
         json_object_set_new(result, "usage", json_null());
     return result;
@@ -107,7 +112,7 @@ static void stream_begin(struct kl_generation *g)
 {
     for (size_t i = 0; i < g->n_choices; i++) {
         json_t *first =
-            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL, NULL);
         add(first, "x_kinglet", kl_notes_json(g, KL_FINISH_STOP));
         kl_stream_json(g->exchange, first);
     }
@@ -117,23 +122,45 @@ static void stream_begin(struct kl_generation *g)
  * concatenate deltas would show it twice. */
 static void stream_progress(struct kl_generation *g)
 {
-    json_t *progress = chunk(g, 0, json_object(), NULL);
+    json_t *progress = chunk(g, 0, json_object(), NULL, NULL);
     add(progress, "prompt_progress", kl_progress_json(g));
     kl_stream_json(g->exchange, progress);
 }
 
+static void stream_content(struct kl_generation *g, size_t choice, const char *text, size_t len)
+{
+    json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
+    kl_stream_json(g->exchange, chunk(g, choice, delta, kl_logprobs_json(g, choice), NULL));
+}
+
+/* The call of a tool is sent as a whole, once it is complete. */
 static enum kl_status stream_text(struct kl_generation *g, size_t choice, const char *text,
                                   size_t len)
 {
-    json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
-    kl_stream_json(g->exchange, chunk(g, choice, delta, NULL));
+    if (g->calls_tool)
+        return kl_document_logprobs(g, choice, text, len);
+    stream_content(g, choice, text, len);
     return KL_OK;
+}
+
+/* Sends the call of a tool, or as text what there is of one that is cut. */
+static void stream_call(struct kl_generation *g, size_t choice)
+{
+    const struct kl_buffer *text = &g->choices[choice].text;
+    json_t *calls = kl_tool_calls_json(g, choice);
+    if (calls != NULL)
+        kl_stream_json(g->exchange,
+                       chunk(g, choice, json_pack("{s:o}", "tool_calls", calls), NULL, NULL));
+    else if (text->len > 0)
+        stream_content(g, choice, text->data, text->len);
 }
 
 static void stream_choice_done(struct kl_generation *g, size_t choice)
 {
     enum kl_finish finish = g->choices[choice].finish;
-    json_t *last = chunk(g, choice, json_object(), finish_reason(finish));
+    if (g->calls_tool)
+        stream_call(g, choice);
+    json_t *last = chunk(g, choice, json_object(), NULL, finish_reason(g, finish));
     add(last, "x_kinglet", kl_notes_json(g, finish));
     if (g->n_open == 0 && !g->include_usage)
         add(last, "timings", timings(g));
@@ -151,25 +178,41 @@ static void stream_end(struct kl_generation *g)
     kl_sse_end(g);
 }
 
+static json_t *message(const struct kl_generation *g, size_t choice)
+{
+    const struct kl_buffer *text = &g->choices[choice].text;
+    json_t *calls = g->calls_tool ? kl_tool_calls_json(g, choice) : NULL;
+    if (calls != NULL) {
+        json_object_del(json_array_get(calls, 0), "index"); /* only streams have it */
+        return json_pack("{s:s, s:n, s:o}", "role", "assistant", "content", "tool_calls", calls);
+    }
+    return json_pack("{s:s, s:o}", "role", "assistant", "content",
+                     kl_json_text(text->len > 0 ? text->data : "", text->len));
+}
+
 static void document_end(struct kl_generation *g)
 {
     json_t *choices = json_array();
     enum kl_finish finish = KL_FINISH_STOP;
     for (size_t i = 0; i < g->n_choices; i++) {
         const struct kl_answer_choice *c = &g->choices[i];
-        json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content",
-                                    kl_json_text(c->text.len > 0 ? c->text.data : "", c->text.len));
-        json_array_append_new(choices,
-                              json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message,
-                                        "logprobs", "finish_reason", finish_reason(c->finish)));
+        json_t *choice =
+            json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message(g, i), "logprobs",
+                      "finish_reason", finish_reason(g, c->finish));
+        if (g->logprobs) /* added as text */
+            json_object_del(choice, "logprobs");
+        json_array_append_new(choices, choice);
         if (kl_ended_by(c->finish) != NULL)
             finish = c->finish;
     }
-    json_t *document = envelope(g, "chat.completion", choices);
+    json_t *document = envelope(g, "chat.completion", g->logprobs ? NULL : choices);
     json_object_set_new(document, "usage", usage(g));
     add(document, "timings", timings(g));
     add(document, "x_kinglet", kl_notes_json(g, finish));
-    kl_reply_json(g->exchange, 200, document);
+    if (g->logprobs)
+        kl_reply_logprobs(g, document, choices);
+    else
+        kl_reply_json(g->exchange, 200, document);
 }
 
 static const struct kl_answer_format stream_format = {
@@ -183,32 +226,9 @@ static const struct kl_answer_format stream_format = {
     .error = kl_sse_error,
 };
 static const struct kl_answer_format document_format = {
-    .text = kl_document_text, .end = document_end, .error = kl_document_error};
+    .text = kl_document_logprobs, .end = document_end, .error = kl_document_error};
 
 /* ---- requests -------------------------------------------------------------------------------- */
-
-/* Reads the tools to offer to the model; none if tool_choice is "none". */
-static enum kl_status parse_tools(const json_t *body, const json_t **tools,
-                                  struct kl_api_error *error)
-{
-    if (kl_field_array(body, "tools", tools, error) != KL_OK)
-        return KL_ERR_INVALID;
-    const json_t *choice = json_object_get(body, "tool_choice");
-    if (choice == NULL || json_is_null(choice))
-        return KL_OK;
-    /* some clients send {"type": "auto"} */
-    const char *word =
-        json_string_value(json_is_object(choice) ? json_object_get(choice, "type") : choice);
-    bool none = word != NULL && strcmp(word, "none") == 0;
-    bool forced = json_is_object(choice) || (word != NULL && strcmp(word, "required") == 0);
-    if (none)
-        *tools = NULL;
-    else if (word == NULL || strcmp(word, "auto") != 0)
-        return kl_api_fail(error, 400, forced ? "unsupported" : "invalid_value", "tool_choice",
-                           "tool_choice must be \"auto\" or \"none\"%s",
-                           forced ? ": a call of a tool cannot be forced on this server" : "");
-    return KL_OK;
-}
 
 static enum kl_status parse_stream(const json_t *body, struct kl_generation_request *r,
                                    struct kl_api_error *error)
@@ -250,6 +270,7 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
                                    struct kl_api_error *error)
 {
     const json_t *messages = NULL, *tools = NULL;
+    json_t *calls = NULL;
     int64_t n = 1;
     r->max_tokens = DEFAULT_MAX_TOKENS;
     if (kl_field_string(body, "model", &r->model, error) != KL_OK ||
@@ -257,11 +278,13 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
         kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
         kl_max_tokens_field(body, "max_tokens", &r->max_tokens, error) != KL_OK ||
         kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
-        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
-        kl_stop_field(body, r, error) != KL_OK || parse_stream(body, r, error) != KL_OK ||
-        parse_tier(body, r, error) != KL_OK ||
+        kl_sampling_fields(body, r, error) != KL_OK ||
+        kl_logprobs_fields(body, r, error) != KL_OK || kl_stop_field(body, r, error) != KL_OK ||
+        parse_stream(body, r, error) != KL_OK || parse_tier(body, r, error) != KL_OK ||
         kl_unsupported_fields_check(body, KL_FIELDS_OF_CHAT, error) != KL_OK ||
-        parse_tools(body, &tools, error) != KL_OK)
+        kl_field_array(body, "tools", &tools, error) != KL_OK ||
+        kl_tool_choice_field(body, &tools, &calls, error) != KL_OK ||
+        (calls != NULL && kl_keep_json(r, calls, error) != KL_OK))
         return KL_ERR_INVALID;
     if (kl_prediction_field(body, r->source, &r->prediction, &r->prediction_len, error) != KL_OK)
         return KL_ERR_INVALID;
@@ -270,7 +293,9 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
                            "messages is missing; it must be an array of messages");
     r->n_choices = (size_t)n;
     enum kl_status status = kl_chat_input_parse(messages, tools, r->source, &r->input, error);
-    return status == KL_OK ? kl_answer_fields(body, r, error) : status;
+    if (status == KL_OK)
+        status = kl_answer_fields(body, r, error);
+    return status == KL_OK ? kl_rule_fields(body, calls, r, error) : status;
 }
 
 static enum kl_status parse(const char *text, size_t len, bool is_query,

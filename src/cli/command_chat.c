@@ -10,6 +10,7 @@
 #include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/foreign_text.h"
+#include "cli/chat_rule.h"
 #include "cli/commands.h"
 #include "cli/line_editor.h"
 #include "console/chat_prompt.h"
@@ -17,6 +18,7 @@
 #include "console/options.h"
 #include "console/terminal.h"
 #include "engine/engine.h"
+#include "grammar/token_trie.h"
 #include "load/load.h"
 #include "load/prefixes.h"
 #include "text/chat_template.h"
@@ -28,8 +30,9 @@
 struct chat_options {
     struct kl_load_options load;
     const char *system;
-    size_t max_tokens, top_k;
+    size_t max_tokens, top_k, repeat_last_n;
     struct kl_sampling sampling;
+    struct kl_chat_rule_options rule;
     bool offline, no_input, loop_guard;
 };
 
@@ -37,6 +40,8 @@ struct chat {
     const struct chat_options *options;
     struct kl_loaded loaded;
     struct kl_engine *engine;
+    struct kl_rule *rule;                     /* NULL: answers are free */
+    struct kl_token_trie *trie;               /* with a rule */
     struct kl_message messages[MAX_MESSAGES]; /* the contents are copies that we free */
     size_t n_messages;
     struct kl_buffer answer;
@@ -92,6 +97,8 @@ static enum kl_status submit(struct chat *c, struct kl_request **request, struct
                                                    .n_tokens = tokens.len,
                                                    .max_tokens = o->max_tokens,
                                                    .sampling = o->sampling,
+                                                   .rule = c->rule,
+                                                   .trie = c->trie,
                                                    .loop_guard = o->loop_guard};
         status = kl_engine_submit(c->engine, &options, request, err);
     }
@@ -288,9 +295,14 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
         return kl_report("chat", err);
     }
     c->options = o;
+    if (kl_chat_rule(&o->rule, &c->rule, err) != KL_OK) {
+        free(c);
+        return kl_report("chat", err);
+    }
     kl_output_init(&c->output);
     kl_buffer_init(&c->answer, MAX_TEXT);
     if (kl_load(&c->loaded, &o->load, KL_LOAD_MODEL, err) != KL_OK) {
+        kl_rule_disown(c->rule);
         free(c);
         return kl_load_report("chat", err);
     }
@@ -306,8 +318,14 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
                                               .pass_costs = &c->loaded.pass_costs,
                                               .cache_bytes = KL_DEFAULT_CACHE_RAM,
                                               .plan = &c->loaded.plan};
-    enum kl_status status =
-        kl_engine_open(c->loaded.model, c->loaded.tokenizer, &options, &c->engine, err);
+    enum kl_status status = KL_OK;
+    if (c->rule != NULL)
+        status = kl_token_trie_open(c->loaded.tokenizer, &c->trie, err);
+    if (c->trie != NULL)
+        kl_plan_add(&c->loaded.plan, "the rule, and the trie of tokens",
+                    c->rule->bytes + kl_token_trie_bytes(c->trie), NULL);
+    if (status == KL_OK)
+        status = kl_engine_open(c->loaded.model, c->loaded.tokenizer, &options, &c->engine, err);
     kl_load_log_plan(&c->loaded.plan, status != KL_OK);
     if (status == KL_OK)
         status = begin_conversation(c, err);
@@ -318,6 +336,8 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
 
     if (c->engine != NULL)
         kl_engine_close(c->engine);
+    kl_rule_disown(c->rule);
+    kl_token_trie_close(c->trie);
     while (c->n_messages > 0)
         drop_message(c);
     kl_buffer_release(&c->answer);
@@ -353,8 +373,33 @@ static void add_options(struct kl_option_table *table, struct chat_options *o)
         {"min-p", 0, KL_OPTION_FLOAT, "P",
          "exclude tokens less likely than P times the most likely one", &o->sampling.min_p, 0,
          0.9999},
+        {"typical-p", 0, KL_OPTION_FLOAT, "P",
+         "sample from the most typical tokens whose probabilities add up to P",
+         &o->sampling.typical_p, 0.0001, 1},
         {"repetition-penalty", 0, KL_OPTION_FLOAT, "R",
          "above 1: avoid tokens that occurred before", &o->sampling.repetition_penalty, 0.01, 10},
+        {"repeat-last-n", 0, KL_OPTION_SIZE, "N",
+         "tokens that --repetition-penalty looks back at; 0: all", &o->repeat_last_n, 0,
+         KL_MAX_CTX_SIZE},
+        {"frequency-penalty", 0, KL_OPTION_FLOAT, "P",
+         "above 0: avoid tokens by how often they occurred in the answer",
+         &o->sampling.frequency_penalty, -2, 2},
+        {"presence-penalty", 0, KL_OPTION_FLOAT, "P",
+         "above 0: avoid tokens that occurred in the answer", &o->sampling.presence_penalty, -2, 2},
+        {"dry-multiplier", 0, KL_OPTION_FLOAT, "M",
+         "above 0: avoid tokens that would go on with a repetition (DRY; 0.8 is usual)",
+         &o->sampling.dry.multiplier, 0, 100},
+        {"dry-base", 0, KL_OPTION_FLOAT, "B", "how fast that grows with its length",
+         &o->sampling.dry.base, 1, 100},
+        {"ignore-eos", 0, KL_OPTION_FLAG, NULL, "do not end the answer before --max-tokens",
+         &o->sampling.ignore_eos, 0, 0},
+        {"schema", 0, KL_OPTION_STRING, "FILE",
+         "the answer is JSON that the JSON schema in FILE allows", &o->rule.schema, 0, 0},
+        {"grammar", 0, KL_OPTION_STRING, "FILE",
+         "the answer is a text of the grammar in FILE (GBNF, as for llama.cpp)", &o->rule.grammar,
+         0, 0},
+        {"regex", 0, KL_OPTION_STRING, "RE", "the whole answer matches the regular expression RE",
+         &o->rule.regex, 0, 0},
         {"loop-guard", 0, KL_OPTION_SWITCH, "on|off", "end an answer that only repeats itself",
          &o->loop_guard, 0, 0},
         {"seed", 0, KL_OPTION_U64, "N",
@@ -375,8 +420,9 @@ int kl_run_chat(int argc, char **argv)
 {
     struct chat_options o = {.load = {.ctx_size = 4096, .draft_max = KL_DEFAULT_DRAFT_MAX},
                              .max_tokens = 1024,
-                             .sampling = {.top_p = 1, .repetition_penalty = 1}};
+                             .sampling = {.top_p = 1, .typical_p = 1, .repetition_penalty = 1}};
     struct kl_option_table table = {0};
+    kl_dry_defaults(&o.sampling.dry);
     add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "chat",
@@ -402,6 +448,7 @@ int kl_run_chat(int argc, char **argv)
     o.load.pull = !o.offline;
     o.load.measure_threads = true;
     o.sampling.top_k = (uint32_t)o.top_k;
+    o.sampling.repetition_window = (uint32_t)o.repeat_last_n;
     struct kl_buffer prompt;
     bool conversation;
     kl_buffer_init(&prompt, MAX_TEXT);

@@ -104,6 +104,7 @@ struct loading {
     struct kl_loaded loaded;
     struct kl_names names; /* aliases of the model */
     struct kl_engine *engine;
+    struct kl_rule_cache *rules;
     struct kl_page_store *page_store;
 };
 
@@ -132,6 +133,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
         return status;
     if (o->cache_ram > 0) /* pages from disk go into the cache in memory */
         l->page_store = kl_open_page_store(&l->loaded, o->cache_disk);
+    const struct kl_server_rule_bytes rules = kl_server_rule_bytes_for(kl_load_budget(&o->load));
     const struct kl_engine_options engine_options = {.ctx_size = l->loaded.ctx_size,
                                                      .parallel = o->parallel,
                                                      .queue_size = o->queue,
@@ -141,6 +143,7 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
                                                      .draft_max = o->load.draft_max,
                                                      .pass_costs = &l->loaded.pass_costs,
                                                      .cache_bytes = o->cache_ram,
+                                                     .rule_bytes = rules.followed,
                                                      .page_store = l->page_store,
                                                      .plan = &l->loaded.plan};
     kl_plan_add(&l->loaded.plan, "connections", kl_server_connection_bytes(max_connections(o)),
@@ -148,6 +151,11 @@ static enum kl_status load(struct loading *l, struct kl_error *err)
     kl_plan_add(&l->loaded.plan, "requests and answers on their way",
                 kl_server_held_bytes_for(kl_load_budget(&o->load)), NULL);
     kl_plan_add(&l->loaded.plan, "requests that are being read", KL_SERVICE_READING_BYTES, NULL);
+    kl_plan_add(&l->loaded.plan, "rules of answers, and the trie of tokens",
+                kl_rule_cache_most_bytes(l->loaded.tokenizer, rules.compiled), NULL);
+    status = kl_rule_cache_open(l->loaded.tokenizer, rules.compiled, &l->rules, err);
+    if (status != KL_OK)
+        return status;
     status = kl_engine_open(l->loaded.model, l->loaded.tokenizer, &engine_options, &l->engine, err);
     kl_load_log_plan(&l->loaded.plan, status != KL_OK);
     if (status != KL_OK)
@@ -170,6 +178,7 @@ static void *load_main(void *argument)
         const struct kl_served served = {
             .engine = l->engine,
             .tokenizer = l->loaded.tokenizer,
+            .rules = l->rules,
             .chat_template = l->loaded.chat_template,
             .chat_template_by = l->loaded.chat_template_by,
             .model_name = where->name,
@@ -272,6 +281,7 @@ static int serve(const struct serve_options *o, const struct kl_api_keys *keys,
     }
     kl_server_close(l.server);
     kl_engine_close(l.engine);
+    kl_rule_cache_close(l.rules);
     kl_page_store_close(l.page_store);
     kl_unload(&l.loaded);
     if (l.status != KL_OK)

@@ -18,6 +18,7 @@
     COMMAND(bench, "measure how fast this computer runs the model")                                \
     COMMAND(doctor, "find what makes kinglet slow or wrong on this computer")                      \
     COMMAND(cache, "list the files in the cache directory, or remove them")                        \
+    COMMAND(schema, "check a JSON schema, and values against it")                                  \
     COMMAND(tokenize, "convert text to token ids, and back")                                       \
     COMMAND(eval, "compute the perplexity of a text, or logits of token sequences")
 

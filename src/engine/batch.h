@@ -18,7 +18,7 @@
 #include "model/model.h"
 
 /* The rows of one request whose next token is not known, in order: of its last token, and of each
- * token that is proposed to follow. */
+ * token that is proposed to follow. Where a rule forces the next token there is no such row. */
 struct kl_answer_rows {
     const struct kl_want *wants;      /* [n] */
     struct kl_candidates *candidates; /* [n] filled by the pass */
@@ -37,6 +37,8 @@ struct kl_batch {
     struct kl_answer_rows answers[KL_MAX_PARALLEL]; /* by slot */
     struct kl_want *wants;                          /* [max_answers] */
     struct kl_candidates *candidates;               /* [max_answers] */
+    uint64_t *masks;                                /* [max_answers][n_mask_words] of rules */
+    size_t n_mask_words;
     size_t n_answers, max_answers;
     size_t n_vocab;          /* ids that may be chosen */
     struct kl_logit *logits; /* [max_wide][n_logits] and [max_answers][KL_BATCH_NARROW] */
@@ -49,12 +51,14 @@ struct kl_batch {
 
 /* max_rows: rows of one batch; max_answers: of these, rows with candidates; max_wide: of these,
  * rows with room for all logits, at least n_slots. model_vocab: ids for which the model computes
- * logits; n_vocab <= model_vocab of them may be chosen. To be released even if it fails. */
+ * logits; n_vocab <= model_vocab of them may be chosen. n_mask_words: of a mask of allowed tokens.
+ * To be released even if it fails. */
 enum kl_status kl_batch_open(struct kl_batch *batch, size_t n_slots, size_t max_rows,
                              size_t max_answers, size_t max_wide, size_t model_vocab,
-                             size_t n_vocab, struct kl_error *err);
+                             size_t n_vocab, size_t n_mask_words, struct kl_error *err);
 void kl_batch_release(struct kl_batch *batch);
-size_t kl_batch_bytes(const struct kl_batch *batch); /* of logits and histories, for the plan */
+size_t
+kl_batch_bytes(const struct kl_batch *batch); /* of logits, masks and histories, for the plan */
 
 /* Whether proposed rows of this request need only little room. */
 bool kl_batch_is_narrow(const struct kl_request *request);
@@ -65,8 +69,8 @@ void kl_batch_reset_slot(struct kl_batch *batch, size_t slot);
 void kl_batch_clear(struct kl_batch *batch);
 
 /* Adds the next n_rows tokens of the request, from the end of its sequence on; the last of them may
- * be proposed ones. Each row of a request to answer whose next token is not known gets candidates.
- */
+ * be proposed ones, which its rule allows. Each row of a request to answer whose next token is not
+ * known gets candidates, among what the rule allows. */
 void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *request,
                   size_t n_rows);
 

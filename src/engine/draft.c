@@ -125,11 +125,14 @@ static size_t match_length(const struct kl_drafter *d, enum kl_draft_source sour
     return n;
 }
 
-/* Moves to a place if its match is longer. */
+/* Moves to a place if its match is longer. The end of the text is none: hashes of sequences in the
+ * prediction and elsewhere may be equal, and then it is found in the table. */
 static void take_longer(struct kl_drafter *d, enum kl_draft_source source, uint64_t at,
                         size_t least)
 {
     struct kl_draft_place *place = &d->places[source];
+    if (source != KL_DRAFT_EARLIER && at >= d->n_text)
+        return;
     size_t length = match_length(d, source, at);
     if (length >= least && (!place->found || length > place->length))
         *place = (struct kl_draft_place){.found = true, .at = at, .length = length};

@@ -45,16 +45,18 @@ size_t kl_draft_share(struct kl_draft_offer *offers, size_t n, size_t n_rows, si
 {
     assert(n <= KL_MAX_PARALLEL && n <= n_rows);
     float best = LEAST_GAIN, gain = 0.0f, before = kl_pass_cost(costs, n_rows);
-    size_t rows = 0, best_rows = 0, best_taken[KL_MAX_PARALLEL];
-    for (size_t i = 0; i < n; i++)
+    size_t rows = 0, best_rows = 0, own_rows = 0, best_taken[KL_MAX_PARALLEL];
+    for (size_t i = 0; i < n; i++) {
         offers[i].taken = best_taken[i] = 0;
+        own_rows += offers[i].n_rows;
+    }
     struct kl_draft_offer *offer;
     while (rows < max && (offer = best_offer(offers, n)) != NULL) {
         gain += offer->draft[offer->taken++].chance;
         rows++;
         float slower = kl_pass_cost(costs, n_rows + rows) / before;
         float faster = (1.0f + gain / (float)n) / slower;
-        bool prompts_wait = n_rows > n && slower > MOST_LOSS;
+        bool prompts_wait = n_rows > own_rows && slower > MOST_LOSS;
         if (faster <= best || prompts_wait || !is_fair(offers, n, slower))
             continue;
         best = faster;

@@ -22,6 +22,7 @@ struct kl_draft_offer {
     const struct kl_draft *draft; /* [n] */
     size_t n;                     /* 0: it has none */
     float credit;                 /* in passes without drafts */
+    size_t n_rows;                /* that it has without the draft: 1, and what its rule forces */
     size_t taken;                 /* set by kl_draft_share: the first of them */
 };
 

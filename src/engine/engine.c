@@ -68,7 +68,11 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
     if (max_wide > max_answers || kl_model_work(model).bytes_for_logits == 0)
         max_wide = max_answers; /* this head computes all logits */
     status = kl_batch_open(&engine->batch, o->parallel, max_rows, max_answers, max_wide,
-                           kl_model_config(model)->n_vocab, engine->n_vocab, err);
+                           kl_model_config(model)->n_vocab, engine->n_vocab,
+                           kl_mask_words(engine->tokenizer), err);
+    if (status == KL_OK)
+        status =
+            kl_forcer_open(&engine->forcer, engine->tokenizer, engine->n_vocab, o->rule_bytes, err);
     if (status == KL_OK)
         status = kl_proposals_open(&engine->proposals, o->draft_max, o->parallel, o->ctx_size,
                                    answers_bytes(o), o->pass_costs, err);
@@ -102,8 +106,8 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
         kl_plan_add(plan, "drafts",
                     kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size, answers_bytes(o)),
                     "--draft-max");
-    kl_plan_add(plan, "requests that run", o->parallel * kl_request_bytes(o->ctx_size),
-                "--parallel");
+    kl_plan_add(plan, "requests that run, and their rules",
+                o->parallel * (kl_request_bytes(o->ctx_size) + o->rule_bytes), "--parallel");
     kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),
                 "--queue");
     if (kept_pages > 0)
@@ -130,6 +134,7 @@ static void destroy(struct kl_engine *engine)
     kl_client_wakeup_close(&engine->clients);
     kl_proposals_release(&engine->proposals);
     kl_batch_release(&engine->batch);
+    kl_forcer_release(&engine->forcer);
     free(engine->waits);
     kl_sampler_close(engine->sampler);
     kl_prefix_cache_close(engine->prefixes);
@@ -153,6 +158,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     if (engine == NULL)
         return kl_fail_memory(err, "the engine", sizeof *engine);
     engine->options = *options;
+    if (engine->options.rule_bytes == 0)
+        engine->options.rule_bytes = KL_DEFAULT_RULE_BYTES;
     engine->tokenizer = tokenizer;
     engine->clients.fd = -1;
     kl_wakeup_init(&engine->wakeup);
@@ -168,7 +175,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
         .pass_costs = engine->proposals.costs,
-        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch),
+        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch) +
+                        kl_sampler_bytes(engine->sampler),
     };
     status = open_cache(engine, model, err);
     if (status != KL_OK)

@@ -53,6 +53,7 @@ struct kl_engine {
     struct kl_prefix_cache *prefixes;
     struct kl_sampler *sampler;
     struct kl_batch batch; /* of the running step */
+    struct kl_forcer forcer;
     struct kl_proposals proposals;
 
     struct kl_request_queue waiting[KL_N_LEVELS]; /* in the order they came */

@@ -20,13 +20,38 @@ static enum kl_status reserve_pages(struct kl_engine *engine, size_t slot, struc
     return kl_sequence_reserve(sequence, length, err);
 }
 
+/* Appends tokens that rules force where that is still to be done: to answers that begin, that go on
+ * after a preemption, or whose forced text had no room. Returns whether a request ended. */
+static bool follow_rules(struct kl_engine *engine)
+{
+    bool some_ended = false;
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        struct kl_request *request = engine->running[i];
+        struct kl_error err;
+        if (request == NULL || !request->rule.forces_more || engine->slots[i].paused)
+            continue;
+        size_t before = request->n_tokens;
+        enum kl_answer answer = kl_answer_follow_rule(request, &err);
+        kl_counters_answer(engine, request->n_tokens - before);
+        if (answer == KL_ANSWER_CONTINUES)
+            continue;
+        kl_request_send_text(request);
+        kl_slot_finish(engine, i, kl_answer_finish(answer), &err);
+        some_ended = true;
+    }
+    return some_ended;
+}
+
 size_t kl_step_plan(struct kl_engine *engine)
 {
     size_t parallel = engine->options.parallel, chunk = engine->options.prefill_chunk;
     bool again = true;
     size_t n_rows = 0;
     while (again) {
-        again = false;
+        kl_slots_update(engine);
+        again = follow_rules(engine);
+        if (again)
+            kl_wakeup_signal(&engine->wakeup);
         kl_slots_update(engine);
         n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
                                   kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
@@ -91,7 +116,7 @@ static void count_rows(struct kl_engine *engine, double seconds)
             continue;
         request->n_computed += slot->rows;
         if (slot->state == KL_SLOT_DECODE)
-            rows.decode++; /* accepted tokens of a draft are added when they are known */
+            rows.decode += slot->rows - request->n_proposed; /* those are added once accepted */
         else if (kl_request_is_answer(request))
             rows.prompt += slot->rows;
         else
@@ -112,21 +137,24 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
 {
     struct kl_request *request = engine->running[slot];
     struct kl_answer_rows *rows = &engine->batch.answers[slot];
-    size_t before = request->n_tokens, n_used;
+    size_t before = request->n_tokens, n_proposed = request->n_proposed, n_used;
     engine->slots[slot].state = KL_SLOT_DECODE;
     if (request->decoding_ns == 0)
         request->decoding_ns = kl_now_ns();
     enum kl_answer answer = kl_answer_choose(request, engine->sampler, rows, &n_used, err);
     kl_counters_answer(engine, request->n_tokens - before);
-    kl_proposals_count(&engine->proposals, slot, n_used);
-    if (n_used < rows->n && rows->candidates[n_used].overflow)
-        request->wide_until = request->n_tokens + WIDE_TOKENS;
-    request->n_drafted += rows->n - 1;
-    request->n_accepted += n_used - 1;
-    if (rows->n > 1)
-        kl_counters_draft(engine, engine->proposals.sources[slot], rows->n - 1, n_used - 1);
-    size_t length = kl_sequence_length(request->sequence);
-    kl_sequence_truncate(request->sequence, length - (rows->n - n_used));
+    kl_proposals_count(&engine->proposals, slot, n_used, n_proposed);
+    for (size_t row = 1; row < rows->n; row++)
+        if (rows->candidates[row].overflow)
+            request->wide_until = request->n_tokens + WIDE_TOKENS;
+    size_t n_accepted = n_used - 1 < n_proposed ? n_used - 1 : n_proposed;
+    request->n_drafted += n_proposed;
+    request->n_accepted += n_accepted;
+    if (n_proposed > 0)
+        kl_counters_draft(engine, engine->proposals.sources[slot], n_proposed, n_accepted);
+    size_t length = kl_sequence_length(request->sequence), right = before - 1 + n_used;
+    if (right < length)
+        kl_sequence_truncate(request->sequence, right);
     return answer;
 }
 
@@ -144,7 +172,8 @@ static void deliver_slot(struct kl_engine *engine, size_t slot)
     struct kl_request *request = engine->running[slot];
     size_t from = kl_sequence_length(request->sequence) - engine->slots[slot].rows;
     /* a request that goes on after a preemption has reported its prefill before */
-    bool reports_prefill = kl_request_is_answer(request) && request->decoding_ns == 0;
+    bool reports_prefill =
+        kl_request_is_answer(request) && request->decoding_ns == 0 && from < request->n_prompt;
     enum kl_answer answer = KL_ANSWER_CONTINUES;
     struct kl_error err;
     if (engine->batch.answers[slot].n > 0)
@@ -154,7 +183,8 @@ static void deliver_slot(struct kl_engine *engine, size_t slot)
     bool sent =
         reports_prefill &&
         kl_request_send_prefill(request, length < request->n_prompt ? length : request->n_prompt);
-    sent = kl_request_send_text(request) || sent;
+    if (length >= request->n_prompt) /* forced text may be there before */
+        sent = kl_request_send_text(request) || sent;
     engine->clients.pending = engine->clients.pending || sent;
     if (answer != KL_ANSWER_CONTINUES)
         kl_slot_finish(engine, slot, kl_answer_finish(answer), &err);

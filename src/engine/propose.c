@@ -4,6 +4,8 @@
 
 #include "engine/engine_state.h"
 
+#define RULE_MATCH 32 /* the class in draft_rates.h of what a rule makes likely */
+
 enum kl_status kl_proposals_open(struct kl_proposals *p, size_t max, size_t n_slots,
                                  size_t ctx_size, size_t memory_bytes,
                                  const struct kl_pass_costs *costs, struct kl_error *err)
@@ -54,7 +56,7 @@ static struct kl_draft_input input_of(const struct kl_request *r)
  * have room for all logits. */
 static size_t most_useful(const struct kl_request *r, size_t max, size_t n_wide)
 {
-    size_t left = r->max_answer - kl_request_answer_tokens(r) - 1;
+    size_t left = r->n_forced > 0 ? 0 : r->max_answer - kl_request_answer_tokens(r) - 1;
     if (!kl_batch_is_narrow(r) && n_wide < max)
         max = n_wide;
     return left < max ? left : max;
@@ -79,6 +81,55 @@ static size_t read_all(struct kl_engine *engine)
     return n_answering;
 }
 
+/* Drafts what the rule makes likely. */
+static size_t draft_by_rule(const struct kl_proposals *p, size_t slot, const struct kl_request *r,
+                            struct kl_draft *out, size_t max)
+{
+    int32_t tokens[KL_DRAFT_MAX];
+    size_t n = kl_request_rule_likely(&r->rule, tokens, max);
+    float one =
+        kl_draft_rates_chance(&p->drafters[slot].own, &p->rates, KL_DRAFT_RULE, RULE_MATCH, 0);
+    float chance = 1.0f;
+    for (size_t i = 0; i < n; i++)
+        out[i] = (struct kl_draft){.token = tokens[i], .chance = chance *= one};
+    return n;
+}
+
+/* Removes the end of a draft that the rule does not allow. */
+static size_t keep_allowed(const struct kl_request *r, const struct kl_draft *draft, size_t n)
+{
+    int32_t tokens[KL_DRAFT_MAX];
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = draft[i].token;
+    return kl_request_rule_agrees(&r->rule, tokens, n);
+}
+
+static float expected(const struct kl_draft *draft, size_t n)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++)
+        sum += draft[i].chance;
+    return sum;
+}
+
+/* Drafts for the request of a slot; returns how many tokens. */
+static size_t draft(struct kl_proposals *p, size_t slot, const struct kl_request *r,
+                    struct kl_draft *out, size_t max)
+{
+    const struct kl_draft_input input = input_of(r);
+    size_t n = kl_draft(&p->drafters[slot], &input, out, max, &p->sources[slot]);
+    if (r->rule.matcher == NULL)
+        return n;
+    struct kl_draft likely[KL_DRAFT_MAX];
+    size_t n_likely = draft_by_rule(p, slot, r, likely, max);
+    n = keep_allowed(r, out, n);
+    if (expected(likely, n_likely) <= expected(out, n))
+        return n;
+    memcpy(out, likely, n_likely * sizeof *out);
+    p->sources[slot] = KL_DRAFT_RULE;
+    return n_likely;
+}
+
 size_t kl_propose(struct kl_engine *engine, size_t n_rows)
 {
     struct kl_proposals *p = &engine->proposals;
@@ -93,13 +144,15 @@ size_t kl_propose(struct kl_engine *engine, size_t n_rows)
         const struct kl_request *r = engine->running[i];
         if (r == NULL || engine->slots[i].rows == 0 || engine->slots[i].state != KL_SLOT_DECODE)
             continue;
-        const struct kl_draft_input input = input_of(r);
-        size_t max = most_useful(r, p->max, n_wide);
-        size_t found = kl_draft(&p->drafters[i], &input, drafts[n], max, &p->sources[i]);
+        if (r->rule.forces_more || engine->slots[i].rows < engine->slots[i].remaining)
+            continue; /* its next token is not chosen in this step */
+        size_t found = draft(p, i, r, drafts[n], most_useful(r, p->max, n_wide));
         if (!kl_batch_is_narrow(r))
             n_wide -= found;
-        offers[n] =
-            (struct kl_draft_offer){.draft = drafts[n], .n = found, .credit = p->credits[i]};
+        offers[n] = (struct kl_draft_offer){.draft = drafts[n],
+                                            .n = found,
+                                            .credit = p->credits[i],
+                                            .n_rows = engine->slots[i].rows};
         slots[n++] = i;
     }
     if (n == 0)
@@ -115,8 +168,11 @@ size_t kl_propose(struct kl_engine *engine, size_t n_rows)
     return n_drafts;
 }
 
-void kl_proposals_count(struct kl_proposals *p, size_t slot, size_t n_tokens)
+void kl_proposals_count(struct kl_proposals *p, size_t slot, size_t n_tokens, size_t n_proposed)
 {
+    if (n_proposed > 0 && p->sources[slot] == KL_DRAFT_RULE)
+        kl_draft_rates_count(&p->drafters[slot].own, &p->rates, KL_DRAFT_RULE, RULE_MATCH, 0,
+                             n_tokens > 1);
     p->credits[slot] = kl_draft_credit(p->credits[slot], n_tokens, p->slower);
 }
 

@@ -6,6 +6,9 @@
  * (kl_request.n_proposed) and get a row each, so that the pass computes all of them at once; those
  * that the sampler would have chosen anyway are accepted (answer.h).
  *
+ * Where an answer follows a rule, a draft is what the rule makes likely (kl_request_rule_likely),
+ * or what draft.h guesses as far as the rule allows it, whichever is expected to be right longer.
+ *
  * The engine thread's. How guesses are made is draft.h, how many are worth a row draft_share.h.
  */
 #ifndef KL_ENGINE_PROPOSE_H
@@ -45,8 +48,9 @@ void kl_proposals_reset_slot(struct kl_proposals *proposals, size_t slot);
  * have the rows of a step (kl_schedule_rows), n_rows in all. */
 size_t kl_propose(struct kl_engine *engine, size_t n_rows);
 
-/* A pass gave the request of a slot n_tokens, of which n_accepted were proposed. */
-void kl_proposals_count(struct kl_proposals *proposals, size_t slot, size_t n_tokens);
+/* A pass gave the request of a slot n_tokens; n_proposed were proposed. */
+void kl_proposals_count(struct kl_proposals *proposals, size_t slot, size_t n_tokens,
+                        size_t n_proposed);
 
 /* Keeps the answer of a request that ends, for the drafts of others in its scope. */
 void kl_proposals_remember(struct kl_proposals *proposals, const struct kl_request *request);

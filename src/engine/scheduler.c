@@ -73,14 +73,14 @@ static bool can_run(const struct kl_slot *slot, unsigned level)
     return in_use(slot) && !slot->paused && slot->level == level;
 }
 
-/* Collects the slots in prefill, the first started first. */
+/* Collects the slots with more tokens that are known, the first started first. */
 static size_t collect_prefill(struct kl_slot *slots, size_t n_slots, unsigned level,
                               struct kl_slot **out)
 {
     size_t n = 0;
     for (size_t i = 0; i < n_slots; i++) {
         struct kl_slot *slot = &slots[i];
-        if (slot->state != KL_SLOT_PREFILL || !can_run(slot, level))
+        if (!can_run(slot, level) || slot->remaining <= slot->rows)
             continue;
         size_t at = n++;
         for (; at > 0 && out[at - 1]->order > slot->order; at--)

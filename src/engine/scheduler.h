@@ -7,7 +7,8 @@
  * first. Only the lowest level with a slot that is not paused gets rows; the others keep their
  * state. A step takes one row of each request of that level that decodes and, in addition, prompt
  * rows, shared evenly among the requests of that level that are still in prefill; the remainder
- * goes to the request that started first. A paused slot gets no rows.
+ * goes to the request that started first. Tokens that follow an answer for certain are shared like
+ * those of a prompt. A paused slot gets no rows.
  *
  * The scheduler knows nothing of requests, tokens or clients, and preempts nothing itself: it says
  * which slot to preempt.
@@ -29,7 +30,7 @@ struct kl_slot {
     bool paused;
     uint64_t order;   /* lower started first; unique among the slots in use */
     size_t pages;     /* most pages of the KV cache that its request may hold */
-    size_t remaining; /* PREFILL: prompt tokens not computed yet, at least 1 */
+    size_t remaining; /* tokens not computed yet, at least 1 */
     size_t rows;      /* set by kl_schedule_rows: rows in the next step */
 };
 

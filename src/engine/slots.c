@@ -34,6 +34,11 @@ void kl_slot_start(struct kl_engine *engine, size_t slot, struct kl_request *req
                                            .order = engine->n_started++,
                                            .pages = pages};
     kl_counters_start(engine, request);
+    struct kl_request_rule *rule = &request->rule;
+    if (rule->rule != NULL &&
+        kl_request_rule_open(rule, &engine->forcer, request->tokens + request->n_prompt,
+                             kl_request_answer_tokens(request), &err) != KL_OK)
+        kl_slot_finish(engine, slot, KL_FINISH_ERROR, &err);
 }
 
 static struct kl_request *leave(struct kl_engine *engine, size_t slot, bool share)
@@ -42,6 +47,7 @@ static struct kl_request *leave(struct kl_engine *engine, size_t slot, bool shar
     struct kl_request *request = engine->running[slot];
     if (share)
         kl_prefix_share(engine, request, kl_sequence_length(request->sequence));
+    kl_request_rule_close(&request->rule);
     kl_sequence_free(request->sequence);
     request->sequence = NULL;
     engine->running[slot] = NULL;

@@ -15,7 +15,7 @@
 #include "grammar/rule.h"
 
 #define KL_MASK_CACHE_ENTRIES 256
-#define KL_MASK_CACHE_BYTES   ((size_t)2 << 20)
+#define KL_MASK_CACHE_BYTES   ((size_t)128 << 10)
 
 struct kl_mask_entry {
     struct kl_rule_state state;

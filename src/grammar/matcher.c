@@ -23,6 +23,23 @@ static size_t allow_ends(const struct kl_token_trie *trie, uint64_t *allowed)
     return trie->n_ends;
 }
 
+/* In a string whose characters are limited: what may follow its filter, as far as it stays inside
+ * the string and is short enough, and tokens that close it. */
+static size_t find_filtered(struct kl_matcher *m, const struct kl_rule_state *state,
+                            const struct kl_free_string *string, uint64_t *allowed)
+{
+    size_t n;
+    if (kl_mask_cache_get(&m->cache, &string->key, allowed, &n)) {
+        m->masks_cached++;
+    } else {
+        n = kl_token_walk_all(&m->walk, &string->filter, allowed);
+        if (m->machine->failure.status == KL_OK)
+            kl_mask_cache_put(&m->cache, &string->key, allowed, n);
+    }
+    n = kl_token_sets_keep_inside(&m->trie->sets, string->most, allowed);
+    return n + kl_token_walk_closing(&m->walk, state, string, allowed);
+}
+
 /* A mask in a free string is there almost at once, and the next one is in another state; walks are
  * worth keeping. */
 static size_t find_mask(struct kl_matcher *m, const struct kl_rule_state *state, uint64_t *allowed)
@@ -31,7 +48,8 @@ static size_t find_mask(struct kl_matcher *m, const struct kl_rule_state *state,
     size_t n;
     m->masks++;
     if (kl_machine_free_string(m->machine, state, &string))
-        return kl_token_walk_free(&m->walk, state, &string, allowed);
+        return string.is_filtered ? find_filtered(m, state, &string, allowed)
+                                  : kl_token_walk_free(&m->walk, state, &string, allowed);
     if (kl_mask_cache_get(&m->cache, state, allowed, &n)) {
         m->masks_cached++;
         return n;
@@ -122,6 +140,15 @@ size_t kl_matcher_forced(struct kl_matcher *m, const struct kl_rule_state *state
     }
     kl_machine_release(m->machine, mark);
     return n;
+}
+
+bool kl_matcher_goes_on(struct kl_matcher *m, const struct kl_rule_state *state, const char *bytes,
+                        size_t n)
+{
+    size_t mark = kl_machine_mark(m->machine);
+    bool goes_on = kl_token_walk_goes_on(&m->walk, state, bytes, n);
+    kl_machine_release(m->machine, mark);
+    return goes_on;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -46,6 +46,11 @@ bool kl_matcher_is_complete(struct kl_matcher *matcher, const struct kl_rule_sta
 size_t kl_matcher_forced(struct kl_matcher *matcher, const struct kl_rule_state *state, char *bytes,
                          size_t room);
 
+/* Whether the rule allows a token that begins with bytes[0..n), n > 0, and is longer. *state is
+ * that behind these bytes. */
+bool kl_matcher_goes_on(struct kl_matcher *matcher, const struct kl_rule_state *state,
+                        const char *bytes, size_t n);
+
 /* Counted since _open. */
 struct kl_matcher_stats {
     uint64_t masks, masks_cached; /* computed and taken from the cache */

@@ -2,9 +2,9 @@
  * Regular expressions in linear time: an automaton over the bytes of UTF-8, without backtracking.
  *
  * Syntax: that of ECMAScript with the u flag (https://tc39.es/ecma262/#sec-patterns), as JSON
- * Schema asks for, without what is not regular or not supported: back references, look-behind,
- * look-ahead other than (see regex.c), \b; these are refused by name. Counted repetitions are
- * expanded, within KL_REGEX_MAX_POSITIONS.
+ * Schema asks for, without what is not regular or not supported: back references, look-behind, \b
+ * and \p; these are refused by name. Counted repetitions are expanded, within
+ * KL_REGEX_MAX_POSITIONS.
  *
  * kl_regex is immutable and may be shared by threads. kl_regex_run builds the states of the
  * deterministic automaton as they are reached, and belongs to one thread.
@@ -25,6 +25,7 @@ struct kl_regex_run;
 #define KL_REGEX_MAX_PATTERN   65536
 #define KL_REGEX_MAX_DEPTH     100
 #define KL_REGEX_MAX_POSITIONS 50000
+#define KL_REGEX_MAX_LOOKS     16 /* look-aheads */
 
 enum kl_regex_mode {
     KL_REGEX_SEARCH, /* a match anywhere in the text, as JSON Schema's pattern */
@@ -54,6 +55,9 @@ uint32_t kl_regex_run_step(struct kl_regex_run *run, uint32_t state, uint8_t byt
 bool kl_regex_run_accepts(const struct kl_regex_run *run, uint32_t state);
 /* Whether every continuation matches (of whole characters). */
 bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state);
+/* The fewest code points that lead from a state, which is not dead, to a match; 0 also after a
+ * failure. Found once for a state, by a search that ends at the first match. */
+uint32_t kl_regex_run_least(struct kl_regex_run *run, uint32_t state);
 /* KL_OK, or KL_ERR_MEMORY, KL_ERR_LIMIT (too many states): sticks. */
 enum kl_status kl_regex_run_failure(const struct kl_regex_run *run);
 size_t kl_regex_run_bytes(const struct kl_regex_run *run);

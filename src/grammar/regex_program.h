@@ -15,13 +15,15 @@ enum kl_regex_op {
     KL_OP_BYTE,  /* first to last, then `next` */
     KL_OP_SPLIT, /* `next` and `other` */
     KL_OP_BEGIN, /* `next` at the begin of the text */
-    KL_OP_END    /* `next` at its end */
+    KL_OP_END,   /* `next` at its end */
+    KL_OP_LOOK   /* `next` if look-ahead `other` matches from here on; first: 1 if it must not */
 };
 
 struct kl_regex_state {
     uint8_t op, first, last;
     bool can_match; /* from here, behind the begin of the text */
     bool ends;      /* a match is reached without a byte, at the end of the text */
+    bool empty;     /* the same, if the text is empty */
     uint32_t next, other;
 };
 
@@ -30,11 +32,14 @@ struct kl_regex {
     size_t n, room;
     uint32_t start;
     uint8_t classes[256]; /* bytes of a class are alike to all states */
+    uint8_t samples[256]; /* [n_classes] a byte of each */
     size_t n_classes;
+    struct kl_regex *looks[KL_REGEX_MAX_LOOKS]; /* NULL: not in this program */
+    bool is_look;
     size_t positions;
 };
 
 /* States of a program: a character takes several. */
-#define KL_REGEX_MAX_STATES (16 * KL_REGEX_MAX_POSITIONS)
+#define KL_REGEX_MAX_STATES 400000
 
 #endif

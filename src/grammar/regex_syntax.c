@@ -16,7 +16,6 @@ struct parser {
     struct kl_regex_tree *tree;
     struct kl_error *err;
     enum kl_status status; /* sticks */
-    uint32_t class_first;  /* first range of the class that is being read */
 };
 
 static uint32_t fail(struct parser *p, enum kl_status status, const char *what)
@@ -176,7 +175,10 @@ static uint32_t take_code(struct parser *p)
     bool valid;
     if (p->at >= p->len)
         return fail(p, KL_ERR_INVALID, "expected a character");
-    p->at += kl_utf8_decode(p->pattern + p->at, p->len - p->at, &code, &valid);
+    size_t n = kl_utf8_decode(p->pattern + p->at, p->len - p->at, &code, &valid);
+    if (!valid)
+        return fail(p, KL_ERR_INVALID, "not UTF-8");
+    p->at += n;
     return code;
 }
 
@@ -289,7 +291,7 @@ static uint32_t parse_class(struct parser *p)
         if (!named)
             add_range(p, from, to);
     }
-    p->at++;
+    take(p, "]");
     if (negated)
         complement(p, first);
     return class_node(p, first);
@@ -301,16 +303,27 @@ static uint32_t parse_either(struct parser *p);
 
 static uint32_t parse_group(struct parser *p)
 {
+    bool is_look = take(p, "?="), negative = !is_look && take(p, "?!");
+    if (is_look || negative) {
+        uint32_t number = p->tree->n_looks++;
+        if (number == KL_REGEX_MAX_LOOKS)
+            return fail(p, KL_ERR_LIMIT, "too many look-aheads");
+        uint32_t inner = parse_either(p);
+        if (p->status == KL_OK && !take(p, ")"))
+            return fail(p, KL_ERR_INVALID, "expected ')'");
+        return add(
+            p, (struct kl_regex_node){
+                   .kind = KL_REGEX_LOOK, .left = inner, .first = number, .negative = negative});
+    }
     if (take(p, "?:") || !take(p, "?")) {
         /* a plain group */
-    } else if (take(p, "=") || take(p, "!")) {
-        return fail(p, KL_ERR_UNSUPPORTED, "look-ahead is not supported");
     } else if (take(p, "<=") || take(p, "<!")) {
         return fail(p, KL_ERR_UNSUPPORTED, "look-behind is not supported");
     } else if (take(p, "<") || take(p, "P<")) {
         while (peek(p) >= 0 && peek(p) != '>')
             p->at++;
-        p->at++;
+        if (!take(p, ">"))
+            return fail(p, KL_ERR_INVALID, "expected '>' behind the name of a group");
     } else {
         return fail(p, KL_ERR_UNSUPPORTED, "this kind of group is not supported");
     }
@@ -332,8 +345,6 @@ static uint32_t parse_atom(struct parser *p)
         return add(p, (struct kl_regex_node){.kind = KL_REGEX_BEGIN});
     if (take(p, "$"))
         return add(p, (struct kl_regex_node){.kind = KL_REGEX_END});
-    if (c == '*' || c == '+' || c == '?')
-        return fail(p, KL_ERR_INVALID, "there is nothing to repeat");
     if (take(p, ".")) {
         add_range(p, '\n', '\n');
         add_range(p, '\r', '\r');
@@ -408,7 +419,10 @@ static bool take_quantifier(struct parser *p, uint32_t *least, uint32_t *most)
 
 static uint32_t parse_repeat(struct parser *p)
 {
-    uint32_t node = parse_atom(p), least, most;
+    uint32_t least, most;
+    if (take_quantifier(p, &least, &most))
+        return fail(p, KL_ERR_INVALID, "there is nothing to repeat");
+    uint32_t node = parse_atom(p);
     if (p->status != KL_OK || !take_quantifier(p, &least, &most))
         return node;
     if (most < least)

@@ -4,6 +4,7 @@
 #ifndef KL_GRAMMAR_REGEX_SYNTAX_H
 #define KL_GRAMMAR_REGEX_SYNTAX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,11 +21,13 @@ enum kl_regex_kind {
     KL_REGEX_END,   /* $ */
     KL_REGEX_CONCAT,
     KL_REGEX_EITHER,
-    KL_REGEX_REPEAT /* left, least to most times */
+    KL_REGEX_REPEAT, /* left, least to most times */
+    KL_REGEX_LOOK    /* left (does not if `negative`) match from here on; `first`: its number */
 };
 
 struct kl_regex_node {
     enum kl_regex_kind kind;
+    bool negative;
     uint32_t left, right; /* nodes */
     uint32_t first, n;    /* ranges */
     uint32_t least, most; /* most UINT32_MAX: no limit */
@@ -35,6 +38,7 @@ struct kl_regex_tree {
     size_t n_nodes, nodes_room;
     struct kl_code_range *ranges;
     size_t n_ranges, ranges_room;
+    uint32_t n_looks;
     uint32_t root;
 };
 

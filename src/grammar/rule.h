@@ -40,6 +40,11 @@ struct kl_free_string {
     /* The state behind the quote depends on the characters: for a token that closes the string,
      * `after` only says which byte may follow first; its bytes must be tried. */
     bool must_try;
+    /* Not every character is allowed (a pattern): the tokens that stay inside the string are those
+     * that may follow `filter`, a state without a limit of the length. They are the same for equal
+     * `key`s, which many strings share. */
+    bool is_filtered;
+    struct kl_rule_state filter, key;
 };
 
 struct kl_machine_kind {
@@ -63,6 +68,16 @@ struct kl_machine_kind {
     void (*release)(struct kl_machine *machine, size_t mark);
     /* Memory that the machine holds now. */
     size_t (*bytes)(const struct kl_machine *machine);
+    /* In a string: sets *plain to the state without what only matters behind the closing quote (a
+     * hash of the characters). States with equal plain ones are followed by the same bytes, but for
+     * the quote, which may be refused (the name was there before); a plain state never refuses the
+     * quote for that. In a free string must_try is set. false: there is nothing to leave out; NULL:
+     * never. */
+    bool (*plain)(struct kl_machine *machine, const struct kl_rule_state *state,
+                  struct kl_rule_state *plain);
+    /* Whether a free string that must be tried may be closed in this state of it: a step without
+     * its result, which costs more. NULL: it is stepped. */
+    bool (*closes)(struct kl_machine *machine, const struct kl_rule_state *state);
 };
 
 /* The first member of each machine. */

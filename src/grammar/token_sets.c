@@ -163,6 +163,21 @@ size_t kl_token_sets_bytes(const struct kl_token_sets *s)
            (s->n_groups + 1) * sizeof *s->groups + kl_token_nodes_bytes(&s->after);
 }
 
+size_t kl_token_sets_keep_inside(const struct kl_token_sets *s, uint32_t most, uint64_t *mask)
+{
+    size_t which = most > KL_TOKEN_SETS_MASKS ? KL_TOKEN_SETS_MASKS : most - 1, left = 0;
+    if (most == 0)
+        memset(mask, 0, s->n_words * sizeof *mask);
+    for (size_t i = 0; i < s->n_words && most > 0; i++)
+        mask[i] &= s->masks[which * s->n_words + i];
+    for (size_t i = 0; which == KL_TOKEN_SETS_MASKS && i < s->n_inside && s->inside[i].chars > most;
+         i++)
+        clear_bit(mask, s->inside[i].id);
+    for (size_t i = 0; i < s->n_words; i++)
+        left += (size_t)__builtin_popcountll(mask[i]);
+    return left;
+}
+
 size_t kl_token_sets_inside(const struct kl_token_sets *s, uint32_t most, uint64_t *mask)
 {
     size_t bytes = s->n_words * sizeof *mask, n = 0;

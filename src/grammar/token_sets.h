@@ -60,5 +60,7 @@ size_t kl_token_sets_bytes(const struct kl_token_sets *sets);
 /* Writes the mask of the tokens inside a string that begin at most `most` characters. Returns their
  * number. */
 size_t kl_token_sets_inside(const struct kl_token_sets *sets, uint32_t most, uint64_t *mask);
+/* Keeps these in a mask and clears all others. Returns the number of those that are left. */
+size_t kl_token_sets_keep_inside(const struct kl_token_sets *sets, uint32_t most, uint64_t *mask);
 
 #endif

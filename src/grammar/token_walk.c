@@ -11,13 +11,13 @@ static void set_bit(uint64_t *mask, uint32_t id)
     mask[id / 64] |= (uint64_t)1 << id % 64;
 }
 
-/* The token that ends at a node, if there is one. */
+/* The token that ends at a node, if there is one: without a branch, which no processor foresees. */
 static size_t allow(struct kl_token_node node, uint64_t *mask)
 {
-    if (node.value == 0)
-        return 0;
-    set_bit(mask, node.value - 1);
-    return 1;
+    bool is_token = node.value != 0;
+    uint32_t id = node.value - (uint32_t)is_token;
+    mask[id / 64] |= (uint64_t)is_token << id % 64;
+    return is_token;
 }
 
 /* ---- in a free string ------------------------------------------------------------------------ */
@@ -95,13 +95,16 @@ static size_t try_closing(struct kl_token_walk *w, const struct kl_rule_state *s
             at++;
         if (at > accepted) /* they share the byte that was refused */
             continue;
-        while (at < len &&
+        bool asks = token.behind < 0 && w->machine->kind->closes != NULL;
+        size_t end = asks ? len - 1 : len;
+        while (at < end &&
                kl_machine_step(w->machine, &w->states[at], (uint8_t)bytes[at], &w->states[at + 1]))
             at++;
+        bool may = at == end && (!asks || w->machine->kind->closes(w->machine, &w->states[at]));
         last = bytes;
-        last_len = len;
+        last_len = may ? end : len; /* the state behind the quote is not known if it only asked */
         accepted = at;
-        if (at == len) {
+        if (may) {
             set_bit(mask, token.id);
             n++;
         }
@@ -109,12 +112,17 @@ static size_t try_closing(struct kl_token_walk *w, const struct kl_rule_state *s
     return n;
 }
 
+size_t kl_token_walk_closing(struct kl_token_walk *w, const struct kl_rule_state *state,
+                             const struct kl_free_string *string, uint64_t *mask)
+{
+    return string->must_try ? try_closing(w, state, string, mask) : close_string(w, string, mask);
+}
+
 size_t kl_token_walk_free(struct kl_token_walk *w, const struct kl_rule_state *state,
                           const struct kl_free_string *string, uint64_t *mask)
 {
     size_t n = kl_token_sets_inside(&w->trie->sets, string->most, mask);
-    return n +
-           (string->must_try ? try_closing(w, state, string, mask) : close_string(w, string, mask));
+    return n + kl_token_walk_closing(w, state, string, mask);
 }
 
 /* ---- elsewhere ------------------------------------------------------------------------------- */
@@ -140,17 +148,51 @@ static const struct kl_rule_state *state_at(const struct kl_token_walk *w, size_
     return number != 0 ? &w->memo->states[number] : &w->states[depth];
 }
 
-/* The number of the state behind a byte, KL_STEP_REFUSED, or 0: there was no room for it, and it is
- * in *to. */
-static uint16_t step_from(struct kl_token_walk *w, uint16_t from, uint8_t byte,
-                          struct kl_rule_state *to)
+/* The number of a state in the memo, or of its plain state; 0: there is no room. */
+static uint16_t number_of(struct kl_token_walk *w, const struct kl_rule_state *state)
+{
+    struct kl_rule_state plain;
+    bool is_plain = kl_machine_plain(w->machine, state, &plain);
+    return kl_step_memo_number(w->memo, is_plain ? &plain : state, is_plain);
+}
+
+/* The number of the state behind a byte, KL_STEP_REFUSED or _CLOSES, or 0: there was no room for
+ * it. */
+static uint16_t step_from(struct kl_token_walk *w, uint16_t from, uint8_t byte)
 {
     uint16_t *next = &w->memo->next[from][byte];
-    if (*next == KL_STEP_UNKNOWN) {
-        bool may = kl_machine_step(w->machine, &w->memo->states[from], byte, to);
-        *next = may ? kl_step_memo_number(w->memo, to) : KL_STEP_REFUSED;
-    }
+    struct kl_rule_state to, plain;
+    if (*next != KL_STEP_UNKNOWN)
+        return *next;
+    if (!kl_machine_step(w->machine, &w->memo->states[from], byte, &to))
+        *next = KL_STEP_REFUSED;
+    else if (w->memo->is_plain[from] && !kl_machine_plain(w->machine, &to, &plain))
+        *next = KL_STEP_CLOSES;
+    else
+        *next = number_of(w, &to);
     return *next;
+}
+
+/* Makes sure that the true state at a depth is in `states`: from the last one that is known on. */
+static void know_state(struct kl_token_walk *w, size_t depth)
+{
+    size_t known = depth;
+    while (!w->places[known].is_known)
+        known--;
+    for (; known < depth; known++) {
+        (void)kl_machine_step(w->machine, &w->states[known], w->places[known + 1].byte,
+                              &w->states[known + 1]);
+        w->places[known + 1].is_known = true;
+    }
+}
+
+/* A step of the machine from the true state. */
+static bool step_known(struct kl_token_walk *w, size_t depth, uint8_t byte)
+{
+    know_state(w, depth - 1);
+    w->places[depth].number = 0;
+    w->places[depth].is_known = true;
+    return kl_machine_step(w->machine, &w->states[depth - 1], byte, &w->states[depth]);
 }
 
 /* One more byte, from depth - 1 to depth, in a walk that is large. */
@@ -158,25 +200,27 @@ static bool step_large(struct kl_token_walk *w, size_t depth, uint8_t byte)
 {
     struct kl_token_place *place = &w->places[depth], *parent = place - 1;
     if (parent->number == 0)
-        parent->number = kl_step_memo_number(w->memo, &w->states[depth - 1]);
-    if (parent->number == 0)
-        return kl_machine_step(w->machine, &w->states[depth - 1], byte, &w->states[depth]);
-    place->number = step_from(w, parent->number, byte, &w->states[depth]);
-    return place->number != KL_STEP_REFUSED;
+        parent->number = number_of(w, &w->states[depth - 1]);
+    uint16_t next = parent->number != 0 ? step_from(w, parent->number, byte) : 0;
+    if (next == 0 || next == KL_STEP_CLOSES)
+        return step_known(w, depth, byte);
+    place->number = next;
+    return next != KL_STEP_REFUSED;
 }
 
 /* The number of the state behind each byte of a class, or KL_STEP_REFUSED. */
 static uint16_t step_class(struct kl_token_walk *w, uint16_t from, unsigned class)
 {
     uint16_t found = w->memo->next_of_class[from][class];
-    struct kl_rule_state to;
     if (found != KL_STEP_UNKNOWN)
         return found;
     for (unsigned byte = 0; byte < 256 && found != KL_STEP_REFUSED; byte++) {
         if (w->trie->sets.classes.of[byte] != class)
             continue;
-        uint16_t next = step_from(w, from, (uint8_t)byte, &to);
-        found = next != 0 && (found == 0 || found == next) ? next : KL_STEP_REFUSED;
+        uint16_t next = step_from(w, from, (uint8_t)byte);
+        found = next != 0 && next < KL_STEP_CLOSES && (found == 0 || found == next)
+                    ? next
+                    : KL_STEP_REFUSED;
     }
     w->memo->next_of_class[from][class] = found;
     return found;
@@ -203,16 +247,29 @@ static bool is_allowed_below(struct kl_token_walk *w, size_t depth,
     return true;
 }
 
-static bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
+/* One more byte, from depth - 1 to depth, that the memo does not know. */
+static bool step_unknown(struct kl_token_walk *w, size_t depth, uint8_t byte)
 {
-    w->places[depth].number = 0;
     if (w->n_steps >= LARGE_WALK)
         return step_large(w, depth, byte);
-    if (!kl_machine_step(w->machine, &w->states[depth - 1], byte, &w->states[depth]))
+    if (!step_known(w, depth, byte))
         return false;
     if (++w->n_steps == LARGE_WALK)
         begin_large(w);
     return true;
+}
+
+static inline bool step(struct kl_token_walk *w, size_t depth, uint8_t byte)
+{
+    struct kl_token_place *place = &w->places[depth];
+    uint16_t from = place[-1].number;
+    uint16_t next = from != 0 ? w->memo->next[from][byte] : KL_STEP_UNKNOWN;
+    place->byte = byte;
+    place->is_known = false;
+    if (next == KL_STEP_UNKNOWN || next == KL_STEP_CLOSES)
+        return step_unknown(w, depth, byte);
+    place->number = next;
+    return next != KL_STEP_REFUSED;
 }
 
 static bool is_free(struct kl_token_walk *w, size_t depth, struct kl_free_string *string)
@@ -220,7 +277,7 @@ static bool is_free(struct kl_token_walk *w, size_t depth, struct kl_free_string
     uint16_t number = w->places[depth].number;
     if (number != 0 && w->memo->not_free[number])
         return false;
-    if (kl_machine_free_string(w->machine, state_at(w, depth), string))
+    if (kl_machine_free_string(w->machine, state_at(w, depth), string) && !string->is_filtered)
         return true;
     if (number != 0)
         w->memo->not_free[number] = true;
@@ -313,6 +370,7 @@ static size_t walk_blanks(struct kl_token_walk *w, const struct kl_rule_state *b
         for (uint32_t i = blanks->from[byte]; i < blanks->from[byte + 1]; i++) {
             const struct kl_token_node *node = &w->trie->tokens.nodes[blanks->nodes[i]];
             w->places[1].number = 0;
+            w->places[1].is_known = true;
             n += enter(w, node, mask);
         }
     }
@@ -346,8 +404,10 @@ static bool close_at(struct kl_token_walk *w, const struct kl_free_string *strin
                      size_t depth)
 {
     struct kl_rule_state *state = &w->states[depth];
-    *state = string->must_try ? *state_at(w, base) : string->after;
+    know_state(w, base);
+    *state = string->must_try ? w->states[base] : string->after;
     w->places[depth].number = 0;
+    w->places[depth].is_known = true;
     for (size_t d = base + 1; string->must_try && d <= depth; d++) {
         if (!kl_machine_step(w->machine, state, w->places[d].byte, state))
             return false;
@@ -409,6 +469,7 @@ size_t kl_token_walk_all(struct kl_token_walk *w, const struct kl_rule_state *st
     memset(mask, 0, w->trie->sets.n_words * sizeof *mask);
     w->states[0] = *state;
     w->places[0].number = 0;
+    w->places[0].is_known = true;
     w->n_steps = 0;
     size_t mark = kl_machine_mark(w->machine);
     size_t n = walk_roots(w, mask);
@@ -416,6 +477,51 @@ size_t kl_token_walk_all(struct kl_token_walk *w, const struct kl_rule_state *st
     if (w->n_steps == LARGE_WALK)
         w->is_kept = kl_machine_mark(w->machine) == mark;
     return n;
+}
+
+/* The node of the trie to which these bytes lead; NULL: none. */
+static const struct kl_token_node *find_node(const struct kl_token_nodes *trie, const char *bytes,
+                                             size_t n)
+{
+    const struct kl_token_node *node = NULL;
+    for (size_t depth = 0; depth < n; depth++) {
+        size_t at = node != NULL ? node->first : 0;
+        size_t end = at + (node != NULL ? node->n : trie->n_roots);
+        while (at < end && trie->nodes[at].byte < (uint8_t)bytes[depth])
+            at++;
+        if (at == end || trie->nodes[at].byte != (uint8_t)bytes[depth])
+            return NULL;
+        node = &trie->nodes[at];
+    }
+    return node;
+}
+
+bool kl_token_walk_goes_on(struct kl_token_walk *w, const struct kl_rule_state *state,
+                           const char *bytes, size_t n)
+{
+    const struct kl_token_nodes *trie = &w->trie->tokens;
+    const struct kl_token_node *node = n <= trie->max_depth ? find_node(trie, bytes, n) : NULL;
+    size_t depth = 1;
+    if (node == NULL)
+        return false;
+    w->states[0] = *state;
+    descend(w, 1, node->first, node->n);
+    while (depth > 0) {
+        struct kl_token_place *place = &w->places[depth];
+        if (place->at == place->end) {
+            depth--;
+            continue;
+        }
+        node = &trie->nodes[place->at++];
+        if (!kl_machine_step(w->machine, &w->states[depth - 1], (uint8_t)node->byte,
+                             &w->states[depth]))
+            continue;
+        if (node->value != 0)
+            return true;
+        if (node->n > 0)
+            descend(w, ++depth, node->first, node->n);
+    }
+    return false;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

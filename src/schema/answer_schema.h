@@ -1,6 +1,8 @@
 /*
- * Rewrites the graph of a schema for answers, so that its machine never gets stuck. Internal to
- * schema/.
+ * Rewrites the graph of a schema for answers, so that a machine that refuses a byte as soon as the
+ * value cannot become valid never gets stuck.
+ *
+ * Internal to schema/.
  */
 #ifndef KL_SCHEMA_ANSWER_SCHEMA_H
 #define KL_SCHEMA_ANSWER_SCHEMA_H
@@ -8,7 +10,9 @@
 #include "schema/schema.h"
 #include "schema/schema_nodes.h"
 
-enum kl_status kl_schema_for_answers(const struct kl_schema_graph *in, struct kl_schema_graph *out,
+/* graph: of kl_schema_parse; to be released also after an error. Errors are those of
+ * kl_schema_compile. refusal and err may be NULL. */
+enum kl_status kl_schema_for_answers(struct kl_schema_graph *graph,
                                      struct kl_schema_refusal *refusal, struct kl_error *err);
 
 #endif

@@ -136,8 +136,11 @@ bool kl_frame_dies(struct kl_schema_machine *m, uint32_t frame)
 bool kl_value_dies(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link,
                    const uint8_t *dead_demanded)
 {
+    for (uint32_t i = 0; i < link->n_pairs && frame == 0; i++)
+        if (!link->pairs[i].is_contains && dead_demanded[link->pairs[i].child])
+            return true;
     if (frame == 0)
-        return link->plan->n_demanded > 0 && dead_demanded[0];
+        return false;
     return blame_parent(m, kl_frame_plan(m, frame), link, dead_demanded) &&
            ((kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0 || kl_frame_dies(m, frame));
 }

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
-#include "schema/plan.h"
-#include "schema/plan_memory.h"
+#include "schema/value_plan.h"
+#include "schema/value_plan_memory.h"
 
 /* The pairs of a link while it is made: the nodes that are demanded of the member, and for which
  * node of the container. */
@@ -112,7 +112,8 @@ static void demand_member(const struct kl_schema_graph *g, const struct kl_plan 
             is_named = true;
         }
     }
-    for (uint32_t i = 0; i < node->patterns.n; i++) {
+    uint32_t n_patterns = is_named && g->is_for_answers ? 0 : node->patterns.n;
+    for (uint32_t i = 0; i < n_patterns; i++) {
         const struct kl_schema_pattern *p = &g->patterns[node->patterns.first + i];
         for (uint32_t k = 0; k < plan->n_patterns; k++) {
             if (plan->patterns[k] == p->regex && matched[k]) {

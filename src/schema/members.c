@@ -1,7 +1,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "schema/schema_machine.h"
+#include "base/hash.h"
+
+#include "schema/string_atoms.h"
 
 /* ---- what a name does to the nodes of its object --------------------------------------------- */
 
@@ -35,6 +37,23 @@ static bool breaks_order(const struct kl_plan_node *n, const uint32_t *seen, boo
     return false;
 }
 
+/* For answers: whether this name leaves too few others for minProperties, or too little room for
+ * those that are required. count: members before it. */
+static bool breaks_count(const struct kl_schema_machine *m, const struct kl_plan_node *n,
+                         const uint32_t *seen, uint32_t count, uint32_t key)
+{
+    const struct kl_schema_node *node = n->node;
+    uint32_t missing = 0, order = order_of(n, key);
+    bool has_others = node->patterns.n != 0 || node->additional == KL_NO_NODE ||
+                      m->graph->nodes[node->additional].types != 0;
+    for (uint32_t i = 0; i < node->required.n && node->max_properties != UINT32_MAX; i++)
+        missing += n->required[i] != key && !kl_has_bit(seen, n->required[i]);
+    if (missing >= node->max_properties - count) /* count is below it */
+        return true;
+    uint32_t later = order < node->properties.n ? node->properties.n - order - 1 : 0;
+    return !has_others && count + 1 + later < node->min_properties;
+}
+
 static uint32_t count_bits(const uint32_t *bits, uint32_t n)
 {
     uint32_t found = 0;
@@ -53,7 +72,8 @@ static bool judge_name(struct kl_schema_machine *m, const uint32_t *f, const str
     for (uint32_t i = 0; i < plan->n_objects; i++) {
         const struct kl_plan_node *n = &plan->nodes[plan->objects[i]];
         bool bad = f[F_COUNT] >= n->node->max_properties ||
-                   (m->answers && breaks_order(n, seen, has_others, key));
+                   (m->answers && (breaks_order(n, seen, has_others, key) ||
+                                   breaks_count(m, n, seen, f[F_COUNT], key)));
         m->bad[plan->objects[i]] = bad;
         any = any || bad;
     }
@@ -198,6 +218,8 @@ static bool fill_gate(struct kl_schema_machine *m, uint32_t frame, struct kl_pla
         g->any = g->any || g->patterns[i];
         m->matched[i] = false;
     }
+    g->signature = kl_hash64(g->before, (plan->key_set.n + 1) * sizeof *g->before, g->other);
+    g->signature = kl_hash64(g->patterns, plan->n_patterns * sizeof *g->patterns, g->signature);
     return m->base.failure.status == KL_OK;
 }
 
@@ -220,11 +242,6 @@ const struct kl_name_gate *kl_name_gate(struct kl_schema_machine *m, uint32_t fr
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
-
-static uint64_t state_hash(const struct kl_rule_state *state)
-{
-    return state->words[S_HASH_LOW] | (uint64_t)state->words[S_HASH_HIGH] << 32;
-}
 
 /* Adds the nodes whose propertyNames is dead (whole: not true) for the name to m->bad, in words of
  * its automata; whether there are any. m->bad is cleared first. */
@@ -328,7 +345,7 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
         key = plan->key_set.place[place];
         link = named_link(m, plan, place);
     } else {
-        if (kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], state_hash(from)))
+        if (kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], kl_string_hash(from)))
             return false;
         for (uint32_t i = 0; i < plan->n_patterns; i++)
             m->matched[i] = kl_atom_accepts(m, &plan->key_strings.atoms[1 + i], words[1 + i]);
@@ -349,27 +366,70 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
     else
         judge_name(m, kl_frame(m, frame), plan, key);
     *to = (struct kl_rule_state){.words = {[S_PHASE] = KL_PHASE_COLON, [S_LINK] = link->id}};
-    to->words[S_FRAME] = add_name(m, frame, plan, key, state_hash(from));
+    to->words[S_FRAME] = add_name(m, frame, plan, key, kl_string_hash(from));
     return to->words[S_FRAME] != 0;
+}
+
+bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *state)
+{
+    uint32_t frame = state->words[S_FRAME];
+    const struct kl_plan *plan = kl_frame_plan(m, frame);
+    const struct kl_name_gate *gate = kl_name_gate(m, frame);
+    if (gate == NULL)
+        return false;
+    if (plan->n_patterns > 0 || plan->names != NULL) {
+        struct kl_rule_state to;
+        size_t mark = kl_word_store_mark(&m->store);
+        bool ends = kl_name_ends(m, state, &to);
+        kl_word_store_release(&m->store, mark);
+        return ends;
+    }
+    uint32_t word = kl_string_words(m, &plan->key_strings, state)[0];
+    if (word != KL_STRING_SET_DEAD && plan->key_set.nodes[word].ends) {
+        uint32_t place = plan->key_set.nodes[word].first;
+        return gate->before[place + 1] != gate->before[place];
+    }
+    return gate->other && !kl_hashes_contain(m, kl_frame(m, frame)[F_SEEN], kl_string_hash(state));
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-bool kl_item_begins(struct kl_schema_machine *m, uint32_t frame, const struct kl_link **link)
+/* Sets m->bad of the nodes of an array that may have no more items; whether there are any. */
+static bool judge_count(struct kl_schema_machine *m, const struct kl_plan *plan, uint32_t n)
 {
-    const struct kl_plan *plan = kl_frame_plan(m, frame);
-    uint32_t n = kl_frame(m, frame)[F_COUNT];
-    bool any_bad = false;
-    *link = kl_link_item(&m->plans, plan, n);
+    bool any = false;
+    memset(m->bad, 0, plan->n_nodes);
+    for (uint32_t i = 0; i < plan->n_arrays; i++)
+        if (n >= plan->nodes[plan->arrays[i]].node->max_items)
+            m->bad[plan->arrays[i]] = any = true;
+    return any;
+}
+
+bool kl_item_begins(struct kl_schema_machine *m, uint32_t *frame, const struct kl_link **link)
+{
+    const struct kl_plan *plan = kl_frame_plan(m, *frame);
+    uint32_t count = kl_frame(m, *frame)[F_COUNT];
+    size_t n;
+    *link = kl_link_item(&m->plans, plan, count);
     if (*link == NULL || !kl_machine_reserve(m, (*link)->plan))
         return kl_schema_machine_fail(m);
     const struct kl_string_atoms *atoms = &(*link)->plan->strings;
     if (m->answers && plan->has_unique && atoms->n == 1 && atoms->atoms[0].kind == KL_ATOM_SET &&
-        kl_frame(m, frame)[F_NEXT_ITEM] >= m->graph->sets[atoms->atoms[0].index].n)
+        kl_frame(m, *frame)[F_NEXT_ITEM] >= m->graph->sets[atoms->atoms[0].index].n)
         return false;
-    memset(m->bad, 0, plan->n_nodes);
-    for (uint32_t i = 0; i < plan->n_arrays; i++)
-        if (n >= plan->nodes[plan->arrays[i]].node->max_items)
-            m->bad[plan->arrays[i]] = any_bad = true;
-    return can_follow(m, frame, *link, any_bad);
+    bool any_bad = judge_count(m, plan, count);
+    if (!can_follow(m, *frame, *link, any_bad))
+        return false;
+    if (!any_bad)
+        return true;
+    /* the item is judged by the nodes that are left */
+    judge_count(m, plan, count);
+    uint32_t *f = kl_frame_copy(m, *frame, &n);
+    if (f == NULL)
+        return false;
+    for (uint32_t i = 0; i < plan->n_nodes; i++)
+        if (m->bad[i])
+            kl_set_bit(f + F_WORDS, i);
+    *frame = kl_frame_store(m, n);
+    return *frame != 0;
 }

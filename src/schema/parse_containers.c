@@ -271,8 +271,9 @@ enum kl_status kl_schema_parse_unevaluated(struct kl_schema_parser *p,
         if (status != KL_OK)
             return status;
     }
-    if (is_trivial(words[KL_WORD_UNEVALUATED_ITEMS]) || words[KL_WORD_ADDITIONAL_ITEMS] != NULL ||
-        (words[KL_WORD_ITEMS] != NULL && !json_is_array(words[KL_WORD_ITEMS])))
+    if (is_trivial(words[KL_WORD_UNEVALUATED_ITEMS]) ||
+        (words[KL_WORD_ITEMS] != NULL && !json_is_array(words[KL_WORD_ITEMS])) ||
+        (words[KL_WORD_ITEMS] != NULL && words[KL_WORD_ADDITIONAL_ITEMS] != NULL))
         return KL_OK;
     if (elsewhere || words[KL_WORD_CONTAINS] != NULL)
         return kl_schema_refuse(p, KL_ERR_UNSUPPORTED, "unevaluatedItems",

@@ -21,7 +21,7 @@ enum kl_status kl_schema_parse_count(struct kl_schema_parser *p, struct kl_schem
     return KL_OK;
 }
 
-void kl_schema_number_text(const json_t *value, char text[KL_NUMBER_TEXT])
+void kl_schema_number_text(const json_t *value, char text[static KL_NUMBER_TEXT])
 {
     if (json_is_integer(value)) {
         snprintf(text, KL_NUMBER_TEXT, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
@@ -130,8 +130,8 @@ static enum kl_status parse_regexes(struct kl_schema_parser *p, struct kl_schema
         if (!json_is_string(format))
             return kl_schema_refuse(p, KL_ERR_INVALID, "format", "must be a string");
         if (kl_format_is_refused(json_string_value(format)))
-            return kl_schema_refuse(p, KL_ERR_UNSUPPORTED, "format",
-                                    "regex and idn-hostname are not supported");
+            return kl_schema_refuse(p, KL_ERR_UNSUPPORTED, "format", "\"%.40s\" is not supported",
+                                    json_string_value(format));
         const char *text = kl_format_pattern(json_string_value(format));
         if (text != NULL)
             status =

@@ -21,14 +21,9 @@ static enum kl_status make_graph(const json_t *schema, enum kl_schema_reading re
                                  struct kl_schema_graph *graph, struct kl_schema_refusal *refusal,
                                  struct kl_error *err)
 {
-    if (reading == KL_SCHEMA_JUDGE)
-        return kl_schema_parse(schema, graph, refusal, err);
-    struct kl_schema_graph parsed;
-    enum kl_status status = kl_schema_parse(schema, &parsed, refusal, err);
-    if (status == KL_OK) {
-        status = kl_schema_for_answers(&parsed, graph, refusal, err);
-        kl_schema_graph_release(&parsed);
-    }
+    enum kl_status status = kl_schema_parse(schema, graph, refusal, err);
+    if (status == KL_OK && reading == KL_SCHEMA_ANSWER)
+        status = kl_schema_for_answers(graph, refusal, err);
     return status;
 }
 
@@ -46,6 +41,7 @@ enum kl_status kl_schema_compile(const json_t *schema, enum kl_schema_reading re
     *refusal = (struct kl_schema_refusal){0};
     enum kl_status status = make_graph(schema, reading, &r->graph, refusal, err);
     if (status != KL_OK) {
+        kl_schema_graph_release(&r->graph);
         free(r);
         return status;
     }

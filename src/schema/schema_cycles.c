@@ -1,6 +1,6 @@
 /*
  * Subschemas that apply to the same value must not form a circle, and no chain of them may be too
- * long: whoever follows them would not come to an end.
+ * long: following them would not end.
  */
 #include <stdlib.h>
 

@@ -73,12 +73,6 @@ enum kl_status kl_schema_builder_open(struct kl_schema_builder *b, struct kl_sch
                                     .room_sets = graph->n_sets,
                                     .room_bounds = graph->n_bounds,
                                     .room_numbers = graph->n_numbers};
-    if (graph->n_regexes != 0) { /* what they were made of is forgotten */
-        b->sources = calloc(graph->n_regexes, sizeof(*b->sources));
-        if (b->sources == NULL)
-            return kl_fail_memory(err, "a schema", graph->n_regexes * sizeof(*b->sources));
-        b->room_sources = graph->n_regexes;
-    }
     for (size_t i = 0; i < graph->n_keys; i++) {
         enum kl_status status = kl_hash_index_add(
             &b->keys, kl_hash64(graph->keys[i].bytes, graph->keys[i].len, 0), (uint32_t)i, err);
@@ -204,31 +198,47 @@ enum kl_status kl_schema_add_key(struct kl_schema_builder *b, const char *bytes,
     return kl_hash_index_add(&b->keys, hash, *key, b->err);
 }
 
+enum kl_status kl_schema_take_regex(struct kl_schema_builder *b, struct kl_regex *compiled,
+                                    uint32_t *regex)
+{
+    struct kl_schema_graph *graph = b->graph;
+    enum kl_status status = reserve(b, &graph->regexes, &b->room_regexes, graph->n_regexes, 1,
+                                    sizeof(struct kl_regex *));
+    if (status == KL_OK)
+        status = count_bytes(b, kl_regex_bytes(compiled));
+    if (status != KL_OK) {
+        kl_regex_free(compiled);
+        return status;
+    }
+    *regex = (uint32_t)graph->n_regexes++;
+    graph->regexes[*regex] = compiled;
+    return KL_OK;
+}
+
 enum kl_status kl_schema_add_regex(struct kl_schema_builder *b, const char *pattern, size_t len,
                                    enum kl_regex_mode mode, uint32_t *regex)
 {
-    struct kl_schema_graph *graph = b->graph;
     uint64_t hash = kl_hash64(pattern, len, (uint64_t)mode + 1);
-    for (size_t at = 0; kl_hash_index_next(&b->patterns, hash, &at, regex);)
-        if (b->sources[*regex].mode == mode && is_text(&b->sources[*regex].pattern, pattern, len))
+    uint32_t found;
+    for (size_t at = 0; kl_hash_index_next(&b->patterns, hash, &at, &found);) {
+        *regex = b->sources[found].regex;
+        if (b->sources[found].mode == mode && is_text(&b->sources[found].pattern, pattern, len))
             return KL_OK;
+    }
     struct kl_schema_source source = {.mode = mode};
+    struct kl_regex *compiled;
     enum kl_status status = kl_schema_add_text(b, pattern, len, &source.pattern);
     if (status == KL_OK)
-        status = reserve(b, &b->sources, &b->room_sources, graph->n_regexes, 1, sizeof(source));
-    if (status == KL_OK)
-        status = reserve(b, &graph->regexes, &b->room_regexes, graph->n_regexes, 1,
-                         sizeof(struct kl_regex *));
-    struct kl_regex *compiled;
+        status = reserve(b, &b->sources, &b->room_sources, b->n_sources, 1, sizeof(source));
     if (status == KL_OK)
         status = kl_regex_compile(pattern, len, mode, &compiled, b->err);
+    if (status == KL_OK)
+        status = kl_schema_take_regex(b, compiled, &source.regex);
     if (status != KL_OK)
         return status;
-    *regex = (uint32_t)graph->n_regexes++;
-    graph->regexes[*regex] = compiled;
-    b->sources[*regex] = source;
-    status = count_bytes(b, kl_regex_bytes(compiled));
-    return status != KL_OK ? status : kl_hash_index_add(&b->patterns, hash, *regex, b->err);
+    *regex = source.regex;
+    b->sources[b->n_sources++] = source;
+    return kl_hash_index_add(&b->patterns, hash, (uint32_t)(b->n_sources - 1), b->err);
 }
 
 enum kl_status kl_schema_add_set(struct kl_schema_builder *b, const struct kl_schema_text *texts,

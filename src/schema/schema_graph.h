@@ -18,10 +18,12 @@ struct kl_schema_builder {
     struct kl_error *err;
     size_t room_nodes, room_keys, room_properties, room_patterns, room_key_lists, room_regex_lists,
         room_node_lists, room_regexes, room_sources, room_sets, room_bounds, room_numbers;
-    struct kl_schema_source { /* [graph->n_regexes] where a regex came from */
+    struct kl_schema_source { /* [n_sources] the patterns of regexes */
         struct kl_schema_text pattern;
         enum kl_regex_mode mode;
+        uint32_t regex;
     } * sources;
+    size_t n_sources;
     struct kl_hash_index keys, patterns;
 };
 
@@ -47,6 +49,9 @@ enum kl_status kl_schema_add_key(struct kl_schema_builder *b, const char *bytes,
 /* Compiles the pattern, unless it was before; also fails as kl_regex_compile does. */
 enum kl_status kl_schema_add_regex(struct kl_schema_builder *b, const char *pattern, size_t len,
                                    enum kl_regex_mode mode, uint32_t *regex);
+/* Takes over a compiled regex, also after a failure. */
+enum kl_status kl_schema_take_regex(struct kl_schema_builder *b, struct kl_regex *compiled,
+                                    uint32_t *regex);
 /* texts: of _add_text. */
 enum kl_status kl_schema_add_set(struct kl_schema_builder *b, const struct kl_schema_text *texts,
                                  size_t n, int32_t *set);

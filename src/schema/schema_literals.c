@@ -4,7 +4,7 @@
 
 #include "schema/schema_parse.h"
 
-/* What a list of values asserts, while it is collected. */
+/* The assertions of a list of values, while it is collected. */
 struct literals {
     const char *word, *path;
     unsigned types;

@@ -4,9 +4,9 @@
  *
  * JSON is deterministic: one byte decides how to go on, and one stack is enough, whatever the
  * schema says. So alternatives do not multiply stacks: all nodes that apply to the value at hand
- * are judged together (plan.h), with three values. A node that cannot become true any more is dead,
- * and as soon as the node of the document is dead, the byte is refused. At the end of a value each
- * node is true or not, so oneOf, not, if, contains and uniqueItems are exact.
+ * are judged together (value_plan.h), with three values. A node that cannot become true any more is
+ * dead, and as soon as the node of the document is dead, the byte is refused. At the end of a value
+ * each node is true or not, so oneOf, not, if, contains and uniqueItems are exact.
  *
  * A state: the innermost open container (frame), where in JSON's syntax the text is (phase), the
  * link of the value that is expected or being read, and what was read of a string or a number.
@@ -16,9 +16,10 @@
 #ifndef KL_SCHEMA_SCHEMA_MACHINE_H
 #define KL_SCHEMA_SCHEMA_MACHINE_H
 
+#include "grammar/regex_least.h"
 #include "grammar/rule.h"
-#include "schema/plan.h"
 #include "schema/schema.h"
+#include "schema/value_plan.h"
 
 /* Words of a state. */
 enum {
@@ -97,7 +98,8 @@ struct kl_name_gate {
     uint32_t *before; /* [key_set.n + 1] number of possible ones before the i-th of the set */
     bool *patterns;   /* [n_patterns] a name that matches only this pattern */
     size_t n_before, n_patterns;
-    bool other; /* a name that is neither named nor matches a pattern */
+    uint64_t signature; /* of all of this */
+    bool other;         /* a name that is neither named nor matches a pattern */
     bool any;
 };
 
@@ -113,7 +115,8 @@ struct kl_schema_machine {
     bool answers;
     struct kl_plans plans;
     struct kl_word_store store;
-    struct kl_regex_run **runs; /* [graph->n_regexes] NULL: not needed yet */
+    struct kl_regex_run **runs;   /* [graph->n_regexes] NULL: not needed yet */
+    struct kl_regex_least *least; /* [graph->n_regexes] of the runs */
     struct kl_name_gate gate;
     /* scratch memory */
     uint8_t *bad, *next, *own; /* [n_judged] of the nodes of a plan */
@@ -209,18 +212,19 @@ static inline size_t kl_bit_words(size_t n)
 /* Which names may follow in the frame of an object; NULL: failure. */
 const struct kl_name_gate *kl_name_gate(struct kl_schema_machine *m, uint32_t frame);
 
-/* Whether an item may follow in the frame of an array; *link: its link. */
-bool kl_item_begins(struct kl_schema_machine *m, uint32_t frame, const struct kl_link **link);
+/* Whether an item may follow in the frame of an array; *link: its link. Sets *frame to the one that
+ * the item is in. */
+bool kl_item_begins(struct kl_schema_machine *m, uint32_t *frame, const struct kl_link **link);
 
 /* Whether a name that began like this, state in it, can become a name that may be there. */
 bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *state);
 /* The name ends: *to is the state behind its closing quote. false: it may not be there. */
 bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
                   struct kl_rule_state *to);
+/* Whether it may end. */
+bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *state);
 
-/* ---- string_steps.c: strings
- * ----------------------------------------------------------------------
- */
+/* ---- string_steps.c: strings ----------------------------------------------------------------- */
 
 bool kl_string_begin(struct kl_schema_machine *m, struct kl_rule_state *state);
 /* One more byte of a string or name. */
@@ -231,21 +235,15 @@ bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from
                    struct kl_rule_state *to);
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *state,
                        struct kl_free_string *string);
-/* The states of the automata of the string that state is in: valid until the store grows. */
-const uint32_t *kl_string_words(const struct kl_schema_machine *m,
-                                const struct kl_string_atoms *atoms,
-                                const struct kl_rule_state *state);
-struct kl_regex_run *kl_machine_run(struct kl_schema_machine *m, uint32_t regex);
-bool kl_atom_is_dead(const struct kl_string_atom *atom, uint32_t word);
-bool kl_atom_accepts(struct kl_schema_machine *m, const struct kl_string_atom *atom, uint32_t word);
-/* Sets m->bad of the nodes of a plan for a string: words of its automata, length; whole: it ends
- * here. */
-void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, const uint32_t *words,
-                     uint32_t length, bool whole);
+/* Whether the closing quote may follow. */
+bool kl_string_closes(struct kl_schema_machine *m, const struct kl_rule_state *state);
+/* Leaves the hash out (rule.h). */
+bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *state,
+                     struct kl_rule_state *plain);
+/* Whether an answer writes characters of this string as escapes only where it must. */
+bool kl_string_is_limited(struct kl_schema_machine *m, const struct kl_rule_state *state);
 
-/* ---- number_steps.c
- * ------------------------------------------------------------------------------
- */
+/* ---- number_steps.c -------------------------------------------------------------------------- */
 
 bool kl_number_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,
                     struct kl_rule_state *to);

@@ -124,6 +124,9 @@ struct kl_schema_graph {
     size_t n_bounds;
     struct kl_decimal *numbers;
     size_t n_numbers;
+    /* It was rewritten for answers: no node has allOf, oneOf, not or if, and patterns are for names
+     * that the node does not list in its properties. */
+    bool is_for_answers;
     struct kl_schema_chunk *chunks; /* hold the bytes of keys, strings and paths */
     size_t bytes;                   /* of all this */
 };

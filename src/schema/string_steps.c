@@ -1,7 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "schema/schema_machine.h"
+#include "schema/string_atoms.h"
 
 /* Behind the phase and KL_IN_KEY, S_PHASE holds for escapes: how many hex digits were read, their
  * value, and the first half of a surrogate pair, less 0xD800 (0: none; so halves are stored plus
@@ -9,66 +9,12 @@
  */
 enum { DIGITS_SHIFT = 7, VALUE_SHIFT = 9, PAIR_SHIFT = 21 };
 
-static uint32_t phase_of(const struct kl_rule_state *s)
-{
-    return s->words[S_PHASE] & KL_PHASE_BITS;
-}
-
-static bool in_key(const struct kl_rule_state *s)
-{
-    return (s->words[S_PHASE] & KL_IN_KEY) != 0;
-}
-
 static void set_phase(struct kl_rule_state *s, uint32_t phase)
 {
     s->words[S_PHASE] = phase | (s->words[S_PHASE] & KL_IN_KEY);
 }
 
 /* ---- automata -------------------------------------------------------------------------------- */
-
-struct kl_regex_run *kl_machine_run(struct kl_schema_machine *m, uint32_t regex)
-{
-    if (m->runs[regex] == NULL)
-        kl_regex_run_open(m->graph->regexes[regex], &m->runs[regex], &m->base.failure);
-    return m->runs[regex];
-}
-
-static const struct kl_string_atoms *atoms_of(const struct kl_schema_machine *m,
-                                              const struct kl_rule_state *s)
-{
-    return in_key(s) ? &kl_frame_plan(m, s->words[S_FRAME])->key_strings
-                     : &kl_machine_link(m, s->words[S_LINK])->plan->strings;
-}
-
-static const struct kl_string_set *set_of(const struct kl_schema_machine *m,
-                                          const struct kl_rule_state *s,
-                                          const struct kl_string_atom *atom)
-{
-    return atom->kind == KL_ATOM_KEYS ? &kl_frame_plan(m, s->words[S_FRAME])->key_set
-                                      : &m->graph->sets[atom->index];
-}
-
-const uint32_t *kl_string_words(const struct kl_schema_machine *m,
-                                const struct kl_string_atoms *atoms,
-                                const struct kl_rule_state *state)
-{
-    size_t n;
-    return atoms->n < 2 ? &state->words[S_ATOMS]
-                        : kl_word_store_get(&m->store, state->words[S_ATOMS], &n);
-}
-
-bool kl_atom_is_dead(const struct kl_string_atom *atom, uint32_t word)
-{
-    return atom->kind == KL_ATOM_REGEX ? word == KL_REGEX_DEAD : word == KL_STRING_SET_DEAD;
-}
-
-bool kl_atom_accepts(struct kl_schema_machine *m, const struct kl_string_atom *atom, uint32_t word)
-{
-    if (kl_atom_is_dead(atom, word))
-        return false;
-    return atom->kind == KL_ATOM_REGEX ? kl_regex_run_accepts(m->runs[atom->index], word)
-                                       : m->graph->sets[atom->index].nodes[word].ends;
-}
 
 static bool reserve_tuple(struct kl_schema_machine *m, size_t n)
 {
@@ -94,7 +40,7 @@ static bool store_tuple(struct kl_schema_machine *m, const struct kl_string_atom
 
 bool kl_string_begin(struct kl_schema_machine *m, struct kl_rule_state *s)
 {
-    const struct kl_string_atoms *atoms = atoms_of(m, s);
+    const struct kl_string_atoms *atoms = kl_string_atoms_of(m, s);
     if (!reserve_tuple(m, atoms->n))
         return kl_schema_machine_fail(m);
     for (uint32_t i = 0; i < atoms->n; i++) {
@@ -110,42 +56,7 @@ bool kl_string_begin(struct kl_schema_machine *m, struct kl_rule_state *s)
     return store_tuple(m, atoms, s);
 }
 
-/* In an answer, items of a set of strings that must differ are written in the order of their bytes,
- * so that the array never runs into an item that it has already: the next one must be among
- * sorted[least] to sorted[most], which leaves enough for minItems. */
-struct item_order {
-    bool applies;
-    uint32_t least, most;
-};
-
-static struct item_order item_order(const struct kl_schema_machine *m,
-                                    const struct kl_rule_state *s)
-{
-    struct item_order order = {0};
-    uint32_t frame = s->words[S_FRAME], needed = 0;
-    if (!m->answers || in_key(s) || frame == 0)
-        return order;
-    const struct kl_plan *plan = kl_frame_plan(m, frame);
-    const struct kl_string_atoms *atoms = atoms_of(m, s);
-    const uint32_t *f = kl_frame(m, frame);
-    if ((f[F_FLAGS] & KL_FRAME_OBJECT) != 0 || !plan->has_unique || atoms->n != 1 ||
-        atoms->atoms[0].kind != KL_ATOM_SET)
-        return order;
-    for (uint32_t i = 0; i < plan->n_arrays; i++) {
-        uint32_t min = plan->nodes[plan->arrays[i]].node->min_items;
-        if (min > f[F_COUNT] + 1 && min - f[F_COUNT] - 1 > needed)
-            needed = min - f[F_COUNT] - 1;
-    }
-    size_t n = m->graph->sets[atoms->atoms[0].index].n;
-    order.applies = true;
-    order.least = f[F_NEXT_ITEM];
-    order.most = needed < n ? (uint32_t)n - 1 - needed : 0;
-    if (needed >= n)
-        order.least = UINT32_MAX;
-    return order;
-}
-
-static bool keeps_order(const struct item_order *order, const struct kl_string_set_node *node)
+static bool keeps_order(const struct kl_item_order *order, const struct kl_string_set_node *node)
 {
     return node->n > 0 && node->first <= order->most && node->first + node->n > order->least;
 }
@@ -155,20 +66,20 @@ static bool keeps_order(const struct item_order *order, const struct kl_string_s
 static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uint8_t *bytes,
                  size_t n, bool *died)
 {
-    const struct kl_string_atoms *atoms = atoms_of(m, s);
+    const struct kl_string_atoms *atoms = kl_string_atoms_of(m, s);
     if (atoms->n == 0)
         return true;
     const uint32_t *words = kl_string_words(m, atoms, s);
-    struct item_order order = item_order(m, s);
+    struct kl_item_order order = kl_item_order(m, s);
     for (uint32_t i = 0; i < atoms->n; i++) {
         const struct kl_string_atom *atom = &atoms->atoms[i];
         uint32_t word = words[i];
         for (size_t k = 0; k < n; k++)
             word = atom->kind == KL_ATOM_REGEX
                        ? kl_regex_run_step(m->runs[atom->index], word, bytes[k])
-                       : kl_string_set_step(set_of(m, s, atom), word, bytes[k]);
+                       : kl_string_set_step(kl_string_set_of(m, s, atom), word, bytes[k]);
         if (order.applies && word != KL_STRING_SET_DEAD &&
-            !keeps_order(&order, &set_of(m, s, atom)->nodes[word]))
+            !keeps_order(&order, &kl_string_set_of(m, s, atom)->nodes[word]))
             word = KL_STRING_SET_DEAD;
         *died = *died || (atom->kind != KL_ATOM_KEYS && kl_atom_is_dead(atom, word) &&
                           !kl_atom_is_dead(atom, words[i]));
@@ -183,29 +94,11 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
     return store_tuple(m, atoms, s);
 }
 
-/* ---- judging --------------------------------------------------------------------------------- */
-
-void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, const uint32_t *words,
-                     uint32_t length, bool whole)
-{
-    for (uint32_t i = 0; i < plan->n_nodes; i++) {
-        const struct kl_plan_node *n = &plan->nodes[i];
-        bool bad = (n->node->types & KL_JSON_STRING) == 0 || length > n->node->max_length ||
-                   (whole && length < n->node->min_length);
-        for (uint32_t k = 0; k < n->n_atoms && !bad; k++) {
-            const struct kl_string_atom *atom = &plan->strings.atoms[n->atoms[k]];
-            uint32_t word = words[n->atoms[k]];
-            bad = whole ? !kl_atom_accepts(m, atom, word) : kl_atom_is_dead(atom, word);
-        }
-        m->bad[i] = bad;
-    }
-}
-
 /* Whether the document stays alive although an automaton of the string died, or it grew longer. */
 static bool lives(struct kl_schema_machine *m, const struct kl_rule_state *s, bool died)
 {
-    const struct kl_string_atoms *atoms = atoms_of(m, s);
-    if (in_key(s))
+    const struct kl_string_atoms *atoms = kl_string_atoms_of(m, s);
+    if (kl_in_key(s))
         return kl_name_lives(m, s);
     if (!died && !atoms->counts)
         return true;
@@ -221,27 +114,16 @@ static bool lives(struct kl_schema_machine *m, const struct kl_rule_state *s, bo
     return !any || !kl_value_dies(m, s->words[S_FRAME], link, m->next);
 }
 
-static bool hashes(const struct kl_schema_machine *m, const struct kl_rule_state *s)
-{
-    uint32_t frame = s->words[S_FRAME];
-    return in_key(s) || (frame != 0 && (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_HASHES) != 0);
-}
-
-static uint64_t hash_of(const struct kl_rule_state *s)
-{
-    return s->words[S_HASH_LOW] | (uint64_t)s->words[S_HASH_HIGH] << 32;
-}
-
 /* Appends bytes to the string: part of a character, the first part if begins. */
 static bool append(struct kl_schema_machine *m, struct kl_rule_state *s, const uint8_t *bytes,
                    size_t n, bool begins)
 {
-    const struct kl_string_atoms *atoms = atoms_of(m, s);
+    const struct kl_string_atoms *atoms = kl_string_atoms_of(m, s);
     bool died = false;
     if (begins && atoms->counts && s->words[S_LENGTH] < atoms->cap)
-        s->words[S_LENGTH]++;
-    if (hashes(m, s)) {
-        uint64_t hash = hash_of(s);
+        s->words[S_LENGTH]++; /* not if it is KL_UNCOUNTED */
+    if (kl_string_hashes(m, s) && s->words[S_LENGTH] != KL_UNCOUNTED) {
+        uint64_t hash = kl_string_hash(s);
         for (size_t i = 0; i < n; i++)
             hash = kl_hash_mix(hash, bytes[i] + 1u);
         s->words[S_HASH_LOW] = (uint32_t)hash;
@@ -276,7 +158,7 @@ static bool append_code(struct kl_schema_machine *m, struct kl_rule_state *s, ui
 
 static bool step_utf8(struct kl_schema_machine *m, struct kl_rule_state *s, uint8_t byte)
 {
-    uint32_t phase = phase_of(s), next = KL_PHASE_STRING;
+    uint32_t phase = kl_string_phase(s), next = KL_PHASE_STRING;
     uint8_t low = 0x80, high = 0xBF;
     switch (phase) {
     case KL_PHASE_UTF8_2:
@@ -348,12 +230,12 @@ static bool needs_escape(uint32_t code)
     return code < 0x20 || code == '"' || code == '\\';
 }
 
-static bool is_limited(struct kl_schema_machine *m, const struct kl_rule_state *s)
+bool kl_string_is_limited(struct kl_schema_machine *m, const struct kl_rule_state *s)
 {
     if (!m->answers)
         return false;
-    if (!in_key(s))
-        return atoms_of(m, s)->n > 0;
+    if (!kl_in_key(s))
+        return kl_string_atoms_of(m, s)->n > 0;
     const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
     return gate == NULL || !gate->other;
 }
@@ -381,10 +263,10 @@ static bool step_escape(struct kl_schema_machine *m, struct kl_rule_state *s, ui
 {
     if (byte == 'u') {
         set_phase(s, KL_PHASE_HEX);
-        return !is_limited(m, s) || some_escape_lives(m, s, 0x20);
+        return !kl_string_is_limited(m, s) || some_escape_lives(m, s, 0x20);
     }
     uint8_t code = short_escape(byte);
-    if (code == 0 || (is_limited(m, s) && !needs_escape(code)))
+    if (code == 0 || (kl_string_is_limited(m, s) && !needs_escape(code)))
         return false;
     return append_code(m, s, code);
 }
@@ -423,7 +305,7 @@ static bool step_hex(struct kl_schema_machine *m, struct kl_rule_state *s, uint8
     bool is_low = value >> (n < 2 ? 0 : 4 * n - 6) == (n < 2 ? 0xDu : 0x37u);
     if (pair != 0 ? !is_low : n >= 2 && is_low)
         return false;
-    if (is_limited(m, s) && !hex_lives(m, s, value, n))
+    if (kl_string_is_limited(m, s) && !hex_lives(m, s, value, n))
         return false;
     if (n < 4) {
         set_phase(s, KL_PHASE_HEX);
@@ -451,7 +333,9 @@ static bool step_plain(struct kl_schema_machine *m, struct kl_rule_state *s, uin
     if (byte != '\\')
         return step_character(m, s, byte);
     set_phase(s, KL_PHASE_ESCAPE);
-    return !is_limited(m, s) || some_escape_lives(m, s, '\\' + 1);
+    /* where a string has a longest length, no character may be left */
+    bool may_be_full = m->answers && kl_string_atoms_of(m, s)->counts;
+    return (!kl_string_is_limited(m, s) && !may_be_full) || some_escape_lives(m, s, '\\' + 1);
 }
 
 bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,
@@ -459,7 +343,7 @@ bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *fro
 {
     uint32_t pair = from->words[S_PHASE] >> PAIR_SHIFT << PAIR_SHIFT;
     *to = *from;
-    switch (phase_of(from)) {
+    switch (kl_string_phase(from)) {
     case KL_PHASE_STRING:
         return step_plain(m, to, byte);
     case KL_PHASE_ESCAPE:
@@ -494,80 +378,18 @@ static bool note_item(struct kl_schema_machine *m, uint32_t item, struct kl_rule
 bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from,
                    struct kl_rule_state *to)
 {
-    if (in_key(from))
+    if (kl_in_key(from))
         return kl_name_ends(m, from, to);
     const struct kl_link *link = kl_machine_link(m, from->words[S_LINK]);
     const struct kl_string_atoms *atoms = &link->plan->strings;
-    struct item_order order = item_order(m, from);
+    struct kl_item_order order = kl_item_order(m, from);
     uint32_t word = kl_string_words(m, atoms, from)[0];
     if (order.applies && (word == KL_STRING_SET_DEAD ||
                           m->graph->sets[atoms->atoms[0].index].nodes[word].first < order.least ||
                           m->graph->sets[atoms->atoms[0].index].nodes[word].first > order.most))
         return false;
     kl_string_judge(m, link->plan, kl_string_words(m, atoms, from), from->words[S_LENGTH], true);
-    return kl_value_end(m, from->words[S_FRAME], link, kl_hash_mix(hash_of(from), 3), to) &&
+    return kl_value_end(m, from->words[S_FRAME], link, kl_hash_mix(kl_string_hash(from), 3), to) &&
            (!order.applies ||
             note_item(m, m->graph->sets[atoms->atoms[0].index].nodes[word].first, to));
-}
-
-/* ---- free strings ---------------------------------------------------------------------------- */
-
-/* A name that may be any: the byte behind its quote is the same for all. */
-static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state *s,
-                        struct kl_free_string *string)
-{
-    const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
-    if (gate == NULL || !gate->other || kl_frame_plan(m, s->words[S_FRAME])->names != NULL ||
-        is_limited(m, s))
-        return false;
-    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = true};
-    string->after.words[S_FRAME] = s->words[S_FRAME];
-    string->after.words[S_PHASE] = KL_PHASE_COLON;
-    return true;
-}
-
-/* Tokens are shorter. */
-enum { LONGEST_TOKEN = 1024 };
-
-/* How many code points may follow so that no node dies of its maxLength. */
-static uint32_t room_of(const struct kl_plan *plan, uint32_t length)
-{
-    uint32_t room = UINT32_MAX;
-    for (uint32_t i = 0; i < plan->n_nodes; i++) {
-        uint32_t most = plan->nodes[i].node->max_length;
-        uint32_t left = most == UINT32_MAX ? most : most > length ? most - length : 0;
-        room = left < room ? left : room;
-    }
-    return room;
-}
-
-bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *s,
-                       struct kl_free_string *string)
-{
-    if (phase_of(s) != KL_PHASE_STRING)
-        return false;
-    if (in_key(s))
-        return is_free_key(m, s, string);
-    uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
-    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
-    if (plan->strings.n > 0)
-        return false;
-    struct kl_rule_state longer = *s;
-    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = hashes(m, s)};
-    if (plan->strings.counts) {
-        bool is_strict = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
-        const struct kl_schema_node *node = plan->nodes[0].node;
-        string->most = room_of(plan, length);
-        if (plan->n_nodes == 1 && is_strict) {
-            string->least = node->min_length > length ? node->min_length - length : 0;
-        } else { /* a length that one node forbids may be right for another one */
-            if (string->most < LONGEST_TOKEN)
-                return false;
-            string->must_try = true;
-        }
-        /* as if it were long enough for all */
-        longer.words[S_LENGTH] =
-            length < plan->strings.longest_min ? plan->strings.longest_min : length;
-    }
-    return kl_string_end(m, &longer, &string->after);
 }

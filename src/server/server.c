@@ -149,6 +149,13 @@ size_t kl_server_held_bytes_for(uint64_t budget)
     return is_small(budget) ? KL_SERVER_SMALL_HELD_BYTES : KL_HTTP_HELD_BYTES;
 }
 
+struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget)
+{
+    const struct kl_server_rule_bytes usual = {(size_t)16 << 20, KL_DEFAULT_RULE_BYTES},
+                                      small = {(size_t)5 << 18, (size_t)512 << 10};
+    return is_small(budget) ? small : usual;
+}
+
 size_t kl_server_connection_bytes(size_t max_connections)
 {
     return kl_http_connection_bytes(max_connections);

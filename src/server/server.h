@@ -43,6 +43,13 @@ struct kl_server_options {
 size_t kl_server_connections_for(uint64_t budget);
 size_t kl_server_held_bytes_for(uint64_t budget);
 
+/* Memory for answers by rule: compiled rules of all requests (grammar/rule_cache.h), and what
+ * following one takes for each running request. */
+struct kl_server_rule_bytes {
+    size_t compiled, followed;
+};
+struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget);
+
 /* Same as kl_http_connection_bytes and kl_context_policy_parse, for rooms that may include only
  * this one. */
 size_t kl_server_connection_bytes(size_t max_connections);

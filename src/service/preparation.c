@@ -13,8 +13,8 @@
 #define BYTES_PER_BYTE  21
 #define BYTES_PER_TOKEN 12
 #define BYTES_PER_NODE  128
-/* The limit of one request, which leaves memory for small ones next to it. */
-#define MOST_BYTES (KL_SERVICE_READING_BYTES / 4 * 3)
+/* The limit of one request: the longest body; it leaves memory for small ones next to it. */
+#define MOST_BYTES (KL_HTTP_MAX_BODY * BYTES_PER_BYTE)
 
 static size_t less(size_t effort, size_t used)
 {
@@ -28,6 +28,29 @@ static void drop(struct kl_preparation *p)
     kl_context_fit_release(&p->fit);
     kl_tokens_release(&p->prediction);
     kl_generation_request_release(&p->request);
+}
+
+/* Reads the fields, and compiles the rule that the answer is to follow. */
+static enum kl_status parse(struct kl_preparation *p)
+{
+    struct kl_generation_request *r = &p->request;
+    kl_generation_request_release(r);
+    *r = p->of_headers;
+    r->rules = p->served.rules;
+    enum kl_status status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
+    struct kl_error err;
+    if (status == KL_OK && r->rule != NULL && r->rules != NULL &&
+        kl_rule_cache_trie(r->rules, &r->trie, &err) != KL_OK)
+        status = kl_api_fail_internal(&p->error, &err);
+    return status;
+}
+
+/* A request that waits for the model is parsed again: it keeps nothing of this. */
+static enum kl_status wait_for_model(struct kl_preparation *p)
+{
+    kl_rule_disown(p->request.rule);
+    p->request.rule = NULL;
+    return kl_generation_request_settle(&p->request, &p->error);
 }
 
 /* Encodes the prediction of a request, or as much of it as takes a slice. */
@@ -48,18 +71,20 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
     struct kl_generation_request *r = &p->request;
     enum kl_status status = KL_OK;
     if (!p->parsed) {
-        kl_generation_request_release(r);
-        *r = p->of_headers;
-        status = p->dialect->parse(p->text, p->len, p->is_query, r, &p->error);
+        status = parse(p);
         p->parsed = p->served.engine != NULL;
         *effort = less(*effort, p->len);
     }
     if (status == KL_OK && p->served.engine == NULL)
-        return kl_generation_request_settle(r, &p->error);
+        return wait_for_model(p);
     if (status != KL_OK)
         return status;
     if (!p->fitting) {
         size_t max_tokens = r->max_tokens < p->max_tokens ? r->max_tokens : p->max_tokens;
+        size_t most = p->ctx_size < p->max_tokens ? p->ctx_size : p->max_tokens;
+        status = kl_generation_request_resolve(r, p->served.tokenizer, most, &p->error);
+        if (status != KL_OK)
+            return status;
         status =
             kl_context_fit_begin(&p->fit, &r->input, &p->served, p->ctx_size, r->context_policy,
                                  kl_context_room(p->ctx_size, max_tokens), &p->error);

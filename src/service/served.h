@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "grammar/rule_cache.h"
 #include "http/api_error.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -18,6 +19,7 @@
 struct kl_served {
     struct kl_engine *engine; /* NULL: the model is being loaded */
     const struct kl_tokenizer *tokenizer;
+    struct kl_rule_cache *rules; /* the worker's thread uses it */
     const struct kl_chat_template *chat_template;
     enum kl_chat_by chat_template_by;
 

@@ -55,7 +55,7 @@ struct kl_service_options {
 
 #define KL_SERVICE_DRAIN_SECONDS 30
 /* Memory for all requests that are being prepared (preparation.h). */
-#define KL_SERVICE_READING_BYTES ((size_t)28 << 20)
+#define KL_SERVICE_READING_BYTES ((size_t)23 << 20)
 /* Retry-After of a server that starts or stops. */
 #define KL_SERVICE_RETRY_SECONDS 2
 /* The period of the tick, which runs while requests are answered. It sends heartbeats, and checks

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "cache", "tokenize", "eval")
+COMMANDS = ("serve", "chat", "pull", "bench", "doctor", "cache", "schema", "tokenize", "eval")
 NO_MODEL = 3
 
 
@@ -60,7 +60,7 @@ def test_help_and_version(run):
         options = ["--log-level", "--help", "--version"]
         if name not in ("pull", "cache"):
             options.append("--model")
-        if name not in ("pull", "cache", "tokenize"):
+        if name not in ("pull", "cache", "schema", "tokenize"):
             options += ["--threads", "--ctx-size", "--cpu"]
         assert all(option in text for option in options)
 

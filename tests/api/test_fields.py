@@ -40,13 +40,37 @@ WRONG = {
         {"type": "any"}, {"type": "tool", "name": "x"}, {"type": 1}, {},
         {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
     ],  # fmt: skip
+    "response_format": [
+        "json", 1, {"type": 1}, {"type": "xml"}, {"type": "json_schema"}, {},
+        {"type": "json_schema", "json_schema": []}, {"type": "json_schema", "json_schema": {}},
+        {"type": "json_schema", "json_schema": {"schema": "object"}},
+        {"type": "json_object", "schema": 1},
+    ],  # fmt: skip
+    "json_schema": ["object", 1, [], {"type": "objekt"}],
+    "grammar": [1, {}, ["root"], "x", "root ::= x"],
+    "regex": [1, {}, ["a"], "(", "a{2,1}"],
+    "choice": ["a", {}, [1], [None], []],
     "response_format": ["json", 1, {"type": 1}, {"type": "json_object"}, {"type": "json_schema"}],
-    "logprobs": ["true", 1, True],
-    "top_logprobs": ["1", True, 21, 2],
-    "logit_bias": [[1], "x", {"5": 100}],
+    "logprobs": ["true", 1, 2.0, [], {}],
+    "top_logprobs": ["1", True, -1, 21, 1.5, 2],  # 2: without logprobs
+    "logit_bias": [
+        [1], "x", 1, True, {"5": 101}, {"5": -100.5}, {"5": "1"}, {"5": None}, {"5": True},
+        {"5": [1]}, {"99999999": 1}, {"99999999999999999999": 1}, {"": 1}, {"x" * 65: 1}, [[1]],
+        [[1, 2, 3]], [[-1, 1]], [[1.5, 1]], [[None, 1]], [["", 1]], [["a\0b", 1]], [[99999999, 1]],
+        [[2**40, 1]], [[5, 1]] * 1025, [["abcdefgh 0123", 1]] * 1000,
+    ],  # fmt: skip
     "loop_guard": [True, 1, "", "yes", "ON", []],
-    "frequency_penalty": ["0", 3, 0.5],
-    "presence_penalty": ["0", -3, 0.5],
+    "frequency_penalty": ["0", 3, -2.1, True, []],
+    "presence_penalty": ["0", -3, 2.1, 1e308],
+    "repeat_last_n": ["1", True, -2, 1.5, 2**31],
+    "typical_p": ["1", True, -0.1, 1.1],
+    "min_keep": ["1", True, -1, 0.5, 2**31],
+    "ignore_eos": [1, "true", []],
+    "dry_multiplier": ["1", True, -0.1, 101],
+    "dry_base": ["1", 0.9, 101],
+    "dry_allowed_length": ["1", -1, 0.5, 2**31],
+    "dry_penalty_last_n": ["1", -2, 0.5, 2**31],
+    "dry_sequence_breakers": ["x", 1, {}, [1], [""], ["x" * 33], ["a\0b"], ["a"] * 17, [["a"]]],
 }
 
 
@@ -78,8 +102,17 @@ def test_null_is_absent(tiny, name):
         ("stream_options", {}), ("stream_options", {"include_usage": True}), ("tools", []),
         ("tool_choice", "auto"), ("tool_choice", "none"), ("tool_choice", {"type": "auto"}),
         ("tool_choice", {"type": "none"}), ("response_format", {"type": "text"}),
-        ("logprobs", False), ("top_logprobs", 0), ("logit_bias", {}), ("frequency_penalty", 0),
-        ("presence_penalty", 0.0), ("loop_guard", "on"),
+        ("logprobs", False), ("logprobs", 0), ("logprobs", True), ("top_logprobs", 0),
+        ("logit_bias", {}), ("logit_bias", []), ("logit_bias", {"5": 100, "7": -100, "8": False}),
+        ("logit_bias", {"a text": 1.5, "007": 0}), ("logit_bias", [[5, -0.5], ["x" * 64, False]]),
+        ("logit_bias", [[5, 1]] * 1024), ("frequency_penalty", 0), ("frequency_penalty", 2),
+        ("frequency_penalty", -2), ("presence_penalty", 0.0), ("presence_penalty", -2),
+        ("repeat_last_n", -1), ("repeat_last_n", 0), ("repeat_last_n", 64), ("typical_p", 0),
+        ("typical_p", 0.5), ("typical_p", 1), ("min_keep", 0), ("min_keep", 5),
+        ("ignore_eos", True), ("ignore_eos", False), ("dry_multiplier", 0), ("dry_multiplier", 0.8),
+        ("dry_base", 1), ("dry_allowed_length", 0), ("dry_penalty_last_n", 0),
+        ("dry_penalty_last_n", 64), ("dry_sequence_breakers", []),
+        ("dry_sequence_breakers", ["\n", "停" * 10]), ("loop_guard", "on"),
         ("loop_guard", "off"), ("user", "me"), ("no_such_field", {"a": [1]}),
     ],
 )  # fmt: skip

@@ -14,13 +14,13 @@ EDGES = {
     "kernels": "base format",
     "text": "base format",
     "model": "base format kernels",
-    "engine": "base kernels text model",
+    "engine": "base kernels text grammar model",
     "json": "base",
     "grammar": "base text",
-    "schema": "base json grammar",
+    "schema": "base text json grammar",
     "http": "base",
-    "service": "base json text engine http",
-    "api": "base json text engine http service schema",
+    "service": "base json text grammar engine http",
+    "api": "base json text grammar schema engine http service",
     "server": "base json text engine http service api",
     "client": "base json",
     "console": "base",
@@ -28,7 +28,7 @@ EDGES = {
     "load": "base format kernels text model engine console fetch",
     "bench": "base kernels text model engine client console load",
     "doctor": "base format kernels text model client console fetch load bench",
-    "cli": "base text model engine server console fetch load bench doctor",
+    "cli": "base text grammar schema model engine server console fetch load bench doctor",
 }
 EDGES = {room: set(may.split()) for room, may in EDGES.items()}
 

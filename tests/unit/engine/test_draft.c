@@ -307,7 +307,7 @@ static void test_rows_are_added_while_they_pay(void **state)
     (void)state;
     const struct kl_pass_costs costs = costs_of(1, 0.2f), free_rows = costs_of(4, 0.5f);
     struct kl_draft draft[KL_DRAFT_MAX];
-    struct kl_draft_offer offer = {.draft = draft, .n = KL_DRAFT_MAX, .credit = 10.0f};
+    struct kl_draft_offer offer = {.draft = draft, .n = KL_DRAFT_MAX, .credit = 10.0f, .n_rows = 1};
     fill(draft, 0.1f); /* 0.1 tokens for 0.2 passes */
     assert_int_equal(kl_draft_share(&offer, 1, 1, 7, &costs), 0);
     fill(draft, 0.5f);
@@ -330,7 +330,8 @@ static void test_the_loss_of_a_request_is_bounded(void **state)
     fill(draft, 0.99f);
     float credit = KL_DRAFT_FIRST_CREDIT, seconds = 0.0f;
     for (size_t n = 1; n <= 1000; n++) { /* every guess is wrong */
-        struct kl_draft_offer offer = {.draft = draft, .n = KL_DRAFT_MAX, .credit = credit};
+        struct kl_draft_offer offer = {
+            .draft = draft, .n = KL_DRAFT_MAX, .credit = credit, .n_rows = 1};
         size_t rows = kl_draft_share(&offer, 1, 1, 7, &kl_pass_costs_usual);
         float slower = kl_pass_cost(&kl_pass_costs_usual, 1 + rows);
         credit = kl_draft_credit(credit, 1, slower);
@@ -346,9 +347,9 @@ static void test_neighbours_do_not_lose(void **state)
     const struct kl_pass_costs costs = costs_of(4, 0.1f);
     struct kl_draft draft[KL_DRAFT_MAX];
     fill(draft, 0.95f);
-    struct kl_draft_offer offers[3] = {{.draft = draft, .n = 7, .credit = 100.0f},
-                                       {.credit = 0.0f},
-                                       {.draft = draft, .n = 7, .credit = 100.0f}};
+    struct kl_draft_offer offers[3] = {{.draft = draft, .n = 7, .credit = 100.0f, .n_rows = 1},
+                                       {.credit = 0.0f, .n_rows = 1},
+                                       {.draft = draft, .n = 7, .credit = 100.0f, .n_rows = 1}};
     /* three rows: the fourth costs nothing, the fifth would slow the second request */
     assert_int_equal(kl_draft_share(offers, 3, 3, 5, &costs), 1);
     /* which drafts have made faster before: it may lose some of that */

@@ -7,7 +7,9 @@
 
 #include <cmocka.h>
 
+#include "../grammar/toy_rules.h"
 #include "engine/request.h"
+#include "grammar/token_trie.h"
 #include "questions.h"
 
 enum { COMPANY = 3, ROUNDS = 500, MAX_ANSWER = 50 };
@@ -40,6 +42,14 @@ struct known {
     struct answer answer;
 };
 
+/* Rules of which make_known takes one, or none: one with free strings, one that forces much. */
+static struct toy_list list = {.most = 20, .is_told = true};
+static const char *const texts[] = {"[\"ten\", \"two\", \"thirty\", \"four\", \"five\"]",
+                                    "[\"ten\", \"two\", \"twenty\", \"four\"]",
+                                    "[\"ten\", \"two\", \"twenty\", \"four\", \"five\"]"};
+static struct toy_set set = {.texts = texts, .n = 3};
+static struct kl_token_trie *trie; /* NULL: no rules */
+
 /* A prompt that repeats parts of itself, and random settings. */
 static void make_known(struct known *k)
 {
@@ -61,6 +71,10 @@ static void make_known(struct known *k)
                                        .seed = random_below(1000)};
     o->loop_guard = random_below(2) == 0;
     o->cache_scope = random_below(2);
+    if (trie != NULL && random_below(4) > 0) {
+        o->rule = random_below(2) == 0 ? &list.rule : &set.rule;
+        o->trie = trie;
+    }
     memset(k->stop, 0, sizeof k->stop);
     k->stop[0] = (char)('a' + random_below(26));
     if (random_below(2) == 0)
@@ -115,7 +129,8 @@ static void compare(struct known *k, const struct kl_request *r, struct answer *
     expect_same(&k->answer, answer);
     assert_int_equal(kl_request_answer_tokens(r), k->n_tokens);
     assert_memory_equal(r->tokens + r->n_prompt, k->tokens, k->n_tokens * sizeof *k->tokens);
-    assert_int_equal(k->answer.n_text, answer->n_text); /* an event for each token, as without */
+    if (k->question.options.rule == NULL) /* an event for each token, as without */
+        assert_int_equal(k->answer.n_text, answer->n_text);
     kl_buffer_release(&answer->text);
 }
 
@@ -155,9 +170,10 @@ static void compare_with_drafts(size_t draft_max, size_t n_rounds, size_t cache_
     kl_engine_stats(drafting, &with);
     kl_engine_stats(plain, &without);
     assert_int_equal(sum(without.drafted_tokens), 0);
-    assert_true(sum(with.accepted_tokens) > n_rounds * 20);
-    assert_true(sum(with.drafted_tokens) > sum(with.accepted_tokens) + n_rounds * 10);
-    for (enum kl_draft_source s = 0; s < KL_DRAFT_RULE; s++)
+    assert_true(sum(with.accepted_tokens) > n_rounds * (trie == NULL ? 20 : 5));
+    assert_true(sum(with.drafted_tokens) >
+                sum(with.accepted_tokens) + n_rounds * (trie == NULL ? 10 : 1));
+    for (enum kl_draft_source s = 0; s < (trie == NULL ? KL_DRAFT_RULE : KL_N_DRAFT_SOURCES); s++)
         assert_true(with.accepted_tokens[s] > 0);
     kl_engine_close(plain);
     kl_engine_close(drafting);
@@ -174,6 +190,19 @@ static void test_text_is_the_same_with_any_length_of_drafts(void **state)
     (void)state;
     compare_with_drafts(KL_DRAFT_MAX, ROUNDS / 4, 0);
     compare_with_drafts(3, ROUNDS / 8, 0);
+}
+
+static void test_text_is_the_same_with_rules(void **state)
+{
+    (void)state;
+    struct kl_error err;
+    kl_rule_init(&list.rule, &toy_list_kind);
+    kl_rule_init(&set.rule, &toy_set_kind);
+    tiny_check(kl_token_trie_open(tiny.tokenizer, &trie, &err), &err);
+    compare_with_drafts(7, ROUNDS, (size_t)1 << 20);
+    compare_with_drafts(KL_DRAFT_MAX, ROUNDS / 4, 0);
+    kl_token_trie_close(trie);
+    trie = NULL;
 }
 
 static void test_text_is_the_same_with_int8_pages(void **state)
@@ -194,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_is_the_same),
         cmocka_unit_test(test_text_is_the_same_with_any_length_of_drafts),
+        cmocka_unit_test(test_text_is_the_same_with_rules),
         cmocka_unit_test(test_text_is_the_same_with_int8_pages),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "failing_memory.h"
+#include "grammar/regex_rule.h"
+#include "grammar/token_trie.h"
 #include "questions.h"
 
 #define PAGE KL_KV_PAGE_TOKENS
@@ -145,6 +147,26 @@ static void test_stop_strings_and_penalties(void **state)
     sweep(&(struct scenario){.parallel = 2, .n = 1, .questions = {&first}}, SUBMIT + 5);
 }
 
+static void test_an_answer_by_rule(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"{\"a\": [1, 2, 3]}", "{\"a\": [1, 2, 4], \"b\": true}",
+                                        "{\"a\": [1, 22, 3]}"};
+    struct kl_rule *rule;
+    struct kl_token_trie *trie;
+    struct kl_error err;
+    tiny_check(kl_choice_rule(texts, 3, &rule, &err), &err);
+    tiny_check(kl_token_trie_open(tiny.tokenizer, &trie, &err), &err);
+    make_question(&first, 40, 100, 2);
+    first.options.rule = rule;
+    first.options.trie = trie;
+    make_question(&second, 20, 5, 3);
+    sweep(&(struct scenario){.parallel = 2, .n = 2, .questions = {&first, &second}}, SUBMIT + 8);
+    assert_int_equal(atomic_load(&rule->owners), 1);
+    kl_rule_disown(rule);
+    kl_token_trie_close(trie);
+}
+
 static void test_a_second_turn(void **state)
 {
     (void)state;
@@ -252,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_prompt_of_several_steps),
         cmocka_unit_test(test_stop_strings_and_penalties),
+        cmocka_unit_test(test_an_answer_by_rule),
         cmocka_unit_test(test_a_second_turn),
         cmocka_unit_test(test_a_page_that_diverges_in_the_middle),
         cmocka_unit_test(test_two_at_a_time),

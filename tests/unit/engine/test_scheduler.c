@@ -38,6 +38,22 @@ static void test_every_decode_row_is_taken(void **state)
     assert_int_equal(slots[3].rows, 1);
 }
 
+/* What a rule forces is shared like a prompt, next to the row that each decoding request has. */
+static void test_known_tokens_of_an_answer(void **state)
+{
+    (void)state;
+    struct kl_slot slots[] = {decode(2), decode(1), prefill(3, 100), decode(0)};
+    slots[0].remaining = 5;
+    slots[3].remaining = 100;
+    assert_int_equal(kl_schedule_rows(slots, 4, 64, 24), 3 + 24);
+    assert_int_equal(slots[0].rows, 5);
+    assert_int_equal(slots[1].rows, 1);
+    assert_int_equal(slots[2].rows, 10);
+    assert_int_equal(slots[3].rows, 11);
+    slots[2] = slots[3] = (struct kl_slot){0};
+    assert_int_equal(kl_schedule_rows(slots, 4, 64, 24), 5 + 1);
+}
+
 static void test_chunk_is_the_limit_for_all_prompts_together(void **state)
 {
     (void)state;
@@ -310,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_to_do),
         cmocka_unit_test(test_every_decode_row_is_taken),
+        cmocka_unit_test(test_known_tokens_of_an_answer),
         cmocka_unit_test(test_chunk_is_the_limit_for_all_prompts_together),
         cmocka_unit_test(test_short_prompts_leave_their_share),
         cmocka_unit_test(test_chunk_smaller_than_the_number_of_prompts),

@@ -104,6 +104,19 @@ static const char *const made_tokens[] = {
     "rn",
     "r\xC4\x8A",
     "r\xC3\xA9",
+    /* white space, and what is behind it */
+    "\xC4\xA0\xC4\xA0",
+    "\xC4\xA0\xC4\x8A",
+    "\xC4\x89\xC4\x8D\xC4\x8A\xC4\xA0",
+    "\xC4\xA0\xC4\xA0\xC4\xA0z",
+    "\xC4\xA0z",
+    "\xC4\x8Az1",
+    "\xC4\xA0-",
+    "\xC4\xA0\"",
+    "z\xC4\xA0y",
+    "z-\xC4\xA0\xC4\xA0y",
+    "z-\xC4\x8A",
+    "9\xC4\x89x",
 };
 #define MADE_FIRST   256
 #define MADE_CONTROL (MADE_FIRST + (int)(sizeof made_tokens / sizeof *made_tokens))

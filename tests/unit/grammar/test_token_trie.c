@@ -1,5 +1,5 @@
-/* src/grammar/token_trie.c, token_nodes.c, token_sets.c, token_spans.c, string_bytes.c: every token
- * is where its bytes lead to, and in the sets that it belongs to. */
+/* src/grammar/token_trie.c, token_nodes.c, token_blanks.c, token_sets.c, token_spans.c,
+ * string_bytes.c: every token is where its bytes lead to, and in the sets that it belongs to. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@ static bool is_in_trie(const struct kl_tokenizer *t, size_t id)
            !kl_tokenizer_is_end(t, (int32_t)id);
 }
 
-/* What a subtree holds, and the way to it. */
+/* The contents of a subtree. */
 struct subtree {
     size_t n_nodes, n_tokens, height;
     unsigned classes;
@@ -182,6 +182,47 @@ static void check_closing(const struct kl_tokenizer *t, const struct kl_token_tr
     assert_int_equal(s->groups[s->n_groups], n);
 }
 
+static bool is_blank_text(const char *bytes, size_t len)
+{
+    size_t i = 0;
+    while (i < len && memchr("\t\n\r ", bytes[i], 4) != NULL)
+        i++;
+    return i == len;
+}
+
+/* Tokens of white space, and nodes behind white space: as many as there are different texts of
+ * white space and one more byte at the beginning of tokens. */
+static void check_blanks(const struct kl_tokenizer *t, const struct kl_token_trie *trie)
+{
+    const struct kl_token_blanks *b = &trie->blanks;
+    const struct kl_token_spans *s = &trie->tokens.spans;
+    size_t n_values = 0, n_nodes = 0, len, last_len = 0;
+    const char *last = "";
+    for (size_t i = 0; i < s->n_values; i++) { /* in the order of their bytes */
+        const char *bytes = kl_tokenizer_piece(t, (int32_t)s->values[i], &len);
+        size_t blank = 0;
+        while (blank < len && is_blank_text(bytes + blank, 1))
+            blank++;
+        if (blank == len) {
+            size_t k = 0;
+            while (k < b->n_values && b->values[k] != s->values[i])
+                k++;
+            assert_true(k < b->n_values);
+            n_values++;
+        } else if (blank > 0) {
+            n_nodes += last_len <= blank || memcmp(last, bytes, blank + 1) != 0;
+        }
+        last = bytes;
+        last_len = len;
+    }
+    assert_int_equal(b->n_values, n_values);
+    assert_int_equal(b->from[256], n_nodes);
+    for (size_t byte = 0; byte < 256; byte++) {
+        for (uint32_t i = b->from[byte]; i < b->from[byte + 1]; i++)
+            assert_int_equal(trie->tokens.nodes[b->nodes[i]].byte, byte);
+    }
+}
+
 static void check(const struct kl_tokenizer *t)
 {
     struct kl_token_trie *trie = trie_of(t);
@@ -190,6 +231,7 @@ static void check(const struct kl_tokenizer *t)
     check_nodes(t, trie);
     check_inside(t, trie);
     check_closing(t, trie);
+    check_blanks(t, trie);
     kl_token_trie_close(trie);
 }
 

@@ -202,9 +202,26 @@ static bool toy_list_free_string(struct kl_machine *machine, const struct kl_rul
     string->least = rule->least > chars ? rule->least - chars : 0;
     string->most = rule->most == UINT32_MAX ? UINT32_MAX : rule->most - chars;
     string->must_try = rule->must_try;
+    string->is_filtered = false;
     toy_tail_begin(&string->after, state->words[1],
                    toy_tails_of(m, state->words[1], false, rule->must_try));
     return true;
+}
+
+static bool toy_list_plain(struct kl_machine *machine, const struct kl_rule_state *state,
+                           struct kl_rule_state *plain)
+{
+    if (state->words[0] != TOY_STRING || !((struct toy_list_machine *)machine)->rule->must_try)
+        return false;
+    *plain = *state;
+    plain->words[3] &= ~1u;
+    return true;
+}
+
+static bool toy_list_closes(struct kl_machine *machine, const struct kl_rule_state *state)
+{
+    return state->words[0] == TOY_STRING && state->words[3] / 2 == 0 &&
+           state->words[2] >= ((struct toy_list_machine *)machine)->rule->least;
 }
 
 static size_t toy_list_mark(struct kl_machine *machine)
@@ -229,8 +246,8 @@ static void toy_list_close(struct kl_machine *machine)
 }
 
 static const struct kl_machine_kind toy_list_machine_kind = {
-    toy_list_close,       toy_list_begin, toy_list_step,    toy_list_is_complete,
-    toy_list_free_string, toy_list_mark,  toy_list_release, toy_list_bytes};
+    toy_list_close, toy_list_begin,   toy_list_step,  toy_list_is_complete, toy_list_free_string,
+    toy_list_mark,  toy_list_release, toy_list_bytes, toy_list_plain,       toy_list_closes};
 
 static enum kl_status toy_list_open(const struct kl_rule *rule, struct kl_machine **machine,
                                     struct kl_error *err)
@@ -306,8 +323,8 @@ static size_t toy_set_bytes(const struct kl_machine *machine)
 }
 
 static const struct kl_machine_kind toy_set_machine_kind = {
-    toy_list_close, toy_set_begin, toy_set_step, toy_set_is_complete,
-    NULL,           NULL,          NULL,         toy_set_bytes};
+    toy_list_close, toy_set_begin, toy_set_step, toy_set_is_complete, NULL, NULL, NULL,
+    toy_set_bytes,  NULL,          NULL};
 
 static size_t toy_set_steps = SIZE_MAX; /* of the machines that are opened */
 
@@ -328,14 +345,17 @@ static const struct kl_rule_kind toy_set_kind = {"set", toy_set_open, toy_rule_f
 
 /* ---- a word ---------------------------------------------------------------------------------- */
 
-/* At most `most` ASCII letters, digits and '_' (UINT32_MAX: any number), '-' between them, digits
- * last. */
+/* Words of ASCII letters, digits and '_', at most `most` of them (UINT32_MAX: any number): '-' may
+ * stand between letters, and digits are the last ones of a word. White space before each word, but
+ * behind '-' only a space. */
 struct toy_word {
     struct kl_rule rule;
     uint32_t most;
 };
 
-/* words: 0: no '-' may follow, 1, 2: no letter; letters */
+enum { TOY_BEFORE, TOY_LETTER, TOY_DIGIT, TOY_HYPHEN };
+
+/* words: one of these, letters */
 struct toy_word_machine {
     struct kl_machine machine;
     const struct toy_word *rule;
@@ -348,23 +368,32 @@ static bool toy_word_step(struct kl_machine *machine, const struct kl_rule_state
     bool is_digit = byte >= '0' && byte <= '9';
     bool is_letter =
         (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || byte == '_' || is_digit;
-    if (letters >= most || (!is_letter && (byte != '-' || from->words[0] == 0)) ||
-        (!is_digit && from->words[0] == 2))
-        return false;
-    *to = (struct kl_rule_state){
-        {(uint32_t)is_letter + is_digit, most == UINT32_MAX ? 0 : letters + is_letter}};
-    return true;
+    bool is_blank = byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
+    uint32_t now = from->words[0], next = TOY_LETTER;
+    if (is_blank)
+        next = TOY_BEFORE;
+    else if (byte == '-')
+        next = TOY_HYPHEN;
+    else if (is_digit)
+        next = TOY_DIGIT;
+    bool may = is_blank          ? now != TOY_HYPHEN || byte == ' '
+               : letters >= most ? false
+               : byte == '-'     ? now == TOY_LETTER
+                                 : is_letter && (is_digit || now != TOY_DIGIT);
+    if (may)
+        *to = (struct kl_rule_state){{next, most == UINT32_MAX ? 0 : letters + is_letter}};
+    return may;
 }
 
 static bool toy_word_is_complete(struct kl_machine *machine, const struct kl_rule_state *state)
 {
     (void)machine;
-    return state->words[0] > 0;
+    return state->words[0] == TOY_LETTER || state->words[0] == TOY_DIGIT;
 }
 
 static const struct kl_machine_kind toy_word_machine_kind = {
-    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete,
-    NULL,           NULL,           NULL,          toy_set_bytes};
+    toy_list_close, toy_list_begin, toy_word_step, toy_word_is_complete, NULL, NULL, NULL,
+    toy_set_bytes,  NULL,           NULL};
 
 static enum kl_status toy_word_open(const struct kl_rule *rule, struct kl_machine **machine,
                                     struct kl_error *err)

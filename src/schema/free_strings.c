@@ -1,0 +1,149 @@
+#include "schema/string_atoms.h"
+
+/* Tokens are shorter. */
+enum { LONGEST_TOKEN = 1024 };
+
+/* How many code points may follow so that no node dies of its maxLength. */
+static uint32_t room_of(const struct kl_plan *plan, uint32_t length)
+{
+    uint32_t room = UINT32_MAX;
+    for (uint32_t i = 0; i < plan->n_nodes; i++) {
+        uint32_t most = plan->nodes[i].node->max_length;
+        uint32_t left = most == UINT32_MAX ? most : most > length ? most - length : 0;
+        room = left < room ? left : room;
+    }
+    return room;
+}
+
+/* A name that may be any, or is limited by patterns: the byte behind its quote is the same for all.
+ */
+static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                        struct kl_free_string *string)
+{
+    uint32_t frame = s->words[S_FRAME];
+    const struct kl_name_gate *gate = kl_name_gate(m, frame);
+    const struct kl_plan *plan = kl_frame_plan(m, frame), *names = plan->names;
+    if (gate == NULL || kl_string_is_limited(m, s))
+        return false;
+    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = true};
+    string->after.words[S_FRAME] = frame;
+    string->after.words[S_PHASE] = KL_PHASE_COLON;
+    if (gate->other && names == NULL)
+        return true;
+    if (kl_string_atoms_of(m, s)->n == 1 && names == NULL)
+        return false; /* only few names: they are tried */
+    if (names != NULL)
+        string->most = room_of(names, s->words[S_LENGTH]);
+    if (names != NULL && names->n_nodes > 1 && string->most < LONGEST_TOKEN)
+        return false;
+    string->is_filtered = true;
+    string->filter.words[S_FRAME] = frame;
+    string->filter.words[S_PHASE] = s->words[S_PHASE];
+    string->filter.words[S_ATOMS] = s->words[S_ATOMS];
+    string->filter.words[S_LENGTH] = KL_UNCOUNTED;
+    /* frames of one plan in which the same names may follow are alike, unless a node that is bad
+     * may be forgiven */
+    bool is_strict = (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
+    string->key = string->filter;
+    string->key.words[S_FRAME] = is_strict ? 0 : frame;
+    string->key.words[S_LINK] = plan->id;
+    string->key.words[S_HASH_LOW] = (uint32_t)gate->signature;
+    string->key.words[S_HASH_HIGH] = (uint32_t)(gate->signature >> 32);
+    return true;
+}
+
+/* The frame behind one more item, whatever it is; false: that depends on the item. */
+static bool count_item(struct kl_schema_machine *m, uint32_t frame, uint32_t *after)
+{
+    size_t n;
+    *after = frame;
+    if (frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_OBJECT) != 0)
+        return true;
+    const struct kl_plan *plan = kl_frame_plan(m, frame);
+    uint32_t *f = plan->n_contains == 0 && !plan->has_unique ? kl_frame_copy(m, frame, &n) : NULL;
+    if (f == NULL)
+        return false;
+    f[F_COUNT]++;
+    *after = kl_frame_store(m, n);
+    return *after != 0;
+}
+
+/* A string with automata whose death is that of the document, whatever is around it. */
+static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                        struct kl_free_string *string)
+{
+    uint32_t frame = s->words[S_FRAME];
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
+    if (frame != 0 && (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) == 0)
+        return false;
+    if (kl_item_order(m, s).applies)
+        return false;
+    string->is_filtered = string->must_try = true;
+    string->filter.words[S_PHASE] = KL_PHASE_STRING;
+    string->filter.words[S_LINK] = s->words[S_LINK];
+    string->filter.words[S_ATOMS] = s->words[S_ATOMS];
+    string->filter.words[S_LENGTH] = KL_UNCOUNTED;
+    string->key = string->filter;
+    string->most = room_of(plan, s->words[S_LENGTH]);
+    if (plan->n_nodes > 1 && string->most < LONGEST_TOKEN)
+        return false;
+    /* near its longest length, an answer must end in time for the pattern: see has_room */
+    if (m->answers && string->most < 2 * LONGEST_TOKEN)
+        return false;
+    string->after.words[S_PHASE] = KL_PHASE_AFTER;
+    return count_item(m, frame, &string->after.words[S_FRAME]);
+}
+
+bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                       struct kl_free_string *string)
+{
+    if (kl_string_phase(s) != KL_PHASE_STRING)
+        return false;
+    if (kl_in_key(s))
+        return is_free_key(m, s, string);
+    uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
+    struct kl_rule_state longer = *s;
+    *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = kl_string_hashes(m, s)};
+    if (plan->strings.n > 0)
+        return is_filtered(m, s, string);
+    if (plan->strings.counts) {
+        bool is_strict = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
+        const struct kl_schema_node *node = plan->nodes[0].node;
+        string->most = room_of(plan, length);
+        if (plan->n_nodes == 1 && is_strict) {
+            string->least = node->min_length > length ? node->min_length - length : 0;
+        } else { /* a length that one node forbids may be right for another one */
+            if (string->most < LONGEST_TOKEN)
+                return false;
+            string->must_try = true;
+        }
+        /* as if it were long enough for all */
+        longer.words[S_LENGTH] =
+            length < plan->strings.longest_min ? plan->strings.longest_min : length;
+    }
+    return kl_string_end(m, &longer, &string->after);
+}
+
+bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                     struct kl_rule_state *plain)
+{
+    if (kl_string_phase(s) < KL_PHASE_STRING || !kl_string_hashes(m, s))
+        return false;
+    *plain = *s;
+    plain->words[S_HASH_LOW] = plain->words[S_HASH_HIGH] = UINT32_MAX; /* of no name so far */
+    return true;
+}
+
+bool kl_string_closes(struct kl_schema_machine *m, const struct kl_rule_state *s)
+{
+    if (kl_string_phase(s) != KL_PHASE_STRING)
+        return false;
+    if (kl_in_key(s))
+        return kl_name_may_end(m, s);
+    struct kl_rule_state to;
+    size_t mark = kl_word_store_mark(&m->store);
+    bool closes = kl_string_end(m, s, &to);
+    kl_word_store_release(&m->store, mark);
+    return closes;
+}
