@@ -106,8 +106,7 @@ static enum kl_status parse_fields(const json_t *body, const json_t *messages,
     r->sampling.top_p = DEFAULT_TOP_P;
     if (kl_field_bool(body, "do_sample", &do_sample, error) != KL_OK ||
         kl_max_tokens_field(body, "max_new_tokens", &r->max_tokens, error) != KL_OK ||
-        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
-        kl_stop_field(body, r, error) != KL_OK ||
+        kl_sampling_fields(body, r, error) != KL_OK || kl_stop_field(body, r, error) != KL_OK ||
         kl_unsupported_fields_check(body, KL_FIELDS_OF_NATIVE, error) != KL_OK)
         return KL_ERR_INVALID;
     if (!do_sample)
@@ -119,10 +118,16 @@ static enum kl_status parse_fields(const json_t *body, const json_t *messages,
 }
 
 static const char *const query_names[] = {
-    "prompt",         "max_new_tokens",  "do_sample",          "temperature", "top_p",
-    "top_k",          "min_p",           "repetition_penalty", "seed",        "stop",
-    "context_policy", "return_progress", "enable_thinking",    "thinking",    "reasoning_effort",
-    "loop_guard",     "schema"};
+    "prompt", "max_new_tokens", "do_sample", "stop",
+    /* sampling_fields.h */
+    "temperature", "top_p", "top_k", "min_p", "typical_p", "min_keep", "seed", "repetition_penalty",
+    "repeat_last_n", "frequency_penalty", "presence_penalty", "dry_multiplier", "dry_base",
+    "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "ignore_eos", "logit_bias",
+    /* answer_fields.h */
+    "context_policy", "return_progress", "enable_thinking", "thinking", "reasoning_effort",
+    "loop_guard",
+    /* rule_fields.h */
+    "schema"};
 #define N_QUERY_NAMES (sizeof query_names / sizeof query_names[0])
 
 /* Returns the name of the i-th field that is read or refused; NULL past the end. */

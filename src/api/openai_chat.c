@@ -9,6 +9,7 @@
 #include "api/answer_fields.h"
 #include "api/answer_json.h"
 #include "api/fields.h"
+#include "api/logprobs_json.h"
 #include "api/message_fields.h"
 #include "api/reply_json.h"
 #include "api/rule_fields.h"
@@ -26,11 +27,11 @@
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-/* Returns an object with the fields common to documents and chunks of a stream. choices is stolen.
- */
+/* Returns an object with the fields common to documents and chunks of a stream. choices is stolen;
+ * NULL: without them. */
 static json_t *envelope(const struct kl_generation *g, const char *object, json_t *choices)
 {
-    json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o}", "id", "chatcmpl-", g->exchange->id,
+    json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o*}", "id", "chatcmpl-", g->exchange->id,
                           "object", object, "created", (json_int_t)g->created, "model",
                           g->service->served.model_name, "choices", choices);
     if (g->service_tier != NULL)
@@ -95,13 +96,13 @@ static json_t *usage(const struct kl_generation *g)
                      "cached_tokens", (json_int_t)g->choices[0].cached_tokens);
 }
 
-/* Returns a chunk of a stream. delta is stolen; finish may be NULL. */
-static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta,
+/* Returns a chunk of a stream. delta and logprobs (may be NULL) are stolen; finish may be NULL. */
+static json_t *chunk(const struct kl_generation *g, size_t choice, json_t *delta, json_t *logprobs,
                      const char *finish)
 {
     json_t *result = envelope(g, "chat.completion.chunk",
-                              json_pack("[{s:i, s:o, s:n, s:s?}]", "index", (int)choice, "delta",
-                                        delta, "logprobs", "finish_reason", finish));
+                              json_pack("[{s:i, s:o, s:o?, s:s?}]", "index", (int)choice, "delta",
+                                        delta, "logprobs", logprobs, "finish_reason", finish));
     if (g->include_usage)
         json_object_set_new(result, "usage", json_null());
     return result;
@@ -111,7 +112,7 @@ static void stream_begin(struct kl_generation *g)
 {
     for (size_t i = 0; i < g->n_choices; i++) {
         json_t *first =
-            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL);
+            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL, NULL);
         add(first, "x_kinglet", kl_notes_json(g, KL_FINISH_STOP));
         kl_stream_json(g->exchange, first);
     }
@@ -121,7 +122,7 @@ static void stream_begin(struct kl_generation *g)
  * concatenate deltas would show it twice. */
 static void stream_progress(struct kl_generation *g)
 {
-    json_t *progress = chunk(g, 0, json_object(), NULL);
+    json_t *progress = chunk(g, 0, json_object(), NULL, NULL);
     add(progress, "prompt_progress", kl_progress_json(g));
     kl_stream_json(g->exchange, progress);
 }
@@ -129,7 +130,7 @@ static void stream_progress(struct kl_generation *g)
 static void stream_content(struct kl_generation *g, size_t choice, const char *text, size_t len)
 {
     json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
-    kl_stream_json(g->exchange, chunk(g, choice, delta, NULL));
+    kl_stream_json(g->exchange, chunk(g, choice, delta, kl_logprobs_json(g, choice), NULL));
 }
 
 /* The call of a tool is sent as a whole, once it is complete. */
@@ -137,7 +138,7 @@ static enum kl_status stream_text(struct kl_generation *g, size_t choice, const 
                                   size_t len)
 {
     if (g->calls_tool)
-        return kl_document_text(g, choice, text, len);
+        return kl_document_logprobs(g, choice, text, len);
     stream_content(g, choice, text, len);
     return KL_OK;
 }
@@ -149,7 +150,7 @@ static void stream_call(struct kl_generation *g, size_t choice)
     json_t *calls = kl_tool_calls_json(g, choice);
     if (calls != NULL)
         kl_stream_json(g->exchange,
-                       chunk(g, choice, json_pack("{s:o}", "tool_calls", calls), NULL));
+                       chunk(g, choice, json_pack("{s:o}", "tool_calls", calls), NULL, NULL));
     else if (text->len > 0)
         stream_content(g, choice, text->data, text->len);
 }
@@ -159,7 +160,7 @@ static void stream_choice_done(struct kl_generation *g, size_t choice)
     enum kl_finish finish = g->choices[choice].finish;
     if (g->calls_tool)
         stream_call(g, choice);
-    json_t *last = chunk(g, choice, json_object(), finish_reason(g, finish));
+    json_t *last = chunk(g, choice, json_object(), NULL, finish_reason(g, finish));
     add(last, "x_kinglet", kl_notes_json(g, finish));
     if (g->n_open == 0 && !g->include_usage)
         add(last, "timings", timings(g));
@@ -195,17 +196,23 @@ static void document_end(struct kl_generation *g)
     enum kl_finish finish = KL_FINISH_STOP;
     for (size_t i = 0; i < g->n_choices; i++) {
         const struct kl_answer_choice *c = &g->choices[i];
-        json_array_append_new(choices, json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message",
-                                                 message(g, i), "logprobs", "finish_reason",
-                                                 finish_reason(g, c->finish)));
+        json_t *choice =
+            json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message(g, i), "logprobs",
+                      "finish_reason", finish_reason(g, c->finish));
+        if (g->logprobs) /* added as text */
+            json_object_del(choice, "logprobs");
+        json_array_append_new(choices, choice);
         if (kl_ended_by(c->finish) != NULL)
             finish = c->finish;
     }
-    json_t *document = envelope(g, "chat.completion", choices);
+    json_t *document = envelope(g, "chat.completion", g->logprobs ? NULL : choices);
     json_object_set_new(document, "usage", usage(g));
     add(document, "timings", timings(g));
     add(document, "x_kinglet", kl_notes_json(g, finish));
-    kl_reply_json(g->exchange, 200, document);
+    if (g->logprobs)
+        kl_reply_logprobs(g, document, choices);
+    else
+        kl_reply_json(g->exchange, 200, document);
 }
 
 static const struct kl_answer_format stream_format = {
@@ -219,7 +226,7 @@ static const struct kl_answer_format stream_format = {
     .error = kl_sse_error,
 };
 static const struct kl_answer_format document_format = {
-    .text = kl_document_text, .end = document_end, .error = kl_document_error};
+    .text = kl_document_logprobs, .end = document_end, .error = kl_document_error};
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
@@ -271,9 +278,9 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
         kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
         kl_max_tokens_field(body, "max_tokens", &r->max_tokens, error) != KL_OK ||
         kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
-        kl_sampling_fields(body, &r->sampling, error) != KL_OK ||
-        kl_stop_field(body, r, error) != KL_OK || parse_stream(body, r, error) != KL_OK ||
-        parse_tier(body, r, error) != KL_OK ||
+        kl_sampling_fields(body, r, error) != KL_OK ||
+        kl_logprobs_fields(body, r, error) != KL_OK || kl_stop_field(body, r, error) != KL_OK ||
+        parse_stream(body, r, error) != KL_OK || parse_tier(body, r, error) != KL_OK ||
         kl_unsupported_fields_check(body, KL_FIELDS_OF_CHAT, error) != KL_OK ||
         kl_field_array(body, "tools", &tools, error) != KL_OK ||
         kl_tool_choice_field(body, &tools, &calls, error) != KL_OK ||

@@ -7,8 +7,15 @@
 #include "http/api_error.h"
 #include "service/generation_request.h"
 
-/* Reads temperature, top_p, top_k, min_p, repetition_penalty, seed; each optional. */
-enum kl_status kl_sampling_fields(const json_t *body, struct kl_sampling *sampling,
+/* Reads the members of struct kl_sampling (engine.h), each optional, under the names that OpenAI or
+ * llama-server have for them: temperature, top_p, top_k, min_p, typical_p, min_keep, seed,
+ * repetition_penalty, repeat_last_n, frequency_penalty, presence_penalty, dry_multiplier, dry_base,
+ * dry_allowed_length, dry_penalty_last_n, dry_sequence_breakers, ignore_eos, logit_bias. */
+enum kl_status kl_sampling_fields(const json_t *body, struct kl_generation_request *request,
+                                  struct kl_api_error *error);
+
+/* Reads logprobs and top_logprobs. */
+enum kl_status kl_logprobs_fields(const json_t *body, struct kl_generation_request *request,
                                   struct kl_api_error *error);
 
 /* Reads a limit of the answer in tokens, 1 or more; -1: as much as the context holds. */

@@ -30,7 +30,7 @@
 struct chat_options {
     struct kl_load_options load;
     const char *system;
-    size_t max_tokens, top_k;
+    size_t max_tokens, top_k, repeat_last_n;
     struct kl_sampling sampling;
     struct kl_chat_rule_options rule;
     bool offline, no_input, loop_guard;
@@ -373,8 +373,26 @@ static void add_options(struct kl_option_table *table, struct chat_options *o)
         {"min-p", 0, KL_OPTION_FLOAT, "P",
          "exclude tokens less likely than P times the most likely one", &o->sampling.min_p, 0,
          0.9999},
+        {"typical-p", 0, KL_OPTION_FLOAT, "P",
+         "sample from the most typical tokens whose probabilities add up to P",
+         &o->sampling.typical_p, 0.0001, 1},
         {"repetition-penalty", 0, KL_OPTION_FLOAT, "R",
          "above 1: avoid tokens that occurred before", &o->sampling.repetition_penalty, 0.01, 10},
+        {"repeat-last-n", 0, KL_OPTION_SIZE, "N",
+         "tokens that --repetition-penalty looks back at; 0: all", &o->repeat_last_n, 0,
+         KL_MAX_CTX_SIZE},
+        {"frequency-penalty", 0, KL_OPTION_FLOAT, "P",
+         "above 0: avoid tokens by how often they occurred in the answer",
+         &o->sampling.frequency_penalty, -2, 2},
+        {"presence-penalty", 0, KL_OPTION_FLOAT, "P",
+         "above 0: avoid tokens that occurred in the answer", &o->sampling.presence_penalty, -2, 2},
+        {"dry-multiplier", 0, KL_OPTION_FLOAT, "M",
+         "above 0: avoid tokens that would go on with a repetition (DRY; 0.8 is usual)",
+         &o->sampling.dry.multiplier, 0, 100},
+        {"dry-base", 0, KL_OPTION_FLOAT, "B", "how fast that grows with its length",
+         &o->sampling.dry.base, 1, 100},
+        {"ignore-eos", 0, KL_OPTION_FLAG, NULL, "do not end the answer before --max-tokens",
+         &o->sampling.ignore_eos, 0, 0},
         {"schema", 0, KL_OPTION_STRING, "FILE",
          "the answer is JSON that the JSON schema in FILE allows", &o->rule.schema, 0, 0},
         {"grammar", 0, KL_OPTION_STRING, "FILE",
@@ -402,8 +420,9 @@ int kl_run_chat(int argc, char **argv)
 {
     struct chat_options o = {.load = {.ctx_size = 4096, .draft_max = KL_DEFAULT_DRAFT_MAX},
                              .max_tokens = 1024,
-                             .sampling = {.top_p = 1, .repetition_penalty = 1}};
+                             .sampling = {.top_p = 1, .typical_p = 1, .repetition_penalty = 1}};
     struct kl_option_table table = {0};
+    kl_dry_defaults(&o.sampling.dry);
     add_options(&table, &o);
     const struct kl_command_line line = {
         .command = "chat",
@@ -429,6 +448,7 @@ int kl_run_chat(int argc, char **argv)
     o.load.pull = !o.offline;
     o.load.measure_threads = true;
     o.sampling.top_k = (uint32_t)o.top_k;
+    o.sampling.repetition_window = (uint32_t)o.repeat_last_n;
     struct kl_buffer prompt;
     bool conversation;
     kl_buffer_init(&prompt, MAX_TEXT);

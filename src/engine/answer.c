@@ -1,5 +1,8 @@
 #include "engine/answer.h"
 
+#include <string.h>
+
+#include "engine/logprobs.h"
 #include "engine/request_events.h"
 #include "text/tokenizer.h"
 
@@ -82,14 +85,40 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
     return full ? KL_ANSWER_FULL : KL_ANSWER_CONTINUES;
 }
 
+/* Ends an answer that no token may continue. */
+static enum kl_answer end_text(struct kl_request *r, struct kl_error *err)
+{
+    bool stops;
+    enum kl_status status = push_text(r, -1, true, &stops);
+    if (status != KL_OK || !stops)
+        r->withheld = 0;
+    kl_request_cut_text(r);
+    if (status == KL_OK)
+        return KL_ANSWER_STOPS;
+    kl_fail(err, status, "the end of the answer does not fit into %zu bytes", KL_PENDING_SIZE);
+    return KL_ANSWER_FAILED;
+}
+
 /* Makes the history that the repetition penalty sees that of the request: when the rows were added
  * to the batch, it got the proposed tokens as well. */
 static void correct_history(const struct kl_request *r, struct kl_seen *seen, size_t n_vocab)
 {
     struct kl_want unused;
+    struct kl_history history = kl_request_history(r, r->n_tokens);
     if (seen->n > r->n_tokens)
         seen->n = 0;
-    kl_sampler_wants(&r->sampling, r->tokens, r->n_tokens, n_vocab, seen, &unused);
+    kl_sampler_wants(&r->sampling, &history, n_vocab, seen, &unused);
+}
+
+void kl_answer_send_logprobs(struct kl_request *r, const float *logits, size_t n_vocab,
+                             int32_t token)
+{
+    struct kl_logprob logprobs[1 + KL_MAX_TOP_LOGPROBS];
+    const struct kl_tokenizer *tokenizer = r->detokenizer.tokenizer;
+    if (kl_tokenizer_is_control(tokenizer, token) || kl_tokenizer_is_end(tokenizer, token))
+        return;
+    size_t n = kl_logprobs(logits, n_vocab, token, r->top_logprobs, logprobs);
+    kl_request_send_token(r, logprobs, n);
 }
 
 /* The proposed tokens behind those of a request. */
@@ -108,10 +137,11 @@ static enum kl_answer accept_next(struct kl_request *r, int32_t token, struct pr
     return kl_answer_accept(r, token, err);
 }
 
-/* Text that may not have room for that of one more token is sent first. */
+/* Text and events that may not have room for those of one more token are sent first. */
 static bool has_room(const struct kl_request *r)
 {
-    return r->pending.len + KL_TOKEN_TEXT_SIZE <= KL_PENDING_SIZE;
+    return r->pending.len + KL_TOKEN_TEXT_SIZE <= KL_PENDING_SIZE &&
+           r->n_token_events < KL_STEP_LOGPROBS;
 }
 
 /* With the last token of max_tokens, an answer is complete if only its end may follow. */
@@ -125,6 +155,14 @@ static enum kl_answer is_full(const struct kl_request *r)
     return ends ? KL_ANSWER_STOPS : KL_ANSWER_FULL;
 }
 
+/* Holds back forced tokens until their rows are computed, for log-probabilities. */
+static void hold_forced(struct kl_request *r, const int32_t *tokens, size_t n)
+{
+    size_t left = r->max_answer - kl_request_answer_tokens(r);
+    r->n_forced = n < left ? n : left;
+    memcpy(r->tokens + r->n_tokens, tokens, r->n_forced * sizeof *tokens);
+}
+
 static enum kl_answer follow_rule(struct kl_request *r, struct proposal *p, struct kl_error *err)
 {
     enum kl_answer answer = KL_ANSWER_CONTINUES;
@@ -132,11 +170,13 @@ static enum kl_answer follow_rule(struct kl_request *r, struct proposal *p, stru
     size_t n;
     while (answer == KL_ANSWER_CONTINUES) {
         r->rule.forces_more = !has_room(r);
-        if (r->rule.forces_more)
+        if (r->rule.forces_more || r->n_forced > 0)
             return answer;
         if (kl_request_rule_forced(&r->rule, &r->rule.state, &tokens, &n, err) != KL_OK)
             return KL_ANSWER_FAILED;
-        if (n == 0)
+        if (n > 0 && r->logprobs)
+            hold_forced(r, tokens, n);
+        if (n == 0 || r->logprobs)
             return answer;
         for (size_t i = 0; i < n && has_room(r) && answer == KL_ANSWER_CONTINUES; i++)
             answer = accept_next(r, tokens[i], p, err);
@@ -150,6 +190,25 @@ enum kl_answer kl_answer_follow_rule(struct kl_request *r, struct kl_error *err)
     return follow_rule(r, &none, err);
 }
 
+/* Returns the token that follows a row: a forced one, or one of its candidates. Sends its
+ * log-probabilities if they are asked for. */
+static int32_t next_token(struct kl_request *r, struct kl_sampler *sampler,
+                          const struct kl_want *want, struct kl_candidates *candidates)
+{
+    struct kl_history history = kl_request_history(r, r->n_tokens);
+    const float *logits = want->all ? kl_sampler_copy(sampler, candidates) : NULL;
+    int32_t token;
+    if (r->n_forced > 0) {
+        token = r->tokens[r->n_tokens];
+        r->n_forced--;
+    } else {
+        token = kl_sampler_choose(sampler, &r->sampling, want, &history, candidates, &r->random);
+    }
+    if (r->logprobs && token >= 0)
+        kl_answer_send_logprobs(r, logits, want->n_vocab, token);
+    return token;
+}
+
 /* Chooses a token from the candidates of a row, and accepts it and what the rule forces then. */
 static enum kl_answer choose(struct kl_request *r, struct kl_sampler *sampler,
                              const struct kl_want *want, struct kl_candidates *candidates,
@@ -157,7 +216,9 @@ static enum kl_answer choose(struct kl_request *r, struct kl_sampler *sampler,
 {
     if (want->allowed != NULL && want->n_allowed == 0)
         return rule_failed(r, err);
-    int32_t token = kl_sampler_choose(sampler, &r->sampling, want, candidates, &r->random);
+    int32_t token = next_token(r, sampler, want, candidates);
+    if (token == KL_CHOICE_BANNED)
+        return end_text(r, err);
     if (token < 0) {
         kl_fail(err, KL_ERR_FORMAT,
                 "the model computed no usable number for the next token: its file may be damaged");

@@ -16,7 +16,7 @@
 
 enum kl_answer {
     KL_ANSWER_CONTINUES,
-    KL_ANSWER_STOPS,   /* the end token, or a stop string */
+    KL_ANSWER_STOPS,   /* the end token, a stop string, or biases ban all that may follow */
     KL_ANSWER_FULL,    /* max_tokens or the context */
     KL_ANSWER_REPEATS, /* the loop guard is on, and the answer only repeats itself */
     KL_ANSWER_FAILED   /* *err says why */
@@ -33,6 +33,11 @@ enum kl_answer kl_answer_follow_rule(struct kl_request *request, struct kl_error
 /* Appends a token to the answer, and its text to the pending text; sets how many bytes at the end
  * of the pending text are withheld. An end token is not appended. */
 enum kl_answer kl_answer_accept(struct kl_request *request, int32_t token, struct kl_error *err);
+
+/* Sends the log-probabilities of the token that is accepted next, unless it will not be shown; for
+ * a request that asks for them. logits: [n_vocab] f32 of the row that it follows, as computed. */
+void kl_answer_send_logprobs(struct kl_request *request, const float *logits, size_t n_vocab,
+                             int32_t token);
 
 /* Chooses and accepts a token from each row of the request that has candidates, in order, and the
  * tokens that its rule forces behind it. Every row but the first computed a proposed token: the

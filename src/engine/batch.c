@@ -65,7 +65,9 @@ bool kl_batch_is_narrow(const struct kl_request *request)
     const struct kl_sampling *s = &request->sampling;
     /* more than the head screens for (head.c) are all logits */
     bool few = s->temperature == 0.0f || (s->top_k > 0 && s->top_k <= 256);
-    return few && s->repetition_penalty >= 1.0f && request->n_tokens >= request->wide_until;
+    bool raises =
+        s->repetition_penalty < 1.0f || s->frequency_penalty < 0.0f || s->presence_penalty < 0.0f;
+    return few && !raises && !request->logprobs && request->n_tokens >= request->wide_until;
 }
 
 void kl_batch_reset_slot(struct kl_batch *batch, size_t slot)
@@ -108,8 +110,9 @@ static void add_answer(struct kl_batch *batch, size_t slot, const struct kl_requ
                                            .seen = &batch->seen[slot]};
     bool proposed = answers->n++ > 0;
     batch->candidates[i] = room_of(batch, i, proposed && kl_batch_is_narrow(request));
-    kl_sampler_wants(&request->sampling, request->tokens, at + 1, batch->n_vocab, answers->seen,
-                     &batch->wants[i]);
+    struct kl_history history = kl_request_history(request, at + 1);
+    kl_sampler_wants(&request->sampling, &history, batch->n_vocab, answers->seen, &batch->wants[i]);
+    batch->wants[i].all = request->logprobs;
     if (state != NULL) {
         uint64_t *mask = batch->masks + i * batch->n_mask_words;
         batch->wants[i].n_allowed = kl_request_rule_mask(&request->rule, state, mask);
@@ -158,6 +161,9 @@ void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *
     struct reader reader = {.request = request};
     assert(end <= request->n_tokens + request->n_proposed);
     assert(batch->n_rows + n_rows <= batch->max_rows);
+    if (batch->seen[slot].n > request->n_tokens)
+        batch->seen[slot].n =
+            0; /* it has tokens that were proposed for a pass that was abandoned */
     for (; at < end; at++) {
         struct kl_row *row = &batch->rows[batch->n_rows++];
         *row = (struct kl_row){.sequence = request->sequence, .token = request->tokens[at]};

@@ -144,8 +144,8 @@ static void take_longer(struct kl_drafter *d, enum kl_draft_source source, uint6
  * many there are. salt: sequences of the prediction are kept apart. */
 static size_t find_entries(struct kl_drafter *d, uint64_t salt, uint32_t *entries[N_LENGTHS])
 {
-    const uint64_t odd = 0x9E3779B97F4A7C15u; /* 2^64 divided by the golden ratio */
-    uint64_t hash = salt;
+    const uint64_t odd = 0x9E3779B97F4A7C15u;   /* 2^64 divided by the golden ratio */
+    uint64_t hash = salt * 0xD6E8FEB86659FD93u; /* any odd number */
     size_t n = 0;
     for (size_t i = 1; i <= LONGEST && i <= d->n_text && d->text[d->n_text - i] >= 0; i++) {
         hash = (hash ^ (uint64_t)d->text[d->n_text - i]) * odd;
@@ -159,8 +159,9 @@ static size_t find_entries(struct kl_drafter *d, uint64_t salt, uint32_t *entrie
 static void look_up(struct kl_drafter *d, enum kl_draft_source source, uint32_t *entries[],
                     size_t n)
 {
+    /* an entry of another sequence may be the end of the text, which nothing follows */
     for (size_t i = n; i-- > 0 && d->places[source].length < lengths[i];)
-        if (*entries[i] > 0)
+        if (*entries[i] > 0 && *entries[i] < d->n_text)
             take_longer(d, source, *entries[i], lengths[i]);
 }
 

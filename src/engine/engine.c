@@ -167,7 +167,8 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
         .pass_costs = engine->proposals.costs,
-        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch),
+        .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch) +
+                        kl_sampler_bytes(engine->sampler),
     };
     status = open_cache(engine, model, err);
     if (status != KL_OK)

@@ -72,16 +72,85 @@ struct kl_engine_options {
 #define KL_MAX_STOPS     8
 #define KL_MAX_STOP_SIZE 256 /* bytes of one stop string */
 
-/* How the next token is chosen. First the repetition penalty. Then, with temperature 0, the most
- * likely token (the lowest id among equals); otherwise temperature, top_k, top_p, min_p, and a
- * random draw. */
+#define KL_MAX_BIASES           1024
+#define KL_MAX_DRY_BREAKERS     16
+#define KL_MAX_DRY_BREAKER_SIZE 32 /* bytes of one */
+#define KL_MAX_TOP_LOGPROBS     20
+
+/* DRY: a token that would continue a repetition is lowered, the more the longer that is.
+ *
+ * The window is the end of prompt and answer. At each place before its end, a match is the largest
+ * number of tokens before that place that equal the same number of tokens at the end of the window
+ * (at most 256, KL_DRY_LONGEST). A match does not contain a token that breaks: a control token, or
+ * one in which the text of a sequence breaker ends. The token at that place follows the match; if
+ * `length` is that of its longest match and at least allowed_length, then
+ *
+ *     logit -= multiplier * base ^ (length - allowed_length)
+ *
+ * except for control tokens and tokens whose text contains a sequence breaker. */
+struct kl_dry {
+    float multiplier; /* 0 or more; 0: off */
+    float base;       /* 1 or more */
+    uint32_t allowed_length;
+    uint32_t window; /* tokens; 0: all of prompt and answer */
+    uint32_t n_breakers;
+    char breakers[KL_MAX_DRY_BREAKERS][KL_MAX_DRY_BREAKER_SIZE + 1]; /* not empty */
+};
+
+/* Sets the defaults of llama-server: off; base 1.75, allowed_length 2, no window, and the breakers
+ * "\n", ":", "\"" and "*". */
+void kl_dry_defaults(struct kl_dry *dry);
+
+/* How the next token is chosen, in this order. A member that is 0 is off, except where it says
+ * otherwise. Steps 1 to 4 change logits, in float:
+ *
+ * 1. Biases: each is added to the logit of its token.
+ * 2. The repetition penalty r, once for each token that occurs in the last repetition_window tokens
+ *    of prompt and answer: a logit above 0 is divided by r, others are multiplied by it.
+ * 3. logit -= frequency_penalty * n + presence_penalty, for each token that occurs n > 0 times in
+ *    the answer so far (not in the prompt; OpenAI's definition).
+ * 4. DRY, see above.
+ *
+ * Then, with temperature 0, the token with the highest logit is chosen (the lowest id among
+ * equals). Otherwise the weight of a token is e^((logit - best) / temperature), and 0 below e^-40;
+ * its probability p is its share of the weights that the steps before have left:
+ *
+ * 5. top_k: the k best are left.
+ * 6. typical_p: let h be the entropy of the probabilities, the sum of -p ln p. The tokens with the
+ *    smallest |-ln p - h| (as floats) are left, as few as have typical_p of the weight in sum.
+ * 7. top_p: the best are left, as few as have top_p of the weight in sum.
+ * 8. min_p: those with at least min_p times the weight of the best one are left.
+ * 9. One of these is drawn by weight.
+ *
+ * In 5 to 7 the lower id goes first among equals. Steps 6, 7 and 8 leave at least min_keep tokens,
+ * where there are as many: the first ones in the order of that step. A token that the rule of an
+ * answer does not allow takes no part in any step.
+ *
+ * 1 to 4 and 5 to 8 have the order and the definitions of llama.cpp, but the temperature, which is
+ * last there; and the history of step 3, which is a window of prompt and answer there. */
 struct kl_sampling {
-    float temperature;        /* 0 or more */
-    float top_p;              /* (0, 1]; 1: off */
-    float min_p;              /* [0, 1); 0: off */
-    uint32_t top_k;           /* 0: off */
-    float repetition_penalty; /* > 0; 1: off; over prompt and answer */
-    uint64_t seed;            /* the same seed gives the same answer */
+    float temperature;          /* 0 or more */
+    float top_p;                /* (0, 1]; 1: off */
+    float min_p;                /* [0, 1) */
+    uint32_t top_k;             /* 0: off */
+    float typical_p;            /* [0, 1]; 1: off, too */
+    uint32_t min_keep;          /* 0 is the same as 1 */
+    float repetition_penalty;   /* > 0; 1: off */
+    uint32_t repetition_window; /* tokens; 0: all of prompt and answer */
+    float frequency_penalty;    /* negative: tokens that occurred are preferred */
+    float presence_penalty;
+    struct kl_dry dry;
+    bool ignore_eos; /* no token ends the answer: a bias of -INFINITY for all that would */
+    /* [n_biases] at most KL_MAX_BIASES; -INFINITY: never. Those of one id add up. Copied. */
+    const struct kl_logit *biases;
+    size_t n_biases;
+    uint64_t seed; /* the same seed gives the same answer */
+};
+
+/* The logarithm of the probability of a token. */
+struct kl_logprob {
+    double value; /* at most 0 */
+    int32_t id;
 };
 
 /* Interactive requests go first: background requests make no progress while an interactive one
@@ -109,6 +178,10 @@ struct kl_request_options {
     const int32_t *prediction;
     size_t n_prediction;
     bool loop_guard; /* ends an answer that only repeats itself (loop_guard.h) */
+    /* Sends KL_EVENT_TOKEN for each token, with this many of the most likely ones, at most
+     * KL_MAX_TOP_LOGPROBS. All logits are computed then, and nothing else changes. */
+    bool logprobs;
+    size_t top_logprobs;
     enum kl_priority priority;
     /* Computed prompts are only shared within a scope: otherwise the time to the first token would
      * tell one client what another has asked. */
@@ -136,13 +209,17 @@ static inline bool kl_finish_is_complete(enum kl_finish finish)
     return finish <= KL_FINISH_REPETITION;
 }
 
-/* Events of a request in their order: QUEUED and PREFILL zero or more times each, TEXT, DONE. They
- * say nothing of formats and dialects, which are made from them. */
+/* Events of a request in their order: QUEUED and PREFILL zero or more times each, TOKEN and TEXT,
+ * DONE. They say nothing of formats and dialects, which are made from them. */
 enum kl_event_type {
     KL_EVENT_QUEUED,  /* sent when the position changes, and about every second between steps */
     KL_EVENT_PREFILL, /* progress of the prompt */
-    KL_EVENT_TEXT,    /* a piece of the answer: valid UTF-8, whole code points */
-    KL_EVENT_DONE     /* the end: always the last event, exactly once */
+    /* A token that was accepted and is not a control token, before the text with its first byte;
+     * only if logprobs were asked for. If the answer ends before that text is sent (a stop string),
+     * then the token is not part of it. */
+    KL_EVENT_TOKEN,
+    KL_EVENT_TEXT, /* a piece of the answer: valid UTF-8, whole code points */
+    KL_EVENT_DONE  /* the end: always the last event, exactly once */
 };
 
 /* Longer text (of a very long token, or withheld for a stop string) takes several events. */
@@ -156,8 +233,11 @@ struct kl_event {
     float wait_seconds; /* an estimate of the time until its first step; 0: unknown */
     /* PREFILL (and cached_tokens) */
     uint32_t done, total; /* prompt tokens: computed or cached, and all */
-    /* TEXT */
-    uint32_t n_tokens; /* of the answer so far */
+    /* TOKEN */
+    uint32_t text_at;    /* bytes of text in the answer before it */
+    uint32_t n_logprobs; /* of the token, and of the most likely ones */
+    /* TEXT (and n_tokens: TOKEN) */
+    uint32_t n_tokens; /* of the answer so far; without this token */
     uint32_t text_len; /* bytes of text; also with KL_FINISH_ERROR */
     /* DONE */
     enum kl_finish finish;
@@ -170,8 +250,12 @@ struct kl_event {
     double queue_seconds;   /* wall time, as the two below */
     double prefill_seconds; /* from the first slot to the first token */
     double decode_seconds;  /* from there to the end */
-    char
-        text[KL_EVENT_TEXT_SIZE]; /* TEXT: the piece; KL_FINISH_ERROR: the reason. NUL-terminated */
+    union {
+        /* TEXT: the piece; KL_FINISH_ERROR: the reason. NUL-terminated */
+        char text[KL_EVENT_TEXT_SIZE];
+        /* TOKEN: the token; then the most likely ones, the best first */
+        struct kl_logprob logprobs[1 + KL_MAX_TOP_LOGPROBS];
+    };
 };
 
 /* Starts the engine thread. model and tokenizer must outlive the engine. KL_ERR_INVALID: an option

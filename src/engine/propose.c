@@ -56,7 +56,7 @@ static struct kl_draft_input input_of(const struct kl_request *r)
  * have room for all logits. */
 static size_t most_useful(const struct kl_request *r, size_t max, size_t n_wide)
 {
-    size_t left = r->max_answer - kl_request_answer_tokens(r) - 1;
+    size_t left = r->n_forced > 0 ? 0 : r->max_answer - kl_request_answer_tokens(r) - 1;
     if (!kl_batch_is_narrow(r) && n_wide < max)
         max = n_wide;
     return left < max ? left : max;

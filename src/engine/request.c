@@ -1,6 +1,7 @@
 #include "engine/request.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 
 #define MAX_DEADLINE_SECONDS 1e9 /* no client waits that long, and nanoseconds still fit */
 
+static_assert(_Alignof(struct kl_logit) <= _Alignof(int32_t), "biases may follow tokens");
 static_assert(KL_MAX_STOP_SIZE + KL_TOKEN_TEXT_SIZE <= KL_PENDING_SIZE, "a token's text fits");
 
 /* ---- the client's side ----------------------------------------------------------------------- */
@@ -81,7 +83,10 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
                        MAX_DEADLINE_SECONDS, o->deadline_seconds);
     if (o->rule != NULL && o->trie == NULL)
         return kl_fail(err, KL_ERR_INVALID, "an answer by rule: expected the trie of all tokens");
-    status = kl_sampling_check(&o->sampling, err);
+    if (o->top_logprobs > KL_MAX_TOP_LOGPROBS)
+        return kl_fail(err, KL_ERR_INVALID, "top_logprobs: expected 0 to %d, found %zu",
+                       KL_MAX_TOP_LOGPROBS, o->top_logprobs);
+    status = kl_sampling_check(&o->sampling, n_vocab, err);
     if (status != KL_OK)
         return status;
     if (o->n_tokens >= ctx_size)
@@ -98,6 +103,24 @@ static void destroy(struct kl_request *r)
     kl_buffer_release(&r->pending);
     kl_ring_release(&r->ring);
     free(r);
+}
+
+/* Copies the biases to the end of the request, which has room for KL_MAX_ENDS more, and bans the
+ * tokens that end an answer if that is asked for. */
+static void copy_biases(struct kl_request *r, const struct kl_sampling *from, size_t n_vocab,
+                        int32_t *at)
+{
+    struct kl_logit *biases = (struct kl_logit *)at;
+    size_t n = from->n_biases, n_ends;
+    const int32_t *ends = kl_tokenizer_ends(r->detokenizer.tokenizer, &n_ends);
+    if (n > 0)
+        memcpy(biases, from->biases, n * sizeof *biases);
+    for (size_t i = 0; from->ignore_eos && i < n_ends; i++) {
+        if ((size_t)ends[i] < n_vocab)
+            biases[n++] = (struct kl_logit){.value = -INFINITY, .id = ends[i]};
+    }
+    r->sampling.biases = biases;
+    r->sampling.n_biases = kl_biases_order(biases, n);
 }
 
 /* Allocates all memory of the pending text: nothing is allocated during the answer. */
@@ -125,7 +148,9 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
     size_t n_tokens = o->n_tokens + max_answer, n_symbols = o->loop_guard ? max_answer : 0;
     size_t n_prediction = o->n_prediction < max_answer ? o->n_prediction : max_answer;
     size_t n_ids = n_tokens + n_symbols + n_prediction;
-    size_t size = sizeof(struct kl_request) + n_ids * sizeof(int32_t);
+    size_t n_biases = o->sampling.n_biases + KL_MAX_ENDS;
+    size_t size =
+        sizeof(struct kl_request) + n_ids * sizeof(int32_t) + n_biases * sizeof(struct kl_logit);
     size_t alignment = _Alignof(struct kl_request);
     size = (size + alignment - 1) / alignment * alignment;
     struct kl_request *r = aligned_alloc(alignment, size);
@@ -134,6 +159,8 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
     *r = (struct kl_request){.kind = kind,
                              .wakeup = wakeup,
                              .sampling = o->sampling,
+                             .logprobs = o->logprobs,
+                             .top_logprobs = o->top_logprobs,
                              .position = KL_NO_POSITION,
                              .n_prompt = o->n_tokens,
                              .max_answer = max_answer,
@@ -154,6 +181,7 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
         memcpy(r->tokens + n_tokens + n_symbols, o->prediction, n_prediction * sizeof *r->tokens);
     kl_random_init(&r->random, o->sampling.seed);
     kl_detokenizer_init(&r->detokenizer, tokenizer);
+    copy_biases(r, &o->sampling, n_vocab, r->tokens + n_ids);
     kl_loop_guard_init(&r->loop_guard, n_symbols > 0 ? r->tokens + n_tokens : NULL);
 
     status = kl_stop_init(&r->stops, o->stops, o->n_stops, err);
@@ -173,7 +201,8 @@ size_t kl_request_bytes(size_t ctx_size)
 {
     /* tokens, symbols of the loop guard, and a prediction */
     size_t ids = 3 * ctx_size * sizeof(int32_t);
-    return sizeof(struct kl_request) + ids + KL_PENDING_SIZE + KL_EVENT_RING_SIZE;
+    size_t biases = (KL_MAX_BIASES + KL_MAX_ENDS) * sizeof(struct kl_logit);
+    return sizeof(struct kl_request) + ids + biases + KL_PENDING_SIZE + KL_EVENT_RING_SIZE;
 }
 
 void kl_request_disown(struct kl_request *r)

@@ -57,8 +57,10 @@ struct kl_request {
 
     /* constant after _new */
     enum kl_request_kind kind;
-    unsigned level; /* of the scheduler */
-    struct kl_sampling sampling;
+    unsigned level;              /* of the scheduler */
+    struct kl_sampling sampling; /* its biases are behind the tokens, in the sampler's order */
+    bool logprobs;
+    size_t top_logprobs;
     uint64_t cache_scope;
     size_t n_prompt;
     size_t max_answer;
@@ -86,17 +88,31 @@ struct kl_request {
     size_t withheld; /* bytes at its end that must not be sent: perhaps part of a stop string */
     struct kl_text_cut cuts[KL_TEXT_CUTS]; /* where the pending text of a token ends, in order */
     size_t n_cuts;
+    size_t n_text;         /* bytes that were sent */
+    size_t n_token_events; /* sent in this step */
 
     size_t n_tokens;   /* prompt and answer so far; all are computed but the last of an answer, and
                         * those that its rule has forced */
     size_t n_proposed; /* tokens behind these that the next pass computes (propose.h) */
+    size_t n_forced;   /* tokens behind these that follow by rule; with logprobs: each of them is
+                        * accepted when the row before it is computed. Nothing is proposed then */
     size_t
         wide_until; /* with fewer tokens, proposed ones have room for all logits: one overflowed */
     const int32_t *prediction; /* [n_prediction] a text that the answer may be like */
     size_t n_prediction;
-    int32_t tokens[]; /* [n_prompt + max_answer], [n_symbols] of the loop guard: max_answer or 0,
-                       * and the prediction */
+    /* [n_prompt + max_answer], [n_symbols] of the loop guard: max_answer or 0, the prediction, and
+     * biases */
+    int32_t tokens[];
 };
+
+/* The first n tokens, proposed ones included, as the sampler reads them. */
+static inline struct kl_history kl_request_history(const struct kl_request *request, size_t n)
+{
+    return (struct kl_history){.tokens = request->tokens,
+                               .n = n,
+                               .n_prompt = request->n_prompt,
+                               .tokenizer = request->detokenizer.tokenizer};
+}
 
 /* The one question about the kind of a request; its level is for the scheduler. */
 static inline bool kl_request_is_answer(const struct kl_request *request)

@@ -12,9 +12,12 @@
 #define DONE_ROOM    RECORD(sizeof(((struct kl_error *)0)->text))
 /* The most that a step sends: progress, text, and then the end. */
 #define STEP_ROOM (RECORD(0) + (PIECES + KL_TEXT_CUTS) * RECORD(0) + KL_PENDING_SIZE + DONE_ROOM)
+/* and its tokens, if their log-probabilities are asked for */
+#define TOKEN_ROOM (KL_STEP_LOGPROBS * RECORD(sizeof(((struct kl_event *)0)->logprobs)))
 
 static_assert(sizeof(((struct kl_error *)0)->text) < KL_EVENT_TEXT_SIZE, "an error fits");
-static_assert(2 * STEP_ROOM < KL_EVENT_RING_SIZE, "a ring holds more than a step's events");
+static_assert(2 * (STEP_ROOM + TOKEN_ROOM) < KL_EVENT_RING_SIZE,
+              "a ring holds more than a step's events");
 
 bool kl_request_poll(struct kl_request *request, struct kl_event *event)
 {
@@ -29,16 +32,16 @@ bool kl_request_poll(struct kl_request *request, struct kl_event *event)
     return true;
 }
 
-static void send(struct kl_request *r, const struct kl_event *head, const char *text)
+static void send(struct kl_request *r, const struct kl_event *head, const void *rest, size_t len)
 {
-    bool sent = kl_ring_write(&r->ring, head, HEAD_SIZE, text, head->text_len);
+    bool sent = kl_ring_write(&r->ring, head, HEAD_SIZE, rest, len);
     assert(sent); /* see kl_request_has_room */
     (void)sent;
 }
 
 bool kl_request_has_room(struct kl_request *r)
 {
-    size_t room = STEP_ROOM - sizeof(uint32_t);
+    size_t room = STEP_ROOM + (r->logprobs ? TOKEN_ROOM : 0) - sizeof(uint32_t);
     if (kl_ring_has_room(&r->ring, room))
         return true;
     atomic_exchange(&r->waits, true);
@@ -65,7 +68,7 @@ bool kl_request_send_queued(struct kl_request *r, uint32_t position, double wait
     event.position = r->position = position;
     event.wait_seconds = (float)wait_seconds;
     r->position_sent_ns = now_ns;
-    send(r, &event, NULL);
+    send(r, &event, NULL, 0);
     return true;
 }
 
@@ -76,8 +79,19 @@ bool kl_request_send_prefill(struct kl_request *r, size_t done)
     event.done = (uint32_t)done;
     event.total = (uint32_t)r->n_prompt;
     event.cached_tokens = (uint32_t)r->n_cached;
-    send(r, &event, NULL);
+    send(r, &event, NULL, 0);
     return true;
+}
+
+void kl_request_send_token(struct kl_request *r, const struct kl_logprob *logprobs, size_t n)
+{
+    struct kl_event event;
+    clear_head(&event, KL_EVENT_TOKEN);
+    event.n_tokens = (uint32_t)kl_request_answer_tokens(r);
+    event.text_at = (uint32_t)(r->n_text + r->pending.len);
+    event.n_logprobs = (uint32_t)n;
+    send(r, &event, logprobs, n * sizeof *logprobs);
+    r->n_token_events++;
 }
 
 void kl_request_cut_text(struct kl_request *r)
@@ -98,7 +112,7 @@ static void send_piece(struct kl_request *r, size_t at, size_t end, uint32_t n_t
         clear_head(&event, KL_EVENT_TEXT);
         event.n_tokens = n_tokens;
         event.text_len = (uint32_t)len;
-        send(r, &event, r->pending.data + at);
+        send(r, &event, r->pending.data + at, len);
         at += len;
     }
 }
@@ -112,7 +126,10 @@ bool kl_request_send_text(struct kl_request *r)
     }
     r->n_cuts = 0;
     kl_buffer_consume(&r->pending, at);
-    return at > 0;
+    bool sent = at > 0 || r->n_token_events > 0;
+    r->n_text += at;
+    r->n_token_events = 0;
+    return sent;
 }
 
 static double seconds_between(uint64_t from_ns, uint64_t to_ns)
@@ -141,5 +158,5 @@ void kl_request_send_done(struct kl_request *r, enum kl_finish finish, const str
         event.status = why->status;
         event.text_len = (uint32_t)strlen(why->text);
     }
-    send(r, &event, event.text_len > 0 ? why->text : NULL);
+    send(r, &event, event.text_len > 0 ? why->text : NULL, event.text_len);
 }

@@ -55,6 +55,9 @@ uint32_t kl_regex_run_step(struct kl_regex_run *run, uint32_t state, uint8_t byt
 bool kl_regex_run_accepts(const struct kl_regex_run *run, uint32_t state);
 /* Whether every continuation matches (of whole characters). */
 bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state);
+/* The fewest code points that lead from a state, which is not dead, to a match; 0 also after a
+ * failure. Found once for a state, by a search that ends at the first match. */
+uint32_t kl_regex_run_least(struct kl_regex_run *run, uint32_t state);
 /* KL_OK, or KL_ERR_MEMORY, KL_ERR_LIMIT (too many states): sticks. */
 enum kl_status kl_regex_run_failure(const struct kl_regex_run *run);
 size_t kl_regex_run_bytes(const struct kl_regex_run *run);

@@ -218,7 +218,8 @@ static size_t emit(const struct product *p, size_t state, const uint32_t *begins
         return 2 * left - 1;
     int first = 0, last = 0;
     for (bool accepts = p->accepts[state]; left > 0; left--) {
-        struct kl_regex_state leaf = {.op = KL_OP_MATCH, .can_match = true, .ends = true};
+        struct kl_regex_state leaf = {
+            .op = KL_OP_MATCH, .can_match = true, .ends = true, .empty = true};
         uint32_t at = begins[state] + (uint32_t)n;
         if (left > 1)
             program[n++] = (struct kl_regex_state){
@@ -255,13 +256,15 @@ static enum kl_status make_program(const struct product *p, struct kl_regex **re
         free(begins);
         return KL_ERR_MEMORY;
     }
-    r->states[0] = (struct kl_regex_state){.op = KL_OP_MATCH, .can_match = true, .ends = true};
+    r->states[0] =
+        (struct kl_regex_state){.op = KL_OP_MATCH, .can_match = true, .ends = true, .empty = true};
     for (size_t s = 1; s < p->n; s++)
         if (p->useful[s])
             emit(p, s, begins, r->states + begins[s]);
     r->n = r->room = n;
     r->start = begins[1];
     memcpy(r->classes, p->classes, sizeof r->classes);
+    memcpy(r->samples, p->bytes, sizeof r->samples);
     r->n_classes = p->n_classes;
     r->positions = n;
     free(begins);

@@ -15,8 +15,8 @@ struct kl_regex_term {
     bool is_negated; /* it must not match */
 };
 
-/* States of the product: 20,000 take some 10 ms. */
-#define KL_REGEX_MAX_PRODUCT 20000
+/* States of the product: 10,000 take some 10 ms. */
+#define KL_REGEX_MAX_PRODUCT 10000
 
 /* Lengths are in code points; max UINT32_MAX: none. Texts are valid UTF-8. *regex is NULL if no
  * text is left. KL_ERR_LIMIT: over KL_REGEX_MAX_PRODUCT; KL_ERR_MEMORY. */

@@ -100,9 +100,25 @@ static bool is_group_allowed(const struct kl_want *want, size_t g)
     return id < want->n_vocab && (want->allowed[id / 64] >> (id % 64) & 0xFF) != 0;
 }
 
-static bool is_penalized(const struct kl_want *want, size_t id)
+/* Searches n logits that are sorted by id. */
+static bool has_id(const struct kl_logit *logits, size_t n, size_t id)
 {
-    return want->penalized != NULL && has_bit(want->penalized, id);
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if ((size_t)logits[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < n && (size_t)logits[low].id == id;
+}
+
+/* Whether the caller changes the logit, so that it does not count for the limits. */
+static bool is_changed(const struct kl_want *want, size_t id)
+{
+    return (want->penalized != NULL && has_bit(want->penalized, id)) ||
+           has_id(want->lowered, want->n_lowered, id) || has_id(want->raised, want->n_raised, id);
 }
 
 /* Returns a range of the rows of activations. */
@@ -327,10 +343,11 @@ static float threshold_of(const struct screened_row *row, size_t n_vocab)
     const struct kl_want *want = row->want;
     float best[MOST_TOP_K]; /* in descending order */
     size_t most = want->top_k > 0 ? want->top_k : 1, n = 0;
+    bool changes = want->penalized != NULL || want->n_lowered > 0 || want->n_raised > 0;
     for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
         struct kl_logit l = row->candidates->logits[i];
         size_t id = (size_t)l.id;
-        if (id >= n_vocab || !(l.value >= -FLT_MAX) || is_penalized(want, id) ||
+        if (id >= n_vocab || !(l.value >= -FLT_MAX) || (changes && is_changed(want, id)) ||
             !is_allowed(want, id))
             continue;
         if (n == most && l.value <= best[n - 1])
@@ -349,11 +366,14 @@ static float threshold_of(const struct screened_row *row, size_t n_vocab)
 /* Drops computed tokens below the threshold, and those that only fill a group. */
 static void keep_candidates(const struct screened_row *row, size_t n_vocab)
 {
+    const struct kl_want *want = row->want;
     struct kl_candidates *c = row->candidates;
     for (size_t i = 0; i < row->n_groups * KL_LANES; i++) {
         struct kl_logit l = c->logits[i];
-        if ((size_t)l.id < n_vocab && l.value >= row->threshold &&
-            is_allowed(row->want, (size_t)l.id))
+        size_t id = (size_t)l.id;
+        bool near = l.value >= row->threshold ||
+                    (want->n_raised > 0 && has_id(want->raised, want->n_raised, id));
+        if (id < n_vocab && near && is_allowed(want, id))
             c->logits[c->n++] = l;
     }
 }
@@ -373,6 +393,8 @@ static void run_screen(struct screen *s)
         row->n_groups = 0;
         if (row->candidates->overflow)
             continue;
+        for (size_t n = 0; n < row->want->n_raised; n++)
+            row->bounds[(size_t)row->want->raised[n].id / KL_LANES] = INFINITY;
         for (size_t g = 0; g < m->n_groups; g++)
             if (is_group_allowed(row->want, g) && row->bounds[g] >= row->threshold)
                 row->groups[row->n_groups++] = (uint32_t)g;
@@ -386,7 +408,7 @@ bool kl_head_can_screen(const struct kl_model *m, const struct kl_row *row)
 {
     const struct kl_want *want = row->want;
     if (m->output_low.n_groups == 0 || row->logits != NULL || row->candidates == NULL ||
-        want->top_k > MOST_TOP_K)
+        want->all || want->top_k > MOST_TOP_K)
         return false;
     return want->top_k > 0 || want->margin <= MOST_MARGIN ||
            (want->allowed != NULL && want->n_allowed <= FEW_ALLOWED);
@@ -413,12 +435,12 @@ static void set_up_screen(struct screen *s, struct kl_forward *f, size_t first)
     }
 }
 
-/* Keeps the allowed tokens of all logits. */
+/* Keeps the allowed tokens of all logits, or all of them. */
 static void keep_allowed(const struct kl_forward *f, const struct kl_row *row)
 {
     struct kl_candidates *c = row->candidates;
     size_t n = c->overflow ? 0 : n_tokens(f, row->want);
-    if (row->want->allowed == NULL) {
+    if (row->want->allowed == NULL || row->want->all) {
         c->n = n;
         return;
     }

@@ -174,10 +174,11 @@ struct kl_logit {
     int32_t id;
 };
 
-/* The tokens that a row asks the output head for: those that can be chosen. Tokens that are
- * `penalized` will be lowered by the caller afterwards; they do not count for the limits, but are
- * candidates like the others, so a caller that lowers them and then takes the best top_k gets the
- * same tokens as from all logits. Without a limit every allowed token is a candidate. */
+/* The tokens that a row asks the output head for: those that can be chosen. Tokens that the caller
+ * lowers (`penalized`, `lowered`) or may raise (`raised`) afterwards do not count for the limits.
+ * The lowered ones are candidates like the others, the raised ones in any case; so a caller that
+ * changes them and then takes the best top_k gets the same tokens as from all logits. Without a
+ * limit every allowed token is a candidate. */
 struct kl_want {
     size_t n_vocab;            /* ids from here on are not candidates */
     size_t top_k;              /* 0: no limit; otherwise at least the k best are candidates */
@@ -185,6 +186,10 @@ struct kl_want {
     const uint64_t *penalized; /* [n_vocab / 64 + 1] a bit for each token; NULL: none */
     const uint64_t *allowed;   /* likewise, other tokens are no candidates; NULL: all are allowed */
     size_t n_allowed;          /* bits that are set in allowed; not read without it */
+    /* [n_lowered], [n_raised] ids below n_vocab, ascending; their values are not read */
+    const struct kl_logit *lowered, *raised;
+    size_t n_lowered, n_raised;
+    bool all; /* every token is a candidate, whatever the limits are and whatever is allowed */
 };
 
 /* The result of the head: n candidates in the order of their ids, possibly more than were asked

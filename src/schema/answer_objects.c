@@ -25,7 +25,8 @@ struct object {
     size_t room_nodes;
     bool is_closed;
     uint32_t regexes[MAX_PATTERNS]; /* of patternProperties, each once */
-    size_t n_regexes;
+    bool is_listed[MAX_PATTERNS];   /* its names are named properties */
+    size_t n_regexes, n_listed;
     /* propertyNames: raw nodes, and the strings they allow */
     int32_t *name_nodes;
     size_t n_name_nodes;
@@ -104,6 +105,22 @@ static void collect(struct object *o)
     o->room_nodes = n_nodes + 1;
     if (o->nodes == NULL)
         o->status = kl_fail_memory(o->a->err, "a schema", o->room_nodes * sizeof(*o->nodes));
+}
+
+/* A pattern of a few names names them. */
+static void list_patterns(struct object *o)
+{
+    for (size_t i = 0; i < o->n_regexes && o->status == KL_OK; i++) {
+        uint32_t keys[KL_ANSWER_MAX_LISTED];
+        size_t n;
+        o->status = kl_answers_list(o->a, o->regexes[i], keys, &n);
+        if (o->status != KL_OK || n == SIZE_MAX)
+            continue;
+        o->is_listed[i] = true;
+        o->n_listed++;
+        for (size_t k = 0; k < n; k++)
+            add_key(o, keys[k]);
+    }
 }
 
 /* The names that are required, each once. */
@@ -280,7 +297,7 @@ static void name_properties(struct object *o)
 /* ---- other names ----------------------------------------------------------------------------- */
 
 struct others {
-    struct kl_schema_pattern patterns[1u << MAX_OVERLAPPING | MAX_PATTERNS];
+    struct kl_schema_pattern patterns[(1u << MAX_OVERLAPPING) + MAX_PATTERNS + 1];
     size_t n;
 };
 
@@ -296,7 +313,7 @@ static void add_class(struct object *o, struct others *others, const bool *match
         return;
     uint32_t terms[MAX_PATTERNS + 1], min = 0, max = UINT32_MAX;
     for (size_t i = 0; i < o->n_regexes; i++)
-        if (matched[i] || is_other || !is_apart)
+        if (!o->is_listed[i] && (matched[i] || is_other || !is_apart))
             terms[n_terms++] = 2 * o->regexes[i] + !matched[i];
     const struct kl_schema_node *names = o->n_names != 0 ? &o->names[0] : NULL;
     if (names != NULL && names->regexes.n != 0)
@@ -324,6 +341,8 @@ static bool overlap(struct object *o)
 {
     for (size_t i = 0; i < o->n_regexes; i++)
         for (size_t j = i + 1; j < o->n_regexes && o->status == KL_OK; j++) {
+            if (o->is_listed[i] || o->is_listed[j])
+                continue;
             uint32_t x = 2 * o->regexes[i], y = 2 * o->regexes[j], both;
             uint32_t terms[] = {x < y ? x : y, x < y ? y : x};
             o->status = kl_answers_product(o->a, terms, 2, 0, UINT32_MAX, &both);
@@ -340,18 +359,24 @@ static bool overlap(struct object *o)
 static void name_patterns(struct object *o)
 {
     struct others others = {.n = 0};
+    size_t open[MAX_OVERLAPPING], n_open = 0;
     bool matched[MAX_PATTERNS] = {false};
     if (o->n_regexes > 1 && overlap(o)) {
-        if (o->status == KL_OK && o->n_regexes > MAX_OVERLAPPING)
+        if (o->status == KL_OK && o->n_regexes - o->n_listed > MAX_OVERLAPPING)
             o->status = kl_answers_refuse(o->a, o->node, KL_ERR_UNSUPPORTED, "patternProperties",
                                           "has more than 4 patterns that overlap");
-        for (unsigned mask = 0; mask < 1u << o->n_regexes && o->status == KL_OK; mask++) {
-            for (size_t i = 0; i < o->n_regexes; i++)
-                matched[i] = (mask >> i & 1) != 0;
+        for (size_t i = 0; i < o->n_regexes; i++)
+            if (!o->is_listed[i] && n_open < MAX_OVERLAPPING)
+                open[n_open++] = i;
+        for (unsigned mask = 0; mask < 1u << n_open && o->status == KL_OK; mask++) {
+            for (size_t i = 0; i < n_open; i++)
+                matched[open[i]] = (mask >> i & 1) != 0;
             add_class(o, &others, matched, false);
         }
     } else {
         for (size_t i = 0; i < o->n_regexes; i++) {
+            if (o->is_listed[i])
+                continue;
             matched[i] = true;
             add_class(o, &others, matched, true);
             matched[i] = false;
@@ -368,13 +393,15 @@ static void name_others(struct object *o, bool has_names)
 {
     const struct kl_schema_node *names = o->n_names != 0 ? &o->names[0] : NULL;
     bool by_length = names != NULL && names->regexes.n == 0;
-    if (!has_names || (o->is_closed && o->n_regexes == 0)) {
+    size_t n_patterns = o->n_regexes - o->n_listed;
+    if (!has_names || (o->is_closed && n_patterns == 0)) {
         o->status = add_never(o, &o->node->additional);
-    } else if (o->n_regexes != 0 || (names != NULL && !by_length)) {
+    } else if (n_patterns != 0 || (names != NULL && !by_length)) {
         name_patterns(o);
         o->status = add_never(o, &o->node->additional);
     } else {
-        size_t n = nodes_of(o, NO_KEY, NULL);
+        bool matched[MAX_PATTERNS] = {false};
+        size_t n = nodes_of(o, NO_KEY, matched);
         if (has_never(o, n))
             o->status = add_never(o, &o->node->additional);
         else
@@ -398,6 +425,8 @@ enum kl_status kl_answers_merge_object(struct kl_answers *a, const struct kl_alt
     bool has_names = true;
     if (o->status == KL_OK)
         collect(o);
+    if (o->status == KL_OK)
+        list_patterns(o);
     if (o->status == KL_OK)
         collect_required(o);
     if (o->status == KL_OK)

@@ -22,8 +22,8 @@
 /* Alternatives of one value; raw nodes of one alternative. */
 #define KL_ANSWER_MAX_ALTERNATIVES 256
 #define KL_ANSWER_MAX_APPLIED      256
-/* Comparisons and choices while alternatives are expanded: a bound of time, about a second. */
-#define KL_ANSWER_MAX_STEPS 2000000
+/* Comparisons and choices while alternatives are expanded: a bound of time. */
+#define KL_ANSWER_MAX_STEPS 300000
 
 struct kl_answers {
     struct kl_schema_builder builder;
@@ -93,6 +93,10 @@ bool kl_answers_allow_string(struct kl_answers *a, int32_t node, const struct kl
  * graph->regexes, doubled, plus 1 if it is negated; sorted by this. */
 enum kl_status kl_answers_product(struct kl_answers *a, uint32_t *terms, size_t n,
                                   uint32_t min_length, uint32_t max_length, uint32_t *regex);
+/* The keys that a pattern matches, if they are few and short; *n SIZE_MAX: they are not. */
+#define KL_ANSWER_MAX_LISTED 64
+enum kl_status kl_answers_list(struct kl_answers *a, uint32_t regex,
+                               uint32_t keys[KL_ANSWER_MAX_LISTED], size_t *n);
 /* A regex of just these strings. */
 enum kl_status kl_answers_regex_of_set(struct kl_answers *a, const struct kl_string_set *set,
                                        uint32_t *regex);

@@ -127,14 +127,12 @@ static void drop_properties(const struct prune *p, struct kl_schema_node *node)
 {
     uint32_t n = 0, kept = 0;
     bool others = has_others(p, node);
-    struct kl_schema_property *properties = p->graph->properties + node->properties.first;
-    struct kl_schema_pattern *patterns = p->graph->patterns + node->patterns.first;
-    for (uint32_t i = 0; i < node->properties.n; i++)
-        if (others || is_live(p, properties[i].node))
-            properties[n++] = properties[i];
-    for (uint32_t i = 0; i < node->patterns.n; i++)
-        if (is_live(p, patterns[i].node))
-            patterns[kept++] = patterns[i];
+    for (uint32_t i = node->properties.first; i < node->properties.first + node->properties.n; i++)
+        if (others || is_live(p, p->graph->properties[i].node))
+            p->graph->properties[node->properties.first + n++] = p->graph->properties[i];
+    for (uint32_t i = node->patterns.first; i < node->patterns.first + node->patterns.n; i++)
+        if (is_live(p, p->graph->patterns[i].node))
+            p->graph->patterns[node->patterns.first + kept++] = p->graph->patterns[i];
     node->properties.n = n;
     node->patterns.n = kept;
 }

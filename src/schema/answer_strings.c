@@ -5,12 +5,16 @@
 
 #include "base/printer.h"
 #include "base/utf8.h"
+#include "grammar/regex_least.h"
 #include "grammar/regex_product.h"
 #include "schema/answer_parts.h"
 
 enum { MAX_TERMS = 32, MAX_SETS = 32 };
 
-/* The assertions about a string. */
+/* The cost of a product in KL_ANSWER_MAX_STEPS: all of them take some 100 ms at most. */
+enum { PRODUCT_STEPS = 1000, STATE_STEPS = 4 };
+
+/* Everything that is asserted of a string. */
 struct demands {
     uint32_t min, max;
     uint32_t terms[MAX_TERMS]; /* index of the regex, doubled, plus 1 if it must not match */
@@ -59,6 +63,20 @@ bool kl_answers_set_has(const struct kl_string_set *set, const struct kl_schema_
     for (uint32_t i = 0; i < text->len; i++)
         at = kl_string_set_step(set, at, (uint8_t)text->bytes[i]);
     return at != KL_STRING_SET_DEAD && set->n != 0 && set->nodes[at].ends;
+}
+
+/* The length of the shortest text that matches; UINT32_MAX: there is none. */
+static uint32_t least_of(struct kl_answers *a, uint32_t regex, enum kl_status *status)
+{
+    struct kl_regex_run *run = *status == KL_OK ? run_of(a, regex, status) : NULL;
+    if (run == NULL || kl_regex_run_start(run) == KL_REGEX_DEAD)
+        return UINT32_MAX;
+    struct kl_regex_least memo = {0};
+    uint32_t least = kl_regex_least(&memo, run, kl_regex_run_start(run), status);
+    kl_regex_least_release(&memo);
+    if (*status != KL_OK)
+        kl_fail(a->err, *status, "a pattern of the schema needs too many states");
+    return least;
 }
 
 static uint32_t length_of(const struct kl_schema_text *text)
@@ -111,21 +129,6 @@ bool kl_answers_allow_string(struct kl_answers *a, int32_t index, const struct k
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* Halves the longest length, if there is one, until the automaton is small enough: a shorter string
- * is as valid. */
-static enum kl_status make_product(struct kl_answers *a, const struct kl_regex_term *terms,
-                                   size_t n, uint32_t min, uint32_t max, struct kl_regex **regex)
-{
-    enum kl_status status = kl_regex_product(terms, n, min, max, regex, a->err);
-    while (status == KL_ERR_LIMIT && max != UINT32_MAX && max / 2 > min) {
-        max /= 2;
-        status = kl_regex_product(terms, n, min, max, regex, a->err);
-        if (status == KL_OK && *regex == NULL)
-            status = KL_ERR_LIMIT;
-    }
-    return status;
-}
-
 enum kl_status kl_answers_product(struct kl_answers *a, uint32_t *terms, size_t n,
                                   uint32_t min_length, uint32_t max_length, uint32_t *regex)
 {
@@ -145,14 +148,72 @@ enum kl_status kl_answers_product(struct kl_answers *a, uint32_t *terms, size_t 
     for (size_t i = 0; i < n; i++)
         given[i] = (struct kl_regex_term){.regex = a->graph->regexes[terms[i] / 2],
                                           .is_negated = terms[i] % 2 != 0};
+    if (a->steps > KL_ANSWER_MAX_STEPS)
+        return kl_fail(a->err, KL_ERR_LIMIT,
+                       "the schema has too many patterns that must be combined");
+    a->steps += PRODUCT_STEPS;
     struct kl_regex *made = NULL;
-    enum kl_status status = make_product(a, given, n, min_length, max_length, &made);
+    enum kl_status status = kl_regex_product(given, n, min_length, max_length, &made, a->err);
     *regex = UINT32_MAX;
+    if (made != NULL)
+        a->steps += STATE_STEPS * kl_regex_positions(made);
     if (status == KL_OK && made != NULL)
         status = kl_schema_take_regex(&a->builder, made, regex);
     if (status == KL_OK)
         *kl_word_store_value(&a->products, entry) = *regex == UINT32_MAX ? *regex : *regex + 1;
     return status;
+}
+
+/* ---- patterns of a few texts ----------------------------------------------------------------- */
+
+enum { MAX_LISTED_BYTES = 64 };
+
+struct listing {
+    struct kl_answers *a;
+    struct kl_regex_run *run;
+    uint32_t *keys;
+    size_t n;
+    char text[MAX_LISTED_BYTES];
+    enum kl_status status;
+};
+
+/* Adds the texts that begin with text[0..len); false: there are too many. */
+static bool list(struct listing *l, uint32_t state, size_t len)
+{
+    if (kl_regex_run_accepts(l->run, state)) {
+        if (l->n == KL_ANSWER_MAX_LISTED)
+            return false;
+        l->status = kl_schema_add_key(&l->a->builder, l->text, len, &l->keys[l->n++]);
+    }
+    for (int byte = 0; byte < 256 && l->status == KL_OK; byte++) {
+        uint32_t next = kl_regex_run_step(l->run, state, (uint8_t)byte);
+        if (next == KL_REGEX_DEAD)
+            continue;
+        if (len == MAX_LISTED_BYTES)
+            return false;
+        l->text[len] = (char)byte;
+        if (!list(l, next, len + 1))
+            return false;
+    }
+    return true;
+}
+
+enum kl_status kl_answers_list(struct kl_answers *a, uint32_t regex,
+                               uint32_t keys[KL_ANSWER_MAX_LISTED], size_t *n)
+{
+    struct listing l = {.a = a, .keys = keys};
+    l.run = run_of(a, regex, &l.status);
+    *n = SIZE_MAX;
+    if (l.run == NULL)
+        return l.status;
+    uint32_t start = kl_regex_run_start(l.run);
+    /* all lengths are possible: no need to try */
+    if (!kl_regex_run_accepts_all(l.run, start) && (start == KL_REGEX_DEAD || list(&l, start, 0)))
+        *n = l.n;
+    if (l.status == KL_OK && kl_regex_run_failure(l.run) != KL_OK)
+        l.status = kl_fail(a->err, kl_regex_run_failure(l.run),
+                           "a pattern of the schema needs too many states");
+    return l.status;
 }
 
 enum kl_status kl_answers_regex_of_set(struct kl_answers *a, const struct kl_string_set *set,
@@ -303,23 +364,22 @@ enum kl_status kl_answers_merge_strings(struct kl_answers *a, const struct kl_al
         node->types &= (uint8_t)~KL_JSON_STRING;
         return KL_OK;
     }
-    bool is_plain = d.min == 0 && d.max == UINT32_MAX;
-    uint32_t regex;
+    node->max_length = d.max;
     if (d.n_terms == 0) {
         node->min_length = d.min;
-        node->max_length = d.max;
         return KL_OK;
     }
-    if (d.n_terms == 1 && d.terms[0] % 2 == 0 && is_plain) {
-        regex = d.terms[0] / 2;
-    } else {
-        status = kl_answers_product(a, d.terms, d.n_terms, d.min, d.max, &regex);
-        if (status == KL_ERR_LIMIT)
-            return kl_answers_refuse(a, node, KL_ERR_UNSUPPORTED, "pattern",
-                                     "and the lengths and patterns that must hold with it need "
-                                     "too many states");
-    }
-    if (status == KL_OK && regex == UINT32_MAX)
+    uint32_t regex = d.terms[0] / 2;
+    bool is_one = d.n_terms == 1 && d.terms[0] % 2 == 0;
+    if (!is_one || d.min > (d.min == 0 ? 0 : least_of(a, regex, &status)))
+        status = kl_answers_product(a, d.terms, d.n_terms, d.min, UINT32_MAX, &regex);
+    if (status == KL_ERR_LIMIT)
+        return kl_answers_refuse(a, node, KL_ERR_UNSUPPORTED, "pattern",
+                                 "and the lengths and patterns that must hold with it need too "
+                                 "many states");
+    uint32_t least =
+        status == KL_OK && regex != UINT32_MAX ? least_of(a, regex, &status) : UINT32_MAX;
+    if (status == KL_OK && (least == UINT32_MAX || least > d.max))
         node->types &= (uint8_t)~KL_JSON_STRING;
     else if (status == KL_OK)
         status = kl_schema_add_regex_list(&a->builder, &regex, 1, &node->regexes);

@@ -87,6 +87,9 @@ static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state 
     string->most = room_of(plan, s->words[S_LENGTH]);
     if (plan->n_nodes > 1 && string->most < LONGEST_TOKEN)
         return false;
+    /* near its longest length, an answer must end in time for the pattern: see has_room */
+    if (m->answers && string->most < 2 * LONGEST_TOKEN)
+        return false;
     string->after.words[S_PHASE] = KL_PHASE_AFTER;
     return count_item(m, frame, &string->after.words[S_FRAME]);
 }

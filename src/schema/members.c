@@ -394,21 +394,42 @@ bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *st
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-bool kl_item_begins(struct kl_schema_machine *m, uint32_t frame, const struct kl_link **link)
+/* Sets m->bad of the nodes of an array that may have no more items; whether there are any. */
+static bool judge_count(struct kl_schema_machine *m, const struct kl_plan *plan, uint32_t n)
 {
-    const struct kl_plan *plan = kl_frame_plan(m, frame);
-    uint32_t n = kl_frame(m, frame)[F_COUNT];
-    bool any_bad = false;
-    *link = kl_link_item(&m->plans, plan, n);
+    bool any = false;
+    memset(m->bad, 0, plan->n_nodes);
+    for (uint32_t i = 0; i < plan->n_arrays; i++)
+        if (n >= plan->nodes[plan->arrays[i]].node->max_items)
+            m->bad[plan->arrays[i]] = any = true;
+    return any;
+}
+
+bool kl_item_begins(struct kl_schema_machine *m, uint32_t *frame, const struct kl_link **link)
+{
+    const struct kl_plan *plan = kl_frame_plan(m, *frame);
+    uint32_t count = kl_frame(m, *frame)[F_COUNT];
+    size_t n;
+    *link = kl_link_item(&m->plans, plan, count);
     if (*link == NULL || !kl_machine_reserve(m, (*link)->plan))
         return kl_schema_machine_fail(m);
     const struct kl_string_atoms *atoms = &(*link)->plan->strings;
     if (m->answers && plan->has_unique && atoms->n == 1 && atoms->atoms[0].kind == KL_ATOM_SET &&
-        kl_frame(m, frame)[F_NEXT_ITEM] >= m->graph->sets[atoms->atoms[0].index].n)
+        kl_frame(m, *frame)[F_NEXT_ITEM] >= m->graph->sets[atoms->atoms[0].index].n)
         return false;
-    memset(m->bad, 0, plan->n_nodes);
-    for (uint32_t i = 0; i < plan->n_arrays; i++)
-        if (n >= plan->nodes[plan->arrays[i]].node->max_items)
-            m->bad[plan->arrays[i]] = any_bad = true;
-    return can_follow(m, frame, *link, any_bad);
+    bool any_bad = judge_count(m, plan, count);
+    if (!can_follow(m, *frame, *link, any_bad))
+        return false;
+    if (!any_bad)
+        return true;
+    /* the item is judged by the nodes that are left */
+    judge_count(m, plan, count);
+    uint32_t *f = kl_frame_copy(m, *frame, &n);
+    if (f == NULL)
+        return false;
+    for (uint32_t i = 0; i < plan->n_nodes; i++)
+        if (m->bad[i])
+            kl_set_bit(f + F_WORDS, i);
+    *frame = kl_frame_store(m, n);
+    return *frame != 0;
 }

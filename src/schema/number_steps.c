@@ -3,8 +3,10 @@
 
 #include "schema/schema_machine.h"
 
-/* Longest text of a number whose value matters. For answers, the longest number. */
-enum { MAX_NUMBER_BYTES = 1 << 20, MAX_ANSWER_BYTES = 32 };
+/* Longest text of a number whose value matters. For answers, the longest number: a sign, a point
+ * and KL_NUMBER_MAX_DIGITS digits fit, so that a number which kl_number_can_begin lets begin can
+ * also end. */
+enum { MAX_NUMBER_BYTES = 1 << 20, MAX_ANSWER_BYTES = KL_NUMBER_MAX_DIGITS + 4 };
 
 /* Reads the text of a number, which is a list of its bytes from the last one on. */
 static const char *text_of(struct kl_schema_machine *m, uint32_t list, size_t len)

@@ -21,7 +21,7 @@ enum kl_status kl_schema_parse_count(struct kl_schema_parser *p, struct kl_schem
     return KL_OK;
 }
 
-void kl_schema_number_text(const json_t *value, char text[KL_NUMBER_TEXT])
+void kl_schema_number_text(const json_t *value, char text[static KL_NUMBER_TEXT])
 {
     if (json_is_integer(value)) {
         snprintf(text, KL_NUMBER_TEXT, "%" JSON_INTEGER_FORMAT, json_integer_value(value));

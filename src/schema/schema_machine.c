@@ -121,7 +121,7 @@ static bool step_comma(struct kl_schema_machine *m, uint32_t frame, struct kl_ru
         return gate != NULL && gate->any;
     }
     to->words[S_PHASE] = m->answers ? KL_PHASE_VALUE_SPACE : KL_PHASE_VALUE;
-    if (!kl_item_begins(m, frame, &link))
+    if (!kl_item_begins(m, &to->words[S_FRAME], &link))
         return false;
     to->words[S_LINK] = link->id;
     return true;
@@ -145,7 +145,7 @@ static bool step_array(struct kl_schema_machine *m, const struct kl_rule_state *
     uint32_t frame = from->words[S_FRAME];
     if (byte == ']')
         return kl_frame_close(m, frame, to);
-    return kl_item_begins(m, frame, &link) && begin_value(m, frame, link, byte, to);
+    return kl_item_begins(m, &frame, &link) && begin_value(m, frame, link, byte, to);
 }
 
 static bool move_to(const struct kl_rule_state *from, uint32_t phase, struct kl_rule_state *to)
@@ -262,7 +262,7 @@ static size_t machine_bytes(const struct kl_machine *machine)
                    kl_word_store_bytes(&m->plans.sets) + kl_word_store_bytes(&m->plans.members);
     for (size_t i = 0; i < m->graph->n_regexes; i++)
         if (m->runs[i] != NULL)
-            bytes += kl_regex_run_bytes(m->runs[i]);
+            bytes += kl_regex_run_bytes(m->runs[i]) + m->least[i].n * sizeof *m->least[i].least;
     return bytes;
 }
 
@@ -271,7 +271,10 @@ static void close_machine(struct kl_machine *machine)
     struct kl_schema_machine *m = of(machine);
     for (size_t i = 0; m->runs != NULL && i < m->graph->n_regexes; i++)
         kl_regex_run_close(m->runs[i]);
+    for (size_t i = 0; m->least != NULL && i < m->graph->n_regexes; i++)
+        kl_regex_least_release(&m->least[i]);
     free(m->runs);
+    free(m->least);
     kl_plans_release(&m->plans);
     kl_word_store_free(&m->store);
     free(m->gate.before);
@@ -321,7 +324,8 @@ enum kl_status kl_schema_machine_open(const struct kl_rule *rule, struct kl_mach
     m->answers = r->reading == KL_SCHEMA_ANSWER;
     kl_word_store_init(&m->store, MAX_STORE_BYTES);
     m->runs = calloc(r->graph.n_regexes + 1, sizeof(struct kl_regex_run *));
-    enum kl_status status = m->runs == NULL
+    m->least = calloc(r->graph.n_regexes + 1, sizeof *m->least);
+    enum kl_status status = m->runs == NULL || m->least == NULL
                                 ? kl_fail_memory(err, "a machine of a schema", r->graph.n_regexes)
                                 : kl_plans_open(&m->plans, m->graph, MAX_PLAN_BYTES, err);
     if (status == KL_OK) {

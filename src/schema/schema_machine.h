@@ -16,6 +16,7 @@
 #ifndef KL_SCHEMA_SCHEMA_MACHINE_H
 #define KL_SCHEMA_SCHEMA_MACHINE_H
 
+#include "grammar/regex_least.h"
 #include "grammar/rule.h"
 #include "schema/schema.h"
 #include "schema/value_plan.h"
@@ -114,7 +115,8 @@ struct kl_schema_machine {
     bool answers;
     struct kl_plans plans;
     struct kl_word_store store;
-    struct kl_regex_run **runs; /* [graph->n_regexes] NULL: not needed yet */
+    struct kl_regex_run **runs;   /* [graph->n_regexes] NULL: not needed yet */
+    struct kl_regex_least *least; /* [graph->n_regexes] of the runs */
     struct kl_name_gate gate;
     /* scratch memory */
     uint8_t *bad, *next, *own; /* [n_judged] of the nodes of a plan */
@@ -210,8 +212,9 @@ static inline size_t kl_bit_words(size_t n)
 /* Which names may follow in the frame of an object; NULL: failure. */
 const struct kl_name_gate *kl_name_gate(struct kl_schema_machine *m, uint32_t frame);
 
-/* Whether an item may follow in the frame of an array; *link: its link. */
-bool kl_item_begins(struct kl_schema_machine *m, uint32_t frame, const struct kl_link **link);
+/* Whether an item may follow in the frame of an array; *link: its link. Sets *frame to the one that
+ * the item is in. */
+bool kl_item_begins(struct kl_schema_machine *m, uint32_t *frame, const struct kl_link **link);
 
 /* Whether a name that began like this, state in it, can become a name that may be there. */
 bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *state);

@@ -98,7 +98,7 @@ enum kl_status kl_schema_parse_decimal(struct kl_schema_parser *p, const char *k
                                        const json_t *value, struct kl_decimal *decimal);
 /* The number as a JSON text, NUL-terminated. */
 #define KL_NUMBER_TEXT 40
-void kl_schema_number_text(const json_t *value, char text[KL_NUMBER_TEXT]);
+void kl_schema_number_text(const json_t *value, char text[static KL_NUMBER_TEXT]);
 
 /* Refuses a subschema that refers to itself at the same value. */
 enum kl_status kl_schema_check_cycles(struct kl_schema_parser *p);

@@ -50,6 +50,20 @@ bool kl_string_hashes(const struct kl_schema_machine *m, const struct kl_rule_st
     return kl_in_key(s) || (frame != 0 && (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_HASHES) != 0);
 }
 
+/* Whether a string of an answer can still match before it is too long. */
+static bool has_room(struct kl_schema_machine *m, const struct kl_schema_node *node, uint32_t regex,
+                     uint32_t word, uint32_t length)
+{
+    enum kl_status status = KL_OK;
+    if (node->max_length == UINT32_MAX || length == KL_UNCOUNTED)
+        return true;
+    uint32_t least = kl_regex_least(&m->least[regex], m->runs[regex], word, &status);
+    if (status != KL_OK)
+        kl_fail(&m->base.failure, status,
+                "following a pattern of the schema needs too much memory");
+    return status == KL_OK && least <= node->max_length - length;
+}
+
 void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, const uint32_t *words,
                      uint32_t length, bool whole)
 {
@@ -62,6 +76,8 @@ void kl_string_judge(struct kl_schema_machine *m, const struct kl_plan *plan, co
             const struct kl_string_atom *atom = &plan->strings.atoms[n->atoms[k]];
             uint32_t word = words[n->atoms[k]];
             bad = whole ? !kl_atom_accepts(m, atom, word) : kl_atom_is_dead(atom, word);
+            if (!bad && !whole && m->answers && atom->kind == KL_ATOM_REGEX)
+                bad = !has_room(m, n->node, atom->index, word, length);
         }
         m->bad[i] = bad;
     }

@@ -240,25 +240,13 @@ bool kl_string_is_limited(struct kl_schema_machine *m, const struct kl_rule_stat
     return gate == NULL || !gate->other;
 }
 
-static bool character_lives(struct kl_schema_machine *m, const struct kl_rule_state *s,
-                            uint32_t code)
+static bool escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t code)
 {
     struct kl_rule_state trial = *s;
     size_t mark = kl_word_store_mark(&m->store);
-    bool alive = append_code(m, &trial, code);
+    bool alive = needs_escape(code) && append_code(m, &trial, code);
     kl_word_store_release(&m->store, mark);
     return alive;
-}
-
-static bool escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t code)
-{
-    return needs_escape(code) && character_lives(m, s, code);
-}
-
-/* Whether the string may have one more character, where any will do: its length is limited. */
-static bool one_more_lives(struct kl_schema_machine *m, const struct kl_rule_state *s)
-{
-    return character_lives(m, s, 'a');
 }
 
 /* Whether a backslash may come: some character that needs an escape may. */
@@ -345,9 +333,9 @@ static bool step_plain(struct kl_schema_machine *m, struct kl_rule_state *s, uin
     if (byte != '\\')
         return step_character(m, s, byte);
     set_phase(s, KL_PHASE_ESCAPE);
-    if (m->answers && !kl_string_is_limited(m, s))
-        return one_more_lives(m, s);
-    return !m->answers || some_escape_lives(m, s, '\\' + 1);
+    /* where a string has a longest length, no character may be left */
+    bool may_be_full = m->answers && kl_string_atoms_of(m, s)->counts;
+    return (!kl_string_is_limited(m, s) && !may_be_full) || some_escape_lives(m, s, '\\' + 1);
 }
 
 bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,8 @@ void kl_generation_free(struct kl_generation *g)
         if (g->choices[i].request != NULL)
             kl_request_release(g->choices[i].request);
         kl_buffer_release(&g->choices[i].text);
+        kl_buffer_release(&g->choices[i].tokens);
+        kl_buffer_release(&g->choices[i].logprobs);
     }
     if (g->preparation != NULL)
         kl_preparation_abandon(g->preparation, g->exchange);
@@ -235,6 +238,37 @@ static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event 
         kl_generation_send_progress(g);
 }
 
+/* The bytes of a token in the buffer: without the room of log-probabilities that it has not. */
+static size_t token_size(uint32_t n)
+{
+    return offsetof(struct kl_choice_token, logprobs) + n * sizeof(struct kl_logprob);
+}
+
+bool kl_choice_take_token(struct kl_answer_choice *c, struct kl_choice_token *token)
+{
+    if (c->tokens.len == 0)
+        return false;
+    memcpy(token, c->tokens.data, token_size(0));
+    if (token->text_at >= c->n_text)
+        return false;
+    memcpy(token, c->tokens.data, token_size(token->n));
+    kl_buffer_consume(&c->tokens, token_size(token->n));
+    return true;
+}
+
+/* Keeps a token until its text comes. Returns false, with *error set, if the generation cannot
+ * continue. */
+static bool on_token(struct kl_generation *g, size_t i, const struct kl_event *event,
+                     struct kl_api_error *error)
+{
+    struct kl_choice_token token = {.text_at = event->text_at, .n = event->n_logprobs};
+    memcpy(token.logprobs, event->logprobs, token.n * sizeof *token.logprobs);
+    if (kl_buffer_append(&g->choices[i].tokens, &token, token_size(token.n)) == KL_OK)
+        return true;
+    kl_api_fail_memory(error, "the answer");
+    return false;
+}
+
 /* Returns false, with *error set, if the generation cannot continue. */
 static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *event,
                     struct kl_api_error *error)
@@ -250,6 +284,7 @@ static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *ev
         c->first_text_ns = now;
     g->has_text = true;
     c->answer_tokens = event->n_tokens;
+    c->n_text += event->text_len;
     if (event->text_len == 0 || g->format->text(g, i, event->text, event->text_len) == KL_OK)
         return true;
     kl_api_fail_memory(error, "the answer");
@@ -310,7 +345,9 @@ static void poll_generation(struct kl_generation *g)
         struct kl_answer_choice *c = &g->choices[i];
         while (c->request != NULL && !is_held_back(g) && kl_request_poll(c->request, &event)) {
             bool ok = true;
-            if (event.type == KL_EVENT_TEXT)
+            if (event.type == KL_EVENT_TOKEN)
+                ok = on_token(g, i, &event, &error);
+            else if (event.type == KL_EVENT_TEXT)
                 ok = on_text(g, i, &event, &error);
             else if (event.type == KL_EVENT_DONE)
                 ok = on_done(g, i, &event, &error);

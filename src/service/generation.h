@@ -29,6 +29,9 @@ struct kl_preparation;
 struct kl_answer_choice {
     struct kl_request *request; /* NULL once it is done */
     struct kl_buffer text;      /* the text so far, for a document */
+    struct kl_buffer tokens;    /* those whose text has not come yet, see kl_choice_take_token */
+    struct kl_buffer logprobs;  /* JSON of log-probabilities so far, for a document */
+    uint64_t n_text;            /* bytes of text so far */
     enum kl_finish finish;
     uint32_t prompt_tokens, cached_tokens, answer_tokens, drafted_tokens, accepted_tokens;
     double queue_seconds, prefill_seconds, decode_seconds;
@@ -43,7 +46,7 @@ struct kl_generation {
     const struct kl_answer_format *format; /* NULL: not known yet */
     bool begun; /* a stream's head is sent, or a document is collected; `format` writes the rest */
     struct kl_preparation *preparation; /* NULL once it is submitted */
-    bool include_usage, return_progress;
+    bool include_usage, return_progress, logprobs;
     bool calls_tool; /* each answer is a call of a tool, by rule */
     const char *service_tier;
     uint64_t deadline_ns;    /* 0: none */
@@ -59,6 +62,16 @@ struct kl_generation {
     bool has_text;
     struct kl_generation *previous, *next;
 };
+
+/* A token and its log-probabilities: itself, then the most likely ones. */
+struct kl_choice_token {
+    uint32_t text_at, n;
+    struct kl_logprob logprobs[1 + KL_MAX_TOP_LOGPROBS];
+};
+
+/* Takes the next token of which some text is part of the answer by now; false: there is none. To be
+ * called by `text` (dialect.h) until it returns false, if the request asked for logprobs. */
+bool kl_choice_take_token(struct kl_answer_choice *choice, struct kl_choice_token *token);
 
 /* Implementations of `text` and `error` for formats that are documents: collects the text of a
  * choice; answers with the error. */

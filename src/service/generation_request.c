@@ -32,7 +32,81 @@ void kl_generation_request_release(struct kl_generation_request *r)
     release_source(r);
     kl_rule_disown(r->rule);
     free(r->settled);
+    free(r->biases);
+    free(r->resolved);
     *r = (struct kl_generation_request){0};
+}
+
+static enum kl_status too_many(struct kl_api_error *error)
+{
+    return kl_api_fail(error, 400, "invalid_value", "logit_bias",
+                       "logit_bias may have at most %d tokens", KL_MAX_BIASES);
+}
+
+/* Adds a bias for each token of a text. */
+static enum kl_status resolve_text(struct kl_generation_request *r, const struct kl_bias *bias,
+                                   const struct kl_tokenizer *tokenizer, struct kl_api_error *error)
+{
+    struct kl_tokens tokens = {0};
+    struct kl_error err;
+    const struct kl_span span = {.text = bias->text, .len = strlen(bias->text)};
+    if (kl_tokenizer_encode(tokenizer, &span, 1, &tokens, &err) != KL_OK)
+        return kl_api_fail_internal(error, &err);
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < tokens.len && status == KL_OK; i++) {
+        if (r->sampling.n_biases == KL_MAX_BIASES)
+            status = too_many(error);
+        else
+            r->resolved[r->sampling.n_biases++] =
+                (struct kl_logit){.value = bias->value, .id = tokens.ids[i]};
+    }
+    kl_tokens_release(&tokens);
+    return status;
+}
+
+static enum kl_status resolve_biases(struct kl_generation_request *r,
+                                     const struct kl_tokenizer *tokenizer,
+                                     struct kl_api_error *error)
+{
+    size_t n_vocab = kl_tokenizer_size(tokenizer);
+    r->sampling.n_biases = 0;
+    if (r->n_biases == 0)
+        return KL_OK;
+    r->sampling.biases = r->resolved = calloc(KL_MAX_BIASES, sizeof *r->resolved);
+    if (r->resolved == NULL)
+        return kl_api_fail_memory(error, "the request");
+    for (size_t i = 0; i < r->n_biases; i++) {
+        const struct kl_bias *bias = &r->biases[i];
+        enum kl_status status = KL_OK;
+        if (bias->text != NULL)
+            status = resolve_text(r, bias, tokenizer, error);
+        else if ((size_t)bias->id >= n_vocab)
+            status = kl_api_fail(error, 400, "invalid_value", "logit_bias",
+                                 "logit_bias: %d is no token of this model, whose ids end at %zu",
+                                 (int)bias->id, n_vocab - 1);
+        else if (r->sampling.n_biases == KL_MAX_BIASES)
+            status = too_many(error);
+        else
+            r->resolved[r->sampling.n_biases++] =
+                (struct kl_logit){.value = bias->value, .id = bias->id};
+        if (status != KL_OK)
+            return status;
+    }
+    return KL_OK;
+}
+
+enum kl_status kl_generation_request_resolve(struct kl_generation_request *r,
+                                             const struct kl_tokenizer *tokenizer,
+                                             size_t max_tokens, struct kl_api_error *error)
+{
+    size_t n_tokens = r->max_tokens < max_tokens ? r->max_tokens : max_tokens;
+    if (r->logprobs && !r->stream && n_tokens > KL_MAX_LOGPROBS / (1 + r->top_logprobs))
+        return kl_api_fail(error, 400, "invalid_value", "top_logprobs",
+                           "an answer of %zu tokens with %zu top_logprobs each has more than %d "
+                           "log-probabilities, the most that an answer holds which is not "
+                           "streamed: give a smaller max_tokens or top_logprobs, or stream",
+                           n_tokens, r->top_logprobs, KL_MAX_LOGPROBS);
+    return resolve_biases(r, tokenizer, error);
 }
 
 /* Copies a string to *at and advances *at past it. */

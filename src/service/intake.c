@@ -14,6 +14,12 @@
 /* The most bytes of an answer that is sent as a document: the longest context of the longest tokens
  * is 32 MiB; no real answer comes near. */
 #define MAX_ANSWER_SIZE ((size_t)32 << 20)
+/* The most bytes of tokens that wait for their text, which is withheld for a stop string: those of
+ * KL_MAX_STOP_SIZE bytes, each a token. */
+#define MAX_TOKENS_SIZE ((size_t)256 << 10)
+/* and of the log-probabilities of a choice, as JSON, in an answer that is not streamed; those of
+ * ordinary tokens take less than half of it. */
+#define MAX_LOGPROBS_SIZE ((size_t)16 << 20)
 /* Retry-After while the model is being loaded, in seconds; how long that takes is not known. */
 #define LOADING_WAIT 5
 
@@ -125,12 +131,16 @@ static enum kl_status submit(struct kl_generation *g, struct kl_api_error *error
             .prediction = p->prediction.ids,
             .n_prediction = p->prediction.len,
             .loop_guard = r->loop_guard,
+            .logprobs = r->logprobs,
+            .top_logprobs = r->top_logprobs,
             .priority = r->priority,
             .cache_scope = g->exchange->cache_scope,
             .deadline_seconds = deadline_left(g),
         };
         options.sampling.seed += i;
         kl_buffer_init(&c->text, MAX_ANSWER_SIZE);
+        kl_buffer_init(&c->tokens, MAX_TOKENS_SIZE);
+        kl_buffer_init(&c->logprobs, MAX_LOGPROBS_SIZE);
         c->prompt_tokens = (uint32_t)tokens->len;
         c->submit_ns = kl_now_ns();
         g->n_choices = i + 1;
@@ -229,6 +239,7 @@ static void read_request(struct kl_generation *g)
     g->format = r->stream ? dialect->stream : dialect->document;
     g->include_usage = r->include_usage;
     g->return_progress = r->return_progress;
+    g->logprobs = r->logprobs;
     g->service_tier = r->service_tier;
     g->calls_tool = r->calls_tool;
 }

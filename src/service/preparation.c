@@ -81,6 +81,10 @@ static enum kl_status work(struct kl_preparation *p, size_t *effort)
         return status;
     if (!p->fitting) {
         size_t max_tokens = r->max_tokens < p->max_tokens ? r->max_tokens : p->max_tokens;
+        size_t most = p->ctx_size < p->max_tokens ? p->ctx_size : p->max_tokens;
+        status = kl_generation_request_resolve(r, p->served.tokenizer, most, &p->error);
+        if (status != KL_OK)
+            return status;
         status =
             kl_context_fit_begin(&p->fit, &r->input, &p->served, p->ctx_size, r->context_policy,
                                  kl_context_room(p->ctx_size, max_tokens), &p->error);

@@ -208,6 +208,12 @@ bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id)
     return false;
 }
 
+const int32_t *kl_tokenizer_ends(const struct kl_tokenizer *tokenizer, size_t *n)
+{
+    *n = tokenizer->n_ends;
+    return tokenizer->ends;
+}
+
 size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer)
 {
     return tokenizer->tables.vocab.n;

@@ -63,6 +63,9 @@ const char *kl_tokenizer_piece(const struct kl_tokenizer *tokenizer, int32_t id,
 bool kl_tokenizer_is_control(const struct kl_tokenizer *tokenizer, int32_t id);
 /* An answer ends with one of these (Qwen2.5: <|im_end|>, <|endoftext|>). */
 bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id);
+/* All of them; there are at most KL_MAX_ENDS. */
+#define KL_MAX_ENDS 11
+const int32_t *kl_tokenizer_ends(const struct kl_tokenizer *tokenizer, size_t *n);
 
 size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer);
 /* The id of a whole token given by its raw bytes, or -1. */

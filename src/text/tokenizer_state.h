@@ -21,5 +21,6 @@ struct kl_tokenizer {
     int32_t ends[KL_N_END_KEYS + KL_MAX_END_NAMES];
     size_t n_ends;
 };
+_Static_assert(KL_N_END_KEYS + KL_MAX_END_NAMES == KL_MAX_ENDS, "the limit that tokenizer.h names");
 
 #endif

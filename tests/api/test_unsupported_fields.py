@@ -20,18 +20,13 @@ SCHEMA = {"type": "object"}
 FIELDS = {
     # OpenAI
     "audio": ([{"voice": "alloy"}, {}], [], BOTH),
-    "frequency_penalty": ([0.5, -2, "0", True], [0, 0.0], BOTH),
     "function_call": ([{"name": "f"}, "f", 1], ["none", "auto"], BOTH),
     "functions": ([[{"name": "f"}], "f", 1], [[]], BOTH),
-    "logit_bias": ([{"5": 100}, [1], "x"], [{}], BOTH),
-    "logprobs": ([True, 1, "true"], [False, 0], BOTH),
     "modalities": ([["text", "audio"], ["audio"], "audio"], [["text"], []], BOTH),
-    "presence_penalty": ([0.5, -2], [0, 0.0], BOTH),
     "response_format": (
         [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, {}, "json", 1],
         [{"type": "text"}], (NATIVE,),
     ),
-    "top_logprobs": ([1, 20, "1"], [0], BOTH),
     "verbosity": (["low", "high"], ["medium"], BOTH),
     "web_search_options": ([{}, {"user_location": {}}], [], BOTH),
     "best_of": ([2], [1], BOTH),
@@ -39,14 +34,11 @@ FIELDS = {
     "suffix": (["x"], [""], BOTH),
     # llama-server
     "adaptive_target": ([0.5], [-1], BOTH),
-    "dry_multiplier": ([0.8], [0], BOTH),
     "dynatemp_range": ([0.5], [0], BOTH),
     "grammar": (['root ::= "a"'], [""], (NATIVE,)),
-    "ignore_eos": ([True, 1], OFF, BOTH),
     "image_data": ([[{"data": "x"}]], [[]], BOTH),
     "json_schema": ([SCHEMA, {}], [], (NATIVE,)),
     "lora": ([[{"id": 0, "scale": 1}]], [[]], BOTH),
-    "min_keep": ([2], [0], BOTH),
     "mirostat": ([1, 2], [0], BOTH),
     "multimodal_data": ([["x"]], [[]], BOTH),
     "n_cmpl": ([2], [1], BOTH),
@@ -61,7 +53,6 @@ FIELDS = {
     "t_max_predict_ms": ([100], [0], BOTH),
     "thinking_budget_tokens": ([0, 99], [-1], BOTH),
     "top_n_sigma": ([1.5], [0, -1], BOTH),
-    "typical_p": ([0.9], [1], BOTH),
     "xtc_probability": ([0.5], [0], BOTH),
     # vLLM, SGLang
     "add_generation_prompt": ([False], [True], BOTH),
@@ -118,6 +109,8 @@ FIELDS = {
     "max_new_tokens": ([8], [2], (CHAT,)),
     "max_tokens": ([8, -1], [2], (NATIVE,)),
     "max_completion_tokens": ([8], [2], (NATIVE,)),
+    "logprobs": ([True, 1, "true"], [False, 0], (NATIVE,)),
+    "top_logprobs": ([1, 20, "1"], [0], (NATIVE,)),
     "n": ([2], [1], (NATIVE,)),
     "stream": ([False], [True], (NATIVE,)),
     "tool_choice": (["required", {"type": "function"}], ["none", "auto"], (NATIVE,)),
@@ -160,9 +153,8 @@ def test_refused_in_a_query(tiny, name):
 
 def test_parameters_of_a_feature_that_is_off_are_ignored(tiny):
     shapes = {
-        "mirostat_tau": 5.0, "mirostat_eta": 0.1, "dry_base": 1.75, "dry_allowed_length": 2,
-        "dry_penalty_last_n": -1, "dry_sequence_breakers": ["\n"], "xtc_threshold": 0.1,
-        "dynatemp_exponent": 1, "repeat_last_n": 64, "parallel_tool_calls": False,
+        "mirostat_tau": 5.0, "mirostat_eta": 0.1, "xtc_threshold": 0.1,
+        "dynatemp_exponent": 1, "parallel_tool_calls": False,
         "grammar_lazy": False, "cache_prompt": True, "id_slot": 0, "post_sampling_probs": False,
         "prediction": {"type": "content", "content": "x"}, "store": True, "metadata": {"a": "b"},
     }  # fmt: skip
@@ -177,9 +169,8 @@ TOOL = {"type": "function", "function": {"name": "f"}}
 @pytest.mark.parametrize(
     "fields, param",
     [
-        ({"repetition_penalty": 1.2, "repeat_last_n": 64}, "repeat_last_n"),
-        ({"repetition_penalty": 1.2, "repeat_last_n": -1}, None),
-        ({"repetition_penalty": 1, "repeat_last_n": 64}, None),
+        ({"typical_p": 0.9, "typical": 0.9}, None),
+        ({"typical_p": 0.9, "typical": 0.8}, "typical"),
         ({"repetition_penalty": 1.2, "repeat_penalty": 1.2}, None),
         ({"repetition_penalty": 1.2, "repeat_penalty": 1.3}, "repeat_penalty"),
         ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
@@ -199,4 +190,4 @@ def test_the_documents_list_all_fields():
     text = DOCS.read_text(encoding="utf-8").split("### Fields that are not offered")[1]
     listed = re.findall(r"`([a-z_0-9]+)`", text.split("\n### ")[0].split("\n## ")[0])
     words = {"unsupported", "medium", "none", "auto", "repetition_penalty"}
-    assert set(FIELDS) | {"repeat_last_n", "parallel_tool_calls"} == set(listed) - words
+    assert set(FIELDS) | {"parallel_tool_calls"} == set(listed) - words

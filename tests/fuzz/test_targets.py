@@ -22,6 +22,7 @@ from model_file import tiny_qwen2
 HERE = Path(__file__).resolve().parent
 # number of runs, and length of the longest input
 TARGETS = {
+    "answers": (6_000, 1024),
     "chat": (15_000, 4096),
     "foreign": (100_000, 512),
     "gbnf": (20_000, 1024),

@@ -247,6 +247,23 @@ static void close_parts(struct engine_parts *e)
     tiny_close(&e->tiny);
 }
 
+/* Fills the batch for a pass with other proposed tokens that is then abandoned. */
+static void abandon_pass(struct engine_parts *e, struct kl_request *request)
+{
+    size_t n_proposed = request->n_proposed, from = request->n_tokens;
+    int32_t proposed[MAX_PROPOSED], *behind = request->tokens + from;
+    size_t left = request->max_answer - kl_request_answer_tokens(request);
+    request->n_proposed = left < MAX_PROPOSED ? left : MAX_PROPOSED;
+    memcpy(proposed, behind, request->n_proposed * sizeof *proposed);
+    for (size_t i = 0; i < request->n_proposed; i++)
+        behind[i] = (int32_t)((from * 7 + i * 31) % TINY_ORDINARY);
+    kl_batch_clear(&e->batch);
+    kl_batch_add(&e->batch, 0, request,
+                 from + request->n_proposed - kl_sequence_length(request->sequence));
+    memcpy(behind, proposed, request->n_proposed * sizeof *proposed);
+    request->n_proposed = n_proposed;
+}
+
 static enum kl_answer run_pass(struct engine_parts *e, struct kl_request *request)
 {
     struct kl_error err;
@@ -285,11 +302,13 @@ static struct run run_request(struct engine_parts *e, const struct kl_request_op
         run.end = kl_answer_follow_rule(r, &err);
     for (; run.end == KL_ANSWER_CONTINUES; run.n_passes++) {
         size_t left = r->max_answer - kl_request_answer_tokens(r);
-        size_t max = left < MAX_PROPOSED ? left : MAX_PROPOSED;
+        size_t max = r->n_forced > 0 ? 0 : left < MAX_PROPOSED ? left : MAX_PROPOSED;
         r->n_proposed = propose(known, r->n_tokens, r->tokens + r->n_tokens, max);
         if (options->rule != NULL)
             r->n_proposed =
                 kl_request_rule_agrees(&r->rule, r->tokens + r->n_tokens, r->n_proposed);
+        if (known != NULL && r->n_tokens % 2 == 0)
+            abandon_pass(e, r);
         run.end = run_pass(e, r);
         assert_true(kl_request_has_room(r));
         kl_request_send_text(r);
@@ -311,6 +330,8 @@ static void expect_same_run(const struct run *a, const struct run *b)
     assert_string_equal(a->shown.text.data, b->shown.text.data);
     assert_int_equal(a->shown.finish, b->shown.finish);
     assert_int_equal(a->shown.answer_tokens, b->shown.answer_tokens);
+    assert_int_equal(a->shown.n_token, b->shown.n_token);
+    assert_true(a->shown.token_hash == b->shown.token_hash);
 }
 
 /* Compares runs with right and wrong proposals with the run without, and returns that. */
@@ -332,12 +353,30 @@ static struct run expect_same_with_proposals(struct engine_parts *e,
     return plain;
 }
 
+static const struct kl_logit biases[] = {{3.0f, 70}, {-3.0f, 80}, {1.0f, 90}};
 static const struct kl_sampling samplings[] = {
     {.top_p = 1.0f, .repetition_penalty = 1.0f},
     {.top_p = 1.0f, .repetition_penalty = 1.3f},
     {.temperature = 1.5f, .top_p = 1.0f, .repetition_penalty = 1.0f, .seed = 1},
     {.temperature = 0.8f, .top_p = 0.9f, .top_k = 40, .repetition_penalty = 1.2f, .seed = 2},
     {.temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 0.9f, .seed = 3},
+    {.top_p = 1.0f,
+     .repetition_penalty = 1.0f,
+     .frequency_penalty = 0.5f,
+     .presence_penalty = 0.3f,
+     .biases = biases,
+     .n_biases = 3},
+    {.temperature = 0.5f,
+     .top_p = 1.0f,
+     .typical_p = 0.8f,
+     .repetition_penalty = 1.1f,
+     .repetition_window = 10,
+     .dry = {.multiplier = 1.0f, .base = 1.75f, .allowed_length = 1, .window = 30},
+     .seed = 4},
+    {.top_p = 1.0f,
+     .repetition_penalty = 1.0f,
+     .dry = {.multiplier = 4.0f, .base = 2.0f, .allowed_length = 1},
+     .ignore_eos = true},
 };
 
 /* Also among forced tokens, which need no row of their own to be right. */
@@ -369,6 +408,18 @@ static void test_proposed_tokens_change_no_ruled_answer(void **state)
                                              .sampling = samplings[i / 2]};
         struct run plain = expect_same_with_proposals(&e, &options);
         assert_true(plain.shown.text.data[0] == '[');
+        /* with log-probabilities, forced tokens have rows of their own, and are the same */
+        options.logprobs = true;
+        struct run told = run_request(&e, &options, propose_nothing, NULL);
+        struct run guessed = run_request(&e, &options, propose_known, &told);
+        expect_same_run(&told, &guessed);
+        assert_int_equal(told.shown.n_token, told.n_tokens - N_PROMPT);
+        assert_true(told.n_passes >= plain.n_passes);
+        plain.shown.n_token = told.shown.n_token;
+        plain.shown.token_hash = told.shown.token_hash;
+        expect_same_run(&plain, &told);
+        kl_buffer_release(&told.shown.text);
+        kl_buffer_release(&guessed.shown.text);
         kl_buffer_release(&plain.shown.text);
     }
     kl_token_trie_close(trie);
@@ -386,8 +437,17 @@ static void test_proposed_tokens_change_no_answer(void **state)
         struct kl_request_options options = {.tokens = prompt,
                                              .n_tokens = N_PROMPT,
                                              .max_tokens = N_ANSWER,
-                                             .sampling = samplings[i]};
+                                             .sampling = samplings[i],
+                                             .top_logprobs = 3};
+        struct run silent = expect_same_with_proposals(&e, &options);
+        assert_int_equal(silent.shown.n_token, 0);
+        options.logprobs = true; /* which changes nothing else */
         struct run plain = expect_same_with_proposals(&e, &options);
+        assert_true(plain.shown.n_token > 0);
+        silent.shown.n_token = plain.shown.n_token;
+        silent.shown.token_hash = plain.shown.token_hash;
+        expect_same_run(&silent, &plain);
+        kl_buffer_release(&silent.shown.text);
         /* the same until a stop string that is complete inside a proposed run */
         const char *text = plain.shown.text.data;
         char stop[3] = {0};
@@ -443,6 +503,118 @@ static size_t accept_proposed(int32_t id)
     return n_used;
 }
 
+/* ---- log-probabilities ----------------------------------------------------------------------- */
+
+static struct kl_request *new_with_logprobs(const char *const *stops, size_t n_stops)
+{
+    struct kl_request *r = new_request(1000, stops, n_stops);
+    r->logprobs = true;
+    r->top_logprobs = 2;
+    return r;
+}
+
+static enum kl_answer accept_with_logprobs(struct kl_request *r, int32_t id)
+{
+    struct kl_error err;
+    float *logits = calloc(kl_tokenizer_size(tokenizer), sizeof *logits);
+    assert_non_null(logits);
+    logits[id] = 1.0f;
+    kl_answer_send_logprobs(r, logits, kl_tokenizer_size(tokenizer), id);
+    free(logits);
+    return kl_answer_accept(r, id, &err);
+}
+
+/* The tokens whose text_at is within the text that was sent are those of the answer. */
+static void test_token_events_and_stop_strings(void **state)
+{
+    (void)state;
+    const char *stops[] = {"xyz"};
+    struct kl_request *r = new_with_logprobs(stops, 1);
+    int32_t ids[20], control = kl_tokenizer_find(tokenizer, "<|fim_prefix|>", 14);
+    size_t n = spell("a好xyb", ids), n_tokens = 0, text = 0, at[20];
+    ids[n++] = control; /* not shown: no event */
+    n += spell("cxyz", ids + n);
+    for (size_t i = 0; i < n; i++) {
+        enum kl_answer answer = accept_with_logprobs(r, ids[i]);
+        assert_int_equal(answer, i + 1 < n ? KL_ANSWER_CONTINUES : KL_ANSWER_STOPS);
+        assert_int_equal(kl_request_send_text(r), ids[i] != control);
+        struct kl_event event;
+        while (kl_request_poll(r, &event)) {
+            if (event.type == KL_EVENT_TEXT) {
+                text += event.text_len;
+                continue;
+            }
+            assert_int_equal(event.type, KL_EVENT_TOKEN);
+            assert_int_equal(event.n_logprobs, 3);
+            assert_int_equal(event.n_tokens, i);
+            assert_int_equal(event.logprobs[0].id, ids[i]);
+            assert_int_equal(event.logprobs[1].id, ids[i]);
+            assert_true(event.text_at >= text);
+            at[n_tokens++] = event.text_at;
+        }
+    }
+    assert_int_equal(n_tokens, n - 1);
+    static const size_t expected[] = {0, 1, 1, 1, 4, 5, 6, 7, 8, 9, 10};
+    for (size_t i = 0; i < n_tokens; i++)
+        assert_int_equal(at[i], expected[i]);
+    assert_int_equal(text, strlen("a好xybc")); /* so the last three are not part of it */
+    kl_request_finish(r, KL_FINISH_STOP, NULL, kl_now_ns());
+    kl_request_release(r);
+}
+
+/* A ring of a client that does not poll fills up, and is never written to when it is full. */
+static void test_a_full_ring_of_token_events(void **state)
+{
+    (void)state;
+    struct kl_request *r = new_with_logprobs(NULL, 0);
+    r->top_logprobs = KL_MAX_TOP_LOGPROBS;
+    size_t steps = 0, n_tokens = 0;
+    for (; kl_request_has_room(r); steps++) {
+        for (int i = 0; i < KL_STEP_LOGPROBS; i++)
+            assert_int_equal(accept_with_logprobs(r, byte_token('a')), KL_ANSWER_CONTINUES);
+        kl_request_send_text(r);
+    }
+    assert_in_range(steps, 1, 20);
+    assert_true(atomic_load(&r->waits));
+    struct kl_error why;
+    kl_fail(&why, KL_ERR_IO, "%0*d", (int)sizeof why.text - 1, 0); /* the largest end */
+    kl_request_finish(r, KL_FINISH_ERROR, &why, kl_now_ns());
+    struct kl_event event;
+    while (kl_request_poll(r, &event) && event.type != KL_EVENT_DONE)
+        n_tokens += event.type == KL_EVENT_TOKEN;
+    assert_int_equal(event.type, KL_EVENT_DONE);
+    assert_int_equal(n_tokens, steps * KL_STEP_LOGPROBS);
+    kl_request_release(r);
+}
+
+/* When biases ban all that may follow, the answer ends as if the model had ended it. */
+static void test_nothing_may_follow(void **state)
+{
+    (void)state;
+    const char *stops[] = {"xyz"};
+    struct kl_request *r = new_request(100, stops, 1);
+    struct kl_error err;
+    struct kl_sampler *sampler;
+    size_t n_vocab = kl_tokenizer_size(tokenizer), n_used;
+    tiny_check(kl_sampler_open(n_vocab, &sampler, &err), &err);
+    int32_t x = byte_token('x');
+    assert_int_equal(accept_all(r, &x, 1), KL_ANSWER_CONTINUES);
+    struct kl_logit bias = {.value = -INFINITY, .id = x}, found = {.value = 1.0f, .id = x};
+    r->sampling.biases = &bias;
+    r->sampling.n_biases = 1;
+    struct kl_candidates candidates = {.logits = &found, .n = 1, .room = 1};
+    struct kl_want want = {.n_vocab = n_vocab};
+    struct kl_answer_rows rows = {.wants = &want, .candidates = &candidates, .n = 1};
+    assert_int_equal(kl_answer_choose(r, sampler, &rows, &n_used, &err), KL_ANSWER_STOPS);
+    assert_true(kl_request_send_text(r)); /* the x was withheld */
+    kl_request_finish(r, KL_FINISH_STOP, NULL, kl_now_ns());
+    struct answer answer;
+    read_answer(r, &answer);
+    assert_string_equal(answer.text.data, "x");
+    kl_buffer_release(&answer.text);
+    kl_sampler_close(sampler);
+}
+
 /* A proposed row without room for its candidates is computed again. */
 static void test_overflowing_rows_are_not_used(void **state)
 {
@@ -476,6 +648,9 @@ int main(void)
         cmocka_unit_test(test_long_text_is_cut_into_events),
         cmocka_unit_test(test_proposed_tokens_change_no_answer),
         cmocka_unit_test(test_proposed_tokens_change_no_ruled_answer),
+        cmocka_unit_test(test_token_events_and_stop_strings),
+        cmocka_unit_test(test_a_full_ring_of_token_events),
+        cmocka_unit_test(test_nothing_may_follow),
         cmocka_unit_test(test_overflowing_rows_are_not_used),
         cmocka_unit_test(test_long_proposed_text_takes_several_steps),
     };

@@ -217,6 +217,42 @@ static void test_long_texts_are_read_in_pieces(void **state)
     free(tokens);
 }
 
+/* Random texts of few tokens in a small table, whose entries collide: each guess is a token that
+ * occurred. */
+static void test_guesses_are_tokens_of_the_text(void **state)
+{
+    (void)state;
+    enum { PROMPT = 300, FIRST = 100, KINDS = 60 };
+    static int32_t prediction[PROMPT];
+    struct fixture f;
+    size_t n_guesses = 0;
+    open_fixture(&f);
+    srand(1);
+    for (int round = 0; round < 30; round++) {
+        kl_drafter_begin(&f.drafter);
+        for (size_t i = 0; i < CTX; i++)
+            f.tokens[i] = FIRST + rand() % KINDS;
+        for (size_t i = 0; i < PROMPT; i++)
+            prediction[i] = FIRST + rand() % KINDS;
+        f.input.n_prompt = f.input.n_tokens = PROMPT;
+        f.input.prediction = prediction;
+        f.input.n_prediction = round % 2 == 0 ? PROMPT : 0;
+        f.input.scope = (uint64_t)round % 3;
+        for (; f.input.n_tokens < CTX; f.input.n_tokens++) {
+            for (size_t i = 0; i < KL_DRAFT_MAX; i++)
+                f.draft[i].token = 7; /* of none */
+            kl_drafter_read(&f.drafter, &f.input);
+            size_t n = kl_draft(&f.drafter, &f.input, f.draft, KL_DRAFT_MAX, &f.source);
+            for (size_t i = 0; i < n; i++)
+                assert_in_range(f.draft[i].token, FIRST, FIRST + KINDS - 1);
+            n_guesses += n;
+        }
+        kl_draft_memory_add(f.memory, f.input.scope, f.tokens, PROMPT, CTX);
+    }
+    assert_true(n_guesses > 10000);
+    close_fixture(&f);
+}
+
 /* ---- rates ----------------------------------------------------------------------------------- */
 
 static void test_rates_follow_what_happens(void **state)
@@ -349,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_earlier_answers_are_found_in_their_scope_only),
         cmocka_unit_test(test_overwritten_answers_are_forgotten),
         cmocka_unit_test(test_long_texts_are_read_in_pieces),
+        cmocka_unit_test(test_guesses_are_tokens_of_the_text),
         cmocka_unit_test(test_rates_follow_what_happens),
         cmocka_unit_test(test_rows_are_added_while_they_pay),
         cmocka_unit_test(test_the_loss_of_a_request_is_bounded),

@@ -17,6 +17,7 @@ static const struct kl_sampling plain = {
     .temperature = 1.0f, .top_p = 1.0f, .repetition_penalty = 1.0f};
 
 struct choice {
+    struct kl_history history;
     struct kl_want want;
     struct kl_candidates found;
 };
@@ -27,7 +28,8 @@ static struct choice fill(struct kl_sampling s, const float *logits, size_t n,
 {
     struct kl_seen seen = {.words = words};
     struct choice c = {0};
-    kl_sampler_wants(&s, history, n_history, n, &seen, &c.want);
+    c.history = (struct kl_history){.tokens = history, .n = n_history};
+    kl_sampler_wants(&s, &c.history, n, &seen, &c.want);
     c.found.logits = malloc(n * sizeof *c.found.logits);
     assert_non_null(c.found.logits);
     for (size_t i = 0; i < n; i++)
@@ -40,7 +42,7 @@ static int32_t choose(struct kl_sampler *sampler, struct kl_sampling s, const fl
                       size_t n, struct kl_random *random)
 {
     struct choice c = fill(s, logits, n, NULL, 0, NULL);
-    int32_t id = kl_sampler_choose(sampler, &s, &c.want, &c.found, random);
+    int32_t id = kl_sampler_choose(sampler, &s, &c.want, &c.history, &c.found, random);
     free(c.found.logits);
     return id;
 }
@@ -137,7 +139,7 @@ static void test_penalty_counts_each_token_once(void **state)
     memset(seen, 0xFF, sizeof seen); /* nothing of another request is left over */
     struct choice c = fill(s, logits, 200, history, 6, seen);
     assert_int_equal(c.want.top_k, 1);
-    assert_int_equal(kl_sampler_choose(sampler, &s, &c.want, &c.found, NULL), 130);
+    assert_int_equal(kl_sampler_choose(sampler, &s, &c.want, &c.history, &c.found, NULL), 130);
     assert_true(c.found.logits[3].value == 4.0f);
     assert_true(c.found.logits[131].value == -8.0f);
     assert_true(c.found.logits[7].value == 0.0f);
@@ -147,7 +149,7 @@ static void test_penalty_counts_each_token_once(void **state)
     c = fill(s, logits, 200, history, 6, seen);
     assert_int_equal(c.want.top_k, 0); /* they may come from anywhere */
     assert_true(c.want.margin == INFINITY);
-    assert_int_equal(kl_sampler_choose(sampler, &s, &c.want, &c.found, NULL), 3);
+    assert_int_equal(kl_sampler_choose(sampler, &s, &c.want, &c.history, &c.found, NULL), 3);
     assert_true(c.found.logits[3].value == 16.0f);
     free(c.found.logits);
     kl_sampler_close(sampler);
@@ -332,17 +334,18 @@ static void test_seen_grows(void **state)
     struct kl_want c = {0};
     for (size_t n = 0; n < LENGTH; n++) {
         history[n] = read_once[n] = (int32_t)(n * 37 % N);
-        kl_sampler_wants(&s, read_once, n + 1, N, &seen, &c);
+        struct kl_history once = {.tokens = read_once, .n = n + 1};
+        kl_sampler_wants(&s, &once, N, &seen, &c);
         assert_ptr_equal(c.penalized, words);
         assert_int_equal(seen.n, n + 1);
         struct kl_seen again = {.words = whole};
-        kl_sampler_wants(&s, history, n + 1, N, &again, &c);
+        kl_sampler_wants(&s, &(struct kl_history){.tokens = history, .n = n + 1}, N, &again, &c);
         assert_memory_equal(words, whole, sizeof words);
         read_once[n] = (int32_t)(n % 3 == 0 ? 299 : 298); /* not looked at any more */
     }
     /* without a penalty nothing is read, and the set stays as it is */
-    kl_sampler_wants(&(struct kl_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f}, NULL, LENGTH,
-                     N, &seen, &c);
+    kl_sampler_wants(&(struct kl_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f},
+                     &(struct kl_history){.n = LENGTH}, N, &seen, &c);
     assert_null(c.penalized);
     assert_memory_equal(words, whole, sizeof words);
 }
@@ -404,8 +407,9 @@ static void test_what_is_asked_for_is_enough(void **state)
         keep_what_is_asked_for(&few);
         left_out += N - few.found.n;
         struct kl_random ours = r, theirs = r;
-        assert_int_equal(kl_sampler_choose(sampler, &s, &few.want, &few.found, &ours),
-                         kl_sampler_choose(sampler, &s, &all.want, &all.found, &theirs));
+        assert_int_equal(
+            kl_sampler_choose(sampler, &s, &few.want, &few.history, &few.found, &ours),
+            kl_sampler_choose(sampler, &s, &all.want, &all.history, &all.found, &theirs));
         r = theirs;
         free(all.found.logits);
         free(few.found.logits);
@@ -509,14 +513,14 @@ static void test_same_seed_same_draw(void **state)
 static void expect_refused(struct kl_sampling s, const char *text)
 {
     struct kl_error err;
-    assert_int_equal(kl_sampling_check(&s, &err), KL_ERR_INVALID);
+    assert_int_equal(kl_sampling_check(&s, 1000, &err), KL_ERR_INVALID);
     assert_string_equal(err.text, text);
 }
 
 static void test_fields_are_checked(void **state)
 {
     (void)state;
-    assert_int_equal(kl_sampling_check(&plain, NULL), KL_OK);
+    assert_int_equal(kl_sampling_check(&plain, 1000, NULL), KL_OK);
     struct kl_sampling s = plain;
     s.temperature = -0.5f;
     expect_refused(s, "temperature: expected 0 or more, found -0.5");

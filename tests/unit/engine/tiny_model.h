@@ -76,8 +76,9 @@ struct answer {
     enum kl_status status;
     enum kl_finish finish;
     uint32_t prompt_tokens, cached_tokens, answer_tokens, wasted_tokens;
-    uint32_t n_queued, n_prefill, n_text; /* events */
+    uint32_t n_queued, n_prefill, n_token, n_text; /* events */
     uint32_t last_position, prefilled, last_n_tokens;
+    uint64_t token_hash; /* of all log-probabilities */
     bool done;
 };
 
@@ -103,6 +104,18 @@ static inline void answer_add(struct answer *a, const struct kl_event *event)
         assert_true(event->done > a->prefilled && event->done <= event->total);
         a->prefilled = event->done;
         a->n_prefill++;
+        break;
+    case KL_EVENT_TOKEN:
+        assert_in_range(event->n_logprobs, 1, 1 + KL_MAX_TOP_LOGPROBS);
+        assert_true(event->text_at >= a->text.len); /* its text comes later */
+        for (uint32_t i = 0; i < event->n_logprobs; i++) {
+            const struct kl_logprob *l = &event->logprobs[i];
+            uint64_t bits;
+            assert_true(l->value <= 0.0 && (i < 2 || l->value <= (l - 1)->value));
+            memcpy(&bits, &l->value, sizeof bits);
+            a->token_hash = (a->token_hash + bits) * 6364136223846793005u + (uint64_t)l->id;
+        }
+        a->n_token++;
         break;
     case KL_EVENT_TEXT:
         assert_int_equal(a->prefilled, event->total != 0 ? event->total : a->prefilled);

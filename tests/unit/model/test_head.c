@@ -121,9 +121,28 @@ static bool is_penalized(const struct choice *c, size_t id)
     return c->want.penalized != NULL && has_bit(c->want.penalized, id);
 }
 
+static bool has_id(const struct kl_logit *logits, size_t n, size_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((size_t)logits[i].id == id)
+            return true;
+    return false;
+}
+
+static bool is_raised(const struct choice *c, size_t id)
+{
+    return has_id(c->want.raised, c->want.n_raised, id);
+}
+
+static bool is_changed(const struct choice *c, size_t id)
+{
+    return is_penalized(c, id) || is_raised(c, id) ||
+           has_id(c->want.lowered, c->want.n_lowered, id);
+}
+
 static bool is_allowed(const struct choice *c, size_t id)
 {
-    return c->want.allowed == NULL || has_bit(c->want.allowed, id);
+    return c->want.all || c->want.allowed == NULL || has_bit(c->want.allowed, id);
 }
 
 static int descending(const void *a, const void *b)
@@ -138,7 +157,7 @@ static float threshold_of(const struct choice *c, const float *logits)
     static float sorted[N_VOCAB];
     size_t n = 0;
     for (size_t i = 0; i < c->want.n_vocab; i++)
-        if (!is_penalized(c, i) && is_allowed(c, i) && !isnan(logits[i]))
+        if (!is_changed(c, i) && is_allowed(c, i) && !isnan(logits[i]))
             sorted[n++] = logits[i];
     qsort(sorted, n, sizeof *sorted, descending);
     float threshold =
@@ -154,7 +173,7 @@ static void check_choice(const struct choice *c, const float *logits)
         while (at < c->found.n && (size_t)c->found.logits[at].id < id)
             at++;
         bool found = at < c->found.n && (size_t)c->found.logits[at].id == id;
-        if (logits[id] >= threshold && is_allowed(c, id))
+        if ((logits[id] >= threshold || is_raised(c, id) || c->want.all) && is_allowed(c, id))
             assert_true(found);
         if (!is_allowed(c, id))
             assert_false(found);
@@ -173,7 +192,20 @@ struct rows {
     struct choice choices[MOST_ROWS];
     uint64_t penalized[MOST_ROWS][N_VOCAB / 64 + 1];
     uint64_t allowed[MOST_ROWS][N_VOCAB / 64 + 1];
+    struct kl_logit lowered[MOST_ROWS][9], raised[MOST_ROWS][9];
 };
+
+/* Writes up to 9 ids, ascending; returns how many. */
+static size_t some_ids(struct kl_logit *out, size_t n_vocab)
+{
+    size_t n = random_below(10);
+    uint32_t room = (uint32_t)n_vocab / 9, at = random_below(2) == 0 ? room : 3;
+    for (size_t i = 0, id = random_below(at); i < n; i++, id += 1 + random_below(at))
+        out[i] = (struct kl_logit){.value = NAN, .id = (int32_t)(id < n_vocab ? id : n_vocab - 1)};
+    while (n > 1 && out[n - 2].id == out[n - 1].id)
+        n--;
+    return n;
+}
 
 /* All tokens, every other one, some hundred, a few, or one. */
 static void allow_some(struct rows *r, size_t i, int round)
@@ -214,6 +246,11 @@ static void make_choice(struct rows *r, size_t i, int round)
     c->want.margin = limits[kind].margin;
     c->want.n_vocab = round % 4 == 3 ? N_VOCAB - 1000 : N_VOCAB;
     c->want.penalized = NULL;
+    c->want.all = (i + (size_t)round) % 11 == 10;
+    c->want.lowered = r->lowered[i];
+    c->want.raised = r->raised[i];
+    c->want.n_lowered = round % 2 == 0 ? 0 : some_ids(r->lowered[i], c->want.n_vocab);
+    c->want.n_raised = round % 3 == 0 ? 0 : some_ids(r->raised[i], c->want.n_vocab);
     allow_some(r, i, round);
     if ((i + (size_t)round) % 3 == 0)
         return;
@@ -227,7 +264,7 @@ static void make_choice(struct rows *r, size_t i, int round)
 
 static bool is_limited(const struct choice *c)
 {
-    return c->want.top_k <= 256 && (c->want.top_k > 0 || c->want.margin < INFINITY);
+    return !c->want.all && c->want.top_k <= 256 && (c->want.top_k > 0 || c->want.margin < INFINITY);
 }
 
 /* Rows of the same tokens, once for all logits and once for choices; returns how many were found

@@ -9,7 +9,7 @@
 
 #include "service/metrics.h"
 
-#define MAX_SEEN 64
+#define MAX_SEEN 512
 
 struct seen {
     struct kl_metric metrics[MAX_SEEN];
