@@ -111,6 +111,21 @@ def test_stop_strings_work(tiny):
     assert text == "one"
 
 
+def test_log_probabilities_change_no_text(tiny):
+    """Forced tokens have theirs, too."""
+    for name, value, _ in RULES:
+        for seed in range(4):
+            fields = {name: value, "seed": seed, "max_tokens": 400, **(HOT if seed % 2 else {})}
+            plain = complete(tiny, **fields)
+            told = complete(tiny, **fields, logprobs=True, top_logprobs=2)
+            assert text_of(plain) == text_of(told)
+            assert plain["usage"]["completion_tokens"] == told["usage"]["completion_tokens"]
+            content = told["choices"][0]["logprobs"]["content"]
+            assert len(content) == told["usage"]["completion_tokens"]
+            assert bytes(b for t in content for b in t["bytes"]).decode() == text_of(told)
+            assert all(t["logprob"] <= 0 and len(t["top_logprobs"]) == 2 for t in content)
+
+
 def test_native_route(tiny):
     for seed in range(4):
         reply = post(
