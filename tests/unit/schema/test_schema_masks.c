@@ -24,7 +24,7 @@ enum { LONGEST_TEXT = 8192 };
 
 /* One reading of a schema, with all that follows a text. */
 struct walker {
-    const char *schema;
+    const char *schema, *reading;
     const struct kl_tokenizer *tokenizer;
     size_t n_vocab;
     struct kl_matcher *matcher;
@@ -83,8 +83,8 @@ static size_t check_mask(struct walker *w)
         const char *bytes = kl_tokenizer_piece(w->tokenizer, (int32_t)id, &len);
         bool expected = slow_allows(w, (int32_t)id);
         if (has(w->mask, id) != expected)
-            fail_msg("%s: token %zu '%.*s' should be %s behind %.*s", w->schema, id, (int)len,
-                     bytes, expected ? "allowed" : "refused", (int)w->len, w->text);
+            fail_msg("%s, %s: token %zu '%.*s' should be %s behind %.*s", w->schema, w->reading, id,
+                     (int)len, bytes, expected ? "allowed" : "refused", (int)w->len, w->text);
     }
     if (w->machine->failure.status != KL_OK)
         fail_msg("%s: %s", w->schema, w->machine->failure.text);
@@ -204,6 +204,7 @@ static void follow(const struct schema_text *schema, struct kl_rule *rule, struc
 {
     struct kl_error err = {0};
     struct walker w = {.schema = schema->bytes, .tokenizer = tokenizer};
+    w.reading = judging == NULL ? "judged" : "answers";
     w.n_vocab = kl_token_trie_vocab(trie);
     w.mask = malloc((w.n_vocab / 64 + 1) * sizeof *w.mask);
     assert_int_equal(kl_matcher_open(rule, trie, &w.matcher, &err), KL_OK);
