@@ -259,11 +259,24 @@ static bool some_escape_lives(struct kl_schema_machine *m, const struct kl_rule_
     return false;
 }
 
+/* Where characters are limited, \u is only for control characters without a short escape. */
+static bool hex_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t value,
+                      uint32_t n_digits)
+{
+    uint32_t shift = 4 * (4 - n_digits);
+    for (uint32_t code = 0; code < 0x20; code++) {
+        bool has_short = code != 0 && strchr("\b\f\n\r\t", (int)code) != NULL;
+        if (code >> shift == value && !has_short && escape_lives(m, s, code))
+            return true;
+    }
+    return false;
+}
+
 static bool step_escape(struct kl_schema_machine *m, struct kl_rule_state *s, uint8_t byte)
 {
     if (byte == 'u') {
         set_phase(s, KL_PHASE_HEX);
-        return !kl_string_is_limited(m, s) || some_escape_lives(m, s, 0x20);
+        return !kl_string_is_limited(m, s) || hex_lives(m, s, 0, 0);
     }
     uint8_t code = short_escape(byte);
     if (code == 0 || (kl_string_is_limited(m, s) && !needs_escape(code)))
@@ -277,19 +290,6 @@ static int hex_digit(uint8_t byte)
            : byte >= 'a' && byte <= 'f' ? byte - 'a' + 10
            : byte >= 'A' && byte <= 'F' ? byte - 'A' + 10
                                         : -1;
-}
-
-/* Where characters are limited, \u is only for control characters without a short escape. */
-static bool hex_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t value,
-                      uint32_t n_digits)
-{
-    uint32_t shift = 4 * (4 - n_digits);
-    for (uint32_t code = 0; code < 0x20; code++) {
-        bool has_short = code != 0 && strchr("\b\f\n\r\t", (int)code) != NULL;
-        if (code >> shift == value && !has_short && escape_lives(m, s, code))
-            return true;
-    }
-    return false;
 }
 
 static bool step_hex(struct kl_schema_machine *m, struct kl_rule_state *s, uint8_t byte)
