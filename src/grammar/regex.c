@@ -301,6 +301,7 @@ static void build_program(struct builder *b, uint32_t root, int mode)
             uint32_t loop = add_split(b, end, 0), any = add_any(b, loop);
             if (b->status == KL_OK)
                 r->states[loop].other = any;
+            r->loop = characters ? 0 : any;
             end = loop;
         }
     }
@@ -313,6 +314,7 @@ static void build_program(struct builder *b, uint32_t root, int mode)
                                         .op = KL_OP_BYTE, .first = 0, .last = 0xFE, .next = loop});
         if (b->status == KL_OK)
             r->states[loop].other = any;
+        r->loop = characters ? 0 : any;
         r->start = loop;
     }
 }

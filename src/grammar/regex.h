@@ -46,8 +46,9 @@ enum kl_status kl_regex_run_open(const struct kl_regex *regex, struct kl_regex_r
 void kl_regex_run_close(struct kl_regex_run *run);
 
 /* States are numbers. 0 is dead: no text that begins like this matches. Every other state can
- * still be continued to a match. */
+ * still be continued to a match; behind 1 every continuation matches. */
 #define KL_REGEX_DEAD 0u
+#define KL_REGEX_ALL  1u
 uint32_t kl_regex_run_start(struct kl_regex_run *run);
 /* Dead also after a failure: see _failure. */
 uint32_t kl_regex_run_step(struct kl_regex_run *run, uint32_t state, uint8_t byte);
@@ -55,9 +56,8 @@ uint32_t kl_regex_run_step(struct kl_regex_run *run, uint32_t state, uint8_t byt
 bool kl_regex_run_accepts(const struct kl_regex_run *run, uint32_t state);
 /* Whether every continuation matches (of whole characters). */
 bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state);
-/* The fewest code points that lead from a state, which is not dead, to a match; 0 also after a
- * failure. Found once for a state, by a search that ends at the first match. */
-uint32_t kl_regex_run_least(struct kl_regex_run *run, uint32_t state);
+/* Whether it is known that no continuation is dead: a match is searched for anywhere. */
+bool kl_regex_run_stays(const struct kl_regex_run *run, uint32_t state);
 /* KL_OK, or KL_ERR_MEMORY, KL_ERR_LIMIT (too many states): sticks. */
 enum kl_status kl_regex_run_failure(const struct kl_regex_run *run);
 size_t kl_regex_run_bytes(const struct kl_regex_run *run);

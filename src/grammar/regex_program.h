@@ -31,6 +31,7 @@ struct kl_regex {
     struct kl_regex_state *states; /* [n] state 0 is KL_OP_MATCH */
     size_t n, room;
     uint32_t start;
+    uint32_t loop;        /* of a search: the state that reads any byte and stays; 0: none */
     uint8_t classes[256]; /* bytes of a class are alike to all states */
     uint8_t samples[256]; /* [n_classes] a byte of each */
     size_t n_classes;

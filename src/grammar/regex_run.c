@@ -34,10 +34,8 @@ struct kl_regex_run {
 #define UNSETTLED     0x80000000u
 #define CONDITION_BIT 0x80000000u
 
-enum { ACCEPTS_ALL = 1 };
-
 /* Flags of states. */
-enum { ACCEPTS = 1, ALIVE = 2, IS_DEAD = 4, VISITED = 8 };
+enum { ACCEPTS = 1, ALIVE = 2, IS_DEAD = 4, VISITED = 8, STAYS = 16 };
 
 #define NEVER 0xFFFFFFFFu
 
@@ -75,7 +73,7 @@ struct pairs {
 static void insert(struct kl_regex_run *run, struct pairs *pairs, uint32_t look, uint32_t state)
 {
     const struct kl_regex_run *sub = run->looks[look / 2];
-    bool negative = look & 1, yes = state == ACCEPTS_ALL, no = state == KL_REGEX_DEAD;
+    bool negative = look & 1, yes = state == KL_REGEX_ALL, no = state == KL_REGEX_DEAD;
     size_t at = 0;
     if (sub->failure != KL_OK)
         fail(run, sub->failure);
@@ -311,7 +309,9 @@ static uint32_t find_state(struct kl_regex_run *run)
         uint32_t condition = (uint32_t)(run->members[i] >> 32);
         const struct kl_regex_state *s = &run->regex->states[(uint32_t)run->members[i]];
         if (condition == 0 && s->op == KL_OP_MATCH && s->first != 0)
-            return ACCEPTS_ALL;
+            return KL_REGEX_ALL;
+        if (condition == 0 && run->regex->loop != 0 && s == &run->regex->states[run->regex->loop])
+            flags |= STAYS;
         if (s->ends && (flags & ACCEPTS) == 0 && condition_holds(run, condition))
             flags |= ACCEPTS | ALIVE;
     }
@@ -471,7 +471,12 @@ bool kl_regex_run_accepts(const struct kl_regex_run *run, uint32_t state)
 bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state)
 {
     (void)run;
-    return state == ACCEPTS_ALL;
+    return state == KL_REGEX_ALL;
+}
+
+bool kl_regex_run_stays(const struct kl_regex_run *run, uint32_t state)
+{
+    return (run->flags[state] & STAYS) != 0;
 }
 
 enum kl_status kl_regex_run_failure(const struct kl_regex_run *run)
@@ -505,7 +510,7 @@ static enum kl_status open_run(struct kl_regex_run *run)
             return status;
     }
     add_state(run, 0, IS_DEAD, KL_REGEX_DEAD);
-    add_state(run, 0, ALIVE | ACCEPTS, ACCEPTS_ALL);
+    add_state(run, 0, ALIVE | ACCEPTS | STAYS, KL_REGEX_ALL);
     if (r->is_look)
         run->inner_start = find_start(run, false);
     run->start = find_start(run, true);

@@ -176,6 +176,18 @@ static enum kl_status add_name_kind(struct kl_answers *a, const struct kl_altern
     return KL_OK;
 }
 
+/* Whether names are a few that their pattern allows: they become named properties. */
+static bool list_names(struct object *o, const struct kl_schema_node *names)
+{
+    uint32_t keys[KL_ANSWER_MAX_LISTED];
+    size_t n = SIZE_MAX;
+    if (names->strings < 0 && names->regexes.n == 1 && names->max_length == UINT32_MAX)
+        o->status = kl_answers_list(o->a, o->a->graph->regex_lists[names->regexes.first], keys, &n);
+    for (size_t i = 0; o->status == KL_OK && i < n && n != SIZE_MAX && !o->is_closed; i++)
+        add_key(o, keys[i]);
+    return o->status == KL_OK && n != SIZE_MAX;
+}
+
 /* Finds which names may be there. If they are a set, they are named properties. false: there are no
  * others. */
 static bool find_names(struct object *o)
@@ -198,6 +210,8 @@ static bool find_names(struct object *o)
             add_key(o, key);
         }
     }
+    if (o->status == KL_OK && o->n_names == 1 && !all_sets && list_names(o, &o->names[0]))
+        all_sets = true;
     return !all_sets;
 }
 

@@ -68,6 +68,18 @@ static bool count_item(struct kl_schema_machine *m, uint32_t frame, uint32_t *af
     return *after != 0;
 }
 
+/* The automata of the filter. All states of a search that cannot die are followed by the same
+ * characters. */
+static uint32_t filter_word(const struct kl_schema_machine *m, const struct kl_string_atoms *atoms,
+                            const struct kl_rule_state *s)
+{
+    uint32_t word = s->words[S_ATOMS];
+    if (atoms->n == 1 && atoms->atoms[0].kind == KL_ATOM_REGEX &&
+        kl_regex_run_stays(m->runs[atoms->atoms[0].index], word))
+        return KL_REGEX_ALL;
+    return word;
+}
+
 /* A string with automata whose death is that of the document, whatever is around it. */
 static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state *s,
                         struct kl_free_string *string)
@@ -81,7 +93,7 @@ static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state 
     string->is_filtered = string->must_try = true;
     string->filter.words[S_PHASE] = KL_PHASE_STRING;
     string->filter.words[S_LINK] = s->words[S_LINK];
-    string->filter.words[S_ATOMS] = s->words[S_ATOMS];
+    string->filter.words[S_ATOMS] = filter_word(m, &plan->strings, s);
     string->filter.words[S_LENGTH] = KL_UNCOUNTED;
     string->key = string->filter;
     string->most = room_of(plan, s->words[S_LENGTH]);
