@@ -43,7 +43,7 @@
  * of one mask. */
 #define KL_GBNF_MAX_PLACES        65536
 #define KL_GBNF_MAX_MACHINE_BYTES ((size_t)8 << 20)
-#define KL_GBNF_MAX_WORK          ((uint64_t)8 << 20)
+#define KL_GBNF_MAX_WORK          ((uint64_t)256 << 10)
 
 /* text: need not be NUL-terminated; not used after the call. KL_ERR_INVALID: not a grammar, with
  * line and column, what was expected and what was found; KL_ERR_UNSUPPORTED: tokens, left

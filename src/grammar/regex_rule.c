@@ -15,6 +15,7 @@ struct regex_rule {
 struct regex_machine {
     struct kl_machine machine;
     struct kl_regex_run *run;
+    uint64_t work_left; /* for one mask */
 };
 
 static struct kl_regex_run *run_of(const struct kl_machine *machine)
@@ -47,8 +48,8 @@ static bool step_regex(struct kl_machine *machine, const struct kl_rule_state *f
     enum kl_status status = kl_regex_run_failure(run);
     if (status == KL_ERR_LIMIT)
         kl_fail(&machine->failure, status,
-                "regex: its automaton needs too many states or more than 8 MB; use fewer counted "
-                "repetitions after alternatives that begin alike");
+                "regex: its automaton needs too many states, more than 8 MB, or too many steps for "
+                "one mask; use fewer counted repetitions after alternatives that begin alike");
     else if (status != KL_OK)
         kl_fail_memory(&machine->failure, "the automaton of a regex", kl_regex_run_bytes(run));
     return false;
@@ -64,11 +65,26 @@ static size_t regex_bytes(const struct kl_machine *machine)
     return sizeof(struct regex_machine) + kl_regex_run_bytes(run_of(machine));
 }
 
-/* No _mark: a run keeps its states, within its own limits, since most are reached again. */
+/* A run keeps its states, within its own limits, since most are reached again. */
+static size_t mark_regex(struct kl_machine *machine)
+{
+    (void)machine;
+    return 0;
+}
+
+/* The work of the next mask is counted anew. */
+static void release_regex(struct kl_machine *machine, size_t mark)
+{
+    (void)mark;
+    ((struct regex_machine *)machine)->work_left = KL_REGEX_MASK_WORK;
+}
+
 static const struct kl_machine_kind regex_machine_kind = {.close = close_regex,
                                                           .begin = begin_regex,
                                                           .step = step_regex,
                                                           .is_complete = regex_is_complete,
+                                                          .mark = mark_regex,
+                                                          .release = release_regex,
                                                           .bytes = regex_bytes};
 
 static enum kl_status open_regex(const struct kl_rule *rule, struct kl_machine **machine,
@@ -85,6 +101,8 @@ static enum kl_status open_regex(const struct kl_rule *rule, struct kl_machine *
         free(m);
         return status;
     }
+    m->work_left = KL_REGEX_MASK_WORK;
+    kl_regex_run_count(m->run, &m->work_left);
     *machine = &m->machine;
     return KL_OK;
 }

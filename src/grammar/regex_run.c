@@ -25,6 +25,7 @@ struct kl_regex_run {
     uint32_t *words; /* [words_room] a set, while it is made */
     size_t words_room;
     uint32_t mark;
+    uint64_t *work_left; /* NULL: any */
     enum kl_status failure;
     struct kl_regex_run *looks[KL_REGEX_MAX_LOOKS];
     struct kl_word_store conditions; /* pairs: number of the look-ahead * 2 + negative, its state */
@@ -44,11 +45,24 @@ enum { ACCEPTS = 1, ALIVE = 2, IS_DEAD = 4, VISITED = 8, STAYS = 16 };
 #define MAX_LOOK_BYTES ((size_t)1 << 20)
 #define MAX_THREADS    ((size_t)1 << 20)
 
+#define SORTING 4 /* work of sorting the threads of a set, for each */
+
 static uint32_t fail(struct kl_regex_run *run, enum kl_status status)
 {
     if (run->failure == KL_OK)
         run->failure = status;
     return KL_REGEX_DEAD;
+}
+
+/* Takes note of work: about n times what one thread takes. */
+static void work(struct kl_regex_run *run, size_t n)
+{
+    if (run->work_left == NULL)
+        return;
+    if (n > *run->work_left)
+        fail(run, KL_ERR_LIMIT);
+    else
+        *run->work_left -= n;
 }
 
 static size_t max_bytes(const struct kl_regex *regex)
@@ -203,7 +217,8 @@ static void close_over(struct kl_regex_run *run, uint32_t from, uint32_t under, 
     const struct kl_regex *r = run->regex;
     size_t depth = 0;
     push(run, from, under, &depth);
-    while (depth > 0) {
+    while (depth > 0 && run->failure == KL_OK) {
+        work(run, 1);
         uint64_t thread = run->stack[--depth];
         uint32_t at = (uint32_t)thread, condition = (uint32_t)(thread >> 32);
         const struct kl_regex_state *s = &r->states[at];
@@ -301,8 +316,10 @@ static uint32_t find_state(struct kl_regex_run *run)
     size_t n;
     if (run->failure != KL_OK || run->n_members == 0)
         return KL_REGEX_DEAD;
-    if (run->n_members > 1)
+    if (run->n_members > 1) {
+        work(run, SORTING * run->n_members);
         qsort(run->members, run->n_members, sizeof *run->members, compare);
+    }
     if (run->members[0] >> 32 == 0)
         flags |= ALIVE;
     for (size_t i = 0; i < run->n_members; i++) {
@@ -356,7 +373,8 @@ static uint32_t raw_step(struct kl_regex_run *run, uint32_t state, uint8_t byte)
         return run->steps[cell] & ~UNSETTLED;
     const uint32_t *set = kl_word_store_get(&run->sets, run->entries[state], &n);
     begin_set(run);
-    for (size_t i = 0; i < n; i++) {
+    work(run, n);
+    for (size_t i = 0; i < n && run->failure == KL_OK; i++) {
         if (set[i] & CONDITION_BIT) {
             condition = condition_step(run, set[i] & ~CONDITION_BIT, byte);
             continue;
@@ -384,6 +402,7 @@ struct search {
 static bool search_alive(struct kl_regex_run *run, struct search *s, size_t *from)
 {
     for (size_t i = 0; i < s->n; i++) {
+        work(run, run->regex->n_classes);
         for (size_t c = 0; c < run->regex->n_classes; c++) {
             uint32_t next = raw_step(run, s->items[i].state, run->regex->samples[c]);
             if (run->failure != KL_OK)
@@ -477,6 +496,14 @@ bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state)
 bool kl_regex_run_stays(const struct kl_regex_run *run, uint32_t state)
 {
     return (run->flags[state] & STAYS) != 0;
+}
+
+void kl_regex_run_count(struct kl_regex_run *run, uint64_t *work_left)
+{
+    run->work_left = work_left;
+    for (size_t i = 0; i < KL_REGEX_MAX_LOOKS; i++)
+        if (run->looks[i] != NULL)
+            kl_regex_run_count(run->looks[i], work_left);
 }
 
 enum kl_status kl_regex_run_failure(const struct kl_regex_run *run)

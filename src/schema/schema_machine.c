@@ -253,6 +253,7 @@ static void release(struct kl_machine *machine, size_t to)
     kl_word_store_release(&m->store, to);
     if (m->gate.frame >= to)
         m->gate.frame = 0;
+    m->work_left = KL_REGEX_MASK_WORK;
 }
 
 static size_t machine_bytes(const struct kl_machine *machine)
@@ -322,6 +323,7 @@ enum kl_status kl_schema_machine_open(const struct kl_rule *rule, struct kl_mach
     m->base.kind = &machine_kind;
     m->graph = &r->graph;
     m->answers = r->reading == KL_SCHEMA_ANSWER;
+    m->work_left = KL_REGEX_MASK_WORK;
     kl_word_store_init(&m->store, MAX_STORE_BYTES);
     m->runs = calloc(r->graph.n_regexes + 1, sizeof(struct kl_regex_run *));
     m->least = calloc(r->graph.n_regexes + 1, sizeof *m->least);

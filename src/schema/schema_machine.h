@@ -116,6 +116,7 @@ struct kl_schema_machine {
     struct kl_plans plans;
     struct kl_word_store store;
     struct kl_regex_run **runs;   /* [graph->n_regexes] NULL: not needed yet */
+    uint64_t work_left;           /* of the runs, for one mask */
     struct kl_regex_least *least; /* [graph->n_regexes] of the runs */
     struct kl_name_gate gate;
     /* scratch memory */

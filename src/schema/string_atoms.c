@@ -2,8 +2,9 @@
 
 struct kl_regex_run *kl_machine_run(struct kl_schema_machine *m, uint32_t regex)
 {
-    if (m->runs[regex] == NULL)
-        kl_regex_run_open(m->graph->regexes[regex], &m->runs[regex], &m->base.failure);
+    if (m->runs[regex] == NULL &&
+        kl_regex_run_open(m->graph->regexes[regex], &m->runs[regex], &m->base.failure) == KL_OK)
+        kl_regex_run_count(m->runs[regex], &m->work_left);
     return m->runs[regex];
 }
 

@@ -87,7 +87,8 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
         if (atom->kind == KL_ATOM_REGEX && word == KL_REGEX_DEAD &&
             kl_regex_run_failure(m->runs[atom->index]) != KL_OK) {
             kl_fail(&m->base.failure, kl_regex_run_failure(m->runs[atom->index]),
-                    "a pattern of the schema needs too many states for this text");
+                    "a pattern of the schema needs too many states or too much time for this text; "
+                    "use fewer counted repetitions");
             return false;
         }
     }

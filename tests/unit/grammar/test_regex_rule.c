@@ -74,6 +74,39 @@ static void runs_hostile_patterns_within_bounds(void **state)
     kl_rule_disown(rule);
 }
 
+/* Sets of thousands of threads: a mask that tries all bytes in all states ends soon, by name. Each
+ * step alone, with a mask in between, goes on. */
+static void bounds_the_work_of_a_mask(void **state)
+{
+    (void)state;
+    enum { N_OPTIONAL = 300 };
+    char pattern[2 * N_OPTIONAL + 2];
+    size_t len = 0;
+    for (size_t i = 0; i < N_OPTIONAL; i++, len += 2)
+        memcpy(pattern + len, ".?", 2);
+    memcpy(pattern + len, "z", 2);
+    struct kl_rule *rule = regex(pattern);
+    struct kl_machine *machine;
+    struct kl_rule_state now, start;
+    assert_int_equal(rule->kind->open(rule, &machine, NULL), KL_OK);
+    machine->kind->begin(machine, &start);
+    now = start;
+    for (size_t i = 0; i < 100; i++) {
+        size_t mark = machine->kind->mark(machine);
+        assert_true(machine->kind->step(machine, &now, 'a', &now));
+        machine->kind->release(machine, mark);
+    }
+    now = start;
+    size_t taken = 0;
+    while (taken < 250 && machine->kind->step(machine, &now, taken % 2 ? 'a' : 'b', &now))
+        taken++;
+    assert_true(taken < 250);
+    assert_int_equal(machine->failure.status, KL_ERR_LIMIT);
+    assert_non_null(strstr(machine->failure.text, "too many steps for one mask"));
+    machine->kind->close(machine);
+    kl_rule_disown(rule);
+}
+
 static void takes_one_of_the_strings(void **state)
 {
     (void)state;
@@ -170,6 +203,7 @@ int main(void)
         cmocka_unit_test(matches_the_whole_answer),
         cmocka_unit_test(refuses_patterns),
         cmocka_unit_test(runs_hostile_patterns_within_bounds),
+        cmocka_unit_test(bounds_the_work_of_a_mask),
         cmocka_unit_test(takes_one_of_the_strings),
         cmocka_unit_test(takes_no_byte_0),
         cmocka_unit_test(refuses_choices),
