@@ -22,9 +22,6 @@
 #define CLOSE_SECONDS 2.0
 #define MAX_PAGES     65536
 
-/* Memory for pages that wait to be written. 6 MiB are 15 pages of 24 layers in f16: nearly 500
- * tokens, which take longer to compute than to write. */
-#define QUEUE_BYTES ((size_t)6 << 20)
 enum { MIN_QUEUE = 4, MAX_QUEUE = 256 };
 
 /* A background page is dated ten years back: by the order of use, which is all that a file's time
@@ -330,7 +327,8 @@ static enum kl_status take_memory(struct kl_page_store *store,
     store->block_bytes = (size_t)block;
     store->file_bytes = file;
     store->max_bytes = options->max_bytes;
-    const size_t fit = QUEUE_BYTES / store->block_bytes;
+    size_t queue_bytes = options->queue_bytes != 0 ? options->queue_bytes : KL_PAGE_QUEUE_BYTES;
+    const size_t fit = queue_bytes / store->block_bytes;
     store->stats.max_queued = fit < MIN_QUEUE ? MIN_QUEUE : fit < MAX_QUEUE ? fit : MAX_QUEUE;
     all = store->stats.max_queued * block; /* less than MAX_QUEUE of them */
     uint64_t pages = options->max_bytes / file;

@@ -48,6 +48,10 @@ struct kl_page_key kl_page_key_next(const struct kl_page_key *parent, const int3
 
 struct kl_page_store;
 
+/* Memory for pages that wait to be written. 6 MiB are 15 pages of 24 layers in f16: nearly 500
+ * tokens, which take longer to compute than to write. */
+#define KL_PAGE_QUEUE_BYTES ((size_t)6 << 20)
+
 struct kl_page_store_options {
     const char *dir; /* created if it is missing, with its parents */
     /* Everything that the content of pages depends on in addition to tokens: digest of the model's
@@ -57,6 +61,7 @@ struct kl_page_store_options {
     size_t identity_size;
     size_t page_bytes;
     uint64_t max_bytes; /* of all files, each rounded up to 4 KiB; at least one page */
+    size_t queue_bytes; /* memory for pages to be written; 0: KL_PAGE_QUEUE_BYTES */
 };
 
 /* Opens the store and reads the directory. KL_ERR_IO: the directory cannot be created or read;

@@ -206,6 +206,8 @@ static bool free_string(struct kl_machine *machine, const struct kl_rule_state *
     size_t mark = mark_of(part);
     bool is_free = part->kind->free_string(part, &inner, string);
     string->after.words[WORD] = state->words[WORD];
+    if (is_free && string->is_filtered)
+        string->filter.words[WORD] = string->key.words[WORD] = state->words[WORD];
     return keep_growth(m, part, mark) && is_free;
 }
 

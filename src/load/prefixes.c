@@ -11,6 +11,10 @@
 
 #define TEXTS_CAP ((size_t)256 << 10)
 
+/* Below this budget half the memory is taken for pages that wait to be written: a slow disk then
+ * loses some of a long prompt, which is computed again the next time. */
+#define SMALL_BUDGET ((uint64_t)1 << 30)
+
 /* ---- on disk --------------------------------------------------------------------------------- */
 
 struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_bytes)
@@ -20,13 +24,15 @@ struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_
     char dir[PATH_MAX], identity[KL_KV_IDENTITY_SIZE];
     struct kl_page_store *store = NULL;
     struct kl_error err;
+    bool is_small = loaded->plan.budget != 0 && loaded->plan.budget < SMALL_BUDGET;
     kl_kv_identity(loaded->model, identity);
     const struct kl_page_store_options options = {
         .dir = dir,
         .identity = identity,
         .identity_size = strlen(identity),
         .page_bytes = kl_kv_bytes_per_token(loaded->model) * KL_KV_PAGE_TOKENS,
-        .max_bytes = max_bytes};
+        .max_bytes = max_bytes,
+        .queue_bytes = is_small ? KL_PAGE_QUEUE_BYTES / 2 : KL_PAGE_QUEUE_BYTES};
     enum kl_status status = kl_cache_prepare("prefixes", dir, sizeof dir, &err);
     if (status == KL_OK)
         status = kl_page_store_open(&options, &store, &err);

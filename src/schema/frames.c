@@ -147,8 +147,8 @@ bool kl_value_dies(struct kl_schema_machine *m, uint32_t frame, const struct kl_
 
 /* ---- containers ------------------------------------------------------------------------------ */
 
-static bool is_strict(const struct kl_schema_machine *m, uint32_t parent,
-                      const struct kl_link *link)
+bool kl_value_is_strict(const struct kl_schema_machine *m, uint32_t parent,
+                        const struct kl_link *link)
 {
     if (!link->plan->is_conjunction ||
         (parent != 0 && (kl_frame(m, parent)[F_FLAGS] & KL_FRAME_STRICT) == 0))
@@ -183,7 +183,7 @@ uint32_t kl_frame_open(struct kl_schema_machine *m, uint32_t parent, const struc
     m->frame[F_LINK] = link->id;
     m->frame[F_DEPTH] = depth;
     m->frame[F_FLAGS] = (is_object ? KL_FRAME_OBJECT : 0) |
-                        (is_strict(m, parent, link) ? KL_FRAME_STRICT : 0) |
+                        (kl_value_is_strict(m, parent, link) ? KL_FRAME_STRICT : 0) |
                         (hashes ? KL_FRAME_HASHES : 0);
     uint8_t type = is_object ? KL_JSON_OBJECT : KL_JSON_ARRAY;
     for (uint32_t i = 0; i < plan->n_nodes; i++)

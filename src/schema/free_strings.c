@@ -102,16 +102,16 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
     if (kl_in_key(s))
         return is_free_key(m, s, string);
     uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
-    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
+    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
+    const struct kl_plan *plan = link->plan;
     struct kl_rule_state longer = *s;
     *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = kl_string_hashes(m, s)};
     if (plan->strings.n > 0)
         return is_filtered(m, s, string);
     if (plan->strings.counts) {
-        bool is_strict = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
         const struct kl_schema_node *node = plan->nodes[0].node;
         string->most = room_of(plan, length);
-        if (plan->n_nodes == 1 && is_strict) {
+        if (plan->n_nodes == 1 && kl_value_is_strict(m, frame, link)) {
             string->least = node->min_length > length ? node->min_length - length : 0;
         } else { /* a length that one node forbids may be right for another one */
             if (string->most < LONGEST_TOKEN)

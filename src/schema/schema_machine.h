@@ -166,6 +166,10 @@ bool kl_frame_dies(struct kl_schema_machine *m, uint32_t frame);
 bool kl_value_dies(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link,
                    const uint8_t *dead_demanded);
 
+/* Whether a bad node of the value of `link` in a frame is the death of the document. */
+bool kl_value_is_strict(const struct kl_schema_machine *m, uint32_t frame,
+                        const struct kl_link *link);
+
 /* Opens a container in a frame. 0: it may not be there, or the machine failed. */
 uint32_t kl_frame_open(struct kl_schema_machine *m, uint32_t parent, const struct kl_link *link,
                        bool is_object);

@@ -250,33 +250,23 @@ static bool escape_lives(struct kl_schema_machine *m, const struct kl_rule_state
 }
 
 /* Whether a backslash may come: some character that needs an escape may. */
-static bool some_escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s,
-                              uint32_t end)
+static bool some_escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s)
 {
-    for (uint32_t code = 0; code < end; code++)
+    for (uint32_t code = 0; code <= '\\'; code++)
         if (escape_lives(m, s, code))
             return true;
     return false;
 }
 
-static bool step_escape(struct kl_schema_machine *m, struct kl_rule_state *s, uint8_t byte)
+/* Whether the string may have one more character, whichever it is. */
+static bool is_not_full(struct kl_schema_machine *m, const struct kl_rule_state *s)
 {
-    if (byte == 'u') {
-        set_phase(s, KL_PHASE_HEX);
-        return !kl_string_is_limited(m, s) || some_escape_lives(m, s, 0x20);
-    }
-    uint8_t code = short_escape(byte);
-    if (code == 0 || (kl_string_is_limited(m, s) && !needs_escape(code)))
-        return false;
-    return append_code(m, s, code);
-}
-
-static int hex_digit(uint8_t byte)
-{
-    return byte >= '0' && byte <= '9'   ? byte - '0'
-           : byte >= 'a' && byte <= 'f' ? byte - 'a' + 10
-           : byte >= 'A' && byte <= 'F' ? byte - 'A' + 10
-                                        : -1;
+    const struct kl_string_atoms *atoms = kl_string_atoms_of(m, s);
+    struct kl_rule_state longer = *s;
+    if (!atoms->counts || s->words[S_LENGTH] >= atoms->cap)
+        return true;
+    longer.words[S_LENGTH]++;
+    return lives(m, &longer, false);
 }
 
 /* Where characters are limited, \u is only for control characters without a short escape. */
@@ -290,6 +280,26 @@ static bool hex_lives(struct kl_schema_machine *m, const struct kl_rule_state *s
             return true;
     }
     return false;
+}
+
+static bool step_escape(struct kl_schema_machine *m, struct kl_rule_state *s, uint8_t byte)
+{
+    if (byte == 'u') {
+        set_phase(s, KL_PHASE_HEX);
+        return !kl_string_is_limited(m, s) || hex_lives(m, s, 0, 0);
+    }
+    uint8_t code = short_escape(byte);
+    if (code == 0 || (kl_string_is_limited(m, s) && !needs_escape(code)))
+        return false;
+    return append_code(m, s, code);
+}
+
+static int hex_digit(uint8_t byte)
+{
+    return byte >= '0' && byte <= '9'   ? byte - '0'
+           : byte >= 'a' && byte <= 'f' ? byte - 'a' + 10
+           : byte >= 'A' && byte <= 'F' ? byte - 'A' + 10
+                                        : -1;
 }
 
 static bool step_hex(struct kl_schema_machine *m, struct kl_rule_state *s, uint8_t byte)
@@ -333,9 +343,7 @@ static bool step_plain(struct kl_schema_machine *m, struct kl_rule_state *s, uin
     if (byte != '\\')
         return step_character(m, s, byte);
     set_phase(s, KL_PHASE_ESCAPE);
-    /* where a string has a longest length, no character may be left */
-    bool may_be_full = m->answers && kl_string_atoms_of(m, s)->counts;
-    return (!kl_string_is_limited(m, s) && !may_be_full) || some_escape_lives(m, s, '\\' + 1);
+    return kl_string_is_limited(m, s) ? some_escape_lives(m, s) : is_not_full(m, s);
 }
 
 bool kl_string_step(struct kl_schema_machine *m, const struct kl_rule_state *from, uint8_t byte,

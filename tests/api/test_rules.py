@@ -111,6 +111,21 @@ def test_stop_strings_work(tiny):
     assert text == "one"
 
 
+def test_log_probabilities_change_no_text(tiny):
+    """Forced tokens have theirs, too."""
+    for name, value, _ in RULES:
+        for seed in range(4):
+            fields = {name: value, "seed": seed, "max_tokens": 400, **(HOT if seed % 2 else {})}
+            plain = complete(tiny, **fields)
+            told = complete(tiny, **fields, logprobs=True, top_logprobs=2)
+            assert text_of(plain) == text_of(told)
+            assert plain["usage"]["completion_tokens"] == told["usage"]["completion_tokens"]
+            content = told["choices"][0]["logprobs"]["content"]
+            assert len(content) == told["usage"]["completion_tokens"]
+            assert bytes(b for t in content for b in t["bytes"]).decode() == text_of(told)
+            assert all(t["logprob"] <= 0 and len(t["top_logprobs"]) == 2 for t in content)
+
+
 def test_native_route(tiny):
     for seed in range(4):
         reply = post(
@@ -314,3 +329,44 @@ def test_cached_rules_and_prompts_change_nothing(tiny):
     again = complete(tiny, json_schema=CONTACT, seed=9, max_tokens=300, **HOT)
     assert text_of(first) == text_of(again)
     assert first["usage"]["completion_tokens"] == again["usage"]["completion_tokens"]
+
+
+# ---- kinglet chat --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chat(run_kinglet, tiny_model_path, tmp_path):
+    """chat(*options, **files) -> the process of one answer; files are written first."""
+
+    def run(*options, check=True, **files):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        options = [o.replace("DIR", str(tmp_path)) for o in options]
+        return run_kinglet("chat", "-m", tiny_model_path, "--offline", "--no-input", *options,
+                           "--temperature", 1.5, "--seed", 3, "say", check=check)  # fmt: skip
+
+    return run
+
+
+def test_chat_by_rule(chat):
+    schema = json.dumps(CONTACT)
+    assert is_contact(chat("--schema", "DIR/schema", schema=schema).stdout.decode())
+    text = chat("--grammar", "DIR/grammar", grammar=GRAMMAR).stdout.decode()
+    assert re.fullmatch(PAIRS, text.rstrip("\n"))
+    assert chat("--regex", "(yes|no) [0-9]{3}").stdout.decode().split()[0] in ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--regex", "("], "--regex: "),
+        (["--schema", "DIR/file"], "/file: not valid JSON"),
+        (["--grammar", "DIR/file"], "/file: grammar, line 1"),
+        (["--schema", "DIR/none"], "/none"),
+        (["--schema", "DIR/file", "--regex", "a"], "at most one"),
+    ],
+)
+def test_chat_refuses_rules_by_name(chat, options, said):
+    done = chat(*options, check=False, file="{'no'}")
+    assert done.returncode != 0 and done.stdout == b""
+    assert said in done.stderr.decode()

@@ -53,6 +53,9 @@ static const char *const answers[][3] = {
     {"{'allOf':[{'multipleOf':2},{'multipleOf':6}],'type':'number'}", "[12]", "[8]"},
     {"{'enum':['a','bb','c'],'maxLength':1,'pattern':'[ab]'}", "['a']", "['bb','c']"},
     {"{'enum':[1,2,2.5,3],'type':'integer','minimum':2}", "[2,3]", "[1,2.5]"},
+    /* control characters with a short escape, and one without */
+    {"{'enum':['a\\tb','\\u0001','\\r']}", "['a\\tb','\\u0001','\\r']", "['ab','\\t']"},
+    {"{'const':'a\\tb'}", "['a\\tb']", "['a']"},
     {"{'type':'string','allOf':[{'pattern':'^a'},{'pattern':'z$'}],'minLength':3,'maxLength':4}",
      "['abz','abcz']", "['az','abcdz','abc']"},
     {"{'type':'array','items':{'type':'integer'},'allOf':[{'items':{'minimum':1}},"
