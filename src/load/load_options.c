@@ -53,7 +53,7 @@ void kl_load_add_draft_option(struct kl_option_table *table, struct kl_load_opti
         KL_OPTION_SIZE,
         "N",
         "guess up to this many tokens of an answer, from the conversation and from earlier "
-        "answers, and compute them together (default 15); 0: none. No text depends on it",
+        "answers, and compute them together; 0: none. No text depends on it",
         &o->draft_max,
         0,
         KL_DRAFT_MAX};
