@@ -64,7 +64,7 @@ bool kl_batch_is_narrow(const struct kl_request *request)
 {
     const struct kl_sampling *s = &request->sampling;
     /* more than the head screens for (head.c) are all logits */
-    bool few = s->temperature == 0.0f || (s->top_k > 0 && s->top_k <= 256);
+    bool few = (s->temperature == 0.0f || (s->top_k > 0 && s->top_k <= 256)) && s->n_biases <= 256;
     bool raises =
         s->repetition_penalty < 1.0f || s->frequency_penalty < 0.0f || s->presence_penalty < 0.0f;
     return few && !raises && !request->logprobs && request->n_tokens >= request->wide_until;

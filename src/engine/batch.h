@@ -29,7 +29,7 @@ struct kl_answer_rows {
 /* Room for the candidates of a row that is only proposed, if its request limits them (top_k): the
  * logits of all groups that the head computes for them, usually some hundreds. Where there are
  * more, the row is as if it had not been proposed. */
-#define KL_BATCH_NARROW 16384
+#define KL_BATCH_NARROW 8192
 
 struct kl_batch {
     struct kl_row *rows; /* [max_rows] */

@@ -5,7 +5,7 @@
  * An answer is only found in the scope in which it was given: otherwise the speed of an answer
  * would tell one client what another one was told. Nothing of it leaves the process.
  *
- * The engine thread's. Its size is fixed: KL_DRAFT_MEMORY_BYTES.
+ * The engine thread's. Its size is fixed.
  */
 #ifndef KL_ENGINE_DRAFT_MEMORY_H
 #define KL_ENGINE_DRAFT_MEMORY_H
@@ -16,14 +16,16 @@
 
 #include "base/error.h"
 
-#define KL_DRAFT_MEMORY_BYTES ((size_t)4 << 20)
+#define KL_DRAFT_MEMORY_BYTES ((size_t)4 << 20) /* some thousand answers */
 
 /* Tokens that are compared to find a place. */
 #define KL_DRAFT_MEMORY_MATCH 3
 
 struct kl_draft_memory;
 
-enum kl_status kl_draft_memory_open(struct kl_draft_memory **memory, struct kl_error *err);
+/* bytes: at least 64 KB. */
+enum kl_status kl_draft_memory_open(size_t bytes, struct kl_draft_memory **memory,
+                                    struct kl_error *err);
 void kl_draft_memory_close(struct kl_draft_memory *memory);
 
 /* Keeps an answer, and the last tokens of its prompt: tokens[0..n_prompt) and [n_prompt..n). */

@@ -14,7 +14,7 @@ enum kl_draft_source {
     KL_DRAFT_CONVERSATION, /* the prompt and the answer so far */
     KL_DRAFT_EARLIER,      /* answers given before in the same scope */
     KL_DRAFT_PREDICTION,   /* a text that the request brings */
-    KL_DRAFT_RULE          /* what a rule makes likely; nothing proposes it yet */
+    KL_DRAFT_RULE          /* what a rule makes likely (request_rule.h) */
 };
 #define KL_N_DRAFT_SOURCES (KL_DRAFT_RULE + 1)
 /* "conversation", "earlier", "prediction" or "rule"; static. */

@@ -2,10 +2,11 @@
  * How many guessed tokens each request gets in a pass.
  *
  * Pure functions. A row is added where the tokens that it is expected to give are worth more than
- * the time that it costs, and only as long as no request is expected to lose: a pass with more rows
- * takes longer for all of them. Since expectations may be wrong, each request has a credit, too: it
- * may lose a small part of the time it would have taken without drafts, and what drafts have won
- * for it. So no answer takes much longer than without, however wrong the guesses are.
+ * the time that it costs. A pass with more rows takes longer for all requests in it, and guesses
+ * may be wrong. So each request has a credit: it may lose a small part of the time that it would
+ * have taken without drafts, and what drafts have won for it. A pass takes only as many rows as no
+ * request can lose more by than its credit. So no answer takes much longer than without drafts,
+ * however wrong the guesses are, its own or those of its neighbours.
  */
 #ifndef KL_ENGINE_DRAFT_SHARE_H
 #define KL_ENGINE_DRAFT_SHARE_H

@@ -35,9 +35,23 @@ static enum kl_status check_options(const struct kl_model *model, const struct k
     return status;
 }
 
-/* Rows with room for all logits (1.2 MB each), so that a request whose sampling may choose any
- * token has three proposed ones when it runs alone. */
-#define MIN_WIDE 4
+static bool has_small_budget(const struct kl_engine_options *o)
+{
+    return o->plan != NULL && o->plan->budget != 0 && o->plan->budget < (uint64_t)1 << 30;
+}
+
+/* Bytes for the answers given before, as a source of drafts. */
+static size_t answers_bytes(const struct kl_engine_options *o)
+{
+    return has_small_budget(o) ? KL_DRAFT_MEMORY_BYTES / 4 : KL_DRAFT_MEMORY_BYTES;
+}
+
+/* The least number of rows with room for all logits (1.2 MB each): a request that runs alone, and
+ * whose sampling may choose any token, has one less of proposed tokens. */
+static size_t min_wide(const struct kl_engine_options *o)
+{
+    return has_small_budget(o) ? 2 : 4;
+}
 
 /* Allocates everything but the KV cache. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
@@ -57,7 +71,7 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
         return status;
     /* one row of each slot has candidates; with proposed tokens, draft_max + 1 in all */
     size_t max_answers = o->parallel > o->draft_max ? o->parallel : o->draft_max + 1;
-    size_t max_wide = o->parallel > MIN_WIDE ? o->parallel : MIN_WIDE;
+    size_t max_wide = o->parallel > min_wide(o) ? o->parallel : min_wide(o);
     if (max_wide > max_answers || kl_model_work(model).bytes_for_logits == 0)
         max_wide = max_answers; /* this head computes all logits */
     status = kl_batch_open(&engine->batch, o->parallel, max_rows, max_answers, max_wide,
@@ -68,7 +82,7 @@ static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model
             kl_forcer_open(&engine->forcer, engine->tokenizer, engine->n_vocab, o->rule_bytes, err);
     if (status == KL_OK)
         status = kl_proposals_open(&engine->proposals, o->draft_max, o->parallel, o->ctx_size,
-                                   o->pass_costs, err);
+                                   answers_bytes(o), o->pass_costs, err);
     if (status != KL_OK)
         return status;
     size_t n_waits = o->queue_size + o->parallel + 1;
@@ -96,7 +110,8 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
                 "--parallel");
     kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
     if (o->draft_max > 0)
-        kl_plan_add(plan, "drafts", kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size),
+        kl_plan_add(plan, "drafts",
+                    kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size, answers_bytes(o)),
                     "--draft-max");
     kl_plan_add(plan, "requests that run, and their rules",
                 o->parallel * (kl_request_bytes(o->ctx_size) + o->rule_bytes), "--parallel");

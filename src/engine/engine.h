@@ -124,7 +124,8 @@ void kl_dry_defaults(struct kl_dry *dry);
  *
  * In 5 to 7 the lower id goes first among equals. Steps 6, 7 and 8 leave at least min_keep tokens,
  * where there are as many: the first ones in the order of that step. A token that the rule of an
- * answer does not allow takes no part in any step.
+ * answer does not allow takes no part in any step; one that it forces is not chosen, so no step
+ * applies to it.
  *
  * 1 to 4 and 5 to 8 have the order and the definitions of llama.cpp, but the temperature, which is
  * last there; and the history of step 3, which is a window of prompt and answer there. */

@@ -7,15 +7,15 @@
 #define RULE_MATCH 32 /* the class in draft_rates.h of what a rule makes likely */
 
 enum kl_status kl_proposals_open(struct kl_proposals *p, size_t max, size_t n_slots,
-                                 size_t ctx_size, const struct kl_pass_costs *costs,
-                                 struct kl_error *err)
+                                 size_t ctx_size, size_t memory_bytes,
+                                 const struct kl_pass_costs *costs, struct kl_error *err)
 {
     *p = (struct kl_proposals){
         .max = max, .costs = costs != NULL ? *costs : kl_pass_costs_usual, .slower = 1.0f};
     if (max == 0)
         return KL_OK;
     kl_draft_rates_init(&p->rates);
-    enum kl_status status = kl_draft_memory_open(&p->memory, err);
+    enum kl_status status = kl_draft_memory_open(memory_bytes, &p->memory, err);
     for (size_t i = 0; i < n_slots && status == KL_OK; i++)
         status = kl_drafter_open(&p->drafters[i], ctx_size, p->memory, &p->rates, err);
     return status;
@@ -29,9 +29,9 @@ void kl_proposals_release(struct kl_proposals *p)
     p->memory = NULL;
 }
 
-size_t kl_proposals_bytes(size_t max, size_t n_slots, size_t ctx_size)
+size_t kl_proposals_bytes(size_t max, size_t n_slots, size_t ctx_size, size_t memory_bytes)
 {
-    return max == 0 ? 0 : KL_DRAFT_MEMORY_BYTES + n_slots * kl_drafter_bytes(ctx_size);
+    return max == 0 ? 0 : memory_bytes + n_slots * kl_drafter_bytes(ctx_size);
 }
 
 void kl_proposals_reset_slot(struct kl_proposals *p, size_t slot)

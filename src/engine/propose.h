@@ -32,12 +32,14 @@ struct kl_proposals {
     float slower; /* the running pass takes this many times as long as without proposed tokens */
 };
 
-/* costs: NULL: the usual ones. To be released even if it fails. */
+/* memory_bytes: for the answers given before. costs: NULL: the usual ones. To be released even if
+ * it fails. */
 enum kl_status kl_proposals_open(struct kl_proposals *proposals, size_t max, size_t n_slots,
-                                 size_t ctx_size, const struct kl_pass_costs *costs,
-                                 struct kl_error *err);
+                                 size_t ctx_size, size_t memory_bytes,
+                                 const struct kl_pass_costs *costs, struct kl_error *err);
 void kl_proposals_release(struct kl_proposals *proposals);
-size_t kl_proposals_bytes(size_t max, size_t n_slots, size_t ctx_size); /* for the plan */
+/* For the plan. */
+size_t kl_proposals_bytes(size_t max, size_t n_slots, size_t ctx_size, size_t memory_bytes);
 
 /* A slot has another request. */
 void kl_proposals_reset_slot(struct kl_proposals *proposals, size_t slot);

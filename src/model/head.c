@@ -10,7 +10,7 @@
 enum { EXTRA_GROUPS = 8 };
 
 /* Above these limits too many groups would pass the screening: reading all is faster. */
-enum { MOST_TOP_K = 256 };
+enum { MOST_TOP_K = 256, MOST_RAISED = 256 };
 #define MOST_MARGIN 10.0f
 /* With at most this many allowed tokens a row is screened even without a limit: only the groups of
  * these tokens are computed. */
@@ -408,7 +408,7 @@ bool kl_head_can_screen(const struct kl_model *m, const struct kl_row *row)
 {
     const struct kl_want *want = row->want;
     if (m->output_low.n_groups == 0 || row->logits != NULL || row->candidates == NULL ||
-        want->all || want->top_k > MOST_TOP_K)
+        want->all || want->top_k > MOST_TOP_K || want->n_raised > MOST_RAISED)
         return false;
     return want->top_k > 0 || want->margin <= MOST_MARGIN ||
            (want->allowed != NULL && want->n_allowed <= FEW_ALLOWED);

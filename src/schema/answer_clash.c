@@ -167,6 +167,31 @@ static bool excludes(const struct kl_answers *a, const struct kl_alternative *al
     return is_closed;
 }
 
+static bool is_required(const struct kl_answers *a, const struct kl_alternative *alt, uint32_t key)
+{
+    for (size_t i = 0; i < alt->n; i++) {
+        struct kl_range required = kl_raw(a, alt->applied[i])->required;
+        for (uint32_t k = 0; k < required.n; k++)
+            if (a->graph->key_lists[required.first + k] == key)
+                return true;
+    }
+    return false;
+}
+
+bool kl_answers_can_lack(const struct kl_answers *a, const struct kl_alternative *alt,
+                         int32_t index, uint32_t *key)
+{
+    const struct kl_schema_node *node = kl_raw(a, index);
+    if ((alt->types & ~(unsigned)KL_JSON_OBJECT & node->types) != 0)
+        return false;
+    for (uint32_t i = 0; i < node->required.n; i++) {
+        *key = a->graph->key_lists[node->required.first + i];
+        if (!is_required(a, alt, *key))
+            return true;
+    }
+    return false;
+}
+
 bool kl_answers_lacks(const struct kl_answers *a, const struct kl_alternative *alt, int32_t index,
                       int depth, uint32_t *key)
 {

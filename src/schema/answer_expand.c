@@ -13,11 +13,11 @@
 
 enum { MAX_BRANCHES = 256, CLASH_DEPTH = 4 };
 
-enum choice { ANY_OF, ONE_OF, IF, NOT };
+enum choice { ANY_OF, ONE_OF, IF, NOT, NOT_OTHER };
 
 struct branch {
     enum choice choice;
-    int32_t node; /* that has the choice; NOT: that must not hold */
+    int32_t node; /* that has the choice; NOT, NOT_OTHER (branch of oneOf): that must not hold */
 };
 
 struct partial {
@@ -28,6 +28,7 @@ struct partial {
 
 struct expansion {
     struct kl_answers *a;
+    bool is_brief;
     kl_alternative_emit emit;
     void *context;
     size_t n; /* alternatives so far */
@@ -104,7 +105,7 @@ static enum kl_status expand(struct expansion *e, struct partial *p);
 
 /* Goes on with a copy for which these nodes hold, and nots do not. */
 static enum kl_status go_on(struct expansion *e, const struct partial *p, const int32_t *nodes,
-                            size_t n, const int32_t *nots, size_t n_nots)
+                            size_t n, enum choice choice, const int32_t *nots, size_t n_nots)
 {
     struct partial *next = malloc(sizeof(*next));
     if (next == NULL)
@@ -116,7 +117,7 @@ static enum kl_status go_on(struct expansion *e, const struct partial *p, const 
         if (nodes[i] != KL_NO_NODE)
             status = apply(e->a, next, nodes[i], &is_dead);
     for (size_t i = 0; i < n_nots; i++)
-        fits = fits && add_branch(next, NOT, nots[i]);
+        fits = fits && add_branch(next, choice, nots[i]);
     if (status == KL_OK && !fits)
         status = too_many(e->a, p);
     if (status == KL_OK && !is_dead)
@@ -131,7 +132,7 @@ static enum kl_status choose_any(struct expansion *e, const struct partial *p,
     enum kl_status status = KL_OK;
     for (uint32_t i = 0; i < options.n && status == KL_OK; i++) {
         int32_t option = e->a->graph->node_lists[options.first + i];
-        status = go_on(e, p, &option, 1, NULL, 0);
+        status = go_on(e, p, &option, 1, NOT, NULL, 0);
     }
     return status;
 }
@@ -152,7 +153,7 @@ static enum kl_status choose_one(struct expansion *e, const struct partial *p,
             if (j != i && !kl_answers_clash(e->a, option, other, CLASH_DEPTH))
                 nots[n_nots++] = other;
         }
-        status = go_on(e, p, &option, 1, nots, n_nots);
+        status = go_on(e, p, &option, 1, NOT_OTHER, nots, n_nots);
     }
     free(nots);
     return status;
@@ -162,40 +163,79 @@ static enum kl_status choose_if(struct expansion *e, const struct partial *p, in
 {
     struct kl_schema_node node = *kl_raw(e->a, index);
     int32_t then[] = {node.if_node, node.then_node};
-    enum kl_status status = go_on(e, p, then, 2, NULL, 0);
-    return status == KL_OK ? go_on(e, p, &node.else_node, 1, &node.if_node, 1) : status;
+    enum kl_status status = go_on(e, p, then, 2, NOT, NULL, 0);
+    return status == KL_OK ? go_on(e, p, &node.else_node, 1, NOT, &node.if_node, 1) : status;
 }
 
-static enum kl_status choose_not(struct expansion *e, struct partial *p, int32_t node)
+/* Goes on without a property. */
+static enum kl_status choose_without(struct expansion *e, const struct partial *p, int32_t node,
+                                     uint32_t key)
+{
+    int32_t without;
+    enum kl_status status = kl_answers_without(e->a, kl_raw(e->a, node)->path, key, &without);
+    return status == KL_OK ? go_on(e, p, &without, 1, NOT, NULL, 0) : status;
+}
+
+/* An object has a property that the node does not allow: one of those that are named. */
+static enum kl_status choose_extra(struct expansion *e, const struct partial *p, int32_t index)
+{
+    struct kl_schema_node node = *kl_raw(e->a, index);
+    enum kl_status status = KL_OK;
+    if ((p->alt.types & node.types & KL_JSON_OBJECT) == 0 || node.patterns.n != 0 ||
+        node.additional == KL_NO_NODE || kl_raw(e->a, node.additional)->types != 0)
+        return KL_OK;
+    for (size_t i = 0; i < p->alt.n && status == KL_OK; i++) {
+        struct kl_range named = kl_raw(e->a, p->alt.applied[i])->properties;
+        for (uint32_t k = 0; k < named.n && status == KL_OK; k++) {
+            uint32_t key = e->a->graph->properties[named.first + k].key;
+            int32_t with;
+            if (kl_raw_names(e->a, &node, key))
+                continue;
+            status = kl_answers_with(e->a, node.path, key, &with);
+            if (status == KL_OK)
+                status = go_on(e, p, &with, 1, NOT, NULL, 0);
+        }
+    }
+    return status;
+}
+
+static enum kl_status choose_not(struct expansion *e, struct partial *p, struct branch branch)
 {
     bool is_excluded = false;
-    if (is_applied(p, node))
+    if (is_applied(p, branch.node))
         return KL_OK; /* it holds */
     e->a->is_negating = true;
     for (size_t i = 0; i < p->alt.n && !is_excluded; i++)
-        is_excluded = kl_answers_clash(e->a, p->alt.applied[i], node, CLASH_DEPTH);
+        is_excluded = kl_answers_clash(e->a, p->alt.applied[i], branch.node, CLASH_DEPTH);
     e->a->is_negating = false;
     if (is_excluded)
         return expand(e, p);
     uint32_t key;
-    enum kl_status status;
-    if (kl_answers_lacks(e->a, &p->alt, node, CLASH_DEPTH, &key)) { /* and it stays like this */
-        int32_t without;
-        status = kl_answers_without(e->a, kl_raw(e->a, node)->path, key, &without);
-        return status == KL_OK ? go_on(e, p, &without, 1, NULL, 0) : status;
+    enum kl_status status = KL_OK;
+    if (kl_answers_lacks(e->a, &p->alt, branch.node, CLASH_DEPTH,
+                         &key)) /* and it stays like this */
+        return choose_without(e, p, branch.node, key);
+    if (e->is_brief && branch.choice == NOT_OTHER &&
+        kl_answers_can_lack(e->a, &p->alt, branch.node, &key)) {
+        size_t before = e->n;
+        status = choose_without(e, p, branch.node, key);
+        if (status != KL_OK || e->n > before)
+            return status;
     }
     struct kl_range options;
-    status = kl_answers_negate(e->a, node, &options);
-    return status == KL_OK ? choose_any(e, p, options) : status;
+    status = kl_answers_negate(e->a, branch.node, &options);
+    if (status == KL_OK)
+        status = choose_any(e, p, options);
+    return status == KL_OK ? choose_extra(e, p, branch.node) : status;
 }
 
 /* The next choice: the first one, but negations last. */
 static struct branch take_branch(struct partial *p)
 {
     size_t at = 0;
-    while (at + 1 < p->n_branches && p->branches[at].choice == NOT)
+    while (at + 1 < p->n_branches && p->branches[at].choice >= NOT)
         at++;
-    if (p->branches[at].choice == NOT)
+    if (p->branches[at].choice >= NOT)
         at = 0;
     struct branch branch = p->branches[at];
     p->n_branches--;
@@ -221,19 +261,19 @@ static enum kl_status expand(struct expansion *e, struct partial *p)
     case IF:
         return choose_if(e, p, branch.node);
     default:
-        return choose_not(e, p, branch.node);
+        return choose_not(e, p, branch);
     }
 }
 
 enum kl_status kl_answers_expand(struct kl_answers *a, const int32_t *nodes, size_t n,
-                                 kl_alternative_emit emit, void *context)
+                                 bool is_brief, kl_alternative_emit emit, void *context)
 {
-    struct expansion e = {.a = a, .emit = emit, .context = context};
+    struct expansion e = {.a = a, .is_brief = is_brief, .emit = emit, .context = context};
     struct partial *p = calloc(1, sizeof(*p));
     if (p == NULL)
         return kl_fail_memory(a->err, "a schema", sizeof(*p));
     p->alt.types = KL_JSON_ANY;
-    enum kl_status status = go_on(&e, p, nodes, n, NULL, 0);
+    enum kl_status status = go_on(&e, p, nodes, n, NOT, NULL, 0);
     free(p);
     return status;
 }

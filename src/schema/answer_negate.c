@@ -17,6 +17,15 @@ struct options {
     enum kl_status status;
 };
 
+/* This assertion has no negation. */
+static void leave_out(struct options *o, const char *keyword)
+{
+    if (o->a->left_out_path == NULL) {
+        o->a->left_out_path = o->path;
+        o->a->left_out_keyword = keyword;
+    }
+}
+
 static void add_index(struct options *o, int32_t node)
 {
     if (o->status != KL_OK)
@@ -147,7 +156,7 @@ static void negate_numbers(struct options *o, const struct kl_schema_node *n)
                                                  .min_exclusive = !given.max_exclusive,
                                                  .min = given.max});
     if (given.has_multiple)
-        o->a->left_out = true;
+        leave_out(o, "multipleOf");
 }
 
 /* An object whose property `key` must be `value`; it is required unless value is never. */
@@ -183,8 +192,12 @@ static void negate_objects(struct options *o, const struct kl_schema_node *n)
         node.min_properties = n->max_properties + 1;
         add(o, &node);
     }
-    if (n->patterns.n != 0 || n->additional != KL_NO_NODE || n->property_names != KL_NO_NODE)
-        o->a->left_out = true;
+    if (n->patterns.n != 0)
+        leave_out(o, "patternProperties");
+    if (n->additional != KL_NO_NODE)
+        leave_out(o, "additionalProperties");
+    if (n->property_names != KL_NO_NODE)
+        leave_out(o, "propertyNames");
 }
 
 static void negate_arrays(struct options *o, const struct kl_schema_node *n)
@@ -210,10 +223,12 @@ static void negate_arrays(struct options *o, const struct kl_schema_node *n)
         node.items = negated(o, n->contains);
         add(o, &node);
     } else if (n->contains != KL_NO_NODE) {
-        o->a->left_out = true;
+        leave_out(o, "contains");
     }
-    if (n->unique_items || n->prefix.n != 0)
-        o->a->left_out = true;
+    if (n->unique_items)
+        leave_out(o, "uniqueItems");
+    if (n->prefix.n != 0)
+        leave_out(o, "prefixItems");
 }
 
 /* A node for which all of these hold. */
@@ -318,5 +333,14 @@ enum kl_status kl_answers_without(struct kl_answers *a, const char *path, uint32
     if (o.status == KL_OK)
         o.status = kl_schema_add_properties(&a->builder, &property, 1, &without.properties);
     *node = add_raw(&o, &without);
+    return o.status;
+}
+
+enum kl_status kl_answers_with(struct kl_answers *a, const char *path, uint32_t key, int32_t *node)
+{
+    struct options o = {.a = a, .path = path};
+    struct kl_schema_node with = of_types(KL_JSON_OBJECT);
+    o.status = kl_schema_add_key_list(&a->builder, &key, 1, &with.required);
+    *node = add_raw(&o, &with);
     return o.status;
 }

@@ -182,7 +182,7 @@ static bool find_names(struct object *o)
 {
     if (o->n_name_nodes == 0)
         return true;
-    o->status = kl_answers_expand(o->a, o->name_nodes, o->n_name_nodes, add_name_kind, o);
+    o->status = kl_answers_expand(o->a, o->name_nodes, o->n_name_nodes, false, add_name_kind, o);
     bool all_sets = true;
     for (size_t i = 0; i < o->n_names; i++)
         all_sets = all_sets && o->names[i].strings >= 0;

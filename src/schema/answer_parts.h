@@ -48,7 +48,8 @@ struct kl_answers {
     size_t n_raw; /* nodes of the parser; those behind them are new, or made by a negation */
     size_t steps;
     bool is_negating; /* a node is not excluded because a `not` says so: it is being looked at */
-    bool left_out;    /* a negation that is not supported was left out somewhere */
+    /* The first negation that is not supported, and was left out; NULL: there is none. */
+    const char *left_out_path, *left_out_keyword;
 };
 
 /* An alternative: raw nodes whose own assertions, and those not_node that are primitive, must all
@@ -121,26 +122,34 @@ bool kl_answers_clash(struct kl_answers *a, int32_t x, int32_t y, int depth);
 /* Whether an object of the alternative has no property *key, which the node requires. */
 bool kl_answers_lacks(const struct kl_answers *a, const struct kl_alternative *alt, int32_t node,
                       int depth, uint32_t *key);
+/* The same for a property that it may leave out. */
+bool kl_answers_can_lack(const struct kl_answers *a, const struct kl_alternative *alt, int32_t node,
+                         uint32_t *key);
 /* Whether a raw node lists or requires a property. */
 bool kl_raw_names(const struct kl_answers *a, const struct kl_schema_node *node, uint32_t key);
 
 /* ---- answer_negate.c ------------------------------------------------------------------------- */
 
 /* The raw nodes one of which a value satisfies that does not satisfy this one. Some may be missing
- * (a->left_out). */
+ * (a->left_out_path). */
 enum kl_status kl_answers_negate(struct kl_answers *a, int32_t node, struct kl_range *options);
 
 /* A raw node that allows everything but objects with this property. */
 enum kl_status kl_answers_without(struct kl_answers *a, const char *path, uint32_t key,
                                   int32_t *node);
 
+/* A raw node that allows just objects with this property. */
+enum kl_status kl_answers_with(struct kl_answers *a, const char *path, uint32_t key, int32_t *node);
+
 /* ---- answer_expand.c ------------------------------------------------------------------------- */
 
-/* Calls emit for each alternative of a set of raw nodes. */
+/* Calls emit for each alternative of a set of raw nodes. is_brief: other branches of oneOf do not
+ * hold because a property is left out that they require, if that is possible; otherwise, all ways
+ * are alternatives. KL_ERR_LIMIT: there are too many. */
 typedef enum kl_status (*kl_alternative_emit)(struct kl_answers *a,
                                               const struct kl_alternative *alt, void *context);
 enum kl_status kl_answers_expand(struct kl_answers *a, const int32_t *nodes, size_t n,
-                                 kl_alternative_emit emit, void *context);
+                                 bool is_brief, kl_alternative_emit emit, void *context);
 
 /* ---- answer_merge.c and answer_objects.c ----------------------------------------------------- */
 

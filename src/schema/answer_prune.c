@@ -232,6 +232,17 @@ static enum kl_status rebuild(struct prune *p)
     return KL_OK;
 }
 
+static enum kl_status refuse_empty(struct kl_answers *a)
+{
+    struct kl_schema_node *root = &a->graph->nodes[a->graph->root], left_out = {0};
+    if (a->left_out_path == NULL)
+        return kl_answers_refuse(a, root, KL_ERR_UNSUPPORTED, "", "allows no value");
+    left_out.path = a->left_out_path;
+    return kl_answers_refuse(a, &left_out, KL_ERR_UNSUPPORTED, a->left_out_keyword,
+                             "is not supported in answers below not, oneOf or if, unless others "
+                             "decide there");
+}
+
 enum kl_status kl_answers_prune(struct kl_answers *a)
 {
     size_t n = a->graph->n_nodes;
@@ -246,12 +257,8 @@ enum kl_status kl_answers_prune(struct kl_answers *a)
         for (size_t i = 0; i < n; i++)
             p.number[i] = KL_NO_NODE;
         find_live(&p);
-        struct kl_schema_node *root = &a->graph->nodes[a->graph->root];
         if (p.live[a->graph->root] == 0)
-            status = kl_answers_refuse(a, root, KL_ERR_UNSUPPORTED, "",
-                                       a->left_out ? "cannot be written: not, oneOf or if leave "
-                                                     "nothing that is supported in answers"
-                                                   : "cannot be satisfied by any value");
+            status = refuse_empty(a);
         else
             status = rebuild(&p);
     }

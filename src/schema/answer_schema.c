@@ -61,7 +61,11 @@ static enum kl_status rewrite(struct kl_answers *a, struct kl_answer_job job)
         return kl_fail_memory(a->err, "a schema", n * sizeof(*set));
     memcpy(set, words, n * sizeof(*set));
     struct alternatives alternatives = {.n = 0};
-    enum kl_status status = kl_answers_expand(a, set, n, add_alternative, &alternatives);
+    enum kl_status status = kl_answers_expand(a, set, n, false, add_alternative, &alternatives);
+    if (status == KL_ERR_LIMIT && a->steps < KL_ANSWER_MAX_STEPS) {
+        alternatives.n = 0;
+        status = kl_answers_expand(a, set, n, true, add_alternative, &alternatives);
+    }
     free(set);
     struct kl_range range = {0};
     if (status == KL_OK && alternatives.n > 1)
@@ -106,6 +110,8 @@ enum kl_status kl_schema_for_answers(struct kl_schema_graph *graph,
     free(a.runs);
     free(a.jobs);
     free(a.negations);
+    if (status == KL_OK && refusal != NULL) /* of what was tried first */
+        *refusal = (struct kl_schema_refusal){0};
     graph->is_for_answers = status == KL_OK;
     return status;
 }

@@ -312,7 +312,10 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     if (event->finish == KL_FINISH_ERROR) {
         struct kl_error err;
         kl_fail(&err, event->status, "%s", event->text);
-        kl_api_fail_internal(error, &err);
+        if (event->status == KL_ERR_LIMIT) /* following its rule takes too much */
+            kl_api_fail(error, 400, "rule_too_large", NULL, "%s", event->text);
+        else
+            kl_api_fail_internal(error, &err);
         return false;
     }
     if (event->finish == KL_FINISH_CANCELLED) {

@@ -62,17 +62,16 @@ static void see_counter(const char *name, const char *help, const char *label, c
                                      .value = (double)count});
 }
 
-/* A rule proposes nothing yet. */
 static void see_drafts(const struct kl_engine_stats *e, kl_metric_fn *see, void *context)
 {
     static const char *const rows[] = {"1", "2",  "3",  "4",  "5",  "6",  "7",  "8",
                                        "9", "10", "11", "12", "13", "14", "15", "16+"};
     _Static_assert(sizeof rows / sizeof rows[0] == KL_PASS_COSTS, "a name for each");
-    for (enum kl_draft_source s = 0; s < KL_DRAFT_RULE; s++)
+    for (enum kl_draft_source s = 0; s < KL_N_DRAFT_SOURCES; s++)
         see_counter("tokens_drafted",
                     "guessed tokens that were computed, by the source of the guess", "source",
                     kl_draft_source_name(s), e->drafted_tokens[s], see, context);
-    for (enum kl_draft_source s = 0; s < KL_DRAFT_RULE; s++)
+    for (enum kl_draft_source s = 0; s < KL_N_DRAFT_SOURCES; s++)
         see_counter("tokens_accepted", "guessed tokens that became part of an answer", "source",
                     kl_draft_source_name(s), e->accepted_tokens[s], see, context);
     for (size_t i = 0; i < KL_PASS_COSTS; i++)

@@ -78,7 +78,7 @@ def test_drafts_are_counted_by_source(start_server):
     )
     drafted = counter(server, "kinglet_tokens_drafted_total")
     accepted = counter(server, "kinglet_tokens_accepted_total")
-    assert set(drafted) == set(accepted) == {"conversation", "earlier", "prediction"}
+    assert set(drafted) == set(accepted) == {"conversation", "earlier", "prediction", "rule"}
     assert text_of(want) == text_of(again)
     assert accepted["earlier"] > 0
     timings = [answer["timings"] for answer in (want, again, predicted)]

@@ -50,7 +50,6 @@ WRONG = {
     "grammar": [1, {}, ["root"], "x", "root ::= x"],
     "regex": [1, {}, ["a"], "(", "a{2,1}"],
     "choice": ["a", {}, [1], [None], []],
-    "response_format": ["json", 1, {"type": 1}, {"type": "json_object"}, {"type": "json_schema"}],
     "logprobs": ["true", 1, 2.0, [], {}],
     "top_logprobs": ["1", True, -1, 21, 1.5, 2],  # 2: without logprobs
     "logit_bias": [

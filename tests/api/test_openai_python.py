@@ -1,5 +1,7 @@
 """The openai package for Python."""
 
+import json
+
 import openai
 import pytest
 from api_client import HELLO, counts, health, wait_until
@@ -96,10 +98,38 @@ def test_errors(client):
             model="default", messages=[{"role": "user", "content": "word " * 9000}], stream=True
         )
     assert caught.value.code == "context_length_exceeded"
-    with pytest.raises(openai.BadRequestError):
+    with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(
-            model="default", messages=HELLO, response_format={"type": "json_object"}
+            model="default", messages=HELLO, response_format={"type": "xml"}
         )
+    assert caught.value.param == "response_format"
+
+
+def test_answers_by_rule(client):
+    """The answer of the SDK's own way to ask for a schema, and a call of a tool."""
+    schema = {
+        "type": "object",
+        "properties": {"on": {"type": "boolean"}, "level": {"type": "integer", "maximum": 9, "minimum": 0}},
+        "required": ["on", "level"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "lamp", "schema": schema, "strict": True}}
+    answer = client.chat.completions.create(model="default", messages=HELLO, response_format=form)
+    lamp = json.loads(answer.choices[0].message.content)
+    assert set(lamp) == {"on", "level"} and 0 <= lamp["level"] <= 9
+    tools = [{"type": "function", "function": {"name": "lamp", "parameters": schema}}]
+    ask = {"model": "default", "messages": HELLO, "tools": tools, "tool_choice": "required"}
+    choice = client.chat.completions.create(**ask).choices[0]
+    (call,) = choice.message.tool_calls
+    assert choice.finish_reason == "tool_calls" and call.function.name == "lamp"
+    assert set(json.loads(call.function.arguments)) == {"on", "level"}
+    deltas = [
+        delta
+        for chunk in client.chat.completions.create(**ask, stream=True)
+        for choice in chunk.choices
+        for delta in choice.delta.tool_calls or []
+    ]
+    assert "".join(d.function.arguments for d in deltas) == call.function.arguments
 
 
 def test_keys(start_server, tmp_path):

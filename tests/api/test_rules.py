@@ -275,8 +275,8 @@ def test_hostile_rules_end_soon(tiny, name):
     begin = time.monotonic()
     reply = post(tiny, CHAT, {"messages": HELLO, "max_tokens": 8, **HOSTILE[name]})
     assert reply.status in (200, 400), reply.body
-    if reply.status == 400:
-        assert reply.error["param"] == next(iter(HOSTILE[name]))
+    if reply.status == 400:  # without the name of a field: a limit of the body
+        assert reply.error["param"] in (None, *HOSTILE[name])
     assert time.monotonic() - begin < 20
     assert health(tiny)["status"] == "ok"
 

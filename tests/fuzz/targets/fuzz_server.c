@@ -44,6 +44,7 @@ static void start(void)
                                                      .cache_bytes = (size_t)1 << 20};
     pthread_t thread;
     served.tokenizer = tiny_tokenizer();
+    PROMISE(kl_rule_cache_open(served.tokenizer, (size_t)1 << 20, &served.rules, &err) == KL_OK);
     served.chat_template = kl_chat_template_for(tiny_gguf(), NULL);
     PROMISE(kl_kernels_select(NULL, &options.kernels, &err) == KL_OK);
     PROMISE(kl_model_open(tiny_gguf(), &options, &model, &err) == KL_OK);

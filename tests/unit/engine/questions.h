@@ -118,7 +118,7 @@ static inline void make_long_question(struct question *q, size_t n_prompt, size_
 /* The plan of an engine whose budget holds `tokens` tokens in addition to everything else. */
 static inline struct kl_plan plan_for(struct kl_engine_options options, size_t tokens)
 {
-    struct kl_plan plan = {0};
+    struct kl_plan plan = {.budget = ((uint64_t)1 << 30) - 1}; /* small, as that to return */
     options.plan = &plan;
     kl_engine_close(open_engine(options));
     uint64_t others = kl_plan_total(&plan) - (uint64_t)plan.kv_tokens * plan.kv_token_bytes;

@@ -38,7 +38,7 @@ static void test_every_decode_row_is_taken(void **state)
     assert_int_equal(slots[3].rows, 1);
 }
 
-/* What a rule forces is shared like a prompt, next to the row that each decoding request has. */
+/* Forced tokens are shared like a prompt, next to the row that each decoding request has. */
 static void test_known_tokens_of_an_answer(void **state)
 {
     (void)state;

@@ -85,6 +85,9 @@ static const char *const answers[][3] = {
     {"{'oneOf':[{'type':'object','properties':{'a':{}}},{'type':'object','properties':{'b':{}},"
      "'required':['b']}]}",
      "[{'a':1},{}]", "[{'b':1,'a':1},{'c':1}]"},
+    {"{'type':'object','oneOf':[{'properties':{'a':{}},'additionalProperties':false},"
+     "{'properties':{'b':{}},'additionalProperties':false}]}",
+     "[{'a':1},{'b':1}]", "[{},{'a':1,'b':1},{'c':1}]"},
     /* not */
     {"{'type':'string','not':{'enum':['a','b']}}", "['c','','ab']", "['a','b',1]"},
     {"{'type':'string','not':{'pattern':'x'}}", "['c','']", "['axb']"},
@@ -267,6 +270,7 @@ static const struct {
     {"{'oneOf':[{'type':'null'},{'type':'null'}]}", KL_ERR_UNSUPPORTED, "#", ""},
     {"{'properties':{'a':{'type':'array','items':{'type':'boolean'},'uniqueItems':true}}}",
      KL_ERR_UNSUPPORTED, "#/properties/a", "uniqueItems"},
+    {"{'type':'integer','not':{'multipleOf':2}}", KL_ERR_UNSUPPORTED, "#/not", "multipleOf"},
     {"{'type':'integer','allOf':[{'multipleOf':4},{'multipleOf':6}]}", KL_ERR_UNSUPPORTED,
      "#/allOf/1", "multipleOf"},
 };
@@ -308,6 +312,32 @@ static void test_alternatives_that_multiply_are_refused(void **state)
     json_decref(schema);
 }
 
+/* One of 30 branches that do not exclude each other: the properties of the others are left out. */
+static void test_many_branches_of_one_of(void **state)
+{
+    (void)state;
+    struct kl_error err = {0};
+    struct kl_schema_graph graph;
+    json_t *one_of = json_array(), *properties = json_object();
+    for (int i = 0; i < 30; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", i);
+        json_object_set_new(properties, key, json_object());
+        json_array_append_new(one_of,
+                              json_pack("{s:[s],s:{s:{s:s,s:[s]}}}", "required", key, "properties",
+                                        key, "type", "object", "required", "path"));
+    }
+    json_t *schema = json_pack("{s:s,s:o,s:b,s:o}", "type", "object", "properties", properties,
+                               "additionalProperties", 0, "oneOf", one_of);
+    assert_int_equal(kl_schema_parse(schema, &graph, NULL, &err), KL_OK);
+    if (kl_schema_for_answers(&graph, NULL, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    check_all(&graph, "one of 30", "[{'k7':{'path':1}}]", true);
+    check_all(&graph, "one of 30", "[{'k7':{}},{},{'k7':{'path':1},'k8':{'path':1}}]", false);
+    kl_schema_graph_release(&graph);
+    json_decref(schema);
+}
+
 /* Each allocation fails once. */
 static void test_a_failed_allocation_is_an_error(void **state)
 {
@@ -337,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_no_text_gets_stuck),
         cmocka_unit_test(test_refusals_name_path_and_keyword),
         cmocka_unit_test(test_alternatives_that_multiply_are_refused),
+        cmocka_unit_test(test_many_branches_of_one_of),
         cmocka_unit_test(test_a_failed_allocation_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
