@@ -80,17 +80,36 @@ static uint32_t filter_word(const struct kl_schema_machine *m, const struct kl_s
     return word;
 }
 
-/* A string with automata whose death is that of the document, whatever is around it. */
+/* Whether the document dies if the string is bad. *known: it does not depend on the way in which
+ * it is bad. */
+static bool is_binding(struct kl_schema_machine *m, const struct kl_rule_state *s, bool *known)
+{
+    uint32_t frame = s->words[S_FRAME];
+    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
+    static const uint8_t dead[] = {1};
+    *known = true;
+    if (kl_value_is_strict(m, frame, link))
+        return true;
+    *known = link->plan->n_nodes == 1 && link->plan->n_demanded == 1;
+    return *known && kl_value_dies(m, frame, link, dead);
+}
+
+/* A string with automata: if its death is that of the document, they filter what may follow. */
 static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state *s,
                         struct kl_free_string *string)
 {
     uint32_t frame = s->words[S_FRAME];
     const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
-    if (frame != 0 && (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) == 0)
-        return false;
+    bool known, strict_frame = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
+    bool binds = is_binding(m, s, &known);
     if (kl_item_order(m, s).applies)
         return false;
-    string->is_filtered = string->must_try = true;
+    string->must_try = true;
+    if (known && !binds && !m->answers)
+        return string->is_vague = true; /* it may be anything */
+    if (!strict_frame && !binds)
+        return false;
+    string->is_filtered = true;
     string->filter.words[S_PHASE] = KL_PHASE_STRING;
     string->filter.words[S_LINK] = s->words[S_LINK];
     string->filter.words[S_ATOMS] = filter_word(m, &plan->strings, s);
@@ -106,6 +125,30 @@ static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state 
     return count_item(m, frame, &string->after.words[S_FRAME]);
 }
 
+/* The same for a string with lengths only. */
+static bool is_counted(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                       struct kl_free_string *string)
+{
+    uint32_t length = s->words[S_LENGTH];
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
+    const struct kl_schema_node *node = plan->nodes[0].node;
+    struct kl_rule_state longer = *s;
+    bool known, binds = is_binding(m, s, &known);
+    if (binds)
+        string->most = room_of(plan, length);
+    if (plan->n_nodes == 1 && binds) {
+        string->least = node->min_length > length ? node->min_length - length : 0;
+    } else { /* a length that one node forbids may be right for another one */
+        if ((!known || binds) && room_of(plan, length) < LONGEST_TOKEN)
+            return false;
+        string->must_try = string->is_vague = true;
+    }
+    /* as if it were long enough for all */
+    longer.words[S_LENGTH] =
+        length < plan->strings.longest_min ? plan->strings.longest_min : length;
+    return string->is_vague || kl_string_end(m, &longer, &string->after);
+}
+
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *s,
                        struct kl_free_string *string)
 {
@@ -113,28 +156,11 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
         return false;
     if (kl_in_key(s))
         return is_free_key(m, s, string);
-    uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
-    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
-    const struct kl_plan *plan = link->plan;
-    struct kl_rule_state longer = *s;
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
     *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = kl_string_hashes(m, s)};
     if (plan->strings.n > 0)
         return is_filtered(m, s, string);
-    if (plan->strings.counts) {
-        const struct kl_schema_node *node = plan->nodes[0].node;
-        string->most = room_of(plan, length);
-        if (plan->n_nodes == 1 && kl_value_is_strict(m, frame, link)) {
-            string->least = node->min_length > length ? node->min_length - length : 0;
-        } else { /* a length that one node forbids may be right for another one */
-            if (string->most < LONGEST_TOKEN)
-                return false;
-            string->must_try = true;
-        }
-        /* as if it were long enough for all */
-        longer.words[S_LENGTH] =
-            length < plan->strings.longest_min ? plan->strings.longest_min : length;
-    }
-    return kl_string_end(m, &longer, &string->after);
+    return plan->strings.counts ? is_counted(m, s, string) : kl_string_end(m, s, &string->after);
 }
 
 bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *s,
