@@ -38,8 +38,9 @@ struct kl_free_string {
     /* The state behind the closing quote, if the string is long enough. */
     struct kl_rule_state after;
     /* The state behind the quote depends on the characters: for a token that closes the string,
-     * `after` only says which byte may follow first; its bytes must be tried. */
-    bool must_try;
+     * `after` only says which byte may follow first; its bytes must be tried. is_vague: `after`
+     * does not even say that. */
+    bool must_try, is_vague;
     /* Not every character is allowed (a pattern): the tokens that stay inside the string are those
      * that may follow `filter`, a state without a limit of the length. They are the same for equal
      * `key`s, which many strings share. */

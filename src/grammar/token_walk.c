@@ -79,7 +79,8 @@ static size_t try_closing(struct kl_token_walk *w, const struct kl_rule_state *s
     bool follows[256] = {false};
     for (size_t i = 0; i < sets->after.n_roots; i++) {
         uint8_t byte = (uint8_t)sets->after.nodes[i].byte;
-        follows[byte] = kl_machine_step(w->machine, &string->after, byte, &w->states[0]);
+        follows[byte] =
+            string->is_vague || kl_machine_step(w->machine, &string->after, byte, &w->states[0]);
     }
     w->states[0] = *state;
     const char *last = "";

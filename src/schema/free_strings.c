@@ -80,30 +80,88 @@ static uint32_t filter_word(const struct kl_schema_machine *m, const struct kl_s
     return word;
 }
 
-/* A string with automata whose death is that of the document, whatever is around it. */
+/* Whether the document dies if the string is bad. *known: it does not depend on the way in which
+ * it is bad. */
+static bool is_binding(struct kl_schema_machine *m, const struct kl_rule_state *s, bool *known)
+{
+    uint32_t frame = s->words[S_FRAME];
+    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
+    static const uint8_t dead[] = {1};
+    *known = true;
+    if (kl_value_is_strict(m, frame, link))
+        return true;
+    *known = link->plan->n_nodes == 1 && link->plan->n_demanded == 1;
+    return *known && kl_value_dies(m, frame, link, dead);
+}
+
+/* A string with automata: if its death is that of the document, they filter what may follow. */
 static bool is_filtered(struct kl_schema_machine *m, const struct kl_rule_state *s,
                         struct kl_free_string *string)
 {
     uint32_t frame = s->words[S_FRAME];
-    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
-    if (frame != 0 && (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) == 0)
-        return false;
+    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
+    const struct kl_plan *plan = link->plan;
+    bool known, strict_frame = frame == 0 || (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
+    bool binds = is_binding(m, s, &known);
     if (kl_item_order(m, s).applies)
         return false;
-    string->is_filtered = string->must_try = true;
+    string->must_try = true;
+    if (known && !binds && !m->answers)
+        return string->is_vague = true; /* it may be anything */
+    if (!strict_frame && !binds)
+        return false;
+    string->is_filtered = true;
     string->filter.words[S_PHASE] = KL_PHASE_STRING;
     string->filter.words[S_LINK] = s->words[S_LINK];
     string->filter.words[S_ATOMS] = filter_word(m, &plan->strings, s);
     string->filter.words[S_LENGTH] = KL_UNCOUNTED;
     string->key = string->filter;
     string->most = room_of(plan, s->words[S_LENGTH]);
-    if (plan->n_nodes > 1 && string->most < LONGEST_TOKEN)
+    if (plan->n_nodes > 1 && string->most < LONGEST_TOKEN && !kl_value_is_strict(m, frame, link))
         return false;
     /* near its longest length, an answer must end in time for the pattern: see has_room */
     if (m->answers && string->most < 2 * LONGEST_TOKEN)
         return false;
     string->after.words[S_PHASE] = KL_PHASE_AFTER;
     return count_item(m, frame, &string->after.words[S_FRAME]);
+}
+
+/* How many code points may follow before the document dies of the length. */
+static uint32_t room_before_death(struct kl_schema_machine *m, const struct kl_rule_state *s)
+{
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
+    uint32_t length = s->words[S_LENGTH], room = UINT32_MAX, last = UINT32_MAX;
+    for (uint32_t i = 0; i < plan->n_nodes; i++) {
+        struct kl_rule_state longer = *s;
+        uint32_t most = plan->nodes[i].node->max_length, left = most > length ? most - length : 0;
+        if (most == last || most == UINT32_MAX || left >= room)
+            continue;
+        last = longer.words[S_LENGTH] = most;
+        longer.words[S_LENGTH]++;
+        if (!kl_string_lives(m, &longer, false))
+            room = left;
+    }
+    return room;
+}
+
+/* The same for a string with lengths only. */
+static bool is_counted(struct kl_schema_machine *m, const struct kl_rule_state *s,
+                       struct kl_free_string *string)
+{
+    uint32_t length = s->words[S_LENGTH], least;
+    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
+    struct kl_rule_state longer = *s;
+    bool known;
+    least = link->plan->strings.longest_min > length ? link->plan->strings.longest_min - length : 0;
+    longer.words[S_LENGTH] = length + least;
+    string->most = room_before_death(m, s);
+    if (is_binding(m, s, &known)) {
+        string->least = least;
+        return kl_string_end(m, &longer, &string->after);
+    }
+    /* a length that one node forbids may be right for another one */
+    string->must_try = string->is_vague = true;
+    return true;
 }
 
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *s,
@@ -113,28 +171,11 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
         return false;
     if (kl_in_key(s))
         return is_free_key(m, s, string);
-    uint32_t frame = s->words[S_FRAME], length = s->words[S_LENGTH];
-    const struct kl_link *link = kl_machine_link(m, s->words[S_LINK]);
-    const struct kl_plan *plan = link->plan;
-    struct kl_rule_state longer = *s;
+    const struct kl_plan *plan = kl_machine_link(m, s->words[S_LINK])->plan;
     *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = kl_string_hashes(m, s)};
     if (plan->strings.n > 0)
         return is_filtered(m, s, string);
-    if (plan->strings.counts) {
-        const struct kl_schema_node *node = plan->nodes[0].node;
-        string->most = room_of(plan, length);
-        if (plan->n_nodes == 1 && kl_value_is_strict(m, frame, link)) {
-            string->least = node->min_length > length ? node->min_length - length : 0;
-        } else { /* a length that one node forbids may be right for another one */
-            if (string->most < LONGEST_TOKEN)
-                return false;
-            string->must_try = true;
-        }
-        /* as if it were long enough for all */
-        longer.words[S_LENGTH] =
-            length < plan->strings.longest_min ? plan->strings.longest_min : length;
-    }
-    return kl_string_end(m, &longer, &string->after);
+    return plan->strings.counts ? is_counted(m, s, string) : kl_string_end(m, s, &string->after);
 }
 
 bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *s,

@@ -240,6 +240,8 @@ bool kl_string_end(struct kl_schema_machine *m, const struct kl_rule_state *from
                    struct kl_rule_state *to);
 bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *state,
                        struct kl_free_string *string);
+/* Whether the document stays alive although an automaton of the string died, or it grew longer. */
+bool kl_string_lives(struct kl_schema_machine *m, const struct kl_rule_state *state, bool died);
 /* Whether the closing quote may follow. */
 bool kl_string_closes(struct kl_schema_machine *m, const struct kl_rule_state *state);
 /* Leaves the hash out (rule.h). */

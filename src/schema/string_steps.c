@@ -95,8 +95,7 @@ static bool feed(struct kl_schema_machine *m, struct kl_rule_state *s, const uin
     return store_tuple(m, atoms, s);
 }
 
-/* Whether the document stays alive although an automaton of the string died, or it grew longer. */
-static bool lives(struct kl_schema_machine *m, const struct kl_rule_state *s, bool died)
+bool kl_string_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, bool died)
 {
     const struct kl_string_atoms *atoms = kl_string_atoms_of(m, s);
     if (kl_in_key(s))
@@ -130,7 +129,7 @@ static bool append(struct kl_schema_machine *m, struct kl_rule_state *s, const u
         s->words[S_HASH_LOW] = (uint32_t)hash;
         s->words[S_HASH_HIGH] = (uint32_t)(hash >> 32);
     }
-    return feed(m, s, bytes, n, &died) && lives(m, s, died);
+    return feed(m, s, bytes, n, &died) && kl_string_lives(m, s, died);
 }
 
 /* ---- characters ------------------------------------------------------------------------------ */
@@ -267,7 +266,7 @@ static bool is_not_full(struct kl_schema_machine *m, const struct kl_rule_state 
     if (!atoms->counts || s->words[S_LENGTH] >= atoms->cap)
         return true;
     longer.words[S_LENGTH]++;
-    return lives(m, &longer, false);
+    return kl_string_lives(m, &longer, false);
 }
 
 /* Where characters are limited, \u is only for control characters without a short escape. */

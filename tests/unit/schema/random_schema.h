@@ -208,6 +208,12 @@ static inline void add_array(struct schema_text *t, unsigned depth)
 static inline void add_choice(struct schema_text *t, unsigned depth)
 {
     static const char *const words[] = {"anyOf", "oneOf", "anyOf", "if"};
+    if (draw(5) == 0) {
+        add(t, "{\"not\":");
+        add_schema(t, depth);
+        add(t, "}");
+        return;
+    }
     unsigned kind = draw(4);
     add(t, "{\"%s\":%s", words[kind], kind == 3 ? "" : "[");
     add_schema(t, depth);
@@ -218,7 +224,7 @@ static inline void add_choice(struct schema_text *t, unsigned depth)
         add_schema(t, depth);
     }
     add(t, kind == 3 ? "" : "]");
-    if (kind == 2) {
+    if (kind > 1 && draw(2) == 0) {
         add(t, ",\"not\":");
         add_schema(t, depth);
     }
