@@ -3,6 +3,7 @@ jsonschema with its format checks, although the tiny model writes nonsense at te
 
 import json
 import random
+import re
 
 import jsonschema
 import pytest
@@ -12,6 +13,22 @@ N_SCHEMAS = 300
 FORMATS = ("date", "date-time", "ipv4", "ipv6", "uuid", "email", "hostname", "duration")
 PATTERNS = (r"^[a-z]{1,8}$", r"^\d{3}-\d{2}$", r"^(on|off|a\"b\\c)$", r"^[A-Z][a-z]*( [A-Z][a-z]*)?$", r"^é?[ü-ÿ]{0,3}$")
 NAMES = ("name", "na", "id", "größe", "a b", 'qu"ote', "items", "x", "url", "back\\slash")
+
+# Without further packages jsonschema checks neither of these, or by draft 3, where a time is HH:MM:SS.
+CHECKER = jsonschema.Draft202012Validator.FORMAT_CHECKER
+TIME = r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
+DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+MORE_FORMATS = {
+    "time": TIME,
+    "date-time": f"{DATE}[Tt ]{TIME}",
+    "duration": r"P(?=[\dT])(\d+W|(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?)",
+    "hostname": rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*",
+}
+for name, pattern in MORE_FORMATS.items():
+    CHECKER.checks(name)(
+        lambda value, pattern=pattern: not isinstance(value, str) or re.fullmatch(pattern, value, re.ASCII) is not None
+    )
 
 
 def a_string(r, depth):
@@ -101,5 +118,5 @@ def test_answers_are_valid(tiny, part):
         text = answer.text()
         assert answer.finish_reason() == "stop", (number, rule, text)
         value = json.loads(text)
-        judge = jsonschema.Draft202012Validator(rule, format_checker=jsonschema.FormatChecker())
+        judge = jsonschema.Draft202012Validator(rule, format_checker=CHECKER)
         assert not list(judge.iter_errors(value)), (number, rule, text)
