@@ -21,10 +21,24 @@ static bool is_live(const struct prune *p, int32_t node)
     return node == KL_NO_NODE || p->live[node] != 0;
 }
 
-/* How many items there may be at most, by those that are live. */
+/* The strings of the enum that all items are, or NULL. */
+static const struct kl_string_set *item_strings(const struct prune *p,
+                                                const struct kl_schema_node *node)
+{
+    const struct kl_schema_node *item =
+        node->items == KL_NO_NODE || node->prefix.n != 0 ? NULL : &p->graph->nodes[node->items];
+    if (item == NULL || item->any_of.n != 0 || item->types != KL_JSON_STRING || item->strings < 0)
+        return NULL;
+    return &p->graph->sets[item->strings];
+}
+
+/* How many items there may be at most, by those that are live; different ones, if they must be. */
 static uint32_t most_items(const struct prune *p, const struct kl_schema_node *node)
 {
     uint32_t most = node->max_items;
+    const struct kl_string_set *strings = node->unique_items ? item_strings(p, node) : NULL;
+    if (strings != NULL && strings->n < most)
+        most = (uint32_t)strings->n;
     for (uint32_t i = 0; i < node->prefix.n; i++)
         if (!is_live(p, p->graph->node_lists[node->prefix.first + i]))
             return i < most ? i : most;
@@ -107,15 +121,9 @@ static enum kl_status check_unique(struct prune *p, struct kl_schema_node *node)
         node->items == KL_NO_NODE ? NULL : &p->graph->nodes[node->items];
     bool is_string = item != NULL && node->prefix.n == 0 && item->any_of.n == 0 &&
                      p->live[node->items] == KL_JSON_STRING;
-    if (is_string && item->strings >= 0) {
-        size_t n = p->graph->sets[item->strings].n;
-        if (node->max_items > n)
-            node->max_items = (uint32_t)n;
-        if (node->min_items > node->max_items)
-            node->types &= (uint8_t)~KL_JSON_ARRAY;
+    if (item_strings(p, node) != NULL)
         return KL_OK;
-    }
-    if (is_string && item->regexes.n == 0 && item->max_length == UINT32_MAX)
+    if (is_string && item->strings < 0 && item->regexes.n == 0 && item->max_length == UINT32_MAX)
         return KL_OK;
     return kl_answers_refuse(p->a, node, KL_ERR_UNSUPPORTED, "uniqueItems",
                              "is supported in answers for items that are free strings or strings "
