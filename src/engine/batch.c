@@ -145,6 +145,8 @@ static bool is_open(struct reader *reader, size_t at)
         return !r->rule.forces_more;
     }
     kl_request_rule_accept(&r->rule, &reader->state, r->tokens[at]);
+    if (r->logprobs) /* of forced tokens, too: kl_answer_choose takes them one by one */
+        return true;
     if (reader->n_forced > 0)
         reader->n_forced--;
     if (reader->n_forced > 0)

@@ -58,9 +58,6 @@ bool kl_regex_run_accepts(const struct kl_regex_run *run, uint32_t state);
 bool kl_regex_run_accepts_all(const struct kl_regex_run *run, uint32_t state);
 /* Whether it is known that no continuation is dead: a match is searched for anywhere. */
 bool kl_regex_run_stays(const struct kl_regex_run *run, uint32_t state);
-/* The fewest code points that lead from a state, which is not dead, to a match; 0 also after a
- * failure. Found once for a state, by a search that ends at the first match. */
-uint32_t kl_regex_run_least(struct kl_regex_run *run, uint32_t state);
 /* From now on, new states are paid from *work_left, about one for each thread that is followed;
  * where it is used up, the run fails. Several runs may share it; it must outlive them. Without it
  * they take the time they need. KL_REGEX_MASK_WORK: for one mask, some 20 ms; while it is computed

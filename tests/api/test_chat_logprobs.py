@@ -185,3 +185,17 @@ def test_ruled_answers(tiny, endless, rule, sampling):
     assert len(tokens) == told["usage"]["completion_tokens"]
     found = stream(tiny, endless, logprobs=True, top_logprobs=2, **fields)
     assert rounded(streamed(found)) == rounded(tokens)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_ruled_answer_that_is_drafted_has_the_same(tiny, seed):
+    """Drafts of an answer that was given before contain forced tokens."""
+    place = {"type": "object", "properties": {"time": {"type": "string", "format": "time", "maxLength": 60},
+             "tags": {"type": "array", "items": {"enum": ["red", "green"]}, "minItems": 2}}, "required": ["time", "tags"]}
+    fields = {"json_schema": place, "temperature": 1.5, "top_k": 0, "seed": seed, "max_tokens": 300}
+    first = complete(tiny, HELLO, **fields)["choices"][0]
+    answers = [complete(tiny, HELLO, logprobs=True, top_logprobs=2, **fields)["choices"][0] for _ in range(3)]
+    for answer in answers:
+        assert answer["message"] == first["message"]
+        assert content(answer) == content(answers[0])
+        assert text_of(content(answer)) == first["message"]["content"]

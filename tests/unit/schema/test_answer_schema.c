@@ -271,6 +271,11 @@ static const struct {
     {"{'type':'object','properties':{'a':{'$ref':'#'}},'required':['a']}", KL_ERR_UNSUPPORTED, "#",
      ""},
     {"{'oneOf':[{'type':'null'},{'type':'null'}]}", KL_ERR_UNSUPPORTED, "#", ""},
+    {"{'type':'array','items':{'const':'a'},'uniqueItems':true,'minItems':2}", KL_ERR_UNSUPPORTED,
+     "#", ""},
+    {"{'required':['x'],'type':'object','properties':{'x':{'type':'array','items':{'enum':['a','b']"
+     "},'uniqueItems':true,'minItems':3}}}",
+     KL_ERR_UNSUPPORTED, "#", ""},
     {"{'properties':{'a':{'type':'array','items':{'type':'boolean'},'uniqueItems':true}}}",
      KL_ERR_UNSUPPORTED, "#/properties/a", "uniqueItems"},
     {"{'type':'integer','not':{'multipleOf':2}}", KL_ERR_UNSUPPORTED, "#/not", "multipleOf"},
