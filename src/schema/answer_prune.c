@@ -21,7 +21,6 @@ static bool is_live(const struct prune *p, int32_t node)
     return node == KL_NO_NODE || p->live[node] != 0;
 }
 
-<<<<<<< HEAD
 /* The set that all items are strings of; NULL: none is known. */
 static const struct kl_string_set *set_of_items(const struct prune *p,
                                                 const struct kl_schema_node *node)
@@ -30,20 +29,10 @@ static const struct kl_string_set *set_of_items(const struct prune *p,
         node->items == KL_NO_NODE ? NULL : &p->graph->nodes[node->items];
     if (item == NULL || node->prefix.n != 0 || item->any_of.n != 0 || item->strings < 0 ||
         p->live[node->items] != KL_JSON_STRING)
-=======
-/* The strings of the enum that all items are, or NULL. */
-static const struct kl_string_set *item_strings(const struct prune *p,
-                                                const struct kl_schema_node *node)
-{
-    const struct kl_schema_node *item =
-        node->items == KL_NO_NODE || node->prefix.n != 0 ? NULL : &p->graph->nodes[node->items];
-    if (item == NULL || item->any_of.n != 0 || item->types != KL_JSON_STRING || item->strings < 0)
->>>>>>> breaker
         return NULL;
     return &p->graph->sets[item->strings];
 }
 
-<<<<<<< HEAD
 /* How many items there may be at most, by those that are live. */
 static uint32_t most_items(const struct prune *p, const struct kl_schema_node *node)
 {
@@ -51,15 +40,6 @@ static uint32_t most_items(const struct prune *p, const struct kl_schema_node *n
     const struct kl_string_set *set = node->unique_items ? set_of_items(p, node) : NULL;
     if (set != NULL && set->n < most)
         most = (uint32_t)set->n;
-=======
-/* How many items there may be at most, by those that are live; different ones, if they must be. */
-static uint32_t most_items(const struct prune *p, const struct kl_schema_node *node)
-{
-    uint32_t most = node->max_items;
-    const struct kl_string_set *strings = node->unique_items ? item_strings(p, node) : NULL;
-    if (strings != NULL && strings->n < most)
-        most = (uint32_t)strings->n;
->>>>>>> breaker
     for (uint32_t i = 0; i < node->prefix.n; i++)
         if (!is_live(p, p->graph->node_lists[node->prefix.first + i]))
             return i < most ? i : most;
@@ -142,17 +122,9 @@ static enum kl_status check_unique(struct prune *p, struct kl_schema_node *node)
         return KL_OK; /* in their order */
     const struct kl_schema_node *item =
         node->items == KL_NO_NODE ? NULL : &p->graph->nodes[node->items];
-<<<<<<< HEAD
     if (item != NULL && node->prefix.n == 0 && item->any_of.n == 0 &&
         p->live[node->items] == KL_JSON_STRING && item->regexes.n == 0 &&
         item->max_length == UINT32_MAX)
-=======
-    bool is_string = item != NULL && node->prefix.n == 0 && item->any_of.n == 0 &&
-                     p->live[node->items] == KL_JSON_STRING;
-    if (item_strings(p, node) != NULL)
-        return KL_OK;
-    if (is_string && item->strings < 0 && item->regexes.n == 0 && item->max_length == UINT32_MAX)
->>>>>>> breaker
         return KL_OK;
     return kl_answers_refuse(p->a, node, KL_ERR_UNSUPPORTED, "uniqueItems",
                              "is supported in answers for items that are free strings or strings "
