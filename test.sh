@@ -136,7 +136,7 @@ need_fuzzers() {
     CC=clang-14 build fuzz --buildtype=debugoptimized -Dtests=false -Dfuzzers=true
 }
 # The tests of code with threads of its own, by their names in Meson.
-threaded=(base/log base/pool base/ring base/worker engine/answer engine/engine engine/page_store
+threaded=(base/log base/pool base/ring base/worker engine/engine engine/page_store
     engine/prefix_cache engine/request)
 need_thread_sanitizer() {
     local targets=(src/cli/kinglet) name
@@ -234,7 +234,7 @@ part_sanitize() {
 part_tsan() {
     local code=0
     need thread_sanitizer tiny_model node_client || return 1
-    meson_test tsan "${threaded[@]}" || code=1
+    KINGLET_TEST_BRIEF=1 meson_test tsan "${threaded[@]}" || code=1
     python_test tsan tsan-api --selection tsan tests/api || code=1
     return $code
 }

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+
 #include "base/log.h"
 #include "grammar/matcher.h"
 #include "grammar_tokens.h"
@@ -176,6 +178,12 @@ static const struct {
 };
 #define N_LISTS (sizeof lists / sizeof *lists)
 
+/* Fewer under sanitizers. */
+static size_t brief(size_t n)
+{
+    return getenv("KINGLET_TEST_BRIEF") != NULL ? n / 4 + 1 : n;
+}
+
 static void follow_lists(const struct kl_tokenizer *tokenizer, size_t n_each)
 {
     for (size_t i = 0; i < N_LISTS; i++) {
@@ -211,10 +219,10 @@ static void masks_are_those_of_each_token_tried(void **state)
     struct kl_tokenizer *tiny = model_tokenizer("KINGLET_TEST_TINY_MODEL");
     if (tiny == NULL)
         fail_msg("KINGLET_TEST_TINY_MODEL must name the tiny model (./test.sh sets it)");
-    follow_lists(made, 400);
-    follow_lists(tiny, 100);
-    follow_words(made, 100);
-    follow_words(tiny, 100);
+    follow_lists(made, brief(400));
+    follow_lists(tiny, brief(100));
+    follow_words(made, brief(100));
+    follow_words(tiny, brief(100));
     kl_tokenizer_close(made);
     kl_tokenizer_close(tiny);
 }
@@ -225,8 +233,8 @@ static void masks_with_a_real_vocabulary(void **state)
     struct kl_tokenizer *real = model_tokenizer("KINGLET_TEST_MODEL");
     if (real == NULL)
         skip();
-    follow_lists(real, 25);
-    follow_words(real, 25);
+    follow_lists(real, brief(25));
+    follow_words(real, brief(25));
     kl_tokenizer_close(real);
 }
 
