@@ -35,7 +35,8 @@ def suite(tmp_path_factory):
         check=True, timeout=300,
     )
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
-        archive.extractall(folder, filter="data")
+        tests = [m for m in archive if m.isfile() and "/json/tests/" in m.name and ".." not in m.name]
+        archive.extractall(folder, tests)
     return next(folder.glob("*/json/tests"))
 
 
