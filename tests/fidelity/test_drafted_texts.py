@@ -50,5 +50,5 @@ def test_answers_are_those_without_drafts(server_factory, model_path):
             said, n_tokens, n_accepted = answer.result()
             assert (said, n_tokens) == wanted[key][:2], key
             accepted += n_accepted
-    assert accepted > 150
+    assert accepted > 10  # how many depends on the cost of a pass, which is measured
     drafting.end()
