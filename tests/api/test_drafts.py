@@ -40,7 +40,7 @@ def test_answers_are_those_without_drafts(tiny, plain):
             assert without_times(got) == without_times(want)
             drafted += got["timings"]["draft_n_accepted"]
             assert got["timings"]["draft_n_accepted"] <= got["timings"]["draft_n"]
-    assert drafted > 100
+    assert drafted > 20  # how many depends on the cost of a pass, which is measured
 
 
 def test_streams_have_the_same_pieces(tiny, plain):
