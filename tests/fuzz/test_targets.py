@@ -22,15 +22,15 @@ from model_file import tiny_qwen2
 HERE = Path(__file__).resolve().parent
 # number of runs, and length of the longest input
 TARGETS = {
-    "answers": (6_000, 1024),
+    "answers": (2_000, 1024),
     "chat": (15_000, 4096),
     "foreign": (100_000, 512),
-    "gbnf": (20_000, 1024),
+    "gbnf": (8_000, 1024),
     "gguf": (1_500, 42_000),
     "http": (300_000, 4096),
     "page": (6_000, 128),
-    "regex": (20_000, 256),
-    "schema": (100_000, 512),
+    "regex": (8_000, 256),
+    "schema": (30_000, 512),
     "sections": (8_000, 512),
     "server": (10_000, 2048),
     "stream": (150_000, 4096),
