@@ -25,6 +25,8 @@ static const char long_question[] =
 #define TOGETHER_SECONDS 1e-3
 #define TELLING_SECONDS  0.2 /* a shorter answer shows only noise */
 #define TELLING_PIECES   8
+/* A server that computes guessed tokens together (our --draft-max is 7) sends up to 8 at a time. */
+#define TOGETHER 9
 
 struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
 {
@@ -48,7 +50,7 @@ struct kl_delivery_judgement kl_judge_delivery(const struct kl_arrivals *a)
     double span = a->at[a->n - 1] - a->at[0];
     if (span < 0.05 * a->end)
         j.delivery = KL_DELIVERY_LUMP;
-    else if (j.n_arrivals * 3 < a->n)
+    else if (j.n_arrivals * TOGETHER < a->n)
         j.delivery = KL_DELIVERY_GROUPED;
     else
         j.delivery = KL_DELIVERY_REAL;

@@ -73,7 +73,8 @@ def check_stream(proxy, server):
     assert b"content-type: text/event-stream" in head
     assert b"transfer-encoding: chunked" in head and b"content-encoding" not in head
     assert running == 1, "the first text arrived when the answer was complete"
-    assert reads > 16, f"64 tokens arrived in {reads} pieces"
+    # a pass gives up to 8 tokens, where guesses were right
+    assert reads > 7, f"64 tokens arrived in {reads} pieces"
 
 
 def check_disconnect(proxy, server, streamed):
