@@ -132,7 +132,7 @@ static int is_json(const struct dirent *entry)
     return len > 5 && entry->d_name[0] != '.' && strcmp(entry->d_name + len - 5, ".json") == 0;
 }
 
-/* Judges the tests of one file and prints a line. What is wrong with the file is in its line. */
+/* Judges the tests of one file and prints a line, which also names a fault of the file. */
 static enum kl_status judge_tests(const struct kl_trial_tools *tools, const char *path,
                                   const char *name, struct kl_trial_summary *summary,
                                   struct kl_error *err)

@@ -169,8 +169,8 @@ struct kl_request_options {
      * withheld until that is decided. */
     const char *const *stops;
     size_t n_stops;
-    /* The rule that the answer follows (grammar/rule.h); the request holds a share. What the rule
-     * leaves no choice about is not sampled (request_rule.h), but counts like all other tokens.
+    /* The rule that the answer follows (grammar/rule.h); the request holds a share. Tokens that
+     * the rule forces are not sampled (request_rule.h), but count like all other tokens.
      * NULL: the answer is free. */
     struct kl_rule *rule;
     const struct kl_token_trie *trie; /* of the tokenizer, with a rule; must outlive the request */

@@ -13,7 +13,7 @@
  * highest first, the lower id first among equals), to out[0..1 + n_top): ln(e^logit / sum of all),
  * in double. Returns how many were written: there are no more than n_vocab most likely ones.
  *
- * logits: [n_vocab] f32. One that is not a number counts as -INFINITY, INFINITY as FLT_MAX. If no
+ * logits: [n_vocab] f32. NaN counts as -INFINITY, INFINITY as FLT_MAX. If no
  * logit is above -INFINITY, all are as likely. n_top: at most KL_MAX_TOP_LOGPROBS. */
 size_t kl_logprobs(const float *logits, size_t n_vocab, int32_t token, size_t n_top,
                    struct kl_logprob *out);

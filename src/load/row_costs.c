@@ -1,7 +1,6 @@
 #include "load/row_costs.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "base/paths.h"
+#include "load/threads.h"
 
 /* Kernels compute up to four rows of a tile together, so a fifth costs more than a fourth. */
 static const size_t sizes[] = {1, 2, 3, 4, 5, 6, 8, 12, KL_PASS_COSTS};
@@ -160,21 +159,11 @@ bool kl_row_costs_parse(const char *text, struct kl_pass_costs *costs)
     return true;
 }
 
-static int open_dir(bool make)
-{
-    char path[PATH_MAX];
-    int dir = -1;
-    if (kl_cache_path("threads", path, sizeof path, NULL) == KL_OK &&
-        (!make || kl_cache_prepare("threads", path, sizeof path, NULL) == KL_OK))
-        (void)kl_cache_dir_open(path, make, &dir, NULL);
-    return dir;
-}
-
 static bool recall(const char *name, struct kl_pass_costs *costs)
 {
     char text[1024];
     size_t len;
-    int dir = open_dir(false);
+    int dir = kl_threads_open_dir(false);
     if (dir < 0)
         return false;
     bool ok = kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK &&
@@ -186,7 +175,7 @@ static bool recall(const char *name, struct kl_pass_costs *costs)
 /* Ignores errors: the next start measures again. */
 static void keep(const char *name, const char *text)
 {
-    int dir = open_dir(true);
+    int dir = kl_threads_open_dir(true);
     if (dir < 0)
         return;
     (void)kl_cache_file_put(dir, name, text, strlen(text), NULL);

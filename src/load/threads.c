@@ -196,7 +196,7 @@ static void remembered_name(const struct kl_model *model, const struct kl_cpus *
     snprintf(name, 32, "%016" PRIx64, key_of(model, cpus));
 }
 
-static int open_remembered(bool make)
+int kl_threads_open_dir(bool make)
 {
     char path[PATH_MAX];
     int dir = -1;
@@ -211,7 +211,7 @@ static bool recall(const char *name, const struct kl_cpus *cpus, struct kl_threa
     struct kl_threads t;
     char text[1024];
     size_t len;
-    int dir = open_remembered(false);
+    int dir = kl_threads_open_dir(false);
     if (dir < 0)
         return false;
     bool ok = kl_cache_file_get(dir, name, text, sizeof text, &len, NULL) == KL_OK &&
@@ -227,7 +227,7 @@ static bool recall(const char *name, const struct kl_cpus *cpus, struct kl_threa
 static void keep(const char *name, struct kl_threads threads, const char *why)
 {
     char text[1024];
-    int dir = open_remembered(true);
+    int dir = kl_threads_open_dir(true);
     if (dir < 0)
         return;
     int n = snprintf(text, sizeof text, "decode %zu\nprefill %zu\n%s\n", threads.decode,

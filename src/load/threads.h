@@ -51,4 +51,8 @@ struct kl_threads kl_threads_best(const struct kl_threads_speed *speeds, size_t 
 bool kl_threads_were_disturbed(const struct kl_threads_speed *speeds, size_t n,
                                struct kl_threads best);
 
+/* Opens the directory of files with what was measured on this computer; -1: there is none.
+ * make: it is created. */
+int kl_threads_open_dir(bool make);
+
 #endif

@@ -1,10 +1,10 @@
 /*
  * A set of raw nodes to its alternatives: disjunctive normal form, depth first.
  *
- * What must hold is applied first; each choice (anyOf, oneOf, if, not) then goes on with a copy. An
- * alternative ends as soon as two of its nodes exclude each other, so that conditions on one
- * property ("kind is a, and then ...") do not multiply. Negations come last: most are satisfied by
- * then.
+ * Conditions that must hold are applied first; each choice (anyOf, oneOf, if, not) then goes on
+ * with a copy. An alternative ends as soon as two of its nodes exclude each other, so that
+ * conditions on one property ("kind is a, and then ...") do not multiply. Negations come last: most
+ * are satisfied by then.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * The negation of a raw node: its assertions are a conjunction, so it does not hold if one of them
  * fails, or one of the nodes that must hold with it.
  *
- * The options need not exclude each other. Those that cannot be written as a node are left out:
+ * The options need not exclude each other. Options that cannot be written as a node are left out:
  * what is written by the others is still valid.
  */
 #include <stdlib.h>

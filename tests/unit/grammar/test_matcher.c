@@ -227,17 +227,6 @@ static void masks_are_those_of_each_token_tried(void **state)
     kl_tokenizer_close(tiny);
 }
 
-static void masks_with_a_real_vocabulary(void **state)
-{
-    (void)state;
-    struct kl_tokenizer *real = model_tokenizer("KINGLET_TEST_MODEL");
-    if (real == NULL)
-        skip();
-    follow_lists(real, brief(25));
-    follow_words(real, brief(25));
-    kl_tokenizer_close(real);
-}
-
 /* Frames of a walk are forgotten, and others get their numbers. */
 static void states_of_walks_are_forgotten(void **state)
 {
@@ -370,7 +359,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_those_of_each_token_tried),
-        cmocka_unit_test(masks_with_a_real_vocabulary),
         cmocka_unit_test(states_of_walks_are_forgotten),
         cmocka_unit_test(what_must_follow),
         cmocka_unit_test(masks_are_kept),

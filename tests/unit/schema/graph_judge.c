@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json/json_numbers.h"
+
 static bool node_allows(const struct kl_schema_graph *graph, int32_t node, const json_t *value);
 
 static bool is_match(const struct kl_regex *regex, const char *text, size_t len)
@@ -228,4 +230,18 @@ static bool node_allows(const struct kl_schema_graph *graph, int32_t index, cons
 bool graph_allows(const struct kl_schema_graph *graph, const json_t *value)
 {
     return node_allows(graph, graph->root, value);
+}
+
+json_t *json_of(const char *text)
+{
+    char copy[8192];
+    size_t n = strlen(text);
+    assert(n < sizeof copy);
+    for (size_t i = 0; i <= n; i++)
+        copy[i] = text[i] == '\'' ? '"' : text[i];
+    json_t *json = kl_json_read(copy, n, NULL);
+    if (json == NULL)
+        fprintf(stderr, "not JSON: %s\n", text);
+    assert(json != NULL);
+    return json;
 }

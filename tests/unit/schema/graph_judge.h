@@ -11,4 +11,8 @@
 
 bool graph_allows(const struct kl_schema_graph *graph, const json_t *value);
 
+/* Reads JSON that is written with apostrophes; the caller releases it. Fails the test if it is not
+ * JSON. */
+json_t *json_of(const char *text);
+
 #endif

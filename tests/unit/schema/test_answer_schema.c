@@ -17,20 +17,6 @@
 #include "schema/schema_parser.h"
 #include "json/json_numbers.h"
 
-/* Reads JSON that is written with apostrophes. */
-static json_t *json_of(const char *text)
-{
-    char copy[8192];
-    size_t n = strlen(text);
-    assert_true(n < sizeof(copy));
-    for (size_t i = 0; i <= n; i++)
-        copy[i] = text[i] == '\'' ? '"' : text[i];
-    json_t *json = kl_json_read(copy, n, NULL);
-    if (json == NULL)
-        fail_msg("not JSON: %s", text);
-    return json;
-}
-
 /* schema; a list of values that an answer may be; a list of those it may not */
 static const char *const answers[][3] = {
     {"{}", "[1,{'a':1}]", "[]"},

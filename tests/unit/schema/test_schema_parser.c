@@ -21,20 +21,6 @@
 #define NEW_2019 "'$schema':'https://json-schema.org/draft/2019-09/schema'"
 #define NEW_2020 "'$schema':'https://json-schema.org/draft/2020-12/schema'"
 
-/* Reads JSON that is written with apostrophes. */
-static json_t *json_of(const char *text)
-{
-    char copy[8192];
-    size_t n = strlen(text);
-    assert_true(n < sizeof(copy));
-    for (size_t i = 0; i <= n; i++)
-        copy[i] = text[i] == '\'' ? '"' : text[i];
-    json_t *json = kl_json_read(copy, n, NULL);
-    if (json == NULL)
-        fail_msg("not JSON: %s", text);
-    return json;
-}
-
 /* schema; a list of values it allows; a list of those it does not */
 static const char *const readings[][3] = {
     {"true", "[1,'a',null]", "[]"},
