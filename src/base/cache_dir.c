@@ -245,7 +245,7 @@ enum kl_status kl_cache_write(int fd, const void *data, size_t len, struct kl_er
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return kl_fail_errno(err, "cannot write a file of the cache");
+            return kl_fail_errno(err, "cannot write a file");
         p += n;
         len -= (size_t)n;
     }

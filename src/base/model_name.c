@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #define LATEST ":latest"
+#define ENDING ".gguf"
 
 size_t kl_model_name_len(const char *name)
 {
@@ -11,8 +12,15 @@ size_t kl_model_name_len(const char *name)
     return len > n && strcasecmp(name + len - n, LATEST) == 0 ? len - n : len;
 }
 
+/* The same without ".gguf", too. */
+static size_t bare_len(const char *name)
+{
+    size_t len = kl_model_name_len(name), n = strlen(ENDING);
+    return len > n && strncasecmp(name + len - n, ENDING, n) == 0 ? len - n : len;
+}
+
 bool kl_model_names_equal(const char *a, const char *b)
 {
-    size_t len = kl_model_name_len(a);
-    return len == kl_model_name_len(b) && strncasecmp(a, b, len) == 0;
+    size_t len = bare_len(a);
+    return len == bare_len(b) && strncasecmp(a, b, len) == 0;
 }

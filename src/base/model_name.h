@@ -12,8 +12,8 @@
 /* The length of a name without the ":latest" that some clients append, in bytes. */
 size_t kl_model_name_len(const char *name);
 
-/* Whether both name the same model: upper and lower case letters are equal, and a ":latest" at the
- * end is ignored. */
+/* Whether both name the same model: upper and lower case letters are equal, and at the end ".gguf"
+ * and ":latest" are ignored. */
 bool kl_model_names_equal(const char *a, const char *b);
 
 #endif

@@ -47,3 +47,22 @@ enum kl_status kl_make_directories(const char *path, struct kl_error *err)
     }
     return KL_OK;
 }
+
+bool kl_path_is_plain(const char *path, size_t max_len, size_t max_segments)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789._+-";
+    size_t n = 0;
+    if (strlen(path) > max_len)
+        return false;
+    for (const char *at = path;; at++) {
+        size_t segment = strspn(at, allowed);
+        if (segment == 0 || at[0] == '.' || at[0] == '-' || ++n > max_segments)
+            return false;
+        at += segment;
+        if (*at == '\0')
+            return true;
+        if (*at != '/')
+            return false;
+    }
+}

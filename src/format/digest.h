@@ -1,8 +1,8 @@
 /*
  * SHA-256 digests that name the content of a model file: of the data of all its tensors, or of its
- * vocabulary. Names, links, copies and other metadata do not change them, so files that kinglet
- * makes from the same content are shared, and a file made to look like another is not mistaken for
- * it.
+ * vocabulary, or of all its bytes. Names, links, copies and other metadata do not change them, so
+ * files that kinglet makes from the same content are shared, and a file made to look like another
+ * is not mistaken for it.
  *
  * To compute a digest, all content that it covers has to be read. So digests are remembered in
  * `index`, a small text file in the directory of files made from models: one line for each file and
@@ -58,7 +58,11 @@ struct kl_digest kl_tensor_digests_all(const struct kl_tensor_digests *d);
 
 /* ---- remembering ----------------------------------------------------------------------------- */
 
-enum kl_digest_kind { KL_DIGEST_TENSORS = 't', KL_DIGEST_VOCABULARY = 'v' };
+enum kl_digest_kind {
+    KL_DIGEST_TENSORS = 't',
+    KL_DIGEST_VOCABULARY = 'v',
+    KL_DIGEST_FILE = 'f' /* all bytes */
+};
 
 /* Looks a file up in the index of directory dir. Returns false if its digest is not known. */
 bool kl_digest_recall(const char *dir, const struct kl_mapped_file *file, enum kl_digest_kind kind,

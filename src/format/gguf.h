@@ -7,6 +7,13 @@
  * are unique, and that tensors lie inside the file and do not overlap. After it returned KL_OK, all
  * pointers that the functions below give out are valid until kl_gguf_close().
  *
+ * A model in several files (NAME-00001-of-00003.gguf and so on, as llama.cpp's gguf-split writes
+ * them) is opened by the name of the first: metadata are those of the first, tensors those of all.
+ * A part of another model is refused where anything says so: its place, the number of all tensors,
+ * their names and shapes, and the names and the file type of the model, if it has them. gguf-split
+ * writes none of these into later parts, so one of another quantisation of the same model, split at
+ * the same tensors, cannot be told: it is read as it is, each tensor by its own type.
+ *
  * The struct kl_gguf belongs to the caller. It does not change once it is open, so any number of
  * threads may read it. Does not know what the values mean (hyper-parameters, vocabulary): the rooms
  * that use them check that.
@@ -59,8 +66,9 @@ struct kl_gguf_tensor {
 struct kl_gguf;
 
 /* Maps and checks a file. Errors begin with the path; KL_ERR_FORMAT: the file is damaged or not
- * GGUF; KL_ERR_UNSUPPORTED: a version, a type or a split file that kinglet does not read;
- * KL_ERR_LIMIT: too many keys, tensors or bytes of metadata. The caller owns *gguf. */
+ * GGUF; KL_ERR_UNSUPPORTED: a version or a type that kinglet does not read, or a part of a model
+ * that is not the first; KL_ERR_NOT_FOUND: the file or a part is missing; KL_ERR_LIMIT: too many
+ * keys, tensors, parts or bytes of metadata. The caller owns *gguf. */
 enum kl_status kl_gguf_open(const char *path, struct kl_gguf **gguf, struct kl_error *err);
 void kl_gguf_close(struct kl_gguf *gguf);
 

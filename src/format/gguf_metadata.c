@@ -135,19 +135,6 @@ static const struct kl_gguf_entry *find_entry(const struct kl_gguf *g, const cha
     return bsearch(&wanted, g->entries, g->n_entries, sizeof g->entries[0], compare_entries);
 }
 
-enum kl_status kl_gguf_refuse_part(struct kl_gguf_parser *p)
-{
-    uint64_t count, number = 0;
-    if (kl_gguf_u64(p->gguf, "split.count", 2, UINT16_MAX, &count, NULL) != KL_OK)
-        return KL_OK;
-    kl_gguf_u64(p->gguf, "split.no", 0, UINT16_MAX, &number, NULL);
-    return kl_fail(p->err, KL_ERR_UNSUPPORTED,
-                   "this is part %" PRIu64 " of %" PRIu64 " of a model in several files; make one "
-                   "file of them with llama.cpp's 'llama-gguf-split --merge PART-1.gguf "
-                   "WHOLE.gguf', and take that",
-                   number + 1, count);
-}
-
 enum kl_status kl_gguf_find_alignment(struct kl_gguf_parser *p, uint64_t *alignment)
 {
     *alignment = USUAL_ALIGNMENT;

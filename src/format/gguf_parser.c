@@ -18,7 +18,7 @@ static bool is_printable(struct kl_gguf_string s)
 
 enum kl_status kl_gguf_fail_short(struct kl_gguf_parser *p, const char *what)
 {
-    if (p->reader.size < p->gguf->file.size)
+    if (p->reader.size < p->size)
         return kl_fail(p->err, KL_ERR_LIMIT,
                        "%s at byte %zu: the metadata is over the limit of %zu bytes", what,
                        p->reader.pos, p->reader.size);

@@ -1,9 +1,12 @@
 /*
  * The inside of an open GGUF file, shared by the files gguf*.c only; everything else uses gguf.h.
  *
- *   gguf.c           opens and closes; the head of the file: magic, version, counts
+ *   gguf.c           opens and closes
+ *   gguf_head.c      one file: its head (magic, version, counts) and what follows
  *   gguf_metadata.c  the keys and values
  *   gguf_tensors.c   the tensor directory
+ *   gguf_split.c     a model in several files
+ *   gguf_survey.c    the number types of a file that is refused
  *   gguf_parser.c    the reads and error texts that these share
  *
  * A parser lives only while kl_gguf_open() runs, on the caller's thread. Error texts name the
@@ -18,6 +21,9 @@
 /* Everything before the tensor data: Qwen2.5-0.5B has 5.9 MB. Low enough that a hostile file costs
  * neither memory nor time. */
 #define KL_GGUF_MAX_METADATA ((size_t)64 << 20)
+
+/* Far above what a model has (Qwen2.5-0.5B: 291). */
+#define KL_GGUF_MAX_TENSORS 4096
 
 /* Arguments for "%.*s" in error texts. Names were checked to be printable; 80 bytes of one leave
  * room for the rest of the sentence. */
@@ -38,21 +44,41 @@ struct kl_gguf_place {
 
 struct kl_gguf {
     struct kl_mapped_file file;
-    size_t header_size;   /* bytes before the tensor data */
-    uint64_t header_hash; /* of them */
+    uint64_t header_hash; /* of the bytes before the tensor data */
     size_t n_tensors;
     struct kl_gguf_place *places;   /* [n_tensors] in the order of the file */
-    struct kl_gguf_place **by_name; /* [n_tensors] the same, sorted */
+    struct kl_gguf_place **by_name; /* [n_tensors] the same, sorted; set when all is read */
     size_t n_entries;
     struct kl_gguf_entry *entries; /* [n_entries] sorted by key */
 };
 
-/* The state of reading the bytes before the tensor data, from the first to the last. */
+/* The state of reading the bytes before the tensor data of one file, from the first to the last. */
 struct kl_gguf_parser {
-    struct kl_gguf *gguf;
+    struct kl_gguf *gguf; /* of this file alone */
+    const uint8_t *data;  /* the file */
+    size_t size;
     struct kl_reader reader;
+    size_t header_size; /* bytes before the tensor data */
     struct kl_error *err;
 };
+
+/* ---- gguf_head.c ----------------------------------------------------------------------------- */
+
+/* Reads the magic number, the version and the counts. */
+enum kl_status kl_gguf_read_head(struct kl_gguf_parser *p);
+/* Reads the i-th file of g->file into `one`, which is g itself for the first. The metadata of all
+ * files together may have *budget bytes, of which it takes those of this file. Errors begin with
+ * the path of the file. */
+enum kl_status kl_gguf_read_file(const struct kl_gguf *g, size_t i, struct kl_gguf *one,
+                                 size_t *budget, struct kl_error *err);
+/* Frees all that kl_gguf_read_file() made. */
+void kl_gguf_forget(struct kl_gguf *one);
+
+/* ---- gguf_split.c ---------------------------------------------------------------------------- */
+
+/* For a g whose first file was read: reads the others, if it is the first part of a model in
+ * several files. KL_ERR_UNSUPPORTED: it is another part, or not found under the name of a part. */
+enum kl_status kl_gguf_read_parts(struct kl_gguf *g, const char *path, struct kl_error *err);
 
 /* ---- gguf_parser.c --------------------------------------------------------------------------- */
 
@@ -78,18 +104,19 @@ enum kl_status kl_gguf_read_name(struct kl_gguf_parser *p, const char *what, uin
 
 /* Reads and sorts gguf->n_entries keys and their values; keys must be unique. */
 enum kl_status kl_gguf_read_entries(struct kl_gguf_parser *p);
-/* KL_ERR_UNSUPPORTED if the file is one part of a model in several files: the tokenizer is in the
- * first part and the tensors are in all of them. */
-enum kl_status kl_gguf_refuse_part(struct kl_gguf_parser *p);
 /* The alignment of the tensor data in bytes: general.alignment, or 32. */
 enum kl_status kl_gguf_find_alignment(struct kl_gguf_parser *p, uint64_t *alignment);
 
 /* ---- gguf_tensors.c -------------------------------------------------------------------------- */
 
+/* The name of a type that kinglet does not read (enum ggml_type), for refusals; "unknown". */
+const char *kl_gguf_foreign_type(uint32_t id);
 /* Reads gguf->n_tensors names, shapes, types and offsets. */
 enum kl_status kl_gguf_read_tensors(struct kl_gguf_parser *p, uint64_t alignment);
-/* Sets the data of every tensor and checks that they lie inside the file and do not overlap, and
- * that names are unique. gguf->header_size must be known. */
+/* Sets the data of every tensor and checks that they lie inside the file and do not overlap.
+ * header_size must be known. */
 enum kl_status kl_gguf_place_tensors(struct kl_gguf_parser *p);
+/* Makes by_name, and checks that names are unique. */
+enum kl_status kl_gguf_sort_tensors(struct kl_gguf *g, struct kl_error *err);
 
 #endif

@@ -8,15 +8,12 @@
 #define MAX_NAME_LEN 64 /* the format's own limit for tensor names */
 #define MAX_DIM      ((uint64_t)1 << 40)
 
-/* The names of types that kinglet does not read (enum ggml_type), for refusals. */
-static const char *foreign_type_name(uint32_t id)
+const char *kl_gguf_foreign_type(uint32_t id)
 {
     static const char *const names[] = {
-        [9] = "Q8_1",    [10] = "Q2_K",    [11] = "Q3_K",  [15] = "Q8_K",   [16] = "IQ2_XXS",
-        [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
-        [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",    [25] = "I16",    [26] = "I32",
-        [27] = "I64",    [28] = "F64",     [29] = "IQ1_M", [34] = "TQ1_0",  [35] = "TQ2_0",
-        [39] = "MXFP4",
+        [9] = "Q8_1",   [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS", [19] = "IQ1_S",
+        [22] = "IQ2_S", [24] = "I8",    [25] = "I16",     [26] = "I32",    [27] = "I64",
+        [28] = "F64",   [29] = "IQ1_M", [39] = "MXFP4",
     };
     if (id < sizeof names / sizeof names[0] && names[id] != NULL)
         return names[id];
@@ -59,7 +56,7 @@ static enum kl_status read_shape(struct kl_gguf_parser *p, struct kl_gguf_tensor
     if (t->type == NULL)
         return kl_fail(p->err, KL_ERR_UNSUPPORTED,
                        "type: %s (%" PRIu32 ") is not supported; supported are %s",
-                       foreign_type_name(id), id, kl_quant_names());
+                       kl_gguf_foreign_type(id), id, kl_quant_names());
     if (t->dims[0] % t->type->block_elements != 0)
         return kl_fail(p->err, KL_ERR_FORMAT,
                        "row length: expected a multiple of %" PRIu32 " for %s, found %" PRIu64,
@@ -113,7 +110,7 @@ static int compare_names(const void *a, const void *b)
 enum kl_status kl_gguf_place_tensors(struct kl_gguf_parser *p)
 {
     struct kl_gguf *g = p->gguf;
-    uint64_t room = g->file.size - g->header_size;
+    uint64_t room = p->size - p->header_size;
     for (size_t i = 0; i < g->n_tensors; i++) {
         struct kl_gguf_place *place = &g->places[i];
         struct kl_gguf_tensor *t = &place->tensor;
@@ -123,7 +120,7 @@ enum kl_status kl_gguf_place_tensors(struct kl_gguf_parser *p)
                            " of the tensor data, found only %" PRIu64
                            " bytes of it in the file; it is truncated or damaged, get it again",
                            KL_GGUF_SHOW(t->name), t->size, place->offset, room);
-        t->data = g->file.data + g->header_size + place->offset;
+        t->data = p->data + p->header_size + place->offset;
         g->by_name[i] = place;
     }
     if (g->n_tensors == 0)
@@ -137,10 +134,19 @@ enum kl_status kl_gguf_place_tensors(struct kl_gguf_parser *p)
                            "tensors %.*s and %.*s: their data overlap at offset %" PRIu64,
                            KL_GGUF_SHOW(sorted[i - 1]->tensor.name),
                            KL_GGUF_SHOW(sorted[i]->tensor.name), sorted[i]->offset);
-    qsort(sorted, g->n_tensors, sizeof(struct kl_gguf_place *), compare_names);
+    return KL_OK;
+}
+
+enum kl_status kl_gguf_sort_tensors(struct kl_gguf *g, struct kl_error *err)
+{
+    struct kl_gguf_place **sorted = g->by_name;
+    for (size_t i = 0; i < g->n_tensors; i++)
+        sorted[i] = &g->places[i];
+    if (g->n_tensors > 0)
+        qsort(sorted, g->n_tensors, sizeof(struct kl_gguf_place *), compare_names);
     for (size_t i = 1; i < g->n_tensors; i++)
         if (kl_gguf_same(sorted[i - 1]->tensor.name, sorted[i]->tensor.name))
-            return kl_fail(p->err, KL_ERR_FORMAT, "tensor %.*s: expected once, found a duplicate",
+            return kl_fail(err, KL_ERR_FORMAT, "tensor %.*s: expected once, found a duplicate",
                            KL_GGUF_SHOW(sorted[i]->tensor.name));
     return KL_OK;
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "format/quant_grids.h"
+
 static float float_of_bits(uint32_t bits)
 {
     float value;
@@ -173,6 +175,70 @@ static void dequantize_q8_0(const void *blocks, size_t n_blocks, float *out)
     }
 }
 
+/* ---- numbers from a table ---------------------------------------------------------------------
+ * A code of 4 bits is the rank of one of 16 numbers. */
+
+static const uint8_t iq4_book[16] = {KL_IQ4_BOOK};
+static const uint8_t iq3_s_book[16] = {KL_IQ3_S_BOOK};
+static const uint8_t iq3_xxs_book[16] = {KL_IQ3_XXS_BOOK};
+
+/* 32 codes in 16 bytes, laid out as in Q4_0. */
+static void dequantize_iq4(const uint8_t *codes, float d, float out[KL_BLOCK])
+{
+    for (int i = 0; i < 16; i++) {
+        out[i] = d * (float)(iq4_book[codes[i] & 0x0F] - KL_IQ4_OFFSET);
+        out[16 + i] = d * (float)(iq4_book[codes[i] >> 4] - KL_IQ4_OFFSET);
+    }
+}
+
+static void dequantize_iq4_nl(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_IQ4_NL_BYTES, out += KL_BLOCK)
+        dequantize_iq4(p + 2, load_f16(p), out);
+}
+
+/* d: f16; upper 2 bits of the 8 scales, 2 bytes; their lower 4 bits, 4 bytes; 8 times 16 bytes of
+ * codes. A scale is 32 less than its 6 bits. */
+static void dequantize_iq4_xs(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_IQ4_XS_BYTES, out += KL_SUPER_BLOCK) {
+        for (int sub = 0; sub < 8; sub++) {
+            int scale = p[4 + sub / 2] >> (sub % 2 * 4) & 0x0F;
+            scale |= (load_u16(p + 2) >> (2 * sub) & 3) << 4;
+            float d = load_f16(p) * (float)(scale - 32);
+            dequantize_iq4(p + 8 + (size_t)sub * 16, d, out + (size_t)sub * KL_BLOCK);
+        }
+    }
+}
+
+static void dequantize_iq3_s(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_IQ3_S_BYTES) {
+        for (size_t sub = 0; sub < 8; sub++, out += KL_BLOCK) {
+            uint8_t codes[KL_BLOCK];
+            float d = load_f16(p) * (float)kl_iq3_s_codes(p, sub, codes);
+            for (int i = 0; i < KL_BLOCK; i++)
+                out[i] = d * (float)(iq3_s_book[codes[i]] - KL_IQ3_S_OFFSET);
+        }
+    }
+}
+
+static void dequantize_iq3_xxs(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_IQ3_XXS_BYTES) {
+        for (size_t sub = 0; sub < 8; sub++, out += KL_BLOCK) {
+            uint8_t codes[KL_BLOCK];
+            float d = load_f16(p) * (float)kl_iq3_xxs_codes(p, sub, codes) * 0.5f;
+            for (int i = 0; i < KL_BLOCK; i++)
+                out[i] = d * (float)(iq3_xxs_book[codes[i]] - KL_IQ3_XXS_OFFSET);
+        }
+    }
+}
+
 /* ---- super-blocks of 256 -------------------------------------------------- */
 
 /* Scale and minimum (6 bits each) of the 8 sub-blocks of Q4_K and Q5_K from 12 bytes:
@@ -246,6 +312,88 @@ static void dequantize_q6_k(const void *blocks, size_t n_blocks, float *out)
             out[i] = scale * (float)((low | high << 4) - 32);
         }
     }
+}
+
+/* Two bits of number i of 64 bytes: each half of 128 numbers has 32 bytes, numbers 32k..32k+31 at
+ * bit 2k. */
+static int pair_of(const uint8_t *pairs, int i)
+{
+    return pairs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+}
+
+/* 16 bytes, each with the scale (low nibble) and the minimum of 16 numbers; 64 bytes of bits; d,
+ * dmin: f16. */
+static void dequantize_q2_k(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_Q2_K_BYTES, out += KL_SUPER_BLOCK) {
+        for (int i = 0; i < KL_SUPER_BLOCK; i++) {
+            float d = load_f16(p + 80) * (float)(p[i / 16] & 0x0F);
+            float m = load_f16(p + 82) * (float)(p[i / 16] >> 4);
+            out[i] = d * (float)pair_of(p + 16, i) - m;
+        }
+    }
+}
+
+/* 32 bytes of third bits, laid out as the fifth bits of Q5_K; 64 of lower bits; 16 scales of 6 bits
+ * in 12 bytes: scale i has its lower 4 bits in byte i % 8 (the upper nibble from 8 on) and its
+ * upper 2 in byte 8 + i % 4 at bit i / 4 * 2; d: f16. A scale is 32 less than its bits, and a
+ * number 4 less. */
+static void dequantize_q3_k(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_Q3_K_BYTES, out += KL_SUPER_BLOCK) {
+        const uint8_t *scales = p + 96;
+        for (int i = 0; i < KL_SUPER_BLOCK; i++) {
+            int k = i / 16;
+            int scale = scales[k % 8] >> (k / 8 * 4) & 0x0F;
+            scale |= (scales[8 + k % 4] >> (k / 4 * 2) & 3) << 4;
+            int q = pair_of(p + 32, i) | (p[i % 32] >> (i / 32) & 1) << 2;
+            out[i] = load_f16(p + 108) * (float)(scale - 32) * (float)(q - 4);
+        }
+    }
+}
+
+/* ---- ternary types ----------------------------------------------------------------------------
+ */
+
+unsigned kl_ternary_digit(enum kl_quant type, const uint8_t *block, size_t i)
+{
+    if (type == KL_TQ2_0)
+        return (unsigned)pair_of(block, (int)i);
+    static const uint8_t powers[] = {1, 3, 9, 27, 81};
+    size_t at, digit;
+    if (i < 160) { /* 32 bytes */
+        at = i % 32;
+        digit = i / 32;
+    } else if (i < 240) { /* 16 bytes */
+        at = 32 + i % 16;
+        digit = (i - 160) / 16;
+    } else { /* 4 bytes with four digits each */
+        at = 48 + i % 4;
+        digit = (i - 240) / 4;
+    }
+    return (uint8_t)(block[at] * powers[digit]) * 3u >> 8;
+}
+
+static void dequantize_ternary(enum kl_quant type, const uint8_t *block, float d, float *out)
+{
+    for (size_t i = 0; i < KL_SUPER_BLOCK; i++)
+        out[i] = d * (float)((int)kl_ternary_digit(type, block, i) - 1);
+}
+
+static void dequantize_tq1_0(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_TQ1_0_BYTES, out += KL_SUPER_BLOCK)
+        dequantize_ternary(KL_TQ1_0, p, load_f16(p + 52), out);
+}
+
+static void dequantize_tq2_0(const void *blocks, size_t n_blocks, float *out)
+{
+    const uint8_t *p = blocks;
+    for (; n_blocks > 0; n_blocks--, p += KL_TQ2_0_BYTES, out += KL_SUPER_BLOCK)
+        dequantize_ternary(KL_TQ2_0, p, load_f16(p + 64), out);
 }
 
 /* ---- the table ------------------------------------------------------------ */

@@ -1,9 +1,12 @@
 /*
  * The part of attention that is the same for all vector sizes: which positions of a page a query
  * sees, and the loops over the pages. A template: included at the end of a tier's file, which
- * defines the steps before it (TILE_QUERIES, multiply, read_keys, weigh_page, finish, ...).
+ * defines the steps before it (TILE_QUERIES, multiply, read_keys, weigh_page, finish, ...), and
+ * whether pages are prefetched (PREFETCHES).
  */
 #include "kernels/kernels.h"
+
+enum { CACHE_LINE = 64 }; /* bytes */
 
 static size_t at_most(size_t n, size_t limit)
 {
@@ -22,12 +25,16 @@ static size_t first_query(const struct kl_attend_rows *a, size_t at)
     return at < a->n_positions ? 0 : (at + 1 - a->n_positions) * a->n_heads;
 }
 
-/* s[x, token] = q[x] . k[token] for the queries from x on; s: [queries, s_stride] */
+/* s[x, token] = q[x] . k[token] for the queries from x on; s: [queries, s_stride]. Prefetches
+ * `share` bytes of `next` before each product: all at once would wait for each other. */
 static void add_scores(const struct kl_attend_rows *a, size_t x, const float *k, float *s,
-                       size_t s_stride)
+                       size_t s_stride, const uint8_t *next, size_t share)
 {
     for (size_t n_queries = a->n_rows * a->n_heads; x < n_queries; x += TILE_QUERIES) {
         size_t n = at_most(n_queries - x, TILE_QUERIES);
+        for (size_t i = 0; i < share; i += CACHE_LINE)
+            __builtin_prefetch(next + i);
+        next += share;
         for (size_t i = 0; i < n; i++)
             clear_vector(s + (x + i) * s_stride, TOKENS);
         multiply(a->q + x * a->dim, a->dim, n, k, TOKENS, a->dim, s + x * s_stride, s_stride);
@@ -63,13 +70,17 @@ INLINE void attend_online(const struct kl_attend_rows *a, const enum kl_kv_type 
         clear_vector(a->out + x * a->dim, a->dim);
     }
     for (size_t at = 0; at < longest; at += TOKENS) {
-        size_t first = first_query(a, at);
-        read_keys(a, type, at / TOKENS, tile);
-        add_scores(a, first, tile, p, TOKENS);
+        size_t first = first_query(a, at), page = at / TOKENS;
+        bool is_last = at + TOKENS >= longest;
+        size_t n_products = (n_queries - first + TILE_QUERIES - 1) / TILE_QUERIES;
+        size_t n_next = PREFETCHES && !is_last ? 2 * kl_kv_half_bytes(type, a->dim) : 0;
+        read_keys(a, type, page, tile);
+        add_scores(a, first, tile, p, TOKENS, a->pages[is_last ? page : page + 1] + a->at,
+                   (n_next / n_products + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
         for (size_t x = first; x < n_queries; x++)
             weigh_page(a, p + x * TOKENS, valid_in_page(a, x, at), at == 0, &maximum[x],
                        &denominator[x], a->out + x * a->dim);
-        read_values(a, type, at / TOKENS, at_most(longest - at, TOKENS), tile);
+        read_values(a, type, page, at_most(longest - at, TOKENS), tile);
         add_values(a, first, at, p, TOKENS, tile);
     }
     for (size_t x = 0; x < n_queries; x++)
@@ -82,7 +93,8 @@ INLINE void attend_plainly(const struct kl_attend_rows *a, const enum kl_kv_type
     float *tile = a->scratch, *denominator = tile + a->dim * TOKENS;
     for (size_t at = 0; at < longest; at += TOKENS) {
         read_keys(a, type, at / TOKENS, tile);
-        add_scores(a, first_query(a, at), tile, a->scores + at, a->score_stride);
+        add_scores(a, first_query(a, at), tile, a->scores + at, a->score_stride,
+                   a->pages[at / TOKENS], 0);
     }
     for (size_t x = 0; x < n_queries; x++) {
         denominator[x] =

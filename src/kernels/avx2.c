@@ -6,19 +6,29 @@
 
 #include "kernels/avx2.h"
 
+/* The largest of 8 sizes of numbers, compared as bits, so that a NaN is the largest. */
+INLINE float max_size(__m256i v)
+{
+    __m128i a = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0x4E));
+    a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0xB1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(a));
+}
+
 void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
 {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
+    const __m256i size = _mm256_set1_epi32(INT32_MAX);
     /* packs works within 128-bit halves; this puts the 8 groups of 4 bytes back in order */
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
-        __m256 v[4], largest = _mm256_setzero_ps();
+        __m256 v[4];
+        __m256i largest = _mm256_setzero_si256();
         for (int i = 0; i < 4; i++) {
             v[i] = _mm256_loadu_ps(x + 8 * i);
-            largest = _mm256_max_ps(largest, _mm256_andnot_ps(sign, v[i]));
+            largest = _mm256_max_epi32(largest, _mm256_and_si256(_mm256_castps_si256(v[i]), size));
         }
-        float top = max_lanes(largest);
-        __m256 inverse = _mm256_set1_ps(top > 0.0f ? 127.0f / top : 0.0f);
+        float top = max_size(largest);
+        __m256 inverse = _mm256_set1_ps(top >= KL_SMALLEST_BLOCK ? 127.0f / top : 0.0f);
         scale[b] = top / 127.0f;
         __m256i n[4];
         for (int i = 0; i < 4; i++)

@@ -6,12 +6,22 @@
  * queries of all rows. A tile of the product is 3 queries x 4 vectors: 12 sums in registers hide
  * the latency of the multiply-add (4 cycles, 2 a cycle), 3 broadcasts and 1 vector of b fill the
  * other 4, and 12 multiply-adds need 7 loads, where the core can do 12.
+ *
+ * The queries of one row, if they are few, are multiplied by halves that are widened in registers,
+ * and the loads of the next page from memory are spread over these products.
  */
 #include <math.h>
 
 #include "kernels/avx2.h"
 
-enum { TOKENS = KL_KV_PAGE_TOKENS, TILE_QUERIES = 3, TILE_VECTORS = 4 };
+enum {
+    TOKENS = KL_KV_PAGE_TOKENS,
+    TILE_QUERIES = 3,
+    TILE_VECTORS = 4,
+    FEW_QUERIES = 8,
+    FEW_TILE = 4, /* most of them in a tile */
+    PREFETCHES = 1
+};
 
 /* ---- storing --------------------------------------------------------------------------------- */
 
@@ -209,6 +219,61 @@ static void multiply(const float *a, size_t a_stride, size_t n, const float *b, 
         product_tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
 }
 
+/* ---- few queries, from halves ---------------------------------------------------------------- */
+
+/* As product_tile; from: halves. Prefetches what is `ahead` of them, in bytes. */
+INLINE void product_tile_f16(const float *a, size_t a_stride, const uint16_t *from,
+                             size_t from_stride, ptrdiff_t ahead, size_t n_t, float *c,
+                             size_t c_stride, const int n_x, const int n_v)
+{
+    __m256 sum[FEW_TILE][TILE_VECTORS];
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < n_v; i++)
+            sum[x][i] = _mm256_loadu_ps(c + (size_t)x * c_stride + 8 * i);
+    for (size_t t = 0; t < n_t; t++) {
+        __m256 b[TILE_VECTORS];
+        for (int i = 0; i < n_v; i++) {
+            b[i] = load_f16(from + t * from_stride + 8 * i);
+            KEEP_ORDER(b[i]);
+        }
+        __builtin_prefetch((const char *)(from + t * from_stride) + ahead);
+        for (int x = 0; x < n_x; x++) {
+            __m256 factor = _mm256_broadcast_ss(a + (size_t)x * a_stride + t);
+            for (int i = 0; i < n_v; i++)
+                sum[x][i] = _mm256_fmadd_ps(factor, b[i], sum[x][i]);
+        }
+    }
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < n_v; i++)
+            _mm256_storeu_ps(c + (size_t)x * c_stride + 8 * i, sum[x][i]);
+}
+
+/* Tiles of at least 8 sums, which the latency of the multiply-add needs; of one query, 4. */
+INLINE void product_f16(const float *a, size_t a_stride, const uint16_t *from, size_t width,
+                        ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride, const int n_x)
+{
+    const int n_v = n_x < 4 ? 4 : 2;
+    size_t i = 0;
+    for (; i + 8 * (size_t)n_v <= width; i += 8 * (size_t)n_v)
+        product_tile_f16(a, a_stride, from + i, width, ahead, n_t, c + i, c_stride, n_x, n_v);
+    for (; i < width; i += 16)
+        product_tile_f16(a, a_stride, from + i, width, ahead, n_t, c + i, c_stride, n_x, 2);
+}
+
+/* c[x, i] += sum over t of a[x, t] * from[t, i] for n <= FEW_QUERIES queries; from: [n_t, width] */
+static void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16_t *from,
+                         size_t width, ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride)
+{
+    for (; n >= FEW_TILE; n -= FEW_TILE, a += FEW_TILE * a_stride, c += FEW_TILE * c_stride)
+        product_f16(a, a_stride, from, width, ahead, n_t, c, c_stride, FEW_TILE);
+    if (n == 3)
+        product_f16(a, a_stride, from, width, ahead, n_t, c, c_stride, 3);
+    else if (n == 2)
+        product_f16(a, a_stride, from, width, ahead, n_t, c, c_stride, 2);
+    else if (n == 1)
+        product_f16(a, a_stride, from, width, ahead, n_t, c, c_stride, 1);
+}
+
 /* ---- softmax --------------------------------------------------------------------------------- */
 
 INLINE void scale_vector(float *x, size_t n, float factor)
@@ -225,21 +290,23 @@ INLINE __m256 mask_of(size_t valid, int vector)
 }
 
 /* One query's scores of a page become weights. Positions past the end take no part: -infinity in
- * the maximum, 0 in the sums. */
-INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, bool first,
-                       float *maximum, float *denominator, float *out)
+ * the maximum, 0 in the sums. whole: there are none. */
+INLINE void weigh_scores(const struct kl_attend_rows *a, float *p, size_t valid, const bool whole,
+                         bool first, float *maximum, float *denominator, float *out)
 {
     const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
     __m256 s[4], top = _mm256_set1_ps(*maximum);
     for (int i = 0; i < 4; i++) {
         s[i] = _mm256_mul_ps(_mm256_loadu_ps(p + 8 * i), _mm256_set1_ps(a->score_scale));
-        s[i] = _mm256_blendv_ps(minus_infinity, s[i], mask_of(valid, i));
+        if (!whole)
+            s[i] = _mm256_blendv_ps(minus_infinity, s[i], mask_of(valid, i));
         top = _mm256_max_ps(s[i], top);
     }
     float new_maximum = max_lanes(top);
     for (int i = 0; i < 4; i++) {
         s[i] = exp_lanes(_mm256_sub_ps(s[i], _mm256_set1_ps(new_maximum)));
-        s[i] = _mm256_and_ps(s[i], mask_of(valid, i));
+        if (!whole)
+            s[i] = _mm256_and_ps(s[i], mask_of(valid, i));
         _mm256_storeu_ps(p + 8 * i, s[i]);
     }
     float sum = sum_lanes(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
@@ -252,6 +319,15 @@ INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, b
     *denominator = fmaf(*denominator, correction, sum);
     *maximum = new_maximum;
     scale_vector(out, a->dim, correction);
+}
+
+INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, bool first,
+                       float *maximum, float *denominator, float *out)
+{
+    if (valid == TOKENS)
+        weigh_scores(a, p, valid, true, first, maximum, denominator, out);
+    else
+        weigh_scores(a, p, valid, false, first, maximum, denominator, out);
 }
 
 /* All scores of a query become weights; the sum of them. */
@@ -288,9 +364,38 @@ INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, f
 
 #include "kernels/attention_walks.h"
 
+/* attend_online for the queries of one row */
+static void attend_few(const struct kl_attend_rows *a)
+{
+    size_t n = a->n_heads, dim = a->dim;
+    float *p = a->scratch, maximum[FEW_QUERIES], denominator[FEW_QUERIES];
+    clear_vector(a->out, n * dim);
+    for (size_t x = 0; x < n; x++) {
+        maximum[x] = -INFINITY;
+        denominator[x] = 0.0f;
+    }
+    for (size_t at = 0; at < a->n_positions; at += TOKENS) {
+        const uint8_t *const *page = &a->pages[at / TOKENS];
+        const uint16_t *keys = (const uint16_t *)(const void *)(*page + a->at);
+        size_t valid = at_most(a->n_positions - at, TOKENS);
+        ptrdiff_t ahead = at + TOKENS < a->n_positions ? page[1] - page[0] : 0;
+        clear_vector(p, n * TOKENS);
+        multiply_f16(a->q, dim, n, keys, TOKENS, ahead, dim, p, TOKENS);
+        for (size_t x = 0; x < n; x++)
+            weigh_page(a, p + x * TOKENS, valid, at == 0, &maximum[x], &denominator[x],
+                       a->out + x * dim);
+        multiply_f16(p, TOKENS, n, keys + dim * TOKENS, dim, ahead, valid, a->out, dim);
+    }
+    for (size_t x = 0; x < n; x++)
+        finish(a, KL_KV_F16, denominator[x], a->out + x * dim);
+}
+
 void TIER(attend_f16)(const struct kl_attend_rows *a)
 {
-    attend(a, KL_KV_F16);
+    if (a->scores == NULL && a->n_rows == 1 && a->n_heads <= FEW_QUERIES)
+        attend_few(a);
+    else
+        attend(a, KL_KV_F16);
 }
 
 void TIER(attend_int8)(const struct kl_attend_rows *a)

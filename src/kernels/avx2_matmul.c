@@ -1,7 +1,7 @@
 /*
  * Matrix products of the AVX2 tier.
  *
- * Up to four tokens read the packed weights once and unpack in registers. More of them unpack
+ * Up to eight tokens read the packed weights once and unpack in registers. More of them unpack
  * panels of two groups into L1 first and run over them in tiles of 2 groups x 4 tokens: a step of 4
  * columns is then 2 loads of weights and 4 broadcasts for 8 products, below the 2 loads a cycle
  * that Zen and Haswell can do, and the 8 int16 sums, 2 weights, a broadcast and a product leave the
@@ -11,7 +11,7 @@
 
 /* A block of a panel: KL_PANEL_BYTES in scratch. */
 struct panel_block {
-    uint8_t q[8][32]; /* Q8_0: signed */
+    uint8_t q[8][32]; /* or int8 */
     float d[8], m[8];
     int16_t half0[16], half1[16], both[16];
 };
@@ -124,7 +124,7 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             _mm256_storeu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES, sum[j][i]);
 }
 
-/* 8-bit weights widen at every step: their int32 sums must stay in registers. Where a vector is a
+/* Signed weights widen at every step: their int32 sums must stay in registers. Where a vector is a
  * pair of registers, one group takes all of them. */
 INLINE int tile_groups(enum kl_quant type)
 {
@@ -140,6 +140,23 @@ INLINE int tile_tokens(enum kl_quant type)
 {
     (void)type;
     return 4;
+}
+
+/* Eight tokens: their 8 int16 sums stay in registers, and unpacking for all of them costs less than
+ * writing and reading a panel. Without AVX2 each vector is a pair of registers. */
+#ifdef __AVX2__
+#define FEW_MOST 8
+#else
+#define FEW_MOST 4
+#endif
+
+/* Two pages of memory: without it the times of reading and multiplying add up, probably since the
+ * hardware prefetches within a page only (SPEED.md). */
+INLINE size_t few_ahead(size_t n_blocks, int width)
+{
+    (void)n_blocks;
+    (void)width;
+    return 8192;
 }
 
 #include "kernels/matmul_driver.h"

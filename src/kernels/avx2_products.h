@@ -7,12 +7,12 @@
  *   4-bit weights: 15 * 127 * 2 = 3810 a step, 8 steps = 30480
  *   5-bit weights: 31 * 127 * 2 = 7874 a step, 4 steps = 31496
  *   6-bit weights: 63 * 127 * 2 = 16002 a step, 2 steps = 32004      (all below 32767)
- * then vpmaddwd widens to int32 (with Q6_K's 8-bit scales as its other operand). Weights are kept
- * unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 is signed:
- * |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
+ *   of the books, IQ3_S has 5 bits, and IQ3_XXS, with 62, has 6
+ * then vpmaddwd widens to int32 (with the factors of half blocks as its other operand). Weights are
+ * kept unsigned; their offset (8, 16, 32) leaves through the sums of the activations. Q8_0 and the
+ * numbers of IQ4 are signed: |w| * sign(x, w), 128 * 127 * 2 = 32512, widened at each step.
  *
- * This header has the steps that the tiers share, and the products of one to four tokens, in 256
- * bits.
+ * This header has the steps that the tiers share, and the products of a few tokens, in 256 bits.
  */
 #include "kernels/avx2_blocks.h"
 
@@ -26,7 +26,8 @@ INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_
         return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-249));
     if (has_halves(type)) {
         __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
-        return _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(scaled, 5));
+        scaled = _mm256_slli_epi32(scaled, __builtin_ctz((unsigned)offset));
+        return _mm256_sub_epi32(_mm256_setzero_si256(), scaled);
     }
     return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16((short)-offset));
 }
@@ -34,11 +35,11 @@ INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_
 /* The number of steps of 4 columns that may be added up in int16 (see the top of this file). */
 INLINE int steps_in_16_bits(enum kl_quant type)
 {
-    const unsigned bits = kl_packed_bits(type);
-    return is_signed(type) ? 1 : bits == 6 ? 2 : bits == 5 ? 4 : 8;
+    const int most = is_signed(type) ? 1 : INT16_MAX / (2 * 127 * kl_packed_largest(type));
+    return most >= 8 && !has_halves(type) ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
 }
 
-/* 4 columns of one token. w_signed: only for 8-bit weights, whose |w| is w. */
+/* 4 columns of one token. w_signed: only for signed weights, whose |w| is w. */
 INLINE __m256i multiply(enum kl_quant type, __m256i w, __m256i w_signed, const int8_t *q)
 {
     __m256i x = broadcast4(q);
@@ -54,7 +55,7 @@ INLINE __m256i widen(enum kl_quant type, struct block_scales s, __m256i sum16, i
     return _mm256_madd_epi16(sum16, _mm256_set1_epi16(type == KL_Q8_HIGH ? 16 : 1));
 }
 
-/* A block's part of the outputs of one to four tokens, unpacked in registers. */
+/* A block's part of the outputs of a few tokens, unpacked in registers. */
 INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *header,
                     const uint8_t *block, const uint8_t *low, const struct kl_activations *x,
                     size_t b, const int width, lanes sum[MOST_FEW])
@@ -69,7 +70,7 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
     for (int g = 0; g < 8; g++) {
         __m256i columns = load_columns(type, l, block, low, g);
         __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
             __m256i p = multiply(type, size, columns, q + (size_t)i * x->k + 4 * g);
             sum16[i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[i], p);
@@ -80,7 +81,7 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
             dot[i] = g == steps - 1 ? wide : _mm256_add_epi32(dot[i], wide);
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < width; i++) {
         const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
         __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, token_sums));

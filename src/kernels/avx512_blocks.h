@@ -24,8 +24,8 @@ INLINE __m512i broadcast_word(const void *p)
     return _mm512_set1_epi32(word);
 }
 
-/* The offset of the weights times the sums of a token's activations, negated, for each block (Q6_K:
- * for each half of it). Computed once for a tile, vectorised by the compiler, and broadcast from
+/* The offset of the weights times the sums of a token's activations, negated, for each block, or
+ * for each half of it. Computed once for a tile, vectorised by the compiler, and broadcast from
  * here. (The products with minima are not: other ports of the core are free for them.) */
 struct token_offsets {
     int32_t of[2][KL_PANEL_BLOCKS];

@@ -6,19 +6,19 @@
  */
 #include "kernels/avx2_products.h"
 
-/* The offset that a tile subtracts before the scale is known; the sums of Q6_K include their
- * scales.
- */
+/* The offset that a tile subtracts before the scale is known; the sums of half blocks include their
+ * factors. */
 INLINE int offset_in_sum(enum kl_quant type)
 {
-    return type == KL_Q8_HIGH || has_halves(type) ? 0 : kl_packed_offset(type);
+    const bool later = type == KL_Q8_HIGH || has_halves(type) || is_signed(type);
+    return later ? 0 : kl_packed_offset(type);
 }
 
 #include "kernels/avx512_blocks.h"
 
 /* A block of both groups of a panel, in scratch. */
 struct panel_block {
-    uint8_t q[8][64]; /* Q8_0: signed */
+    uint8_t q[8][64]; /* or int8 */
     float d[16], m[16];
     int16_t half0[32], half1[32], both[32];
 };
@@ -57,10 +57,12 @@ INLINE __m512i widen_both(enum kl_quant type, const struct panel_block *block, _
 INLINE __m512i offset_of_both(enum kl_quant type, const struct panel_block *block,
                               const int16_t *sums, const struct token_offsets *offsets, size_t b)
 {
-    if (has_halves(type)) {
+    if (has_halves(type) && kl_packed_offset(type) != 0) {
         __m512i both = _mm512_loadu_si512(block->both);
         __m512i scaled = _mm512_madd_epi16(broadcast_word(sums), both);
-        return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(scaled, 5));
+        scaled =
+            _mm512_slli_epi32(scaled, (unsigned)__builtin_ctz((unsigned)kl_packed_offset(type)));
+        return _mm512_sub_epi32(_mm512_setzero_si512(), scaled);
     }
     if (type == KL_Q8_HIGH || offset_in_sum(type) != 0)
         return broadcast_word(&offsets->of[0][b]);

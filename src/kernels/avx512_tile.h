@@ -1,6 +1,7 @@
 /*
  * A tile of the AVX-512 tiers: 16 rows x 8 tokens. A template: included after
- *   struct panel_block   with d and m, the scales and minima of 16 rows
+ *   struct panel_block   with d and m, the scales and minima of 16 rows, and both, the factors of m
+ *                        for halves of a block
  *   unpack_block()       as matmul_driver.h says
  *   tile_dots()          the integers of one block, exact as floats, for the tokens of a tile
  */
@@ -12,7 +13,11 @@ INLINE __m512 add_both(struct kl_layout l, const struct panel_block *block, __m5
 {
     __m512 factor = _mm512_mul_ps(_mm512_loadu_ps(block->d), _mm512_set1_ps(scale));
     sum = _mm512_fmadd_ps(dot, factor, sum);
-    if (l.has_min) {
+    if (l.scales == KL_SCALES_NIBBLES) {
+        __m512i both = _mm512_madd_epi16(broadcast_word(sums), _mm512_loadu_si512(block->both));
+        __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(both), _mm512_set1_ps(scale));
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(block->m), scaled, sum);
+    } else if (l.has_min) {
         float scaled_sum = scale * (float)(sums[0] + sums[1]);
         sum = _mm512_fmadd_ps(_mm512_loadu_ps(block->m), _mm512_set1_ps(scaled_sum), sum);
     }
@@ -63,4 +68,6 @@ INLINE int tile_tokens(enum kl_quant type)
     return TILE_TOKENS;
 }
 
+#define FEW_MOST  4
+#define few_ahead ahead_in_long_rows
 #include "kernels/matmul_driver.h"

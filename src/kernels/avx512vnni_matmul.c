@@ -1,6 +1,6 @@
 /*
  * Matrix products of the AVX-512 VNNI tier, 16 rows x 8 tokens at a time: 8 sums in int32 and 8 in
- * floats (16 in int32 for Q6_K), and a step of 4 columns is one load of weights and 8 vpdpbusd,
+ * floats (16 in int32 for halves), and a step of 4 columns is one load of weights and 8 vpdpbusd,
  * which broadcast their 4 activations themselves. One to four tokens wait for memory, so 256
  * bits suffice for them.
  */
@@ -14,7 +14,8 @@
 struct panel_block {
     uint8_t q[8][64];
     float d[16], m[16];
-    float half[2][16]; /* Q6_K */
+    float half[2][16]; /* the factors of halves */
+    int16_t both[32];  /* those of the minimum */
 };
 _Static_assert(sizeof(struct panel_block) <= KL_PANEL_GROUPS * KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
@@ -29,7 +30,9 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     if (l.has_min)
         _mm256_storeu_ps(out->m + lane, s.m);
     for (int half = 0; half < 2 && has_halves(type); half++)
-        _mm256_storeu_ps(out->half[half] + lane, half_scales(block, half));
+        _mm256_storeu_ps(out->half[half] + lane, half_scales(l, block, half));
+    if (has_min_halves(type))
+        _mm256_storeu_si256((__m256i *)(out->both + 2 * lane), s.both);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++)
         _mm256_storeu_si256((__m256i *)(out->q[g] + 4 * lane),

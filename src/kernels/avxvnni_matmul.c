@@ -13,7 +13,8 @@
 struct panel_block {
     uint8_t q[8][32];
     float d[8], m[8];
-    float half[2][8]; /* Q6_K */
+    float half[2][8]; /* the factors of halves */
+    int16_t both[16]; /* those of the minimum */
 };
 _Static_assert(sizeof(struct panel_block) <= KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
@@ -27,7 +28,9 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
     if (l.has_min)
         _mm256_storeu_ps(out->m, s.m);
     for (int half = 0; half < 2 && has_halves(type); half++)
-        _mm256_storeu_ps(out->half[half], half_scales(block, half));
+        _mm256_storeu_ps(out->half[half], half_scales(l, block, half));
+    if (has_min_halves(type))
+        _mm256_storeu_si256((__m256i *)out->both, s.both);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++)
         _mm256_storeu_si256((__m256i *)out->q[g], load_unsigned(type, l, block, low, g));
@@ -93,6 +96,8 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             struct block_scales s = {.d = _mm256_loadu_ps(block->d)};
             if (l.has_min)
                 s.m = _mm256_loadu_ps(block->m);
+            if (has_min_halves(type))
+                s.both = _mm256_loadu_si256((const __m256i *)block->both);
             const __m256 half[2] = {_mm256_loadu_ps(block->half[0]),
                                     _mm256_loadu_ps(block->half[1])};
 #pragma GCC unroll 4
@@ -109,7 +114,8 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             _mm256_storeu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES, sum[j][i]);
 }
 
-/* Q6_K has two sums for each group and token, too many for 16 registers with two groups. */
+/* A type with halves has two sums for each group and token, too many for 16 registers with two
+ * groups. */
 INLINE int tile_groups(enum kl_quant type)
 {
     return has_halves(type) ? 1 : KL_PANEL_GROUPS;
@@ -121,6 +127,8 @@ INLINE int tile_tokens(enum kl_quant type)
     return 4;
 }
 
+#define FEW_MOST  4
+#define few_ahead ahead_in_long_rows
 #include "kernels/matmul_driver.h"
 
 const struct kl_kernels kl_kernels_avxvnni = TABLE("avxvnni", false);

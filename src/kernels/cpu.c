@@ -15,12 +15,6 @@ static bool has_f16c(void)
     return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & (1u << 29)) != 0;
 }
 
-static bool can_sse41(void)
-{
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1");
-}
-
 static bool can_avx2(void)
 {
     __builtin_cpu_init();
@@ -32,6 +26,13 @@ static bool has_avxvnni(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 4)) != 0;
+}
+
+#ifndef KL_COMMON_TIERS
+static bool can_sse41(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1");
 }
 
 static bool can_avxvnni(void)
@@ -50,9 +51,14 @@ static bool can_avx512vnni(void)
     return can_avx512() && __builtin_cpu_supports("avx512vnni");
 }
 #endif
+#endif
 
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+
+#ifndef HWCAP2_I8MM
+#define HWCAP2_I8MM (1UL << 13) /* Linux's; the headers of glibc 2.31 do not have it yet */
+#endif
 
 static bool offers(unsigned long feature)
 {
@@ -64,20 +70,22 @@ static bool can_neon(void)
     return offers(HWCAP_ASIMD);
 }
 
-static bool can_neon_dotprod(void)
-{
-    return offers(HWCAP_ASIMD) && offers(HWCAP_ASIMDDP);
-}
-
 static bool has_i8mm(void)
 {
     return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+}
+
+#ifndef KL_COMMON_TIERS
+static bool can_neon_dotprod(void)
+{
+    return offers(HWCAP_ASIMD) && offers(HWCAP_ASIMDDP);
 }
 
 static bool can_neon_i8mm(void)
 {
     return can_neon_dotprod() && has_i8mm();
 }
+#endif
 #endif
 
 static bool can_scalar(void)

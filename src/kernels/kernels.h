@@ -32,7 +32,8 @@
 struct kl_activations {
     int8_t *q;    /* [n, k], -127..127; 32-byte aligned rows (k % 32 == 0) */
     float *scale; /* [n, k / 32] */
-    int16_t *sum; /* [n, k / 16]: sums of 16 q each, half a block: Q6_K has a scale per 16 */
+    int16_t
+        *sum; /* [n, k / 16]: sums of 16 q each, half a block: some K types have a scale per 16 */
     size_t n;
     size_t k;
 };
@@ -43,8 +44,8 @@ struct kl_activations {
 typedef void kl_matmul_fn(const uint8_t *w, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch);
 
-/* The block types that have a product of their own, as X(NAME, name, ...): the types of files, and
- * the upper part of a matrix in two parts. */
+/* The block types that have a product of their own, as X(NAME, name, ...): types of files, and the
+ * upper part of a matrix in two parts. */
 #define KL_BLOCK_PRODUCTS(X) KL_BLOCK_TYPES(X) X(Q8_HIGH, q8_high, , , )
 
 /* The same for a matrix in two parts, by all bits. */
@@ -114,7 +115,9 @@ struct kl_kernels {
     const char *name;
     bool avx512; /* uses 512-bit registers */
 
-    /* One row of activations: k % 32 == 0. scale = max|x| / 127, q = x / scale to nearest even. */
+    /* One row of activations: k % 32 == 0. scale = max|x| / 127, q = x / scale to nearest even; a
+     * block with max|x| below 2^-120 has q = 0. A number that is not finite, from a damaged model,
+     * makes the scale so, too: it reaches the logits, where it is noticed. */
     void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
 
     /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0; y may be x. */
@@ -170,8 +173,13 @@ enum kl_status kl_kernels_select(const char *name, const struct kl_kernels **ker
 
 /* The tiers compiled into the program, the best last: X(tier, name, needs). A tier is a table
  * kl_kernels_TIER and loops kl_peak_TIER (peak.h), each in a file that is compiled with the flags
- * of its instruction set. `name` is that of --cpu, `needs` what a CPU must have for it. */
-#if defined(__x86_64__)
+ * of its instruction set. `name` is that of --cpu, `needs` what a CPU must have for it.
+ * KL_COMMON_TIERS is Meson's -Dtiers=common. */
+#if defined(KL_COMMON_TIERS) && defined(__x86_64__)
+#define KL_VECTOR_TIERS(X) X(avx2, "avx2", "AVX2, FMA and F16C")
+#elif defined(KL_COMMON_TIERS) && defined(__aarch64__)
+#define KL_VECTOR_TIERS(X) X(neon, "neon", "ASIMD")
+#elif defined(__x86_64__)
 #define KL_VECTOR_TIERS(X)                                                                         \
     X(sse41, "sse4.1", "SSSE3 and SSE4.1")                                                         \
     X(avx2, "avx2", "AVX2, FMA and F16C")                                                          \

@@ -1,30 +1,30 @@
 /*
  * The loops of the products of a vector tier over tokens, groups and panels. A template: included
- * at the end of a tier's file, which defines before it add_few()           a block's part of the
- * outputs of one to four tokens, unpacked in registers lanes, zero_lanes(), store_lanes() the
- * outputs of 8 rows unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH
- * bytes) panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
+ * at the end of a tier's file, which defines before it
+ *
+ *   FEW_MOST            up to this many tokens, at most MOST_FEW, read the packed weights once and
+ *                       unpack them in registers
+ *   few_ahead()         bytes by which few_tokens() prefetches ahead; 0: not at all
+ *   add_few()           a block's part of the outputs of 1 to FEW_MOST tokens
+ *   lanes, zero_lanes(), store_lanes()
+ *                       the outputs of 8 rows
+ *   unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
+ *   panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
  *   tile_groups(), tile_tokens()
  *                       groups and tokens of a tile, for a type
  */
 #include "kernels/matmul_tiles.h"
 
-/* Bytes by which few_tokens() prefetches ahead; 0: not at all. Long rows of several tokens do not
- * stay in L1 together with the weights, and reading them delays the weights: with prefetching, 4
- * tokens x 4864 columns are 1.5 times as fast (SPEED.md). */
-INLINE size_t few_tokens_ahead(size_t n_blocks, int width)
-{
-    return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
-}
+_Static_assert(FEW_MOST <= MOST_FEW, "FEW_MOST");
 
-/* One to four tokens: the weights are read once. */
+/* At most FEW_MOST tokens: the weights are read once. */
 INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
                        size_t end, const struct kl_activations *x, float *y, size_t y_stride,
                        const int width)
 {
     struct kl_layout l = layout_of(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    const size_t ahead = few_tokens_ahead(n_blocks, width);
+    const size_t ahead = few_ahead(n_blocks, width);
     for (size_t group = begin; group < end; group++) {
         lanes sum[MOST_FEW];
         for (int i = 0; i < width; i++)
@@ -42,24 +42,29 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     }
 }
 
-/* All tokens, four at a time; a function of its own for each type, so that it is compiled once. */
-typedef void fours_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
-                      const struct kl_activations *x, float *y, size_t y_stride);
+/* All tokens, FEW_MOST at a time; a function of its own for each type, so that it is compiled once.
+ */
+typedef void by_few_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
+                       const struct kl_activations *x, float *y, size_t y_stride);
 
-INLINE void fours(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
-                  size_t end, const struct kl_activations *x, float *y, size_t y_stride)
+INLINE void by_few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
+                          size_t end, const struct kl_activations *x, float *y, size_t y_stride)
 {
     struct kl_activations rest = *x;
     while (rest.n > 0) {
-        size_t n = rest.n < MOST_FEW ? rest.n : MOST_FEW;
-        if (n == 1)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 1);
-        else if (n == 2)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 2);
-        else if (n == 3)
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 3);
-        else
-            few_tokens(type, w, low, begin, end, &rest, y, y_stride, 4);
+        const size_t n = rest.n < FEW_MOST ? rest.n : FEW_MOST;
+#define FEW(width)                                                                                 \
+    if ((width) <= FEW_MOST && n == (width))                                                       \
+    few_tokens(type, w, low, begin, end, &rest, y, y_stride, (width))
+        FEW(1);
+        FEW(2);
+        FEW(3);
+        FEW(4);
+        FEW(5);
+        FEW(6);
+        FEW(7);
+        FEW(8);
+#undef FEW
         rest.n -= n;
         rest.q += n * rest.k;
         rest.scale += n * (rest.k / KL_BLOCK);
@@ -114,16 +119,16 @@ INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *lo
     }
 }
 
-INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w,
-                        const uint8_t *low, size_t begin, size_t end,
-                        const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
+INLINE void many_tokens(enum kl_quant type, by_few_fn *by_few, const uint8_t *w, const uint8_t *low,
+                        size_t begin, size_t end, const struct kl_activations *x, float *y,
+                        size_t y_stride, void *scratch)
 {
     struct kl_layout l = layout_of(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
     const size_t groups = (size_t)tile_groups(type);
     size_t group = begin;
-    for (; group + groups <= end && x->n > MOST_FEW; group += groups) {
+    for (; group + groups <= end && x->n > FEW_MOST; group += groups) {
         for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
             size_t left = n_blocks - first, before = first / KL_PANEL_BLOCKS * panel_bytes;
             size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
@@ -139,36 +144,38 @@ INLINE void many_tokens(enum kl_quant type, fours_fn *in_fours, const uint8_t *w
         }
     }
     if (group < end)
-        in_fours(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
+        by_few(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
 }
 
 #define DEFINE_MATMUL(NAME, name, ...)                                                             \
-    static void name##_fours(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,       \
-                             const struct kl_activations *x, float *y, size_t y_stride)            \
+    static void name##_by_few(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,      \
+                              const struct kl_activations *x, float *y, size_t y_stride)           \
     {                                                                                              \
-        fours(KL_##NAME, w, low, begin, end, x, y, y_stride);                                      \
+        by_few_tokens(KL_##NAME, w, low, begin, end, x, y, y_stride);                              \
     }                                                                                              \
     static void matmul_##name(const uint8_t *w, size_t begin, size_t end,                          \
                               const struct kl_activations *x, float *y, size_t y_stride,           \
                               void *scratch)                                                       \
     {                                                                                              \
-        many_tokens(KL_##NAME, name##_fours, w, NULL, begin, end, x, y, y_stride, scratch);        \
+        many_tokens(KL_##NAME, name##_by_few, w, NULL, begin, end, x, y, y_stride, scratch);       \
     }
 KL_BLOCK_PRODUCTS(DEFINE_MATMUL)
 #undef DEFINE_MATMUL
 
-static void matmul_halves_fours(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
-                                const struct kl_activations *x, float *y, size_t y_stride)
+static void matmul_halves_by_few(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
+                                 const struct kl_activations *x, float *y, size_t y_stride)
 {
-    fours(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
+    by_few_tokens(KL_Q8_LOW, high, low, begin, end, x, y, y_stride);
 }
 
 static void matmul_halves(const uint8_t *high, const uint8_t *low, size_t begin, size_t end,
                           const struct kl_activations *x, float *y, size_t y_stride, void *scratch)
 {
-    many_tokens(KL_Q8_LOW, matmul_halves_fours, high, low, begin, end, x, y, y_stride, scratch);
+    many_tokens(KL_Q8_LOW, matmul_halves_by_few, high, low, begin, end, x, y, y_stride, scratch);
 }
 
 /* The tier's products with quantised weights, in its table. */
 #define PRODUCT_ROW(NAME, name, ...) .matmul[KL_##NAME] = matmul_##name,
-#define QUANTISED_PRODUCTS           KL_BLOCK_PRODUCTS(PRODUCT_ROW).matmul_halves = matmul_halves
+#define TERNARY_ROW(NAME, name, ...) .matmul[KL_##NAME] = matmul_q2_k,
+#define QUANTISED_PRODUCTS                                                                         \
+    KL_BLOCK_PRODUCTS(PRODUCT_ROW) KL_TERNARY_TYPES(TERNARY_ROW).matmul_halves = matmul_halves

@@ -18,11 +18,11 @@ INLINE int16x4_t quantized(const float *x, float inverse)
 void kl_neon_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
 {
     for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
-        float32x4_t largest = vdupq_n_f32(0.0f);
+        uint32x4_t largest = vdupq_n_u32(0); /* as bits, so that a NaN is the largest */
         for (int i = 0; i < KL_BLOCK; i += 4)
-            largest = vmaxnmq_f32(largest, vabsq_f32(vld1q_f32(x + i)));
-        float top = vmaxnmvq_f32(largest);
-        float inverse = top > 0.0f ? 127.0f / top : 0.0f;
+            largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + i))));
+        float top = vgetq_lane_f32(vreinterpretq_f32_u32(vdupq_n_u32(vmaxvq_u32(largest))), 0);
+        float inverse = top >= KL_SMALLEST_BLOCK ? 127.0f / top : 0.0f;
         scale[b] = top / 127.0f;
         for (size_t half = 0; half < 2; half++) {
             const float *from = x + 16 * half;

@@ -2,10 +2,10 @@
  * Matrix products of the NEON tier for every armv8-a core.
  *
  * SMULL and SMLAL multiply 8 weights (4 columns of 2 rows) with 4 activations, twice, into int16,
- * which holds the sums of a block or of a part of it: of 8 steps with |w| <= 16, 8 * 16 * 127 =
- * 16256; of 4 steps (half a block) with 6-bit weights, 4 * 32 * 127 = 16256; of 2 steps with 8-bit
- * ones, 2 * 128 * 127 = 32512. SADALP then adds pairs of columns into int32, and ADDP the two pairs
- * of a row. Sums are below 2^24 and turned into floats exactly.
+ * which holds the sums of a block or of a part of it: of 8 steps with |w| <= 31 (5 bits, IQ3_XXS),
+ * 8 * 31 * 127 = 31496; of 4 steps (half a block) with 6-bit weights, 4 * 32 * 127 = 16256; of 2
+ * steps with 8-bit ones, 2 * 128 * 127 = 32512. SADALP then adds pairs of columns into int32, and
+ * ADDP the two pairs of a row. Sums are below 2^24 and turned into floats exactly.
  *
  * A tile is one group x 4 tokens: 16 sums in int16. 8-bit weights have as many in int32 and take
  * two tokens.
@@ -21,8 +21,9 @@ struct partial {
 /* How many steps of 4 columns may be added up in int16. */
 INLINE int steps_in_16_bits(enum kl_quant type)
 {
-    const unsigned bits = kl_packed_bits(type);
-    return type == KL_Q8_LOW || bits == 8 ? 2 : bits == 6 ? 4 : 8;
+    const bool wide =
+        type == KL_Q8_LOW || kl_packed_bits(type) == 8 || kl_packed_offset(type) == KL_IQ4_OFFSET;
+    return wide ? 2 : has_halves(type) ? 4 : 8;
 }
 
 INLINE int tile_groups(enum kl_quant type)

@@ -29,8 +29,8 @@
  * spills the sums. */
 #define KEEP_ORDER(v) __asm__ volatile("" : "+w"(v))
 
-/* Whether sums end after step g. Q6_K has scales for 16 columns, so its sums also end in the middle
- * of a block. */
+/* Whether sums end after step g. Where a type has factors for 16 columns, they also end in the
+ * middle of a block. */
 INLINE bool sums_end(enum kl_quant type, int g)
 {
     return g == 7 || (has_halves(type) && g == 3);
@@ -43,15 +43,21 @@ INLINE bool sums_end(enum kl_quant type, int g)
 struct block_scales {
     float32x4_t d[2];
     float32x4_t m[2];    /* where the type has a minimum: times the sum of the activations */
-    float32x4_t last[2]; /* Q6_K: the rows' scales of columns 16..31, and what has to be added */
-    float32x4_t more[2]; /* to them for columns 0..15 */
+    float32x4_t last[2]; /* halves: the rows' factors of columns 16..31, and what has to be */
+    float32x4_t more[2]; /* added to them for columns 0..15 */
+    uint8x8_t m_half[2]; /* the factors of the minimum's halves */
 };
+
+INLINE float32x4x2_t widen_u8(uint8x8_t bytes)
+{
+    uint16x8_t v = vmovl_u8(bytes);
+    return (float32x4x2_t){
+        {vcvtq_f32_u32(vmovl_u16(vget_low_u16(v))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(v)))}};
+}
 
 INLINE float32x4x2_t load_u8(const uint8_t *p)
 {
-    uint16x8_t v = vmovl_u8(vld1_u8(p));
-    return (float32x4x2_t){
-        {vcvtq_f32_u32(vmovl_u16(vget_low_u16(v))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(v)))}};
+    return widen_u8(vld1_u8(p));
 }
 
 INLINE float32x4x2_t load_s8(const uint8_t *p)
@@ -61,28 +67,40 @@ INLINE float32x4x2_t load_s8(const uint8_t *p)
         {vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(v)))}};
 }
 
+/* The factors of d for a half of a block. */
+INLINE float32x4x2_t load_factors(struct kl_layout l, const uint8_t *block, int half)
+{
+    const uint8_t *p = block + KL_LANES * half;
+    if (l.scales == KL_SCALES_NIBBLES)
+        return widen_u8(vand_u8(vld1_u8(p), vdup_n_u8(0x0F)));
+    return load_s8(p);
+}
+
 INLINE struct block_scales load_scales(enum kl_quant type, struct kl_layout l,
                                        const uint8_t *header, const uint8_t *block)
 {
+    const uint8_t *from = l.scales == KL_SCALES_PER_BLOCK ? block : header;
     struct block_scales s = {0};
     for (int h = 0; h < 2; h++) {
+        s.d[h] = load_f16(from + 8 * h);
+        if (l.has_min)
+            s.m[h] = load_f16(from + 16 + 8 * h);
         if (l.scales == KL_SCALES_U8) {
-            s.d[h] = vmulq_f32(load_f16(header + 8 * h), load_u8(block).val[h]);
-            if (l.has_min) {
-                s.m[h] = vmulq_f32(load_f16(header + 16 + 8 * h), load_u8(block + 8).val[h]);
-                s.m[h] = vnegq_f32(s.m[h]);
-            }
-        } else if (l.scales == KL_SCALES_HALVES) {
-            s.d[h] = load_f16(header + 8 * h);
-            s.last[h] = load_s8(block + 8).val[h];
-            s.more[h] = vsubq_f32(load_s8(block).val[h], s.last[h]);
-        } else {
-            s.d[h] = load_f16(block + 8 * h);
-            if (type == KL_Q8_HIGH)
-                s.d[h] = vmulq_n_f32(s.d[h], 0.5f); /* its integers are doubled */
+            s.d[h] = vmulq_f32(s.d[h], load_u8(block).val[h]);
             if (l.has_min)
-                s.m[h] = load_f16(block + 16 + 8 * h);
+                s.m[h] = vmulq_f32(s.m[h], load_u8(block + 8).val[h]);
+        } else if (l.scales == KL_SCALES_S8) {
+            s.d[h] = vmulq_f32(s.d[h], load_s8(block).val[h]);
+        } else if (has_halves(type)) {
+            s.last[h] = load_factors(l, block, 1).val[h];
+            s.more[h] = vsubq_f32(load_factors(l, block, 0).val[h], s.last[h]);
         }
+        if (has_min_halves(type))
+            s.m_half[h] = vshr_n_u8(vld1_u8(block + KL_LANES * h), 4);
+        if (l.has_min && l.scales != KL_SCALES_PER_BLOCK) /* of K types it is subtracted */
+            s.m[h] = vnegq_f32(s.m[h]);
+        if (kl_is_doubled(type))
+            s.d[h] = vmulq_n_f32(s.d[h], 0.5f);
     }
     return s;
 }
@@ -107,31 +125,43 @@ INLINE uint8x16_t load_pairs(const uint8_t *planes, int g)
     return g % 4 == 3 ? pairs : vandq_u8(pairs, vdupq_n_u8(3));
 }
 
+/* The bits of 4 columns of rows 4h..4h+3, of one part. */
+INLINE uint8x16_t load_bits(struct kl_layout l, const uint8_t *block, int g, int h)
+{
+    const uint8_t *lower = block + l.weights + 16 * h, *upper = block + l.upper + 16 * h;
+    if (l.bits == 8)
+        return vld1q_u8(lower + 32 * g);
+    uint8x16_t q = l.bits < 4 ? load_pairs(lower, g) : load_nibbles(lower, g);
+    if (l.bits == 3)
+        q = vorrq_u8(q, vandq_u8(vdupq_n_u8(4), test_bit(upper, g)));
+    else if (l.bits == 5)
+        q = vorrq_u8(q, vandq_u8(vdupq_n_u8(0x10), test_bit(upper, g)));
+    else if (l.bits == 6)
+        q = vorrq_u8(q, vshlq_n_u8(load_pairs(upper, g), 4));
+    return q;
+}
+
 /* 4 columns of rows 4h..4h+3 as int8; g is a constant after unrolling. low: only for KL_Q8_LOW,
  * which here stands for both parts together. */
 INLINE int8x16_t load_half(enum kl_quant type, struct kl_layout l, const uint8_t *block,
                            const uint8_t *low, int g, int h)
 {
-    const uint8_t *upper = block + l.upper + 16 * h;
-    if (l.bits == 8)
-        return vreinterpretq_s8_u8(vld1q_u8(block + l.weights + 32 * g + 16 * h));
-    uint8x16_t q = load_nibbles(block + l.weights + 16 * h, g);
-    const bool whole = type == KL_Q8_LOW; /* unsigned until the lower bits are there */
-    if (l.bits == 5 && kl_packed_offset(type) == 16 && !whole) {
+    const uint8x16_t offset = vdupq_n_u8((uint8_t)kl_packed_offset(type));
+    const uint8_t *book = kl_packed_book(type);
+    if (book != NULL)
+        return vreinterpretq_s8_u8(
+            vqtbl1q_u8(vsubq_u8(vld1q_u8(book), offset), load_bits(l, block, g, h)));
+    if (l.bits == 5 && kl_packed_offset(type) == 16) {
         /* less 16: without the fifth bit, the sign and all above the nibble */
-        q = vorrq_u8(q, vbicq_u8(vdupq_n_u8(0xF0), test_bit(upper, g)));
-    } else {
-        if (l.bits == 6)
-            q = vorrq_u8(q, vshlq_n_u8(load_pairs(upper, g), 4));
-        else if (l.bits == 5)
-            q = vorrq_u8(q, vandq_u8(vdupq_n_u8(0x10), test_bit(upper, g)));
-        if (kl_packed_offset(type) != 0 && !whole)
-            q = vsubq_u8(q, vdupq_n_u8((uint8_t)kl_packed_offset(type)));
+        uint8x16_t above = vbicq_u8(vdupq_n_u8(0xF0), test_bit(block + l.upper + 16 * h, g));
+        return vreinterpretq_s8_u8(vorrq_u8(load_nibbles(block + l.weights + 16 * h, g), above));
     }
-    if (whole) {
-        uint8x16_t third = vandq_u8(vdupq_n_u8(4), test_bit(low + 64 + 16 * h, g));
-        uint8x16_t lower = vorrq_u8(load_pairs(low + 16 * h, g), third);
+    uint8x16_t q = load_bits(l, block, g, h);
+    if (type == KL_Q8_LOW) {
+        uint8x16_t lower = load_bits(kl_layout(KL_Q8_LOW), low, g, h);
         q = veorq_u8(vorrq_u8(vshlq_n_u8(q, 3), lower), vdupq_n_u8(0x80)); /* w + 128 to w */
+    } else if (kl_packed_offset(type) != 0) {
+        q = vsubq_u8(q, offset);
     }
     return vreinterpretq_s8_u8(q);
 }
@@ -146,8 +176,8 @@ INLINE int8x16x2_t load_columns(enum kl_quant type, struct kl_layout l, const ui
 /* ---- from integers to outputs -----------------------------------------------------------------
  */
 
-/* Sums that ended at step g as floats. Q6_K's go on over both halves of a block: all columns times
- * the last 16's scale, and the first 16, which the sums were in the middle, times the difference
+/* Sums that ended at step g as floats. Those of halves go on over both: all columns times the last
+ * 16's factor, and the first 16, which the sums were in the middle, times the difference
  * (65024 * 255 at most: exact). */
 INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
                             const struct partial *p, float32x4x2_t first_half, int g)
@@ -165,6 +195,7 @@ INLINE float32x4x2_t scaled(enum kl_quant type, const struct block_scales *s,
 struct token_scales {
     float scale;
     float sum; /* of all; where the type has a minimum, scaled */
+    float half_sum[2];
 };
 
 INLINE struct token_scales token_scales(enum kl_quant type, struct kl_layout l,
@@ -176,6 +207,8 @@ INLINE struct token_scales token_scales(enum kl_quant type, struct kl_layout l,
         a.sum = (float)(x->sum[2 * at] + x->sum[2 * at + 1]);
     if (l.has_min)
         a.sum *= a.scale;
+    for (int half = 0; half < 2 && has_min_halves(type); half++)
+        a.half_sum[half] = (float)x->sum[2 * at + (size_t)half];
     return a;
 }
 
@@ -186,8 +219,13 @@ INLINE float32x4_t add_block(enum kl_quant type, struct kl_layout l, const struc
     if (type == KL_Q8_HIGH) /* twice 8 * w + 3.5; w: less 16 */
         dot = vfmaq_n_f32(vdupq_n_f32(7.0f * a.sum), dot, 16.0f);
     sum = vfmaq_f32(sum, dot, vmulq_n_f32(s->d[h], a.scale));
-    if (l.has_min)
+    if (has_min_halves(type)) {
+        float32x4_t both = vmulq_n_f32(widen_u8(s->m_half[0]).val[h], a.half_sum[0]);
+        both = vfmaq_n_f32(both, widen_u8(s->m_half[1]).val[h], a.half_sum[1]);
+        sum = vfmaq_f32(sum, s->m[h], vmulq_n_f32(both, a.scale));
+    } else if (l.has_min) {
         sum = vfmaq_n_f32(sum, s->m[h], a.sum);
+    }
     return sum;
 }
 
@@ -229,7 +267,7 @@ INLINE void store_lanes(float *y, lanes v)
     vst1q_f32(y + 4, v.val[1]);
 }
 
-/* A block's part of the outputs of one to four tokens, unpacked in registers. */
+/* A block's part of the outputs of a few tokens, unpacked in registers. */
 INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *header,
                     const uint8_t *block, const uint8_t *low, const struct kl_activations *x,
                     size_t b, const int width, lanes sum[MOST_FEW])
@@ -252,6 +290,7 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
 struct panel_block {
     int8_t q[8][32];
     float d[8], m[8], last[8], more[8];
+    uint8_t m_half[2][8];
 };
 _Static_assert(sizeof(struct panel_block) <= KL_PANEL_BYTES, "KL_PANEL_BYTES");
 
@@ -266,6 +305,8 @@ INLINE void store_scales(enum kl_quant type, struct kl_layout l, struct block_sc
             vst1q_f32(out->last + 4 * h, s.last[h]);
             vst1q_f32(out->more + 4 * h, s.more[h]);
         }
+        if (has_min_halves(type))
+            vst1_u8(out->m_half[h], s.m_half[h]);
     }
 }
 
@@ -281,6 +322,8 @@ INLINE struct block_scales panel_scales(enum kl_quant type, struct kl_layout l,
             s.last[h] = vld1q_f32(in->last + 4 * h);
             s.more[h] = vld1q_f32(in->more + 4 * h);
         }
+        if (has_min_halves(type))
+            s.m_half[h] = vld1_u8(in->m_half[h]);
     }
     return s;
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "format/quant_grids.h"
 #include "kernels/layout.h"
 
 size_t kl_packed_group_bytes(enum kl_quant type, size_t k)
@@ -16,9 +17,9 @@ size_t kl_packed_group_bytes(enum kl_quant type, size_t k)
 
 /* One block of 32 columns of one row, taken out of the file's layout (ggml-common.h). */
 struct row_block {
-    uint8_t q[KL_BLOCK]; /* unsigned, or the bits of int8 for Q8_0 */
-    uint8_t scale[4];    /* d and m as they are stored (f16), where the type has them per block */
-    uint8_t sub[2];      /* K types: 8-bit scale and minimum; Q6_K: scales of the two halves */
+    uint8_t q[KL_BLOCK]; /* unsigned, codes of a book, or the bits of int8 for Q8_0 */
+    uint8_t scale[4];    /* d and m (f16): of the block, or of its super-block */
+    uint8_t sub[2];      /* the factors in front of a block, see enum kl_scales */
 };
 
 /* ggml's get_scale_min_k4: eight 6-bit scales and minima in 12 bytes */
@@ -58,6 +59,35 @@ static void read_k4_k5(const uint8_t *scales, const uint8_t *qh, const uint8_t *
     }
 }
 
+/* Two bits of 32 numbers, as Q2_K, Q3_K and TQ2_0 have them in 64 bytes. */
+static void read_pairs(const uint8_t *pairs, size_t j, struct row_block *out)
+{
+    for (size_t i = 0; i < KL_BLOCK; i++)
+        out->q[i] = pairs[j / 4 * 32 + i] >> (j % 4 * 2) & 3;
+}
+
+static void read_k2(const uint8_t *block, size_t j, struct row_block *out)
+{
+    read_pairs(block + 16, j, out);
+    memcpy(out->sub, block + 2 * j, 2);
+    memcpy(out->scale, block + 80, 4);
+}
+
+static void read_k3(const uint8_t *block, size_t j, struct row_block *out)
+{
+    const uint8_t *lower = block + 96, *upper = lower + 8;
+    read_pairs(block + 32, j, out);
+    for (size_t i = 0; i < KL_BLOCK; i++)
+        out->q[i] |= (uint8_t)((block[i] >> j & 1) << 2);
+    for (size_t half = 0; half < 2; half++) {
+        size_t at = 2 * j + half;
+        int scale = lower[at % 8] >> (at / 8 * 4) & 0x0F;
+        scale |= (upper[at % 4] >> (at / 4 * 2) & 3) << 4;
+        out->sub[half] = (uint8_t)(scale - 32);
+    }
+    memcpy(out->scale, block + 108, 2);
+}
+
 static void read_k6(const uint8_t *block, size_t j, struct row_block *out)
 {
     const uint8_t *ql = block + j / 4 * 64 + j % 2 * 32;
@@ -69,21 +99,40 @@ static void read_k6(const uint8_t *block, size_t j, struct row_block *out)
         out->q[i] = (uint8_t)q;
     }
     memcpy(out->sub, block + 192 + 2 * j, 2);
+    memcpy(out->scale, block + 208, 2);
 }
 
-/* Reads block b of a row in the file's layout; *header points at the f16 scales that the blocks of
- * a K type share. */
+static void read_iq4_xs(const uint8_t *block, size_t j, struct row_block *out)
+{
+    int scale = block[4 + j / 2] >> (j % 2 * 4) & 0x0F;
+    scale |= (block[2 + j / 4] >> (j % 4 * 2) & 3) << 4;
+    out->sub[0] = (uint8_t)(scale - 32);
+    read_nibbles(block + 8 + 16 * j, NULL, out);
+}
+
+/* As Q2_K: the digits 0, 1 and 2 with the factor 1, and with d as a minimum. */
+static void read_ternary(const struct kl_quant_type *type, const uint8_t *block, size_t j,
+                         struct row_block *out)
+{
+    for (size_t i = 0; i < KL_BLOCK; i++)
+        out->q[i] = (uint8_t)kl_ternary_digit(type->id, block, j * KL_BLOCK + i);
+    memset(out->sub, 0x11, 2);
+    memcpy(out->scale, block + type->block_bytes - 2, 2);
+    memcpy(out->scale + 2, out->scale, 2);
+}
+
+/* Reads block b of a row in the file's layout. */
 static void read_block(const struct kl_quant_type *type, const uint8_t *row, size_t b,
-                       struct row_block *out, const uint8_t **header)
+                       struct row_block *out)
 {
     size_t super = type->block_elements / KL_BLOCK;
     const uint8_t *block = row + b / super * type->block_bytes;
     size_t j = b % super;
 
-    *header = block;
     memcpy(out->scale, block, sizeof out->scale);
     switch (type->id) {
     case KL_Q4_0:
+    case KL_IQ4_NL:
         read_nibbles(block + 2, NULL, out);
         break;
     case KL_Q4_1:
@@ -98,6 +147,12 @@ static void read_block(const struct kl_quant_type *type, const uint8_t *row, siz
     case KL_Q8_0:
         memcpy(out->q, block + 2, KL_BLOCK);
         break;
+    case KL_Q2_K:
+        read_k2(block, j, out);
+        break;
+    case KL_Q3_K:
+        read_k3(block, j, out);
+        break;
     case KL_Q4_K:
         read_k4_k5(block + 4, NULL, block + 16, j, out);
         break;
@@ -106,7 +161,19 @@ static void read_block(const struct kl_quant_type *type, const uint8_t *row, siz
         break;
     case KL_Q6_K:
         read_k6(block, j, out);
-        *header = block + 208;
+        break;
+    case KL_IQ3_XXS:
+        out->sub[0] = (uint8_t)kl_iq3_xxs_codes(block, j, out->q);
+        break;
+    case KL_IQ3_S:
+        out->sub[0] = (uint8_t)kl_iq3_s_codes(block, j, out->q);
+        break;
+    case KL_IQ4_XS:
+        read_iq4_xs(block, j, out);
+        break;
+    case KL_TQ1_0:
+    case KL_TQ2_0:
+        read_ternary(type, block, j, out);
         break;
 #define FLOAT(NAME, name, id, numbers, bytes) case KL_##NAME:
         KL_FLOAT_TYPES(FLOAT)
@@ -155,40 +222,57 @@ const float *kl_packed_residuals(const uint8_t *group, size_t k)
     return (const float *)(const void *)tail;
 }
 
+/* Two bits, or one, of the weight at `place` of the vector of columns 4g to 4g+3. */
+static void put_pair(uint8_t *planes, size_t g, size_t place, unsigned pair)
+{
+    planes[g / 4 * 32 + place] |= (uint8_t)(pair << (g % 4 * 2));
+}
+
+static void put_bit(uint8_t *plane, size_t g, size_t place, unsigned bit)
+{
+    plane[place] |= (uint8_t)(bit << g);
+}
+
+static void write_weight(struct kl_layout l, unsigned q, size_t r, size_t c, uint8_t *out)
+{
+    size_t g = c / 4, place = 4 * r + c % 4;
+    if (l.bits < 4) {
+        put_pair(out + l.weights, g, place, q & 3);
+        if (l.bits == 3)
+            put_bit(out + l.upper, g, place, q >> 2);
+        return;
+    }
+    out[l.weights + g / 2 * 32 + place] |= (uint8_t)((q & 0x0F) << (g % 2 * 4));
+    if (l.bits == 5)
+        put_bit(out + l.upper, g, place, q >> 4);
+    else if (l.bits == 6)
+        put_pair(out + l.upper, g, place, q >> 4);
+}
+
 static void write_block(enum kl_quant type, struct kl_layout l, const struct row_block *in,
                         size_t r, uint8_t *out)
 {
-    if (l.scales == KL_SCALES_PER_BLOCK && type != KL_Q8_LOW) {
+    if (type == KL_Q8_LOW) {
+        for (size_t c = 0; c < KL_BLOCK; c++)
+            write_weight(l, in->q[c] & 7, r, c, out);
+        return;
+    }
+    if (l.scales == KL_SCALES_PER_BLOCK) {
         memcpy(out + 2 * r, in->scale, 2);
         if (l.has_min)
             memcpy(out + 16 + 2 * r, in->scale + 2, 2);
-    } else if (type != KL_Q8_LOW) {
+    } else {
         out[r] = in->sub[0];
-        out[8 + r] = in->sub[1];
+        if (l.scales != KL_SCALES_S8)
+            out[8 + r] = in->sub[1];
     }
     if (l.bits == 8) {
         for (size_t g = 0; g < 8; g++)
             memcpy(out + l.weights + 32 * g + 4 * r, in->q + 4 * g, 4);
         return;
     }
-    if (type == KL_Q8_LOW) {
-        for (size_t c = 0; c < KL_BLOCK; c++) {
-            size_t g = c / 4, place = 4 * r + c % 4;
-            out[g / 4 * 32 + place] |= (uint8_t)((in->q[c] & 3u) << (g % 4 * 2));
-            out[64 + place] |= (uint8_t)((in->q[c] >> 2 & 1u) << g);
-        }
-        return;
-    }
-    for (size_t c = 0; c < KL_BLOCK; c++) {
-        size_t g = c / 4, place = 4 * r + c % 4;
-        unsigned q = type == KL_Q8_HIGH ? (in->q[c] ^ 0x80u) >> 3 : in->q[c];
-        unsigned low = q & 0x0Fu, upper = q >> 4;
-        out[l.weights + g / 2 * 32 + place] |= (uint8_t)(low << (g % 2 * 4));
-        if (l.bits == 6)
-            out[l.upper + g / 4 * 32 + place] |= (uint8_t)(upper << (g % 4 * 2));
-        else if (l.bits == 5)
-            out[l.upper + place] |= (uint8_t)(upper << g);
-    }
+    for (size_t c = 0; c < KL_BLOCK; c++)
+        write_weight(l, type == KL_Q8_HIGH ? (in->q[c] ^ 0x80u) >> 3 : in->q[c], r, c, out);
 }
 
 static void pack_floats(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_t k,
@@ -220,11 +304,10 @@ void kl_pack_group(enum kl_quant type, const uint8_t *rows, size_t n_rows, size_
         uint8_t *block = out + (place - out), *header = out + (out_header - out);
         for (size_t r = 0; r < n_rows; r++) {
             struct row_block in;
-            const uint8_t *in_header;
-            read_block(info, rows + r * row_bytes, b, &in, &in_header);
+            read_block(info, rows + r * row_bytes, b, &in);
             write_block(type, l, &in, r, block);
             for (unsigned i = 0; i < l.header_bytes / 16; i++)
-                memcpy(header + 16 * i + 2 * r, in_header + 2 * i, 2);
+                memcpy(header + 16 * i + 2 * r, in.scale + 2 * i, 2);
         }
     }
     for (size_t r = 0; r < n_rows && type == KL_Q8_HIGH; r++) {

@@ -8,21 +8,22 @@
  * holds the integers and scales of the file, in another order.
  * A group is a run of blocks of 8 rows x 32 columns (x 256 for K types, whose shared scales stand
  * in front). A block has:
- *   scales   [8] f16 (d), and [8] f16 (m) where the type has a minimum; K types: 8-bit scales
- *   nibbles  4 x 32 bytes: byte 4r+j of vector v holds row r, columns 8v+j (low) and 8v+4+j (high)
- *   bits     32 bytes: bit g of byte 4r+j is the fifth bit of row r, column 4g+j (5-bit types);
- *            Q6_K: 2 x 32 bytes: the two upper bits, columns 16h+4i+j at bits 2i of vector h
- *   Q8_0     8 x 32 bytes instead: byte 4r+j of vector g holds row r, column 4g+j
- *   floats   [32][8]: column by column, 8 rows each, in the file's own float type
- * Rows past the end of the matrix are zero (scale 0).
+ *   scales   [8] f16 (d), and [8] f16 (m) where the type has a minimum; super-blocks: the 8-bit
+ *            factors of d and m (enum kl_scales of kernels/layout.h)
+ *   bits     of weights, from the lowest on, in planes of
+ *     nibbles  4 x 32 bytes: byte 4r+j of vector v holds row r, columns 8v+j (low) and 8v+4+j
+ * (high) pairs    2 x 32 bytes: two bits of row r, columns 16h+4i+j, are bits 2i of byte 4r+j of
+ * vector h bits     32 bytes: bit g of byte 4r+j is that of row r, column 4g+j bytes    8 x 32
+ * bytes: byte 4r+j of vector g holds row r, column 4g+j 2 bits are pairs, 3 pairs and bits, 4
+ * nibbles, 5 nibbles and bits, 6 nibbles and pairs floats   [32][8]: column by column, 8 rows each,
+ * in the file's own float type Rows past the end of the matrix are zero (scale 0). Types with a
+ * table of 16 numbers keep their 4-bit codes; those of IQ3, of which a file has an index for four
+ * numbers, get them here.
  *
  * A Q8_0 matrix of which only the largest products matter (the output head) may be packed as two:
  * KL_Q8_HIGH with the upper 5 bits of w + 128 = 8 * high + low, laid out as Q5_0 is, and KL_Q8_LOW
- * with the lower 3:
- *   bits     2 x 32 bytes: the lower two, columns 16h+4i+j at bits 2i of vector h
- *   bits     32 bytes: bit g of byte 4r+j is the third bit of row r, column 4g+j
- * The upper bits alone give a product with an error of at most residual * |x|, see
- * kl_packed_residuals(), so most rows need not be computed with all bits.
+ * with the lower 3, without scales. The upper bits alone give a product with an error of at most
+ * residual * |x|, see kl_packed_residuals(), so most rows need not be computed with all bits.
  */
 #ifndef KL_KERNELS_PACKING_H
 #define KL_KERNELS_PACKING_H
@@ -34,7 +35,7 @@
 #include "format/quant.h"
 
 #define KL_LANES         8
-#define KL_PACKING_TYPES 33 /* one more than the largest enum kl_quant */
+#define KL_PACKING_TYPES 36 /* one more than the largest enum kl_quant */
 
 /* Part of the key of the file of packed weights; to be raised whenever a layout changes. */
 #define KL_PACKING_VERSION 2

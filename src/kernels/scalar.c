@@ -6,16 +6,31 @@
  * nowhere else (-ffp-contract=off).
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/scalar.h"
+
+/* Compares bits, of which those of infinity are above all others and those of a NaN above these: if
+ * one number is a NaN, so is the result, and nothing hides it. */
+static float largest_size(const float x[KL_BLOCK])
+{
+    uint32_t largest = 0;
+    for (size_t i = 0; i < KL_BLOCK; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7FFFFFFFu;
+        largest = bits > largest ? bits : largest;
+    }
+    float size;
+    memcpy(&size, &largest, sizeof size);
+    return size;
+}
 
 static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
 {
     for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
-        float largest = 0.0f;
-        for (size_t i = 0; i < KL_BLOCK; i++)
-            largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-        float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+        float largest = largest_size(x);
+        float inverse = largest >= KL_SMALLEST_BLOCK ? 127.0f / largest : 0.0f;
         scale[b] = largest / 127.0f;
         int sums[2] = {0, 0};
         for (size_t i = 0; i < KL_BLOCK; i++) {
@@ -56,6 +71,7 @@ static void swiglu(const float *gate, const float *up, size_t n, float *out)
 }
 
 #define PRODUCT(NAME, name, ...) [KL_##NAME] = kl_scalar_matmul_##name,
+#define TERNARY(NAME, name, ...) [KL_##NAME] = kl_scalar_matmul_q2_k,
 const struct kl_kernels kl_kernels_scalar = {
     .name = "scalar",
     .quantize = quantize,
@@ -65,5 +81,5 @@ const struct kl_kernels kl_kernels_scalar = {
     .kv_store = {[KL_KV_F16] = kl_scalar_kv_store_f16, [KL_KV_INT8] = kl_scalar_kv_store_int8},
     .attend = {[KL_KV_F16] = kl_scalar_attend_f16, [KL_KV_INT8] = kl_scalar_attend_int8},
     .matmul_halves = kl_scalar_matmul_halves,
-    .matmul = {KL_FLOAT_TYPES(PRODUCT) KL_BLOCK_PRODUCTS(PRODUCT)},
+    .matmul = {KL_FLOAT_TYPES(PRODUCT) KL_BLOCK_PRODUCTS(PRODUCT) KL_TERNARY_TYPES(TERNARY)},
 };

@@ -7,11 +7,12 @@
 #include "kernels/scalar.h"
 
 /* A block of 8 rows x 32 columns as the integers that meet the activations: the offset is taken
- * off and Q6_K's 8-bit scales of the half blocks are multiplied in. */
+ * off and the factors of half blocks are multiplied in. */
 struct block_integers {
     int16_t w[KL_LANES][KL_BLOCK];
     float d[KL_LANES];
-    float m[KL_LANES]; /* factor of the sum of the activations */
+    float m[KL_LANES];           /* factor of the sum of the activations */
+    int16_t m_half[KL_LANES][2]; /* the factors of m for each half: 1, but in Q2_K */
 };
 
 static float load_f16(const uint8_t *p, size_t i)
@@ -24,22 +25,43 @@ static float load_f16(const uint8_t *p, size_t i)
 static void unpack_scales(enum kl_quant type, struct kl_layout l, const uint8_t *header,
                           const uint8_t *block, struct block_integers *out)
 {
+    const uint8_t *from = l.scales == KL_SCALES_PER_BLOCK ? block : header;
     for (size_t r = 0; r < KL_LANES; r++) {
-        out->m[r] = 0.0f;
+        out->d[r] = load_f16(from, r);
+        out->m[r] = l.has_min ? load_f16(from, 8 + r) : 0.0f;
+        out->m_half[r][0] = out->m_half[r][1] = 1;
         if (l.scales == KL_SCALES_U8) {
-            out->d[r] = load_f16(header, r) * (float)block[r];
-            if (l.has_min)
-                out->m[r] = -(load_f16(header, 8 + r) * (float)block[8 + r]);
-        } else if (l.scales == KL_SCALES_HALVES) {
-            out->d[r] = load_f16(header, r);
-        } else {
-            out->d[r] = load_f16(block, r);
-            if (type == KL_Q8_HIGH)
-                out->d[r] *= 0.5f; /* its integers are doubled */
-            if (l.has_min)
-                out->m[r] = load_f16(block, 8 + r);
+            out->d[r] *= (float)block[r];
+            out->m[r] *= -(float)block[8 + r];
+        } else if (l.scales == KL_SCALES_S8) {
+            out->d[r] *= (float)(int8_t)block[r];
+        } else if (l.scales == KL_SCALES_NIBBLES) {
+            out->m[r] = -out->m[r];
+            out->m_half[r][0] = block[r] >> 4;
+            out->m_half[r][1] = block[8 + r] >> 4;
         }
+        if (kl_is_doubled(type))
+            out->d[r] *= 0.5f;
     }
+}
+
+/* Returns the bits of row r, column c. */
+static int unpack_bits(struct kl_layout l, const uint8_t *block, size_t r, size_t c)
+{
+    size_t g = c / 4, place = 4 * r + c % 4;
+    const uint8_t *lower = block + l.weights, *upper = block + l.upper + place;
+    if (l.bits == 8)
+        return lower[32 * g + place];
+    if (l.bits < 4) {
+        int pair = lower[g / 4 * 32 + place] >> (g % 4 * 2) & 3;
+        return l.bits == 3 ? pair | (*upper >> g & 1) << 2 : pair;
+    }
+    int q = lower[g / 2 * 32 + place] >> (g % 2 * 4) & 0x0F;
+    if (l.bits == 5)
+        q |= (*upper >> g & 1) << 4;
+    else if (l.bits == 6)
+        q |= (upper[g / 4 * 32] >> (g % 4 * 2) & 3) << 4;
+    return q;
 }
 
 /* Returns the integer of row r, column c. low: only for KL_Q8_LOW, which stands for both parts
@@ -47,23 +69,19 @@ static void unpack_scales(enum kl_quant type, struct kl_layout l, const uint8_t 
 static int unpack_one(enum kl_quant type, struct kl_layout l, const uint8_t *block,
                       const uint8_t *low, size_t r, size_t c)
 {
-    size_t g = c / 4, place = 4 * r + c % 4;
-    if (type == KL_Q8_LOW) {
-        int lower = low[g / 4 * 32 + place] >> (g % 4 * 2) & 3;
-        lower |= (low[64 + place] >> g & 1) << 2;
-        return 8 * unpack_one(KL_Q5_0, kl_layout(KL_Q5_0), block, NULL, r, c) + lower;
-    }
-    if (l.bits == 8)
-        return (int8_t)block[l.weights + 32 * g + place];
-    int q = block[l.weights + g / 2 * 32 + place] >> (g % 2 * 4) & 0x0F;
-    if (l.bits == 6)
-        q |= (block[l.upper + g / 4 * 32 + place] >> (g % 4 * 2) & 3) << 4;
-    else if (l.bits == 5)
-        q |= (block[l.upper + place] >> g & 1) << 4;
+    int q = unpack_bits(l, block, r, c);
+    if (type == KL_Q8_LOW)
+        return 8 * q + unpack_bits(kl_layout(KL_Q8_LOW), low, r, c) - 128;
     if (type == KL_Q8_HIGH)
         return 16 * q - 249; /* twice 8 * (q - 16) + 3.5 */
-    q -= kl_packed_offset(type);
-    return l.scales == KL_SCALES_HALVES ? q * (int8_t)block[8 * (c / 16) + r] : q;
+    if (l.bits == 8)
+        return (int8_t)q;
+    const uint8_t *book = kl_packed_book(type);
+    int number = (book != NULL ? book[q] : q) - kl_packed_offset(type);
+    uint8_t factor = block[8 * (c / 16) + r];
+    if (l.scales == KL_SCALES_HALVES)
+        return number * (int8_t)factor;
+    return l.scales == KL_SCALES_NIBBLES ? number * (factor & 0x0F) : number;
 }
 
 static inline __attribute__((always_inline)) void matmul(enum kl_quant type, const uint8_t *w,
@@ -92,15 +110,15 @@ static inline __attribute__((always_inline)) void matmul(enum kl_quant type, con
                 const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
                 const int16_t *sum = x->sum + t * n_blocks * 2 + 2 * b;
                 float scale = x->scale[t * n_blocks + b];
-                float scaled_sum = scale * (float)(sum[0] + sum[1]);
                 float *out = y + t * y_stride + (group - begin) * KL_LANES;
                 for (size_t r = 0; r < KL_LANES; r++) {
                     int32_t dot = 0;
                     for (size_t c = 0; c < KL_BLOCK; c++)
                         dot += in.w[r][c] * q[c];
+                    int sums = in.m_half[r][0] * sum[0] + in.m_half[r][1] * sum[1];
                     out[r] = fmaf((float)dot, in.d[r] * scale, out[r]);
                     if (l.has_min)
-                        out[r] = fmaf(in.m[r], scaled_sum, out[r]);
+                        out[r] = fmaf(in.m[r], scale * (float)sums, out[r]);
                 }
             }
         }

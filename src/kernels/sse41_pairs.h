@@ -56,12 +56,14 @@ OF_TWO(__m256, xor_ps, _mm_xor_ps)
 
 OF_ONE(__m256i, abs_epi8)
 OF_TWO(__m256i, sign_epi8, _mm_sign_epi8)
+OF_TWO(__m256i, shuffle_epi8, _mm_shuffle_epi8)
 OF_TWO(__m256i, maddubs_epi16, _mm_maddubs_epi16)
 OF_TWO(__m256i, madd_epi16, _mm_madd_epi16)
 OF_TWO(__m256i, add_epi16, _mm_add_epi16)
 OF_TWO(__m256i, add_epi32, _mm_add_epi32)
 OF_TWO(__m256i, sub_epi32, _mm_sub_epi32)
 OF_TWO(__m256i, cmpgt_epi32, _mm_cmpgt_epi32)
+OF_TWO(__m256i, max_epi32, _mm_max_epi32)
 OF_TWO(__m256i, packs_epi16, _mm_packs_epi16)
 OF_TWO(__m256i, packs_epi32, _mm_packs_epi32)
 OF_TWO(__m256i, and_si256, _mm_and_si128)
@@ -135,6 +137,11 @@ INLINE __m128 _mm256_castps256_ps128(__m256 a)
 INLINE __m128i _mm256_castsi256_si128(__m256i a)
 {
     return a.low;
+}
+
+INLINE __m256i _mm256_broadcastsi128_si256(__m128i a)
+{
+    return (__m256i){a, a};
 }
 
 /* Only the upper half is ever extracted. */

@@ -1,6 +1,6 @@
 /*
- * The tables of the tiers, of which cpu.c chooses one, and the constants of the exponential
- * function that all of them compute. For the files of kernels/ only.
+ * The tables of the tiers, of which cpu.c chooses one, and the constants that all of them share:
+ * those of quantisation and of the exponential function. For the files of kernels/ only.
  */
 #ifndef KL_KERNELS_TIERS_H
 #define KL_KERNELS_TIERS_H
@@ -10,6 +10,11 @@
 #define KL_DECLARE_TIER(tier, name, needs) extern const struct kl_kernels kl_kernels_##tier;
 KL_TIERS(KL_DECLARE_TIER)
 #undef KL_DECLARE_TIER
+
+/* A block of activations of which all are smaller counts as zeros: 127 divided by the largest must
+ * be finite, or the integers would leave the range from -127 to 127, in which no sum of a product
+ * overflows. */
+#define KL_SMALLEST_BLOCK 0x1p-120f
 
 /* exp(x) as every tier computes it: x is first limited to [KL_EXP_LOW, KL_EXP_HIGH], then
  * 2^n * p(r) with n = round(x / ln 2) by the magic-number trick, r = x - n ln 2 in two parts, and

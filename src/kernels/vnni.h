@@ -1,9 +1,9 @@
 /*
  * Products by vpdpbusd, for the tiers that have it: four unsigned bytes times four signed ones,
- * added to an int32, which cannot overflow here. All weights are unsigned (Q8_0's with 128 added).
- * A sum begins with the offset of the weights times the sum of the activations, negated. This
- * header has the steps that both tiers share: the beginning and the end of the sum of a block, and
- * the products of one to four tokens, in 256 bits.
+ * added to an int32, which cannot overflow here. All weights are unsigned (signed ones with 128
+ * added). A sum begins with the offset of the weights times the sum of the activations, negated.
+ * This header has the steps that both tiers share: the beginning and the end of the sum of a block,
+ * and the products of a few tokens, in 256 bits.
  *
  * Included after VNNI_DPBUSD and VNNI_DPWSSD name the tier's own form of the 256-bit instructions:
  * AVX-VNNI's and AVX-512's have different encodings.
@@ -18,7 +18,7 @@ INLINE int offset_in_sum(enum kl_quant type)
     return type == KL_Q8_HIGH ? 0 : kl_packed_offset(type); /* see whole_sum */
 }
 
-/* Q6_K has scales per 16 columns, and so a sum for each half of a block. */
+/* Where a type has factors per 16 columns, there is a sum for each half of a block. */
 INLINE int sums_of(enum kl_quant type)
 {
     return has_halves(type) ? 2 : 1;
@@ -41,15 +41,16 @@ INLINE int32_t offset_pair(enum kl_quant type, int part)
 INLINE __m256i load_unsigned(enum kl_quant type, struct kl_layout l, const uint8_t *block,
                              const uint8_t *low, int g)
 {
+    if (kl_packed_book(type) != NULL)
+        return look_up(type, load_bits(l, block, g), false);
     __m256i columns = load_columns(type, l, block, low, g);
     return is_signed(type) ? _mm256_xor_si256(columns, _mm256_set1_epi8(-128)) : columns;
 }
 
-/* Q6_K: the scales of 16 columns as floats. */
-INLINE __m256 half_scales(const uint8_t *block, int half)
+/* The factors of 16 columns as floats. */
+INLINE __m256 half_scales(struct kl_layout l, const uint8_t *block, int half)
 {
-    __m128i bytes = _mm_loadl_epi64((const __m128i *)(block + 8 * half));
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+    return _mm256_cvtepi32_ps(load_factors(l, block, half, false));
 }
 
 INLINE __m256i begin_sum(enum kl_quant type, const int16_t *sums, int part)
@@ -60,8 +61,8 @@ INLINE __m256i begin_sum(enum kl_quant type, const int16_t *sums, int part)
     return VNNI_DPWSSD(zero, broadcast4(sums), _mm256_set1_epi32(offset_pair(type, part)));
 }
 
-/* A block's sum as floats. half: Q6_K's scales; the size of every term is at most
- * 32 * 127 * 16 * 128, both together below 2^24, so floats are exact; adding to +0 keeps an
+/* A block's sum as floats. half: the factors of halves; the size of every term is at most
+ * 32 * 127 * 16 * 128 (Q6_K), both together below 2^24, so floats are exact; adding to +0 keeps an
  * empty sum from being -0, which no integer is. */
 INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *half,
                         const int16_t *sums)
@@ -78,7 +79,7 @@ INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *ha
     return _mm256_cvtepi32_ps(whole);
 }
 
-/* A block's part of the outputs of one to four tokens, unpacked in registers. */
+/* A block's part of the outputs of a few tokens, unpacked in registers. */
 INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *header,
                     const uint8_t *block, const uint8_t *low, const struct kl_activations *x,
                     size_t b, const int width, lanes sum[MOST_FEW])
@@ -88,7 +89,7 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
     const int8_t *q = x->q + b * KL_BLOCK;
     const int16_t *sums = x->sum + 2 * b;
     __m256i dot[MOST_FEW][2];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
         for (int part = 0; part < sums_of(type); part++)
@@ -97,14 +98,14 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
     for (int g = 0; g < 8; g++) {
         __m256i columns = load_unsigned(type, l, block, low, g);
         const int part = sums_of(type) == 2 ? g / 4 : 0;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
             __m256i four = broadcast4(q + (size_t)i * x->k + 4 * g);
             dot[i][part] = VNNI_DPBUSD(dot[i][part], columns, four);
         }
     }
-    const __m256 half[2] = {half_scales(block, 0), half_scales(block, 1)};
-#pragma GCC unroll 4
+    const __m256 half[2] = {half_scales(l, block, 0), half_scales(l, block, 1)};
+#pragma GCC unroll 8
     for (int i = 0; i < width; i++) {
         const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
         float scale = x->scale[(size_t)i * n_blocks + b];

@@ -29,6 +29,7 @@ struct kl_model {
     const struct kl_gguf_tensor *embedding;      /* [n_vocab, n_embd], read a row at a time */
     const struct kl_mapped_file *embedding_file; /* that contains it; NULL: in memory */
     const float *output_norm;                    /* [n_embd] */
+    const float *rope_factors; /* [head_dim / 2] divide the rates of RoPE; NULL: none */
     /* [n_vocab, n_embd]; the embedding's where it is tied. Q8_0 is packed in two halves: output is
      * KL_Q8_HIGH and output_low KL_Q8_LOW; otherwise output_low is empty. */
     struct kl_matrix output, output_low;

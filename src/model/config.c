@@ -149,6 +149,32 @@ static enum kl_status check_rope_scaling(const struct kl_gguf *gguf, const char 
                    key.text, (int)(type.len < 40 ? type.len : 40), type.data);
 }
 
+/* The numbers are those of llama.cpp (llama_pooling_type): 0 none, 1 mean, 2 first, 3 last. */
+static enum kl_status read_pooling(const struct kl_gguf *gguf, const char *architecture,
+                                   struct kl_config *c, struct kl_error *err)
+{
+    static const enum kl_pooling known[] = {KL_POOLING_LAST, KL_POOLING_MEAN, KL_POOLING_FIRST,
+                                            KL_POOLING_LAST};
+    struct key pooling = key_of(architecture, "pooling_type");
+    struct key causal = key_of(architecture, "attention.causal");
+    uint64_t number = 0;
+    bool is_causal = true;
+    enum kl_status status = KL_OK;
+    if (kl_gguf_has(gguf, pooling.text))
+        status = kl_gguf_u64(gguf, pooling.text, 0, sizeof known / sizeof *known - 1, &number, err);
+    if (status == KL_OK && kl_gguf_has(gguf, causal.text))
+        status = kl_gguf_bool(gguf, causal.text, &is_causal, err);
+    if (status == KL_OK && !is_causal)
+        status = kl_fail(err, KL_ERR_UNSUPPORTED,
+                         "%s is false: only models whose tokens see no later ones are supported",
+                         causal.text);
+    if (status != KL_OK)
+        return status;
+    c->pooling = known[number];
+    c->has_pooling = number != 0;
+    return KL_OK;
+}
+
 enum kl_status kl_config_read(const struct kl_gguf *gguf, const char *architecture,
                               struct kl_config *c, struct kl_error *err)
 {
@@ -204,6 +230,8 @@ enum kl_status kl_config_read(const struct kl_gguf *gguf, const char *architectu
         status = check_rope_scaling(gguf, architecture, err);
     if (status == KL_OK)
         status = read_vocabulary(gguf, c, err);
+    if (status == KL_OK)
+        status = read_pooling(gguf, architecture, c, err);
     if (status == KL_OK)
         status = check_shape(c, err);
     return status;

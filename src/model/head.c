@@ -303,7 +303,7 @@ static void compute_groups(struct screen *s)
         }
         items += exact_items(row);
     }
-    kl_forward_parallel(s->f, items, exact_item, s);
+    kl_forward_parallel(s->f, KL_STEP_HEAD, items, exact_item, s);
 }
 
 /* Lists the n groups with the highest bounds, in a heap with the lowest of them on top. */
@@ -378,27 +378,38 @@ static void keep_candidates(const struct screened_row *row, size_t n_vocab)
     }
 }
 
+/* Lists the groups of one row that are computed first. */
+static void first_groups_item(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    struct screen *s = context;
+    struct screened_row *row = &s->rows[item];
+    take_best_groups(row, s->f->model->output.n_groups, row->want->top_k + EXTRA_GROUPS);
+}
+
+/* Lists the groups of one row that can contain a candidate, from the logits of the first ones. */
+static void all_groups_item(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    struct screen *s = context;
+    struct screened_row *row = &s->rows[item];
+    row->threshold = threshold_of(row, n_tokens(s->f, row->want));
+    row->n_groups = 0;
+    if (row->candidates->overflow)
+        return;
+    for (size_t n = 0; n < row->want->n_raised; n++)
+        row->bounds[(size_t)row->want->raised[n].id / KL_LANES] = INFINITY;
+    for (size_t g = 0; g < s->f->model->output.n_groups; g++)
+        if (is_group_allowed(row->want, g) && row->bounds[g] >= row->threshold)
+            row->groups[row->n_groups++] = (uint32_t)g;
+}
+
 static void run_screen(struct screen *s)
 {
-    const struct kl_matrix *m = &s->f->model->output;
-    kl_forward_parallel(s->f, n_items(m), bound_item, s);
-    for (size_t i = 0; i < s->n; i++)
-        take_best_groups(&s->rows[i], m->n_groups, s->rows[i].want->top_k + EXTRA_GROUPS);
+    kl_forward_parallel(s->f, KL_STEP_HEAD, n_items(&s->f->model->output), bound_item, s);
+    kl_forward_parallel(s->f, KL_STEP_HEAD, s->n, first_groups_item, s);
     compute_groups(s);
-    if (s->f->stopped)
-        return;
-    for (size_t i = 0; i < s->n; i++) {
-        struct screened_row *row = &s->rows[i];
-        row->threshold = threshold_of(row, n_tokens(s->f, row->want));
-        row->n_groups = 0;
-        if (row->candidates->overflow)
-            continue;
-        for (size_t n = 0; n < row->want->n_raised; n++)
-            row->bounds[(size_t)row->want->raised[n].id / KL_LANES] = INFINITY;
-        for (size_t g = 0; g < m->n_groups; g++)
-            if (is_group_allowed(row->want, g) && row->bounds[g] >= row->threshold)
-                row->groups[row->n_groups++] = (uint32_t)g;
-    }
+    kl_forward_parallel(s->f, KL_STEP_HEAD, s->n, all_groups_item, s);
     compute_groups(s);
     for (size_t i = 0; i < s->n && !s->f->stopped; i++)
         keep_candidates(&s->rows[i], n_tokens(s->f, s->rows[i].want));
@@ -475,7 +486,7 @@ void kl_head_run(struct kl_forward *f)
         run_screen(&s);
     }
     if (f->n_screened == 0)
-        kl_forward_parallel(f, n_items(&f->model->output), all_item, f);
+        kl_forward_parallel(f, KL_STEP_HEAD, n_items(&f->model->output), all_item, f);
     for (size_t i = f->n_screened; i < f->normed.n && !f->stopped; i++)
         if (f->rows[f->output_rows[i]].candidates != NULL)
             keep_allowed(f, &f->rows[f->output_rows[i]]);

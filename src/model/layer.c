@@ -61,8 +61,8 @@ void kl_layer_run(struct kl_forward *f, const struct kl_layer *l, size_t index)
     kl_op_norm(f, l->attn_norm);
     kl_op_qkv(f, l, index);
     kl_op_attention(f, l, index);
-    kl_op_add_product(f, &l->attn_out, &f->attended);
+    kl_op_add_product(f, KL_STEP_ATTENTION_OUT, &l->attn_out, &f->attended);
     kl_op_norm(f, l->ffn_norm);
     kl_op_gate_up(f, l);
-    kl_op_add_product(f, &l->down, &f->gated);
+    kl_op_add_product(f, KL_STEP_DOWN, &l->down, &f->gated);
 }

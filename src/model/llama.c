@@ -1,7 +1,8 @@
 /*
- * Llama and what is built like it (SmolLM2): pre-norm transformer, grouped-query attention without
- * biases, RoPE, SwiGLU. Files of this architecture have the rows of q and k reordered for a RoPE of
- * neighbours (llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute); packing puts them back.
+ * Llama (3.2) and what is built like it (SmolLM2): pre-norm transformer, grouped-query attention
+ * without biases, RoPE, SwiGLU. Files of this architecture have the rows of q and k reordered for a
+ * RoPE of neighbours (llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute); packing puts them
+ * back.
  */
 #include "model/architecture.h"
 

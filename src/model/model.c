@@ -11,6 +11,10 @@
 #define ARCHITECTURE(name) &kl_architecture_##name,
 static const struct kl_architecture *const architectures[] = {KL_ARCHITECTURES(ARCHITECTURE)};
 
+/* Of rope_freqs.weight: those of Llama 3.2 are 1 to 32. */
+#define MIN_ROPE_FACTOR 0.001
+#define MAX_ROPE_FACTOR 1000.0
+
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 
 static enum kl_status find_architecture(const struct kl_gguf *gguf,
@@ -35,6 +39,25 @@ static enum kl_status find_architecture(const struct kl_gguf *gguf,
                    (int)(name.len < 40 ? name.len : 40), name.data, names);
 }
 
+/* Llama 3.1 and later turn the slow pairs still slower, for long contexts: converters write a
+ * divisor for each pair (llama.cpp, convert_hf_to_gguf.py, "rope_freqs.weight"). */
+static enum kl_status declare_rope_factors(struct kl_model *m, const struct kl_gguf *gguf,
+                                           struct kl_error *err)
+{
+    static const char name[] = "rope_freqs.weight";
+    size_t n = m->config.head_dim / 2;
+    if (kl_gguf_tensor(gguf, name) == NULL)
+        return KL_OK;
+    enum kl_status status = kl_weights_vector(&m->weights, n, &m->rope_factors, err, "%s", name);
+    for (size_t i = 0; i < n && status == KL_OK; i++) {
+        float factor = m->rope_factors[i];
+        if (!(factor >= MIN_ROPE_FACTOR && factor <= MAX_ROPE_FACTOR))
+            status = kl_fail(err, KL_ERR_FORMAT, "%s: expected factors of %g to %g, [%zu] is %g",
+                             name, MIN_ROPE_FACTOR, MAX_ROPE_FACTOR, i, (double)factor);
+    }
+    return status;
+}
+
 static enum kl_status declare(struct kl_model *m, const struct kl_gguf *gguf, struct kl_error *err)
 {
     const struct kl_config *c = &m->config;
@@ -46,6 +69,8 @@ static enum kl_status declare(struct kl_model *m, const struct kl_gguf *gguf, st
         status = m->architecture->declare_layer(w, c, i, &m->layers[i], err);
     if (status == KL_OK)
         status = kl_weights_vector(w, c->n_embd, &m->output_norm, err, "output_norm.weight");
+    if (status == KL_OK)
+        status = declare_rope_factors(m, gguf, err);
     if (status != KL_OK)
         return status;
     /* a model without an output head of its own uses the embedding table ("tied") */
@@ -146,18 +171,53 @@ const struct kl_kernels *kl_model_kernels(const struct kl_model *m)
     return m->kernels;
 }
 
+/* The sums of n matrices. */
+static struct kl_step_work work_of(const struct kl_matrix *const *matrices, size_t n)
+{
+    struct kl_step_work work = {0};
+    for (size_t i = 0; i < n; i++) {
+        work.bytes += kl_matrix_bytes(matrices[i]);
+        work.macs += (uint64_t)matrices[i]->n_rows * matrices[i]->k;
+    }
+    return work;
+}
+
+static struct kl_step_work layer_work(const struct kl_layer *l, enum kl_step step)
+{
+    switch (step) {
+    case KL_STEP_QKV:
+        return work_of((const struct kl_matrix *[]){&l->q, &l->k, &l->v}, 3);
+    case KL_STEP_ATTENTION_OUT:
+        return work_of((const struct kl_matrix *[]){&l->attn_out}, 1);
+    case KL_STEP_GATE_UP:
+        return work_of((const struct kl_matrix *[]){&l->gate, &l->up}, 2);
+    case KL_STEP_DOWN:
+        return work_of((const struct kl_matrix *[]){&l->down}, 1);
+    default:
+        return (struct kl_step_work){0};
+    }
+}
+
+struct kl_step_work kl_model_step_work(const struct kl_model *m, enum kl_step step)
+{
+    if (step == KL_STEP_HEAD)
+        return work_of((const struct kl_matrix *[]){&m->output}, 1);
+    struct kl_step_work all = {0};
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        struct kl_step_work work = layer_work(&m->layers[i], step);
+        all.bytes += work.bytes;
+        all.macs += work.macs;
+    }
+    return all;
+}
+
 struct kl_model_work kl_model_work(const struct kl_model *m)
 {
     uint64_t low = kl_matrix_bytes(&m->output_low);
     struct kl_model_work work = {.bytes_per_token = kl_weights_bytes(&m->weights) - low,
                                  .bytes_for_logits = low,
-                                 .head_macs = (uint64_t)m->output.n_rows * m->output.k};
-    for (size_t i = 0; i < m->config.n_layers; i++) {
-        const struct kl_layer *l = &m->layers[i];
-        const struct kl_matrix *matrices[] = {&l->q,    &l->k,  &l->v,   &l->attn_out,
-                                              &l->gate, &l->up, &l->down};
-        for (size_t j = 0; j < sizeof matrices / sizeof matrices[0]; j++)
-            work.macs_per_token += (uint64_t)matrices[j]->n_rows * matrices[j]->k;
-    }
+                                 .head_macs = kl_model_step_work(m, KL_STEP_HEAD).macs};
+    for (enum kl_step step = 0; step < KL_STEP_HEAD; step++)
+        work.macs_per_token += kl_model_step_work(m, step).macs;
     return work;
 }

@@ -23,6 +23,14 @@
 #include "format/gguf.h"
 #include "kernels/kernels.h"
 
+/* Which hidden vectors of a prompt make its embedding. */
+enum kl_pooling {
+    KL_POOLING_LAST,  /* that of the last token: it has seen all others */
+    KL_POOLING_MEAN,  /* the mean of all of them */
+    KL_POOLING_FIRST, /* that of the first token ("cls") */
+    KL_N_POOLINGS
+};
+
 /* The hyper-parameters of the model file, each checked against a closed range. */
 struct kl_config {
     char architecture[16]; /* "llama", "qwen2", "qwen3" */
@@ -36,6 +44,8 @@ struct kl_config {
     size_t n_ctx_train; /* longest context that the model was trained for, tokens */
     double rope_base;
     float rms_eps;
+    enum kl_pooling pooling; /* as the file says; KL_POOLING_LAST if it does not */
+    bool has_pooling;        /* it says so: the model was made for embeddings */
 };
 
 struct kl_model;
@@ -92,6 +102,26 @@ struct kl_model_work {
     uint64_t head_macs;
 };
 struct kl_model_work kl_model_work(const struct kl_model *model);
+
+/* The steps of a pass: X(NAME, name). The angles of RoPE belong to `embed`. */
+#define KL_STEPS(X)                                                                                \
+    X(EMBED, "embed")                                                                              \
+    X(NORM, "norm")                                                                                \
+    X(QKV, "q, k, v")                                                                              \
+    X(ATTENTION, "attention")                                                                      \
+    X(ATTENTION_OUT, "attention out")                                                              \
+    X(GATE_UP, "gate, up")                                                                         \
+    X(DOWN, "down")                                                                                \
+    X(HEAD, "head")
+#define KL_STEP_NAME(NAME, name) KL_STEP_##NAME,
+enum kl_step { KL_STEPS(KL_STEP_NAME) KL_N_STEPS };
+#undef KL_STEP_NAME
+
+/* The matrices of a step in all layers; 0 for a step without any. The head: what is always read. */
+struct kl_step_work {
+    uint64_t bytes, macs; /* read in a pass; multiply-adds of one row */
+};
+struct kl_step_work kl_model_step_work(const struct kl_model *model, enum kl_step step);
 
 /* ---- KV cache -------------------------------------------------------------------------------- */
 
@@ -160,6 +190,11 @@ struct kl_forward;
 /* Buffers for batches of up to max_rows rows, and a pool of n_threads. */
 enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, size_t n_threads,
                                struct kl_forward **forward, struct kl_error *err);
+/* The same with a pool that is lent, also to the forward passes of other models which run in the
+ * same thread; it must outlive the forward pass. */
+enum kl_status kl_forward_open_on(const struct kl_model *model, size_t max_rows,
+                                  struct kl_pool *pool, struct kl_forward **forward,
+                                  struct kl_error *err);
 void kl_forward_close(struct kl_forward *forward);
 
 /* The numbers of threads of the pool that take part in a pass of one row, and of more: 1 to
@@ -210,7 +245,6 @@ struct kl_row {
     float *logits;                    /* [n_vocab] f32 */
     const struct kl_want *want;       /* not NULL where candidates is not */
     struct kl_candidates *candidates; /* by want */
-    float *hidden;                    /* [n_embd] f32, the residual stream before the last norm */
 };
 
 /* Runs the rows and appends them to their sequences, which must have room for them reserved. stop
@@ -218,6 +252,22 @@ struct kl_row {
  * the call ends with KL_ERR_CANCELLED and the sequences are as before. Allocates nothing. */
 enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows, size_t n_rows,
                               bool (*stop)(void *context), void *context, struct kl_error *err);
+
+/* Writes the hidden vector of a row of the last batch, after the last norm, to out [n_embd] f32:
+ * after a kl_forward_run that returned KL_OK, and before the next one. It has the same bits for
+ * every batch, as logits do. */
+void kl_forward_hidden(const struct kl_forward *forward, size_t row, float *out);
+
+/* Where the time of passes goes, in nanoseconds. */
+struct kl_profile {
+    uint64_t step_ns[KL_N_STEPS]; /* of the thread that runs the pass */
+    /* of each thread, within these steps, beside the products and attention: biases, RoPE, storing
+     * k and v, SwiGLU, quantising, adding */
+    uint64_t beside_ns[KL_POOL_MAX_THREADS];
+};
+
+/* Adds the times of the passes from now on to `profile`; NULL: no more. They cost some percent. */
+void kl_forward_profile(struct kl_forward *forward, struct kl_profile *profile);
 
 size_t kl_forward_bytes(const struct kl_forward *forward); /* of its buffers */
 /* The most that a pass keeps resident of the model file: pages of the embedding table. */

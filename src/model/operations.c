@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "base/clock.h"
+
 /* Panels (8 rows each) in one item of a product: 32 rows are one block of activations, so the
  * thread that computes a part of the feed-forward can quantise it. In the 0.5B model an item reads
  * 20 KB (width 896) or 107 KB (4864): 2 to 8 microseconds for one token. */
@@ -19,12 +21,29 @@ float *kl_forward_result(struct kl_forward *f, size_t worker)
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
-void kl_forward_parallel(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context)
+static uint64_t profile_now(const struct kl_forward *f)
+{
+    return f->profile != NULL ? kl_now_ns() : 0;
+}
+
+void kl_forward_parallel(struct kl_forward *f, enum kl_step step, size_t n_items, kl_pool_fn *fn,
+                         void *context)
 {
     if (!f->stopped && f->stop != NULL && f->stop(f->stop_context))
         f->stopped = true;
-    if (!f->stopped)
-        kl_pool_run(f->pool, n_items, fn, context);
+    if (f->stopped)
+        return;
+    uint64_t start = profile_now(f);
+    kl_pool_run(f->pool, n_items, fn, context);
+    if (f->profile != NULL)
+        f->profile->step_ns[step] += profile_now(f) - start;
+}
+
+/* Ends what an item does beside a product or attention, which began at `start`. */
+static void profile_beside(struct kl_forward *f, size_t worker, uint64_t start)
+{
+    if (f->profile != NULL)
+        f->profile->beside_ns[worker] += profile_now(f) - start;
 }
 
 static size_t n_items_of(const struct kl_matrix *m)
@@ -71,14 +90,14 @@ void kl_op_norm(struct kl_forward *f, const float *weight)
 {
     struct norm_job job = {f, weight, NULL};
     f->normed.n = f->n_rows;
-    kl_forward_parallel(f, f->n_rows, norm_item, &job);
+    kl_forward_parallel(f, KL_STEP_NORM, f->n_rows, norm_item, &job);
 }
 
 void kl_op_norm_rows(struct kl_forward *f, const float *weight, const size_t *rows, size_t n)
 {
     struct norm_job job = {f, weight, rows};
     f->normed.n = n;
-    kl_forward_parallel(f, n, norm_item, &job);
+    kl_forward_parallel(f, KL_STEP_NORM, n, norm_item, &job);
 }
 
 struct qkv_job {
@@ -87,18 +106,20 @@ struct qkv_job {
     size_t layer;
 };
 
-/* Multiplies the rows of one head with all tokens, and adds the bias if there is one. */
-static void head_product(struct kl_forward *f, const struct kl_matrix *m, const float *bias,
-                         size_t head, float *y, size_t y_stride, size_t worker)
+/* Multiplies the rows of one head with all tokens. */
+static void head_product(struct kl_forward *f, const struct kl_matrix *m, size_t head, float *y,
+                         size_t y_stride, size_t worker)
 {
-    size_t dim = f->model->config.head_dim, groups = dim / KL_LANES;
+    size_t groups = f->model->config.head_dim / KL_LANES;
     f->model->kernels->matmul[m->type](m->data, head * groups, (head + 1) * groups, &f->normed, y,
                                        y_stride, kl_forward_scratch(f, worker));
-    if (bias == NULL)
-        return;
-    for (size_t t = 0; t < f->n_rows; t++)
-        for (size_t d = 0; d < dim; d++)
-            y[t * y_stride + d] += bias[head * dim + d];
+}
+
+/* Adds the bias of a head, if there is one. */
+static void add_bias(const float *bias, size_t head, size_t dim, float *restrict y)
+{
+    for (size_t d = 0; bias != NULL && d < dim; d++)
+        y[d] += bias[head * dim + d];
 }
 
 /* Applies the norm of a query or key, if there is one, and RoPE. */
@@ -127,30 +148,38 @@ static void qkv_item(void *context, size_t item, size_t worker)
     size_t dim = c->head_dim, group = c->n_heads / c->n_kv_heads;
     if (item < c->n_heads) {
         float *y = queries_of(f, 0, item / group) + item % group * dim;
-        head_product(f, &l->q, l->q_bias, item, y, group * dim, worker);
-        for (size_t t = 0; t < f->n_rows; t++)
+        head_product(f, &l->q, item, y, group * dim, worker);
+        uint64_t start = profile_now(f);
+        for (size_t t = 0; t < f->n_rows; t++) {
+            add_bias(l->q_bias, item, dim, y + t * group * dim);
             norm_and_rotate(f, l->q_norm, y + t * group * dim, t);
+        }
+        profile_beside(f, worker, start);
         return;
     }
     size_t head = item - c->n_heads, at = kl_kv_offset(f->model, job->layer, head);
     bool with_bias = f->model->kv_type != KL_KV_INT8; /* which stores them without biases */
     float *k = kl_forward_result(f, worker), *v = k + f->n_rows * dim;
-    head_product(f, &l->k, with_bias ? l->k_bias : NULL, head, k, dim, worker);
-    head_product(f, &l->v, with_bias ? l->v_bias : NULL, head, v, dim, worker);
+    head_product(f, &l->k, head, k, dim, worker);
+    head_product(f, &l->v, head, v, dim, worker);
+    uint64_t start = profile_now(f);
     for (size_t t = 0; t < f->n_rows; t++) {
         size_t position = f->positions[t];
         uint8_t *page = f->rows[t].sequence->pages[position / KL_KV_PAGE_TOKENS];
+        add_bias(with_bias ? l->k_bias : NULL, head, dim, k + t * dim);
+        add_bias(with_bias ? l->v_bias : NULL, head, dim, v + t * dim);
         norm_and_rotate(f, l->k_norm, k + t * dim, t);
         f->model->kernels->kv_store[f->model->kv_type](k + t * dim, v + t * dim, dim, page + at,
                                                        position % KL_KV_PAGE_TOKENS);
     }
+    profile_beside(f, worker, start);
 }
 
 void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
     const struct kl_config *c = &f->model->config;
     struct qkv_job job = {f, l, layer};
-    kl_forward_parallel(f, c->n_heads + c->n_kv_heads, qkv_item, &job);
+    kl_forward_parallel(f, KL_STEP_QKV, c->n_heads + c->n_kv_heads, qkv_item, &job);
 }
 
 struct attention_job {
@@ -196,16 +225,19 @@ static void attention_item(void *context, size_t item, size_t worker)
         .page_sine = f->page_sine,
     };
     f->model->kernels->attend[f->model->kv_type](&attention);
+    uint64_t start = profile_now(f);
     for (size_t i = 0; i < run->n; i++)
         quantize_part(f->model->kernels, out + i * width, width, &f->attended, run->first + i,
                       head * width);
+    profile_beside(f, worker, start);
 }
 
 void kl_op_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
     struct attention_job job = {f, l, layer};
     f->attended.n = f->n_rows;
-    kl_forward_parallel(f, f->n_runs * f->model->config.n_kv_heads, attention_item, &job);
+    kl_forward_parallel(f, KL_STEP_ATTENTION, f->n_runs * f->model->config.n_kv_heads,
+                        attention_item, &job);
 }
 
 struct product_job {
@@ -220,6 +252,7 @@ static void add_product_item(void *context, size_t item, size_t worker)
     struct kl_forward *f = job->f;
     float *y = kl_forward_result(f, worker);
     item_product(f, job->matrix, item, job->in, y, worker);
+    uint64_t start = profile_now(f);
     size_t first = item * ITEM_ROWS, n_embd = f->model->config.n_embd;
     size_t n = n_embd - first < ITEM_ROWS ? n_embd - first : ITEM_ROWS;
     for (size_t t = 0; t < f->n_rows; t++) {
@@ -228,13 +261,14 @@ static void add_product_item(void *context, size_t item, size_t worker)
         for (size_t r = 0; r < n; r++)
             x[r] += add[r];
     }
+    profile_beside(f, worker, start);
 }
 
-void kl_op_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
+void kl_op_add_product(struct kl_forward *f, enum kl_step step, const struct kl_matrix *matrix,
                        const struct kl_activations *in)
 {
     struct product_job job = {f, matrix, in};
-    kl_forward_parallel(f, n_items_of(matrix), add_product_item, &job);
+    kl_forward_parallel(f, step, n_items_of(matrix), add_product_item, &job);
 }
 
 struct gate_up_job {
@@ -249,15 +283,17 @@ static void gate_up_item(void *context, size_t item, size_t worker)
     float *gate = kl_forward_result(f, worker), *up = gate + f->n_rows * ITEM_ROWS;
     item_product(f, &job->l->gate, item, &f->normed, gate, worker);
     item_product(f, &job->l->up, item, &f->normed, up, worker);
+    uint64_t start = profile_now(f);
     f->model->kernels->swiglu(gate, up, f->n_rows * ITEM_ROWS, gate);
     for (size_t t = 0; t < f->n_rows; t++)
         quantize_part(f->model->kernels, gate + t * ITEM_ROWS, ITEM_ROWS, &f->gated, t,
                       item * ITEM_ROWS);
+    profile_beside(f, worker, start);
 }
 
 void kl_op_gate_up(struct kl_forward *f, const struct kl_layer *l)
 {
     struct gate_up_job job = {f, l};
     f->gated.n = f->n_rows;
-    kl_forward_parallel(f, n_items_of(&l->gate), gate_up_item, &job);
+    kl_forward_parallel(f, KL_STEP_GATE_UP, n_items_of(&l->gate), gate_up_item, &job);
 }

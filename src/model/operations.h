@@ -28,11 +28,12 @@ struct kl_head {
 };
 
 /* Rows that share one reading of the upper bits. */
-enum { KL_HEAD_ROWS = 8 };
+enum { KL_HEAD_ROWS = 16 };
 
 struct kl_forward {
     const struct kl_model *model;
     struct kl_pool *pool;
+    bool owns_pool; /* otherwise it is lent */
     struct kl_threads threads;
     size_t max_rows;
     size_t bytes;
@@ -44,7 +45,7 @@ struct kl_forward {
     struct kl_activations attended; /* [max_rows, n_heads * head_dim] */
     struct kl_activations gated;    /* [max_rows, n_ff] */
     float *cosine, *sine;           /* [max_rows, head_dim / 2] of each row's position */
-    double *frequencies;            /* [head_dim / 2] */
+    double *frequencies;            /* [head_dim / 2] angle of each pair for a position */
     size_t *positions;              /* [max_rows] */
     struct kl_row_run *runs;        /* [max_rows] the rows of one item of attention */
     size_t n_runs;
@@ -71,10 +72,13 @@ struct kl_forward {
     bool (*stop)(void *context);
     void *stop_context;
     bool stopped; /* the remaining operations do nothing */
+
+    struct kl_profile *profile; /* NULL: time is not measured */
 };
 
-/* Runs an operation on the pool, unless the pass was stopped. */
-void kl_forward_parallel(struct kl_forward *f, size_t n_items, kl_pool_fn *fn, void *context);
+/* Runs an operation, a part of `step`, on the pool, unless the pass was stopped. */
+void kl_forward_parallel(struct kl_forward *f, enum kl_step step, size_t n_items, kl_pool_fn *fn,
+                         void *context);
 /* Memory of one worker: for a product, and for the results of an item (32 columns of all rows, or
  * more). */
 void *kl_forward_scratch(struct kl_forward *f, size_t worker);
@@ -99,7 +103,7 @@ void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 void kl_op_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* x += matrix * in */
-void kl_op_add_product(struct kl_forward *f, const struct kl_matrix *matrix,
+void kl_op_add_product(struct kl_forward *f, enum kl_step step, const struct kl_matrix *matrix,
                        const struct kl_activations *in);
 
 /* gated = quantise(silu(gate * normed) * (up * normed)) */

@@ -99,10 +99,12 @@ static void set_angle(const struct kl_forward *f, size_t position, size_t i, flo
     *sine = (float)sin(angle);
 }
 
-enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, size_t n_threads,
-                               struct kl_forward **out, struct kl_error *err)
+enum kl_status kl_forward_open_on(const struct kl_model *model, size_t max_rows,
+                                  struct kl_pool *pool, struct kl_forward **out,
+                                  struct kl_error *err)
 {
     *out = NULL;
+    const size_t n_threads = kl_pool_threads(pool);
     if (max_rows == 0 || max_rows > 65536)
         return kl_fail(err, KL_ERR_INVALID, "rows in a batch: expected 1 to 65536, found %zu",
                        max_rows);
@@ -110,6 +112,7 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     if (f == NULL)
         return kl_fail_memory(err, "a forward pass", sizeof *f);
     f->model = model;
+    f->pool = pool;
     f->threads = (struct kl_threads){n_threads, n_threads};
     f->max_rows = max_rows;
     struct layout l = {0};
@@ -123,16 +126,15 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     }
     l = (struct layout){.base = f->memory};
     place_all(f, &l, n_threads);
-    enum kl_status status = kl_pool_open(n_threads, &f->pool, err);
-    if (status == KL_OK)
-        status = kl_head_open(model, n_threads, &f->head, err);
+    enum kl_status status = kl_head_open(model, n_threads, &f->head, err);
     if (status != KL_OK) {
         kl_forward_close(f);
         return status;
     }
     const struct kl_config *c = &model->config;
     for (size_t i = 0; i < c->head_dim / 2; i++)
-        f->frequencies[i] = pow(c->rope_base, -2.0 * (double)i / (double)c->head_dim);
+        f->frequencies[i] = pow(c->rope_base, -2.0 * (double)i / (double)c->head_dim) /
+                            (model->rope_factors != NULL ? (double)model->rope_factors[i] : 1.0);
     if (model->kv_type == KL_KV_INT8) {
         for (size_t i = 0; i < c->head_dim / 2 * KL_KV_PAGE_TOKENS; i++)
             set_angle(f, i % KL_KV_PAGE_TOKENS, i / KL_KV_PAGE_TOKENS, &f->offset_cosine[i],
@@ -143,11 +145,28 @@ enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, si
     return KL_OK;
 }
 
+enum kl_status kl_forward_open(const struct kl_model *model, size_t max_rows, size_t n_threads,
+                               struct kl_forward **out, struct kl_error *err)
+{
+    struct kl_pool *pool;
+    *out = NULL;
+    enum kl_status status = kl_pool_open(n_threads, &pool, err);
+    if (status != KL_OK)
+        return status;
+    status = kl_forward_open_on(model, max_rows, pool, out, err);
+    if (status == KL_OK)
+        (*out)->owns_pool = true;
+    else
+        kl_pool_close(pool);
+    return status;
+}
+
 void kl_forward_close(struct kl_forward *f)
 {
     if (f == NULL)
         return;
-    kl_pool_close(f->pool);
+    if (f->owns_pool)
+        kl_pool_close(f->pool);
     kl_head_release(&f->head);
     free(f->memory);
     free(f);
@@ -158,6 +177,11 @@ void kl_forward_set_threads(struct kl_forward *f, struct kl_threads threads)
     assert(threads.decode <= kl_pool_threads(f->pool) &&
            threads.prefill <= kl_pool_threads(f->pool));
     f->threads = threads;
+}
+
+void kl_forward_profile(struct kl_forward *f, struct kl_profile *profile)
+{
+    f->profile = profile;
 }
 
 size_t kl_forward_bytes(const struct kl_forward *f)
@@ -195,7 +219,7 @@ static void embed(struct kl_forward *f)
     for (size_t first = 0; first < f->n_rows; first += TABLE_ROWS) {
         struct embed_job job = {f, first};
         size_t n = f->n_rows - first < TABLE_ROWS ? f->n_rows - first : TABLE_ROWS;
-        kl_forward_parallel(f, n, embed_item, &job);
+        kl_forward_parallel(f, KL_STEP_EMBED, n, embed_item, &job);
         f->n_looked_up += n;
         if (f->n_looked_up < TABLE_ROWS || file == NULL)
             continue;
@@ -237,10 +261,6 @@ static size_t list_output_rows(struct kl_forward *f)
 /* The last norm and the output head, for the rows with outputs. */
 static void run_output(struct kl_forward *f)
 {
-    size_t n_embd = f->model->config.n_embd;
-    for (size_t i = 0; i < f->n_rows; i++)
-        if (f->rows[i].hidden != NULL)
-            memcpy(f->rows[i].hidden, f->x + i * n_embd, n_embd * sizeof *f->x);
     size_t n = list_output_rows(f);
     if (n == 0 || f->stopped)
         return;
@@ -314,7 +334,7 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
     if (model->kv_type == KL_KV_INT8)
         extend_page_angles(f);
     embed(f);
-    kl_forward_parallel(f, n_rows, rope_item, f);
+    kl_forward_parallel(f, KL_STEP_EMBED, n_rows, rope_item, f);
     for (size_t i = 0; i < model->config.n_layers; i++)
         model->architecture->run_layer(f, &model->layers[i], i);
     run_output(f);
@@ -325,4 +345,12 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
         rows[i].sequence->pending = 0;
     }
     return KL_OK;
+}
+
+void kl_forward_hidden(const struct kl_forward *f, size_t row, float *out)
+{
+    const struct kl_config *c = &f->model->config;
+    assert(row < f->n_rows && !f->stopped);
+    f->model->kernels->rmsnorm(f->x + row * c->n_embd, f->model->output_norm, c->n_embd, c->rms_eps,
+                               out);
 }

@@ -9,7 +9,7 @@
 void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, const char *root)
 {
     uint64_t limit = kl_memory_limit(root, "self");
-    plan->of_group = asked == 0 && limit != 0;
+    plan->of_group = limit != 0 && (asked == 0 || limit < asked);
     plan->budget = plan->of_group ? limit : asked;
 }
 
@@ -27,12 +27,45 @@ uint64_t kl_plan_total(const struct kl_plan *plan)
     return total;
 }
 
+static const char *budget_name(const struct kl_plan *plan)
+{
+    return plan->of_group ? "the control group's limit (memory.max)" : "the memory budget";
+}
+
+/* How it is raised. */
+static const char *budget_option(const struct kl_plan *plan)
+{
+    return plan->of_group ? "it" : "--memory";
+}
+
+enum kl_status kl_plan_check(const struct kl_plan *plan, struct kl_error *err)
+{
+    uint64_t total = kl_plan_total(plan);
+    if (plan->budget == 0 || total <= plan->budget)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_MEMORY,
+                   "%s of %.1f MB is too small: the weights and the program alone take %.1f MB. "
+                   "Take a smaller file of this model or a smaller model ('kinglet pull --list'), "
+                   "or raise %s ('kinglet doctor --model NAME' says how much is needed)",
+                   budget_name(plan), (double)plan->budget / MB, (double)total / MB,
+                   budget_option(plan));
+}
+
+/* The bytes that no option lowers. */
+static uint64_t fixed_bytes(const struct kl_plan *plan)
+{
+    uint64_t fixed = 0;
+    for (size_t i = 0; i < plan->n_lines; i++)
+        if (plan->lines[i].lowered_by == NULL)
+            fixed += plan->lines[i].bytes;
+    return fixed;
+}
+
+/* tokens: of the conversation for which there is room. */
 static enum kl_status fail_too_small(const struct kl_plan *plan, const struct kl_plan_kv *kv,
                                      uint64_t others, size_t tokens, struct kl_error *err)
 {
-    const char *name =
-        plan->of_group ? "the control group's limit (memory.max)" : "the memory budget";
-    const char *option = plan->of_group ? "it" : "--memory";
+    const char *name = budget_name(plan), *option = budget_option(plan);
     /* the options take whole MiB, so rounded up */
     uint64_t enough = (others + (uint64_t)kv->conversation * kv->token_bytes + (1 << 20) - 1) >> 20;
     if (tokens > 0)
@@ -41,9 +74,18 @@ static enum kl_status fail_too_small(const struct kl_plan *plan, const struct kl
                        "--ctx-size to %zu, or raise %s to %lluM",
                        name, (double)plan->budget / MB, tokens, kv->conversation, tokens, option,
                        (unsigned long long)enough);
+    uint64_t fixed = fixed_bytes(plan);
+    if (fixed >= plan->budget)
+        return kl_fail(err, KL_ERR_MEMORY,
+                       "%s of %.1f MB is too small: no option lowers %.1f MB of what is needed. "
+                       "Raise %s to %lluM, or take a smaller file of this model or a smaller model "
+                       "('kinglet pull --list')",
+                       name, (double)plan->budget / MB, (double)fixed / MB, option,
+                       (unsigned long long)enough);
     return kl_fail(err, KL_ERR_MEMORY,
                    "%s of %.1f MB is too small: %.1f MB are needed before the first token of a "
-                   "conversation. Raise %s to %lluM, or lower --ctx-size, --parallel and --queue",
+                   "conversation. Raise %s to %lluM, or lower --ctx-size, --parallel and --queue "
+                   "('kinglet doctor --model NAME' proposes a command)",
                    name, (double)plan->budget / MB, (double)others / MB, option,
                    (unsigned long long)enough);
 }

@@ -15,7 +15,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
-#define KL_PLAN_MAX_LINES 16
+#define KL_PLAN_MAX_LINES 24
 
 struct kl_plan_line {
     const char *what; /* static */
@@ -32,8 +32,9 @@ struct kl_plan {
     size_t kv_tokens, kv_token_bytes;
 };
 
-/* Sets the budget: `asked` bytes or, if that is 0, the smallest limit of our control groups, if
- * any. root: "" for this computer, or a directory with copies of proc/ and sys/.
+/* Sets the budget: `asked` bytes or, if that is 0 or more than can be had, the smallest limit of
+ * our control groups, if any. root: "" for this computer, or a directory with copies of proc/ and
+ * sys/.
  *
  * The limit of a control group is treated like --memory and includes mapped weights: the kernel can
  * evict their pages, but each token reads all of them and would wait for the disk. Page cache of
@@ -42,6 +43,9 @@ void kl_plan_set_budget(struct kl_plan *plan, uint64_t asked, const char *root);
 
 void kl_plan_add(struct kl_plan *plan, const char *what, uint64_t bytes, const char *lowered_by);
 uint64_t kl_plan_total(const struct kl_plan *plan);
+
+/* KL_ERR_MEMORY if what is in the plan already exceeds the budget, whatever follows. */
+enum kl_status kl_plan_check(const struct kl_plan *plan, struct kl_error *err);
 
 /* The wanted KV cache: tokens per conversation (a multiple of a page), number of conversations,
  * tokens for the prefix cache (a multiple of a page), tokens per page, bytes per token. */

@@ -4,7 +4,8 @@
 #include "text/tokenizer_kind.h"
 #include "text/tokenizer_state.h"
 
-/* A longer piece is hardly ever a token, and merging finds those few. */
+/* A longer piece is hardly ever a token, and merging finds those few (unless it does not: then a
+ * token of any length is sought). */
 #define MAX_SOUGHT 32
 /* Pieces whose searches overlap, so that they wait for memory together. */
 #define PIECES 16
@@ -41,7 +42,7 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, c
 {
     enum kl_status status = find_pretokenizer(t, gguf, err);
     if (status == KL_OK)
-        status = kl_tables_open(&t->tables, gguf, dir, err);
+        status = kl_tables_open(&t->tables, gguf, t->pretokenizer->whole_tokens, dir, err);
     if (status == KL_OK && t->pretokenizer->all_bytes)
         status = require_all_bytes(&t->tables.bpe.merges, err);
     if (status == KL_OK)
@@ -56,7 +57,8 @@ static enum kl_status encode_piece(struct kl_encoder *e, const char *piece, size
                                    struct kl_tokens *out)
 {
     const struct kl_tokenizer *t = e->tokenizer;
-    if (len > KL_WORD_MAX_BYTES && len <= MAX_SOUGHT) {
+    size_t max_sought = t->pretokenizer->whole_tokens ? KL_TOKEN_MAX_BYTES : MAX_SOUGHT;
+    if (len > KL_WORD_MAX_BYTES && len <= max_sought) {
         int32_t id = kl_vocab_find(&t->tables.vocab, piece, len);
         if (id >= 0 && t->tables.vocab.types[id] == KL_TOKEN_NORMAL)
             return kl_tokens_push(out, id);

@@ -6,87 +6,30 @@
 
 #include "base/hash.h"
 #include "text/template_form.h"
+#include "text/template_writer.h"
 
 /* Several times the longest context. */
 #define MAX_PROMPT ((size_t)64 << 20)
-
-/* The differences between the templates of a family. */
-enum {
-    DOUBLED_BRACES = 1,     /* {{"name": ...}} in the text on tools */
-    ANY_TOOL_RESPONSE = 2,  /* a message with a <tool_response> anywhere is no question */
-    NO_EMPTY_THOUGHT = 4,   /* also not in the last answer */
-    BEGINS_WITH_THOUGHT = 8 /* the answer's opening includes <think> */
-};
-
-struct kl_chat_template {
-    const char *name;
-    unsigned features;          /* of kl_chat_feature */
-    const char *default_system; /* NULL: without a system message there is none */
-    unsigned differences;
-    void (*render)(const struct kl_chat_template *t, const struct kl_chat *chat,
-                   struct kl_prompt *out); /* a failure stays in out->status */
-};
-
-/* Appends text to the last span if that is of the same kind, else as a new span. The spans cover
- * the text from end to end; their pointers are set when the text does not move any more. */
-static enum kl_status append(struct kl_prompt *p, const char *text, size_t len, bool special)
-{
-    enum kl_status status = kl_buffer_append(&p->text, text, len);
-    if (status != KL_OK)
-        return status;
-    if (p->n_spans > 0 && p->spans[p->n_spans - 1].special == special) {
-        p->spans[p->n_spans - 1].len += len;
-        return KL_OK;
-    }
-    /* The array is full when its length is a power of two (or 0). */
-    if ((p->n_spans & (p->n_spans - 1)) == 0) {
-        size_t size = p->n_spans == 0 ? 1 : 2 * p->n_spans;
-        struct kl_span *spans = realloc(p->spans, size * sizeof *spans);
-        if (spans == NULL)
-            return KL_ERR_MEMORY;
-        p->spans = spans;
-    }
-    p->spans[p->n_spans++] = (struct kl_span){.len = len, .special = special};
-    return KL_OK;
-}
-
-/* Writes the template's own text: special tokens are recognised in it. */
-static void scaffold(struct kl_prompt *p, const char *text)
-{
-    if (p->status == KL_OK && text[0] != '\0')
-        p->status = append(p, text, strlen(text), true);
-}
-
-/* Writes text of a user, a program or a model. */
-static void content(struct kl_prompt *p, const char *text, size_t len)
-{
-    if (p->status == KL_OK && text != NULL && len > 0)
-        p->status = append(p, text, len, false);
-}
-
-static bool has_role(const struct kl_message *m, const char *role)
-{
-    return strcmp(m->role, role) == 0;
-}
 
 /* --- ChatML with the tools of Qwen2.5 (Hermes style) --- */
 
 static void render_tools(const struct kl_chat_template *t, const struct kl_chat *chat,
                          struct kl_prompt *p)
 {
-    bool doubled = (t->differences & DOUBLED_BRACES) != 0;
-    scaffold(p,
-             "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
-             "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
+    bool doubled = (t->differences & KL_DOUBLED_BRACES) != 0;
+    kl_scaffold(
+        p, "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+           "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
     for (size_t i = 0; i < chat->n_tools; i++) {
-        scaffold(p, "\n");
-        content(p, chat->tools[i], strlen(chat->tools[i]));
+        kl_scaffold(p, "\n");
+        kl_content(p, chat->tools[i], strlen(chat->tools[i]));
     }
-    scaffold(p, "\n</tools>\n\nFor each function call, return a json object with function name and "
+    kl_scaffold(p,
+                "\n</tools>\n\nFor each function call, return a json object with function name and "
                 "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n");
-    scaffold(p, doubled ? "{{" : "{");
-    scaffold(p, "\"name\": <function-name>, \"arguments\": <args-json-object>");
-    scaffold(p, doubled ? "}}\n</tool_call>" : "}\n</tool_call>");
+    kl_scaffold(p, doubled ? "{{" : "{");
+    kl_scaffold(p, "\"name\": <function-name>, \"arguments\": <args-json-object>");
+    kl_scaffold(p, doubled ? "}}\n</tool_call>" : "}\n</tool_call>");
 }
 
 /* The first turn: a system message, or the default one, and the tools. */
@@ -94,65 +37,65 @@ static void render_system(const struct kl_chat_template *t, const struct kl_chat
                           struct kl_prompt *p)
 {
     const struct kl_message *first = &chat->messages[0];
-    bool given = has_role(first, "system");
+    bool given = kl_has_role(first, "system");
     bool text = given || t->default_system != NULL;
     if (!text && chat->n_tools == 0)
         return;
-    scaffold(p, "<|im_start|>system\n");
+    kl_scaffold(p, "<|im_start|>system\n");
     if (given)
-        content(p, first->content, first->content_len);
+        kl_content(p, first->content, first->content_len);
     else if (text)
-        scaffold(p, t->default_system);
+        kl_scaffold(p, t->default_system);
     if (chat->n_tools > 0) {
-        scaffold(p, text ? "\n\n" : "");
+        kl_scaffold(p, text ? "\n\n" : "");
         render_tools(t, chat, p);
     }
-    scaffold(p, "<|im_end|>\n");
+    kl_scaffold(p, "<|im_end|>\n");
 }
 
 static void render_call(const struct kl_tool_call *call, struct kl_prompt *p)
 {
-    scaffold(p, "<tool_call>\n{\"name\": \"");
-    content(p, call->name, strlen(call->name));
-    scaffold(p, "\", \"arguments\": ");
-    content(p, call->arguments, strlen(call->arguments));
-    scaffold(p, "}\n</tool_call>");
+    kl_scaffold(p, "<tool_call>\n{\"name\": \"");
+    kl_content(p, call->name, strlen(call->name));
+    kl_scaffold(p, "\", \"arguments\": ");
+    kl_content(p, call->arguments, strlen(call->arguments));
+    kl_scaffold(p, "}\n</tool_call>");
 }
 
 static void render_calls(const struct kl_message *m, struct kl_prompt *p)
 {
-    scaffold(p, "<|im_start|>assistant");
+    kl_scaffold(p, "<|im_start|>assistant");
     if (m->content != NULL && m->content_len > 0) {
-        scaffold(p, "\n");
-        content(p, m->content, m->content_len);
+        kl_scaffold(p, "\n");
+        kl_content(p, m->content, m->content_len);
     }
     for (size_t i = 0; i < m->n_tool_calls; i++) {
-        scaffold(p, "\n");
+        kl_scaffold(p, "\n");
         render_call(&m->tool_calls[i], p);
     }
-    scaffold(p, "<|im_end|>\n");
+    kl_scaffold(p, "<|im_end|>\n");
 }
 
 static void render_turn(const struct kl_message *m, struct kl_prompt *p)
 {
-    scaffold(p, "<|im_start|>");
-    scaffold(p, m->role);
-    scaffold(p, "\n");
-    content(p, m->content, m->content_len);
-    scaffold(p, "<|im_end|>\n");
+    kl_scaffold(p, "<|im_start|>");
+    kl_scaffold(p, m->role);
+    kl_scaffold(p, "\n");
+    kl_content(p, m->content, m->content_len);
+    kl_scaffold(p, "<|im_end|>\n");
 }
 
 /* Consecutive answers of tools share one turn of the user. */
 static void render_tool_answer(const struct kl_chat *chat, size_t i, struct kl_prompt *p)
 {
     const struct kl_message *m = &chat->messages[i];
-    bool first = i == 0 || !has_role(m - 1, "tool");
-    bool last = i + 1 == chat->n_messages || !has_role(m + 1, "tool");
-    scaffold(p, first ? "<|im_start|>user" : "");
-    scaffold(p, "\n<tool_response>\n");
-    content(p, m->content, m->content_len);
-    scaffold(p, "\n</tool_response>");
-    scaffold(p, last ? "<|im_end|>\n" : "");
+    bool first = i == 0 || !kl_has_role(m - 1, "tool");
+    bool last = i + 1 == chat->n_messages || !kl_has_role(m + 1, "tool");
+    kl_scaffold(p, first ? "<|im_start|>user" : "");
+    kl_scaffold(p, "\n<tool_response>\n");
+    kl_content(p, m->content, m->content_len);
+    kl_scaffold(p, "\n</tool_response>");
+    kl_scaffold(p, last ? "<|im_end|>\n" : "");
 }
 
 static void render_chatml(const struct kl_chat_template *t, const struct kl_chat *chat,
@@ -161,17 +104,17 @@ static void render_chatml(const struct kl_chat_template *t, const struct kl_chat
     render_system(t, chat, p);
     for (size_t i = 0; i < chat->n_messages; i++) {
         const struct kl_message *m = &chat->messages[i];
-        if (i == 0 && has_role(m, "system"))
+        if (i == 0 && kl_has_role(m, "system"))
             continue;
-        if (has_role(m, "tool"))
+        if (kl_has_role(m, "tool"))
             render_tool_answer(chat, i, p);
-        else if (has_role(m, "assistant") && m->n_tool_calls > 0)
+        else if (kl_has_role(m, "assistant") && m->n_tool_calls > 0)
             render_calls(m, p);
         else
             render_turn(m, p);
     }
     if (chat->add_generation_prompt)
-        scaffold(p, "<|im_start|>assistant\n");
+        kl_scaffold(p, "<|im_start|>assistant\n");
 }
 
 /* --- Qwen2, SmolLM2: plain turns for every role, without tools --- */
@@ -179,25 +122,20 @@ static void render_chatml(const struct kl_chat_template *t, const struct kl_chat
 static void render_turns(const struct kl_chat_template *t, const struct kl_chat *chat,
                          struct kl_prompt *p)
 {
-    if (!has_role(&chat->messages[0], "system")) {
-        scaffold(p, "<|im_start|>system\n");
-        scaffold(p, t->default_system);
-        scaffold(p, "<|im_end|>\n");
+    if (!kl_has_role(&chat->messages[0], "system")) {
+        kl_scaffold(p, "<|im_start|>system\n");
+        kl_scaffold(p, t->default_system);
+        kl_scaffold(p, "<|im_end|>\n");
     }
     for (size_t i = 0; i < chat->n_messages; i++)
         render_turn(&chat->messages[i], p);
     if (chat->add_generation_prompt)
-        scaffold(p, "<|im_start|>assistant\n");
+        kl_scaffold(p, "<|im_start|>assistant\n");
 }
 
 /* --- Qwen3: thoughts of the assistant are kept after the last question only --- */
 
-struct slice {
-    const char *text;
-    size_t len;
-};
-
-static struct slice strip_newlines(struct slice s, bool left, bool right)
+static struct kl_slice strip_newlines(struct kl_slice s, bool left, bool right)
 {
     for (; left && s.len > 0 && s.text[0] == '\n'; s.len--)
         s.text++;
@@ -206,36 +144,25 @@ static struct slice strip_newlines(struct slice s, bool left, bool right)
     return s;
 }
 
-/* The first (or last) occurrence of the mark in s, or NULL. */
-static const char *find_mark(struct slice s, const char *mark, bool last)
+/* Splits "<think>...</think>" off an answer, unless its thought was given apart: returns the rest
+ * and sets *thoughts. */
+static struct kl_slice split_thoughts(const struct kl_message *m, struct kl_slice *thoughts)
 {
-    size_t len = strlen(mark);
-    const char *found = NULL;
-    for (size_t i = 0; i + len <= s.len && (found == NULL || last); i++) {
-        const char *at = memchr(s.text + i, mark[0], s.len - len + 1 - i);
-        if (at == NULL)
-            break;
-        i = (size_t)(at - s.text);
-        if (memcmp(at, mark, len) == 0)
-            found = at;
+    struct kl_slice all = kl_slice_of(m), answer = all;
+    *thoughts = (struct kl_slice){0};
+    if (m->thought != NULL) {
+        *thoughts = strip_newlines((struct kl_slice){m->thought, m->thought_len}, true, true);
+        return all;
     }
-    return found;
-}
-
-/* Splits "<think>...</think>" off an answer: returns the rest and sets *thoughts. */
-static struct slice split_thoughts(const struct kl_message *m, struct slice *thoughts)
-{
-    struct slice all = {m->content, m->content == NULL ? 0 : m->content_len}, answer = all;
-    *thoughts = (struct slice){0};
-    const char *end = find_mark(all, "</think>", true);
+    const char *end = kl_find_mark(all, "</think>", true);
     if (end == NULL)
         return all;
     answer.text = end + strlen("</think>");
     answer.len = all.len - (size_t)(answer.text - all.text);
     *thoughts = all;
-    thoughts->len = (size_t)(find_mark(all, "</think>", false) - all.text);
+    thoughts->len = (size_t)(kl_find_mark(all, "</think>", false) - all.text);
     *thoughts = strip_newlines(*thoughts, false, true);
-    const char *begin = find_mark(*thoughts, "<think>", true);
+    const char *begin = kl_find_mark(*thoughts, "<think>", true);
     if (begin != NULL) {
         begin += strlen("<think>");
         thoughts->len -= (size_t)(begin - thoughts->text);
@@ -251,9 +178,9 @@ static bool is_tool_response(const struct kl_message *m, bool anywhere)
 {
     static const char begin[] = "<tool_response>", end[] = "</tool_response>";
     size_t begin_len = strlen(begin), end_len = strlen(end);
-    struct slice all = {m->content, m->content == NULL ? 0 : m->content_len};
+    struct kl_slice all = kl_slice_of(m);
     if (anywhere)
-        return find_mark(all, begin, false) != NULL && find_mark(all, end, false) != NULL;
+        return kl_find_mark(all, begin, false) != NULL && kl_find_mark(all, end, false) != NULL;
     return all.len >= end_len && memcmp(all.text, begin, begin_len) == 0 &&
            memcmp(all.text + all.len - end_len, end, end_len) == 0;
 }
@@ -261,10 +188,10 @@ static bool is_tool_response(const struct kl_message *m, bool anywhere)
 /* The index of the last message of a user that holds no tool's answer, else of the last one. */
 static size_t last_question(const struct kl_chat_template *t, const struct kl_chat *chat)
 {
-    bool anywhere = (t->differences & ANY_TOOL_RESPONSE) != 0;
+    bool anywhere = (t->differences & KL_ANY_TOOL_RESPONSE) != 0;
     for (size_t i = chat->n_messages; i-- > 0;) {
         const struct kl_message *m = &chat->messages[i];
-        if (has_role(m, "user") && !is_tool_response(m, anywhere))
+        if (kl_has_role(m, "user") && !is_tool_response(m, anywhere))
             return i;
     }
     return chat->n_messages - 1;
@@ -274,20 +201,20 @@ static size_t last_question(const struct kl_chat_template *t, const struct kl_ch
 static void render_thinker(const struct kl_message *m, bool with_thoughts, bool show_empty,
                            struct kl_prompt *p)
 {
-    struct slice thoughts, answer = split_thoughts(m, &thoughts), shown = answer;
-    scaffold(p, "<|im_start|>assistant\n");
+    struct kl_slice thoughts, answer = split_thoughts(m, &thoughts), shown = answer;
+    kl_scaffold(p, "<|im_start|>assistant\n");
     if (with_thoughts && (show_empty || thoughts.len > 0)) {
-        scaffold(p, "<think>\n");
-        content(p, thoughts.text, thoughts.len);
-        scaffold(p, "\n</think>\n\n");
+        kl_scaffold(p, "<think>\n");
+        kl_content(p, thoughts.text, thoughts.len);
+        kl_scaffold(p, "\n</think>\n\n");
         shown = strip_newlines(answer, true, false);
     }
-    content(p, shown.text, shown.len);
+    kl_content(p, shown.text, shown.len);
     for (size_t i = 0; i < m->n_tool_calls; i++) {
-        scaffold(p, i > 0 || answer.len > 0 ? "\n" : "");
+        kl_scaffold(p, i > 0 || answer.len > 0 ? "\n" : "");
         render_call(&m->tool_calls[i], p);
     }
-    scaffold(p, "<|im_end|>\n");
+    kl_scaffold(p, "<|im_end|>\n");
 }
 
 static void render_qwen3(const struct kl_chat_template *t, const struct kl_chat *chat,
@@ -298,22 +225,57 @@ static void render_qwen3(const struct kl_chat_template *t, const struct kl_chat 
     for (size_t i = 0; i < chat->n_messages; i++) {
         const struct kl_message *m = &chat->messages[i];
         bool last = i + 1 == chat->n_messages;
-        if (i == 0 && has_role(m, "system"))
+        if (i == 0 && kl_has_role(m, "system"))
             continue;
-        if (has_role(m, "tool"))
+        if (kl_has_role(m, "tool"))
             render_tool_answer(chat, i, p);
-        else if (has_role(m, "assistant"))
-            render_thinker(m, i > question, last && !(t->differences & NO_EMPTY_THOUGHT), p);
+        else if (kl_has_role(m, "assistant"))
+            render_thinker(m, i > question, last && !(t->differences & KL_NO_EMPTY_THOUGHT), p);
         else
             render_turn(m, p);
     }
     if (!chat->add_generation_prompt)
         return;
-    scaffold(p, "<|im_start|>assistant\n");
-    if (t->differences & BEGINS_WITH_THOUGHT)
-        scaffold(p, "<think>\n");
+    kl_scaffold(p, "<|im_start|>assistant\n");
+    if (t->differences & KL_BEGINS_WITH_THOUGHT)
+        kl_scaffold(p, "<think>\n");
     else if (chat->skip_thinking)
-        scaffold(p, "<think>\n\n</think>\n\n");
+        kl_scaffold(p, "<think>\n\n</think>\n\n");
+}
+
+/* --- DeepSeek-R1's distilled models: the last system message is the beginning of the prompt;
+ * earlier answers have no thoughts; there is no text for tools --- */
+
+static void render_deepseek(const struct kl_chat_template *t, const struct kl_chat *chat,
+                            struct kl_prompt *p)
+{
+    const struct kl_message *system = NULL;
+    for (size_t i = 0; i < chat->n_messages; i++)
+        system = kl_has_role(&chat->messages[i], "system") ? &chat->messages[i] : system;
+    kl_scaffold(p, "<｜begin▁of▁sentence｜>");
+    if (system != NULL)
+        kl_content(p, system->content, system->content_len);
+    for (size_t i = 0; i < chat->n_messages; i++) {
+        const struct kl_message *m = &chat->messages[i];
+        struct kl_slice text = kl_slice_of(m);
+        const char *end = kl_find_mark(text, "</think>", true);
+        if (kl_has_role(m, "user")) {
+            kl_scaffold(p, "<｜User｜>");
+            kl_content(p, text.text, text.len);
+        } else if (kl_has_role(m, "assistant")) {
+            const char *begin = end != NULL ? end + strlen("</think>") : text.text;
+            kl_scaffold(p, "<｜Assistant｜>");
+            kl_content(p, begin, text.len - (size_t)(begin - text.text));
+            kl_scaffold(p, "<｜end▁of▁sentence｜>");
+        }
+    }
+    if (!chat->add_generation_prompt)
+        return;
+    kl_scaffold(p, "<｜Assistant｜>");
+    if (t->differences & KL_BEGINS_WITH_THOUGHT)
+        kl_scaffold(p, "<think>\n");
+    else if (chat->skip_thinking)
+        kl_scaffold(p, "<think>\n\n</think>\n\n");
 }
 
 #define QWEN_SYSTEM   "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
@@ -329,24 +291,34 @@ enum {
     QWEN3_INSTRUCT_UNSLOTH,
     QWEN3_THINKING,
     SMOLLM2,
+    LLAMA3_2,
+    R1_DISTILL,
+    R1_DISTILL_FIRST,
     CHATML
 };
 
 /* -2507: the revisions of July 2025, which always or never think; -gguf: what Qwen's own GGUF files
- * have, from before two corrections. */
+ * have, from before two corrections; -first: of the first weeks, whose answers begin <think>
+ * themselves. */
 static const struct kl_chat_template templates[] = {
     [QWEN2] = {"qwen2", 0, "You are a helpful assistant.", 0, render_turns},
     [QWEN2_5] = {"qwen2.5", KL_CHAT_TOOLS, QWEN_SYSTEM, 0, render_chatml},
-    [QWEN2_5_GGUF] = {"qwen2.5-gguf", KL_CHAT_TOOLS, QWEN_SYSTEM, DOUBLED_BRACES, render_chatml},
+    [QWEN2_5_GGUF] = {"qwen2.5-gguf", KL_CHAT_TOOLS, QWEN_SYSTEM, KL_DOUBLED_BRACES, render_chatml},
     [QWEN3] = {"qwen3", KL_CHAT_TOOLS | KL_CHAT_THINKING, NULL, 0, render_qwen3},
-    [QWEN3_GGUF] = {"qwen3-gguf", KL_CHAT_TOOLS | KL_CHAT_THINKING, NULL, ANY_TOOL_RESPONSE,
+    [QWEN3_GGUF] = {"qwen3-gguf", KL_CHAT_TOOLS | KL_CHAT_THINKING, NULL, KL_ANY_TOOL_RESPONSE,
                     render_qwen3},
     [QWEN3_INSTRUCT] = {"qwen3-instruct-2507", KL_CHAT_TOOLS, NULL, 0, render_chatml},
-    [QWEN3_INSTRUCT_UNSLOTH] = {"qwen3-instruct-unsloth", KL_CHAT_TOOLS, NULL, NO_EMPTY_THOUGHT,
+    [QWEN3_INSTRUCT_UNSLOTH] = {"qwen3-instruct-unsloth", KL_CHAT_TOOLS, NULL, KL_NO_EMPTY_THOUGHT,
                                 render_qwen3},
     [QWEN3_THINKING] = {"qwen3-thinking-2507", KL_CHAT_TOOLS | KL_CHAT_ONLY_THINKING, NULL,
-                        BEGINS_WITH_THOUGHT, render_qwen3},
+                        KL_BEGINS_WITH_THOUGHT, render_qwen3},
     [SMOLLM2] = {"smollm2", 0, SMOLLM_SYSTEM, 0, render_turns},
+    [LLAMA3_2] = {"llama3.2", KL_CHAT_TOOLS | KL_CHAT_BARE_CALLS | KL_CHAT_ARGUMENTS, NULL, 0,
+                  kl_render_llama3},
+    [R1_DISTILL] = {"deepseek-r1-distill", KL_CHAT_ONLY_THINKING | KL_CHAT_ONE_SYSTEM, NULL,
+                    KL_BEGINS_WITH_THOUGHT, render_deepseek},
+    [R1_DISTILL_FIRST] = {"deepseek-r1-distill-first", KL_CHAT_THINKING | KL_CHAT_ONE_SYSTEM, NULL,
+                          0, render_deepseek},
     [CHATML] = {"chatml", KL_CHAT_TOOLS, NULL, 0, render_chatml},
 };
 
@@ -380,6 +352,12 @@ static const struct {
      "ba22f2ca3426c499aacae312a83408db328ceac5e9d6724bdaf5804ceddb4bdd", QWEN3_THINKING},
     {"872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788",
      "5ffb14b35a4a2efd877369900b4d2a7a25fa04ff029b1d43c7ec4d1d6d30426e", SMOLLM2},
+    {"5816fce10444e03c2e9ee1ef8a4a1ea61ae7e69e438613f3b17b69d0426223a4",
+     "6c298ba887007420230e766c3e886488e8349b2abf9136254f355f6a4415e141", LLAMA3_2},
+    {"56a1447ad31926fdc21fb07e56e5642bd9c850c4f52d8c8af7bbe5f079a84f5f",
+     "326b43e0e1091000a25bb1e8e5a9236f2e33deaa78ff6b6f199818049c2a7fb5", R1_DISTILL},
+    {"b6835114b7303ddd78919a82e4d9f7d8c26ed0d7dfc36beeb12d524f6144eab1",
+     "5e42925b64e1ba15961644f8f8f6c899433c5e345e43f4e4d7960cd637928e00", R1_DISTILL_FIRST},
     {"fcf7a096fe99a48fd9ad2b250bf9237e96e8f48bffec1c7ea4d3f225176cd40e",
      "aa675ff96298993f93dd3d2e7a8640d080864e1c260ec8ca7d723be4b909208d", CHATML},
 };
@@ -417,6 +395,23 @@ static enum kl_status find_known(const char *text, size_t len, size_t *row, enum
     return status;
 }
 
+/* The template of a text that is not known: by a token of a family that turns cannot be without. */
+static size_t find_family(const char *text, size_t len)
+{
+    static const struct {
+        const char *mark;
+        size_t index;
+    } families[] = {{"<|im_start|>", CHATML},
+                    {"<|start_header_id|>", LLAMA3_2},
+                    {"<｜Assistant｜><think>", R1_DISTILL},
+                    {"<｜Assistant｜>", R1_DISTILL_FIRST}};
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (kl_find_mark((struct kl_slice){text, len}, families[i].mark, false) != NULL)
+            return families[i].index;
+    }
+    return CHATML;
+}
+
 const struct kl_chat_template *kl_chat_template_recognise(const char *text, size_t len,
                                                           enum kl_chat_by *by)
 {
@@ -426,7 +421,7 @@ const struct kl_chat_template *kl_chat_template_recognise(const char *text, size
         return NULL;
     if (by != NULL)
         *by = row < N_KNOWN ? how : KL_CHAT_BY_FALLBACK;
-    return &templates[row < N_KNOWN ? known[row].index : CHATML];
+    return &templates[row < N_KNOWN ? known[row].index : find_family(text, len)];
 }
 
 const struct kl_chat_template *kl_chat_template_for(const struct kl_gguf *gguf, enum kl_chat_by *by)
@@ -478,7 +473,7 @@ static enum kl_status check_roles(const struct kl_chat *chat, struct kl_error *e
     for (size_t i = 0; i < chat->n_messages; i++) {
         bool found = false;
         for (size_t r = 0; r < sizeof roles / sizeof *roles; r++)
-            found = found || has_role(&chat->messages[i], roles[r]);
+            found = found || kl_has_role(&chat->messages[i], roles[r]);
         if (!found)
             return kl_fail(err, KL_ERR_INVALID,
                            "messages[%zu] has the role \"%.40s\"; expected system, user, assistant "
@@ -497,10 +492,16 @@ enum kl_status kl_chat_render(const struct kl_chat_template *t, const struct kl_
     if (status != KL_OK)
         return status;
     t->render(t, chat, out);
-    content(out, chat->begun, chat->begun_len);
+    kl_content(out, chat->begun, chat->begun_len);
     status = out->status;
     if (status != KL_OK) {
         kl_prompt_release(out);
+        if (status == KL_ERR_INVALID)
+            return kl_fail(
+                err, status,
+                "the tools are nested so deeply that they would take several times their "
+                "length in this model's prompt, which has them indented; make them "
+                "flatter");
         if (status == KL_ERR_LIMIT)
             return kl_fail(err, status, "the conversation is longer than %zu bytes", MAX_PROMPT);
         return kl_fail(err, status, "out of memory while putting the conversation together");

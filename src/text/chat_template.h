@@ -2,10 +2,11 @@
  * Conversations to prompts: the chat templates of the models, each rendered natively into spans.
  *
  * No template language is interpreted: the template in a model file is recognised by its normal
- * form (text/template_form.h) and mapped to one of ours; an unknown one is rendered as ChatML with
- * a warning. The scaffold is `special`, text of users and tools is not, so no content can forge a
- * turn. Equal byte by byte to the output of Jinja2 with the model's own template (tests/fidelity);
- * plain ChatML has no text for tools: they are written as in Qwen2.5.
+ * form (text/template_form.h) and mapped to one of ours; an unknown one is rendered as ChatML, or
+ * as the family does whose tokens it has, with a warning. The scaffold is `special`, text of users
+ * and tools is not, so no content can forge a turn. Equal byte by byte to the output of Jinja2 with
+ * the model's own template (tests/fidelity); plain ChatML has no text for tools: they are written
+ * as in Qwen2.5.
  *
  * A further template is three edits in chat_template.c: an entry of its enum, a row of `templates`
  * and a row of `known` (two digests); a fourth is a render function where no present one fits. Its
@@ -36,6 +37,10 @@ struct kl_message {
     const char *role;    /* "system", "user", "assistant" or "tool" */
     const char *content; /* NULL counts as empty */
     size_t content_len;
+    /* The thought before the content, where a client keeps it apart; NULL: it may be in the
+     * content. Templates without KL_CHAT_THINKING have no place for it. */
+    const char *thought;
+    size_t thought_len;
     const struct kl_tool_call *tool_calls;
     size_t n_tool_calls;
 };
@@ -45,6 +50,8 @@ struct kl_chat {
     size_t n_messages;
     const char *const *tools; /* JSON texts of the tools on offer, put in as they are too */
     size_t n_tools;
+    const char
+        *date; /* today, for templates that say it: "28 Nov 2026"; NULL: the template's own */
     bool add_generation_prompt; /* end with the opening of the assistant's turn */
     bool skip_thinking; /* ... and an empty thought; only where the template has KL_CHAT_THINKING */
     const char *begun;  /* ... and this text, which the answer continues; NULL: none */
@@ -58,12 +65,13 @@ enum kl_chat_by {
     KL_CHAT_BY_TEXT,    /* its text is one that is known */
     KL_CHAT_BY_FORM,    /* its normal form is */
     KL_CHAT_BY_OPTION,  /* the operator chose it */
-    KL_CHAT_BY_FALLBACK /* it is not known, or there is none: ChatML */
+    KL_CHAT_BY_FALLBACK /* it is not known, or there is none: ChatML, or that of a like one */
 };
 /* "exact text", "normal form", "option", "fallback" */
 const char *kl_chat_by_name(enum kl_chat_by by);
 
-/* Chooses by a template's text: ChatML without a match, NULL only without memory.
+/* Chooses by a template's text; without a match by the tokens in it: ChatML, Llama's or DeepSeek's.
+ * NULL only without memory.
  * by may be NULL. */
 const struct kl_chat_template *kl_chat_template_recognise(const char *text, size_t len,
                                                           enum kl_chat_by *by);
@@ -77,9 +85,14 @@ const char *kl_chat_template_name(const struct kl_chat_template *t);
 /* The features of a template beyond turns of text. A template drops silently the parts of a chat
  * that it has no feature for, so callers refuse them. */
 enum kl_chat_feature {
-    KL_CHAT_TOOLS = 1,        /* tools on offer, calls of the assistant */
-    KL_CHAT_THINKING = 2,     /* the model thinks first, unless skip_thinking */
-    KL_CHAT_ONLY_THINKING = 4 /* it always does: its opening has <think> in it */
+    KL_CHAT_TOOLS = 1,         /* tools on offer, calls of the assistant */
+    KL_CHAT_THINKING = 2,      /* the model thinks first, unless skip_thinking */
+    KL_CHAT_ONLY_THINKING = 4, /* it always does: its opening has <think> in it */
+    /* a call is an object without tags, of a name and "parameters", and an answer has one of them
+     */
+    KL_CHAT_BARE_CALLS = 8,
+    KL_CHAT_ONE_SYSTEM = 16, /* of several system messages only the last one is written */
+    KL_CHAT_ARGUMENTS = 32   /* its text reads arguments of a request, such as date_string */
 };
 bool kl_chat_template_has(const struct kl_chat_template *t, enum kl_chat_feature feature);
 

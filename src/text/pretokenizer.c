@@ -47,12 +47,12 @@ static inline bool is_newline(char c)
     return c == '\r' || c == '\n';
 }
 
-/* ---- qwen2 -------------------------------------------------------------------------------------
+/* ---- qwen2 and llama3 --------------------------------------------------------------------------
  *
  *   (?i:'s|'t|'re|'ve|'m|'ll|'d) | [^\r\n\p{L}\p{N}]?\p{L}+ | \p{N} | ?[^\s\p{L}\p{N}]+[\r\n]*
  *   | \s*[\r\n]+ | \s+(?!\S) | \s+
  *
- * (the fourth alternative begins with an optional space)
+ * (the fourth alternative begins with an optional space). llama3 has \p{N}{1,3} for \p{N}.
  */
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d): its length or 0. The long s (U+017F) is an s to the reference. */
@@ -94,7 +94,21 @@ static size_t white_space(const uint8_t *flags, const char *text, size_t len)
     return end == len ? end : without_last(text, end);
 }
 
-static size_t qwen2_piece(const struct kl_char_classes *classes, const char *text, size_t len)
+/* The end of the numbers from `at` on, of which there are at most n. */
+static size_t numbers_end(const uint8_t *flags, const char *text, size_t len, size_t at, size_t n)
+{
+    for (; n > 0 && at < len; n--) {
+        uint32_t c;
+        size_t bytes = decode_valid(text + at, &c);
+        if ((flags[c] & KL_CHAR_NUMBER) == 0)
+            break;
+        at += bytes;
+    }
+    return at;
+}
+
+static inline size_t qwen2_or_llama3_piece(const struct kl_char_classes *classes, const char *text,
+                                           size_t len, size_t max_numbers)
 {
     const uint8_t *flags = classes->flags;
     size_t n = contraction(text, len);
@@ -107,7 +121,7 @@ static size_t qwen2_piece(const struct kl_char_classes *classes, const char *tex
     if (kind & KL_CHAR_LETTER)
         return run_end(flags, text, len, n, KL_CHAR_LETTER, KL_CHAR_LETTER);
     if (kind & KL_CHAR_NUMBER)
-        return n;
+        return numbers_end(flags, text, len, n, max_numbers - 1);
     if (!is_newline(text[0]) && n < len) {
         size_t end = run_end(flags, text, len, n, KL_CHAR_LETTER, KL_CHAR_LETTER);
         if (end > n)
@@ -122,6 +136,16 @@ static size_t qwen2_piece(const struct kl_char_classes *classes, const char *tex
         }
     }
     return white_space(flags, text, len);
+}
+
+static size_t qwen2_piece(const struct kl_char_classes *classes, const char *text, size_t len)
+{
+    return qwen2_or_llama3_piece(classes, text, len, 1);
+}
+
+static size_t llama3_piece(const struct kl_char_classes *classes, const char *text, size_t len)
+{
+    return qwen2_or_llama3_piece(classes, text, len, 3);
 }
 
 /* ---- smollm ------------------------------------------------------------------------------------
@@ -175,10 +199,14 @@ static size_t smollm_piece(const struct kl_char_classes *classes, const char *te
     return flags[c] & KL_CHAR_NUMBER ? end : without_last(text, end); /* a number ends a stretch */
 }
 
-/* One row for each rule. */
+#define QWEN2  .nfc = true, .all_bytes = true, .piece = qwen2_piece
+#define LLAMA3 .all_bytes = true, .whole_tokens = true, .adds_bos = true, .piece = llama3_piece
+
+/* One row for each name of a rule; converters have given some of them several. */
 static const struct kl_pretokenizer pretokenizers[] = {
-    {.name = "qwen2", .nfc = true, .all_bytes = true, .piece = qwen2_piece},
-    {.name = "smollm", .piece = smollm_piece},
+    {.name = "qwen2", QWEN2},      {.name = "deepseek-r1-qwen", QWEN2},
+    {.name = "llama-bpe", LLAMA3}, {.name = "llama3", LLAMA3},
+    {.name = "llama-v3", LLAMA3},  {.name = "smollm", .piece = smollm_piece},
 };
 
 enum kl_status kl_pretokenizer_find(const char *name, size_t len,

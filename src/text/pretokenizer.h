@@ -18,6 +18,8 @@ struct kl_pretokenizer {
     const char *name; /* tokenizer.ggml.pre */
     bool nfc;         /* text is brought to NFC first */
     bool all_bytes;   /* the vocabulary has a token for each byte; else those without are dropped */
+    bool whole_tokens; /* a piece that is a token is it, whatever merges make ("ignore_merges") */
+    bool adds_bos;     /* a text begins with BOS, unless the file says otherwise */
     /* The length in bytes of the first piece of text[0..len): valid UTF-8, len > 0, beginning where
      * a piece begins. */
     size_t (*piece)(const struct kl_char_classes *classes, const char *text, size_t len);

@@ -7,11 +7,12 @@
 #include "text/char_tokens.h"
 
 /* To be raised whenever a section is laid out or filled in another way. */
-#define TABLES_VERSION 2
+#define TABLES_VERSION 3
 
 /* ---- made of a model file -------------------------------------------------------------------- */
 
-/* Tells the tokens apart that merges make of their own bytes, and collects the short ones. */
+/* Tells the tokens apart that merges make of their own bytes (all do where pieces that are tokens
+ * are not merged), and collects the short ones. */
 static enum kl_status find_words(struct kl_tables *t, struct kl_error *err)
 {
     struct kl_vocab *v = &t->vocab;
@@ -24,9 +25,9 @@ static enum kl_status find_words(struct kl_tables *t, struct kl_error *err)
         size_t len;
         const char *bytes = kl_vocab_bytes(v, (int32_t)id, &len);
         ids.len = 0;
-        if (kl_bpe_encode(&t->bpe, bytes, len, &scratch, &ids) != KL_OK)
+        if (!t->whole_tokens && kl_bpe_encode(&t->bpe, bytes, len, &scratch, &ids) != KL_OK)
             status = kl_fail_memory(err, "the tokenizer", len);
-        else if (ids.len != 1 || ids.ids[0] != (int32_t)id)
+        else if (!t->whole_tokens && (ids.len != 1 || ids.ids[0] != (int32_t)id))
             v->types[id] = KL_TOKEN_UNREACHED;
         else if (len <= KL_WORD_MAX_BYTES)
             kl_words_add(&t->words, bytes, len, (int32_t)id);
@@ -77,9 +78,15 @@ static bool is_table_size(uint64_t n)
     return n > 0 && n <= 4 * (uint64_t)KL_VOCAB_MAX && (n & (n - 1)) == 0;
 }
 
+/* The number of the way they are made. */
+static uint32_t version_of(const struct kl_tables *t)
+{
+    return 2 * TABLES_VERSION + (t->whole_tokens ? 1 : 0);
+}
+
 static void name_of(const struct kl_tables *t, const char *suffix, char name[KL_SECTIONS_NAME_SIZE])
 {
-    kl_sections_name(&t->made_of, TABLES_VERSION, suffix, name);
+    kl_sections_name(&t->made_of, version_of(t), suffix, name);
 }
 
 static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl_error *err)
@@ -116,7 +123,7 @@ static enum kl_status keep(const struct kl_tables *t, const char *dir, struct kl
         kl_sections_abandon(writer);
         return status;
     }
-    struct kl_digest key = kl_sections_key(&t->made_of, TABLES_VERSION);
+    struct kl_digest key = kl_sections_key(&t->made_of, version_of(t));
     return kl_sections_finish(writer, name, &key, err);
 }
 
@@ -170,7 +177,7 @@ static enum kl_status map(struct kl_tables *t, const char *dir, struct kl_error 
 {
     char name[KL_SECTIONS_NAME_SIZE];
     name_of(t, KL_SECTIONS_TABLES, name);
-    struct kl_digest key = kl_sections_key(&t->made_of, TABLES_VERSION);
+    struct kl_digest key = kl_sections_key(&t->made_of, version_of(t));
     enum kl_status status = kl_sections_open(&t->kept, dir, name, &key, err);
     if (status == KL_OK)
         status = kl_sections_check(&t->kept, 1, NULL, NULL, err);
@@ -190,10 +197,10 @@ static void learn_source(struct kl_tables *t, const struct kl_gguf *gguf, const 
     t->known = t->remembered || kl_digest_vocabulary(gguf, &t->made_of, NULL) == KL_OK;
 }
 
-enum kl_status kl_tables_open(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir,
-                              struct kl_error *err)
+enum kl_status kl_tables_open(struct kl_tables *t, const struct kl_gguf *gguf, bool whole_tokens,
+                              const char *dir, struct kl_error *err)
 {
-    *t = (struct kl_tables){0};
+    *t = (struct kl_tables){.whole_tokens = whole_tokens};
     struct kl_error why = {0};
     if (dir != NULL)
         learn_source(t, gguf, dir);

@@ -20,14 +20,16 @@ struct kl_tables {
     struct kl_bpe bpe;
     struct kl_words words;
     struct kl_sections kept; /* the mapped file, when the tables are borrowed */
+    bool whole_tokens;       /* every normal token is reached by its own bytes */
     bool known, remembered;  /* whether made_of is known; and without reading the vocabulary */
     struct kl_digest made_of;
     int64_t since; /* when reading of the vocabulary began */
 };
 
-/* dir: where the tables may have been kept; NULL: nowhere. Writes nothing. */
-enum kl_status kl_tables_open(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir,
-                              struct kl_error *err);
+/* dir: where the tables may have been kept; NULL: nowhere. whole_tokens: see pretokenizer.h. Writes
+ * nothing. */
+enum kl_status kl_tables_open(struct kl_tables *t, const struct kl_gguf *gguf, bool whole_tokens,
+                              const char *dir, struct kl_error *err);
 /* Keeps tables that were opened, and were made, in dir, and maps them from there. Call it for an
  * accepted model only. Failure to keep them is logged as a warning. */
 void kl_tables_keep(struct kl_tables *t, const struct kl_gguf *gguf, const char *dir);

@@ -108,6 +108,24 @@ static enum kl_status load_ends(struct kl_tokenizer *t, const struct kl_gguf *gg
     return KL_OK;
 }
 
+/* Returns the token that the file wants before or behind a text; -1: none. wanted: without a word
+ * of the file. Answers to chats need none, so a file with a bad one is served. */
+static int32_t load_around(const struct kl_tokenizer *t, const struct kl_gguf *gguf, bool wanted,
+                           const char *wanted_key, const char *id_key)
+{
+    uint64_t id;
+    struct kl_error err;
+    enum kl_status status = KL_OK;
+    if (kl_gguf_has(gguf, wanted_key))
+        status = kl_gguf_bool(gguf, wanted_key, &wanted, &err);
+    if (status == KL_OK && !wanted)
+        return -1;
+    if (status == KL_OK && kl_gguf_u64(gguf, id_key, 0, t->tables.vocab.n - 1, &id, &err) == KL_OK)
+        return (int32_t)id;
+    kl_warning("%s; %s is ignored", err.text, wanted_key);
+    return -1;
+}
+
 static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, const char *dir,
                            struct kl_error *err)
 {
@@ -116,8 +134,13 @@ static enum kl_status load(struct kl_tokenizer *t, const struct kl_gguf *gguf, c
         status = t->kind->load(t, gguf, dir, err);
     if (status == KL_OK)
         status = load_ends(t, gguf, err);
-    if (status == KL_OK)
-        kl_vocab_log_corrections(&t->tables.vocab, gguf);
+    if (status != KL_OK)
+        return status;
+    t->text_begin = load_around(t, gguf, t->pretokenizer->adds_bos, "tokenizer.ggml.add_bos_token",
+                                "tokenizer.ggml.bos_token_id");
+    t->text_end =
+        load_around(t, gguf, false, "tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id");
+    kl_vocab_log_corrections(&t->tables.vocab, gguf);
     for (size_t id = 0; id < t->tables.vocab.n && status == KL_OK; id++) {
         if (is_added(&t->tables.vocab, (int32_t)id))
             status = list_added(t, (int32_t)id, err);
@@ -212,6 +235,16 @@ const int32_t *kl_tokenizer_ends(const struct kl_tokenizer *tokenizer, size_t *n
 {
     *n = tokenizer->n_ends;
     return tokenizer->ends;
+}
+
+int32_t kl_tokenizer_text_begin(const struct kl_tokenizer *tokenizer)
+{
+    return tokenizer->text_begin;
+}
+
+int32_t kl_tokenizer_text_end(const struct kl_tokenizer *tokenizer)
+{
+    return tokenizer->text_end;
 }
 
 size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer)

@@ -64,8 +64,13 @@ bool kl_tokenizer_is_control(const struct kl_tokenizer *tokenizer, int32_t id);
 /* An answer ends with one of these (Qwen2.5: <|im_end|>, <|endoftext|>). */
 bool kl_tokenizer_is_end(const struct kl_tokenizer *tokenizer, int32_t id);
 /* All of them; there are at most KL_MAX_ENDS. */
-#define KL_MAX_ENDS 11
+#define KL_MAX_ENDS 15
 const int32_t *kl_tokenizer_ends(const struct kl_tokenizer *tokenizer, size_t *n);
+
+/* The tokens that the file wants before and behind a text that is not a chat, such as one to embed
+ * (tokenizer.ggml.add_bos_token, add_eos_token); -1: none. */
+int32_t kl_tokenizer_text_begin(const struct kl_tokenizer *tokenizer);
+int32_t kl_tokenizer_text_end(const struct kl_tokenizer *tokenizer);
 
 size_t kl_tokenizer_size(const struct kl_tokenizer *tokenizer);
 /* The id of a whole token given by its raw bytes, or -1. */

@@ -8,7 +8,7 @@
 #include "text/tokenizer.h"
 
 /* Keys of a file, and names of control tokens, that end an answer. */
-enum { KL_N_END_KEYS = 3, KL_MAX_END_NAMES = 8 };
+enum { KL_N_END_KEYS = 3, KL_MAX_END_NAMES = 12 };
 
 struct kl_tokenizer {
     const struct kl_tokenizer_kind *kind;
@@ -20,6 +20,7 @@ struct kl_tokenizer {
     bool begins_added[256]; /* bytes that one of them begins with */
     int32_t ends[KL_N_END_KEYS + KL_MAX_END_NAMES];
     size_t n_ends;
+    int32_t text_begin, text_end; /* -1: none */
 };
 _Static_assert(KL_N_END_KEYS + KL_MAX_END_NAMES == KL_MAX_ENDS, "the limit that tokenizer.h names");
 

@@ -1,6 +1,7 @@
 #include "text/tokens.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void kl_tokens_release(struct kl_tokens *tokens)
 {
@@ -19,5 +20,14 @@ enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id)
         tokens->allocated = size;
     }
     tokens->ids[tokens->len++] = id;
+    return KL_OK;
+}
+
+enum kl_status kl_tokens_push_front(struct kl_tokens *tokens, int32_t id)
+{
+    if (kl_tokens_push(tokens, id) != KL_OK)
+        return KL_ERR_MEMORY;
+    memmove(tokens->ids + 1, tokens->ids, (tokens->len - 1) * sizeof *tokens->ids);
+    tokens->ids[0] = id;
     return KL_OK;
 }

@@ -19,6 +19,8 @@ struct kl_tokens {
 
 /* Appends one id. KL_OK or KL_ERR_MEMORY; the list is unchanged then. */
 enum kl_status kl_tokens_push(struct kl_tokens *tokens, int32_t id);
+/* The same before all others. */
+enum kl_status kl_tokens_push_front(struct kl_tokens *tokens, int32_t id);
 void kl_tokens_release(struct kl_tokens *tokens);
 
 #endif

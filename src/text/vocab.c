@@ -14,9 +14,23 @@
 
 #define N_CONTROL_NAMES (sizeof control_names / sizeof *control_names)
 static const struct kl_control_name control_names[] = {
-    {"<|im_start|>", false},      {"<|im_end|>", true},           {"<|endoftext|>", true},
-    {"<|begin_of_text|>", false}, {"<|start_header_id|>", false}, {"<|end_header_id|>", false},
-    {"<|eot_id|>", true},         {"<|eom_id|>", true},           {"<|end_of_text|>", true},
+    {"<|im_start|>", false},
+    {"<|im_end|>", true},
+    {"<|endoftext|>", true},
+    {"<|begin_of_text|>", false},
+    {"<|start_header_id|>", false},
+    {"<|end_header_id|>", false},
+    {"<|eot_id|>", true},
+    {"<|eom_id|>", true},
+    {"<|end_of_text|>", true},
+    {"<｜end▁of▁sentence｜>", true},
+    /* those of fim.h: behind one of them a text of another kind begins */
+    {"<|fim_prefix|>", true},
+    {"<|fim_suffix|>", true},
+    {"<|fim_middle|>", true},
+    {"<|fim_pad|>", true},
+    {"<|repo_name|>", true},
+    {"<|file_sep|>", true},
 };
 
 const struct kl_control_name *kl_control_name_at(size_t i)
@@ -263,7 +277,7 @@ static enum kl_status load_tokens(struct kl_vocab *v, const struct kl_gguf_array
         size_t len;
         if (!kl_read_u32(&type_reader, &type))
             return kl_fail(err, KL_ERR_FORMAT, TYPES_KEY " ends before " TOKENS_KEY);
-        if (text.len > 2 && memcmp(text.data, "<|", 2) == 0 && is_control_name(text))
+        if (text.len > 2 && text.data[0] == '<' && is_control_name(text))
             type = KL_TOKEN_CONTROL;
         enum kl_status status = read_token(text, id, (int32_t)type, raw, &len, err);
         if (status != KL_OK)

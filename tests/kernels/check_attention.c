@@ -248,14 +248,15 @@ static void check_exact(const struct attention *c)
 
 void check_attend(const struct kl_kernels *tier)
 {
-    static const size_t dims[] = {16, 32, 48, 64, 80, 128, 256}, heads[] = {1, 2, 3, 4, 7},
+    static const size_t dims[] = {16, 32, 48, 64, 80, 128, 256}, heads[] = {1, 2, 3, 4, 5, 7, 8, 9},
                         lengths[] = {1, 7, 31, 32, 33, 64, 97, 160};
     for (size_t round = 0; round < 7 * 8 * 4; round++) {
         bool extreme = round % 11 == 10;
-        struct attention c = {.rows = {.dim = dims[round % 7],
-                                       .n_heads = heads[random_bits() % 5],
-                                       .n_rows = 1 + random_bits() % KL_ATTEND_ROWS,
-                                       .n_positions = lengths[round / 7 % 8]}};
+        struct attention c = {
+            .rows = {.dim = dims[round % 7],
+                     .n_heads = heads[random_bits() % 8],
+                     .n_rows = round % 3 == 0 ? 1 : 1 + random_bits() % KL_ATTEND_ROWS,
+                     .n_positions = lengths[round / 7 % 8]}};
         attention_init(&c, round / 56 % 2, round / 56 / 2, extreme ? 100.0f : 2.0f);
         attempt_attend(&c, SCALAR);
         SCALAR->attend[c.type](&c.rows);

@@ -28,26 +28,50 @@ static void put_f16(uint8_t *p, float value)
     memcpy(p, &half, 2);
 }
 
+/* Where the scale of a block is. */
+static size_t scale_place(enum kl_quant type)
+{
+    switch (type) {
+    case KL_Q2_K:
+        return 80;
+    case KL_Q3_K:
+    case KL_Q6_K:
+    case KL_TQ1_0:
+    case KL_TQ2_0:
+        return kl_quant_type(type)->block_bytes - 2;
+    default:
+        return 0;
+    }
+}
+
+#define LARGEST_MINIMUM 0.1f /* without its factor, at most 63 */
+
 static void random_rows(enum kl_quant type, uint8_t *rows, size_t n_rows, size_t k)
 {
     const struct kl_quant_type *info = kl_quant_type(type);
     size_t n_blocks = n_rows * k / info->block_elements;
     /* one in four blocks is extreme: all bits set, all clear, or the most negative integers */
     static const uint8_t extremes[] = {0xFF, 0, 0x80, 0x7F};
+    /* and one in eight has a scale from an end of f16: zeros, subnormals, the largest */
+    static const uint16_t ends[] = {0, 0x8000, 1, 0x8001, 0x03FF, 0x0400, 0x7BFF, 0xFBFF};
     for (size_t b = 0; b < n_blocks; b++) {
         uint8_t *block = rows + b * info->block_bytes;
         unsigned kind = (unsigned)(random_bits() >> 60);
         for (size_t i = 0; i < info->block_bytes; i++)
             block[i] = kind < 4 ? extremes[kind] : (uint8_t)(random_bits() >> 32);
-        float d = random_float(0.01f), m = random_float(0.1f);
+        float d = random_float(0.01f), m = random_float(LARGEST_MINIMUM);
+        if (random_bits() >> 61 == 0)
+            d = kl_f16_to_f32(ends[random_bits() >> 61]);
         if (type == KL_F32)
             memcpy(block, &d, 4);
         else if (type == KL_BF16)
             memcpy(block, (const uint8_t *)&d + 2, 2);
         else
-            put_f16(type == KL_Q6_K ? block + 208 : block, d);
+            put_f16(block + scale_place(type), d);
         if (type == KL_Q4_1 || type == KL_Q5_1 || type == KL_Q4_K || type == KL_Q5_K)
             put_f16(block + 2, m);
+        else if (type == KL_Q2_K)
+            put_f16(block + 82, m);
     }
 }
 
@@ -142,6 +166,19 @@ static void multiply(const struct kl_kernels *tier, const struct matrix *m, cons
     matmul(m->packed.data, half, m->n_groups, &x->a, y + half * KL_LANES, stride, scratch);
 }
 
+/* A number is an integer times a scale less a minimum, which the products add apart from each
+ * other: both may be larger than the number by this. The minimum of a ternary type is its scale. */
+static double largest_minimum(const struct kl_quant_type *info, const uint8_t *row, size_t i)
+{
+    double largest = 64 * (double)LARGEST_MINIMUM;
+    if (info->id == KL_TQ1_0 || info->id == KL_TQ2_0) {
+        uint16_t d;
+        memcpy(&d, row + i / KL_SUPER_BLOCK * info->block_bytes + scale_place(info->id), sizeof d);
+        largest = fabs((double)kl_f16_to_f32(d));
+    }
+    return largest;
+}
+
 /* Checks that the float32 result is near the float64 one: each of at most 3 operations per block
  * rounds by 2^-24 of the sum so far, which the sum of absolute values bounds. */
 static void check_against_float64(const struct matrix *m, const struct rows *x, const float *y)
@@ -151,16 +188,14 @@ static void check_against_float64(const struct matrix *m, const struct rows *x, 
     struct guarded memory = guarded_new(m->k * sizeof(float), 4);
     float *w = memory.data;
     for (size_t r = 0; r < m->n_rows; r++) {
-        info->dequantize((const uint8_t *)m->rows.data + r * row_bytes, m->k / info->block_elements,
-                         w);
+        const uint8_t *row = (const uint8_t *)m->rows.data + r * row_bytes;
+        info->dequantize(row, m->k / info->block_elements, w);
         for (size_t t = 0; t < x->a.n; t++) {
             double sum = 0, size = 0;
             for (size_t i = 0; i < m->k; i++) {
-                double scale = x->a.scale[(t * m->k + i) / 32];
-                double product = (double)w[i] * x->a.q[t * m->k + i] * scale;
-                sum += product;
-                /* the integer and the minimum part may cancel: bound each by its largest value */
-                size += fabs(product) + 64 * fabs(scale * 0.1 * x->a.q[t * m->k + i]);
+                double activation = (double)x->a.scale[(t * m->k + i) / 32] * x->a.q[t * m->k + i];
+                sum += (double)w[i] * activation;
+                size += (fabs((double)w[i]) + largest_minimum(info, row, i)) * fabs(activation);
             }
             double found = y[t * m->n_groups * KL_LANES + r];
             expect(fabs(sum - found) <= size * (double)(m->k / 32 * 3 + 32) * 0x1p-24,
@@ -174,12 +209,12 @@ static void check_against_float64(const struct matrix *m, const struct rows *x, 
  * 1024, the model's own 896 and 4864; K types have blocks of 256. */
 static const struct shape {
     size_t n_rows, k;
-} shapes[] = {{1, 32},    {7, 64},    {8, 96},    {9, 256},   {15, 512}, {16, 896},
-              {17, 1056}, {24, 1280}, {31, 1024}, {40, 2304}, {8, 4864}};
+} shapes[] = {{1, 32},   {7, 64},    {8, 96},    {1, 256},   {9, 256},   {15, 512},
+              {16, 896}, {17, 1056}, {24, 1280}, {31, 1024}, {40, 2304}, {8, 4864}};
 
 void check_matmul(const struct kl_kernels *tier)
 {
-    static const size_t widths[] = {1, 2, 3, 4, 5, 7, 8, 9, 13};
+    static const size_t widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13};
     for (size_t i = 0; i < N_PRODUCTS; i++) {
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
             if (kl_packed_group_bytes(products[i].packed, shapes[s].k) == 0)

@@ -10,7 +10,7 @@
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 
-/* Missing in SIMDe 0.7. */
+/* Missing in SIMDe 0.7 of Debian 12. */
 static inline __m512 emulated_cvtepi32_ps(__m512i v)
 {
     __m512 out;
@@ -20,6 +20,7 @@ static inline __m512 emulated_cvtepi32_ps(__m512i v)
     }
     return out;
 }
+#undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 
 /* SIMDe 0.7 has another function with this name and four arguments. */

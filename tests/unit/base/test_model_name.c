@@ -15,6 +15,9 @@ static void test_names(void **state)
     assert_true(kl_model_names_equal("Qwen2.5", "qWEN2.5"));
     assert_true(kl_model_names_equal("qwen2.5:latest", "qwen2.5"));
     assert_true(kl_model_names_equal("qwen2.5", "qwen2.5:LATEST"));
+    assert_true(kl_model_names_equal("qwen2.5", "Qwen2.5.GGUF"));
+    assert_true(kl_model_names_equal("qwen2.5.gguf:latest", "qwen2.5"));
+    assert_false(kl_model_names_equal(".gguf", ""));
     assert_false(kl_model_names_equal("qwen2.5", "qwen2"));
     assert_false(kl_model_names_equal("qwen2.5:q4", "qwen2.5"));
     assert_false(kl_model_names_equal("", "qwen2.5"));

@@ -109,9 +109,13 @@ static void the_table_is_right(void **state)
         uint32_t elements;
         uint32_t bytes;
     } expected[] = {
-        {0, "F32", 1, 4},       {1, "F16", 1, 2},       {2, "Q4_0", 32, 18}, {3, "Q4_1", 32, 20},
-        {6, "Q5_0", 32, 22},    {7, "Q5_1", 32, 24},    {8, "Q8_0", 32, 34}, {12, "Q4_K", 256, 144},
-        {13, "Q5_K", 256, 176}, {14, "Q6_K", 256, 210}, {30, "BF16", 1, 2},
+        {0, "F32", 1, 4},         {1, "F16", 1, 2},       {2, "Q4_0", 32, 18},
+        {3, "Q4_1", 32, 20},      {6, "Q5_0", 32, 22},    {7, "Q5_1", 32, 24},
+        {8, "Q8_0", 32, 34},      {10, "Q2_K", 256, 84},  {11, "Q3_K", 256, 110},
+        {12, "Q4_K", 256, 144},   {13, "Q5_K", 256, 176}, {14, "Q6_K", 256, 210},
+        {18, "IQ3_XXS", 256, 98}, {20, "IQ4_NL", 32, 18}, {21, "IQ3_S", 256, 110},
+        {23, "IQ4_XS", 256, 136}, {30, "BF16", 1, 2},     {34, "TQ1_0", 256, 54},
+        {35, "TQ2_0", 256, 66},
     };
     size_t n = 0;
     for (uint32_t id = 0; id < 1000; id++) {
@@ -217,6 +221,63 @@ static void k_types_by_hand(void **state)
     assert_true(out[128] == 64 && out[143] == 64 && out[144] == -32);
 }
 
+static void tables_of_numbers_by_hand(void **state)
+{
+    (void)state;
+    uint8_t block[136] = {0};
+    float out[256];
+    block[1] = 0x40;  /* d = 2 */
+    block[2] = 0x80;  /* number 0: -127, number 16: 1 */
+    block[17] = 0xF7; /* number 15: -10, number 31: 113 */
+    kl_quant_type(KL_IQ4_NL)->dequantize(block, 1, out);
+    assert_true(out[0] == -254 && out[16] == 2 && out[15] == -20 && out[31] == 226);
+
+    memset(block, 0, sizeof block);
+    block[1] = 0x40;
+    block[3] = 0x80; /* upper bits of scale 7: 2, so it is its lower bits */
+    block[7] = 0x30; /* lower bits of scale 7: 3 */
+    block[8] = 0x08;
+    kl_quant_type(KL_IQ4_XS)->dequantize(block, 1, out);
+    assert_true(out[0] == 2 * -32 && out[1] == 2 * -32 * -127 && out[255] == 2 * 3 * -127);
+
+    memset(block, 0, sizeof block);
+    block[1] = 0x40;
+    block[2] = 1;      /* the entry 3, 1, 1, 1 of the grid */
+    block[66] = 0x02;  /* the second index of sub-block 0 is 256 */
+    block[74] = 0x81;  /* numbers 0 and 7 are negative */
+    block[106] = 0x02; /* factor 0: 2 * 2 + 1 */
+    kl_quant_type(KL_IQ3_S)->dequantize(block, 1, out);
+    assert_true(out[0] == 2 * 5 * -3 && out[1] == 2 * 5 && out[7] < 0 && out[6] > 0);
+    assert_true(out[32] == 2);
+
+    memset(block, 0, sizeof block);
+    block[1] = 0x40;
+    block[66] = 0x01; /* number 0 of sub-block 0 is negative, and so is number 7: an even number */
+    block[69] = 0x10; /* factor 0: 2 * 1 + 1 */
+    kl_quant_type(KL_IQ3_XXS)->dequantize(block, 1, out);
+    assert_true(out[0] == 2 * 1.5f * 0.5f * -4 && out[1] == -out[0] && out[7] == out[0]);
+    assert_true(out[32] == 2 * 0.5f * 0.5f * 4);
+}
+
+static void ternary_by_hand(void **state)
+{
+    (void)state;
+    uint8_t block[66] = {0};
+    float out[256];
+    block[53] = 0x40; /* d = 2 */
+    block[0] = 0xFF;  /* numbers 0, 32, 64, 96, 128: five times the digit 2 */
+    block[51] = 0x56; /* number 243: the digit 1, and nothing behind it */
+    kl_quant_type(KL_TQ1_0)->dequantize(block, 1, out);
+    assert_true(out[0] == 2 && out[32] == 2 && out[128] == 2 && out[1] == -2 && out[160] == -2);
+    assert_true(out[243] == 0 && out[247] == -2);
+
+    memset(block, 0, sizeof block);
+    block[65] = 0x40;
+    block[32] = 0x24; /* numbers 128: 0, 160: 1, 192: 2, 224: 0 */
+    kl_quant_type(KL_TQ2_0)->dequantize(block, 1, out);
+    assert_true(out[128] == -2 && out[160] == 0 && out[192] == 2 && out[224] == -2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +290,8 @@ int main(void)
         cmocka_unit_test(q4_and_q5_by_hand),
         cmocka_unit_test(q8_by_hand),
         cmocka_unit_test(k_types_by_hand),
+        cmocka_unit_test(tables_of_numbers_by_hand),
+        cmocka_unit_test(ternary_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

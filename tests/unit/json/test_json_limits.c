@@ -44,6 +44,32 @@ static void test_nodes(void **state)
     assert_int_equal(check("", 0, 0), KL_OK);
 }
 
+static void expect_apart(const char *text, size_t nodes, size_t numbers)
+{
+    size_t len = strlen(text);
+    char *copy = malloc(len);
+    struct kl_error err;
+    assert_non_null(copy);
+    memcpy(copy, text, len);
+    assert_int_equal(kl_json_check_limits_apart(copy, len, 9, nodes, numbers, &err), KL_OK);
+    if (nodes > 0)
+        assert_int_equal(kl_json_check_limits_apart(copy, len, 9, nodes - 1, numbers, &err),
+                         KL_ERR_LIMIT);
+    if (numbers > 1)
+        assert_int_equal(kl_json_check_limits_apart(copy, len, 9, nodes, numbers - 1, &err),
+                         KL_ERR_LIMIT);
+    free(copy);
+}
+
+static void test_numbers_apart(void **state)
+{
+    (void)state;
+    expect_apart("[1,2, -3,\n\t 4]", 1, 3);
+    expect_apart("[[1,2],[3,4],\"5,6\",true,{\"a\":7}]", 9, 2);
+    expect_apart("[1,2,", 2, 1);
+    expect_apart("[1,2,  ", 2, 1);
+}
+
 static void test_strings_do_not_count(void **state)
 {
     (void)state;
@@ -68,6 +94,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_nodes),
+        cmocka_unit_test(test_numbers_apart),
         cmocka_unit_test(test_strings_do_not_count),
         cmocka_unit_test(test_the_byte_is_named),
     };

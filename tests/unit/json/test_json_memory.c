@@ -12,6 +12,7 @@
 
 #include "../engine/failing_memory.h"
 #include "base/buffer.h"
+#include "json/json_limits.h"
 #include "json/json_memory.h"
 
 static int watch(void **state)
@@ -77,6 +78,27 @@ static void all_fail_from_there_on(void **state)
     sweep(true);
 }
 
+/* The most values of all kinds: the reserve serves them all, so the parser finds no error. */
+static void most_values_fit(void **state)
+{
+    (void)state;
+    struct kl_buffer text;
+    json_error_t error;
+    kl_buffer_init(&text, 1 << 20);
+    assert_int_equal(kl_buffer_append_string(&text, "[0"), KL_OK);
+    for (size_t i = 0; i < KL_JSON_MAX_NODES / 2; i++)
+        assert_int_equal(kl_buffer_append_string(&text, ",{}"), KL_OK);
+    for (size_t i = 0; i < KL_JSON_MAX_NUMBERS; i++)
+        assert_int_equal(kl_buffer_append_string(&text, ",1"), KL_OK);
+    assert_int_equal(kl_buffer_append_string(&text, "]"), KL_OK);
+    fail_at(1, true);
+    assert_null(kl_json_load(text.data, text.len, 0, &error));
+    assert_true(fail_no_more() > KL_JSON_MAX_NUMBERS);
+    assert_true(kl_json_was_short());
+    assert_string_equal(error.text, "");
+    kl_buffer_release(&text);
+}
+
 static void text_that_is_not_json(void **state)
 {
     (void)state;
@@ -103,9 +125,8 @@ static void values_that_are_built(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_allocation_fails),
-        cmocka_unit_test(all_fail_from_there_on),
-        cmocka_unit_test(text_that_is_not_json),
+        cmocka_unit_test(one_allocation_fails),  cmocka_unit_test(all_fail_from_there_on),
+        cmocka_unit_test(most_values_fit),       cmocka_unit_test(text_that_is_not_json),
         cmocka_unit_test(values_that_are_built),
     };
     return cmocka_run_group_tests(tests, watch, NULL);

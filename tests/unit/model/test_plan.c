@@ -87,12 +87,32 @@ static void everything_else_must_fit(void **state)
     (void)state;
     struct kl_plan plan = with(50 * MIB, 100 * MIB);
     struct kl_error err;
+    plan.lines[0].lowered_by = "--queue";
     assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_ERR_MEMORY);
     assert_non_null(strstr(err.text, "the memory budget of 52.4 MB is too small: 104.9 MB"));
-    assert_non_null(strstr(err.text, "Raise --memory to 101M"));
+    assert_non_null(strstr(err.text, "Raise --memory to 101M, or lower --ctx-size"));
 }
 
-/* The limit of the control group is the budget where none is asked for. */
+/* Options are not named where none would help. */
+static void only_a_smaller_model_fits(void **state)
+{
+    (void)state;
+    struct kl_plan plan = with(50 * MIB, 100 * MIB);
+    struct kl_error err;
+    assert_int_equal(kl_plan_check(&plan, &err), KL_ERR_MEMORY);
+    assert_non_null(strstr(err.text, "the weights and the program alone take 104.9 MB"));
+    assert_non_null(strstr(err.text, "smaller model ('kinglet pull --list'), or raise --memory"));
+    assert_int_equal(kl_plan_kv(&plan, &kv, &err), KL_ERR_MEMORY);
+    assert_non_null(strstr(err.text, "no option lowers 104.9 MB of what is needed"));
+    assert_non_null(strstr(err.text, "Raise --memory to 101M, or take a smaller file"));
+    assert_null(strstr(err.text, "--queue"));
+    plan = with(100 * MIB, 100 * MIB);
+    assert_int_equal(kl_plan_check(&plan, &err), KL_OK);
+    plan = with(0, 100 * MIB);
+    assert_int_equal(kl_plan_check(&plan, &err), KL_OK);
+}
+
+/* The limit of the control group is the budget where none is asked for, or more than that. */
 static void whose_budget(void **state)
 {
     (void)state;
@@ -105,8 +125,10 @@ static void whose_budget(void **state)
     fake_file("sys/fs/cgroup/kinglet.service/memory.max", "536870912\n");
     kl_plan_set_budget(&plan, 0, fake_root);
     assert_true(plan.budget == 512 * MIB && plan.of_group);
-    kl_plan_set_budget(&plan, 600 * MIB, fake_root);
-    assert_true(plan.budget == 600 * MIB && !plan.of_group);
+    kl_plan_set_budget(&plan, 500 * MIB, fake_root);
+    assert_true(plan.budget == 500 * MIB && !plan.of_group);
+    kl_plan_set_budget(&plan, 600 * MIB, fake_root); /* more than the kernel allows */
+    assert_true(plan.budget == 512 * MIB && plan.of_group);
     fake_file("sys/fs/cgroup/kinglet.service/memory.max", "max\n");
     kl_plan_set_budget(&plan, 0, fake_root);
     assert_true(plan.budget == 0 && !plan.of_group);
@@ -156,6 +178,7 @@ int main(void)
         cmocka_unit_test(the_cache_gets_what_is_left),
         cmocka_unit_test(one_conversation_must_fit),
         cmocka_unit_test(everything_else_must_fit),
+        cmocka_unit_test(only_a_smaller_model_fits),
         cmocka_unit_test_setup_teardown(whose_budget, fake_root_make, fake_root_remove),
         cmocka_unit_test(a_groups_limit_is_named),
         cmocka_unit_test(as_text),

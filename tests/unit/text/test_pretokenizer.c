@@ -120,14 +120,27 @@ static void smollm_cuts_as_gpt2_between_numbers(void **state)
     assert_pieces_of("smollm", "x\u3000\u3000y", "x|\u3000|\u3000|y");
 }
 
+static void llama3_takes_three_numbers_at_most(void **state)
+{
+    (void)state;
+    assert_pieces_of("llama-bpe", "1234567", "123|456|7");
+    assert_pieces_of("llama-bpe", "a12b ½²①𝟘 1", "a|12|b| |½²①|𝟘| |1");
+    assert_pieces_of("llama-bpe", "it's  we'LL\n\nx", "it|'s| | we|'LL|\n\n|x");
+    assert_ptr_equal(rule("llama3")->piece, rule("llama-bpe")->piece);
+    assert_ptr_equal(rule("llama-v3")->piece, rule("llama-bpe")->piece);
+    assert_false(rule("llama-bpe")->nfc);
+    assert_ptr_equal(rule("deepseek-r1-qwen")->piece, rule("qwen2")->piece);
+    assert_true(rule("deepseek-r1-qwen")->nfc);
+}
+
 static void other_rules_are_refused_by_name(void **state)
 {
     (void)state;
     const struct kl_pretokenizer *found = NULL;
     struct kl_error err = {0};
-    assert_int_equal(kl_pretokenizer_find("llama-bpe", 9, &found, &err), KL_ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "\"llama-bpe\""));
-    assert_non_null(strstr(err.text, "qwen2, smollm"));
+    assert_int_equal(kl_pretokenizer_find("qwen35", 6, &found, &err), KL_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "\"qwen35\""));
+    assert_non_null(strstr(err.text, "qwen2, deepseek-r1-qwen, llama-bpe"));
     assert_int_equal(kl_pretokenizer_find("qwen", 4, &found, &err), KL_ERR_UNSUPPORTED);
     assert_null(found);
 }
@@ -139,6 +152,7 @@ int main(void)
         cmocka_unit_test(contractions_are_cut_off),
         cmocka_unit_test(digits_stand_alone),
         cmocka_unit_test(smollm_cuts_as_gpt2_between_numbers),
+        cmocka_unit_test(llama3_takes_three_numbers_at_most),
         cmocka_unit_test(other_rules_are_refused_by_name),
         cmocka_unit_test(signs_keep_together_with_a_space_and_line_ends),
         cmocka_unit_test(white_space_leaves_its_last_to_what_follows),

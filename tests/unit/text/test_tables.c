@@ -110,7 +110,7 @@ static void tables_are_kept_and_used(void **state)
 
     struct kl_tables t;
     struct kl_error err = {0};
-    assert_int_equal(kl_tables_open(&t, gguf, dir, &err), KL_OK);
+    assert_int_equal(kl_tables_open(&t, gguf, false, dir, &err), KL_OK);
     assert_non_null(t.kept.map.data);
     assert_true((uint8_t *)t.vocab.bytes > t.kept.map.data &&
                 (uint8_t *)t.vocab.bytes < t.kept.map.data + t.kept.map.size);
@@ -118,6 +118,31 @@ static void tables_are_kept_and_used(void **state)
     assert_ids_from(gguf, dir);
     assert_int_equal(stat(path, &again), 0);
     assert_true(first.st_ino == again.st_ino); /* used as it is */
+    kl_gguf_close(gguf);
+    empty_dir();
+}
+
+/* Two rules for one vocabulary: each has tables of its own. */
+static void tables_of_another_rule_are_others(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    struct kl_tables t;
+    struct kl_error err = {0};
+    usual(&v);
+    struct kl_gguf *gguf = tiny_gguf(&v);
+    assert_ids_from(gguf, dir);
+    assert_int_equal(kl_tables_open(&t, gguf, true, dir, &err), KL_OK);
+    assert_null(t.kept.map.data);
+    kl_tables_close(&t);
+    empty_dir();
+    assert_int_equal(kl_tables_open(&t, gguf, true, dir, &err), KL_OK);
+    kl_tables_keep(&t, gguf, dir);
+    assert_non_null(t.kept.map.data);
+    kl_tables_close(&t);
+    assert_int_equal(kl_tables_open(&t, gguf, false, dir, &err), KL_OK);
+    assert_null(t.kept.map.data);
+    kl_tables_close(&t);
     kl_gguf_close(gguf);
     empty_dir();
 }
@@ -411,6 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_kept_and_used),
+        cmocka_unit_test(tables_of_another_rule_are_others),
         cmocka_unit_test(damaged_tables_are_made_again),
         cmocka_unit_test(impossible_sizes_are_refused),
         cmocka_unit_test(nowhere_to_keep_them_is_no_failure),

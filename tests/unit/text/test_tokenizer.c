@@ -72,8 +72,8 @@ static void refuses_other_tokenizers(void **state)
     v.model = "llama";
     assert_refused(&v, KL_ERR_UNSUPPORTED, "tokenizer.ggml.model is \"llama\"");
     v.model = "gpt2";
-    v.pre = "llama-bpe";
-    assert_refused(&v, KL_ERR_UNSUPPORTED, "tokenizer.ggml.pre is \"llama-bpe\"");
+    v.pre = "qwen35";
+    assert_refused(&v, KL_ERR_UNSUPPORTED, "tokenizer.ggml.pre is \"qwen35\"");
 }
 
 static void refuses_bad_tokens(void **state)
@@ -267,6 +267,40 @@ static void takes_no_token_that_merges_do_not_make(void **state)
     kl_tokenizer_close(t);
 }
 
+static void llama3_takes_tokens_that_merges_do_not_make(void **state)
+{
+    (void)state;
+    struct tiny_vocab v;
+    tiny_init(&v);
+    v.pre = "llama-bpe";
+    tiny_merge(&v, "b c");
+    tiny_merge(&v, "a b");
+    tiny_merge(&v, "ab c");
+    tiny_token(&v, "twelveandmore", 1); /* longer than a word of words.h */
+    tiny_token(&v, "longerthanwhatissoughtelsewhereever", 1);
+    struct kl_tokenizer *t = tiny_open(&v);
+    assert_text_ids(t, "abc", false, "258");
+    assert_text_ids(t, "abcb", false, "97 256 98"); /* no token, so it is merged */
+    assert_text_ids(t, "twelveandmore", false, "259");
+    assert_text_ids(t, "longerthanwhatissoughtelsewhereever", false, "260");
+    kl_tokenizer_close(t);
+}
+
+static void llama3_begins_texts_unless_the_file_says_otherwise(void **state)
+{
+    (void)state;
+    for (int add_bos = -1; add_bos <= 1; add_bos++) {
+        struct tiny_vocab v;
+        usual(&v);
+        v.pre = "llama-bpe";
+        v.bos = 256;
+        v.add_bos = add_bos;
+        struct kl_tokenizer *t = tiny_open(&v);
+        assert_int_equal(kl_tokenizer_text_begin(t), add_bos == 0 ? -1 : 256);
+        kl_tokenizer_close(t);
+    }
+}
+
 static void added_tokens_are_found_in_special_spans_only(void **state)
 {
     (void)state;
@@ -435,6 +469,31 @@ static void bad_tokens_are_not_added(void **state)
     kl_tokenizer_close(t);
 }
 
+/* As Qwen3-Embedding wants its end of text; only where a file says so, with an id that is one. */
+static void knows_tokens_around_texts(void **state)
+{
+    (void)state;
+    static const struct {
+        int add_bos, add_eos;
+        int64_t bos, eos;
+        int32_t begin, end;
+    } cases[] = {{-1, -1, 256, 257, -1, -1}, {0, 0, 256, 257, -1, -1},   {1, 0, 256, 257, 256, -1},
+                 {0, 1, 256, 257, -1, 257},  {1, 1, 256, 257, 256, 257}, {1, 1, -1, 257, -1, 257},
+                 {1, 1, 99999, 257, -1, 257}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tiny_vocab v;
+        usual(&v);
+        v.add_bos = cases[i].add_bos;
+        v.add_eos = cases[i].add_eos;
+        v.bos = cases[i].bos;
+        v.eos = cases[i].eos;
+        struct kl_tokenizer *t = tiny_open(&v);
+        assert_int_equal(kl_tokenizer_text_begin(t), cases[i].begin);
+        assert_int_equal(kl_tokenizer_text_end(t), cases[i].end);
+        kl_tokenizer_close(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +508,8 @@ int main(void)
         cmocka_unit_test(ends_are_read_from_the_file),
         cmocka_unit_test(merges_pieces),
         cmocka_unit_test(takes_no_token_that_merges_do_not_make),
+        cmocka_unit_test(llama3_takes_tokens_that_merges_do_not_make),
+        cmocka_unit_test(llama3_begins_texts_unless_the_file_says_otherwise),
         cmocka_unit_test(added_tokens_are_found_in_special_spans_only),
         cmocka_unit_test(spans_are_one_text_between_added_tokens),
         cmocka_unit_test(ids_are_appended),
@@ -456,6 +517,7 @@ int main(void)
         cmocka_unit_test(tokens_have_their_bytes_and_kinds),
         cmocka_unit_test(tokens_can_be_added),
         cmocka_unit_test(bad_tokens_are_not_added),
+        cmocka_unit_test(knows_tokens_around_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ struct tiny_vocab {
     size_t n_types;
     const char *merges[TINY_MAX];
     size_t n_merges;
-    int64_t eos, eot, eom; /* -1: no such key */
+    int64_t eos, eot, eom, bos; /* -1: no such key */
+    int add_bos, add_eos;       /* likewise */
     const char *chat_template;
 };
 
@@ -59,7 +60,7 @@ static inline void tiny_init(struct tiny_vocab *v)
     memset(v, 0, sizeof *v);
     v->model = "gpt2";
     v->pre = "qwen2";
-    v->eos = v->eot = v->eom = -1;
+    v->eos = v->eot = v->eom = v->bos = v->add_bos = v->add_eos = -1;
     for (int byte = 0; byte < 256; byte++) {
         char name[8];
         tiny_byte_name(byte, name);
@@ -124,12 +125,21 @@ static inline void tiny_put_id(struct kl_buffer *b, const char *key, int64_t id)
     tiny_put(b, &value, sizeof value);
 }
 
+static inline void tiny_put_bool(struct kl_buffer *b, const char *key, int value)
+{
+    const uint8_t byte = value != 0;
+    if (value < 0)
+        return;
+    tiny_put_key(b, key, KL_GGUF_BOOL);
+    tiny_put(b, &byte, 1);
+}
+
 static inline void tiny_put_all(struct kl_buffer *b, const struct tiny_vocab *v)
 {
     const uint32_t version = 3;
     const uint64_t n_tensors = 0;
-    const uint64_t n_keys =
-        5u + (v->eos >= 0) + (v->eot >= 0) + (v->eom >= 0) + (v->chat_template != NULL);
+    const uint64_t n_keys = 5u + (v->eos >= 0) + (v->eot >= 0) + (v->eom >= 0) + (v->bos >= 0) +
+                            (v->add_bos >= 0) + (v->add_eos >= 0) + (v->chat_template != NULL);
     tiny_put(b, "GGUF", 4);
     tiny_put(b, &version, sizeof version);
     tiny_put(b, &n_tensors, sizeof n_tensors);
@@ -149,6 +159,9 @@ static inline void tiny_put_all(struct kl_buffer *b, const struct tiny_vocab *v)
     tiny_put_id(b, "tokenizer.ggml.eos_token_id", v->eos);
     tiny_put_id(b, "tokenizer.ggml.eot_token_id", v->eot);
     tiny_put_id(b, "tokenizer.ggml.eom_token_id", v->eom);
+    tiny_put_id(b, "tokenizer.ggml.bos_token_id", v->bos);
+    tiny_put_bool(b, "tokenizer.ggml.add_bos_token", v->add_bos);
+    tiny_put_bool(b, "tokenizer.ggml.add_eos_token", v->add_eos);
     if (v->chat_template != NULL) {
         tiny_put_key(b, "tokenizer.chat_template", KL_GGUF_STRING);
         tiny_put_string(b, v->chat_template);
