@@ -3,8 +3,8 @@
  *
  * A rule is compiled once, by a worker, and never changes; it is shared by the answers that follow
  * it and lives until the last owner gives it up (any thread). It may be made of a regular
- * expression (regex_rule.h), a GBNF grammar (gbnf.h), a choice of strings, free text with triggers,
- * or a JSON schema (schema/).
+ * expression (regex_rule.h), a GBNF grammar (gbnf.h), a choice of strings, calls of tools in free
+ * text (calls_rule.h), or a JSON schema (schema/).
  *
  * A machine runs a rule: its states are small values that can be copied, stored and compared, so
  * that drafts and several choices cost nothing. A machine owns what is built lazily while it runs
@@ -21,7 +21,7 @@
 #include "base/error.h"
 
 /* A state of a machine. Equal states have equal words; words without a use are 0. The last word is
- * for machines that contain another one (triggers.h), all others leave it 0. */
+ * for machines that contain another one (calls_rule.h), all others leave it 0. */
 #define KL_RULE_STATE_WORDS 8
 struct kl_rule_state {
     uint32_t words[KL_RULE_STATE_WORDS];
@@ -41,6 +41,8 @@ struct kl_free_string {
      * `after` only says which byte may follow first; its bytes must be tried. is_vague: `after`
      * does not even say that. */
     bool must_try, is_vague;
+    /* All the same, the quote may follow any characters. */
+    bool may_close;
     /* Not every character is allowed (a pattern): the tokens that stay inside the string are those
      * that may follow `filter`, a state without a limit of the length. They are the same for equal
      * `key`s, which many strings share. */
@@ -59,7 +61,7 @@ struct kl_machine_kind {
                  struct kl_rule_state *to);
     /* Whether the text so far is a whole answer. */
     bool (*is_complete)(struct kl_machine *machine, const struct kl_rule_state *state);
-    /* Whether the state is inside a free string; NULL: never. */
+    /* Whether the state is inside a free string; then all of *string is set. NULL: never. */
     bool (*free_string)(struct kl_machine *machine, const struct kl_rule_state *state,
                         struct kl_free_string *string);
     /* States that are reached between _mark and _release are forgotten by _release: trying all

@@ -84,11 +84,12 @@ static size_t try_closing(struct kl_token_walk *w, const struct kl_rule_state *s
     }
     w->states[0] = *state;
     const char *last = "";
-    size_t last_len = 0, accepted = 0, n = 0; /* bytes of the last one */
+    size_t last_len = 0, accepted = 0; /* bytes of the last one */
+    size_t n = string->may_close ? close_group(sets, string, 0, mask) : 0;
     for (size_t i = 0; i < sets->n_closing; i++) {
         struct kl_closing_token token = sets->to_try[i];
         if (token.chars < string->least || token.chars > string->most ||
-            (token.behind >= 0 && !follows[token.behind]))
+            (token.behind >= 0 ? !follows[token.behind] : string->may_close))
             continue;
         size_t len, at = 0;
         const char *bytes = kl_tokenizer_piece(w->trie->tokenizer, (int32_t)token.id, &len);

@@ -181,7 +181,10 @@ static bool list_names(struct object *o, const struct kl_schema_node *names)
 {
     uint32_t keys[KL_ANSWER_MAX_LISTED];
     size_t n = SIZE_MAX;
-    if (names->strings < 0 && names->regexes.n == 1 && names->max_length == UINT32_MAX)
+    if (names->max_length == 0 && names->regexes.n == 0) {
+        o->status = kl_schema_add_key(&o->a->builder, "", 0, keys);
+        n = 1;
+    } else if (names->strings < 0 && names->regexes.n == 1 && names->max_length == UINT32_MAX)
         o->status = kl_answers_list(o->a, o->a->graph->regex_lists[names->regexes.first], keys, &n);
     for (size_t i = 0; o->status == KL_OK && i < n && n != SIZE_MAX && !o->is_closed; i++)
         add_key(o, keys[i]);
@@ -315,6 +318,21 @@ struct others {
     size_t n;
 };
 
+/* How many names match a pattern that are not named properties, if that matters. */
+static void count_names(struct object *o, struct kl_schema_pattern *pattern)
+{
+    uint32_t n;
+    bool is_endless;
+    pattern->n_names = UINT32_MAX;
+    o->status = kl_answers_count(o->a, pattern->regex, &n, &is_endless);
+    pattern->runs_out = !is_endless;
+    if (n == KL_REGEX_MANY || o->node->min_properties == 0 || o->status != KL_OK)
+        return;
+    for (size_t i = 0; i < o->n_keys; i++)
+        n -= kl_answers_match(o->a, pattern->regex, &o->a->graph->keys[o->keys[i]], &o->status);
+    pattern->n_names = n;
+}
+
 /* Adds a pattern for the names that match all of `matched` and, of those that may overlap with
  * them, no others. */
 static void add_class(struct object *o, struct others *others, const bool *matched, bool is_apart)
@@ -348,6 +366,8 @@ static void add_class(struct object *o, struct others *others, const bool *match
     if (o->status != KL_OK || pattern->regex == UINT32_MAX)
         return;
     o->status = kl_answers_node(o->a, o->nodes, n, &pattern->node);
+    if (o->status == KL_OK)
+        count_names(o, pattern);
     others->n++;
 }
 

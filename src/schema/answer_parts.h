@@ -15,6 +15,7 @@
 #ifndef KL_SCHEMA_ANSWER_PARTS_H
 #define KL_SCHEMA_ANSWER_PARTS_H
 
+#include "grammar/regex_count.h"
 #include "grammar/word_store.h"
 #include "schema/schema.h"
 #include "schema/schema_graph.h"
@@ -38,7 +39,11 @@ struct kl_answers {
         int32_t node;
     } * jobs;
     size_t n_jobs, room_jobs;
-    struct kl_regex_run **runs; /* [n_runs] of the graph's regexes, NULL: not open */
+    struct kl_answer_run { /* [n_runs] of the graph's regexes, NULL: not open */
+        struct kl_regex_run *run;
+        struct kl_regex_count count;
+        bool is_counted, is_endless;
+    } * runs;
     size_t n_runs;
     struct kl_answer_negation { /* [n_negations] what was negated already */
         int32_t node;
@@ -98,6 +103,10 @@ enum kl_status kl_answers_product(struct kl_answers *a, uint32_t *terms, size_t 
 #define KL_ANSWER_MAX_LISTED 64
 enum kl_status kl_answers_list(struct kl_answers *a, uint32_t regex,
                                uint32_t keys[KL_ANSWER_MAX_LISTED], size_t *n);
+/* How many texts a regex matches, at most KL_REGEX_MANY; *is_endless: many are left behind every
+ * beginning of one (grammar/regex_count.h). */
+enum kl_status kl_answers_count(struct kl_answers *a, uint32_t regex, uint32_t *n,
+                                bool *is_endless);
 /* A regex of just these strings. */
 enum kl_status kl_answers_regex_of_set(struct kl_answers *a, const struct kl_string_set *set,
                                        uint32_t *regex);

@@ -56,6 +56,18 @@ static bool has_property(const struct prune *p, const struct kl_schema_node *nod
     return false;
 }
 
+/* How many names there are that are not listed; UINT32_MAX: many. */
+static uint32_t n_others(const struct prune *p, const struct kl_schema_node *node)
+{
+    uint32_t n = is_live(p, node->additional) ? UINT32_MAX : 0;
+    for (uint32_t i = 0; i < node->patterns.n && n != UINT32_MAX; i++) {
+        struct kl_schema_pattern pattern = p->graph->patterns[node->patterns.first + i];
+        uint32_t more = is_live(p, pattern.node) ? pattern.n_names : 0;
+        n = more > UINT32_MAX - n ? UINT32_MAX : n + more;
+    }
+    return n;
+}
+
 static bool has_others(const struct prune *p, const struct kl_schema_node *node)
 {
     bool found = is_live(p, node->additional);
@@ -67,15 +79,14 @@ static bool has_others(const struct prune *p, const struct kl_schema_node *node)
 /* A bit for each property would make this quicker; the names required are few. */
 static bool object_is_live(const struct prune *p, const struct kl_schema_node *node)
 {
-    uint32_t n = 0;
+    uint32_t n;
     if (node->required.n > node->max_properties || node->min_properties > node->max_properties)
         return false;
     for (uint32_t i = 0; i < node->required.n; i++)
         if (!has_property(p, node, p->graph->key_lists[node->required.first + i]))
             return false;
-    if (node->min_properties == 0 || has_others(p, node))
-        return true;
-    for (uint32_t i = 0; i < node->properties.n; i++)
+    n = node->min_properties == 0 ? 0 : n_others(p, node);
+    for (uint32_t i = 0; i < node->properties.n && n < node->min_properties; i++)
         n += is_live(p, p->graph->properties[node->properties.first + i].node);
     return n >= node->min_properties;
 }

@@ -105,8 +105,10 @@ enum kl_status kl_schema_for_answers(struct kl_schema_graph *graph,
     kl_word_store_free(&a.sets);
     kl_word_store_free(&a.atoms);
     kl_word_store_free(&a.products);
-    for (size_t i = 0; i < a.n_runs; i++)
-        kl_regex_run_close(a.runs[i]);
+    for (size_t i = 0; i < a.n_runs; i++) {
+        kl_regex_run_close(a.runs[i].run);
+        kl_regex_count_release(&a.runs[i].count);
+    }
     free(a.runs);
     free(a.jobs);
     free(a.negations);

@@ -14,6 +14,9 @@ enum { MAX_TERMS = 32, MAX_SETS = 32 };
 /* The cost of a product in KL_ANSWER_MAX_STEPS: all of them take some 100 ms at most. */
 enum { PRODUCT_STEPS = 1000, STATE_STEPS = 4 };
 
+/* Larger patterns are not looked through for names that run out; the cost of a state of others. */
+enum { MAX_COUNTED_POSITIONS = 256, COUNT_STEPS = 8 };
+
 /* Everything that is asserted of a string. */
 struct demands {
     uint32_t min, max;
@@ -28,18 +31,18 @@ static struct kl_regex_run *run_of(struct kl_answers *a, uint32_t regex, enum kl
 {
     if (regex >= a->n_runs) {
         size_t n = a->graph->n_regexes;
-        void *grown = realloc(a->runs, n * sizeof(struct kl_regex_run *));
+        void *grown = realloc(a->runs, n * sizeof(*a->runs));
         if (grown == NULL) {
-            *status = kl_fail_memory(a->err, "a schema", n * sizeof(struct kl_regex_run *));
+            *status = kl_fail_memory(a->err, "a schema", n * sizeof(*a->runs));
             return NULL;
         }
         a->runs = grown;
-        memset(a->runs + a->n_runs, 0, (n - a->n_runs) * sizeof(struct kl_regex_run *));
+        memset(a->runs + a->n_runs, 0, (n - a->n_runs) * sizeof(*a->runs));
         a->n_runs = n;
     }
-    if (a->runs[regex] == NULL)
-        *status = kl_regex_run_open(a->graph->regexes[regex], &a->runs[regex], a->err);
-    return a->runs[regex];
+    if (a->runs[regex].run == NULL)
+        *status = kl_regex_run_open(a->graph->regexes[regex], &a->runs[regex].run, a->err);
+    return a->runs[regex].run;
 }
 
 bool kl_answers_match(struct kl_answers *a, uint32_t regex, const struct kl_schema_text *text,
@@ -214,6 +217,27 @@ enum kl_status kl_answers_list(struct kl_answers *a, uint32_t regex,
         l.status = kl_fail(a->err, kl_regex_run_failure(l.run),
                            "a pattern of the schema needs too many states");
     return l.status;
+}
+
+enum kl_status kl_answers_count(struct kl_answers *a, uint32_t regex, uint32_t *n, bool *is_endless)
+{
+    enum kl_status status = KL_OK;
+    struct kl_regex_run *run = run_of(a, regex, &status);
+    if (run == NULL)
+        return status;
+    struct kl_answer_run *r = &a->runs[regex];
+    size_t n_states = 0, positions = kl_regex_positions(a->graph->regexes[regex]);
+    if (!r->is_counted && positions <= MAX_COUNTED_POSITIONS && a->steps <= KL_ANSWER_MAX_STEPS)
+        r->is_endless = kl_regex_is_endless(&r->count, run, &n_states, &status);
+    a->steps += COUNT_STEPS * n_states;
+    r->is_counted = true;
+    *is_endless = r->is_endless;
+    *n = kl_regex_run_start(run) == KL_REGEX_DEAD
+             ? 0
+             : kl_regex_count(&r->count, run, kl_regex_run_start(run), &status);
+    if (status != KL_OK)
+        kl_fail(a->err, status, "a pattern of the schema needs too many states");
+    return status;
 }
 
 enum kl_status kl_answers_regex_of_set(struct kl_answers *a, const struct kl_string_set *set,

@@ -15,6 +15,20 @@ static uint32_t room_of(const struct kl_plan *plan, uint32_t length)
     return room;
 }
 
+/* Whether each name that begins like this may be there; there are no patterns. */
+static bool all_may_end(const struct kl_schema_machine *m, const struct kl_rule_state *s,
+                        const struct kl_name_gate *gate)
+{
+    const struct kl_plan *plan = kl_frame_plan(m, s->words[S_FRAME]);
+    uint32_t word = kl_string_words(m, &plan->key_strings, s)[0];
+    if (plan->n_patterns > 0 || kl_frame(m, s->words[S_FRAME])[F_SEEN] != 0)
+        return false;
+    if (word == KL_STRING_SET_DEAD)
+        return true;
+    const struct kl_string_set_node *node = &plan->key_set.nodes[word];
+    return gate->before[node->first + node->n] - gate->before[node->first] == node->n;
+}
+
 /* A name that may be any, or is limited by patterns: the byte behind its quote is the same for all.
  */
 static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state *s,
@@ -28,22 +42,25 @@ static bool is_free_key(struct kl_schema_machine *m, const struct kl_rule_state 
     *string = (struct kl_free_string){.most = UINT32_MAX, .must_try = true};
     string->after.words[S_FRAME] = frame;
     string->after.words[S_PHASE] = KL_PHASE_COLON;
-    if (gate->other && names == NULL)
+    if (gate->other && names == NULL) {
+        string->may_close = all_may_end(m, s, gate);
         return true;
+    }
     if (kl_string_atoms_of(m, s)->n == 1 && names == NULL)
         return false; /* only few names: they are tried */
     if (names != NULL)
         string->most = room_of(names, s->words[S_LENGTH]);
-    if (names != NULL && names->n_nodes > 1 && string->most < LONGEST_TOKEN)
+    bool is_strict = (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
+    if (names != NULL && (names->n_nodes > 1 || !is_strict) && string->most < LONGEST_TOKEN)
         return false;
     string->is_filtered = true;
     string->filter.words[S_FRAME] = frame;
+    string->filter.words[S_LINK] = KL_NO_LIST;
     string->filter.words[S_PHASE] = s->words[S_PHASE];
     string->filter.words[S_ATOMS] = s->words[S_ATOMS];
     string->filter.words[S_LENGTH] = KL_UNCOUNTED;
     /* frames of one plan in which the same names may follow are alike, unless a node that is bad
      * may be forgiven */
-    bool is_strict = (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0;
     string->key = string->filter;
     string->key.words[S_FRAME] = is_strict ? 0 : frame;
     string->key.words[S_LINK] = plan->id;
@@ -181,9 +198,17 @@ bool kl_string_is_free(struct kl_schema_machine *m, const struct kl_rule_state *
 bool kl_string_plain(struct kl_schema_machine *m, const struct kl_rule_state *s,
                      struct kl_rule_state *plain)
 {
+    uint32_t link = s->words[S_LINK];
     if (kl_string_phase(s) < KL_PHASE_STRING || !kl_string_hashes(m, s))
         return false;
+    if (kl_in_key(s) && m->answers) {
+        const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
+        if (gate == NULL || kl_name_is_doubtful(m, s))
+            return false; /* the hash decides which bytes may follow */
+        link = KL_NO_LIST;
+    }
     *plain = *s;
+    plain->words[S_LINK] = link;
     plain->words[S_HASH_LOW] = plain->words[S_HASH_HIGH] = UINT32_MAX; /* of no name so far */
     return true;
 }

@@ -37,21 +37,40 @@ static bool breaks_order(const struct kl_plan_node *n, const uint32_t *seen, boo
     return false;
 }
 
+/* How many names that are not listed a node has; UINT32_MAX: many. */
+static uint32_t others_of(const struct kl_schema_machine *m, const struct kl_schema_node *node)
+{
+    uint32_t n = 0;
+    if (node->additional == KL_NO_NODE || m->graph->nodes[node->additional].types != 0)
+        return UINT32_MAX;
+    for (uint32_t i = 0; i < node->patterns.n; i++) {
+        uint32_t more = m->graph->patterns[node->patterns.first + i].n_names;
+        n = more > UINT32_MAX - n ? UINT32_MAX : n + more;
+    }
+    return n;
+}
+
 /* For answers: whether this name leaves too few others for minProperties, or too little room for
- * those that are required. count: members before it. */
+ * those that are required. count: members before it; n_others: those that are not listed. */
 static bool breaks_count(const struct kl_schema_machine *m, const struct kl_plan_node *n,
-                         const uint32_t *seen, uint32_t count, uint32_t key)
+                         const uint32_t *seen, uint32_t count, uint32_t n_others, uint32_t key)
 {
     const struct kl_schema_node *node = n->node;
-    uint32_t missing = 0, order = order_of(n, key);
-    bool has_others = node->patterns.n != 0 || node->additional == KL_NO_NODE ||
-                      m->graph->nodes[node->additional].types != 0;
+    uint32_t missing = 0;
     for (uint32_t i = 0; i < node->required.n && node->max_properties != UINT32_MAX; i++)
         missing += n->required[i] != key && !kl_has_bit(seen, n->required[i]);
     if (missing >= node->max_properties - count) /* count is below it */
         return true;
-    uint32_t later = order < node->properties.n ? node->properties.n - order - 1 : 0;
-    return !has_others && count + 1 + later < node->min_properties;
+    if (count + 1 >= node->min_properties)
+        return false;
+    uint32_t needed = node->min_properties - count - 1, left = others_of(m, node);
+    if (left == UINT32_MAX)
+        return false;
+    n_others += key == KL_NO_KEY;
+    left = left > n_others ? left - n_others : 0;
+    for (uint32_t i = order_of(n, key) + 1; i < node->properties.n && left < needed; i++)
+        left += m->graph->nodes[m->graph->properties[node->properties.first + i].node].types != 0;
+    return left < needed;
 }
 
 static uint32_t count_bits(const uint32_t *bits, uint32_t n)
@@ -67,30 +86,29 @@ static bool judge_name(struct kl_schema_machine *m, const uint32_t *f, const str
                        uint32_t key)
 {
     const uint32_t *seen = f + F_WORDS + kl_bit_words(plan->n_nodes);
-    bool has_others = m->answers && f[F_COUNT] > count_bits(seen, plan->n_keys), any = false;
+    uint32_t n_others = m->answers ? f[F_COUNT] - count_bits(seen, plan->n_keys) : 0;
+    bool any = false;
     memset(m->bad, 0, plan->n_nodes);
     for (uint32_t i = 0; i < plan->n_objects; i++) {
         const struct kl_plan_node *n = &plan->nodes[plan->objects[i]];
         bool bad = f[F_COUNT] >= n->node->max_properties ||
-                   (m->answers && (breaks_order(n, seen, has_others, key) ||
-                                   breaks_count(m, n, seen, f[F_COUNT], key)));
+                   (m->answers && (breaks_order(n, seen, n_others > 0, key) ||
+                                   breaks_count(m, n, seen, f[F_COUNT], n_others, key)));
         m->bad[plan->objects[i]] = bad;
         any = any || bad;
     }
     return any;
 }
 
-/* Whether the document stays alive with some kind of value for a member or item, with the nodes
- * m->bad of its container bad in addition. any_bad: there are some. */
-static bool can_follow(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link,
-                       bool any_bad)
+/* Whether the document stays alive with some kind of value, before kind n_kinds, for a member or
+ * item, with the nodes m->bad of its container bad in addition. any_bad: there are some. */
+static bool kind_can_follow(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link,
+                            int n_kinds, bool any_bad)
 {
     const uint32_t *f = kl_frame(m, frame);
     bool is_strict = (f[F_FLAGS] & KL_FRAME_STRICT) != 0;
     if (any_bad && is_strict)
         return false;
-    if (link->is_possible && !any_bad)
-        return true;
     size_t n = kl_frame_plan(m, frame)->n_nodes;
     uint8_t *own = malloc(n + 1);
     if (own == NULL) {
@@ -99,7 +117,7 @@ static bool can_follow(struct kl_schema_machine *m, uint32_t frame, const struct
     }
     memcpy(own, m->bad, n);
     bool lives = false;
-    for (int kind = 0; kind < KL_N_VALUE_KINDS && !lives; kind++) {
+    for (int kind = 0; kind < n_kinds && !lives; kind++) {
         bool any = any_bad;
         memcpy(m->bad, own, n);
         for (uint32_t i = 0; i < link->n_pairs; i++) {
@@ -111,6 +129,43 @@ static bool can_follow(struct kl_schema_machine *m, uint32_t frame, const struct
     }
     free(own);
     return lives;
+}
+
+static bool is_deep(const struct kl_schema_machine *m, uint32_t frame)
+{
+    return m->answers && frame != 0 && kl_frame(m, frame)[F_DEPTH] >= KL_ANSWER_DEPTH;
+}
+
+/* The same of any kind; of one that is no container if that is a matter of choice. */
+static bool can_follow(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link,
+                       bool any_bad, bool by_choice)
+{
+    if (by_choice && is_deep(m, frame))
+        return kind_can_follow(m, frame, link, KL_VALUE_ARRAY, any_bad);
+    return (link->is_possible && !any_bad) ||
+           kind_can_follow(m, frame, link, KL_N_VALUE_KINDS, any_bad);
+}
+
+bool kl_value_avoids_depth(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link)
+{
+    if (!is_deep(m, frame))
+        return false;
+    memset(m->bad, 0, kl_frame_plan(m, frame)->n_nodes);
+    return kind_can_follow(m, frame, link, KL_VALUE_ARRAY, false);
+}
+
+/* Whether no node asks for this name, or for the number of names. */
+static bool is_choice(const uint32_t *f, const struct kl_plan *plan, uint32_t key)
+{
+    for (uint32_t i = 0; i < plan->n_objects; i++) {
+        const struct kl_plan_node *n = &plan->nodes[plan->objects[i]];
+        if (f[F_COUNT] < n->node->min_properties)
+            return false;
+        for (uint32_t k = 0; k < n->node->required.n; k++)
+            if (n->required[k] == key)
+                return false;
+    }
+    return true;
 }
 
 /* ---- the gate -------------------------------------------------------------------------------- */
@@ -159,7 +214,8 @@ static bool name_can_follow(struct kl_schema_machine *m, uint32_t frame, const s
                             uint32_t key, const struct kl_link *link)
 {
     bool any_bad = judge_name(m, kl_frame(m, frame), plan, key);
-    return can_follow(m, frame, link, any_bad);
+    bool by_choice = is_deep(m, frame) && is_choice(kl_frame(m, frame), plan, key);
+    return can_follow(m, frame, link, any_bad, by_choice);
 }
 
 static bool other_can_follow(struct kl_schema_machine *m, uint32_t frame,
@@ -194,6 +250,13 @@ static bool reserve_gate(struct kl_schema_machine *m, const struct kl_plan *plan
     return true;
 }
 
+/* Whether names are left that match a pattern. */
+static bool has_unused(struct kl_schema_machine *m, uint32_t regex)
+{
+    struct kl_regex_run *run = kl_machine_run(m, regex);
+    return run != NULL && kl_pattern_has_unused(m, regex, kl_regex_run_start(run), 0);
+}
+
 static bool fill_gate(struct kl_schema_machine *m, uint32_t frame, struct kl_plan *plan)
 {
     struct kl_name_gate *g = &m->gate;
@@ -212,9 +275,12 @@ static bool fill_gate(struct kl_schema_machine *m, uint32_t frame, struct kl_pla
     memset(m->matched, 0, plan->n_patterns);
     g->other = other_can_follow(m, frame, plan);
     g->any = n > 0 || g->other;
+    if (plan->names_run_out && !kl_names_collect(m, frame))
+        return false;
     for (uint32_t i = 0; i < plan->n_patterns; i++) {
         m->matched[i] = true;
-        g->patterns[i] = other_can_follow(m, frame, plan);
+        g->patterns[i] = other_can_follow(m, frame, plan) &&
+                         (!plan->names_run_out || has_unused(m, plan->patterns[i]));
         g->any = g->any || g->patterns[i];
         m->matched[i] = false;
     }
@@ -277,6 +343,47 @@ static bool dies(struct kl_schema_machine *m, uint32_t frame)
     return (kl_frame(m, frame)[F_FLAGS] & KL_FRAME_STRICT) != 0 || kl_frame_dies(m, frame);
 }
 
+/* Whether the document stays alive with a name of this length that is not listed and matches just
+ * this pattern; plan->n_patterns: none. */
+static bool other_lives(struct kl_schema_machine *m, const struct kl_rule_state *state,
+                        uint32_t pattern, uint32_t length)
+{
+    uint32_t frame = state->words[S_FRAME];
+    const struct kl_plan *plan = kl_frame_plan(m, frame);
+    if (plan->names == NULL)
+        return true;
+    memset(m->matched, 0, plan->n_patterns);
+    m->matched[pattern] = true; /* it has room for one more */
+    const struct kl_link *link = member_link(m, plan, KL_NO_KEY);
+    if (link == NULL)
+        return false;
+    const uint32_t *words = kl_string_words(m, &plan->key_strings, state);
+    bool any = blame_names(m, plan, words, length, false);
+    memcpy(m->own, m->bad, plan->n_nodes);
+    any = judge_name(m, kl_frame(m, frame), plan, KL_NO_KEY) || any;
+    for (uint32_t i = 0; i < plan->n_nodes; i++)
+        m->bad[i] = m->bad[i] || m->own[i];
+    return can_follow(m, frame, link, any, false);
+}
+
+/* For answers: whether a name that is not listed, and matches just this pattern, is left behind
+ * this beginning. */
+static bool other_is_left(struct kl_schema_machine *m, const struct kl_rule_state *state,
+                          uint32_t pattern, bool is_blamed)
+{
+    const struct kl_plan *plan = kl_frame_plan(m, state->words[S_FRAME]);
+    uint32_t length = state->words[S_LENGTH];
+    if (is_blamed && !other_lives(m, state, pattern, length))
+        return false;
+    if (!kl_name_is_doubtful(m, state))
+        return true;
+    if (pattern == plan->n_patterns)
+        return other_lives(m, state, pattern, length + 1) || kl_longest_is_unused(m, state);
+    return kl_pattern_has_unused(m, plan->patterns[pattern],
+                                 kl_string_words(m, &plan->key_strings, state)[1 + pattern],
+                                 kl_string_hash(state));
+}
+
 bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *state)
 {
     uint32_t frame = state->words[S_FRAME];
@@ -284,27 +391,38 @@ bool kl_name_lives(struct kl_schema_machine *m, const struct kl_rule_state *stat
     const struct kl_plan *plan = kl_frame_plan(m, frame);
     if (gate == NULL)
         return false;
+    if (gate->other && plan->names == NULL)
+        return true; /* it may be any */
     const uint32_t *words = kl_string_words(m, &plan->key_strings, state);
-    bool lives = gate->other;
-    if (!lives && words[0] != KL_STRING_SET_DEAD) {
+    bool lives = false, is_blamed = plan->names != NULL &&
+                                    blame_names(m, plan, words, state->words[S_LENGTH], false);
+    if (is_blamed && dies(m, frame))
+        return false;
+    if (words[0] != KL_STRING_SET_DEAD) {
         const struct kl_string_set_node *node = &plan->key_set.nodes[words[0]];
         lives = gate->before[node->first + node->n] > gate->before[node->first];
     }
-    for (uint32_t i = 0; i < plan->n_patterns && !lives; i++)
-        lives = gate->patterns[i] && words[1 + i] != KL_REGEX_DEAD;
-    if (lives && plan->names != NULL && blame_names(m, plan, words, state->words[S_LENGTH], false))
-        lives = !dies(m, frame);
+    for (uint32_t i = 0; i <= plan->n_patterns && !lives; i++) {
+        words = kl_string_words(m, &plan->key_strings, state);
+        lives = i == plan->n_patterns ? gate->other
+                                      : gate->patterns[i] && words[1 + i] != KL_REGEX_DEAD;
+        lives = lives && (!m->answers || other_is_left(m, state, i, is_blamed));
+    }
     return lives;
 }
 
-/* Makes the frame behind a name in m->frame. key: KL_NO_KEY: it is another one, of this hash. */
+/* Makes the frame behind a name in m->frame. key: KL_NO_KEY: it is another one.
+ * from: in it. */
 static uint32_t add_name(struct kl_schema_machine *m, uint32_t frame, const struct kl_plan *plan,
-                         uint32_t key, uint64_t hash)
+                         uint32_t key, const struct kl_rule_state *from)
 {
     size_t n;
     uint32_t list = 0;
+    uint64_t hash = kl_string_hash(from);
     if (key == KL_NO_KEY) {
-        list = kl_hashes_add(m, kl_frame(m, frame)[F_SEEN], hash);
+        uint32_t entry[] = {kl_frame(m, frame)[F_SEEN], (uint32_t)hash, (uint32_t)(hash >> 32),
+                            from->words[S_LINK]};
+        list = kl_word_store_put(&m->store, entry, 4);
         if (list == 0) {
             kl_schema_machine_fail(m);
             return 0;
@@ -366,7 +484,7 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
     else
         judge_name(m, kl_frame(m, frame), plan, key);
     *to = (struct kl_rule_state){.words = {[S_PHASE] = KL_PHASE_COLON, [S_LINK] = link->id}};
-    to->words[S_FRAME] = add_name(m, frame, plan, key, kl_string_hash(from));
+    to->words[S_FRAME] = add_name(m, frame, plan, key, from);
     return to->words[S_FRAME] != 0;
 }
 
@@ -417,8 +535,10 @@ bool kl_item_begins(struct kl_schema_machine *m, uint32_t *frame, const struct k
     if (m->answers && plan->has_unique && atoms->n == 1 && atoms->atoms[0].kind == KL_ATOM_SET &&
         kl_frame(m, *frame)[F_NEXT_ITEM] >= m->graph->sets[atoms->atoms[0].index].n)
         return false;
-    bool any_bad = judge_count(m, plan, count);
-    if (!can_follow(m, *frame, *link, any_bad))
+    bool any_bad = judge_count(m, plan, count), by_choice = true;
+    for (uint32_t i = 0; i < plan->n_arrays; i++)
+        by_choice = by_choice && count >= plan->nodes[plan->arrays[i]].node->min_items;
+    if (!can_follow(m, *frame, *link, any_bad, by_choice))
         return false;
     if (!any_bad)
         return true;

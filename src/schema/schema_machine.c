@@ -67,6 +67,8 @@ static bool begin_value(struct kl_schema_machine *m, uint32_t frame, const struc
         return kl_string_begin(m, to);
     case KL_VALUE_ARRAY:
     case KL_VALUE_OBJECT:
+        if (kl_value_avoids_depth(m, frame, link))
+            return false;
         to->words[S_FRAME] = kl_frame_open(m, frame, link, kind == KL_VALUE_OBJECT);
         to->words[S_LINK] = 0;
         to->words[S_PHASE] = kind == KL_VALUE_OBJECT ? KL_PHASE_OBJECT : KL_PHASE_ARRAY;
@@ -260,10 +262,12 @@ static size_t machine_bytes(const struct kl_machine *machine)
 {
     const struct kl_schema_machine *m = (const struct kl_schema_machine *)machine;
     size_t bytes = sizeof *m + m->plans.bytes + kl_word_store_bytes(&m->store) +
-                   kl_word_store_bytes(&m->plans.sets) + kl_word_store_bytes(&m->plans.members);
+                   kl_word_store_bytes(&m->plans.sets) + kl_word_store_bytes(&m->plans.members) +
+                   (m->gate.used.room + m->gate.begun.room) * sizeof *m->gate.used.slots;
     for (size_t i = 0; i < m->graph->n_regexes; i++)
         if (m->runs[i] != NULL)
-            bytes += kl_regex_run_bytes(m->runs[i]) + m->least[i].n * sizeof *m->least[i].least;
+            bytes += kl_regex_run_bytes(m->runs[i]) + m->least[i].n * sizeof *m->least[i].least +
+                     m->counts[i].n * sizeof *m->counts[i].known;
     return bytes;
 }
 
@@ -274,8 +278,13 @@ static void close_machine(struct kl_machine *machine)
         kl_regex_run_close(m->runs[i]);
     for (size_t i = 0; m->least != NULL && i < m->graph->n_regexes; i++)
         kl_regex_least_release(&m->least[i]);
+    for (size_t i = 0; m->counts != NULL && i < m->graph->n_regexes; i++)
+        kl_regex_count_release(&m->counts[i]);
     free(m->runs);
     free(m->least);
+    free(m->counts);
+    kl_hash_index_release(&m->gate.used);
+    kl_hash_index_release(&m->gate.begun);
     kl_plans_release(&m->plans);
     kl_word_store_free(&m->store);
     free(m->gate.before);
@@ -327,7 +336,8 @@ enum kl_status kl_schema_machine_open(const struct kl_rule *rule, struct kl_mach
     kl_word_store_init(&m->store, MAX_STORE_BYTES);
     m->runs = calloc(r->graph.n_regexes + 1, sizeof(struct kl_regex_run *));
     m->least = calloc(r->graph.n_regexes + 1, sizeof *m->least);
-    enum kl_status status = m->runs == NULL || m->least == NULL
+    m->counts = calloc(r->graph.n_regexes + 1, sizeof *m->counts);
+    enum kl_status status = m->runs == NULL || m->least == NULL || m->counts == NULL
                                 ? kl_fail_memory(err, "a machine of a schema", r->graph.n_regexes)
                                 : kl_plans_open(&m->plans, m->graph, MAX_PLAN_BYTES, err);
     if (status == KL_OK) {

@@ -16,8 +16,10 @@
 #ifndef KL_SCHEMA_SCHEMA_MACHINE_H
 #define KL_SCHEMA_SCHEMA_MACHINE_H
 
+#include "grammar/regex_count.h"
 #include "grammar/regex_least.h"
 #include "grammar/rule.h"
+#include "schema/hash_index.h"
 #include "schema/schema.h"
 #include "schema/value_plan.h"
 
@@ -25,12 +27,15 @@
 enum {
     S_FRAME,  /* the innermost open container; 0: none */
     S_PHASE,  /* enum kl_phase, KL_IN_KEY, and what was read of an escape (string_steps.c) */
-    S_LINK,   /* of the value that is expected or being read */
+    S_LINK,   /* of the value that is expected or being read; in a name that may run out: list of
+                 the hashes of what it begins with, or KL_NO_LIST: it is no name that is begun */
     S_ATOMS,  /* string: the state of its automata; number: its text; literal: kind and position */
     S_LENGTH, /* string: code points, up to plan->strings.cap; number: bytes */
     S_HASH_LOW,
     S_HASH_HIGH /* of a string's characters, where it matters */
 };
+
+#define KL_NO_LIST UINT32_MAX
 
 enum kl_phase {
     KL_PHASE_VALUE,       /* a value must follow */
@@ -78,7 +83,8 @@ enum {
     F_FLAGS,
     F_DEPTH,
     F_COUNT, /* members or items that have begun (object) or ended (array) */
-    F_SEEN,  /* object: list of hashes of the other names; array: of its items; 0: none */
+    F_SEEN,  /* object: list of hashes of the other names, and S_LINK of each; array: of hashes of
+                its items; 0: none */
     F_HASH_LOW,
     F_HASH_HIGH, /* of the content so far, with KL_FRAME_HASHES */
     F_NAME_LOW,
@@ -92,6 +98,10 @@ enum {
 
 #define KL_MAX_JSON_DEPTH 500
 
+/* Answers nest no deeper by choice: where a value need not be a container, it is none. What must be
+ * nested further has room. */
+#define KL_ANSWER_DEPTH 400
+
 /* Which names may follow in a frame. */
 struct kl_name_gate {
     uint32_t frame;   /* 0: not known */
@@ -101,6 +111,9 @@ struct kl_name_gate {
     uint64_t signature; /* of all of this */
     bool other;         /* a name that is neither named nor matches a pattern */
     bool any;
+    /* plan->names_run_out: hashes of the names that are there and of all named ones, and of all
+     * that these begin with */
+    struct kl_hash_index used, begun;
 };
 
 struct kl_schema_rule {
@@ -118,6 +131,7 @@ struct kl_schema_machine {
     struct kl_regex_run **runs;   /* [graph->n_regexes] NULL: not needed yet */
     uint64_t work_left;           /* of the runs, for one mask */
     struct kl_regex_least *least; /* [graph->n_regexes] of the runs */
+    struct kl_regex_count *counts;
     struct kl_name_gate gate;
     /* scratch memory */
     uint8_t *bad, *next, *own; /* [n_judged] of the nodes of a plan */
@@ -197,6 +211,12 @@ static inline uint64_t kl_hash_mix(uint64_t hash, uint64_t value)
     return hash ^ (hash >> 29);
 }
 
+/* Adds a byte to the hash of the characters of a string; 0: it is empty. */
+static inline uint64_t kl_string_hash_add(uint64_t hash, uint8_t byte)
+{
+    return kl_hash_mix(hash, byte + 1u);
+}
+
 static inline bool kl_has_bit(const uint32_t *bits, uint32_t i)
 {
     return (bits[i / 32] >> (i % 32) & 1) != 0;
@@ -217,6 +237,10 @@ static inline size_t kl_bit_words(size_t n)
 /* Which names may follow in the frame of an object; NULL: failure. */
 const struct kl_name_gate *kl_name_gate(struct kl_schema_machine *m, uint32_t frame);
 
+/* For answers: whether a value that is no container may follow, of this link in a frame, where
+ * containers are too deep already. */
+bool kl_value_avoids_depth(struct kl_schema_machine *m, uint32_t frame, const struct kl_link *link);
+
 /* Whether an item may follow in the frame of an array; *link: its link. Sets *frame to the one that
  * the item is in. */
 bool kl_item_begins(struct kl_schema_machine *m, uint32_t *frame, const struct kl_link **link);
@@ -228,6 +252,19 @@ bool kl_name_ends(struct kl_schema_machine *m, const struct kl_rule_state *from,
                   struct kl_rule_state *to);
 /* Whether it may end. */
 bool kl_name_may_end(struct kl_schema_machine *m, const struct kl_rule_state *state);
+
+/* ---- unused_names.c -------------------------------------------------------------------------- */
+
+/* For the frame of m->gate: collects the names that are used. */
+bool kl_names_collect(struct kl_schema_machine *m, uint32_t frame);
+/* Whether a name of the frame of m->gate has begun like others that are used. Otherwise all names
+ * that begin like this are left. */
+bool kl_name_is_doubtful(const struct kl_schema_machine *m, const struct kl_rule_state *state);
+/* Whether a name is left behind what led to this state of a pattern, with this hash; */
+bool kl_pattern_has_unused(struct kl_schema_machine *m, uint32_t regex, uint32_t state,
+                           uint64_t hash);
+/* ... or one of the longest length, which the name has. */
+bool kl_longest_is_unused(struct kl_schema_machine *m, const struct kl_rule_state *state);
 
 /* ---- string_steps.c: strings ----------------------------------------------------------------- */
 

@@ -51,6 +51,10 @@ struct kl_schema_property {
 struct kl_schema_pattern {
     uint32_t regex; /* of graph.regexes */
     int32_t node;
+    /* For answers: how many names match that the node does not list, UINT32_MAX: many, or the node
+     * has no minProperties; whether, behind some beginning of a name, all may be used up. */
+    uint32_t n_names;
+    bool runs_out;
 };
 
 struct kl_schema_node {

@@ -124,8 +124,13 @@ static bool append(struct kl_schema_machine *m, struct kl_rule_state *s, const u
         s->words[S_LENGTH]++; /* not if it is KL_UNCOUNTED */
     if (kl_string_hashes(m, s) && s->words[S_LENGTH] != KL_UNCOUNTED) {
         uint64_t hash = kl_string_hash(s);
-        for (size_t i = 0; i < n; i++)
-            hash = kl_hash_mix(hash, bytes[i] + 1u);
+        bool keeps_list = kl_in_key(s) && s->words[S_LINK] != KL_NO_LIST &&
+                          kl_frame_plan(m, s->words[S_FRAME])->names_run_out;
+        for (size_t i = 0; i < n; i++) {
+            hash = kl_string_hash_add(hash, bytes[i]);
+            if (keeps_list && (s->words[S_LINK] = kl_hashes_add(m, s->words[S_LINK], hash)) == 0)
+                return kl_schema_machine_fail(m);
+        }
         s->words[S_HASH_LOW] = (uint32_t)hash;
         s->words[S_HASH_HIGH] = (uint32_t)(hash >> 32);
     }
@@ -237,7 +242,7 @@ bool kl_string_is_limited(struct kl_schema_machine *m, const struct kl_rule_stat
     if (!kl_in_key(s))
         return kl_string_atoms_of(m, s)->n > 0;
     const struct kl_name_gate *gate = kl_name_gate(m, s->words[S_FRAME]);
-    return gate == NULL || !gate->other;
+    return gate == NULL || !gate->other || kl_name_is_doubtful(m, s);
 }
 
 static bool escape_lives(struct kl_schema_machine *m, const struct kl_rule_state *s, uint32_t code)

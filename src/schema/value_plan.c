@@ -454,9 +454,15 @@ bool kl_plan_objects(struct kl_plans *plans, struct kl_plan *p)
         return false;
     for (uint32_t i = 0; i < p->n_objects; i++) {
         const struct kl_schema_node *node = p->nodes[p->objects[i]].node;
-        for (uint32_t k = 0; k < node->patterns.n; k++)
-            add_once(p->patterns, &p->n_patterns,
-                     plans->graph->patterns[node->patterns.first + k].regex);
+        if (node->property_names != KL_NO_NODE && plans->graph->is_for_answers)
+            p->names_run_out = true; /* a longest length */
+        for (uint32_t k = 0; k < node->patterns.n; k++) {
+            const struct kl_schema_pattern *pattern =
+                &plans->graph->patterns[node->patterns.first + k];
+            add_once(p->patterns, &p->n_patterns, pattern->regex);
+            if (plans->graph->is_for_answers && pattern->runs_out)
+                p->names_run_out = true;
+        }
     }
     const struct kl_string_atoms *names = p->names == NULL ? NULL : &p->names->strings;
     struct kl_string_atoms *s = &p->key_strings;

@@ -80,6 +80,7 @@ struct kl_plan {
     uint32_t n_patterns;
     struct kl_plan *names;              /* for names of properties; NULL: none are asserted */
     struct kl_string_atoms key_strings; /* KL_ATOM_KEYS, the patterns, then those of names */
+    bool names_run_out; /* answers: names that begin in one way may be used up (unused_names.c) */
 
     uint32_t *arrays; /* [n_arrays] nodes that assert something of an array */
     uint32_t n_arrays;

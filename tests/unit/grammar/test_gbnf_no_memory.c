@@ -1,4 +1,4 @@
-/* src/grammar/gbnf.c, regex_rule.c, triggers.c: every allocation fails once. */
+/* src/grammar/gbnf.c, regex_rule.c, calls_rule.c: every allocation fails once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,39 +8,48 @@
 #include <cmocka.h>
 
 #include "failing_memory.h"
+#include "grammar/calls_rule.h"
 #include "grammar/gbnf.h"
 #include "grammar/regex_rule.h"
-#include "grammar/triggers.h"
 
 /* Many places, but not at once: lists grow while the machine runs. */
 static const char text[] = "root ::= \"{\" ([^\"é] | pair){0,200} (\"z\"?){150} \"}\"\n"
                            "pair ::= \"\\\"\" root? \"\\\"\" | \"\\\"\" root \"'\"\n";
 
-/* A grammar, a regex and a choice behind triggers. */
+#define CALL "{\"name\": \"f\", \"arguments\": \"abcx\"}"
+
+/* Calls, one of which is excluded, or a text of the grammar. */
 static enum kl_status make(struct kl_rule **rule, struct kl_error *err)
 {
-    struct kl_rule *grammar = NULL, *regex = NULL, *choice = NULL;
-    enum kl_status status = kl_gbnf_compile(text, strlen(text), &grammar, err);
+    static const char regex[] = "\\{\"name\": \"f\", \"arguments\": (\"[a-zé]+(x|y)\"|1|2)\\}";
+    static const char *const names[] = {"\"f\""};
+    static const char *const excluded[] = {"{\"name\": \"f\", \"arguments\": 1}"};
+    struct kl_calls calls = {.names = names, .n_names = 1, .excluded = excluded, .n_excluded = 1};
+    enum kl_status status = kl_gbnf_compile(text, strlen(text), &calls.otherwise, err);
     if (status == KL_OK)
-        status = kl_regex_rule("[a-zé]+(x|y)", 13, &regex, err);
+        status = kl_regex_rule(regex, strlen(regex), &calls.call, err);
     if (status == KL_OK)
-        status = kl_choice_rule((const char *[]){"one", "two"}, 2, &choice, err);
-    const struct kl_trigger triggers[] = {{"{", true, grammar, "", true},
-                                          {"<g>", false, grammar, "</g>", false},
-                                          {"<r>", false, regex, ";", false},
-                                          {"<c>", false, choice, "", false}};
-    if (status == KL_OK)
-        status = kl_triggers_rule(triggers, 4, rule, err);
-    kl_rule_disown(grammar);
-    kl_rule_disown(regex);
-    kl_rule_disown(choice);
+        status = kl_calls_rule(&calls, rule, err);
+    kl_rule_disown(calls.otherwise);
+    kl_rule_disown(calls.call);
     return status;
+}
+
+static size_t take(struct kl_machine *machine, const char *answer)
+{
+    struct kl_rule_state now;
+    size_t taken = 0;
+    machine->kind->begin(machine, &now);
+    while (answer[taken] != '\0' &&
+           machine->kind->step(machine, &now, (uint8_t)answer[taken], &now))
+        taken++;
+    return taken;
 }
 
 static void fails_with_a_status_and_leaks_nothing(void **state)
 {
     (void)state;
-    static const char answer[] = "{\"{\"{a}\"}\"} <r>abcx; <c>two <g>{\"{a\"{}'}\"}</g>";
+    static const char *const answers[] = {"{\"{\"{a}\"}\"}", "<tool_call>\n" CALL "\n</tool_call>"};
     long n = 0;
     size_t n_machines = 0;
     for (bool reached = true; reached; n++) {
@@ -53,11 +62,8 @@ static void fails_with_a_status_and_leaks_nothing(void **state)
         if (status == KL_OK)
             status = rule->kind->open(rule, &machine, &err);
         if (status == KL_OK) {
-            struct kl_rule_state now;
-            machine->kind->begin(machine, &now);
-            while (answer[taken] != '\0' &&
-                   machine->kind->step(machine, &now, (uint8_t)answer[taken], &now))
-                taken++;
+            for (int i = 0; i < 2; i++)
+                taken += take(machine, answers[i]);
             status = machine->failure.status;
             err = machine->failure;
             n_machines++;
@@ -67,7 +73,7 @@ static void fails_with_a_status_and_leaks_nothing(void **state)
         if (reached)
             assert_non_null(strstr(err.text, "memory"));
         else
-            assert_int_equal(taken, strlen(answer));
+            assert_int_equal(taken, strlen(answers[0]) + strlen(answers[1]));
         if (machine != NULL)
             machine->kind->close(machine);
         kl_rule_disown(rule);

@@ -10,10 +10,10 @@
 
 #include <cmocka.h>
 
+#include "grammar/calls_rule.h"
 #include "grammar/gbnf.h"
 #include "grammar/matcher.h"
 #include "grammar/regex_rule.h"
-#include "grammar/triggers.h"
 #include "grammar_tokens.h"
 
 static uint32_t random_state = 1;
@@ -110,16 +110,23 @@ static const char json[] =
     "number ::= \"-\"? [0-9]+ (\".\" [0-9]+)?\n"
     "ws ::= [ \\n]{0,3}\n";
 
-static struct kl_rule *with_triggers(void)
+/* Calls of a tool with any strings as arguments, one of which is excluded. */
+static struct kl_rule *with_calls(bool is_demanded, bool is_excluded)
 {
-    struct kl_rule *object = grammar(json), *words = NULL, *rule = NULL;
-    assert_int_equal(kl_regex_rule("[a-z]+( [a-z]+){0,5}", 20, &words, NULL), KL_OK);
-    const struct kl_trigger list[] = {{"{", true, object, "", true},
-                                      {"a", false, words, "b", false},
-                                      {" the", false, object, "\n", false}};
-    assert_int_equal(kl_triggers_rule(list, 3, &rule, NULL), KL_OK);
-    kl_rule_disown(object);
-    kl_rule_disown(words);
+    static const char object[] =
+        "root ::= \"{\\\"name\\\": \\\"a\\\", \\\"arguments\\\": {\" pair (\", \" pair)* \"}}\"\n"
+        "pair ::= \"\\\"\" [^\"\\\\\\n]* \"\\\": \" ([0-9]+ | \"true\")\n";
+    static const char *const names[] = {"\"a\""};
+    static const char *const excluded[] = {"{\"name\": \"a\", \"arguments\": {\"\": 1}}"};
+    struct kl_calls calls = {.call = grammar(object),
+                             .names = names,
+                             .n_names = 1,
+                             .excluded = excluded,
+                             .n_excluded = is_excluded,
+                             .is_demanded = is_demanded};
+    struct kl_rule *rule = NULL;
+    assert_int_equal(kl_calls_rule(&calls, &rule, NULL), KL_OK);
+    kl_rule_disown(calls.call);
     return rule;
 }
 
@@ -133,7 +140,8 @@ static void follow_all(const struct kl_tokenizer *tokenizer, int answers)
     follow(grammar(json), tokenizer, trie, answers);
     follow(grammar("root ::= \"a\" root [a\"] | \"a\" root \"aa\" | .{0,4} ([^\\n]* \"\\n\"){2}"),
            tokenizer, trie, answers);
-    follow(with_triggers(), tokenizer, trie, answers);
+    for (int i = 0; i < 3; i++)
+        follow(with_calls(i > 0, i > 1), tokenizer, trie, answers);
     kl_token_trie_close(trie);
 }
 

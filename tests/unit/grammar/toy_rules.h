@@ -199,10 +199,11 @@ static bool toy_list_free_string(struct kl_machine *machine, const struct kl_rul
     if (state->words[0] != TOY_STRING || state->words[3] / 2 != 0 || !rule->is_told)
         return false;
     uint32_t chars = state->words[2];
-    string->least = rule->least > chars ? rule->least - chars : 0;
-    string->most = rule->most == UINT32_MAX ? UINT32_MAX : rule->most - chars;
-    string->must_try = rule->must_try;
-    string->is_filtered = false;
+    *string = (struct kl_free_string){
+        .least = rule->least > chars ? rule->least - chars : 0,
+        .most = rule->most == UINT32_MAX ? UINT32_MAX : rule->most - chars,
+        .must_try = rule->must_try,
+    };
     toy_tail_begin(&string->after, state->words[1],
                    toy_tails_of(m, state->words[1], false, rule->must_try));
     return true;

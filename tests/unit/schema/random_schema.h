@@ -231,6 +231,29 @@ static inline void add_choice(struct schema_text *t, unsigned depth)
     add(t, "}");
 }
 
+/* An object whose names run out, or would. */
+static inline void add_names(struct schema_text *t)
+{
+    static const char *const names[] = {
+        "^[ab]{1,3}$", "^(x|aa?|b[a-z])$",         "^[a-z]$",   "^[\xC3\xA0-\xC3\xA9]{2}$",
+        "^(a|b*c)$",   "^[\\\\x01-\\\\x40]{0,2}$", "^p[a-n]?$", "^(aab|x-|00?)[a-d]$"};
+    add(t, "{\"type\":\"object\",\"properties\":{");
+    add(t, draw(2) == 0 ? "" : "\"a\":{\"const\":1},\"x-a\":{\"const\":1},\"aab\":{\"const\":1}");
+    add(t, "},\"additionalProperties\":%s", draw(2) == 0 ? "{\"type\":\"null\"}" : "false");
+    if (draw(4) > 0)
+        add(t, ",\"patternProperties\":{\"%s\":{\"const\":0}}", ONE_OF(names));
+    if (draw(3) == 0)
+        add(t, ",\"anyOf\":[{\"propertyNames\":{\"pattern\":\"%s\"}},{\"maxProperties\":3}]",
+            ONE_OF(names));
+    if (draw(3) == 0)
+        add(t, ",\"propertyNames\":{\"maxLength\":%u}", draw(4));
+    if (draw(3) == 0)
+        add(t, ",\"propertyNames\":{\"pattern\":\"%s\",\"maxLength\":%u}", ONE_OF(names), draw(5));
+    if (draw(3) > 0)
+        add(t, ",\"minProperties\":%u", draw(30));
+    add(t, "}");
+}
+
 /* A schema with at most `depth` levels of other ones in it. */
 static inline void add_schema(struct schema_text *t, unsigned depth)
 {
@@ -241,6 +264,8 @@ static inline void add_schema(struct schema_text *t, unsigned depth)
         add_number(t);
     else if (kind < 6)
         add_string(t);
+    else if (kind < 9 && draw(5) == 0)
+        add_names(t);
     else if (kind < 9)
         add_object(t, depth - 1);
     else if (kind < 11)

@@ -7,12 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "../engine/failing_memory.h"
 #include "graph_judge.h"
+#include "random_schema.h"
 #include "schema/answer_schema.h"
 #include "schema/schema_parser.h"
 #include "json/json_numbers.h"
@@ -112,6 +114,28 @@ static const char *const answers[][3] = {
      "[{'b':1}]", "[{'a':1}]"},
     {"{'type':'array','items':{'enum':['a','b']},'uniqueItems':true,'minItems':1}", "[['a','b']]",
      "[['a','a'],[]]"},
+    /* names that run out: all of one pattern, of the longest length, behind a beginning */
+    {"{'type':'object','patternProperties':{'^[a-c][a-z]$':{'type':'null'}},"
+     "'additionalProperties':false,'minProperties':70}",
+     "[]", "[{}]"},
+    {"{'type':'object','patternProperties':{'^(x|[ab]|y.*)$':{'type':'null'},'^[bc]$':{}},"
+     "'additionalProperties':false,'minProperties':6}",
+     "[{'x':null,'a':null,'b':null,'c':null,'y':null,'yy':null}]", "[{'x':null}]"},
+    {"{'type':'object','propertyNames':{'maxLength':1},'additionalProperties':{'type':'null'},"
+     "'minProperties':40}",
+     "[]", "[{},{'':1}]"},
+    {"{'type':'object','propertyNames':{'maxLength':0},'additionalProperties':{'type':'null'}}",
+     "[{},{'':null}]", "[{'a':null}]"},
+    {"{'type':'object','properties':{'aa':{},'ab':{},'b':{}},'patternProperties':{'^a.?$':"
+     "{'type':'null'}},'additionalProperties':false,'minProperties':60}",
+     "[]", "[{'aa':null}]"},
+    {"{'type':'object','propertyNames':{'pattern':'^[a-z0-9]{2}$'},'minProperties':200,"
+     "'additionalProperties':{'type':'null'}}",
+     "[]", "[{'aa':null}]"},
+    {"{'anyOf':[{'type':'object','propertyNames':{'maxLength':1},'minProperties':9},"
+     "{'type':'object','patternProperties':{'^abc$':{'type':'null'}},"
+     "'additionalProperties':false}]}",
+     "[{'abc':null},{}]", "[{'ab':null}]"},
 };
 enum { N_ANSWERS = sizeof(answers) / sizeof(*answers) };
 
@@ -156,23 +180,17 @@ static void test_answers_are_a_subset(void **state)
 
 /* ---- texts at random ------------------------------------------------------------------------- */
 
-static uint64_t seed = 14;
-
-static unsigned draw(unsigned below)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (unsigned)(seed >> 33) % below;
-}
-
 /* The bytes that may follow. */
 static unsigned follow(struct kl_machine *machine, const struct kl_rule_state *from,
                        uint8_t bytes[256])
 {
     unsigned n = 0;
     struct kl_rule_state to;
+    size_t mark = machine->kind->mark(machine);
     for (int byte = 0; byte < 256; byte++)
         if (machine->kind->step(machine, from, (uint8_t)byte, &to))
             bytes[n++] = (uint8_t)byte;
+    machine->kind->release(machine, mark);
     return n;
 }
 
@@ -193,7 +211,7 @@ static size_t write_text(struct kl_machine *machine, const char *schema, char *t
         if (n == 0 || (is_complete && draw(4) == 0))
             return len;
         unsigned at = draw(n);
-        if (draw(3) == 0 || len > 200)
+        if (draw(3) == 0 || (len > 200 && draw(8) > 0))
             for (unsigned i = 0; i < n; i++)
                 if (bytes[i] == '"' || bytes[i] == '}' || bytes[i] == ']')
                     at = i;
@@ -212,21 +230,34 @@ static bool has_long_number(const char *text, size_t len)
     return n == 15;
 }
 
-static void check_texts(const char *text_of_schema)
+/* Fewer texts of the same under sanitizers. */
+static int rounds(int n)
+{
+    return getenv("KINGLET_TEST_BRIEF") != NULL ? n / 4 : n;
+}
+
+/* false: the schema is refused. */
+static bool check_texts(const char *text_of_schema, int n, size_t room)
 {
     struct kl_schema_graph graph;
     struct kl_error err = {0};
     struct kl_rule *rule;
     json_t *schema = json_of(text_of_schema);
-    assert_int_equal(kl_schema_compile(schema, KL_SCHEMA_ANSWER, &rule, NULL, &err), KL_OK);
+    assert_non_null(schema);
+    if (kl_schema_compile(schema, KL_SCHEMA_ANSWER, &rule, NULL, &err) != KL_OK) {
+        json_decref(schema);
+        return false;
+    }
     assert_int_equal(kl_schema_parse(schema, &graph, NULL, &err), KL_OK);
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < n; i++) {
         char text[4096];
         struct kl_machine *machine;
         assert_int_equal(rule->kind->open(rule, &machine, &err), KL_OK);
-        size_t len = write_text(machine, text_of_schema, text, sizeof(text));
+        size_t len = write_text(machine, text_of_schema, text, room);
         machine->kind->close(machine);
-        if (len == 0 || has_long_number(text, len))
+        text[len] = '\0';
+        /* names with NUL are not read by the library either */
+        if (len == 0 || has_long_number(text, len) || strstr(text, "\\u0000") != NULL)
             continue;
         json_t *value = kl_json_read(text, len, NULL);
         if (value == NULL || !graph_allows(&graph, value))
@@ -236,13 +267,76 @@ static void check_texts(const char *text_of_schema)
     kl_schema_graph_release(&graph);
     kl_rule_disown(rule);
     json_decref(schema);
+    return true;
 }
 
 static void test_no_text_gets_stuck(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ANSWERS; i++)
-        check_texts(answers[i][0]);
+        assert_true(check_texts(answers[i][0], rounds(12), 4000));
+}
+
+/* The same with schemas at random; objects with names that run out are among them. */
+static void test_no_text_of_a_random_schema_gets_stuck(void **state)
+{
+    (void)state;
+    const int n_random = rounds(400);
+    int n = 0;
+    for (random_seed = 1; random_seed <= (uint64_t)n_random;) {
+        static struct schema_text t;
+        uint64_t seed = random_seed;
+        t.len = 0;
+        if (draw(2) == 0)
+            add_names(&t);
+        else
+            add_schema(&t, 2);
+        n += check_texts(t.bytes, 4, 400);
+        random_seed = seed + 1;
+    }
+    assert_in_range(n, n_random / 2, n_random);
+}
+
+/* An answer that opens containers wherever it may ends all the same. */
+static void test_depth_comes_to_an_end(void **state)
+{
+    static const char *const schemas[] = {
+        "{'type':'object','properties':{'next':{'$ref':'#'}}}",
+        "{'type':'object','properties':{'v':{'type':'array','prefixItems':[{'type':'object',"
+        "'properties':{'w':{'type':'array','items':{'type':'null'}}},'required':['w']}],"
+        "'minItems':1},'next':{'anyOf':[{'$ref':'#'},{'type':'null'}]}},'required':['v','next']}",
+        "{'type':'array','items':{'$ref':'#'}}",
+        "{'type':'object','patternProperties':{'^a+$':{'$ref':'#'}},'additionalProperties':false}",
+        "{'type':['object','null'],'additionalProperties':{'$ref':'#'}}",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof schemas / sizeof *schemas; i++) {
+        struct kl_error err = {0};
+        struct kl_rule *rule;
+        struct kl_machine *machine;
+        struct kl_rule_state now;
+        json_t *schema = json_of(schemas[i]);
+        uint8_t bytes[256];
+        unsigned n, depth = 0, deepest = 0;
+        assert_int_equal(kl_schema_compile(schema, KL_SCHEMA_ANSWER, &rule, NULL, &err), KL_OK);
+        assert_int_equal(rule->kind->open(rule, &machine, &err), KL_OK);
+        machine->kind->begin(machine, &now);
+        for (size_t len = 0; len < 20000 && (n = follow(machine, &now, bytes)) > 0; len++) {
+            static const char wanted[] = "\"{[}]"; /* the first one that may follow, or any */
+            uint8_t byte = bytes[0];
+            for (size_t k = sizeof wanted - 1; k-- > 0;)
+                byte = memchr(bytes, wanted[k], n) != NULL ? (uint8_t)wanted[k] : byte;
+            depth += byte == '{' || byte == '[';
+            deepest = depth > deepest ? depth : deepest;
+            depth -= byte == '}' || byte == ']';
+            assert_true(machine->kind->step(machine, &now, byte, &now));
+        }
+        if (deepest < 400 || !machine->kind->is_complete(machine, &now))
+            fail_msg("%s: stuck at a depth of %u of %u", schemas[i], depth, deepest);
+        machine->kind->close(machine);
+        kl_rule_disown(rule);
+        json_decref(schema);
+    }
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
@@ -264,6 +358,9 @@ static const struct {
      KL_ERR_UNSUPPORTED, "#", ""},
     {"{'properties':{'a':{'type':'array','items':{'type':'boolean'},'uniqueItems':true}}}",
      KL_ERR_UNSUPPORTED, "#/properties/a", "uniqueItems"},
+    {"{'type':'object','patternProperties':{'^[a-z]{2}$':{}},'minProperties':677,"
+     "'additionalProperties':false}",
+     KL_ERR_UNSUPPORTED, "#", ""},
     {"{'type':'integer','not':{'multipleOf':2}}", KL_ERR_UNSUPPORTED, "#/not", "multipleOf"},
     {"{'type':'integer','allOf':[{'multipleOf':4},{'multipleOf':6}]}", KL_ERR_UNSUPPORTED,
      "#/allOf/1", "multipleOf"},
@@ -359,6 +456,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_are_a_subset),
         cmocka_unit_test(test_no_text_gets_stuck),
+        cmocka_unit_test(test_no_text_of_a_random_schema_gets_stuck),
+        cmocka_unit_test(test_depth_comes_to_an_end),
         cmocka_unit_test(test_refusals_name_path_and_keyword),
         cmocka_unit_test(test_alternatives_that_multiply_are_refused),
         cmocka_unit_test(test_many_branches_of_one_of),

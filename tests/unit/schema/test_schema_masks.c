@@ -2,6 +2,8 @@
  * src/schema with src/grammar/matcher.c: the masks of schemas at random, along texts at random,
  * against a slow reference, which tries each token's bytes with a machine of its own; and answers
  * that never get stuck and are valid.
+ *
+ * usage: test_schema_masks [MODEL.gguf]    just the masks of this vocabulary
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +28,7 @@ enum { LONGEST_TEXT = 8192 };
 struct walker {
     const char *schema, *reading;
     const struct kl_tokenizer *tokenizer;
-    size_t n_vocab;
+    size_t n_vocab, stride; /* each stride-th token is tried, in each 16th state all */
     struct kl_matcher *matcher;
     struct kl_machine *machine; /* of the reference */
     struct kl_rule_state state, slow;
@@ -78,7 +80,8 @@ static size_t check_mask(struct walker *w)
         fail_msg("%s: %s behind %.*s", w->schema, err.text, (int)w->len, w->text);
     for (size_t i = 0; i <= w->n_vocab / 64; i++)
         n += (size_t)__builtin_popcountll(w->mask[i]);
-    for (size_t id = 0; id < w->n_vocab; id++) {
+    size_t stride = seen.states % 16 == 0 ? 1 : w->stride;
+    for (size_t id = stride == 1 ? 0 : draw((unsigned)stride); id < w->n_vocab; id += stride) {
         size_t len;
         const char *bytes = kl_tokenizer_piece(w->tokenizer, (int32_t)id, &len);
         bool expected = slow_allows(w, (int32_t)id);
@@ -200,10 +203,10 @@ static void judge(struct kl_rule *rule, const struct walker *w)
 /* Texts of one reading; judging: that reading of the schema, NULL for the texts of it. */
 static void follow(const struct schema_text *schema, struct kl_rule *rule, struct kl_rule *judging,
                    const struct kl_tokenizer *tokenizer, const struct kl_token_trie *trie,
-                   size_t texts)
+                   size_t stride, size_t texts)
 {
     struct kl_error err = {0};
-    struct walker w = {.schema = schema->bytes, .tokenizer = tokenizer};
+    struct walker w = {.schema = schema->bytes, .tokenizer = tokenizer, .stride = stride};
     w.reading = judging == NULL ? "judged" : "answers";
     w.n_vocab = kl_token_trie_vocab(trie);
     w.mask = malloc((w.n_vocab / 64 + 1) * sizeof *w.mask);
@@ -217,7 +220,7 @@ static void follow(const struct schema_text *schema, struct kl_rule *rule, struc
     free(w.mask);
 }
 
-static void follow_schemas(const struct kl_tokenizer *tokenizer, unsigned schemas)
+static void follow_schemas(const struct kl_tokenizer *tokenizer, size_t stride, unsigned schemas)
 {
     struct kl_token_trie *trie = trie_of(tokenizer);
     for (unsigned i = 0; i < schemas; i++) {
@@ -230,9 +233,9 @@ static void follow_schemas(const struct kl_tokenizer *tokenizer, unsigned schema
             fail_msg("not JSON: %s", schema.bytes);
         if (kl_schema_compile(json, KL_SCHEMA_JUDGE, &judging, NULL, &err) != KL_OK)
             fail_msg("%s: %s", schema.bytes, err.text);
-        follow(&schema, judging, NULL, tokenizer, trie, 3);
+        follow(&schema, judging, NULL, tokenizer, trie, stride, 3);
         if (kl_schema_compile(json, KL_SCHEMA_ANSWER, &answers, NULL, &err) == KL_OK)
-            follow(&schema, answers, judging, tokenizer, trie, 8);
+            follow(&schema, answers, judging, tokenizer, trie, stride, 8);
         else
             seen.refused++;
         kl_rule_disown(judging);
@@ -255,7 +258,7 @@ static void test_masks_of_a_made_vocabulary(void **state)
 {
     (void)state;
     struct kl_tokenizer *tokenizer = made_tokenizer();
-    follow_schemas(tokenizer, n_schemas(150));
+    follow_schemas(tokenizer, 1, n_schemas(150));
     kl_tokenizer_close(tokenizer);
     if (getenv("SCHEMA_MASKS") == NULL)
         assert_true(seen.states > 2000 && seen.answers > 200);
@@ -267,14 +270,34 @@ static void test_masks_of_the_tiny_model(void **state)
     struct kl_tokenizer *tokenizer = model_tokenizer("KINGLET_TEST_TINY_MODEL");
     if (tokenizer == NULL)
         fail_msg("KINGLET_TEST_TINY_MODEL must name the tiny model (./test.sh sets it)");
-    follow_schemas(tokenizer, n_schemas(60));
+    follow_schemas(tokenizer, 1, n_schemas(60));
     kl_tokenizer_close(tokenizer);
     print_message("%zu masks, %zu answers, %zu texts without an end, %zu schemas refused\n",
                   seen.states, seen.answers, seen.stuck, seen.refused);
 }
 
-int main(void)
+static void test_masks_of_a_model(void **state)
 {
+    struct kl_error err = {0};
+    struct kl_gguf *gguf = NULL;
+    struct kl_tokenizer *tokenizer = NULL;
+    if (kl_gguf_open(*state, &gguf, &err) != KL_OK ||
+        kl_tokenizer_open(gguf, &tokenizer, &err) != KL_OK)
+        fail_msg("%s", err.text);
+    kl_gguf_close(gguf);
+    follow_schemas(tokenizer, 32, n_schemas(90));
+    kl_tokenizer_close(tokenizer);
+    print_message("%zu masks of a model\n", seen.states);
+    assert_true(getenv("SCHEMA_MASKS") != NULL || seen.states >= 2000);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest of_a_model[] = {
+        cmocka_unit_test_prestate(test_masks_of_a_model, argv[argc - 1]),
+    };
+    if (argc == 2)
+        return cmocka_run_group_tests(of_a_model, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_masks_of_a_made_vocabulary),
         cmocka_unit_test(test_masks_of_the_tiny_model),
