@@ -63,6 +63,8 @@ enum kl_answer kl_answer_accept(struct kl_request *r, int32_t token, struct kl_e
     bool ended = kl_tokenizer_is_end(r->detokenizer.tokenizer, token);
     if (r->rule.matcher != NULL && !kl_request_rule_accept(&r->rule, &r->rule.state, token))
         return rule_failed(r, err);
+    if (r->token_ids && !r->logprobs && !kl_tokenizer_is_control(r->detokenizer.tokenizer, token))
+        kl_request_send_token(r, &(struct kl_logprob){.id = token}, 1);
     if (!ended)
         r->tokens[r->n_tokens++] = token;
     bool full = kl_request_answer_tokens(r) == r->max_answer;
@@ -237,6 +239,8 @@ enum kl_answer kl_answer_choose(struct kl_request *r, struct kl_sampler *sampler
 {
     enum kl_answer answer = KL_ANSWER_CONTINUES;
     struct proposal p = {.end = r->n_tokens + r->n_proposed, .as_proposed = true};
+    if (r->max_answer == 0)
+        answer = KL_ANSWER_FULL;
     for (size_t row = 0; row < rows->n && p.as_proposed && answer == KL_ANSWER_CONTINUES; row++) {
         if (rows->candidates[row].overflow && row > 0)
             break; /* a proposed row: the next pass computes it again */

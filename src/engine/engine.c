@@ -1,12 +1,10 @@
 #include "engine/engine.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
-#include "base/thread.h"
 #include "engine/engine_counters.h"
-#include "engine/engine_loop.h"
 #include "engine/engine_state.h"
+#include "engine/engine_thread.h"
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
@@ -43,7 +41,7 @@ static bool has_small_budget(const struct kl_engine_options *o)
 /* Bytes for the answers given before, as a source of drafts. */
 static size_t answers_bytes(const struct kl_engine_options *o)
 {
-    return has_small_budget(o) ? KL_DRAFT_MEMORY_BYTES / 4 : KL_DRAFT_MEMORY_BYTES;
+    return has_small_budget(o) ? KL_DRAFT_MEMORY_BYTES / 8 : KL_DRAFT_MEMORY_BYTES;
 }
 
 /* The least number of rows with room for all logits (1.2 MB each): a request that runs alone, and
@@ -53,18 +51,53 @@ static size_t min_wide(const struct kl_engine_options *o)
     return has_small_budget(o) ? 2 : 4;
 }
 
+/* The threads of a pass: at most those of the pool. */
+static struct kl_threads threads_of(const struct kl_engine_options *o,
+                                    const struct kl_engine_thread *thread)
+{
+    size_t most = thread != NULL ? kl_pool_threads(thread->pool) : KL_POOL_MAX_THREADS;
+    size_t prefill = o->n_threads_prefill != 0 ? o->n_threads_prefill : o->n_threads;
+    return (struct kl_threads){o->n_threads < most ? o->n_threads : most,
+                               prefill < most ? prefill : most};
+}
+
+/* Finds the thread that the options name, or starts one. */
+static enum kl_status open_thread(struct kl_engine *engine, struct kl_error *err)
+{
+    const struct kl_threads threads = threads_of(&engine->options, NULL);
+    enum kl_status status = KL_OK;
+    engine->thread = engine->options.thread;
+    if (engine->thread == NULL) {
+        size_t n = threads.decode > threads.prefill ? threads.decode : threads.prefill;
+        status = kl_engine_thread_open(n, &engine->thread, err);
+        engine->owns_thread = status == KL_OK;
+    }
+    if (status == KL_OK)
+        engine->wakeup = &engine->thread->wakeup;
+    return status;
+}
+
+/* Gives the engine to its thread. */
+static void enter_thread(struct kl_engine *engine)
+{
+    struct kl_engine_thread *thread = engine->thread;
+    pthread_mutex_lock(&thread->wakeup.lock);
+    engine->next = thread->arrived;
+    thread->arrived = engine;
+    pthread_mutex_unlock(&thread->wakeup.lock);
+    kl_wakeup_signal(&thread->wakeup);
+}
+
 /* Allocates everything but the KV cache. */
 static enum kl_status open_parts(struct kl_engine *engine, const struct kl_model *model,
                                  struct kl_error *err)
 {
     const struct kl_engine_options *o = &engine->options;
     size_t max_rows = o->parallel + o->prefill_chunk + o->draft_max;
-    const struct kl_threads threads = {
-        o->n_threads, o->n_threads_prefill != 0 ? o->n_threads_prefill : o->n_threads};
-    size_t n_threads = threads.decode > threads.prefill ? threads.decode : threads.prefill;
-    enum kl_status status = kl_forward_open(model, max_rows, n_threads, &engine->forward, err);
+    enum kl_status status =
+        kl_forward_open_on(model, max_rows, engine->thread->pool, &engine->forward, err);
     if (status == KL_OK)
-        kl_forward_set_threads(engine->forward, threads);
+        kl_forward_set_threads(engine->forward, threads_of(o, engine->thread));
     if (status == KL_OK)
         status = kl_sampler_open(engine->n_vocab, &engine->sampler, err);
     if (status != KL_OK)
@@ -113,10 +146,10 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
         kl_plan_add(plan, "drafts",
                     kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size, answers_bytes(o)),
                     "--draft-max");
+    size_t request_bytes = kl_request_bytes(o->ctx_size, kl_model_config(model)->n_embd);
     kl_plan_add(plan, "requests that run, and their rules",
-                o->parallel * (kl_request_bytes(o->ctx_size) + o->rule_bytes), "--parallel");
-    kl_plan_add(plan, "requests that wait", o->queue_size * kl_request_bytes(o->ctx_size),
-                "--queue");
+                o->parallel * (request_bytes + o->rule_bytes), "--parallel");
+    kl_plan_add(plan, "requests that wait", o->queue_size * request_bytes, "--queue");
     if (kept_pages > 0)
         kl_plan_add(plan, "index of the prefix cache", kl_prefix_cache_memory(kept_pages),
                     "--cache-ram");
@@ -149,7 +182,8 @@ static void destroy(struct kl_engine *engine)
         kl_kv_cache_close(engine->kv);
     if (engine->forward != NULL)
         kl_forward_close(engine->forward);
-    kl_wakeup_release(&engine->wakeup);
+    if (engine->owns_thread)
+        kl_engine_thread_close(engine->thread);
     free(engine);
 }
 
@@ -169,18 +203,22 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
         engine->options.rule_bytes = KL_DEFAULT_RULE_BYTES;
     engine->tokenizer = tokenizer;
     engine->clients.fd = -1;
-    kl_wakeup_init(&engine->wakeup);
     engine->n_vocab = kl_model_config(model)->n_vocab;
+    engine->n_embd = kl_model_config(model)->n_embd;
     if (kl_tokenizer_size(tokenizer) < engine->n_vocab)
         engine->n_vocab = kl_tokenizer_size(tokenizer);
 
-    status = open_parts(engine, model, err);
+    status = open_thread(engine, err);
+    if (status == KL_OK)
+        status = open_parts(engine, model, err);
     if (status != KL_OK)
         goto fail;
     engine->totals = (struct kl_engine_stats){
         .parallel = options->parallel,
         .queue_size = options->queue_size,
         .ctx_size = options->ctx_size,
+        .n_embd = engine->n_embd,
+        .pooling = kl_model_config(model)->pooling,
         .pass_costs = engine->proposals.costs,
         .buffer_bytes = kl_forward_bytes(engine->forward) + kl_batch_bytes(&engine->batch) +
                         kl_sampler_bytes(engine->sampler),
@@ -188,12 +226,7 @@ enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_toke
     status = open_cache(engine, model, err);
     if (status != KL_OK)
         goto fail;
-    int failed = kl_thread_start(&engine->thread, kl_engine_loop, engine);
-    if (failed != 0) {
-        errno = failed;
-        status = kl_fail_errno(err, "the engine's thread could not be started");
-        goto fail;
-    }
+    enter_thread(engine);
     *out = engine;
     return KL_OK;
 fail:
@@ -206,8 +239,11 @@ void kl_engine_close(struct kl_engine *engine)
     if (engine == NULL)
         return;
     atomic_store(&engine->closing, true);
-    kl_wakeup_signal(&engine->wakeup);
-    pthread_join(engine->thread, NULL);
+    kl_wakeup_signal(engine->wakeup);
+    pthread_mutex_lock(&engine->wakeup->lock);
+    while (!engine->has_left)
+        pthread_cond_wait(&engine->thread->left, &engine->wakeup->lock);
+    pthread_mutex_unlock(&engine->wakeup->lock);
     destroy(engine);
 }
 
@@ -215,14 +251,15 @@ static enum kl_status enqueue(struct kl_engine *engine, enum kl_request_kind kin
                               const struct kl_request_options *options, struct kl_request **out,
                               struct kl_error *err)
 {
-    enum kl_status status = kl_request_new(kind, options, engine->options.ctx_size, engine->n_vocab,
-                                           engine->tokenizer, &engine->wakeup, out, err);
+    enum kl_status status =
+        kl_request_new(kind, options, engine->options.ctx_size, engine->n_vocab, engine->n_embd,
+                       engine->tokenizer, engine->wakeup, out, err);
     if (status != KL_OK)
         return status;
-    pthread_mutex_lock(&engine->wakeup.lock);
+    pthread_mutex_lock(&engine->wakeup->lock);
     kl_queue_append(&engine->inbox, *out);
-    pthread_mutex_unlock(&engine->wakeup.lock);
-    kl_wakeup_signal(&engine->wakeup);
+    pthread_mutex_unlock(&engine->wakeup->lock);
+    kl_wakeup_signal(engine->wakeup);
     return KL_OK;
 }
 
@@ -235,7 +272,15 @@ enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_reques
         return kl_fail(err, KL_ERR_BUSY,
                        "the queue is full (%zu requests may run and %zu wait): try again later",
                        limits->parallel, limits->queue_size);
-    enum kl_status status = enqueue(engine, KL_REQUEST_ANSWER, options, out, err);
+    const struct kl_request_options embeds = {.tokens = options->tokens,
+                                              .n_tokens = options->n_tokens,
+                                              .pooling = options->pooling,
+                                              .priority = options->priority,
+                                              .cache_scope = options->cache_scope,
+                                              .deadline_seconds = options->deadline_seconds};
+    enum kl_status status = options->embeds
+                                ? enqueue(engine, KL_REQUEST_EMBEDDING, &embeds, out, err)
+                                : enqueue(engine, KL_REQUEST_ANSWER, options, out, err);
     if (status != KL_OK)
         kl_counters_submit_failed(engine);
     return status;

@@ -18,6 +18,9 @@
  * here are called from one other thread (the HTTP thread, or a command's main thread). No call
  * waits for the engine, except kl_engine_open and kl_engine_close.
  *
+ * A request may also want the embedding of a text instead of an answer: the hidden vectors of its
+ * tokens, pooled. It is batched, queued and cancelled like the others, and has no text.
+ *
  * A request whose events are not polled pauses when its ring is full; others are not affected. The
  * text of an answer does not depend on other requests, on caches or on the number of threads.
  *
@@ -39,6 +42,7 @@
 #include "text/tokenizer.h"
 
 struct kl_engine;
+struct kl_engine_thread;
 struct kl_request;
 struct kl_rule;
 struct kl_token_trie;
@@ -60,6 +64,9 @@ struct kl_engine_options {
     /* Most bytes that following its rule may take for one running request; more ends its answer
      * with an error. JSON answers take some hundred KB. 0: KL_DEFAULT_RULE_BYTES. */
     size_t rule_bytes;
+    /* The thread that computes (engine_thread.h), which other engines use, too; must outlive the
+     * engine. NULL: one of its own. */
+    struct kl_engine_thread *thread;
     /* Keeps pages of the prefix cache on disk; must outlive the engine; NULL: none. */
     struct kl_page_store *page_store;
     /* Holds the budget and the memory of other parts. kl_engine_open adds the engine's lines; the
@@ -69,7 +76,7 @@ struct kl_engine_options {
 
 #define KL_DEFAULT_RULE_BYTES ((size_t)4 << 20)
 
-#define KL_MAX_STOPS     8
+#define KL_MAX_STOPS     16
 #define KL_MAX_STOP_SIZE 256 /* bytes of one stop string */
 
 #define KL_MAX_BIASES           1024
@@ -162,7 +169,12 @@ enum kl_priority { KL_PRIORITY_INTERACTIVE = 0, KL_PRIORITY_BACKGROUND };
 struct kl_request_options {
     const int32_t *tokens; /* the prompt; copied */
     size_t n_tokens;
-    size_t max_tokens; /* of the answer; reduced to the room that ctx_size leaves */
+    /* Wants the embedding of the prompt, see kl_request_embedding. Of the fields below only
+     * priority, cache_scope and deadline_seconds are read then; the prompt may fill the context. */
+    bool embeds;
+    enum kl_pooling pooling;
+    size_t max_tokens; /* of the answer; reduced to the room that ctx_size leaves. 0: the prompt is
+                        * computed, and that is all */
     struct kl_sampling sampling;
     /* Stop strings, not empty, UTF-8; copied. The answer ends before the first that is complete; if
      * several end at the same byte, before the longest. Text that may be the beginning of one is
@@ -183,6 +195,7 @@ struct kl_request_options {
      * KL_MAX_TOP_LOGPROBS. All logits are computed then, and nothing else changes. */
     bool logprobs;
     size_t top_logprobs;
+    bool token_ids; /* sends KL_EVENT_TOKEN without logprobs, too: the token, with a value of 0 */
     enum kl_priority priority;
     /* Computed prompts are only shared within a scope: otherwise the time to the first token would
      * tell one client what another has asked. */
@@ -194,7 +207,7 @@ struct kl_request_options {
 
 enum kl_finish {
     KL_FINISH_STOP,       /* the model ended its turn, the rule is fulfilled and allows no more, or
-                           * a stop string was found */
+                           * a stop string was found; or an embedding is complete */
     KL_FINISH_LENGTH,     /* max_tokens were generated, or the context is full */
     KL_FINISH_REPETITION, /* ended by the loop guard */
     KL_FINISH_CANCELLED,  /* kl_request_cancel, kl_request_release or kl_engine_close */
@@ -216,8 +229,8 @@ enum kl_event_type {
     KL_EVENT_QUEUED,  /* sent when the position changes, and about every second between steps */
     KL_EVENT_PREFILL, /* progress of the prompt */
     /* A token that was accepted and is not a control token, before the text with its first byte;
-     * only if logprobs were asked for. If the answer ends before that text is sent (a stop string),
-     * then the token is not part of it. */
+     * only if logprobs or token_ids were asked for. If the answer ends before that text is sent (a
+     * stop string), then the token is not part of it. */
     KL_EVENT_TOKEN,
     KL_EVENT_TEXT, /* a piece of the answer: valid UTF-8, whole code points */
     KL_EVENT_DONE  /* the end: always the last event, exactly once */
@@ -247,6 +260,7 @@ struct kl_event {
     uint32_t cached_tokens; /* of these: from the prefix cache */
     uint32_t answer_tokens; /* without the end token */
     uint32_t drafted_tokens, accepted_tokens; /* computed as drafts, and of these in the answer */
+    uint32_t stopped_by;    /* the stop string that was found: its number, from 1 on; 0: none */
     uint32_t wasted_tokens; /* computed for prompt and answer; 0 unless cancelled */
     double queue_seconds;   /* wall time, as the two below */
     double prefill_seconds; /* from the first slot to the first token */
@@ -259,14 +273,15 @@ struct kl_event {
     };
 };
 
-/* Starts the engine thread. model and tokenizer must outlive the engine. KL_ERR_INVALID: an option
- * out of range. KL_ERR_MEMORY: no memory, or the plan exceeds its budget; the plan is complete
- * then, too. */
+/* Opens an engine on its thread. model and tokenizer must outlive the engine. KL_ERR_INVALID: an
+ * option out of range. KL_ERR_MEMORY: no memory, or the plan exceeds its budget; the plan is
+ * complete then, too. */
 enum kl_status kl_engine_open(const struct kl_model *model, const struct kl_tokenizer *tokenizer,
                               const struct kl_engine_options *options, struct kl_engine **engine,
                               struct kl_error *err);
-/* Cancels all requests and joins the thread. Requests that were not released have their
- * KL_EVENT_DONE; they may still be polled, and must be released. NULL is allowed. */
+/* Cancels all requests, and waits until the thread has let the engine go: for a pass that runs, of
+ * this engine the time of one layer. Any thread may call it. Requests that were not released have
+ * their KL_EVENT_DONE; they may still be polled, and must be released. NULL is allowed. */
 void kl_engine_close(struct kl_engine *engine);
 
 /* Computes a prompt ahead, when no request waits or runs, and pins it in the prefix cache for all
@@ -285,9 +300,21 @@ enum kl_status kl_engine_submit(struct kl_engine *engine, const struct kl_reques
 /* Takes the next event of a request; false: there is none now. */
 bool kl_request_poll(struct kl_request *request, struct kl_event *event);
 
+/* Finds "last", "mean" or "cls" (KL_POOLING_FIRST); false: it is another name. */
+bool kl_pooling_find(const char *name, enum kl_pooling *pooling);
+
+/* The embedding of a request that wants one: [*n] f32, *n is the model's n_embd; not normalised.
+ * Complete when KL_EVENT_DONE has KL_FINISH_STOP; valid until the request is released. It has the
+ * same bits alone and in company, whatever is cached. NULL for other requests. */
+const float *kl_request_embedding(const struct kl_request *request, size_t *n);
+
 /* Cancels a request; a running pass is abandoned within the time of one layer. KL_EVENT_DONE still
  * comes. No effect on a request that has ended or was cancelled before. */
 void kl_request_cancel(struct kl_request *request);
+
+/* Changes the priority of a request: it goes on where requests of that priority would, behind those
+ * that wait. No effect on one that has ended. */
+void kl_request_set_priority(struct kl_request *request, enum kl_priority priority);
 
 /* Gives up the handle; cancels the request if it has not ended. Never waits. NULL is allowed. */
 void kl_request_release(struct kl_request *request);
@@ -314,12 +341,15 @@ struct kl_engine_stats {
 
     /* constant */
     size_t parallel, queue_size, ctx_size;
+    size_t n_embd;           /* of an embedding */
+    enum kl_pooling pooling; /* that the model's file names, or the usual one */
     size_t kv_max_tokens, cache_max_pages;
     struct kl_pass_costs pass_costs; /* by which drafts are weighed */
     size_t buffer_bytes;             /* of the forward pass and of candidates: allocated by _open */
 
     /* since the start */
-    uint64_t requests_ended[KL_N_FINISHES];       /* by enum kl_finish */
+    uint64_t requests_ended[KL_N_FINISHES];       /* answers, by enum kl_finish */
+    uint64_t embeddings;                          /* complete ones */
     uint64_t requests_refused;                    /* with KL_ERR_BUSY */
     uint64_t steps;                               /* completed passes */
     uint64_t prompt_tokens, answer_tokens;        /* computed for requests */

@@ -4,12 +4,12 @@
 
 static void lock(struct kl_engine *engine)
 {
-    pthread_mutex_lock(&engine->wakeup.lock);
+    pthread_mutex_lock(&engine->wakeup->lock);
 }
 
 static void unlock(struct kl_engine *engine)
 {
-    pthread_mutex_unlock(&engine->wakeup.lock);
+    pthread_mutex_unlock(&engine->wakeup->lock);
 }
 
 bool kl_counters_submit(struct kl_engine *engine)
@@ -34,14 +34,14 @@ void kl_counters_submit_failed(struct kl_engine *engine)
 void kl_counters_start(struct kl_engine *engine, const struct kl_request *request)
 {
     lock(engine);
-    engine->n_running += kl_request_is_answer(request);
+    engine->n_running += kl_request_has_client(request);
     unlock(engine);
 }
 
 void kl_counters_leave(struct kl_engine *engine, const struct kl_request *request)
 {
     lock(engine);
-    engine->n_running -= kl_request_is_answer(request);
+    engine->n_running -= kl_request_has_client(request);
     unlock(engine);
 }
 
@@ -62,11 +62,12 @@ void kl_counters_finish(struct kl_engine *engine, const struct kl_request *reque
     bool answer = kl_request_is_answer(request);
     lock(engine);
     update_memory(engine);
-    if (answer) {
+    if (kl_request_has_client(request)) {
         engine->n_requests--;
-        engine->totals.requests_ended[finish]++;
         engine->totals.wasted_tokens += kl_request_wasted_tokens(request, finish);
     }
+    engine->totals.requests_ended[finish] += answer;
+    engine->totals.embeddings += request->embedding != NULL && finish == KL_FINISH_STOP;
     if (answer && kl_finish_is_complete(finish)) {
         kl_statistics_add_latency(&engine->measured,
                                   (double)(now_ns - request->submitted_ns) * 1e-9);
@@ -79,7 +80,7 @@ void kl_counters_reuse(struct kl_engine *engine, const struct kl_request *reques
                        size_t n_cached)
 {
     lock(engine);
-    if (first && kl_request_is_answer(request)) {
+    if (first && kl_request_has_client(request)) {
         engine->totals.cache_hit_tokens += n_cached;
         engine->totals.cache_miss_tokens += request->n_prompt - n_cached;
     }

@@ -42,6 +42,18 @@ static bool follow_rules(struct kl_engine *engine)
     return some_ended;
 }
 
+/* Whether answers of other engines wait for each pass of this one. */
+static bool others_decode(const struct kl_engine *engine)
+{
+    for (const struct kl_engine *e = engine->thread->engines; e != NULL; e = e->next) {
+        for (size_t i = 0; e != engine && i < e->options.parallel; i++) {
+            if (e->slots[i].state == KL_SLOT_DECODE && !e->slots[i].paused)
+                return true;
+        }
+    }
+    return false;
+}
+
 size_t kl_step_plan(struct kl_engine *engine)
 {
     size_t parallel = engine->options.parallel, chunk = engine->options.prefill_chunk;
@@ -51,10 +63,11 @@ size_t kl_step_plan(struct kl_engine *engine)
         kl_slots_update(engine);
         again = follow_rules(engine);
         if (again)
-            kl_wakeup_signal(&engine->wakeup);
+            kl_wakeup_signal(engine->wakeup);
         kl_slots_update(engine);
-        n_rows = kl_schedule_rows(engine->slots, parallel, chunk,
-                                  kl_schedule_shared_chunk(engine->measured.row_seconds, chunk));
+        size_t shared = kl_schedule_shared_chunk(engine->measured.row_seconds, chunk);
+        n_rows = kl_schedule_rows(engine->slots, parallel, others_decode(engine) ? shared : chunk,
+                                  shared);
         n_rows += kl_propose(engine, n_rows);
         for (size_t i = 0; i < parallel; i++) {
             if (engine->slots[i].rows == 0)
@@ -65,7 +78,7 @@ size_t kl_step_plan(struct kl_engine *engine)
                 kl_slot_finish(engine, i, KL_FINISH_ERROR, &err);
                 again = true;
                 /* a queued request may start in its slot: do not sleep before that is checked */
-                kl_wakeup_signal(&engine->wakeup);
+                kl_wakeup_signal(engine->wakeup);
             }
         }
     }
@@ -74,16 +87,31 @@ size_t kl_step_plan(struct kl_engine *engine)
 
 /* ---- the pass -------------------------------------------------------------------------------- */
 
+/* Whether an engine of the thread can run a request of a lower level than the step's. */
+static bool some_has_lower(const struct kl_engine *engine)
+{
+    if (engine->step_level == 0)
+        return false;
+    for (struct kl_engine *e = engine->thread->engines; e != NULL; e = e->next) {
+        if (kl_queues_has_lower(e, engine->step_level))
+            return true;
+    }
+    return false;
+}
+
 /* Called at every operation of every layer; returns whether the pass is to be abandoned. Results do
  * not depend on which rows share a batch, so a pass may be run again without a request that ended;
  * and the pass of a higher level later, after a request of a lower one. */
 static bool should_stop(void *context)
 {
     struct kl_engine *engine = context;
-    if (kl_wakeup_take(&engine->wakeup)) {
-        kl_queues_update(engine);
-        kl_waits_update(engine);
-        kl_client_wakeup_flush(&engine->clients);
+    if (kl_wakeup_take(engine->wakeup)) {
+        struct kl_engine *engines = engine->thread->engines;
+        for (struct kl_engine *e = engines; e != NULL; e = e->next)
+            kl_queues_update(e);
+        kl_waits_update(engine->thread);
+        for (struct kl_engine *e = engines; e != NULL; e = e->next)
+            kl_client_wakeup_flush(&e->clients);
     }
     uint64_t now = kl_now_ns();
     enum kl_finish how;
@@ -91,7 +119,7 @@ static bool should_stop(void *context)
         if (engine->slots[i].rows > 0 && kl_request_must_end(engine->running[i], now, &how))
             return true;
     }
-    engine->has_yielded = kl_queues_has_lower(engine);
+    engine->has_yielded = some_has_lower(engine);
     return engine->has_yielded || atomic_load_explicit(&engine->closing, memory_order_relaxed);
 }
 
@@ -117,7 +145,7 @@ static void count_rows(struct kl_engine *engine, double seconds)
         request->n_computed += slot->rows;
         if (slot->state == KL_SLOT_DECODE)
             rows.decode += slot->rows - request->n_proposed; /* those are added once accepted */
-        else if (kl_request_is_answer(request))
+        else if (kl_request_has_client(request))
             rows.prompt += slot->rows;
         else
             rows.precomputed += slot->rows;
@@ -163,17 +191,32 @@ static enum kl_answer continue_answer(struct kl_engine *engine, size_t slot, str
 static void share_whole_pages(struct kl_engine *engine, const struct kl_request *request,
                               size_t from, size_t to)
 {
-    if (from / KL_KV_PAGE_TOKENS < to / KL_KV_PAGE_TOKENS)
+    if (kl_request_shares(request) && from / KL_KV_PAGE_TOKENS < to / KL_KV_PAGE_TOKENS)
         kl_prefix_share(engine, request, to / KL_KV_PAGE_TOKENS * KL_KV_PAGE_TOKENS);
 }
 
-static void deliver_slot(struct kl_engine *engine, size_t slot)
+/* Pools the hidden vectors of the rows of a slot; ends its request once its embedding is complete.
+ */
+static void continue_embedding(struct kl_engine *engine, size_t slot, size_t first_row, size_t from)
+{
+    struct kl_request *request = engine->running[slot];
+    struct kl_error err;
+    kl_embedding_add(request->embedding, engine->forward, first_row, engine->slots[slot].rows,
+                     from);
+    if (!kl_embedding_is_complete(request->embedding))
+        return;
+    enum kl_status status = kl_embedding_finish(request->embedding, &err);
+    kl_slot_finish(engine, slot, status == KL_OK ? KL_FINISH_STOP : KL_FINISH_ERROR, &err);
+}
+
+/* first_row: of the slot, in the batch */
+static void deliver_slot(struct kl_engine *engine, size_t slot, size_t first_row)
 {
     struct kl_request *request = engine->running[slot];
     size_t from = kl_sequence_length(request->sequence) - engine->slots[slot].rows;
     /* a request that goes on after a preemption has reported its prefill before */
     bool reports_prefill =
-        kl_request_is_answer(request) && request->decoding_ns == 0 && from < request->n_prompt;
+        kl_request_has_client(request) && request->decoding_ns == 0 && from < request->n_prompt;
     enum kl_answer answer = KL_ANSWER_CONTINUES;
     struct kl_error err;
     if (engine->batch.answers[slot].n > 0)
@@ -186,7 +229,9 @@ static void deliver_slot(struct kl_engine *engine, size_t slot)
     if (length >= request->n_prompt) /* forced text may be there before */
         sent = kl_request_send_text(request) || sent;
     engine->clients.pending = engine->clients.pending || sent;
-    if (answer != KL_ANSWER_CONTINUES)
+    if (request->embedding != NULL)
+        continue_embedding(engine, slot, first_row, from);
+    else if (answer != KL_ANSWER_CONTINUES)
         kl_slot_finish(engine, slot, kl_answer_finish(answer), &err);
     else if (!kl_request_is_answer(request) && length == request->n_tokens)
         kl_slot_finish(engine, slot, KL_FINISH_STOP, NULL);
@@ -206,12 +251,15 @@ void kl_step_run(struct kl_engine *engine)
         return;
     if (status == KL_OK)
         count_rows(engine, kl_seconds_since(start));
+    size_t row = 0;
     for (size_t i = 0; i < engine->options.parallel; i++) {
-        if (engine->slots[i].rows == 0)
+        size_t n_rows = engine->slots[i].rows;
+        if (n_rows == 0)
             continue;
         if (status == KL_OK)
-            deliver_slot(engine, i);
+            deliver_slot(engine, i, row);
         else
             kl_slot_finish(engine, i, KL_FINISH_ERROR, &err);
+        row += n_rows;
     }
 }

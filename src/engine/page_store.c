@@ -21,6 +21,7 @@
 
 #define CLOSE_SECONDS 2.0
 #define MAX_PAGES     65536
+#define SMALL_FILE    ((uint64_t)128 << 10) /* a page of a model of 135M parameters */
 
 enum { MIN_QUEUE = 4, MAX_QUEUE = 256 };
 
@@ -43,7 +44,8 @@ struct kl_page_store {
     size_t page_bytes;
     uint64_t file_bytes; /* that one file counts against the cap */
     uint64_t max_bytes;
-    struct kl_sha256 roots; /* state of the hash after the identity: all roots begin with it */
+    struct kl_sha256 roots;     /* state of the hash after the identity: all roots begin with it */
+    _Atomic(uint64_t) *written; /* by all stores of this process; NULL: this is the only one */
     char temporary[sizeof KL_PAGE_TEMPORARY + 16];
     pthread_t thread;
 
@@ -60,6 +62,8 @@ struct kl_page_store {
     bool closing;
     uint64_t closing_since;  /* kl_now_ns */
     uint64_t since_scan;     /* pages written since the last scan */
+    uint64_t others_seen;    /* bytes that other stores had written then */
+    uint64_t own_written;    /* bytes */
     uint64_t refused, pause; /* while writing is off: puts dropped, and when to try again */
     struct kl_page_store_stats stats; /* queued: the length of the queue */
 };
@@ -122,13 +126,27 @@ static void touch(struct kl_page_entry *entry, int64_t used)
         entry->used = used;
 }
 
+/* Returns the bytes that other stores of this process have written. Under the lock. */
+static uint64_t written_by_others(const struct kl_page_store *store)
+{
+    return store->written != NULL ? atomic_load(store->written) - store->own_written : 0;
+}
+
+/* Whether the directory may have become larger than the index says. Under the lock. */
+static bool must_scan(const struct kl_page_store *store)
+{
+    return store->since_scan >= KL_PAGE_STORE_RESCAN ||
+           written_by_others(store) - store->others_seen > store->max_bytes / KL_PAGE_STORE_SLACK;
+}
+
 /* Makes `fresh` the index. Under the lock. */
-static void adopt_fresh(struct kl_page_store *store)
+static void adopt_fresh(struct kl_page_store *store, uint64_t others)
 {
     struct kl_page_index old = store->index;
     store->index = store->fresh;
     store->fresh = old;
     store->since_scan = 0;
+    store->others_seen = others;
     for (size_t i = 0; i < store->index.n; i++) {
         struct kl_page_entry *entry = &store->index.entries[i];
         const struct kl_page_entry *known = kl_page_index_find(&old, &entry->key);
@@ -205,11 +223,14 @@ static enum kl_status write_oldest(struct kl_page_store *store, bool scan_first,
     enum kl_status status = KL_OK;
     *written = false;
     if (scan_first) {
+        pthread_mutex_lock(&store->lock);
+        uint64_t others = written_by_others(store); /* what comes meanwhile counts once more */
+        pthread_mutex_unlock(&store->lock);
         status = kl_page_index_read(&store->fresh, store->dir, false, err);
         if (status != KL_OK)
             return status;
         pthread_mutex_lock(&store->lock);
-        adopt_fresh(store);
+        adopt_fresh(store, others);
         pthread_mutex_unlock(&store->lock);
     }
     bool room = false;
@@ -257,6 +278,9 @@ static void count_oldest(struct kl_page_store *store, bool written)
     if (written) {
         store->stats.written++;
         store->since_scan++;
+        store->own_written += store->file_bytes;
+        if (store->written != NULL)
+            atomic_fetch_add(store->written, store->file_bytes);
     } else {
         store->stats.dropped++;
     }
@@ -279,7 +303,7 @@ static void *writer_main(void *context)
             (store->closing && kl_seconds_since(store->closing_since) > CLOSE_SECONDS))
             break;
         /* after an error the index may differ from the directory */
-        bool scan_first = !store->stats.on || store->since_scan >= KL_PAGE_STORE_RESCAN;
+        bool scan_first = !store->stats.on || must_scan(store);
         bool written;
         struct kl_error err;
         pthread_mutex_unlock(&store->lock);
@@ -312,6 +336,19 @@ static void destroy(struct kl_page_store *store)
     free(store);
 }
 
+/* NULL: no memory. */
+static struct kl_page_store *create(void)
+{
+    struct kl_page_store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return NULL;
+    store->dir = -1;
+    pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->queued, NULL);
+    pthread_cond_init(&store->empty, NULL);
+    return store;
+}
+
 static enum kl_status take_memory(struct kl_page_store *store,
                                   const struct kl_page_store_options *options, struct kl_error *err)
 {
@@ -331,7 +368,8 @@ static enum kl_status take_memory(struct kl_page_store *store,
     const size_t fit = queue_bytes / store->block_bytes;
     store->stats.max_queued = fit < MIN_QUEUE ? MIN_QUEUE : fit < MAX_QUEUE ? fit : MAX_QUEUE;
     all = store->stats.max_queued * block; /* less than MAX_QUEUE of them */
-    uint64_t pages = options->max_bytes / file;
+    /* room for small pages of other models, too, which are removed where the index has none */
+    uint64_t pages = options->max_bytes / (file < SMALL_FILE ? file : SMALL_FILE);
     size_t max = pages < MAX_PAGES ? (size_t)pages : MAX_PAGES;
     enum kl_status status = kl_page_index_init(&store->index, max, err);
     if (status == KL_OK)
@@ -352,13 +390,14 @@ static enum kl_status take_memory(struct kl_page_store *store,
 static enum kl_status first_scan(struct kl_page_store *store, struct kl_error *err)
 {
     bool alone = flock(store->dir, LOCK_EX | LOCK_NB) == 0, room;
+    uint64_t others = written_by_others(store);
     enum kl_status status = kl_page_index_read(&store->fresh, store->dir, alone, err);
     (void)flock(store->dir, LOCK_SH);
     if (store->fresh.n_old > 0)
         kl_info("removed %zu pages of prompts of an older version of kinglet from %s",
                 store->fresh.n_old, store->path);
     if (status == KL_OK) {
-        adopt_fresh(store);
+        adopt_fresh(store, others);
         status = make_room(store, 0, NULL, &room, err);
     }
     if (status != KL_OK)
@@ -379,14 +418,11 @@ enum kl_status kl_page_store_open(const struct kl_page_store_options *options,
                                   struct kl_page_store **out, struct kl_error *err)
 {
     *out = NULL;
-    struct kl_page_store *store = calloc(1, sizeof *store);
+    struct kl_page_store *store = create();
     if (store == NULL)
         return kl_fail_memory(err, "the prefix cache on disk", sizeof *store);
-    store->dir = -1;
-    pthread_mutex_init(&store->lock, NULL);
-    pthread_cond_init(&store->queued, NULL);
-    pthread_cond_init(&store->empty, NULL);
     start_roots(&store->roots, options);
+    store->written = options->written;
     store->stats.on = true;
     uint64_t name = kl_now_ns() ^ (uint64_t)getpid() << 40; /* if getrandom fails */
     (void)!getrandom(&name, sizeof name, GRND_NONBLOCK);
@@ -518,6 +554,16 @@ void kl_page_store_flush(struct kl_page_store *store)
 size_t kl_page_store_memory(const struct kl_page_store *store)
 {
     return store->memory;
+}
+
+size_t kl_page_store_memory_of(const struct kl_page_store_options *options)
+{
+    struct kl_page_store *store = create();
+    if (store == NULL)
+        return 0;
+    size_t bytes = take_memory(store, options, NULL) == KL_OK ? store->memory : 0;
+    destroy(store);
+    return bytes;
 }
 
 void kl_page_store_stats(struct kl_page_store *store, struct kl_page_store_stats *stats)

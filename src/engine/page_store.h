@@ -14,7 +14,8 @@
  * is enforced before a page is written: the least recently used pages are removed first, background
  * before interactive, and no page before those that continue it. A second process may use the same
  * directory: each reads the directory again after KL_PAGE_STORE_RESCAN written pages, and may
- * exceed the cap by that many.
+ * exceed the cap by that many. Stores of one process, for several models, know how much the others
+ * have written: together they exceed the cap by a part of 1/KL_PAGE_STORE_SLACK for each.
  *
  * If writing fails (disk full, read-only, I/O error), the store logs it once and turns writing off;
  * it tries again after a number of further pages, which grows.
@@ -28,6 +29,7 @@
 #ifndef KL_ENGINE_PAGE_STORE_H
 #define KL_ENGINE_PAGE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +39,7 @@
 
 #define KL_PAGE_KEY_SIZE     32
 #define KL_PAGE_STORE_RESCAN 64 /* pages written between two scans of the directory */
+#define KL_PAGE_STORE_SLACK  32
 
 struct kl_page_key {
     uint8_t bytes[KL_PAGE_KEY_SIZE];
@@ -62,6 +65,9 @@ struct kl_page_store_options {
     size_t page_bytes;
     uint64_t max_bytes; /* of all files, each rounded up to 4 KiB; at least one page */
     size_t queue_bytes; /* memory for pages to be written; 0: KL_PAGE_QUEUE_BYTES */
+    /* Bytes that all stores of this process have written into the directory, which begins as 0 and
+     * outlives them; NULL: no other store of this process uses it. */
+    _Atomic(uint64_t) *written;
 };
 
 /* Opens the store and reads the directory. KL_ERR_IO: the directory cannot be created or read;
@@ -91,6 +97,9 @@ bool kl_page_store_get(struct kl_page_store *store, const struct kl_page_key *pa
 void kl_page_store_flush(struct kl_page_store *store);
 
 size_t kl_page_store_memory(const struct kl_page_store *store); /* bytes: queue and index */
+/* The same of a store that would be opened with these options; dir is not used. 0: none would be.
+ */
+size_t kl_page_store_memory_of(const struct kl_page_store_options *options);
 
 struct kl_page_store_stats {
     size_t pages;

@@ -6,7 +6,7 @@
 
 static enum kl_keep keep_of(const struct kl_request *request)
 {
-    if (!kl_request_is_answer(request))
+    if (!kl_request_has_client(request))
         return KL_KEEP_PINNED;
     return request->level == KL_PRIORITY_INTERACTIVE ? KL_KEEP_INTERACTIVE : KL_KEEP_BACKGROUND;
 }
@@ -18,12 +18,12 @@ void kl_prefix_share(struct kl_engine *engine, const struct kl_request *request,
 }
 
 /* Gives a request that just started the pages that memory has of its tokens. The last token is
- * always computed: the request needs its logits. */
+ * always computed: the request needs its logits or its hidden vector. */
 static void reuse(struct kl_engine *engine, struct kl_request *request)
 {
     size_t n_cached =
         kl_prefix_cache_lookup(engine->prefixes, request->cache_scope, keep_of(request),
-                               request->tokens, request->n_tokens - 1, request->sequence);
+                               request->tokens, kl_request_reusable(request), request->sequence);
     bool first = !request->has_reused; /* not if it was preempted */
     request->is_loading = false;
     request->has_reused = true;
@@ -44,7 +44,7 @@ static bool is_being_computed(const struct kl_engine *engine, const struct kl_re
             other->level != request->level || other->cache_scope != request->cache_scope)
             continue;
         size_t same = 0, computed = kl_sequence_length(other->sequence);
-        while (same < request->n_tokens - 1 && same < other->n_tokens &&
+        while (same < kl_request_reusable(request) && same < other->n_tokens &&
                request->tokens[same] == other->tokens[same])
             same++;
         if (same / KL_KV_PAGE_TOKENS > computed / KL_KV_PAGE_TOKENS)
@@ -60,8 +60,9 @@ unsigned kl_prefix_load(struct kl_engine *engine)
         struct kl_request *request = engine->running[i];
         if (request == NULL || !request->is_loading)
             continue;
-        bool more = kl_prefix_cache_load(engine->prefixes, request->cache_scope, keep_of(request),
-                                         request->tokens, request->n_tokens - 1, LOADED_PAGES);
+        bool more =
+            kl_prefix_cache_load(engine->prefixes, request->cache_scope, keep_of(request),
+                                 request->tokens, kl_request_reusable(request), LOADED_PAGES);
         if (more && request->level < level)
             level = request->level;
         else if (!more && !is_being_computed(engine, request))

@@ -4,28 +4,31 @@
 #include "engine/request_events.h"
 #include "engine/slots.h"
 
-static void finish_ended(struct kl_engine *engine, struct kl_request_queue *queue, uint64_t now)
+/* Ends requests of a level that were cancelled or are late, and moves those that are to have
+ * another level. */
+static void sort_out(struct kl_engine *engine, size_t level, uint64_t now)
 {
-    struct kl_request_queue before = *queue;
+    struct kl_request_queue before = engine->waiting[level];
     struct kl_request *request;
     enum kl_finish how;
-    queue->head = NULL;
+    engine->waiting[level].head = NULL;
     while ((request = kl_queue_take(&before)) != NULL) {
         if (kl_request_must_end(request, now, &how)) {
             engine->waits_changed = true;
             kl_finish_request(engine, request, how, NULL);
         } else {
-            kl_queue_append(queue, request);
+            engine->waits_changed = kl_request_follow_level(request) || engine->waits_changed;
+            kl_queue_append(&engine->waiting[request->level], request);
         }
     }
 }
 
 void kl_queues_update(struct kl_engine *engine)
 {
-    pthread_mutex_lock(&engine->wakeup.lock);
+    pthread_mutex_lock(&engine->wakeup->lock);
     struct kl_request_queue arrived = engine->inbox;
     engine->inbox.head = NULL;
-    pthread_mutex_unlock(&engine->wakeup.lock);
+    pthread_mutex_unlock(&engine->wakeup->lock);
     struct kl_request *request;
     while ((request = kl_queue_take(&arrived)) != NULL) {
         engine->waits_changed = true;
@@ -33,7 +36,7 @@ void kl_queues_update(struct kl_engine *engine)
     }
     uint64_t now = kl_now_ns();
     for (size_t level = 0; level < KL_N_LEVELS; level++)
-        finish_ended(engine, &engine->waiting[level], now);
+        sort_out(engine, level, now);
 }
 
 /* Starts the first request of a level; false: it has to wait. */
@@ -82,15 +85,15 @@ void kl_queues_start(struct kl_engine *engine)
     }
 }
 
-bool kl_queues_has_lower(struct kl_engine *engine)
+bool kl_queues_has_lower(struct kl_engine *engine, unsigned step_level)
 {
-    for (unsigned level = 0; level < engine->step_level && level < engine->blocked_level; level++) {
+    for (unsigned level = 0; level < step_level && level < engine->blocked_level; level++) {
         if (engine->waiting[level].head != NULL)
             return true;
     }
     for (size_t i = 0; i < engine->options.parallel; i++) {
         struct kl_request *request = engine->running[i];
-        if (request != NULL && request->level < engine->step_level && kl_request_has_room(request))
+        if (request != NULL && request->level < step_level && kl_request_has_room(request))
             return true;
     }
     return false;

@@ -22,12 +22,26 @@ void kl_request_cancel(struct kl_request *request)
     kl_wakeup_signal(request->wakeup);
 }
 
+void kl_request_set_priority(struct kl_request *request, enum kl_priority priority)
+{
+    if (atomic_load(&request->finished) ||
+        atomic_exchange(&request->wanted_level, (unsigned)priority) == (unsigned)priority)
+        return;
+    kl_wakeup_signal(request->wakeup);
+}
+
 void kl_request_release(struct kl_request *request)
 {
     if (request == NULL)
         return;
     kl_request_cancel(request);
     kl_request_disown(request);
+}
+
+const float *kl_request_embedding(const struct kl_request *request, size_t *n)
+{
+    *n = request->embedding != NULL ? request->embedding->n_embd : 0;
+    return request->embedding != NULL ? request->embedding->vector : NULL;
 }
 
 const char *kl_finish_name(enum kl_finish finish)
@@ -63,24 +77,29 @@ static enum kl_status check_ids(const char *what, const int32_t *ids, size_t n, 
     return KL_OK;
 }
 
-static enum kl_status check(const struct kl_request_options *o, size_t ctx_size, size_t n_vocab,
+static enum kl_status check(const struct kl_request_options *o, size_t n_vocab,
                             struct kl_error *err)
 {
     if (o->n_tokens == 0)
         return kl_fail(err, KL_ERR_INVALID, "the prompt is empty: expected at least one token");
     enum kl_status status = check_ids("prompt", o->tokens, o->n_tokens, n_vocab, err);
-    if (status == KL_OK)
-        status = check_ids("prediction", o->prediction, o->n_prediction, n_vocab, err);
     if (status != KL_OK)
         return status;
-    if (o->max_tokens == 0)
-        return kl_fail(err, KL_ERR_INVALID, "max_tokens: expected at least 1, found 0");
     if (o->priority != KL_PRIORITY_INTERACTIVE && o->priority != KL_PRIORITY_BACKGROUND)
         return kl_fail(err, KL_ERR_INVALID, "priority: expected 0 or 1, found %d",
                        (int)o->priority);
     if (!(o->deadline_seconds >= 0.0 && o->deadline_seconds <= MAX_DEADLINE_SECONDS))
         return kl_fail(err, KL_ERR_INVALID, "the deadline: expected 0 to %.0f seconds, found %g",
                        MAX_DEADLINE_SECONDS, o->deadline_seconds);
+    return KL_OK;
+}
+
+static enum kl_status check_answer(const struct kl_request_options *o, size_t ctx_size,
+                                   size_t n_vocab, struct kl_error *err)
+{
+    enum kl_status status = check_ids("prediction", o->prediction, o->n_prediction, n_vocab, err);
+    if (status != KL_OK)
+        return status;
     if (o->rule != NULL && o->trie == NULL)
         return kl_fail(err, KL_ERR_INVALID, "an answer by rule: expected the trie of all tokens");
     if (o->top_logprobs > KL_MAX_TOP_LOGPROBS)
@@ -91,8 +110,22 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
         return status;
     if (o->n_tokens >= ctx_size)
         return kl_fail(err, KL_ERR_LIMIT,
-                       "the prompt has %zu tokens, the context holds %zu with the answer: shorten "
-                       "it or raise --ctx-size",
+                       "the prompt exceeds the available context size: it has %zu tokens, the "
+                       "context holds %zu with the answer; shorten it or raise --ctx-size",
+                       o->n_tokens, ctx_size);
+    return KL_OK;
+}
+
+static enum kl_status check_embedding(const struct kl_request_options *o, size_t ctx_size,
+                                      struct kl_error *err)
+{
+    if ((unsigned)o->pooling >= KL_N_POOLINGS)
+        return kl_fail(err, KL_ERR_INVALID, "pooling: expected 0 to %d, found %d",
+                       KL_N_POOLINGS - 1, (int)o->pooling);
+    if (o->n_tokens > ctx_size)
+        return kl_fail(err, KL_ERR_LIMIT,
+                       "the text exceeds the available context size: it has %zu tokens, the "
+                       "context holds %zu; shorten it or raise --ctx-size",
                        o->n_tokens, ctx_size);
     return KL_OK;
 }
@@ -100,6 +133,7 @@ static enum kl_status check(const struct kl_request_options *o, size_t ctx_size,
 static void destroy(struct kl_request *r)
 {
     kl_rule_disown(r->rule.rule);
+    kl_embedding_free(r->embedding);
     kl_buffer_release(&r->pending);
     kl_ring_release(&r->ring);
     free(r);
@@ -135,12 +169,15 @@ static enum kl_status reserve_pending(struct kl_buffer *pending, struct kl_error
 }
 
 enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request_options *o,
-                              size_t ctx_size, size_t n_vocab, const struct kl_tokenizer *tokenizer,
-                              struct kl_wakeup *wakeup, struct kl_request **out,
-                              struct kl_error *err)
+                              size_t ctx_size, size_t n_vocab, size_t n_embd,
+                              const struct kl_tokenizer *tokenizer, struct kl_wakeup *wakeup,
+                              struct kl_request **out, struct kl_error *err)
 {
     *out = NULL;
-    enum kl_status status = check(o, ctx_size, n_vocab, err);
+    enum kl_status status = check(o, n_vocab, err);
+    if (status == KL_OK)
+        status = kind == KL_REQUEST_EMBEDDING ? check_embedding(o, ctx_size, err)
+                                              : check_answer(o, ctx_size, n_vocab, err);
     if (status != KL_OK)
         return status;
     size_t room = ctx_size - o->n_tokens;
@@ -160,21 +197,24 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
                              .wakeup = wakeup,
                              .sampling = o->sampling,
                              .logprobs = o->logprobs,
+                             .token_ids = o->token_ids,
                              .top_logprobs = o->top_logprobs,
                              .position = KL_NO_POSITION,
                              .n_prompt = o->n_tokens,
                              .max_answer = max_answer,
                              .n_tokens = o->n_tokens,
                              .n_prediction = n_prediction,
-                             .level = kind == KL_REQUEST_ANSWER ? o->priority : KL_LEVEL_PRECOMPUTE,
+                             .level =
+                                 kind == KL_REQUEST_PRECOMPUTE ? KL_LEVEL_PRECOMPUTE : o->priority,
                              .cache_scope = o->cache_scope,
                              .submitted_ns = kl_now_ns()};
     r->deadline_ns = o->deadline_seconds > 0.0
                          ? r->submitted_ns + (uint64_t)(o->deadline_seconds * 1e9)
                          : UINT64_MAX;
-    atomic_init(&r->owners, kind == KL_REQUEST_ANSWER ? 2 : 1);
+    atomic_init(&r->wanted_level, r->level);
+    atomic_init(&r->owners, kind == KL_REQUEST_PRECOMPUTE ? 1 : 2);
     memcpy(r->tokens, o->tokens, o->n_tokens * sizeof *r->tokens);
-    if (o->rule != NULL)
+    if (o->rule != NULL && max_answer > 0)
         r->rule = (struct kl_request_rule){.rule = kl_rule_hold(o->rule), .trie = o->trie};
     r->prediction = r->tokens + n_tokens + n_symbols;
     if (n_prediction > 0)
@@ -185,6 +225,8 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
     kl_loop_guard_init(&r->loop_guard, n_symbols > 0 ? r->tokens + n_tokens : NULL);
 
     status = kl_stop_init(&r->stops, o->stops, o->n_stops, err);
+    if (status == KL_OK && kind == KL_REQUEST_EMBEDDING)
+        status = kl_embedding_new(o->pooling, o->n_tokens, n_embd, &r->embedding, err);
     if (status == KL_OK)
         status = reserve_pending(&r->pending, err);
     if (status == KL_OK)
@@ -197,12 +239,13 @@ enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request
     return KL_OK;
 }
 
-size_t kl_request_bytes(size_t ctx_size)
+size_t kl_request_bytes(size_t ctx_size, size_t n_embd)
 {
     /* tokens, symbols of the loop guard, and a prediction */
     size_t ids = 3 * ctx_size * sizeof(int32_t);
     size_t biases = (KL_MAX_BIASES + KL_MAX_ENDS) * sizeof(struct kl_logit);
-    return sizeof(struct kl_request) + ids + biases + KL_PENDING_SIZE + KL_EVENT_RING_SIZE;
+    return sizeof(struct kl_request) + ids + biases + kl_embedding_bytes(n_embd) + KL_PENDING_SIZE +
+           KL_EVENT_RING_SIZE;
 }
 
 void kl_request_disown(struct kl_request *r)

@@ -15,6 +15,7 @@
 
 #include "base/buffer.h"
 #include "base/ring.h"
+#include "engine/embedding.h"
 #include "engine/engine.h"
 #include "engine/loop_guard.h"
 #include "engine/request_rule.h"
@@ -25,6 +26,7 @@
 
 enum kl_request_kind {
     KL_REQUEST_ANSWER,    /* an answer for a client */
+    KL_REQUEST_EMBEDDING, /* the embedding of a prompt for a client */
     KL_REQUEST_PRECOMPUTE /* a prompt computed ahead for the prefix cache: no client, no answer */
 };
 
@@ -48,18 +50,18 @@ struct kl_text_cut {
 };
 
 struct kl_request {
-    struct kl_ring ring;     /* of events: the engine thread writes, the client reads */
-    _Atomic(int) owners;     /* client and engine; the last one frees it */
-    _Atomic(bool) cancelled; /* set by the client */
-    _Atomic(bool) waits;     /* for room in the ring; set by the engine, cleared by a poll */
-    _Atomic(bool) finished;  /* set last by the engine thread: wakeup is not used any more */
+    struct kl_ring ring;            /* of events: the engine thread writes, the client reads */
+    _Atomic(int) owners;            /* client and engine; the last one frees it */
+    _Atomic(bool) cancelled;        /* set by the client */
+    _Atomic(unsigned) wanted_level; /* set by the client; the engine's thread follows */
+    _Atomic(bool) waits;            /* for room in the ring; set by the engine, cleared by a poll */
+    _Atomic(bool) finished;         /* set last by the engine thread: wakeup is not used any more */
     struct kl_wakeup *wakeup;
 
     /* constant after _new */
     enum kl_request_kind kind;
-    unsigned level;              /* of the scheduler */
     struct kl_sampling sampling; /* its biases are behind the tokens, in the sampler's order */
-    bool logprobs;
+    bool logprobs, token_ids;
     size_t top_logprobs;
     uint64_t cache_scope;
     size_t n_prompt;
@@ -68,17 +70,20 @@ struct kl_request {
 
     /* the engine thread's */
     struct kl_request *next;      /* in a queue */
+    unsigned level;               /* of the scheduler */
     struct kl_sequence *sequence; /* NULL: not in a slot */
     uint64_t started_ns;          /* when it got its first slot; 0: not yet */
     uint64_t decoding_ns;         /* when its prompt was computed; 0: not yet */
     uint32_t position;            /* last sent, or KL_NO_POSITION */
     uint64_t position_sent_ns;
-    bool is_loading; /* its pages are still looked up, in memory and on disk */
-    bool has_reused; /* n_cached is known */
-    size_t n_cached; /* tokens of the prompt that the prefix cache had at its first start */
+    bool is_loading;    /* its pages are still looked up, in memory and on disk */
+    bool has_reused;    /* n_cached is known */
+    size_t n_prefilled; /* tokens of the prompt that the client knows to be computed */
+    size_t n_cached;    /* tokens of the prompt that the prefix cache had at its first start */
     size_t n_drafted, n_accepted; /* proposed tokens that passes computed, and that were right */
     size_t n_computed; /* rows of prompt and answer that passes computed, lost ones included */
 
+    struct kl_embedding *embedding; /* NULL: it wants an answer, or is computed ahead */
     struct kl_random random;
     struct kl_stop_matcher stops;
     struct kl_request_rule rule;
@@ -114,19 +119,41 @@ static inline struct kl_history kl_request_history(const struct kl_request *requ
                                .tokenizer = request->detokenizer.tokenizer};
 }
 
-/* The one question about the kind of a request; its level is for the scheduler. */
+/* The two questions about the kind of a request; its level is for the scheduler. */
 static inline bool kl_request_is_answer(const struct kl_request *request)
 {
     return request->kind == KL_REQUEST_ANSWER;
 }
 
+static inline bool kl_request_has_client(const struct kl_request *request)
+{
+    return request->kind != KL_REQUEST_PRECOMPUTE;
+}
+
+/* The number of its first tokens whose rows need not be computed if the prefix cache has them: not
+ * that of the last token, nor those whose hidden vectors are still wanted. */
+static inline size_t kl_request_reusable(const struct kl_request *request)
+{
+    size_t n = request->n_tokens - 1;
+    return request->embedding != NULL && request->embedding->next < n ? request->embedding->next
+                                                                      : n;
+}
+
+/* Whether its pages go into the prefix cache. A text is rarely embedded twice, and thousands of
+ * them would evict every conversation: their pages go there only when the request is preempted, for
+ * itself. */
+static inline bool kl_request_shares(const struct kl_request *request)
+{
+    return request->embedding == NULL;
+}
+
 /* Checks and copies the options; the answer is cut to the room in ctx_size. Owned by the engine
- * and, if it is an answer, by its client. wakeup and tokenizer must outlive it. n_vocab: ids below
- * it are valid. Errors: as kl_engine_submit; KL_ERR_MEMORY. */
+ * and, unless it is computed ahead, by its client. n_embd: of the model. wakeup and tokenizer must
+ * outlive it. n_vocab: ids below it are valid. Errors: as kl_engine_submit; KL_ERR_MEMORY. */
 enum kl_status kl_request_new(enum kl_request_kind kind, const struct kl_request_options *options,
-                              size_t ctx_size, size_t n_vocab, const struct kl_tokenizer *tokenizer,
-                              struct kl_wakeup *wakeup, struct kl_request **request,
-                              struct kl_error *err);
+                              size_t ctx_size, size_t n_vocab, size_t n_embd,
+                              const struct kl_tokenizer *tokenizer, struct kl_wakeup *wakeup,
+                              struct kl_request **request, struct kl_error *err);
 /* One owner gives it up; the last one frees it. */
 void kl_request_disown(struct kl_request *request);
 
@@ -142,11 +169,19 @@ static inline size_t kl_request_pages(const struct kl_request *request)
 }
 
 /* Most bytes of memory that one request takes, for the plan. */
-size_t kl_request_bytes(size_t ctx_size);
+size_t kl_request_bytes(size_t ctx_size, size_t n_embd);
 
 static inline size_t kl_request_answer_tokens(const struct kl_request *request)
 {
     return request->n_tokens - request->n_prompt;
+}
+
+/* Gives it the level that its client wants now. Returns whether it had another. */
+static inline bool kl_request_follow_level(struct kl_request *request)
+{
+    unsigned before = request->level;
+    request->level = atomic_load_explicit(&request->wanted_level, memory_order_relaxed);
+    return request->level != before;
 }
 
 /* Tokens wasted if it finishes this way. */

@@ -12,7 +12,7 @@
 #define DONE_ROOM    RECORD(sizeof(((struct kl_error *)0)->text))
 /* The most that a step sends: progress, text, and then the end. */
 #define STEP_ROOM (RECORD(0) + (PIECES + KL_TEXT_CUTS) * RECORD(0) + KL_PENDING_SIZE + DONE_ROOM)
-/* and its tokens, if their log-probabilities are asked for */
+/* and its tokens, if they are asked for */
 #define TOKEN_ROOM (KL_STEP_LOGPROBS * RECORD(sizeof(((struct kl_event *)0)->logprobs)))
 
 static_assert(sizeof(((struct kl_error *)0)->text) < KL_EVENT_TEXT_SIZE, "an error fits");
@@ -41,7 +41,7 @@ static void send(struct kl_request *r, const struct kl_event *head, const void *
 
 bool kl_request_has_room(struct kl_request *r)
 {
-    size_t room = STEP_ROOM + (r->logprobs ? TOKEN_ROOM : 0) - sizeof(uint32_t);
+    size_t room = STEP_ROOM + (r->logprobs || r->token_ids ? TOKEN_ROOM : 0) - sizeof(uint32_t);
     if (kl_ring_has_room(&r->ring, room))
         return true;
     atomic_exchange(&r->waits, true);
@@ -75,6 +75,9 @@ bool kl_request_send_queued(struct kl_request *r, uint32_t position, double wait
 bool kl_request_send_prefill(struct kl_request *r, size_t done)
 {
     struct kl_event event;
+    if (done <= r->n_prefilled)
+        return false;
+    r->n_prefilled = done;
     clear_head(&event, KL_EVENT_PREFILL);
     event.done = (uint32_t)done;
     event.total = (uint32_t)r->n_prompt;
@@ -145,6 +148,7 @@ void kl_request_send_done(struct kl_request *r, enum kl_finish finish, const str
     struct kl_event event;
     clear_head(&event, KL_EVENT_DONE);
     event.finish = finish;
+    event.stopped_by = finish == KL_FINISH_STOP ? (uint32_t)r->stops.found : 0;
     event.prompt_tokens = (uint32_t)r->n_prompt;
     event.cached_tokens = (uint32_t)r->n_cached;
     event.answer_tokens = (uint32_t)kl_request_answer_tokens(r);

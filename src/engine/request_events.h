@@ -25,7 +25,7 @@ bool kl_request_has_room(struct kl_request *request);
  * no room, or if the position is the same as less than half a second ago. */
 bool kl_request_send_queued(struct kl_request *request, uint32_t position, double wait_seconds,
                             uint64_t now_ns);
-/* Reports that the first `done` prompt tokens are computed. */
+/* Reports that the first `done` prompt tokens are computed; not again, after a preemption. */
 bool kl_request_send_prefill(struct kl_request *request, size_t done);
 /* Sends n log-probabilities of a token, itself the first, before it is accepted. At most
  * KL_STEP_LOGPROBS of these events are sent until the next kl_request_send_text. */

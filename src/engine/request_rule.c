@@ -86,7 +86,10 @@ static enum kl_status find_allowed(const struct kl_request_rule *r,
     if (status == KL_OK)
         *n = keep_known(r->forcer, mask, *n);
     if (status == KL_OK && *n == 0)
-        return kl_fail(err, KL_ERR_INVALID, "the rule allows no token of this model here");
+        return kl_fail(err, KL_ERR_INVALID,
+                       "no token of this model may follow the answer so far by its rule (%s): "
+                       "expected at least one; change the rule",
+                       r->rule->kind->name);
     return status;
 }
 

@@ -64,8 +64,10 @@ struct kl_request *kl_slot_preempt(struct kl_engine *engine, size_t slot)
 void kl_slot_finish(struct kl_engine *engine, size_t slot, enum kl_finish finish,
                     const struct kl_error *why)
 {
-    kl_proposals_remember(&engine->proposals, engine->running[slot]);
-    kl_finish_request(engine, leave(engine, slot, finish != KL_FINISH_ERROR), finish, why);
+    struct kl_request *request = engine->running[slot];
+    kl_proposals_remember(&engine->proposals, request);
+    bool share = finish != KL_FINISH_ERROR && kl_request_shares(request);
+    kl_finish_request(engine, leave(engine, slot, share), finish, why);
 }
 
 void kl_slots_finish_ended(struct kl_engine *engine)
@@ -85,6 +87,10 @@ void kl_slots_update(struct kl_engine *engine)
         struct kl_request *request = engine->running[i];
         if (request == NULL)
             continue;
+        if (kl_request_follow_level(request)) {
+            engine->slots[i].level = request->level;
+            engine->waits_changed = true;
+        }
         engine->slots[i].remaining = request->n_tokens - kl_sequence_length(request->sequence);
         bool unread = !kl_request_has_room(request);
         engine->slots[i].paused = unread || request->is_loading;

@@ -28,8 +28,8 @@ void kl_slot_finish(struct kl_engine *engine, size_t slot, enum kl_finish finish
 /* Ends the running requests that were cancelled or timed out. */
 void kl_slots_finish_ended(struct kl_engine *engine);
 
-/* Updates what the scheduler reads of the slots: rows to compute, and whether they are paused
- * because the client does not read or because pages are still loaded. */
+/* Updates what the scheduler reads of the slots: level, rows to compute, and whether they are
+ * paused because the client does not read or because pages are still loaded. */
 void kl_slots_update(struct kl_engine *engine);
 
 #endif

@@ -25,7 +25,7 @@ static void prepare(struct kl_stop_string *s, const char *text, size_t len)
 enum kl_status kl_stop_init(struct kl_stop_matcher *m, const char *const *stops, size_t n_stops,
                             struct kl_error *err)
 {
-    m->n = 0;
+    m->n = m->found = 0;
     if (n_stops > KL_MAX_STOPS)
         return kl_fail(err, KL_ERR_INVALID, "stop: expected at most %d strings, found %zu",
                        KL_MAX_STOPS, n_stops);
@@ -53,8 +53,10 @@ size_t kl_stop_scan(struct kl_stop_matcher *m, const char *text, size_t len, boo
         for (size_t i = 0; i < m->n; i++) {
             struct kl_stop_string *s = &m->strings[i];
             s->matched = step(s, s->matched, text[at]);
-            if (s->matched == s->len && s->len > longest)
+            if (s->matched == s->len && s->len > longest) {
                 longest = s->len;
+                m->found = i + 1;
+            }
         }
         if (longest > 0) {
             *found = true;

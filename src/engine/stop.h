@@ -27,6 +27,7 @@ struct kl_stop_string {
 struct kl_stop_matcher {
     struct kl_stop_string strings[KL_MAX_STOPS];
     size_t n;
+    size_t found; /* the number of the string that has ended the stream, from 1 on; 0: none yet */
 };
 
 /* Copies the strings. KL_ERR_INVALID: too many strings, or one that is empty, too long or not

@@ -12,6 +12,35 @@ static double work_left(const struct kl_engine *engine, const struct kl_request 
                               request->max_answer - kl_request_answer_tokens(request));
 }
 
+/* Adds up the work of each level. */
+static void measure_work(struct kl_engine *engine)
+{
+    for (unsigned level = 0; level < KL_N_LEVELS; level++) {
+        engine->work[level] = 0.0;
+        for (const struct kl_request *r = engine->waiting[level].head; r != NULL; r = r->next)
+            engine->work[level] += work_left(engine, r);
+    }
+    for (size_t i = 0; i < engine->options.parallel; i++) {
+        if (engine->running[i] != NULL)
+            engine->work[engine->running[i]->level] += work_left(engine, engine->running[i]);
+    }
+}
+
+/* Returns the seconds that a wait takes next to the other engines: they do all of their work of
+ * lower levels first, and of the same level as much as this one in the meantime. */
+static double with_others(const struct kl_engine *engine, unsigned level, double alone)
+{
+    double wait = alone;
+    for (const struct kl_engine *e = engine->thread->engines; e != NULL; e = e->next) {
+        if (e == engine)
+            continue;
+        for (unsigned lower = 0; lower < level; lower++)
+            wait += e->work[lower];
+        wait += e->work[level] < alone ? e->work[level] : alone;
+    }
+    return wait;
+}
+
 /* Fills waits for the requests queued up to a level, in the order in which they will start, and
  * returns how long a new request of that level would wait. */
 static double estimate_waits(struct kl_engine *engine, unsigned level)
@@ -33,22 +62,35 @@ static double estimate_waits(struct kl_engine *engine, unsigned level)
     return engine->waits[n_waiting];
 }
 
-void kl_waits_update(struct kl_engine *engine)
+static void update(struct kl_engine *engine, uint64_t now)
 {
-    uint64_t now = kl_now_ns();
-    if (!engine->waits_changed && now - engine->waits_computed_ns < KL_POSITION_INTERVAL_NS)
-        return;
-    engine->waits_changed = false;
-    engine->waits_computed_ns = now;
     double expected[KL_N_PRIORITIES];
     uint32_t position = 0;
     for (unsigned level = 0; level < KL_N_PRIORITIES; level++) {
-        expected[level] = estimate_waits(engine, level);
+        expected[level] = with_others(engine, level, estimate_waits(engine, level));
         for (struct kl_request *r = engine->waiting[level].head; r != NULL; r = r->next) {
-            if (kl_request_send_queued(r, position, engine->waits[position], now))
+            double wait = with_others(engine, level, engine->waits[position]);
+            if (kl_request_send_queued(r, position, wait, now))
                 engine->clients.pending = true;
             position++;
         }
     }
     kl_counters_waits(engine, expected);
+}
+
+void kl_waits_update(struct kl_engine_thread *thread)
+{
+    uint64_t now = kl_now_ns();
+    bool due = now - thread->waits_computed_ns >= KL_POSITION_INTERVAL_NS;
+    for (const struct kl_engine *e = thread->engines; e != NULL && !due; e = e->next)
+        due = e->waits_changed;
+    if (!due)
+        return;
+    thread->waits_computed_ns = now;
+    for (struct kl_engine *e = thread->engines; e != NULL; e = e->next) {
+        e->waits_changed = false;
+        measure_work(e);
+    }
+    for (struct kl_engine *e = thread->engines; e != NULL; e = e->next)
+        update(e, now);
 }

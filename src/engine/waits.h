@@ -9,8 +9,10 @@
 
 #include "engine/engine_state.h"
 
-/* Computes the waits anew and sends each queued request its position, if a request came, started or
- * left since the last time, or after KL_POSITION_INTERVAL_NS. */
-void kl_waits_update(struct kl_engine *engine);
+/* Computes the waits of all engines of a thread anew and sends each queued request its position, if
+ * a request came, started or left since the last time, or after KL_POSITION_INTERVAL_NS. An
+ * engine's requests wait for those of lower levels in other engines, and take turns with those of
+ * their own level. */
+void kl_waits_update(struct kl_engine_thread *thread);
 
 #endif

@@ -68,7 +68,7 @@ enum kl_status kl_context_fit_begin(struct kl_context_fit *fit, const struct kl_
         find_turns(fit);
     }
     fit->candidate = fit->last;
-    return kl_chat_input_check(input, served->chat_template, error);
+    return kl_chat_input_check(input, served, error);
 }
 
 void kl_context_fit_release(struct kl_context_fit *fit)
@@ -86,7 +86,7 @@ static enum kl_status fail_encoding(const struct kl_context_fit *fit, enum kl_st
 {
     struct kl_error err;
     if (status == KL_ERR_LIMIT)
-        return kl_api_fail(error, 400, "invalid_value", "messages",
+        return kl_api_fail(error, 400, "invalid_value", kl_chat_input_field(fit->input),
                            "a text of the conversation has more than %zu bytes",
                            KL_ENCODER_MAX_TEXT);
     kl_encoder_fail(fit->encoder.encoder.tokenizer, status, &err);
@@ -153,14 +153,16 @@ static enum kl_status take(struct kl_context_fit *fit, struct kl_api_error *erro
     return KL_OK;
 }
 
-static enum kl_status too_long(const struct kl_context_fit *fit, struct kl_api_error *error)
+enum kl_status kl_context_too_long(size_t n_tokens, size_t ctx_size, const char *field,
+                                   struct kl_api_error *error)
 {
-    kl_api_fail(error, 400, "context_length_exceeded", "messages",
-                "the prompt has more than %zu tokens, the context holds %zu with the answer: "
-                "shorten it or raise --ctx-size",
-                fit->encoder.n_tokens - 1, fit->ctx_size);
-    error->n_prompt_tokens = fit->encoder.n_tokens;
-    error->n_ctx = fit->ctx_size;
+    kl_api_fail(error, 400, "context_length_exceeded", field,
+                /* LiteLLM knows this error, of llama-server's, by its first words */
+                "the prompt exceeds the available context size: it has more than %zu tokens, the "
+                "context holds %zu with the answer; shorten it or raise --ctx-size",
+                n_tokens - 1, ctx_size);
+    error->n_prompt_tokens = n_tokens;
+    error->n_ctx = ctx_size;
     return KL_ERR_LIMIT;
 }
 
@@ -179,7 +181,8 @@ enum kl_status kl_context_fit_step(struct kl_context_fit *fit, size_t *effort, b
         if (!encoded)
             continue;
         if (fit->candidate == fit->last && fit->encoder.n_tokens > fit->ctx_size)
-            return too_long(fit, error);
+            return kl_context_too_long(fit->encoder.n_tokens, fit->ctx_size,
+                                       kl_chat_input_field(fit->input), error);
         size_t candidate = fit->candidate;
         choose_next(fit);
         *done = fit->low == fit->best && candidate == fit->best;

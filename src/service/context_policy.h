@@ -51,6 +51,10 @@ struct kl_context_fit {
     bool encoding;           /* the candidate is rendered and being encoded */
 };
 
+/* The error of a prompt that is too long: n_tokens of it are known, ctx_size fit. */
+enum kl_status kl_context_too_long(size_t n_tokens, size_t ctx_size, const char *field,
+                                   struct kl_api_error *error);
+
 /* input must outlive fit. Turns are only left out with KL_CONTEXT_TRIM. */
 enum kl_status kl_context_fit_begin(struct kl_context_fit *fit, const struct kl_chat_input *input,
                                     const struct kl_served *served, size_t ctx_size,

@@ -15,6 +15,7 @@
 #include "http/api_error.h"
 #include "http/exchange.h"
 
+struct kl_call_piece;
 struct kl_generation;
 struct kl_generation_request;
 
@@ -35,6 +36,10 @@ struct kl_answer_format {
     void (*heartbeat)(struct kl_generation *g, const char *text);
     /* Writes a piece of the text of a choice. KL_ERR_MEMORY: the generation fails. */
     enum kl_status (*text)(struct kl_generation *g, size_t choice, const char *text, size_t len);
+    /* Writes a piece of a call of a tool, in the order of the answer (call_reader.h). NULL: a
+     * request that reads calls has another format. KL_ERR_MEMORY: as with text. */
+    enum kl_status (*call)(struct kl_generation *g, size_t choice,
+                           const struct kl_call_piece *piece);
     /* Reports that a choice is complete; its `finish` has the reason. */
     void (*choice_done)(struct kl_generation *g, size_t choice);
     /* Write the last bytes; exactly one of them is called: all choices are complete, or the answer

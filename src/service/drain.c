@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "service/generation.h"
+#include "service/model_pull.h"
 #include "service/service.h"
 
 /* The time to send the last bytes of answers that were ended. */
@@ -37,6 +38,7 @@ void kl_drain_begin(struct kl_service *s)
     /* requests that wait for the model would not finish */
     if (!kl_service_is_loading(s))
         s->drain.patience_ns = (uint64_t)s->options.drain_seconds * 1000000000u;
+    kl_model_pull_cancel(s);
     kl_http_drain(s->http);
     if (kl_http_is_answering(s->http) && s->drain.patience_ns > 0)
         kl_info("stopping; running answers have %u s to finish", s->options.drain_seconds);

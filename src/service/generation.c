@@ -8,13 +8,17 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "service/embedding_work.h"
+#include "service/generation_log.h"
 #include "service/preparation.h"
 
 /* Streams promise to send something every second. */
 #define SILENCE_NS 700000000u
 static_assert(SILENCE_NS + KL_SERVICE_TICK_US * 1000 < 1000000000,
               "the next tick after that time comes within a second");
+
+#define TEXT_IS_NEAR_NS  1e8
+#define MODEL_IS_NEAR_NS 250000000u
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -28,8 +32,10 @@ void kl_generation_send_progress(struct kl_generation *g)
     char text[64];
     if (g->format->heartbeat == NULL)
         return;
-    if (is_waiting(g) && !kl_service_is_loading(g->service)) {
+    if (is_waiting(g) && kl_hosted_is_open(g->model)) {
         snprintf(text, sizeof text, "reading");
+    } else if (is_waiting(g) && g->service->host.n > 0 && g->model->state != KL_HOSTED_OPENING) {
+        snprintf(text, sizeof text, "loading, waiting for the place of another model");
     } else if (is_waiting(g)) {
         struct kl_startup_state state;
         char stage[48];
@@ -53,12 +59,68 @@ void kl_generation_send_progress(struct kl_generation *g)
     g->format->heartbeat(g, text);
 }
 
+void kl_generation_begin(struct kl_generation *g)
+{
+    g->exchange->status = 200;
+    if (!g->begun && g->format->stream_type != NULL)
+        kl_stream_begin(g->exchange, g->format->stream_type);
+    g->begun = true;
+}
+
+/* Whether a request that waits for its model has to be told. Most models are open before that, and
+ * the request still has its own status. */
+static bool waits_for_long(const struct kl_generation *g, uint64_t now)
+{
+    return !g->begun && g->format != NULL && is_waiting(g) && !g->preparation->on_worker &&
+           !kl_hosted_is_open(g->model) && now - g->exchange->start_ns >= MODEL_IS_NEAR_NS;
+}
+
 /* ---- documents ------------------------------------------------------------------------------- */
 
 enum kl_status kl_document_text(struct kl_generation *g, size_t choice, const char *text,
                                 size_t len)
 {
     return kl_buffer_append(&g->choices[choice].text, text, len);
+}
+
+static void release_calls(struct kl_answer_choice *c)
+{
+    for (size_t i = 0; c->calls != NULL && i < c->n_calls; i++) {
+        kl_buffer_release(&c->calls[i].name);
+        kl_buffer_release(&c->calls[i].arguments);
+    }
+    free(c->calls);
+    c->calls = NULL;
+}
+
+/* Adds a call that has begun. */
+static enum kl_status add_call(struct kl_answer_choice *c)
+{
+    struct kl_answer_call *calls = realloc(c->calls, (c->n_calls + 1) * sizeof *calls);
+    if (calls == NULL)
+        return KL_ERR_MEMORY;
+    c->calls = calls;
+    kl_buffer_init(&calls[c->n_calls].name, c->text.cap);
+    kl_buffer_init(&calls[c->n_calls].arguments, c->text.cap);
+    c->n_calls++;
+    return KL_OK;
+}
+
+enum kl_status kl_document_call(struct kl_generation *g, size_t choice,
+                                const struct kl_call_piece *piece)
+{
+    struct kl_answer_choice *c = &g->choices[choice];
+    struct kl_answer_call *call = &c->calls[piece->index];
+    if (piece->part == KL_CALL_END)
+        return KL_OK;
+    return kl_buffer_append(piece->part == KL_CALL_BEGIN ? &call->name : &call->arguments,
+                            piece->text, piece->len);
+}
+
+void kl_call_id(const struct kl_generation *g, size_t choice, size_t index,
+                char id[KL_CALL_ID_SIZE])
+{
+    snprintf(id, KL_CALL_ID_SIZE, "call_%s_%zu_%zu", g->exchange->id, choice, index);
 }
 
 void kl_document_error(struct kl_generation *g, const struct kl_api_error *error)
@@ -71,13 +133,25 @@ void kl_document_error(struct kl_generation *g, const struct kl_api_error *error
 void kl_generation_free(struct kl_generation *g)
 {
     struct kl_service *s = g->service;
+    /* the last first: none that waits gets the place of another that ends */
+    for (size_t i = g->n_choices; i-- > 0;)
+        kl_request_release(g->choices[i].request);
     for (size_t i = 0; i < g->n_choices; i++) {
-        if (g->choices[i].request != NULL)
-            kl_request_release(g->choices[i].request);
         kl_buffer_release(&g->choices[i].text);
         kl_buffer_release(&g->choices[i].tokens);
         kl_buffer_release(&g->choices[i].logprobs);
+        release_calls(&g->choices[i]);
+        free(g->choices[i].call_reader);
     }
+    kl_embedding_work_free(g);
+    free(g->choices);
+    free(g->call_names);
+    kl_answer_record_release(g->record);
+    free(g->kept);
+    if (g->release_state != NULL)
+        g->release_state(g->state);
+    else
+        free(g->state);
     if (g->preparation != NULL)
         kl_preparation_abandon(g->preparation, g->exchange);
     if (g->previous != NULL)
@@ -86,57 +160,10 @@ void kl_generation_free(struct kl_generation *g)
         s->generations = g->next;
     if (g->next != NULL)
         g->next->previous = g->previous;
+    if (g->live != NULL)
+        kl_live_leave(g->live);
+    kl_host_leave(g->model);
     free(g);
-}
-
-/* Estimates the times of choices whose end the engine has not reported. */
-static void note_times(struct kl_generation *g)
-{
-    uint64_t now = kl_now_ns();
-    for (size_t i = 0; i < g->n_choices; i++) {
-        struct kl_answer_choice *c = &g->choices[i];
-        if (c->request == NULL)
-            continue;
-        uint64_t text = c->first_text_ns != 0 ? c->first_text_ns : now;
-        uint64_t prefill = c->prefill_ns != 0 ? c->prefill_ns : text;
-        c->queue_seconds = (double)(prefill - c->submit_ns) * 1e-9;
-        c->prefill_seconds = (double)(text - prefill) * 1e-9;
-        c->decode_seconds = (double)(now - text) * 1e-9;
-    }
-}
-
-static void log_end(struct kl_generation *g, const char *cause)
-{
-    note_times(g);
-    const struct kl_exchange *x = g->exchange;
-    uint32_t answer_tokens = 0;
-    double queue = 0, prefill = 0, decode = 0;
-    for (size_t i = 0; i < g->n_choices; i++) {
-        const struct kl_answer_choice *c = &g->choices[i];
-        answer_tokens += c->answer_tokens;
-        queue = fmax(queue, c->queue_seconds);
-        prefill = fmax(prefill, c->prefill_seconds);
-        decode = fmax(decode, c->decode_seconds);
-    }
-    double seconds = kl_seconds_since(x->start_ns);
-    const struct kl_log_field fields[] = {
-        {"request_id", x->id, 0},
-        {"route", x->route->path, 0},
-        {"status", NULL, x->status},
-        {"end", cause, 0},
-        {"prompt_tokens", NULL, g->choices[0].prompt_tokens},
-        {"cached_tokens", NULL, g->choices[0].cached_tokens},
-        {"answer_tokens", NULL, answer_tokens},
-        {"queue_seconds", NULL, queue},
-        {"prefill_seconds", NULL, prefill},
-        {"decode_seconds", NULL, decode},
-        {"seconds", NULL, seconds},
-    };
-    kl_log_with(KL_LOG_INFO, fields, sizeof fields / sizeof fields[0],
-                "request %s: %s, status %d, %s; %u prompt tokens (%u cached), %u answer tokens; "
-                "queue %.3f s, prefill %.3f s, decode %.3f s, all %.3f s",
-                x->id, x->route->path, x->status, cause, g->choices[0].prompt_tokens,
-                g->choices[0].cached_tokens, answer_tokens, queue, prefill, decode, seconds);
 }
 
 static void count(const struct kl_generation *g, enum kl_counter counter)
@@ -153,11 +180,13 @@ void kl_generation_fail(struct kl_generation *g, const struct kl_api_error *erro
                         enum kl_counter counter)
 {
     count(g, counter);
+    if (g->live != NULL)
+        kl_live_begin_error(g->live);
     if (g->begun)
         g->format->error(g, error);
     else
         kl_reply_error(g->exchange, error);
-    log_end(g, error->text);
+    kl_generation_log(g, error->text);
     kl_generation_free(g);
 }
 
@@ -196,6 +225,16 @@ static void end_choice(struct kl_generation *g, size_t choice)
         g->format->choice_done(g, choice);
 }
 
+/* Ends a generation whose live answer cannot be kept. Returns whether it did. */
+static bool fail_if_unkept(struct kl_generation *g)
+{
+    struct kl_api_error error;
+    if (g->live == NULL || kl_live_check(g->live, &error) == KL_OK)
+        return false;
+    kl_generation_fail(g, &error, KL_COUNT_FAILED);
+    return true;
+}
+
 static void finish(struct kl_generation *g)
 {
     struct kl_exchange *x = g->exchange;
@@ -209,15 +248,52 @@ static void finish(struct kl_generation *g)
             end_choice(g, i);
     }
     g->format->end(g);
+    if (fail_if_unkept(g))
+        return;
     bool failed = x->status != 200; /* no memory for its text */
     count(g, failed ? KL_COUNT_FAILED : late ? KL_COUNT_DEADLINE : KL_COUNT_ANSWERED);
     if (!late && !failed)
         measure(g, KL_DURATION_REQUEST, kl_seconds_since(x->start_ns));
-    log_end(g, kl_finish_name(g->choices[0].finish));
+    kl_generation_log(g, kl_finish_name(g->choices[0].finish));
     kl_generation_free(g);
 }
 
+void kl_choice_end(struct kl_answer_choice *c)
+{
+    c->ended = true;
+    if (c->request != NULL)
+        kl_request_cancel(c->request);
+}
+
 /* ---- events ---------------------------------------------------------------------------------- */
+
+/* Whether text is expected within TEXT_IS_NEAR_NS, at the speed of the prompt so far. Clients that
+ * split a stream at blank lines take a comment and the event behind it for one, and lose the text.
+ */
+static bool text_is_near(const struct kl_generation *g)
+{
+    double done = (double)(g->prefill_done - g->prefill_cached);
+    double left = (double)(g->prefill_total - g->prefill_done);
+    double elapsed = (double)(kl_now_ns() - g->prefill_ns);
+    return g->prefill_total > 0 && left * elapsed < TEXT_IS_NEAR_NS * done;
+}
+
+/* Reports the progress of a prompt: each step, if the client asked for it, and before the first one
+ * the part that was cached; otherwise as a comment. */
+static void report_progress(struct kl_generation *g, const struct kl_event *event)
+{
+    bool is_first = event->type == KL_EVENT_PREFILL && g->prefill_total == 0;
+    bool wants_it = g->return_progress && g->format->progress != NULL;
+    if (event->type == KL_EVENT_PREFILL) {
+        g->prefill_total = event->total;
+        g->prefill_cached = g->prefill_done = event->cached_tokens;
+        if (is_first && wants_it && !g->has_text && g->n_choices == 1)
+            kl_generation_send_progress(g);
+        g->prefill_done = event->done;
+    }
+    if (!g->has_text && g->n_choices == 1 && (wants_it || !text_is_near(g)))
+        kl_generation_send_progress(g);
+}
 
 static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event *event)
 {
@@ -227,15 +303,11 @@ static void on_waiting(struct kl_generation *g, size_t i, const struct kl_event 
         g->wait_seconds = event->wait_seconds;
         g->prefill_ns = kl_now_ns();
     } else {
-        g->prefill_done = event->done;
-        g->prefill_total = event->total;
-        g->prefill_cached = event->cached_tokens;
         c->cached_tokens = event->cached_tokens;
         if (c->prefill_ns == 0)
             c->prefill_ns = kl_now_ns();
     }
-    if (!g->has_text && g->n_choices == 1)
-        kl_generation_send_progress(g);
+    report_progress(g, event);
 }
 
 /* The bytes of a token in the buffer: without the room of log-probabilities that it has not. */
@@ -269,6 +341,38 @@ static bool on_token(struct kl_generation *g, size_t i, const struct kl_event *e
     return false;
 }
 
+/* A choice whose text is read for calls. */
+struct read_choice {
+    struct kl_generation *g;
+    size_t choice;
+};
+
+static enum kl_status on_content(void *context, const char *text, size_t len)
+{
+    const struct read_choice *c = context;
+    return c->g->format->text(c->g, c->choice, text, len);
+}
+
+static enum kl_status on_call(void *context, const struct kl_call_piece *piece)
+{
+    const struct read_choice *c = context;
+    enum kl_status status =
+        piece->part == KL_CALL_BEGIN ? add_call(&c->g->choices[c->choice]) : KL_OK;
+    return status == KL_OK ? c->g->format->call(c->g, c->choice, piece) : status;
+}
+
+/* Writes a piece of the text of a choice, or of the calls in it; NULL: the text is complete. */
+static enum kl_status write_text(struct kl_generation *g, size_t i, const char *text, size_t len)
+{
+    struct kl_call_reader *reader = g->choices[i].call_reader;
+    struct read_choice context = {g, i};
+    const struct kl_call_sink sink = {on_content, on_call, &context};
+    if (reader == NULL)
+        return len > 0 ? g->format->text(g, i, text, len) : KL_OK;
+    return text != NULL ? kl_call_reader_feed(reader, text, len, &sink)
+                        : kl_call_reader_end(reader, &sink);
+}
+
 /* Returns false, with *error set, if the generation cannot continue. */
 static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *event,
                     struct kl_api_error *error)
@@ -285,7 +389,7 @@ static bool on_text(struct kl_generation *g, size_t i, const struct kl_event *ev
     g->has_text = true;
     c->answer_tokens = event->n_tokens;
     c->n_text += event->text_len;
-    if (event->text_len == 0 || g->format->text(g, i, event->text, event->text_len) == KL_OK)
+    if (write_text(g, i, event->text, event->text_len) == KL_OK)
         return true;
     kl_api_fail_memory(error, "the answer");
     return false;
@@ -301,6 +405,7 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
     c->prompt_tokens = event->prompt_tokens;
     c->cached_tokens = event->cached_tokens;
     c->answer_tokens = event->answer_tokens;
+    c->stopped_by = event->stopped_by;
     c->drafted_tokens = event->drafted_tokens;
     c->accepted_tokens = event->accepted_tokens;
     c->queue_seconds = event->queue_seconds;
@@ -314,12 +419,20 @@ static bool on_done(struct kl_generation *g, size_t i, const struct kl_event *ev
         kl_fail(&err, event->status, "%s", event->text);
         if (event->status == KL_ERR_LIMIT) /* following its rule takes too much */
             kl_api_fail(error, 400, "rule_too_large", NULL, "%s", event->text);
+        else if (event->status == KL_ERR_INVALID) /* its rule leads nowhere */
+            kl_api_fail(error, 400, "rule_stuck", NULL, "%s", event->text);
         else
             kl_api_fail_internal(error, &err);
         return false;
     }
-    if (event->finish == KL_FINISH_CANCELLED) {
+    if (event->finish == KL_FINISH_CANCELLED && c->ended) {
+        c->finish = KL_FINISH_LENGTH;
+    } else if (event->finish == KL_FINISH_CANCELLED) {
         kl_api_fail(error, 503, "cancelled", NULL, "the answer was ended by the server");
+        return false;
+    }
+    if (write_text(g, i, NULL, 0) != KL_OK) {
+        kl_api_fail_memory(error, "the answer");
         return false;
     }
     /* no text before the deadline: an error in the end, unless another choice has text */
@@ -341,6 +454,10 @@ static void poll_generation(struct kl_generation *g)
 {
     struct kl_event event;
     struct kl_api_error error;
+    if (g->embedding != NULL && kl_embedding_work_poll(g, &error) != KL_OK) {
+        kl_generation_fail(g, &error, error.status == 503 ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
+        return;
+    }
     for (size_t i = 0; i < g->n_choices; i++) {
         struct kl_answer_choice *c = &g->choices[i];
         while (c->request != NULL && !is_held_back(g) && kl_request_poll(c->request, &event)) {
@@ -358,10 +475,20 @@ static void poll_generation(struct kl_generation *g)
                                    error.status == 503 ? KL_COUNT_STOPPED : KL_COUNT_FAILED);
                 return;
             }
+            if (fail_if_unkept(g))
+                return;
         }
     }
     if (!is_waiting(g) && g->n_open == 0)
         finish(g);
+}
+
+void kl_generations_submit(struct kl_service *s)
+{
+    struct kl_api_error error;
+    struct kl_generation *failed;
+    while ((failed = kl_embeddings_submit(s, &error)) != NULL)
+        kl_generation_fail(failed, &error, KL_COUNT_FAILED);
 }
 
 /* ---- the client ------------------------------------------------------------------------------ */
@@ -370,13 +497,16 @@ static void on_gone(void *context, const char *cause)
 {
     struct kl_generation *g = context;
     count(g, cause == kl_cause_slow_reader ? KL_COUNT_SLOW : KL_COUNT_LEFT);
-    log_end(g, cause);
+    kl_generation_log(g, cause);
     kl_generation_free(g);
 }
 
 static void on_drained(void *context)
 {
-    poll_generation(context);
+    struct kl_generation *g = context;
+    struct kl_service *s = g->service;
+    poll_generation(g);
+    kl_generations_submit(s);
 }
 
 void kl_generation_add(struct kl_generation *g)
@@ -387,7 +517,8 @@ void kl_generation_add(struct kl_generation *g)
     if (g->next != NULL)
         g->next->previous = g;
     s->generations = g;
-    kl_exchange_watch(g->exchange, &events, g);
+    if (g->live == NULL)
+        kl_exchange_watch(g->exchange, &events, g);
     kl_service_start_tick(s);
 }
 
@@ -399,6 +530,7 @@ void kl_generations_poll(struct kl_service *s)
         next = g->next;
         poll_generation(g);
     }
+    kl_generations_submit(s);
 }
 
 bool kl_generations_want_work(struct kl_service *s)
@@ -415,11 +547,18 @@ void kl_generations_tick(struct kl_service *s)
     uint64_t now = kl_now_ns();
     for (struct kl_generation *g = s->generations, *next; g != NULL; g = next) {
         next = g->next;
-        if (is_waiting(g) && g->deadline_ns != 0 && now > g->deadline_ns)
+        bool is_held = is_waiting(g) || g->embedding != NULL; /* not by the engine */
+        bool is_read = g->live == NULL || g->live->readers != NULL;
+        if (is_held && g->deadline_ns != 0 && now > g->deadline_ns)
             fail_late(g);
-        else if (g->begun && now - g->exchange->last_write_ns >= SILENCE_NS && !is_held_back(g))
+        else if (waits_for_long(g, now)) {
+            kl_generation_begin(g);
+            kl_generation_send_progress(g);
+        } else if (g->begun && is_read && now - g->exchange->last_write_ns >= SILENCE_NS &&
+                   !is_held_back(g))
             kl_generation_send_progress(g);
     }
+    kl_generations_submit(s);
 }
 
 void kl_generations_cut(struct kl_service *s, const struct kl_api_error *error,

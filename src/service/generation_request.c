@@ -17,6 +17,7 @@ void kl_generation_request_init(struct kl_generation_request *r,
     };
     if (getrandom(&r->sampling.seed, sizeof r->sampling.seed, GRND_NONBLOCK) < 0)
         r->sampling.seed = kl_now_ns();
+    r->sampling.seed &= INT64_MAX; /* a number that answers can report, and requests give again */
 }
 
 static void release_source(struct kl_generation_request *r)
@@ -29,8 +30,12 @@ static void release_source(struct kl_generation_request *r)
 void kl_generation_request_release(struct kl_generation_request *r)
 {
     kl_chat_input_release(&r->input);
+    kl_raw_input_release(&r->raw);
     release_source(r);
     kl_rule_disown(r->rule);
+    kl_answer_record_release(r->record);
+    free(r->call_names);
+    free(r->kept);
     free(r->settled);
     free(r->biases);
     free(r->resolved);
@@ -100,12 +105,13 @@ enum kl_status kl_generation_request_resolve(struct kl_generation_request *r,
                                              size_t max_tokens, struct kl_api_error *error)
 {
     size_t n_tokens = r->max_tokens < max_tokens ? r->max_tokens : max_tokens;
-    if (r->logprobs && !r->stream && n_tokens > KL_MAX_LOGPROBS / (1 + r->top_logprobs))
+    size_t n_answers = r->n_choices * (r->raw.n_prompts > 0 ? r->raw.n_prompts : 1);
+    if (r->logprobs && !r->stream && n_tokens > KL_MAX_LOGPROBS / n_answers / (1 + r->top_logprobs))
         return kl_api_fail(error, 400, "invalid_value", "top_logprobs",
-                           "an answer of %zu tokens with %zu top_logprobs each has more than %d "
-                           "log-probabilities, the most that an answer holds which is not "
+                           "%zu answers of %zu tokens with %zu top_logprobs each have more than %d "
+                           "log-probabilities, the most that a document holds which is not "
                            "streamed: give a smaller max_tokens or top_logprobs, or stream",
-                           n_tokens, r->top_logprobs, KL_MAX_LOGPROBS);
+                           n_answers, n_tokens, r->top_logprobs, KL_MAX_LOGPROBS);
     return resolve_biases(r, tokenizer, error);
 }
 
@@ -132,6 +138,7 @@ enum kl_status kl_generation_request_settle(struct kl_generation_request *r,
     for (size_t i = 0; i < r->n_stops; i++)
         r->stops[i] = copy_text(r->stops[i], &at);
     kl_chat_input_release(&r->input);
+    kl_raw_input_release(&r->raw);
     r->prediction = NULL;
     release_source(r);
     return KL_OK;

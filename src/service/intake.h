@@ -17,7 +17,8 @@
  * later. */
 void kl_generation_start(struct kl_exchange *x, const struct kl_dialect *dialect);
 
-/* Continues the requests that waited for the model, in order of arrival, once it is loaded. */
-void kl_generations_begin(struct kl_service *service);
+/* Continues the requests that waited for a model, in order of arrival, now that it is open; refuses
+ * them if it cannot be opened. */
+void kl_generations_begin(struct kl_service *service, struct kl_hosted *m);
 
 #endif

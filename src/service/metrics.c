@@ -2,6 +2,9 @@
 
 #include <stddef.h>
 
+#include "history/history.h"
+#include "service/model_host.h"
+
 /* Upper bounds of the buckets in seconds: from a step of a small model to the longest answers. The
  * bounds between tokens are close together around 1/30 s. */
 static const double wait_bounds[] = {0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300};
@@ -16,6 +19,7 @@ static const char requests_help[] = "requests for answers, by the way they ended
 
 static const struct counter_row counter_rows[KL_N_COUNTERS] = {
     [KL_COUNT_ANSWERED] = {"requests", requests_help, "end", "answered"},
+    [KL_COUNT_COMPUTED] = {"requests", requests_help, "end", "computed"},
     [KL_COUNT_FAILED] = {"requests", requests_help, "end", "failed"},
     [KL_COUNT_REFUSED_FULL] = {"requests", requests_help, "end", "refused_queue_full"},
     [KL_COUNT_REFUSED_WAIT] = {"requests", requests_help, "end", "refused_wait"},
@@ -26,6 +30,8 @@ static const struct counter_row counter_rows[KL_N_COUNTERS] = {
     [KL_COUNT_STOPPED] = {"requests", requests_help, "end", "stopped"},
     [KL_COUNT_TRIMMED] = {"messages_left_out",
                           "messages left out of conversations longer than the context", NULL, NULL},
+    [KL_COUNT_LATE_LINES] = {"late_lines",
+                             "lines of system messages that were moved (--late-lines)", NULL, NULL},
 };
 
 static const struct {
@@ -87,6 +93,94 @@ static void see_drafts(const struct kl_engine_stats *e, kl_metric_fn *see, void 
                                          .value = (double)e->pass_costs.cost[i]});
 }
 
+static void see_answers(const struct kl_metrics *m, kl_metric_fn *see, void *context)
+{
+    struct kl_answer_store_stats kept = {0};
+    size_t n_running = 0, n_ended = 0;
+    static const char live_help[] = "answers with X-Answer-Id, which outlive their client";
+    if (m->answers != NULL)
+        kl_answer_store_read(m->answers, &kept);
+    if (m->live != NULL)
+        n_running = kl_live_answers_count(m->live, &n_ended);
+    const struct kl_metric rows[] = {
+        {"kept_answers", "answers of /v1/responses that can be read again", KL_METRIC_GAUGE, NULL,
+         NULL, (double)kept.n_kept, NULL},
+        {"live_answers", live_help, KL_METRIC_GAUGE, "state", "running", (double)n_running, NULL},
+        {"live_answers", live_help, KL_METRIC_GAUGE, "state", "ended", (double)n_ended, NULL},
+        {"kept_answer_bytes", "size of both, and of what running ones of /v1/responses may keep",
+         KL_METRIC_GAUGE, NULL, NULL, (double)kept.bytes, NULL},
+        {"kept_answers_removed", "kept answers that made room for others", KL_METRIC_COUNTER, NULL,
+         NULL, (double)kept.n_removed, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        see(context, &rows[i]);
+}
+
+static void see_history(const struct kl_metrics *m, kl_metric_fn *see, void *context)
+{
+    struct kl_history_stats kept = {0};
+    if (m->history != NULL)
+        kl_history_read_stats(m->history, &kept);
+    const struct kl_metric rows[] = {
+        {"history_chats", "chats that are kept (--history)", KL_METRIC_GAUGE, NULL, NULL,
+         (double)kept.n_chats, NULL},
+        {"history_bytes", "size of kept chats on the disk", KL_METRIC_GAUGE, NULL, NULL,
+         (double)kept.bytes, NULL},
+        {"history_max_bytes", "limit of kept chats on the disk; 0: none are kept", KL_METRIC_GAUGE,
+         NULL, NULL, (double)kept.max_bytes, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        see(context, &rows[i]);
+}
+
+/* The figures of each model that all others are only of the default. */
+static void see_each_model(const struct kl_model_host *host, kl_metric_fn *see, void *context)
+{
+    enum { ACTIVE, ANSWER, PROMPT, N_ROWS };
+    for (size_t row = 0; row < N_ROWS; row++) {
+        for (size_t i = 0; i < host->n; i++) {
+            struct kl_engine_stats e;
+            kl_hosted_stats(&host->models[i], &e);
+            const struct kl_metric rows[N_ROWS] = {
+                {"model_requests_active", "requests in the engine of each model", KL_METRIC_GAUGE,
+                 "model", host->models[i].served.model_name, (double)(e.running + e.queued), NULL},
+                {"model_answer_tokens", "tokens of answers, by model, since it was opened",
+                 KL_METRIC_COUNTER, "model", host->models[i].served.model_name,
+                 (double)e.answer_tokens, NULL},
+                {"model_prompt_tokens", "tokens of prompts, by model, since it was opened",
+                 KL_METRIC_COUNTER, "model", host->models[i].served.model_name,
+                 (double)e.prompt_tokens, NULL},
+            };
+            see(context, &rows[row]);
+        }
+    }
+}
+
+static void see_models(const struct kl_metrics *m, kl_metric_fn *see, void *context)
+{
+    static const char models_help[] = "models, by whether they are open";
+    size_t n_open = 0, n = m->host != NULL ? m->host->n : 0;
+    if (n < 2)
+        return; /* as long as there is one, all other figures are about it */
+    for (size_t i = 0; i < n; i++)
+        n_open += kl_hosted_is_open(&m->host->models[i]);
+    const struct kl_metric rows[] = {
+        {"models", models_help, KL_METRIC_GAUGE, "state", "open", (double)n_open, NULL},
+        {"models", models_help, KL_METRIC_GAUGE, "state", "closed", (double)(n - n_open), NULL},
+        {"models_opened", "models that were opened for a request", KL_METRIC_COUNTER, NULL, NULL,
+         (double)m->host->n_opened, NULL},
+        {"models_failed", "openings of models that failed", KL_METRIC_COUNTER, NULL, NULL,
+         (double)m->host->n_failed, NULL},
+        {"models_closed", "models that were closed", KL_METRIC_COUNTER, NULL, NULL,
+         (double)m->host->n_closed, NULL},
+        {"models_replaced", "of these: for another one's place", KL_METRIC_COUNTER, NULL, NULL,
+         (double)m->host->n_changes, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        see(context, &rows[i]);
+    see_each_model(m->host, see, context);
+}
+
 void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e, kl_metric_fn *see,
                      void *context)
 {
@@ -116,6 +210,8 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
          NULL},
         {"steps", "passes through the model", KL_METRIC_COUNTER, NULL, NULL, (double)e->steps,
          NULL},
+        {"embeddings", "texts that were embedded", KL_METRIC_COUNTER, NULL, NULL,
+         (double)e->embeddings, NULL},
         {"repetitions_ended", "answers that were ended because they only repeated themselves",
          KL_METRIC_COUNTER, NULL, NULL, (double)e->requests_ended[KL_FINISH_REPETITION], NULL},
         {"cache_evictions", "pages that were evicted from the prefix cache", KL_METRIC_COUNTER,
@@ -157,6 +253,9 @@ void kl_metrics_walk(const struct kl_metrics *m, const struct kl_engine_stats *e
     for (size_t i = 0; i < sizeof of_engine / sizeof of_engine[0]; i++)
         see(context, &of_engine[i]);
     see_drafts(e, see, context);
+    see_answers(m, see, context);
+    see_history(m, see, context);
+    see_models(m, see, context);
     for (size_t i = 0; i < KL_N_DURATIONS; i++)
         see(context, &(struct kl_metric){.name = duration_rows[i].name,
                                          .help = duration_rows[i].help,

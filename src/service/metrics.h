@@ -13,10 +13,16 @@
 
 #include "base/histogram.h"
 #include "engine/engine.h"
+#include "service/answer_store.h"
+#include "service/live_answer.h"
+
+struct kl_history;
+struct kl_model_host;
 
 enum kl_counter {
     /* requests of clients, by the way they ended */
     KL_COUNT_ANSWERED,
+    KL_COUNT_COMPUTED, /* without the model */
     KL_COUNT_FAILED,
     KL_COUNT_REFUSED_FULL,
     KL_COUNT_REFUSED_WAIT,
@@ -27,6 +33,8 @@ enum kl_counter {
     KL_COUNT_STOPPED,  /* the server was stopped */
     /* messages left out of conversations that were too long */
     KL_COUNT_TRIMMED,
+    /* lines of system messages that were moved (late_lines.h) */
+    KL_COUNT_LATE_LINES,
     KL_N_COUNTERS
 };
 
@@ -41,6 +49,10 @@ enum kl_duration {
 struct kl_metrics {
     uint64_t counts[KL_N_COUNTERS];
     struct kl_histogram durations[KL_N_DURATIONS]; /* seconds */
+    struct kl_answer_store *answers;               /* its figures are shown, too; NULL: none */
+    const struct kl_live_answers *live;            /* as well; NULL: none */
+    const struct kl_history *history;              /* the same of kept chats */
+    const struct kl_model_host *host;              /* and of the models */
 };
 
 enum kl_metric_type { KL_METRIC_COUNTER, KL_METRIC_GAUGE, KL_METRIC_HISTOGRAM };

@@ -36,11 +36,12 @@ static void end(struct kl_startup *s)
     (void)written; /* the first and only write to this eventfd: it cannot block */
 }
 
-void kl_startup_ready(struct kl_startup *s, const struct kl_served *served)
+void kl_startup_ready(struct kl_startup *s, const struct kl_served *models, size_t n_models)
 {
     pthread_mutex_lock(&s->lock);
     s->state.phase = KL_STARTUP_READY;
-    s->state.served = *served;
+    s->state.models = models;
+    s->state.n_models = n_models;
     pthread_mutex_unlock(&s->lock);
     end(s);
 }

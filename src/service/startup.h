@@ -19,10 +19,11 @@ enum kl_startup_phase { KL_STARTUP_LOADING, KL_STARTUP_READY, KL_STARTUP_FAILED 
 
 struct kl_startup_state {
     enum kl_startup_phase phase;
-    const char *stage;       /* "downloading", ...: for programs and users; static */
-    uint64_t done, total;    /* of the stage; total 0: not known */
-    struct kl_served served; /* READY */
-    struct kl_error error;   /* FAILED */
+    const char *stage;              /* "downloading", ...: for programs and users; static */
+    uint64_t done, total;           /* of the stage; total 0: not known */
+    const struct kl_served *models; /* READY: [n_models], the first is open */
+    size_t n_models;
+    struct kl_error error; /* FAILED */
 };
 
 struct kl_startup {
@@ -35,10 +36,11 @@ enum kl_status kl_startup_init(struct kl_startup *startup, struct kl_error *err)
 void kl_startup_release(struct kl_startup *startup);
 
 /* For the loading thread: reports progress, any number of times; then the result, by one of the
- * last two functions, once. */
+ * last two functions, once. A model that is opened later reports its progress, too. models:
+ * outlives the service. */
 void kl_startup_progress(struct kl_startup *startup, const char *stage, uint64_t done,
                          uint64_t total);
-void kl_startup_ready(struct kl_startup *startup, const struct kl_served *served);
+void kl_startup_ready(struct kl_startup *startup, const struct kl_served *models, size_t n_models);
 void kl_startup_fail(struct kl_startup *startup, const struct kl_error *error);
 
 /* Copies the state, for the service's thread. */

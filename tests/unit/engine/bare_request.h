@@ -47,7 +47,7 @@ static inline struct kl_request *new_guarded(size_t max_tokens, const char *cons
     };
     struct kl_request *request;
     struct kl_error err;
-    tiny_check(kl_request_new(KL_REQUEST_ANSWER, &options, 100000, kl_tokenizer_size(tokenizer),
+    tiny_check(kl_request_new(KL_REQUEST_ANSWER, &options, 100000, kl_tokenizer_size(tokenizer), 64,
                               tokenizer, &wakeup, &request, &err),
                &err);
     return request;

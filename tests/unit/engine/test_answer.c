@@ -117,7 +117,7 @@ static void test_control_tokens_are_not_shown(void **state)
 {
     (void)state;
     struct kl_request *request = new_request(100, NULL, 0);
-    int32_t control = kl_tokenizer_find(tokenizer, "<|fim_prefix|>", 14);
+    int32_t control = kl_tokenizer_find(tokenizer, "<|im_start|>", 12);
     int32_t shown = kl_tokenizer_find(tokenizer, "<tool_call>", 11);
     assert_true(control >= 0 && shown >= 0);
     const int32_t ids[] = {byte_token('a'), control, shown, end_token()};
@@ -293,8 +293,8 @@ static struct run run_request(struct engine_parts *e, const struct kl_request_op
     struct run run = {.end = KL_ANSWER_CONTINUES};
     struct kl_request *r;
     struct kl_error err;
-    tiny_check(kl_request_new(KL_REQUEST_ANSWER, options, 1000, e->batch.n_vocab, e->tiny.tokenizer,
-                              &wakeup, &r, &err),
+    tiny_check(kl_request_new(KL_REQUEST_ANSWER, options, 1000, e->batch.n_vocab, 64,
+                              e->tiny.tokenizer, &wakeup, &r, &err),
                &err);
     tiny_check(kl_sequence_new(e->kv, &r->sequence, &err), &err);
     kl_batch_reset_slot(&e->batch, 0);
@@ -533,7 +533,7 @@ static void test_token_events_and_stop_strings(void **state)
     (void)state;
     const char *stops[] = {"xyz"};
     struct kl_request *r = new_with_logprobs(stops, 1);
-    int32_t ids[20], control = kl_tokenizer_find(tokenizer, "<|fim_prefix|>", 14);
+    int32_t ids[20], control = kl_tokenizer_find(tokenizer, "<|im_start|>", 12);
     size_t n = spell("a好xyb", ids), n_tokens = 0, text = 0, at[20];
     ids[n++] = control; /* not shown: no event */
     n += spell("cxyz", ids + n);

@@ -14,7 +14,7 @@
 #include "grammar/token_trie.h"
 #include "questions.h"
 
-enum { COMPANY = 3, ROUNDS = 500, MAX_ANSWER = 50 };
+enum { COMPANY = 3, ROUNDS = 240, MAX_ANSWER = 50 };
 
 /* Rows that cost next to nothing, so that every guess is tried. */
 static struct kl_pass_costs nearly_free(void)

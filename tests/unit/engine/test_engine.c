@@ -2,11 +2,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "questions.h"
+
+/* The build for TSan, whose result depends on the threads and not on how much they compute. */
+#ifdef __SANITIZE_THREAD__
+#define THREADS_ONLY true
+#else
+#define THREADS_ONLY false
+#endif
 
 static struct question endless;
 
@@ -96,8 +104,9 @@ static void test_together_as_alone(void **state)
         alone[i] = ask_alone(&q[i]);
         answer_init(&together[i]);
     }
-    static const size_t chunks[] = {1, 7, 64};
-    for (size_t c = 0; c < 3; c++) {
+    /* token by token last: under TSan, which is slow, the threads are the same without */
+    static const size_t chunks[] = {7, 64, 1};
+    for (size_t c = 0; c < (THREADS_ONLY ? 2 : 3); c++) {
         struct kl_engine_options options = usual;
         options.prefill_chunk = chunks[c];
         struct kl_engine *engine = open_engine(options);
@@ -263,8 +272,8 @@ static void test_refused_requests(void **state)
     struct question q;
     make_question(&q, 64, 10, 1);
     expect_refused(engine, &q, KL_ERR_LIMIT,
-                   "the prompt has 64 tokens, the context holds 64 with the answer: shorten it or "
-                   "raise --ctx-size");
+                   "the prompt exceeds the available context size: it has 64 tokens, the context "
+                   "holds 64 with the answer; shorten it or raise --ctx-size");
     make_question(&q, 0, 10, 1);
     expect_refused(engine, &q, KL_ERR_INVALID, "the prompt is empty");
     make_question(&q, 3, 10, 1);
@@ -272,8 +281,6 @@ static void test_refused_requests(void **state)
     expect_refused(engine, &q, KL_ERR_INVALID, "token 2: expected an id from 0 to 660, found -1");
     q.prompt[1] = 661;
     expect_refused(engine, &q, KL_ERR_INVALID, "token 2: expected an id from 0 to 660, found 661");
-    make_question(&q, 3, 0, 1);
-    expect_refused(engine, &q, KL_ERR_INVALID, "max_tokens: expected at least 1");
     make_question(&q, 3, 10, 1);
     q.options.sampling.top_p = 2.0f;
     expect_refused(engine, &q, KL_ERR_INVALID, "top_p: expected");
@@ -631,7 +638,8 @@ static void test_many_cancels(void **state)
     struct kl_request *others[8] = {0};
     uint64_t x = 1;
     uint64_t accepted = 0;
-    for (int i = 0; i < 1000; i++) {
+    size_t rounds = getenv("KINGLET_TEST_BRIEF") != NULL ? 60 : 1000;
+    for (size_t i = 0; i < rounds; i++) {
         x = x * 6364136223846793005u + 1442695040888963407u;
         struct kl_request **slot = &others[(x >> 33) % 8];
         struct kl_event event;
@@ -656,7 +664,7 @@ static void test_many_cancels(void **state)
     struct kl_engine_stats stats = stats_when(engine, nothing_left);
     assert_int_equal(finished(&stats) + stats.requests_ended[KL_FINISH_CANCELLED], accepted + 1);
     assert_int_equal(stats.requests_ended[KL_FINISH_ERROR], 0);
-    assert_int_equal(stats.requests_refused, 1000 - accepted);
+    assert_int_equal(stats.requests_refused, rounds - accepted);
     assert_int_equal(stats.kv_used_tokens, 0);
     kl_buffer_release(&alone.text);
     kl_buffer_release(&answer.text);
@@ -919,5 +927,7 @@ int main(void)
         cmocka_unit_test(test_idle_engine_uses_no_cpu),
         cmocka_unit_test(test_finish_names),
     };
+    if (THREADS_ONLY) /* thousands of passes of one sequence, on the engine thread alone */
+        cmocka_set_skip_filter("test_loop_guard");
     return cmocka_run_group_tests(tests, setup, close_tiny);
 }

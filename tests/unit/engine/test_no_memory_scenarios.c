@@ -269,6 +269,17 @@ static void test_precompute(void **state)
           SUBMIT + 2);
 }
 
+static void test_an_embedding(void **state)
+{
+    (void)state;
+    make_question(&first, 150, 1, 14);
+    first.options.embeds = true;
+    first.options.pooling = KL_POOLING_MEAN;
+    make_question(&second, 20, 5, 15);
+    sweep(&(struct scenario){.parallel = 2, .n = 2, .questions = {&first, &second}},
+          2 * SUBMIT + 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_running_and_waiting),
         cmocka_unit_test(test_background_is_preempted),
         cmocka_unit_test(test_precompute),
+        cmocka_unit_test(test_an_embedding),
     };
     return cmocka_run_group_tests(tests, open_tiny, close_tiny);
 }

@@ -99,6 +99,75 @@ static void the_queue_takes_little_memory(void **state)
     }
 }
 
+/* Pages of two models: files of 128 and of 256 KiB. */
+#define SMALL_BYTES ((size_t)31 * KL_PAGE_FILE_BLOCK)
+#define LARGE_BYTES ((size_t)63 * KL_PAGE_FILE_BLOCK)
+
+static bool put_number(struct kl_page_store *store, int32_t n)
+{
+    static const uint8_t page[LARGE_BYTES];
+    const int32_t tokens[KL_KV_PAGE_TOKENS] = {n};
+    const struct kl_page_key root = kl_page_store_root(store, 0);
+    bool put = kl_page_store_put(store, &root, tokens, page, false);
+    kl_page_store_flush(store);
+    return put;
+}
+
+static bool get_number(struct kl_page_store *store, int32_t n)
+{
+    static uint8_t page[LARGE_BYTES];
+    const int32_t tokens[KL_KV_PAGE_TOKENS] = {n};
+    const struct kl_page_key root = kl_page_store_root(store, 0);
+    return kl_page_store_get(store, &root, tokens, page, false);
+}
+
+static uint64_t bytes_on_disk(void)
+{
+    uint64_t bytes = 0;
+    struct dirent *entry;
+    struct stat st;
+    DIR *d = opendir(dir);
+    while ((entry = readdir(d)) != NULL) {
+        if (fstatat(dirfd(d), entry->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+            bytes += (uint64_t)st.st_size;
+    }
+    closedir(d);
+    return bytes;
+}
+
+/* Stores of two models in one process: the pages of both are kept, within one cap. */
+static void models_share_the_cap(void **state)
+{
+    (void)state;
+    _Atomic(uint64_t) written = 0;
+    const uint64_t file = (uint64_t)128 << 10, cap = 32 * file;
+    struct kl_page_store_options options = {.dir = dir,
+                                            .identity = "small",
+                                            .identity_size = 5,
+                                            .page_bytes = SMALL_BYTES,
+                                            .max_bytes = cap,
+                                            .written = &written};
+    struct kl_page_store *small, *large;
+    struct kl_error err;
+    assert_int_equal(kl_page_store_open(&options, &small, &err), KL_OK);
+    options.identity = "large";
+    options.page_bytes = LARGE_BYTES;
+    assert_int_equal(kl_page_store_open(&options, &large, &err), KL_OK);
+    for (int32_t i = 0; i < 20; i++) {
+        for (int32_t j = 0; j < 3; j++)
+            assert_true(put_number(small, 3 * i + j));
+        assert_true(put_number(large, i));
+        /* of each a part of 1/KL_PAGE_STORE_SLACK, and the page that is written after it */
+        assert_in_range(bytes_on_disk(), 0, cap + 2 * (cap / KL_PAGE_STORE_SLACK) + 3 * file);
+    }
+    assert_int_equal(written, 20 * 5 * file);
+    for (int32_t i = 0; i < 12; i++)
+        assert_true(get_number(small, 59 - i));
+    assert_true(get_number(large, 19) && get_number(large, 16));
+    kl_page_store_close(small);
+    kl_page_store_close(large);
+}
+
 static void survives_a_restart(void **state)
 {
     (void)state;
@@ -562,6 +631,7 @@ int main(void)
         DISK_TEST(keys_cover_all_that_a_page_depends_on),
         DISK_TEST(gives_back_what_was_put),
         DISK_TEST(the_queue_takes_little_memory),
+        DISK_TEST(models_share_the_cap),
         DISK_TEST(survives_a_restart),
         DISK_TEST(the_least_recently_used_are_removed_first),
         DISK_TEST(no_page_is_removed_before_those_that_continue_it),

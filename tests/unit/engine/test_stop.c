@@ -57,6 +57,9 @@ static void check_stream(const char *text, const char *const *stops, size_t n, u
         start = at;
     }
     assert_int_equal(found, match >= 0);
+    assert_int_equal(m.found > 0, found);
+    if (found)
+        assert_memory_equal(text + match, stops[m.found - 1], strlen(stops[m.found - 1]));
 }
 
 static void test_every_split(void **state)
@@ -175,8 +178,10 @@ static void expect_refused(const char *const *stops, size_t n, const char *text)
 static void test_refused(void **state)
 {
     (void)state;
-    static const char *const many[KL_MAX_STOPS + 1] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
-    expect_refused(many, KL_MAX_STOPS + 1, "at most 8 strings, found 9");
+    const char *many[KL_MAX_STOPS + 1];
+    for (size_t i = 0; i <= KL_MAX_STOPS; i++)
+        many[i] = "a";
+    expect_refused(many, KL_MAX_STOPS + 1, "at most 16 strings, found 17");
     expect_refused((const char *const[]){"a", ""}, 2, "string 2 is empty");
     expect_refused((const char *const[]){NULL}, 1, "string 1 is empty");
     expect_refused((const char *const[]){"\xE5\x81"}, 1, "string 1 is not valid UTF-8");

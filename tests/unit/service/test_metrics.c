@@ -100,12 +100,33 @@ static void what_was_counted_is_told(void **state)
     assert_int_equal(find(&seen, "queue_seconds", NULL)->histogram->count, 0);
 }
 
+static void kept_answers_are_told(void **state)
+{
+    (void)state;
+    struct kl_metrics metrics;
+    struct seen seen;
+    struct kl_answer_record *record;
+    struct kl_error err;
+    kl_metrics_init(&metrics);
+    assert_int_equal(kl_answer_store_open(10000, &metrics.answers, &err), KL_OK);
+    assert_int_equal(kl_answer_record_new(metrics.answers, 0, NULL, "", "", &record, &err), KL_OK);
+    walk(&metrics, &seen);
+    assert_float_equal(find(&seen, "kept_answers", NULL)->value, 0, 0);
+    assert_float_equal(find(&seen, "kept_answer_bytes", NULL)->value, (double)sizeof *record, 0);
+    assert_int_equal(kl_answer_record_keep(record, "", "", &err), KL_OK);
+    kl_answer_record_release(record);
+    walk(&metrics, &seen);
+    assert_float_equal(find(&seen, "kept_answers", NULL)->value, 1, 0);
+    kl_answer_store_close(metrics.answers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_metric_is_complete),
         cmocka_unit_test(values_of_a_name_follow_each_other),
         cmocka_unit_test(what_was_counted_is_told),
+        cmocka_unit_test(kept_answers_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
