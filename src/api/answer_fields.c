@@ -134,8 +134,8 @@ static enum kl_status effort_field(const json_t *body, struct kl_chat_input *inp
 }
 
 /* Reads `chat_template_kwargs`, which other servers pass to a Jinja template. The switch for
- * thinking is known, by its two names; any other argument might change the prompt, so it is
- * refused. */
+ * thinking is known, by its two names; none of the templates that are recognised reads another name
+ * (chat_input.h). */
 static enum kl_status template_arguments(const json_t *body, struct kl_chat_input *input,
                                          struct kl_api_error *error)
 {
@@ -148,10 +148,7 @@ static enum kl_status template_arguments(const json_t *body, struct kl_chat_inpu
     {
         if (strcmp(name, "enable_thinking") != 0 && strcmp(name, "thinking") != 0 &&
             !json_is_null(value))
-            return kl_api_fail(error, 400, "unsupported", "chat_template_kwargs",
-                               "chat_template_kwargs.%.60s is not known to this server, only "
-                               "enable_thinking is",
-                               name);
+            input->template_argument = name;
     }
     enum kl_status status = thinking_switch(arguments, "thinking", input, error);
     return status == KL_OK ? thinking_switch(arguments, "enable_thinking", input, error) : status;
@@ -184,5 +181,39 @@ enum kl_status kl_answer_fields(const json_t *body, struct kl_generation_request
         kl_field_bool(body, "return_progress", &r->return_progress, error) != KL_OK ||
         thinking_fields(body, &r->input, error) != KL_OK)
         return KL_ERR_INVALID;
+    return KL_OK;
+}
+
+enum kl_status kl_tier_field(const json_t *body, struct kl_generation_request *r,
+                             struct kl_api_error *error)
+{
+    const char *tier = NULL;
+    if (kl_field_string(body, "service_tier", &tier, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (tier == NULL)
+        return KL_OK;
+    if (strcmp(tier, "flex") == 0) {
+        r->priority = r->has_priority ? r->priority : KL_PRIORITY_BACKGROUND;
+        r->service_tier = "flex";
+    } else if (strcmp(tier, "auto") == 0 || strcmp(tier, "default") == 0) {
+        r->service_tier = "default";
+    } else {
+        return kl_api_fail(error, 400, "invalid_value", "service_tier",
+                           "service_tier is \"%.40s\"; it must be auto, default or flex", tier);
+    }
+    return KL_OK;
+}
+
+enum kl_status kl_stream_fields(const json_t *body, struct kl_generation_request *r,
+                                struct kl_api_error *error)
+{
+    const json_t *options = NULL;
+    if (kl_field_bool(body, "stream", &r->stream, error) != KL_OK ||
+        kl_field_object(body, "stream_options", &options, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (options != NULL &&
+        kl_field_bool(options, "include_usage", &r->include_usage, error) != KL_OK)
+        return kl_api_fail(error, 400, "invalid_type", "stream_options",
+                           "stream_options.include_usage must be true or false");
     return KL_OK;
 }

@@ -27,4 +27,13 @@ enum kl_status kl_answer_headers(const struct kl_exchange *x, struct kl_generati
 enum kl_status kl_answer_fields(const json_t *body, struct kl_generation_request *request,
                                 struct kl_api_error *error);
 
+/* Reads `service_tier`: "flex", OpenAI's name for cheaper and slower answers, means background
+ * priority. The answer reports the tier. */
+enum kl_status kl_tier_field(const json_t *body, struct kl_generation_request *request,
+                             struct kl_api_error *error);
+
+/* Reads `stream` and `stream_options`, as OpenAI's APIs have them. */
+enum kl_status kl_stream_fields(const json_t *body, struct kl_generation_request *request,
+                                struct kl_api_error *error);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "json/json_limits.h"
@@ -42,15 +43,16 @@ static enum kl_status wrong_type(struct kl_api_error *error, const char *name, c
                        kl_json_type_name(found));
 }
 
-enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
-                               struct kl_api_error *error)
+static enum kl_status parse_object(const char *data, size_t len, size_t max_numbers,
+                                   json_t **object, struct kl_api_error *error)
 {
     struct kl_error err;
     *object = NULL;
     if (len == 0)
         return kl_api_fail(error, 400, "invalid_json", NULL,
                            "the request has no body; a JSON object was expected");
-    if (kl_json_check_limits(data, len, KL_JSON_MAX_DEPTH, KL_JSON_MAX_NODES, &err) != KL_OK)
+    if (kl_json_check_limits_apart(data, len, KL_JSON_MAX_DEPTH, KL_JSON_MAX_NODES, max_numbers,
+                                   &err) != KL_OK)
         return kl_api_fail(error, 400, "invalid_json", NULL, "%s", err.text);
 
     json_error_t json_error;
@@ -69,6 +71,18 @@ enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
     }
     *object = root;
     return KL_OK;
+}
+
+enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
+                               struct kl_api_error *error)
+{
+    return parse_object(data, len, 0, object, error);
+}
+
+enum kl_status kl_parse_object_of_numbers(const char *data, size_t len, json_t **object,
+                                          struct kl_api_error *error)
+{
+    return parse_object(data, len, KL_JSON_MAX_NUMBERS, object, error);
 }
 
 enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, int64_t hi,
@@ -165,4 +179,16 @@ enum kl_status kl_field_array(const json_t *object, const char *name, const json
         return wrong_type(error, name, "an array", found);
     *value = found != NULL ? found : *value;
     return KL_OK;
+}
+
+void kl_rename_field(struct kl_api_error *error, const char *from, const char *to)
+{
+    char text[sizeof error->text];
+    size_t n = strlen(from);
+    if (strcmp(error->param, from) == 0)
+        snprintf(error->param, sizeof error->param, "%s", to);
+    if (strncmp(error->text, from, n) != 0)
+        return;
+    snprintf(text, sizeof text, "%.40s%.470s", to, error->text + n);
+    memcpy(error->text, text, sizeof text);
 }

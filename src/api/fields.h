@@ -18,6 +18,11 @@
 enum kl_status kl_parse_object(const char *data, size_t len, json_t **object,
                                struct kl_api_error *error);
 
+/* The same for a body that may have KL_JSON_MAX_NUMBERS numbers in arrays, such as ids of tokens.
+ */
+enum kl_status kl_parse_object_of_numbers(const char *data, size_t len, json_t **object,
+                                          struct kl_api_error *error);
+
 /* Reads a number without a fraction (8.0 is allowed), lo..hi. */
 enum kl_status kl_field_int(const json_t *object, const char *name, int64_t lo, int64_t hi,
                             int64_t *value, struct kl_api_error *error);
@@ -40,5 +45,9 @@ enum kl_status kl_field_array(const json_t *object, const char *name, const json
 
 /* Returns "a string", "an object", ... for messages. */
 const char *kl_json_type_name(const json_t *value);
+
+/* Calls the error of a field by another name, in its parameter and at the begin of its text: that
+ * of a dialect whose field is read as one of Chat Completions. */
+void kl_rename_field(struct kl_api_error *error, const char *from, const char *to);
 
 #endif

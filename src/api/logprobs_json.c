@@ -13,7 +13,8 @@
 /* The least that is reported, as OpenAI does: JSON has no infinity. */
 #define LEAST_LOGPROB (-9999.0)
 
-static json_t *token_json(const struct kl_tokenizer *tokenizer, const struct kl_logprob *logprob)
+static json_t *token_json(const struct kl_tokenizer *tokenizer, const struct kl_logprob *logprob,
+                          bool with_id)
 {
     size_t len;
     const char *piece = kl_tokenizer_piece(tokenizer, logprob->id, &len);
@@ -21,16 +22,19 @@ static json_t *token_json(const struct kl_tokenizer *tokenizer, const struct kl_
     for (size_t i = 0; i < len; i++)
         json_array_append_new(bytes, json_integer((unsigned char)piece[i]));
     double value = logprob->value > LEAST_LOGPROB ? logprob->value : LEAST_LOGPROB;
-    return json_pack("{s:o, s:f, s:o}", "token", kl_json_text(piece, len), "logprob", value,
-                     "bytes", bytes);
+    json_t *json = json_pack("{s:o, s:f, s:o}", "token", kl_json_text(piece, len), "logprob", value,
+                             "bytes", bytes);
+    if (with_id)
+        json_object_set_new(json, "id", json_integer(logprob->id));
+    return json;
 }
 
-/* Returns the element of `content`. */
-static json_t *element(const struct kl_tokenizer *tokenizer, const struct kl_choice_token *token)
+json_t *kl_token_logprobs_json(const struct kl_tokenizer *tokenizer,
+                               const struct kl_choice_token *token, bool with_ids)
 {
-    json_t *result = token_json(tokenizer, &token->logprobs[0]), *top = json_array();
+    json_t *result = token_json(tokenizer, &token->logprobs[0], with_ids), *top = json_array();
     for (uint32_t i = 1; i < token->n; i++)
-        json_array_append_new(top, token_json(tokenizer, &token->logprobs[i]));
+        json_array_append_new(top, token_json(tokenizer, &token->logprobs[i], with_ids));
     json_object_set_new(result, "top_logprobs", top);
     return result;
 }
@@ -42,7 +46,8 @@ json_t *kl_logprobs_json(struct kl_generation *g, size_t choice)
         return NULL;
     json_t *content = json_array();
     while (kl_choice_take_token(&g->choices[choice], &token))
-        json_array_append_new(content, element(g->service->served.tokenizer, &token));
+        json_array_append_new(content,
+                              kl_token_logprobs_json(g->model->served.tokenizer, &token, false));
     return json_pack("{s:o, s:n}", "content", content, "refusal");
 }
 
@@ -53,7 +58,7 @@ enum kl_status kl_document_logprobs(struct kl_generation *g, size_t choice, cons
     struct kl_choice_token token;
     enum kl_status status = kl_document_text(g, choice, text, len);
     while (status == KL_OK && g->logprobs && kl_choice_take_token(c, &token)) {
-        json_t *json = element(g->service->served.tokenizer, &token);
+        json_t *json = kl_token_logprobs_json(g->model->served.tokenizer, &token, false);
         char *line = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(10));
         json_decref(json);
         if (c->logprobs.len > 0)

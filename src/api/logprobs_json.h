@@ -11,6 +11,11 @@
 
 #include "service/generation.h"
 
+/* Returns the element of `content`; with_ids: and the "id" of each token, as llama-server adds it.
+ * A new reference. */
+json_t *kl_token_logprobs_json(const struct kl_tokenizer *tokenizer,
+                               const struct kl_choice_token *token, bool with_ids);
+
 /* Returns {"content": [...], "refusal": null} with the tokens that are part of the answer since the
  * last call; NULL if the request asked for none. A new reference. */
 json_t *kl_logprobs_json(struct kl_generation *g, size_t choice);

@@ -40,11 +40,9 @@ static const char *keep_dump(struct parser *p, const json_t *value)
 static enum kl_status parse_role(const json_t *message, const char *where, const char **role,
                                  struct kl_api_error *error)
 {
-    static const char *const roles[][2] = {{"system", "system"},
-                                           {"developer", "system"},
-                                           {"user", "user"},
-                                           {"assistant", "assistant"},
-                                           {"tool", "tool"}};
+    static const char *const roles[][2] = {{"system", "system"}, {"developer", "system"},
+                                           {"user", "user"},     {"assistant", "assistant"},
+                                           {"tool", "tool"},     {"function", "tool"}};
     const char *given = NULL;
     char param[64];
     snprintf(param, sizeof param, "%s.role", where);
@@ -59,6 +57,13 @@ static enum kl_status parse_role(const json_t *message, const char *where, const
     return kl_api_fail(error, 400, "invalid_value", param,
                        "%s is \"%.40s\"; it must be system, developer, user, assistant or tool",
                        param, given);
+}
+
+/* The names of a part of text: also those of the Responses API, which some clients mix up. */
+static bool is_text_type(const char *type)
+{
+    return strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 ||
+           strcmp(type, "output_text") == 0;
 }
 
 /* Joins an array of parts, each {"type":"text","text":"..."}, into one text. */
@@ -76,7 +81,7 @@ static enum kl_status join_parts(struct parser *p, const json_t *parts, const ch
         snprintf(param, sizeof param, "%s.content[%zu]", where, i);
         const char *type = json_string_value(json_object_get(part, "type"));
         const json_t *words = json_object_get(part, "text");
-        if (type != NULL && strcmp(type, "text") != 0) {
+        if (type != NULL && !is_text_type(type)) {
             status =
                 kl_api_fail(error, 400, "unsupported", param,
                             "%s is of type \"%.40s\"; this model reads only text", param, type);
@@ -118,8 +123,8 @@ static enum kl_status parse_content(struct parser *p, const json_t *message, con
         return join_parts(p, content, where, out, error);
 
     bool absent = content == NULL || json_is_null(content);
-    if (absent && strcmp(out->role, "assistant") == 0)
-        return KL_OK;
+    if (absent && (strcmp(out->role, "assistant") == 0 || strcmp(out->role, "tool") == 0))
+        return KL_OK; /* it only calls tools; a tool that has no result */
     char param[64];
     snprintf(param, sizeof param, "%s.content", where);
     return kl_api_fail(error, 400, "invalid_type", param,
@@ -149,58 +154,74 @@ static const char *parse_arguments(struct parser *p, const json_t *arguments)
     return kept;
 }
 
+/* Adds a call, {"name": ..., "arguments": ...}, to a message. */
+static enum kl_status parse_call(struct parser *p, const json_t *function, const char *param,
+                                 struct kl_message *out, struct kl_api_error *error)
+{
+    const char *name = json_string_value(json_object_get(function, "name"));
+    if (name == NULL)
+        return kl_api_fail(error, 400, "invalid_value", param,
+                           "%s: the name of call %zu must be a string, in its member function",
+                           param, out->n_tool_calls);
+    const char *arguments = parse_arguments(p, json_object_get(function, "arguments"));
+    if (arguments == NULL)
+        return kl_api_fail_memory(error, "the conversation");
+    if (out->n_tool_calls == 0)
+        out->tool_calls = p->input->calls + p->input->n_calls;
+    out->n_tool_calls++;
+    p->input->calls[p->input->n_calls++] = (struct kl_tool_call){name, arguments};
+    return KL_OK;
+}
+
 static enum kl_status parse_calls(struct parser *p, const json_t *message, const char *where,
                                   struct kl_message *out, struct kl_api_error *error)
 {
     const json_t *calls = json_object_get(message, "tool_calls");
+    const json_t *older = json_object_get(message, "function_call");
+    char param[64];
+    if (json_is_object(older) && (calls == NULL || json_is_null(calls))) {
+        snprintf(param, sizeof param, "%s.function_call", where);
+        return parse_call(p, older, param, out, error);
+    }
     if (calls == NULL || json_is_null(calls))
         return KL_OK;
-    char param[64];
     snprintf(param, sizeof param, "%s.tool_calls", where);
     if (!json_is_array(calls))
         return kl_api_fail(error, 400, "invalid_type", param, "%s must be an array, not %s", param,
                            kl_json_type_name(calls));
-
-    out->tool_calls = p->input->calls + p->input->n_calls;
-    out->n_tool_calls = json_array_size(calls);
     size_t i;
     json_t *call;
     json_array_foreach(calls, i, call)
     {
-        const json_t *function = json_object_get(call, "function");
-        const char *name = json_string_value(json_object_get(function, "name"));
-        if (name == NULL)
-            return kl_api_fail(error, 400, "invalid_value", param,
-                               "%s[%zu].function.name must be a string", param, i);
-        const char *arguments = parse_arguments(p, json_object_get(function, "arguments"));
-        if (arguments == NULL)
-            return kl_api_fail_memory(error, "the conversation");
-        p->input->calls[p->input->n_calls++] = (struct kl_tool_call){name, arguments};
+        enum kl_status status = parse_call(p, json_object_get(call, "function"), param, out, error);
+        if (status != KL_OK)
+            return status;
     }
     return KL_OK;
 }
 
-static enum kl_status parse_tools(struct parser *p, const json_t *tools, struct kl_api_error *error)
+/* Reads `reasoning_content`, as the APIs of DeepSeek, vLLM and llama-server have it: what the model
+ * thought before this answer of it. */
+static enum kl_status parse_thought(const json_t *message, const char *where,
+                                    struct kl_message *out, struct kl_api_error *error)
 {
-    size_t i;
-    json_t *tool;
-    json_array_foreach(tools, i, tool)
-    {
-        const json_t *function = json_object_get(tool, "function");
-        if (json_string_value(json_object_get(function, "name")) == NULL)
-            return kl_api_fail(error, 400, "invalid_value", "tools",
-                               "tools[%zu] must be an object with \"type\": \"function\" and a "
-                               "function that has a name",
-                               i);
-        p->input->tools[i] = keep_dump(p, tool);
-        if (p->input->tools[i] == NULL)
-            return kl_api_fail_memory(error, "the conversation");
-        p->input->n_tools++;
+    static const char name[] = "reasoning_content";
+    const json_t *value = json_object_get(message, name);
+    char param[64];
+    if (value == NULL || json_is_null(value) || strcmp(out->role, "assistant") != 0)
+        return KL_OK;
+    snprintf(param, sizeof param, "%s.%s", where, name);
+    if (!json_is_string(value))
+        return kl_api_fail(error, 400, "invalid_type", param, "%s must be a string, not %s", param,
+                           kl_json_type_name(value));
+    if (json_string_length(value) > 0) {
+        out->thought = json_string_value(value);
+        out->thought_len = json_string_length(value);
     }
     return KL_OK;
 }
 
-enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, json_t *kept,
+enum kl_status kl_chat_input_parse(const json_t *messages, json_t *kept,
                                    struct kl_chat_input *input, struct kl_api_error *error)
 {
     size_t n = json_array_size(messages), n_calls = 0, i;
@@ -211,12 +232,11 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, 
         return kl_api_fail(error, 400, "invalid_value", "messages",
                            "messages must have at least one message");
     json_array_foreach(messages, i, message) n_calls +=
-        json_array_size(json_object_get(message, "tool_calls"));
+        1 + json_array_size(json_object_get(message, "tool_calls"));
 
     input->messages = calloc(n, sizeof *input->messages);
     input->calls = calloc(n_calls + 1, sizeof *input->calls);
-    input->tools = calloc(json_array_size(tools) + 1, sizeof *input->tools);
-    if (input->messages == NULL || input->calls == NULL || input->tools == NULL)
+    if (input->messages == NULL || input->calls == NULL)
         return kl_api_fail_memory(error, "the conversation");
 
     json_array_foreach(messages, i, message)
@@ -231,15 +251,47 @@ enum kl_status kl_chat_input_parse(const json_t *messages, const json_t *tools, 
         if (status == KL_OK)
             status = parse_content(&p, message, where, out, error);
         if (status == KL_OK)
+            status = parse_thought(message, where, out, error);
+        if (status == KL_OK)
             status = parse_calls(&p, message, where, out, error);
         if (status != KL_OK)
             return status;
         input->n_messages++;
     }
-    enum kl_status status = parse_tools(&p, tools, error);
+    const struct kl_message *last = &input->messages[n - 1];
+    input->continues = strcmp(last->role, "assistant") == 0 && last->n_tool_calls == 0;
     /* parse_arguments passes text that it cannot parse unchanged, which must not hide a lack of
      * memory */
-    return kl_json_was_short() ? kl_api_fail_memory(error, "the conversation") : status;
+    return kl_json_was_short() ? kl_api_fail_memory(error, "the conversation") : KL_OK;
+}
+
+enum kl_status kl_continuation_fields(const json_t *body, struct kl_chat_input *input,
+                                      struct kl_api_error *error)
+{
+    size_t n = input->n_messages;
+    bool is_prefill = input->continues, opens;
+    if (kl_field_bool(body, "continue_final_message", &input->continues, error) != KL_OK)
+        return KL_ERR_INVALID;
+    opens = !input->continues;
+    if (kl_field_bool(body, "add_generation_prompt", &opens, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (input->continues && !is_prefill)
+        return kl_api_fail(error, 400, "invalid_value", "continue_final_message",
+                           "continue_final_message needs a last message of the assistant, with "
+                           "text and without tool_calls");
+    if (input->continues && opens)
+        return kl_api_fail(error, 400, "invalid_value", "add_generation_prompt",
+                           "add_generation_prompt begins a new message, and "
+                           "continue_final_message continues the last one: only one can be true");
+    if (!input->continues && !opens)
+        return kl_api_fail(error, 400, "unsupported", "add_generation_prompt",
+                           "without add_generation_prompt the last message must be the "
+                           "assistant's, and is continued");
+    if (input->continues && n > 1 && strcmp(input->messages[n - 2].role, "assistant") == 0)
+        return kl_api_fail(error, 400, "invalid_value", "messages",
+                           "the last two messages are both the assistant's: which of them to "
+                           "continue is not clear; join them");
+    return KL_OK;
 }
 
 enum kl_status kl_prediction_field(const json_t *body, json_t *kept, const char **text, size_t *len,

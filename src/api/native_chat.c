@@ -111,7 +111,7 @@ static enum kl_status parse_fields(const json_t *body, const json_t *messages,
         return KL_ERR_INVALID;
     if (!do_sample)
         r->sampling.temperature = 0;
-    enum kl_status status = kl_chat_input_parse(messages, NULL, r->source, &r->input, error);
+    enum kl_status status = kl_chat_input_parse(messages, r->source, &r->input, error);
     if (status == KL_OK)
         status = kl_answer_fields(body, r, error);
     return status == KL_OK ? kl_rule_schema_field(body, r, error) : status;
@@ -121,8 +121,9 @@ static const char *const query_names[] = {
     "prompt", "max_new_tokens", "do_sample", "stop",
     /* sampling_fields.h */
     "temperature", "top_p", "top_k", "min_p", "typical_p", "min_keep", "seed", "repetition_penalty",
-    "repeat_last_n", "frequency_penalty", "presence_penalty", "dry_multiplier", "dry_base",
-    "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "ignore_eos", "logit_bias",
+    "repeat_penalty", "repeat_last_n", "frequency_penalty", "presence_penalty", "dry_multiplier",
+    "dry_base", "dry_allowed_length", "dry_penalty_last_n", "dry_sequence_breakers", "ignore_eos",
+    "logit_bias",
     /* answer_fields.h */
     "context_policy", "return_progress", "enable_thinking", "thinking", "reasoning_effort",
     "loop_guard",

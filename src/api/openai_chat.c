@@ -3,7 +3,6 @@
  * this size can do it. Unsupported fields that would change the answer are refused by name
  * (unsupported_fields.h); unknown fields are ignored.
  */
-#include <math.h>
 #include <string.h>
 
 #include "api/answer_fields.h"
@@ -11,11 +10,14 @@
 #include "api/fields.h"
 #include "api/logprobs_json.h"
 #include "api/message_fields.h"
+#include "api/openai_chat.h"
+#include "api/prompt_texts.h"
 #include "api/reply_json.h"
 #include "api/rule_fields.h"
 #include "api/sampling_fields.h"
 #include "api/tool_calls.h"
 #include "api/unsupported_fields.h"
+#include "api/usage_json.h"
 #include "service/intake.h"
 #include "json/json_memory.h"
 #include "json/json_text.h"
@@ -33,10 +35,15 @@ static json_t *envelope(const struct kl_generation *g, const char *object, json_
 {
     json_t *e = json_pack("{s:s+, s:s, s:I, s:s, s:o*}", "id", "chatcmpl-", g->exchange->id,
                           "object", object, "created", (json_int_t)g->created, "model",
-                          g->service->served.model_name, "choices", choices);
+                          g->model->served.model_name, "choices", choices);
     if (g->service_tier != NULL)
         json_object_set_new(e, "service_tier", json_string(g->service_tier));
     return e;
+}
+
+static json_t *text_json(const struct kl_buffer *text)
+{
+    return kl_json_text(text->len > 0 ? text->data : "", text->len);
 }
 
 /* Adds a member, unless value is NULL; value is stolen. */
@@ -47,10 +54,11 @@ static void add(json_t *object, const char *name, json_t *value)
 }
 
 /* Returns one of the reasons that OpenAI's clients know; x_kinglet has the exact one. */
-static const char *finish_reason(const struct kl_generation *g, enum kl_finish finish)
+static const char *finish_reason(const struct kl_generation *g, size_t choice)
 {
-    if (finish == KL_FINISH_STOP && g->calls_tool)
-        return "tool_calls";
+    enum kl_finish finish = g->choices[choice].finish;
+    if (finish == KL_FINISH_STOP && g->choices[choice].n_calls > 0)
+        return g->function_calls ? "function_call" : "tool_calls";
     if (finish == KL_FINISH_DEADLINE)
         finish = KL_FINISH_LENGTH;
     else if (finish == KL_FINISH_REPETITION)
@@ -58,42 +66,15 @@ static const char *finish_reason(const struct kl_generation *g, enum kl_finish f
     return kl_finish_name(finish);
 }
 
-static double per_second(double n, double seconds)
+/* Adds llama-server's members of the last object of an answer: timings and, with `verbose`, the
+ * prompt. */
+static void add_end(const struct kl_generation *g, json_t *object)
 {
-    return seconds > 0 ? n / seconds : 0;
-}
-
-/* Returns the `timings` of an answer, as llama-server reports them. */
-static json_t *timings(const struct kl_generation *g)
-{
-    const struct kl_answer_choice *first = &g->choices[0];
-    double cached = first->cached_tokens, prompt = first->prompt_tokens - first->cached_tokens;
-    double predicted = 0, prompt_s = first->prefill_seconds, predicted_s = 0;
-    json_int_t drafted = 0, accepted = 0;
-    for (size_t i = 0; i < g->n_choices; i++) {
-        predicted += g->choices[i].answer_tokens;
-        drafted += g->choices[i].drafted_tokens;
-        accepted += g->choices[i].accepted_tokens;
-        predicted_s = fmax(predicted_s, g->choices[i].decode_seconds);
-    }
-    return json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:I, s:I}", "cache_n", (json_int_t)cached,
-        "prompt_n", (json_int_t)prompt, "prompt_ms", 1e3 * prompt_s, "prompt_per_token_ms",
-        per_second(1e3 * prompt_s, prompt), "prompt_per_second", per_second(prompt, prompt_s),
-        "predicted_n", (json_int_t)predicted, "predicted_ms", 1e3 * predicted_s,
-        "predicted_per_token_ms", per_second(1e3 * predicted_s, predicted), "predicted_per_second",
-        per_second(predicted, predicted_s), "draft_n", drafted, "draft_n_accepted", accepted);
-}
-
-static json_t *usage(const struct kl_generation *g)
-{
-    /* the prompt is the same for all choices and counts once, as in OpenAI's API */
-    json_int_t prompt = g->choices[0].prompt_tokens, answer = 0;
-    for (size_t i = 0; i < g->n_choices; i++)
-        answer += g->choices[i].answer_tokens;
-    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", prompt, "completion_tokens",
-                     answer, "total_tokens", prompt + answer, "prompt_tokens_details",
-                     "cached_tokens", (json_int_t)g->choices[0].cached_tokens);
+    json_t *prompts = kl_prompt_texts_of(g);
+    add(object, "timings", kl_timings_json(g, 0, g->n_choices));
+    if (prompts != NULL)
+        add(object, "__verbose", json_pack("{s:O}", "prompt", json_array_get(prompts, 0)));
+    json_decref(prompts);
 }
 
 /* Returns a chunk of a stream. delta and logprobs (may be NULL) are stolen; finish may be NULL. */
@@ -112,7 +93,7 @@ static void stream_begin(struct kl_generation *g)
 {
     for (size_t i = 0; i < g->n_choices; i++) {
         json_t *first =
-            chunk(g, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL, NULL);
+            chunk(g, i, json_pack("{s:s, s:n}", "role", "assistant", "content"), NULL, NULL);
         add(first, "x_kinglet", kl_notes_json(g, KL_FINISH_STOP));
         kl_stream_json(g->exchange, first);
     }
@@ -127,43 +108,46 @@ static void stream_progress(struct kl_generation *g)
     kl_stream_json(g->exchange, progress);
 }
 
-static void stream_content(struct kl_generation *g, size_t choice, const char *text, size_t len)
-{
-    json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
-    kl_stream_json(g->exchange, chunk(g, choice, delta, kl_logprobs_json(g, choice), NULL));
-}
-
-/* The call of a tool is sent as a whole, once it is complete. */
 static enum kl_status stream_text(struct kl_generation *g, size_t choice, const char *text,
                                   size_t len)
 {
-    if (g->calls_tool)
-        return kl_document_logprobs(g, choice, text, len);
-    stream_content(g, choice, text, len);
+    json_t *delta = json_pack("{s:o}", "content", kl_json_text(text, len));
+    kl_stream_json(g->exchange, chunk(g, choice, delta, kl_logprobs_json(g, choice), NULL));
     return KL_OK;
 }
 
-/* Sends the call of a tool, or as text what there is of one that is cut. */
-static void stream_call(struct kl_generation *g, size_t choice)
+/* Sends a piece of a call: first its name, then its arguments as they come. */
+static enum kl_status stream_call(struct kl_generation *g, size_t choice,
+                                  const struct kl_call_piece *piece)
 {
-    const struct kl_buffer *text = &g->choices[choice].text;
-    json_t *calls = kl_tool_calls_json(g, choice);
-    if (calls != NULL)
-        kl_stream_json(g->exchange,
-                       chunk(g, choice, json_pack("{s:o}", "tool_calls", calls), NULL, NULL));
-    else if (text->len > 0)
-        stream_content(g, choice, text->data, text->len);
+    bool begins = piece->part == KL_CALL_BEGIN;
+    if (piece->part == KL_CALL_END || (g->function_calls && piece->index > 0))
+        return KL_OK;
+    char id[KL_CALL_ID_SIZE];
+    kl_call_id(g, choice, piece->index, id);
+    json_t *name = begins ? kl_json_text(piece->text, piece->len) : NULL;
+    json_t *function = json_pack("{s:o*, s:o}", "name", name, "arguments",
+                                 kl_json_text(begins ? "" : piece->text, begins ? 0 : piece->len));
+    json_t *delta;
+    if (g->function_calls)
+        delta = json_pack("{s:o}", "function_call", function);
+    else
+        delta = json_pack("{s:[{s:I, s:s*, s:s*, s:o}]}", "tool_calls", "index",
+                          (json_int_t)piece->index, "id", begins ? id : NULL, "type",
+                          begins ? "function" : NULL, "function", function);
+    kl_stream_json(g->exchange, chunk(g, choice, delta, kl_logprobs_json(g, choice), NULL));
+    return KL_OK;
 }
 
 static void stream_choice_done(struct kl_generation *g, size_t choice)
 {
     enum kl_finish finish = g->choices[choice].finish;
-    if (g->calls_tool)
-        stream_call(g, choice);
-    json_t *last = chunk(g, choice, json_object(), NULL, finish_reason(g, finish));
+    bool calls = g->choices[choice].n_calls > 0; /* tokens that close a call are no part of it */
+    json_t *last = chunk(g, choice, json_object(), calls ? kl_logprobs_json(g, choice) : NULL,
+                         finish_reason(g, choice));
     add(last, "x_kinglet", kl_notes_json(g, finish));
     if (g->n_open == 0 && !g->include_usage)
-        add(last, "timings", timings(g));
+        add_end(g, last);
     kl_stream_json(g->exchange, last);
 }
 
@@ -171,34 +155,76 @@ static void stream_end(struct kl_generation *g)
 {
     if (g->include_usage) {
         json_t *last = envelope(g, "chat.completion.chunk", json_array());
-        json_object_set_new(last, "usage", usage(g));
-        add(last, "timings", timings(g));
+        json_object_set_new(last, "usage", kl_usage_json(g));
+        add_end(g, last);
         kl_stream_json(g->exchange, last);
     }
     kl_sse_end(g);
 }
 
+static json_t *calls_json(const struct kl_generation *g, size_t choice)
+{
+    const struct kl_answer_choice *c = &g->choices[choice];
+    json_t *calls = json_array();
+    for (size_t i = 0; i < c->n_calls; i++) {
+        const struct kl_answer_call *call = &c->calls[i];
+        char id[KL_CALL_ID_SIZE];
+        kl_call_id(g, choice, i, id);
+        json_t *function = json_pack("{s:o, s:o}", "name", text_json(&call->name), "arguments",
+                                     text_json(&call->arguments));
+        json_array_append_new(calls, json_pack("{s:s, s:s, s:o}", "id", id, "type", "function",
+                                               "function", function));
+    }
+    return calls;
+}
+
 static json_t *message(const struct kl_generation *g, size_t choice)
 {
-    const struct kl_buffer *text = &g->choices[choice].text;
-    json_t *calls = g->calls_tool ? kl_tool_calls_json(g, choice) : NULL;
-    if (calls != NULL) {
-        json_object_del(json_array_get(calls, 0), "index"); /* only streams have it */
-        return json_pack("{s:s, s:n, s:o}", "role", "assistant", "content", "tool_calls", calls);
+    const struct kl_answer_choice *c = &g->choices[choice];
+    json_t *content = c->n_calls > 0 && c->text.len == 0 ? json_null() : text_json(&c->text);
+    json_t *result = json_pack("{s:s, s:o}", "role", "assistant", "content", content);
+    if (c->n_calls == 0)
+        return result;
+    json_t *calls = calls_json(g, choice);
+    if (!g->function_calls) {
+        json_object_set_new(result, "tool_calls", calls);
+        return result;
     }
-    return json_pack("{s:s, s:o}", "role", "assistant", "content",
-                     kl_json_text(text->len > 0 ? text->data : "", text->len));
+    json_object_set(result, "function_call", json_object_get(json_array_get(calls, 0), "function"));
+    json_decref(calls);
+    return result;
+}
+
+static enum kl_status document_call(struct kl_generation *g, size_t choice,
+                                    const struct kl_call_piece *piece)
+{
+    enum kl_status status = kl_document_call(g, choice, piece);
+    return status == KL_OK ? kl_document_logprobs(g, choice, "", 0) : status;
+}
+
+/* Tokens that close a call come behind all that is written of it. */
+static enum kl_status take_last_logprobs(struct kl_generation *g)
+{
+    enum kl_status status = KL_OK;
+    for (size_t i = 0; i < g->n_choices && g->logprobs && status == KL_OK; i++)
+        status = kl_document_logprobs(g, i, "", 0);
+    return status;
 }
 
 static void document_end(struct kl_generation *g)
 {
+    struct kl_api_error error;
+    if (take_last_logprobs(g) != KL_OK) {
+        kl_api_fail_memory(&error, "the answer");
+        kl_document_error(g, &error);
+        return;
+    }
     json_t *choices = json_array();
     enum kl_finish finish = KL_FINISH_STOP;
     for (size_t i = 0; i < g->n_choices; i++) {
         const struct kl_answer_choice *c = &g->choices[i];
-        json_t *choice =
-            json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message", message(g, i), "logprobs",
-                      "finish_reason", finish_reason(g, c->finish));
+        json_t *choice = json_pack("{s:i, s:o, s:n, s:s}", "index", (int)i, "message",
+                                   message(g, i), "logprobs", "finish_reason", finish_reason(g, i));
         if (g->logprobs) /* added as text */
             json_object_del(choice, "logprobs");
         json_array_append_new(choices, choice);
@@ -206,8 +232,8 @@ static void document_end(struct kl_generation *g)
             finish = c->finish;
     }
     json_t *document = envelope(g, "chat.completion", g->logprobs ? NULL : choices);
-    json_object_set_new(document, "usage", usage(g));
-    add(document, "timings", timings(g));
+    json_object_set_new(document, "usage", kl_usage_json(g));
+    add_end(g, document);
     add(document, "x_kinglet", kl_notes_json(g, finish));
     if (g->logprobs)
         kl_reply_logprobs(g, document, choices);
@@ -221,70 +247,70 @@ static const struct kl_answer_format stream_format = {
     .progress = stream_progress,
     .heartbeat = kl_sse_heartbeat,
     .text = stream_text,
+    .call = stream_call,
     .choice_done = stream_choice_done,
     .end = stream_end,
     .error = kl_sse_error,
 };
-static const struct kl_answer_format document_format = {
-    .text = kl_document_logprobs, .end = document_end, .error = kl_document_error};
+static const struct kl_answer_format document_format = {.text = kl_document_logprobs,
+                                                        .call = document_call,
+                                                        .end = document_end,
+                                                        .error = kl_document_error};
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-static enum kl_status parse_stream(const json_t *body, struct kl_generation_request *r,
-                                   struct kl_api_error *error)
+/* Reads the tools; older clients call them functions, and want one call at most. */
+static enum kl_status parse_tools(const json_t *body, struct kl_generation_request *r,
+                                  struct kl_tools *tools, struct kl_api_error *error)
 {
-    const json_t *options = NULL;
-    if (kl_field_bool(body, "stream", &r->stream, error) != KL_OK ||
-        kl_field_object(body, "stream_options", &options, error) != KL_OK)
+    const json_t *list = NULL, *functions = NULL, *choice = json_object_get(body, "tool_choice");
+    if (kl_field_array(body, "tools", &list, error) != KL_OK ||
+        kl_field_array(body, "functions", &functions, error) != KL_OK)
         return KL_ERR_INVALID;
-    if (options != NULL &&
-        kl_field_bool(options, "include_usage", &r->include_usage, error) != KL_OK)
-        return kl_api_fail(error, 400, "invalid_type", "stream_options",
-                           "stream_options.include_usage must be true or false");
-    return KL_OK;
+    *tools = (struct kl_tools){.field = "tools", .schema = "function.parameters"};
+    if (list == NULL && functions != NULL) {
+        *tools = (struct kl_tools){.field = "functions", .schema = "parameters"};
+        r->function_calls = tools->is_single = true;
+        list = functions;
+    }
+    if (kl_tools_read(list, tools, error) != KL_OK)
+        return KL_ERR_INVALID;
+    if (r->function_calls)
+        return kl_tools_read_function_call(json_object_get(body, "function_call"), tools, error);
+    enum kl_status status = kl_tools_read_choice(choice, tools, error);
+    return status == KL_OK ? kl_tools_read_parallel(body, tools, error) : status;
 }
 
-/* Reads `service_tier`: "flex", OpenAI's name for cheaper and slower answers, means background
- * priority. The answer reports the tier. */
-static enum kl_status parse_tier(const json_t *body, struct kl_generation_request *r,
-                                 struct kl_api_error *error)
+/* Reads llama-server's `verbose`: the answer repeats the prompt that the template has made. */
+static enum kl_status parse_verbose(const json_t *body, struct kl_generation_request *r,
+                                    struct kl_api_error *error)
 {
-    const char *tier = NULL;
-    if (kl_field_string(body, "service_tier", &tier, error) != KL_OK)
-        return KL_ERR_INVALID;
-    if (tier == NULL)
-        return KL_OK;
-    if (strcmp(tier, "flex") == 0) {
-        r->priority = r->has_priority ? r->priority : KL_PRIORITY_BACKGROUND;
-        r->service_tier = "flex";
-    } else if (strcmp(tier, "auto") == 0 || strcmp(tier, "default") == 0) {
-        r->service_tier = "default";
-    } else {
-        return kl_api_fail(error, 400, "invalid_value", "service_tier",
-                           "service_tier is \"%.40s\"; it must be auto, default or flex", tier);
-    }
-    return KL_OK;
+    bool verbose = false;
+    enum kl_status status = kl_field_bool(body, "verbose", &verbose, error);
+    if (verbose)
+        r->describe = kl_prompt_texts_describe;
+    return status;
 }
 
 static enum kl_status parse_fields(const json_t *body, struct kl_generation_request *r,
                                    struct kl_api_error *error)
 {
-    const json_t *messages = NULL, *tools = NULL;
-    json_t *calls = NULL;
+    const json_t *messages = NULL;
+    struct kl_tools tools;
     int64_t n = 1;
     r->max_tokens = DEFAULT_MAX_TOKENS;
     if (kl_field_string(body, "model", &r->model, error) != KL_OK ||
         kl_field_array(body, "messages", &messages, error) != KL_OK ||
         kl_field_int(body, "n", 1, KL_MAX_CHOICES, &n, error) != KL_OK ||
+        kl_max_tokens_field(body, "n_predict", &r->max_tokens, error) != KL_OK ||
         kl_max_tokens_field(body, "max_tokens", &r->max_tokens, error) != KL_OK ||
         kl_max_tokens_field(body, "max_completion_tokens", &r->max_tokens, error) != KL_OK ||
         kl_sampling_fields(body, r, error) != KL_OK ||
         kl_logprobs_fields(body, r, error) != KL_OK || kl_stop_field(body, r, error) != KL_OK ||
-        parse_stream(body, r, error) != KL_OK || parse_tier(body, r, error) != KL_OK ||
+        kl_stream_fields(body, r, error) != KL_OK || parse_verbose(body, r, error) != KL_OK ||
+        kl_tier_field(body, r, error) != KL_OK ||
         kl_unsupported_fields_check(body, KL_FIELDS_OF_CHAT, error) != KL_OK ||
-        kl_field_array(body, "tools", &tools, error) != KL_OK ||
-        kl_tool_choice_field(body, &tools, &calls, error) != KL_OK ||
-        (calls != NULL && kl_keep_json(r, calls, error) != KL_OK))
+        parse_tools(body, r, &tools, error) != KL_OK)
         return KL_ERR_INVALID;
     if (kl_prediction_field(body, r->source, &r->prediction, &r->prediction_len, error) != KL_OK)
         return KL_ERR_INVALID;
@@ -292,26 +318,28 @@ static enum kl_status parse_fields(const json_t *body, struct kl_generation_requ
         return kl_api_fail(error, 400, "invalid_value", "messages",
                            "messages is missing; it must be an array of messages");
     r->n_choices = (size_t)n;
-    enum kl_status status = kl_chat_input_parse(messages, tools, r->source, &r->input, error);
+    enum kl_status status = kl_chat_input_parse(messages, r->source, &r->input, error);
+    if (status == KL_OK)
+        status = kl_continuation_fields(body, &r->input, error);
     if (status == KL_OK)
         status = kl_answer_fields(body, r, error);
-    return status == KL_OK ? kl_rule_fields(body, calls, r, error) : status;
+    if (status == KL_OK)
+        status = kl_rule_fields(body, r, error);
+    return status == KL_OK ? kl_tools_apply(&tools, r, error) : status;
 }
 
-static enum kl_status parse(const char *text, size_t len, bool is_query,
-                            struct kl_generation_request *r, struct kl_api_error *error)
+enum kl_status kl_chat_completions_parse(const char *text, size_t len, bool is_query,
+                                         struct kl_generation_request *r,
+                                         struct kl_api_error *error)
 {
     (void)is_query;
-    json_t *body = NULL;
-    kl_json_was_short(); /* clears the flag of earlier requests */
-    enum kl_status status = kl_parse_object(text, len, &body, error);
-    if (status == KL_OK)
-        status = kl_keep_json(r, body, error);
+    json_t *body;
+    enum kl_status status = kl_read_body(text, len, r, &body, error);
     return status == KL_OK ? parse_fields(body, r, error) : status;
 }
 
-static const struct kl_dialect dialect = {kl_answer_headers, parse, &stream_format,
-                                          &document_format};
+static const struct kl_dialect dialect = {kl_answer_headers, kl_chat_completions_parse,
+                                          &stream_format, &document_format};
 
 KL_HANDLER(kl_handle_chat_completions)
 {

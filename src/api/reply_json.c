@@ -33,6 +33,26 @@ void kl_reply_json(struct kl_exchange *x, int status, json_t *body)
     free(line != NULL ? line : text);
 }
 
+void kl_reply_printed(struct kl_exchange *x, struct kl_printer *document)
+{
+    bool failed = kl_json_was_short() || document->status != KL_OK;
+    kl_reply_text(x, 200, "application/json; charset=utf-8", failed ? NULL : document->text.data);
+    kl_printer_release(document);
+}
+
+enum kl_status kl_write_json(struct kl_buffer *out, json_t *value, struct kl_api_error *error)
+{
+    char *text = value != NULL
+                     ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(10))
+                     : NULL;
+    enum kl_status status = text != NULL ? kl_buffer_append_string(out, text) : KL_ERR_MEMORY;
+    json_decref(value);
+    free(text);
+    if (kl_json_was_short())
+        status = KL_ERR_MEMORY;
+    return status == KL_OK ? KL_OK : kl_api_fail_memory(error, "the answer");
+}
+
 void kl_stream_json(struct kl_exchange *x, json_t *body)
 {
     char *line = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "api/fields.h"
-#include "api/tool_calls.h"
 #include "grammar/gbnf.h"
 #include "grammar/regex_rule.h"
 #include "schema/schema.h"
@@ -18,12 +17,11 @@
 struct source {
     const char *field; /* that gives it, static */
     const char *kind;  /* how `value` is compiled */
-    enum kl_status (*compile)(const json_t *value, struct kl_rule **rule, struct kl_error *err);
+    kl_rule_compiler compile;
     const json_t *value;
 };
 
-static enum kl_status compile_schema(const json_t *value, struct kl_rule **rule,
-                                     struct kl_error *err)
+enum kl_status kl_rule_of_schema(const json_t *value, struct kl_rule **rule, struct kl_error *err)
 {
     return kl_schema_compile(value, KL_SCHEMA_ANSWER, rule, NULL, err);
 }
@@ -61,29 +59,18 @@ static enum kl_status compile_choice(const json_t *value, struct kl_rule **rule,
     return status;
 }
 
-static enum kl_status compile_calls(const json_t *value, struct kl_rule **rule,
-                                    struct kl_error *err)
-{
-    struct kl_rule *call;
-    enum kl_status status = compile_schema(value, &call, err);
-    return status == KL_OK ? kl_tool_call_rule(call, rule, err) : status;
-}
-
-static enum kl_status refuse(const struct source *source, const struct kl_error *err,
-                             struct kl_api_error *error)
+enum kl_status kl_rule_refuse(const char *field, const char *where, const struct kl_error *err,
+                              struct kl_api_error *error)
 {
     switch (err->status) {
     case KL_ERR_INVALID:
-        return kl_api_fail(error, 400, "invalid_value", source->field, "%s: %s", source->field,
-                           err->text);
+        return kl_api_fail(error, 400, "invalid_value", field, "%s: %s", where, err->text);
     case KL_ERR_UNSUPPORTED:
-        return kl_api_fail(error, 400, "unsupported", source->field, "%s: %s", source->field,
-                           err->text);
+        return kl_api_fail(error, 400, "unsupported", field, "%s: %s", where, err->text);
     case KL_ERR_LIMIT:
-        return kl_api_fail(error, 400, "rule_too_large", source->field, "%s: %s", source->field,
-                           err->text);
+        return kl_api_fail(error, 400, "rule_too_large", field, "%s: %s", where, err->text);
     case KL_ERR_BUSY:
-        kl_api_fail(error, 429, "rules_full", source->field, "%s", err->text);
+        kl_api_fail(error, 429, "rules_full", field, "%s", err->text);
         error->retry_after = RETRY_SECONDS;
         return KL_ERR_INVALID;
     default:
@@ -91,26 +78,29 @@ static enum kl_status refuse(const struct source *source, const struct kl_error 
     }
 }
 
-/* Finds the rule in the cache, or compiles it. Without a cache the request is only checked. */
-static enum kl_status get_rule(const struct source *source, struct kl_generation_request *r,
-                               struct kl_api_error *error)
+enum kl_status kl_rule_get(const char *kind, kl_rule_compiler compile, const json_t *value,
+                           struct kl_rule_cache *rules, struct kl_rule **rule, struct kl_error *err)
 {
-    struct kl_error err;
-    char *text = json_dumps(source->value, JSON_COMPACT | JSON_ENCODE_ANY);
+    *rule = NULL;
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     if (text == NULL || kl_json_was_short()) {
         free(text);
-        return kl_api_fail_memory(error, "the request");
+        return kl_fail_memory(err, "the text of a rule", 0);
     }
-    struct kl_rule_key key = kl_rule_key(source->kind, text, strlen(text));
+    struct kl_rule_key key = kl_rule_key(kind, text, strlen(text));
     free(text);
-    if (r->rules != NULL)
-        r->rule = kl_rule_cache_find(r->rules, &key);
-    if (r->rule != NULL)
+    if (rules != NULL)
+        *rule = kl_rule_cache_find(rules, &key);
+    if (*rule != NULL)
         return KL_OK;
-    enum kl_status status = source->compile(source->value, &r->rule, &err);
-    if (status == KL_OK && r->rules != NULL)
-        status = kl_rule_cache_keep(r->rules, &key, r->rule, &err);
-    return status == KL_OK ? KL_OK : refuse(source, &err, error);
+    enum kl_status status = compile(value, rule, err);
+    if (status == KL_OK && rules != NULL)
+        status = kl_rule_cache_keep(rules, &key, *rule, err);
+    if (status == KL_OK)
+        return KL_OK;
+    kl_rule_disown(*rule);
+    *rule = NULL;
+    return status;
 }
 
 /* ---- fields ---------------------------------------------------------------------------------- */
@@ -138,7 +128,7 @@ static enum kl_status add_schema(struct source *source, const char *field, const
         return kl_api_fail(error, 400, "invalid_type", field,
                            "%s must be a JSON schema, an object, not %s", name,
                            value == NULL ? "absent" : kl_json_type_name(value));
-    return add(source, (struct source){field, "schema", compile_schema, value}, error);
+    return add(source, (struct source){field, "schema", kl_rule_of_schema, value}, error);
 }
 
 /* {"type": "text"}, {"type": "json_object"} (with a schema, as llama-server has it), or {"type":
@@ -224,25 +214,37 @@ static enum kl_status read_schema(const json_t *body, const char *field, struct 
 
 /* ---- the rule -------------------------------------------------------------------------------- */
 
-static enum kl_status finish(const struct source *source, struct kl_generation_request *r,
-                             struct kl_api_error *error)
+enum kl_status kl_rule_without_thoughts(const char *field, struct kl_generation_request *r,
+                                        struct kl_api_error *error)
 {
-    if (source->field == NULL)
-        return KL_OK;
     if (r->input.thinking == KL_THINKING_ON)
         return kl_api_fail(error, 400, "unsupported", r->input.thinking_name,
                            "%s switches thinking on, but an answer that follows a rule (%s) cannot "
                            "begin with thoughts; leave one of them out",
-                           r->input.thinking_name, source->field);
+                           r->input.thinking_name, field);
     if (r->input.thinking == KL_THINKING_NOT_SAID) {
         r->input.thinking = KL_THINKING_OFF;
-        r->input.thinking_name = source->field;
+        r->input.thinking_name = field;
     }
-    return get_rule(source, r, error);
+    return KL_OK;
 }
 
-enum kl_status kl_rule_fields(const json_t *body, const json_t *calls,
-                              struct kl_generation_request *r, struct kl_api_error *error)
+static enum kl_status finish(const struct source *source, struct kl_generation_request *r,
+                             struct kl_api_error *error)
+{
+    struct kl_error err;
+    if (source->field == NULL)
+        return KL_OK;
+    if (kl_rule_without_thoughts(source->field, r, error) != KL_OK)
+        return KL_ERR_INVALID;
+    enum kl_status status =
+        kl_rule_get(source->kind, source->compile, source->value, r->rules, &r->rule, &err);
+    r->rule_field = source->field;
+    return status == KL_OK ? KL_OK : kl_rule_refuse(source->field, source->field, &err, error);
+}
+
+enum kl_status kl_rule_fields(const json_t *body, struct kl_generation_request *r,
+                              struct kl_api_error *error)
 {
     static const struct source grammar = {"grammar", "grammar", compile_grammar, NULL},
                                regex = {"regex", "regex", compile_regex, NULL};
@@ -253,13 +255,7 @@ enum kl_status kl_rule_fields(const json_t *body, const json_t *calls,
         read_text(body, regex, &source, error) != KL_OK ||
         read_choice(body, &source, error) != KL_OK)
         return KL_ERR_INVALID;
-    enum kl_status status = KL_OK;
-    if (calls != NULL)
-        status = add(&source, (struct source){"tool_choice", "calls", compile_calls, calls}, error);
-    if (status == KL_OK)
-        status = finish(&source, r, error);
-    r->calls_tool = calls != NULL;
-    return status;
+    return finish(&source, r, error);
 }
 
 enum kl_status kl_rule_schema_field(const json_t *body, struct kl_generation_request *r,

@@ -87,7 +87,8 @@ static enum kl_status penalty_fields(const json_t *body, struct kl_sampling *s,
                                      struct kl_api_error *error)
 {
     bool none;
-    if (float_field(body, "repetition_penalty", 0.01, 10, &s->repetition_penalty, error) != KL_OK ||
+    if (float_field(body, "repeat_penalty", 0.01, 10, &s->repetition_penalty, error) != KL_OK ||
+        float_field(body, "repetition_penalty", 0.01, 10, &s->repetition_penalty, error) != KL_OK ||
         window_field(body, "repeat_last_n", &s->repetition_window, &none, error) != KL_OK ||
         float_field(body, "frequency_penalty", -2, 2, &s->frequency_penalty, error) != KL_OK ||
         float_field(body, "presence_penalty", -2, 2, &s->presence_penalty, error) != KL_OK)
@@ -111,7 +112,7 @@ enum kl_status kl_sampling_fields(const json_t *body, struct kl_generation_reque
     int64_t top_k = 0, seed = 0, min_keep = 0;
     const json_t *given_seed = json_object_get(body, "seed");
     s->typical_p = 1.0f;
-    if (float_field(body, "temperature", 0, 2, &s->temperature, error) != KL_OK ||
+    if (float_field(body, "temperature", 0, 5, &s->temperature, error) != KL_OK ||
         float_field(body, "top_p", 0, 1, &s->top_p, error) != KL_OK ||
         float_field(body, "min_p", 0, 1, &s->min_p, error) != KL_OK ||
         float_field(body, "typical_p", 0, 1, &s->typical_p, error) != KL_OK ||
@@ -127,8 +128,8 @@ enum kl_status kl_sampling_fields(const json_t *body, struct kl_generation_reque
     if (s->min_p > 0.999999f) /* as above_zero: the interval excludes 1 */
         s->min_p = 0.999999f;
     s->min_keep = (uint32_t)min_keep;
-    s->top_k = top_k > 0 ? (uint32_t)top_k : 0; /* -1 is how vLLM's clients switch it off */
-    if (json_is_number(given_seed))
+    s->top_k = top_k > 0 ? (uint32_t)top_k : 0;   /* -1 is how vLLM's clients switch it off */
+    if (json_is_number(given_seed) && seed != -1) /* which llama-server's clients send for any */
         s->seed = (uint64_t)seed;
     return KL_OK;
 }
@@ -159,9 +160,6 @@ enum kl_status kl_max_tokens_field(const json_t *body, const char *name, size_t 
     enum kl_status status = kl_field_int(body, name, -1, INT32_MAX, &value, error);
     if (status != KL_OK)
         return status;
-    if (value == 0)
-        return kl_api_fail(error, 400, "invalid_value", name,
-                           "%s must be at least 1, or -1 for as much as the context holds", name);
     *max_tokens = value < 0 ? SIZE_MAX : (size_t)value;
     return KL_OK;
 }
@@ -174,9 +172,11 @@ static enum kl_status add_stop(const json_t *value, const char *param,
                            kl_json_type_name(value));
     const char *text = json_string_value(value);
     size_t len = json_string_length(value);
-    if (len == 0 || len > KL_MAX_STOP_SIZE || strlen(text) != len)
+    if (len == 0) /* some clients send one for an empty field */
+        return KL_OK;
+    if (len > KL_MAX_STOP_SIZE || strlen(text) != len)
         return kl_api_fail(error, 400, "invalid_value", "stop",
-                           "%s must have 1 to %d bytes and no NUL character; it has %zu bytes",
+                           "%s must have at most %d bytes and no NUL character; it has %zu bytes",
                            param, KL_MAX_STOP_SIZE, len);
     if (request->n_stops == KL_MAX_STOPS)
         return kl_api_fail(error, 400, "invalid_value", "stop", "stop may have at most %d strings",

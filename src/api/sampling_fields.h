@@ -18,7 +18,8 @@ enum kl_status kl_sampling_fields(const json_t *body, struct kl_generation_reque
 enum kl_status kl_logprobs_fields(const json_t *body, struct kl_generation_request *request,
                                   struct kl_api_error *error);
 
-/* Reads a limit of the answer in tokens, 1 or more; -1: as much as the context holds. */
+/* Reads a limit of the answer in tokens; 0: only the prompt is computed; -1: as much as the context
+ * holds. */
 enum kl_status kl_max_tokens_field(const json_t *body, const char *name, size_t *max_tokens,
                                    struct kl_api_error *error);
 

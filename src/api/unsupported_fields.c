@@ -15,7 +15,9 @@ enum neutral {
     TEXT = 64         /* {"type": "text"}, ["text"] */
 };
 
-#define ANY (KL_FIELDS_OF_CHAT | KL_FIELDS_OF_NATIVE)
+#define CHATS    (KL_FIELDS_OF_CHAT | KL_FIELDS_OF_NATIVE | KL_FIELDS_OF_RESPONSES)
+#define ANY      (CHATS | KL_FIELDS_OF_COMPLETIONS | KL_FIELDS_OF_LLAMA)
+#define NO_LLAMA (CHATS | KL_FIELDS_OF_COMPLETIONS)
 
 struct rule {
     const char *name;
@@ -28,11 +30,13 @@ struct rule {
     unsigned routes;       /* 0: any */
 };
 
-#define PENALTY  "repetition_penalty is offered"
 #define LIMIT    "the limit is called max_tokens here"
 #define NEW      "the limit is called max_new_tokens here"
 #define SYSTEM   "give it as the first of messages, with the role system"
 #define RULES    "schema is offered, and more in /v1/chat/completions"
+#define OUTPUT   "the limit is called max_output_tokens here"
+#define FORMAT   "text.format is offered"
+#define INPUT    "the conversation is called input here"
 #define ONE_TEXT "only text is read and written"
 
 static const struct rule rules[] = {
@@ -41,10 +45,13 @@ static const struct rule rules[] = {
     {.name = "function_call",
      .neutral = WORDS,
      .words = {"none", "auto"},
-     .instead = "tools and tool_choice are newer"},
-    {.name = "functions", .neutral = EMPTY, .instead = "tools is newer"},
+     .instead = "/v1/chat/completions has tools",
+     .routes = KL_FIELDS_OF_NATIVE},
+    {.name = "functions",
+     .neutral = EMPTY,
+     .instead = "/v1/chat/completions has tools",
+     .routes = KL_FIELDS_OF_NATIVE},
     {.name = "modalities", .neutral = EMPTY | TEXT, .instead = ONE_TEXT},
-    {.name = "parallel_tool_calls", .neutral = TRUE_, .only_with = "tools"},
     {.name = "response_format",
      .neutral = TEXT,
      .instead = "schema is offered",
@@ -52,9 +59,9 @@ static const struct rule rules[] = {
     {.name = "verbosity", .neutral = WORDS, .words = {"medium"}},
     {.name = "web_search_options"},
     /* and Completions */
-    {.name = "best_of", .neutral = NUMBER, .number = 1},
-    {.name = "echo", .neutral = FALSE_},
-    {.name = "suffix", .neutral = EMPTY},
+    {.name = "best_of", .neutral = NUMBER, .number = 1, .routes = CHATS | KL_FIELDS_OF_LLAMA},
+    {.name = "echo", .neutral = FALSE_, .routes = CHATS | KL_FIELDS_OF_LLAMA},
+    {.name = "suffix", .neutral = EMPTY, .routes = CHATS | KL_FIELDS_OF_LLAMA},
     /* llama-server; parameters of one of these fields have no effect without it */
     {.name = "adaptive_target", .neutral = NUMBER, .number = -1},
     {.name = "dynatemp_range", .neutral = NUMBER, .number = 0},
@@ -64,32 +71,36 @@ static const struct rule rules[] = {
     {.name = "lora", .neutral = EMPTY},
     {.name = "mirostat", .neutral = NUMBER, .number = 0},
     {.name = "multimodal_data", .neutral = EMPTY, .instead = ONE_TEXT},
-    {.name = "n_cmpl", .neutral = NUMBER, .number = 1, .instead = "n is, in /v1/chat/completions"},
-    {.name = "n_indent", .neutral = NUMBER, .number = 0},
-    {.name = "n_predict", .instead = LIMIT, .same_as = "max_tokens", .routes = KL_FIELDS_OF_CHAT},
+    {.name = "n_cmpl",
+     .neutral = NUMBER,
+     .number = 1,
+     .instead = "n is, in /v1/chat/completions",
+     .routes = NO_LLAMA},
+    {.name = "n_indent", .neutral = NUMBER, .number = 0, .routes = NO_LLAMA},
     {.name = "n_predict",
      .instead = NEW,
      .same_as = "max_new_tokens",
      .routes = KL_FIELDS_OF_NATIVE},
-    {.name = "n_probs", .neutral = NUMBER, .number = 0},
+    {.name = "n_probs", .neutral = NUMBER, .number = 0, .routes = NO_LLAMA},
+    {.name = "post_sampling_probs",
+     .neutral = FALSE_,
+     .instead = "logprobs are those before sampling",
+     .only_with = "n_probs"},
     {.name = "reasoning_budget", .neutral = NUMBER, .number = -1},
-    {.name = "repeat_penalty",
-     .neutral = NUMBER,
-     .number = 1,
-     .instead = PENALTY,
-     .same_as = "repetition_penalty"},
-    {.name = "return_tokens", .neutral = FALSE_},
-    {.name = "samplers", .neutral = EMPTY},
+    {.name = "return_tokens", .neutral = FALSE_, .routes = NO_LLAMA},
+    {.name = "samplers", .neutral = EMPTY, .routes = NO_LLAMA},
     {.name = "system_prompt", .neutral = EMPTY, .instead = SYSTEM},
     {.name = "t_max_predict_ms",
      .neutral = NUMBER,
      .number = 0,
-     .instead = "the header X-Deadline-Ms is"},
+     .instead = "the header X-Deadline-Ms is",
+     .routes = NO_LLAMA},
     {.name = "thinking_budget_tokens", .neutral = NUMBER, .number = -1},
     {.name = "top_n_sigma", .neutral = NOT_POSITIVE},
     {.name = "xtc_probability", .neutral = NUMBER, .number = 0},
     /* vLLM, SGLang */
-    {.name = "add_generation_prompt", .neutral = TRUE_},
+    {.name = "add_generation_prompt", .neutral = TRUE_, .routes = KL_FIELDS_OF_NATIVE},
+    {.name = "continue_final_message", .routes = KL_FIELDS_OF_NATIVE},
     {.name = "allowed_token_ids", .neutral = EMPTY},
     {.name = "bad_words", .neutral = EMPTY},
     {.name = "chat_template", .neutral = EMPTY},
@@ -144,6 +155,42 @@ static const struct rule rules[] = {
      .number = 1,
      .instead = "it is called typical_p here",
      .same_as = "typical_p"},
+    /* /v1/responses: what it does not have, and names of /v1/chat/completions */
+    {.name = "background",
+     .neutral = FALSE_,
+     .instead = "stream is",
+     .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "conversation",
+     .instead = "previous_response_id is",
+     .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "function_call", .neutral = EMPTY, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "functions", .neutral = EMPTY, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "max_completion_tokens", .instead = OUTPUT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "max_new_tokens", .instead = OUTPUT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "max_tokens", .instead = OUTPUT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "messages", .instead = INPUT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "n", .neutral = NUMBER, .number = 1, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "prompt", .instead = "instructions are", .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "response_format",
+     .neutral = TEXT,
+     .instead = FORMAT,
+     .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "grammar", .neutral = EMPTY, .instead = FORMAT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "json_schema", .instead = FORMAT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "regex", .neutral = EMPTY, .instead = FORMAT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "choice", .neutral = EMPTY, .instead = FORMAT, .routes = KL_FIELDS_OF_RESPONSES},
+    {.name = "schema", .instead = FORMAT, .routes = KL_FIELDS_OF_RESPONSES},
+    /* /v1/messages */
+    {.name = "container", .routes = KL_FIELDS_OF_MESSAGES},
+    {.name = "mcp_servers", .neutral = EMPTY, .routes = KL_FIELDS_OF_MESSAGES},
+    {.name = "response_format",
+     .neutral = TEXT,
+     .instead = "output_config.format is offered",
+     .routes = KL_FIELDS_OF_MESSAGES},
+    {.name = "stop",
+     .neutral = EMPTY,
+     .instead = "it is called stop_sequences here",
+     .routes = KL_FIELDS_OF_MESSAGES},
     /* fields that one route here supports and the other does not */
     {.name = "choice", .neutral = EMPTY, .instead = RULES, .routes = KL_FIELDS_OF_NATIVE},
     {.name = "schema", .instead = "json_schema is offered", .routes = KL_FIELDS_OF_CHAT},

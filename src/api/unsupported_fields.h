@@ -11,8 +11,12 @@
 #include "http/api_error.h"
 
 enum kl_field_routes {
-    KL_FIELDS_OF_CHAT = 1,  /* /v1/chat/completions */
-    KL_FIELDS_OF_NATIVE = 2 /* /chat */
+    KL_FIELDS_OF_CHAT = 1,        /* /v1/chat/completions */
+    KL_FIELDS_OF_NATIVE = 2,      /* /chat */
+    KL_FIELDS_OF_COMPLETIONS = 4, /* /v1/completions */
+    KL_FIELDS_OF_LLAMA = 8,       /* /completion, /infill */
+    KL_FIELDS_OF_RESPONSES = 16,  /* /v1/responses */
+    KL_FIELDS_OF_MESSAGES = 32,   /* /v1/messages: only fields with this bit */
 };
 
 /* Returns the error of the first unsupported field in body, or KL_OK. */

@@ -82,7 +82,7 @@ static void on_accept_again(evutil_socket_t fd, short what, void *context)
     (void)fd;
     (void)what;
     struct kl_http *http = context;
-    for (size_t i = 0; i < http->n_listeners && !(http->draining && http->hands_over); i++)
+    for (size_t i = 0; i < http->n_listeners && !(http->draining && http->n_handed_over > 0); i++)
         evconnlistener_enable(http->listeners[i]);
 }
 
@@ -129,39 +129,10 @@ static void set_url(struct kl_http *http, const char *host, uint16_t port)
              strchr(shown, ':') != NULL ? "http://[%.250s]:%u" : "http://%.250s:%u", shown, port);
 }
 
-/* Opens sockets, or adopts those of another process. */
-static enum kl_status get_sockets(struct kl_http *http, const char *host, uint16_t port, int *fds,
-                                  size_t *n, struct kl_error *err)
+/* Listens on these descriptors, which are closed if that fails. */
+static enum kl_status add_listeners(struct kl_http *http, const int *fds, size_t n,
+                                    enum kl_status status, struct kl_error *err)
 {
-    const struct kl_http_options *o = &http->options;
-    bool only_loopback = o->n_api_keys == 0 && !o->no_auth;
-    char adopted[KL_LISTEN_HOST];
-    *n = o->n_sockets;
-    http->hands_over = *n > 0;
-    for (size_t i = 0; i < *n; i++)
-        fds[i] = o->sockets[i];
-    for (size_t i = *n; i-- > 0;) {
-        enum kl_status status = kl_listen_adopt(fds[i], only_loopback, adopted, &port, err);
-        if (status != KL_OK)
-            return status;
-        host = adopted;
-    }
-    if (*n == 0) {
-        enum kl_status status =
-            kl_listen(host, &port, only_loopback, fds, KL_HTTP_MAX_LISTENERS, n, err);
-        if (status != KL_OK)
-            return status;
-    }
-    set_url(http, host, port);
-    return KL_OK;
-}
-
-enum kl_status kl_accept_open(struct kl_http *http, const char *host, uint16_t port,
-                              struct kl_error *err)
-{
-    int fds[KL_HTTP_MAX_LISTENERS];
-    size_t n = 0;
-    enum kl_status status = get_sockets(http, host, port, fds, &n, err);
     for (size_t i = 0; i < n; i++) {
         struct evconnlistener *listener =
             status == KL_OK
@@ -180,6 +151,52 @@ enum kl_status kl_accept_open(struct kl_http *http, const char *host, uint16_t p
     return status;
 }
 
+/* Adopts the sockets of another process; the url is that of the first one. */
+static enum kl_status adopt_sockets(struct kl_http *http, bool only_loopback, struct kl_error *err)
+{
+    const struct kl_http_options *o = &http->options;
+    char host[KL_LISTEN_HOST];
+    uint16_t port = 0;
+    enum kl_status status = KL_OK;
+    for (size_t i = o->n_sockets; i-- > 0 && status == KL_OK;)
+        status = kl_listen_adopt(o->sockets[i], only_loopback, host, &port, err);
+    if (status == KL_OK)
+        set_url(http, host, port);
+    status = add_listeners(http, o->sockets, o->n_sockets, status, err);
+    http->n_handed_over = http->n_listeners;
+    return status;
+}
+
+static enum kl_status listen_on(struct kl_http *http, struct kl_listen_address *address,
+                                bool only_loopback, struct kl_error *err)
+{
+    int fds[KL_HTTP_MAX_LISTENERS];
+    size_t n = 0, room = KL_HTTP_MAX_LISTENERS - http->n_listeners;
+    enum kl_status status = room > 0 ? kl_listen(address, only_loopback, fds, room, &n, err)
+                                     : kl_fail(err, KL_ERR_LIMIT,
+                                               "there is no room for %s port %u: this server "
+                                               "listens on %d sockets at most",
+                                               address->host, address->port, KL_HTTP_MAX_LISTENERS);
+    return add_listeners(http, fds, n, status, err);
+}
+
+enum kl_status kl_accept_open(struct kl_http *http, struct kl_listen_address *addresses, size_t n,
+                              struct kl_error *err)
+{
+    const struct kl_http_options *o = &http->options;
+    bool only_loopback = o->n_api_keys == 0 && !o->no_auth;
+    enum kl_status status = KL_OK;
+    if (o->n_sockets > 0) {
+        status = adopt_sockets(http, only_loopback, err);
+    } else {
+        status = listen_on(http, &addresses[0], only_loopback, err);
+        set_url(http, addresses[0].host, addresses[0].port);
+    }
+    for (size_t i = 1; i < n && status == KL_OK; i++)
+        status = listen_on(http, &addresses[i], only_loopback, err);
+    return status;
+}
+
 enum kl_status kl_accept_prepare(struct kl_http *http, struct kl_error *err)
 {
     http->accept_again = evtimer_new(http->base, on_accept_again, http);
@@ -188,8 +205,12 @@ enum kl_status kl_accept_prepare(struct kl_http *http, struct kl_error *err)
 
 void kl_accept_drain(struct kl_http *http)
 {
-    for (size_t i = 0; i < http->n_listeners && http->hands_over; i++)
+    if (http->n_handed_over == 0)
+        return;
+    for (size_t i = 0; i < http->n_handed_over; i++)
         evconnlistener_disable(http->listeners[i]);
+    while (http->n_listeners > http->n_handed_over)
+        evconnlistener_free(http->listeners[--http->n_listeners]);
 }
 
 bool kl_accept_is_local(const struct kl_http *http)

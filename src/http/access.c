@@ -10,14 +10,30 @@
 
 #include "base/hash.h"
 
-#define MAX_HOST 256 /* RFC 1035: a name has at most 255 bytes */
-
-static void digest(const char *key, uint8_t out[KL_KEY_DIGEST])
+/* Writes the SHA-256 of a purpose, its NUL and a text; of the text alone where purpose is NULL. */
+static void digest(const char *purpose, const char *text, uint8_t out[KL_KEY_DIGEST])
 {
     struct kl_sha256 hash;
     kl_sha256_init(&hash);
-    kl_sha256_update(&hash, key, strlen(key));
+    if (purpose != NULL)
+        kl_sha256_update(&hash, purpose, strlen(purpose) + 1);
+    kl_sha256_update(&hash, text, strlen(text));
     kl_sha256_finish(&hash, out);
+}
+
+/* The purposes differ, so that a key whose text is the name of another one shares nothing with it.
+ */
+static uint64_t scope_of(const struct kl_api_key *key)
+{
+    uint8_t bytes[KL_KEY_DIGEST];
+    if (key->name != NULL && key->name[0] != '\0')
+        digest("kinglet name of a key", key->name, bytes);
+    else
+        digest("kinglet prefix cache", key->key, bytes);
+    uint64_t scope = 0;
+    for (size_t i = 0; i < sizeof scope; i++)
+        scope = scope << 8 | bytes[i];
+    return scope != 0 ? scope : 1;
 }
 
 bool kl_split_authority(const char *authority, char *host, size_t host_size, char port[6])
@@ -56,22 +72,23 @@ bool kl_split_authority(const char *authority, char *host, size_t host_size, cha
     return strspn(port, "0123456789") == strlen(port);
 }
 
-enum kl_status kl_access_set_keys(struct kl_access *access, const char *const *api_keys,
+enum kl_status kl_access_set_keys(struct kl_access *access, const struct kl_api_key *api_keys,
                                   size_t n_api_keys, struct kl_error *err)
 {
-    uint8_t(*digests)[KL_KEY_DIGEST] = calloc(n_api_keys + 1, sizeof *digests);
-    if (digests == NULL)
-        return kl_fail_memory(err, "the list of keys", (n_api_keys + 1) * sizeof *digests);
+    struct kl_known_key *keys = calloc(n_api_keys + 1, sizeof *keys);
+    if (keys == NULL)
+        return kl_fail_memory(err, "the list of keys", (n_api_keys + 1) * sizeof *keys);
     for (size_t i = 0; i < n_api_keys; i++) {
-        if (api_keys[i][0] == '\0') {
-            free(digests);
+        if (api_keys[i].key[0] == '\0') {
+            free(keys);
             return kl_fail(err, KL_ERR_INVALID,
                            "API key %zu is empty; a key has at least one character", i + 1);
         }
-        digest(api_keys[i], digests[i]);
+        digest(NULL, api_keys[i].key, keys[i].digest);
+        keys[i].scope = scope_of(&api_keys[i]);
     }
-    free(access->key_digests);
-    access->key_digests = digests;
+    free(access->keys);
+    access->keys = keys;
     access->n_keys = n_api_keys;
     return KL_OK;
 }
@@ -104,48 +121,46 @@ static bool name_matches(const char *pattern, const char *host)
     return len > ending && strcmp(host + len - ending, pattern + 1) == 0;
 }
 
-enum kl_status kl_access_init(struct kl_access *access, const char *bound_host,
-                              const char *const *hosts, size_t n_hosts, const char *const *api_keys,
-                              size_t n_api_keys, struct kl_error *err)
+/* Adds an allowed name, in lower case and without a port. */
+static enum kl_status add_host(struct kl_access *access, const char *name, struct kl_error *err)
+{
+    char host[KL_MAX_HOST], port[6], bracketed[KL_MAX_HOST + 2];
+    if (strchr(name, ':') != strrchr(name, ':') && name[0] != '[' && strlen(name) < KL_MAX_HOST) {
+        /* a bare IPv6 address, as --host takes it */
+        snprintf(bracketed, sizeof bracketed, "[%s]", name);
+        name = bracketed;
+    }
+    if (!kl_split_authority(name, host, sizeof host, port))
+        return kl_fail(err, KL_ERR_INVALID, "allowed host %s: not a host name or address", name);
+    char *copy = strdup(host);
+    if (copy == NULL)
+        return kl_fail_memory(err, "an allowed host", strlen(host));
+    access->hosts[access->n_hosts++] = copy;
+    return KL_OK;
+}
+
+enum kl_status kl_access_init(struct kl_access *access, const struct kl_access_options *o,
+                              struct kl_error *err)
 {
     enum kl_status status = KL_OK;
+    size_t n = o->n_own_hosts + o->n_hosts + 1;
     *access = (struct kl_access){0};
-    access->hosts = calloc(n_hosts + 1, sizeof *access->hosts);
-    if (access->hosts == NULL) {
-        status = kl_fail_memory(err, "the list of hosts", (n_hosts + 1) * sizeof *access->hosts);
-        goto fail;
+    access->hosts = calloc(n, sizeof *access->hosts);
+    if (access->hosts == NULL)
+        status = kl_fail_memory(err, "the list of hosts", n * sizeof *access->hosts);
+    for (size_t i = 0; i < o->n_own_hosts && status == KL_OK; i++)
+        status = add_host(access, o->own_hosts[i], err);
+    for (size_t i = 0; i < o->n_hosts && status == KL_OK; i++) {
+        status = check_pattern(o->hosts[i], err);
+        if (status == KL_OK)
+            status = add_host(access, o->hosts[i], err);
     }
-
-    for (size_t i = 0; i <= n_hosts; i++) {
-        const char *name = i < n_hosts ? hosts[i] : bound_host;
-        char host[MAX_HOST], port[6], bracketed[MAX_HOST + 2];
-        status = i < n_hosts ? check_pattern(name, err) : KL_OK;
-        if (status != KL_OK)
-            goto fail;
-        if (strchr(name, ':') != strrchr(name, ':') && name[0] != '[' && strlen(name) < MAX_HOST) {
-            /* a bare IPv6 address, as --host takes it */
-            snprintf(bracketed, sizeof bracketed, "[%s]", name);
-            name = bracketed;
-        }
-        if (!kl_split_authority(name, host, sizeof host, port)) {
-            status =
-                kl_fail(err, KL_ERR_INVALID, "allowed host %s: not a host name or address", name);
-            goto fail;
-        }
-        access->hosts[i] = strdup(host);
-        if (access->hosts[i] == NULL) {
-            status = kl_fail_memory(err, "an allowed host", strlen(host));
-            goto fail;
-        }
-        access->n_hosts++;
-    }
-
-    status = kl_access_set_keys(access, api_keys, n_api_keys, err);
     if (status == KL_OK)
-        return KL_OK;
-
-fail:
-    kl_access_release(access);
+        status = kl_origins_init(&access->origins, o->origins, o->n_origins, err);
+    if (status == KL_OK)
+        status = kl_access_set_keys(access, o->api_keys, o->n_api_keys, err);
+    if (status != KL_OK)
+        kl_access_release(access);
     return status;
 }
 
@@ -154,7 +169,8 @@ void kl_access_release(struct kl_access *access)
     for (size_t i = 0; i < access->n_hosts; i++)
         free(access->hosts[i]);
     free(access->hosts);
-    free(access->key_digests);
+    kl_origins_release(&access->origins);
+    free(access->keys);
     *access = (struct kl_access){0};
 }
 
@@ -202,7 +218,7 @@ bool kl_is_loopback(const struct sockaddr *address)
 bool kl_host_allowed(const struct kl_access *access, const char *host_header,
                      const struct sockaddr *local)
 {
-    char host[MAX_HOST], port[6];
+    char host[KL_MAX_HOST], port[6];
     if (!kl_split_authority(host_header, host, sizeof host, port))
         return false;
     if (strcmp(host, "localhost") == 0)
@@ -230,7 +246,7 @@ bool kl_origin_is_own(const char *origin, const char *host_header)
     } else {
         return false;
     }
-    char origin_host[MAX_HOST], origin_port[6], own_host[MAX_HOST], own_port[6];
+    char origin_host[KL_MAX_HOST], origin_port[6], own_host[KL_MAX_HOST], own_port[6];
     if (!kl_split_authority(origin, origin_host, sizeof origin_host, origin_port) ||
         !kl_split_authority(host_header, own_host, sizeof own_host, own_port))
         return false;
@@ -242,7 +258,7 @@ bool kl_origin_is_own(const char *origin, const char *host_header)
 /* A Referer is the URL of a page, which begins with its origin. */
 static bool referer_is_own(const char *referer, const char *host_header)
 {
-    char origin[MAX_HOST + 16]; /* "https://", a name, a port */
+    char origin[KL_MAX_HOST + 16]; /* "https://", a name, a port */
     const char *name = strstr(referer, "://");
     size_t len = name != NULL ? (size_t)(name - referer) + 3 : 0;
     len += strcspn(referer + len, "/?#");
@@ -273,8 +289,8 @@ bool kl_type_is_json(const char *content_type)
     return len == strlen(json) && strncasecmp(content_type, json, len) == 0;
 }
 
-enum kl_status kl_site_check(const struct kl_http_head *head, bool works,
-                             struct kl_api_error *error)
+enum kl_status kl_site_check(const struct kl_access *access, const struct kl_http_head *head,
+                             bool works, struct kl_api_error *error)
 {
     static const char code[] = "origin_not_allowed";
     const char *host = kl_http_head_field(head, "Host");
@@ -282,16 +298,21 @@ enum kl_status kl_site_check(const struct kl_http_head *head, bool works,
     const char *site = kl_http_head_field(head, "Sec-Fetch-Site");
     const char *referer = kl_http_head_field(head, "Referer");
     const char *type = kl_http_head_field(head, "Content-Type");
+    if (origin != NULL && kl_origins_find(&access->origins, origin) != KL_ORIGIN_OTHER)
+        return KL_OK;
     if (origin != NULL && (host == NULL || !kl_origin_is_own(origin, host)))
         return kl_api_fail(error, 403, code, "Origin",
                            "requests from web pages of \"%.100s\" are not accepted, only from this "
-                           "server's own page; a proxy in front must pass the Host header on",
+                           "server's own page; to allow it, start the server with --allow-origin "
+                           "(a proxy in front of the server's own page must pass the Host header "
+                           "on)",
                            origin);
     if (site != NULL && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)
         return kl_api_fail(error, 403, code, "Sec-Fetch-Site",
                            "requests from other web sites are not accepted, only from this "
                            "server's own page");
-    bool asks_first = head->method == KL_HTTP_POST && type != NULL && kl_type_is_json(type);
+    bool asks_first = head->method == KL_HTTP_DELETE || head->method == KL_HTTP_PUT ||
+                      (head->method == KL_HTTP_POST && type != NULL && kl_type_is_json(type));
     if (!works || asks_first || origin != NULL || site != NULL)
         return KL_OK;
     if (referer != NULL && host != NULL && referer_is_own(referer, host))
@@ -313,38 +334,29 @@ const char *kl_bearer_key(const char *authorization)
     return key + strspn(key, " ");
 }
 
-bool kl_key_allowed(const struct kl_access *access, const char *key)
+/* Returns a key of the server's, or NULL. */
+static const struct kl_known_key *find_key(const struct kl_access *access, const char *key)
 {
-    if (access->n_keys == 0)
-        return true;
-    if (key == NULL)
-        return false;
     uint8_t given[KL_KEY_DIGEST];
-    digest(key, given);
-    bool found = false;
+    digest(NULL, key, given);
+    const struct kl_known_key *found = NULL;
     for (size_t i = 0; i < access->n_keys; i++) {
         uint8_t different = 0;
         for (size_t j = 0; j < sizeof given; j++)
-            different |= (uint8_t)(given[j] ^ access->key_digests[i][j]);
-        found |= different == 0;
+            different |= (uint8_t)(given[j] ^ access->keys[i].digest[j]);
+        if (different == 0)
+            found = &access->keys[i];
     }
     return found;
 }
 
+bool kl_key_allowed(const struct kl_access *access, const char *key)
+{
+    return access->n_keys == 0 || (key != NULL && find_key(access, key) != NULL);
+}
+
 uint64_t kl_key_scope(const struct kl_access *access, const char *key)
 {
-    static const char purpose[] = "kinglet prefix cache";
-    struct kl_sha256 hash;
-    uint8_t bytes[KL_KEY_DIGEST];
-    if (access->n_keys == 0)
-        return 0;
-    kl_sha256_init(&hash);
-    kl_sha256_update(&hash, purpose, sizeof purpose);
-    if (key != NULL)
-        kl_sha256_update(&hash, key, strlen(key));
-    kl_sha256_finish(&hash, bytes);
-    uint64_t scope = 0;
-    for (size_t i = 0; i < sizeof scope; i++)
-        scope = scope << 8 | bytes[i];
-    return scope != 0 ? scope : 1;
+    const struct kl_known_key *known = key != NULL ? find_key(access, key) : NULL;
+    return known != NULL ? known->scope : 0;
 }

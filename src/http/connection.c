@@ -131,9 +131,15 @@ static void recount(struct kl_connection *c)
     struct kl_http *http = c->http;
     kl_holders_count(http, c,
                      2 * evbuffer_get_length(bufferevent_get_input(c->bev)) + c->head.size +
-                         c->body.allocated + output_bytes(c));
+                         c->body.allocated + output_bytes(c) + c->n_kept);
     if (c->holder->held > kl_holders_limit(http) || http->holders.held > http->options.held_bytes)
         event_active(http->make_room, 0, 0);
+}
+
+void kl_connection_keep(struct kl_connection *c, size_t bytes)
+{
+    c->n_kept = bytes;
+    recount(c);
 }
 
 static void end_for_room(struct kl_connection *c, bool of_holder)
@@ -173,6 +179,7 @@ static void release_request(struct kl_connection *c)
     kl_buffer_release(&c->body);
     c->chunks = (struct kl_http_chunks){0};
     c->scanned = 0;
+    c->n_kept = 0;
 }
 
 /* Returns KL_OK without a head in c->head while it is not complete. */
@@ -260,7 +267,7 @@ static enum kl_status begin_request(struct kl_connection *c, struct evbuffer *in
          complete = false;
     if (!kl_holders_join(c->http, c, accepted ? c->exchange->cache_scope : 0))
         return kl_api_fail_memory(error, "the request");
-    if (accepted && c->head.method == KL_HTTP_POST) {
+    if (accepted && kl_http_takes_body(c->head.method)) {
         bool waits = c->head.expects_continue && (c->head.chunked || c->head.length > 0) &&
                      evbuffer_get_length(input) == 0;
         return waits ? send_continue(c, error) : KL_OK;
@@ -399,7 +406,7 @@ static void refuse(struct kl_connection *c, const struct kl_api_error *error)
         c->http->connection_events->refuse(c->exchange, error, false);
         kl_buffer_release(&c->body);
     } else {
-        kl_error_answer_write(bufferevent_get_output(c->bev), error);
+        kl_error_answer_write(bufferevent_get_output(c->bev), error, KL_ERRORS_OPENAI);
         release_request(c);
         enter(c, KL_CONNECTION_LAST);
         expect_written(c);
@@ -514,7 +521,7 @@ void kl_connections_drain(struct kl_http *http)
             continue;
         if (c->n_requests == 0)
             enter(c, KL_CONNECTION_IDLE);
-        else if (http->hands_over)
+        else if (http->n_handed_over > 0)
             linger(c);
     }
 }
@@ -531,7 +538,8 @@ static bool expects_request(const struct kl_http *http)
 
 void kl_connections_check_idle(struct kl_http *http)
 {
-    if (http->draining && http->exchanges == NULL && !(http->hands_over && expects_request(http)))
+    if (http->draining && http->exchanges == NULL &&
+        !(http->n_handed_over > 0 && expects_request(http)))
         http->idle(http->application);
 }
 

@@ -73,6 +73,7 @@ struct kl_connection {
     uint64_t progress_ns;     /* when bytes were last received or taken */
     struct kl_holder *holder; /* see holders.h */
     size_t held;              /* bytes */
+    size_t n_kept;            /* bytes that are kept elsewhere for its answer */
     size_t n_static; /* bytes of the answer that are static data: the last ones of the output */
     struct event deadline, reader;
     uint64_t n_taken, n_to_take; /* bytes of output, in total: for the reader's deadline */
@@ -111,6 +112,9 @@ struct kl_connection_events {
  * answers with it and ends. false: no memory; the socket is closed. */
 bool kl_connection_open(struct kl_http *http, int fd, const struct in6_addr *address,
                         const struct kl_api_error *refusal);
+
+/* Sets how many bytes are kept elsewhere for the answer of its request. */
+void kl_connection_keep(struct kl_connection *c, size_t bytes);
 
 /* Ends connections until what they hold is within the limits. */
 void kl_connections_make_room(struct kl_http *http);

@@ -16,7 +16,8 @@ void kl_answer_status_line(struct evbuffer *out, int status)
                         status, kl_http_reason(status), date);
 }
 
-void kl_error_answer_write(struct evbuffer *out, const struct kl_api_error *error)
+void kl_error_answer_write(struct evbuffer *out, const struct kl_api_error *error,
+                           enum kl_error_shape shape)
 {
     /* in place of an error for whose text there is no memory */
     static const char no_memory[] =
@@ -24,7 +25,7 @@ void kl_error_answer_write(struct evbuffer *out, const struct kl_api_error *erro
         "\"type\":\"server_error\",\"param\":null,\"code\":\"no_memory\"}}";
     struct kl_buffer json;
     kl_buffer_init(&json, KL_API_ERROR_BYTES);
-    bool lost = kl_api_error_write(error, &json) != KL_OK;
+    bool lost = kl_api_error_write(error, shape, &json) != KL_OK;
     const char *text = lost ? no_memory : json.data;
     unsigned retry_after = lost ? 1 : error->retry_after;
     if (evbuffer_expand(out, KL_ANSWER_OWN_HEADERS + strlen(text)) == 0) {

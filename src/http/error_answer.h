@@ -17,6 +17,7 @@ void kl_answer_status_line(struct evbuffer *out, int status);
 
 /* Writes a whole answer; the connection is to be closed after it. Without memory for its text the
  * answer is a 503; without memory at all nothing is written. */
-void kl_error_answer_write(struct evbuffer *out, const struct kl_api_error *error);
+void kl_error_answer_write(struct evbuffer *out, const struct kl_api_error *error,
+                           enum kl_error_shape shape);
 
 #endif

@@ -86,7 +86,7 @@ void kl_request_take_body(struct kl_exchange *x, struct kl_buffer *body)
 
 bool kl_request_is_welcome(const struct kl_exchange *x)
 {
-    return !x->http->draining || (x->http->hands_over && x->connection->n_requests == 1);
+    return !x->http->draining || (x->http->n_handed_over > 0 && x->connection->n_requests == 1);
 }
 
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
@@ -99,6 +99,13 @@ void kl_reply_header(struct kl_exchange *x, const char *name, const char *value)
         x->lacks_header = true;
 }
 
+void kl_reply_headers_of(struct kl_exchange *x, const struct kl_exchange *other)
+{
+    const struct kl_buffer *more = &other->headers;
+    bool failed = more->len > 0 && kl_buffer_append(&x->headers, more->data, more->len) != KL_OK;
+    x->lacks_header = x->lacks_header || other->lacks_header || failed;
+}
+
 static struct evbuffer *output_of(const struct kl_exchange *x)
 {
     return bufferevent_get_output(x->connection->bev);
@@ -108,6 +115,10 @@ static struct evbuffer *output_of(const struct kl_exchange *x)
  * then arrives as an event, like that of any other. */
 void kl_stream_cut(struct kl_exchange *x)
 {
+    if (x->sink != NULL) {
+        x->sink->cut(x->sink_context);
+        return;
+    }
     kl_err("request %s: no memory for its answer; its connection is cut", x->id);
     shutdown(bufferevent_getfd(x->connection->bev), SHUT_RDWR);
 }
@@ -122,7 +133,7 @@ static bool make_room(struct kl_exchange *x, size_t size)
 }
 
 /* Writes the head of the answer. A whole answer has a length; a stream has chunks or, in HTTP/1.0,
- * ends with the connection; a 304 has neither. */
+ * ends with the connection; a 204 or 304 has neither. */
 static void add_head(struct kl_exchange *x, struct evbuffer *out, const size_t *length)
 {
     x->close = x->close || !x->head->keep_alive || x->http->draining;
@@ -167,7 +178,11 @@ static void end_answer(struct kl_exchange *x)
 void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error)
 {
     kl_err("request %s: %s", x->id, error->text);
-    kl_error_answer_write(output_of(x), error);
+    if (x->sink != NULL) {
+        kl_reply_error(x, error);
+        return;
+    }
+    kl_error_answer_write(output_of(x), error, kl_exchange_error_shape(x));
     x->status = error->status;
     x->close = true;
     log_reply(x);
@@ -176,6 +191,11 @@ void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error)
 
 static void reply_no_memory(struct kl_exchange *x)
 {
+    if (x->sink != NULL) {
+        x->status = 503;
+        x->sink->reply(x->sink_context, NULL, NULL);
+        return;
+    }
     struct kl_api_error error;
     kl_api_fail_memory(&error, "the answer");
     kl_reply_fault(x, &error);
@@ -192,7 +212,7 @@ static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
     }
     x->status = status;
     log_reply(x);
-    add_head(x, out, status == 304 ? NULL : &length);
+    add_head(x, out, status == 304 || status == 204 ? NULL : &length);
     if (x->head->method != KL_HTTP_HEAD && data != NULL && evbuffer_add_buffer(out, data) != 0)
         kl_stream_cut(x);
     end_answer(x);
@@ -200,6 +220,15 @@ static void send_reply(struct kl_exchange *x, int status, struct evbuffer *data)
 
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text)
 {
+    if (x->sink != NULL && text != NULL && !x->lacks_header) {
+        x->status = status;
+        x->sink->reply(x->sink_context, content_type, text);
+        return;
+    }
+    if (x->sink != NULL) {
+        reply_no_memory(x);
+        return;
+    }
     struct evbuffer *data = text != NULL ? evbuffer_new() : NULL;
     if (data != NULL && evbuffer_add(data, text, strlen(text)) == 0) {
         kl_reply_header(x, "Content-Type", content_type);
@@ -221,8 +250,8 @@ void kl_reply_error(struct kl_exchange *x, const struct kl_api_error *error)
     }
     struct kl_buffer body;
     kl_buffer_init(&body, KL_API_ERROR_BYTES);
-    bool complete =
-        kl_api_error_write(error, &body) == KL_OK && kl_buffer_append(&body, "\n", 1) == KL_OK;
+    bool complete = kl_api_error_write(error, kl_exchange_error_shape(x), &body) == KL_OK &&
+                    kl_buffer_append(&body, "\n", 1) == KL_OK;
     kl_reply_text(x, error->status, "application/json; charset=utf-8", complete ? body.data : NULL);
     kl_buffer_release(&body);
 }
@@ -247,12 +276,16 @@ void kl_reply_static(struct kl_exchange *x, int status, const char *content_type
 void kl_stream_begin(struct kl_exchange *x, const char *content_type)
 {
     x->status = 200;
+    x->last_write_ns = kl_now_ns();
+    if (x->sink != NULL) {
+        x->sink->begin(x->sink_context, content_type);
+        return;
+    }
     kl_reply_header(x, "Content-Type", content_type);
     kl_reply_header(x, "Cache-Control", "no-store");
     kl_reply_header(x, "X-Accel-Buffering", "no");
     x->chunked = x->head->minor >= 1;
     x->close = x->close || !x->chunked;
-    x->last_write_ns = kl_now_ns();
     if (x->lacks_header)
         kl_stream_cut(x);
     else
@@ -261,19 +294,24 @@ void kl_stream_begin(struct kl_exchange *x, const char *content_type)
 
 void kl_stream_write(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text)
 {
-    struct evbuffer *out = output_of(x);
     x->last_write_ns = kl_now_ns();
     if (status != KL_OK) {
         kl_stream_cut(x);
         return;
     }
+    if (x->sink != NULL) {
+        x->sink->piece(x->sink_context, text);
+        return;
+    }
+    struct evbuffer *out = output_of(x);
     if (!make_room(x, text->len + MAX_CHUNK_FRAME))
         return;
-    if (x->chunked)
-        evbuffer_add_printf(out, "%zx\r\n", text->len);
-    evbuffer_add(out, text->data, text->len);
-    if (x->chunked)
-        evbuffer_add(out, "\r\n", 2);
+    /* libevent may put text into another chain than the one with the room, and that can fail */
+    bool is_written = !x->chunked || evbuffer_add_printf(out, "%zx\r\n", text->len) >= 0;
+    is_written = is_written && evbuffer_add(out, text->data, text->len) == 0;
+    is_written = is_written && (!x->chunked || evbuffer_add(out, "\r\n", 2) == 0);
+    if (!is_written)
+        kl_stream_cut(x);
 }
 
 void kl_stream_data(struct kl_exchange *x, const char *line)
@@ -284,26 +322,72 @@ void kl_stream_data(struct kl_exchange *x, const char *line)
     kl_buffer_release(&text);
 }
 
+void kl_stream_event(struct kl_exchange *x, const char *name, const char *line)
+{
+    struct kl_buffer text;
+    kl_buffer_init(&text, strlen(name) + strlen(line) + 32);
+    kl_stream_write(x, kl_sse_event(&text, name, line), &text);
+    kl_buffer_release(&text);
+}
+
 void kl_stream_comment(struct kl_exchange *x, const char *text)
 {
     struct kl_buffer line;
     kl_buffer_init(&line, KL_HTTP_OUTPUT_BYTES);
-    kl_stream_write(x, kl_sse_comment(&line, text), &line);
+    enum kl_status status = kl_sse_comment(&line, text);
+    if (x->sink != NULL && status == KL_OK) {
+        x->last_write_ns = kl_now_ns();
+        x->sink->comment(x->sink_context, &line);
+    } else {
+        kl_stream_write(x, status, &line);
+    }
     kl_buffer_release(&line);
 }
 
 void kl_stream_end(struct kl_exchange *x)
 {
-    if (x->chunked && make_room(x, MAX_CHUNK_FRAME))
-        evbuffer_add(output_of(x), "0\r\n\r\n", 5);
+    if (x->sink != NULL) {
+        x->sink->end(x->sink_context);
+        return;
+    }
+    if (x->chunked && make_room(x, MAX_CHUNK_FRAME) &&
+        evbuffer_add(output_of(x), "0\r\n\r\n", 5) != 0)
+        kl_stream_cut(x);
     end_answer(x);
+}
+
+void kl_exchange_keep(struct kl_exchange *x, size_t bytes)
+{
+    if (x->sink == NULL)
+        kl_connection_keep(x->connection, bytes);
 }
 
 bool kl_stream_is_full(struct kl_exchange *x)
 {
+    if (x->sink != NULL)
+        return false;
     bool full = kl_connection_is_full(x->connection);
     x->held_back = x->held_back || full;
     return full;
+}
+
+void kl_exchange_detach(const struct kl_exchange *x, const struct kl_exchange_sink *sink,
+                        void *context, struct kl_exchange *detached)
+{
+    *detached = *x;
+    detached->connection = NULL;
+    detached->sink = sink;
+    detached->sink_context = context;
+    detached->head = NULL;
+    detached->query = NULL;
+    detached->events = NULL;
+    detached->previous = detached->next = NULL;
+    kl_buffer_init(&detached->headers, MAX_REPLY_HEADERS);
+}
+
+void kl_exchange_release_detached(struct kl_exchange *detached)
+{
+    kl_buffer_release(&detached->headers);
 }
 
 struct kl_exchange *kl_exchange_begin(struct kl_connection *connection)

@@ -36,13 +36,27 @@ struct kl_exchange_events {
     void (*drained)(void *context);
 };
 
+/* Takes the answer of an exchange that has no connection (kl_exchange_detach), as the calls below
+ * are made; none of them calls back. */
+struct kl_exchange_sink {
+    void (*begin)(void *context, const char *content_type); /* a stream; the type is static */
+    void (*piece)(void *context, const struct kl_buffer *text);
+    void (*comment)(void *context, const struct kl_buffer *text); /* framed */
+    void (*end)(void *context);
+    void (*cut)(void *context);
+    /* A whole answer; NULL: there was no memory for it. */
+    void (*reply)(void *context, const char *content_type, const char *text);
+};
+
 /* The cause of `gone`, this very string, when the client does not take its answer. */
 extern const char kl_cause_slow_reader[];
 
 struct kl_exchange {
     struct kl_http *http;
-    void *application; /* as given to kl_http_open */
-    struct kl_connection *connection;
+    void *application;                   /* as given to kl_http_open */
+    struct kl_connection *connection;    /* NULL: `sink` takes the answer */
+    const struct kl_exchange_sink *sink; /* NULL: the connection takes it */
+    void *sink_context;
     const struct kl_http_head *head;
     const struct kl_route *route;
     char path[KL_HTTP_MAX_PATH]; /* decoded, normalised: see kl_route_path */
@@ -78,6 +92,12 @@ void kl_exchange_drained(struct kl_exchange *x);
 void kl_exchange_finished(struct kl_exchange *x);
 void kl_exchange_lost(struct kl_exchange *x, const char *cause);
 
+/* The shape of errors of its route; OpenAI's where there is none. */
+static inline enum kl_error_shape kl_exchange_error_shape(const struct kl_exchange *x)
+{
+    return x->route != NULL ? kl_route_errors(x->route) : KL_ERRORS_OPENAI;
+}
+
 /* A request header, or NULL. */
 const char *kl_request_header(const struct kl_exchange *x, const char *name);
 
@@ -98,9 +118,10 @@ bool kl_request_is_welcome(const struct kl_exchange *x);
 /* Adds a header of the answer; too late for a stream that has begun, where it is ignored. */
 void kl_reply_header(struct kl_exchange *x, const char *name, const char *value);
 
-/* Send a whole answer. HEAD and 304 get no body, only its length. text is copied; NULL: there was
- * no memory for it. Static data lives as long as the program. Where memory is short for any part of
- * an answer, it is a 503 that says so, and the connection ends; x->status is what was sent. */
+/* Send a whole answer. HEAD gets no body, only its length; 204 and 304 neither. text is copied;
+ * NULL: there was no memory for it. Static data lives as long as the program. Where memory is short
+ * for any part of an answer, it is a 503 that says so, and the connection ends; x->status is what
+ * was sent. */
 void kl_reply_text(struct kl_exchange *x, int status, const char *content_type, const char *text);
 void kl_reply_static(struct kl_exchange *x, int status, const char *content_type,
                      const unsigned char *data, size_t len);
@@ -115,18 +136,33 @@ void kl_reply_fault(struct kl_exchange *x, const struct kl_api_error *error);
 void kl_exchange_watch(struct kl_exchange *x, const struct kl_exchange_events *events,
                        void *context);
 
+/* Makes *detached an exchange of the same request whose answer goes to a sink: without connection,
+ * body, and the headers of the answer so far. kl_exchange_release_detached frees its headers. */
+void kl_exchange_detach(const struct kl_exchange *x, const struct kl_exchange_sink *sink,
+                        void *context, struct kl_exchange *detached);
+void kl_exchange_release_detached(struct kl_exchange *detached);
+
+/* Adds the headers of the answer of another exchange. */
+void kl_reply_headers_of(struct kl_exchange *x, const struct kl_exchange *other);
+
 /* An answer as a stream: its head at once, then pieces, each as a chunk of its own, then the end.
  * Without memory for a piece the connection is cut, so that no client takes an incomplete answer
  * for a complete one. */
 void kl_stream_begin(struct kl_exchange *x, const char *content_type);
 /* Writes a piece; a status other than KL_OK means that there was no memory to make it. */
 void kl_stream_write(struct kl_exchange *x, enum kl_status status, const struct kl_buffer *text);
-/* Write an event or a comment of an SSE stream; see framing.h. line has no line breaks. */
+/* Write an event, with or without a name, or a comment of an SSE stream; see framing.h. line has no
+ * line breaks. */
 void kl_stream_data(struct kl_exchange *x, const char *line);
+void kl_stream_event(struct kl_exchange *x, const char *name, const char *line);
 void kl_stream_comment(struct kl_exchange *x, const char *text);
 void kl_stream_end(struct kl_exchange *x);
 /* Cuts the connection: a piece of the answer could not be made. */
 void kl_stream_cut(struct kl_exchange *x);
+
+/* Counts bytes that are kept to answer this request as held by its connection (holders.h); 0 when
+ * they are released. Too many end connections later, perhaps this one. */
+void kl_exchange_keep(struct kl_exchange *x, size_t bytes);
 
 /* Whether more waits for the client than may (KL_HTTP_OUTPUT_BYTES): then nothing more should be
  * written until `drained` is called. */

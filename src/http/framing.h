@@ -13,6 +13,9 @@
 /* Appends "data: <line>\n\n". line has no line breaks (compact JSON never has). */
 enum kl_status kl_sse_data(struct kl_buffer *out, const char *line);
 
+/* Appends the same with a name: "event: <name>\ndata: <line>\n\n". */
+enum kl_status kl_sse_event(struct kl_buffer *out, const char *name, const char *line);
+
 /* Appends ": <text>\n"; line breaks in text become blanks. */
 enum kl_status kl_sse_comment(struct kl_buffer *out, const char *text);
 

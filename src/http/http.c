@@ -1,9 +1,11 @@
 #include "http/http.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "http/accept.h"
@@ -47,8 +49,25 @@ static void set_defaults(struct kl_http_options *o)
     set_seconds(&o->reader_seconds, KL_HTTP_READER_SECONDS);
 }
 
+/* Writes the name of this computer and NAME.local, by which mDNS makes it known. No other site can
+ * have either of them: they are resolved by this computer and its network only. Returns how many
+ * there are: names that no Host header can have are left out. */
+static size_t names_of_computer(char names[2][KL_MAX_HOST])
+{
+    char name[KL_MAX_HOST], host[KL_MAX_HOST], port[6];
+    if (gethostname(name, sizeof name) != 0 || memchr(name, '\0', sizeof name) == NULL ||
+        !kl_split_authority(name, host, sizeof host, port) || port[0] != '\0')
+        return 0;
+    memcpy(names[0], host, sizeof host);
+    size_t n = strcspn(host, ".");
+    if (n + sizeof ".local" > KL_MAX_HOST)
+        return 1;
+    snprintf(names[1], KL_MAX_HOST, "%.*s.local", (int)n, host);
+    return 2;
+}
+
 static enum kl_status copy_options(struct kl_http *http, const struct kl_http_options *options,
-                                   const char *host, struct kl_error *err)
+                                   const struct kl_listen_address *addresses, struct kl_error *err)
 {
     http->options = *options;
     set_defaults(&http->options);
@@ -56,15 +75,29 @@ static enum kl_status copy_options(struct kl_http *http, const struct kl_http_op
         return kl_fail(err, KL_ERR_INVALID,
                        "API keys and --no-auth exclude each other: give one of them");
 
-    enum kl_status status =
-        kl_access_init(&http->access, host, options->allowed_hosts, options->n_allowed_hosts,
-                       options->api_keys, options->n_api_keys, err);
+    char names[2][KL_MAX_HOST];
+    const char *own[1 + KL_HTTP_MAX_ALSO + 2];
+    size_t n_own = 0, n_names = names_of_computer(names);
+    for (size_t i = 0; i <= options->n_also_listen; i++)
+        own[n_own++] = addresses[i].host;
+    for (size_t i = 0; i < n_names; i++)
+        own[n_own++] = names[i];
+    const struct kl_access_options access = {.own_hosts = own,
+                                             .n_own_hosts = n_own,
+                                             .hosts = options->allowed_hosts,
+                                             .n_hosts = options->n_allowed_hosts,
+                                             .origins = options->allowed_origins,
+                                             .n_origins = options->n_allowed_origins,
+                                             .api_keys = options->api_keys,
+                                             .n_api_keys = options->n_api_keys};
+    enum kl_status status = kl_access_init(&http->access, &access, err);
     if (status != KL_OK)
         return status;
     /* access has copies */
     http->options.host = NULL;
     http->options.api_keys = NULL;
     http->options.allowed_hosts = NULL;
+    http->options.allowed_origins = NULL;
     return KL_OK;
 }
 
@@ -76,15 +109,21 @@ static enum kl_status open_events(struct kl_http *http, struct kl_error *err)
     return kl_accept_prepare(http, err);
 }
 
-/* Removes the brackets that an IPv6 address has in a URL: "[::1]". */
-static const char *without_brackets(const char *host, char *out, size_t size)
+/* Reads the addresses of the options: [0] is that of host and port. */
+static enum kl_status read_addresses(const struct kl_http_options *o,
+                                     struct kl_listen_address addresses[1 + KL_HTTP_MAX_ALSO],
+                                     struct kl_error *err)
 {
-    size_t len = strlen(host);
-    if (len < 3 || host[0] != '[' || host[len - 1] != ']' || len - 1 > size)
-        return host;
-    memcpy(out, host + 1, len - 2);
-    out[len - 2] = '\0';
-    return out;
+    if (o->n_also_listen > KL_HTTP_MAX_ALSO)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "--also-listen may be given %d times, not %zu; 0.0.0.0 or [::] stands for "
+                       "all addresses of this computer",
+                       KL_HTTP_MAX_ALSO, o->n_also_listen);
+    enum kl_status status =
+        kl_listen_set(&addresses[0], o->host != NULL ? o->host : "127.0.0.1", o->port, err);
+    for (size_t i = 0; i < o->n_also_listen && status == KL_OK; i++)
+        status = kl_listen_parse(o->also_listen[i], &addresses[1 + i], err);
+    return status;
 }
 
 enum kl_status kl_http_open(const struct kl_http_options *options, struct kl_loop *loop,
@@ -92,9 +131,6 @@ enum kl_status kl_http_open(const struct kl_http_options *options, struct kl_loo
                             void (*idle)(void *application), struct kl_http **http,
                             struct kl_error *err)
 {
-    char plain[KL_LISTEN_HOST];
-    const char *host = options->host != NULL ? options->host : "127.0.0.1";
-    host = without_brackets(host, plain, sizeof plain);
     struct kl_http *h = *http = calloc(1, sizeof *h);
     if (h == NULL)
         return kl_fail_memory(err, "the server", sizeof *h);
@@ -106,14 +142,18 @@ enum kl_status kl_http_open(const struct kl_http_options *options, struct kl_loo
     if (getrandom(&h->id_prefix, sizeof h->id_prefix, GRND_NONBLOCK) < 0)
         h->id_prefix = kl_now_ns();
 
-    enum kl_status status = copy_options(h, options, host, err);
+    struct kl_listen_address addresses[1 + KL_HTTP_MAX_ALSO];
+    enum kl_status status = read_addresses(options, addresses, err);
+    if (status == KL_OK)
+        status = copy_options(h, options, addresses, err);
     if (status == KL_OK)
         status = open_events(h, err);
     if (status == KL_OK)
         kl_accept_fit_descriptors(&h->options);
     if (status == KL_OK)
-        status = kl_accept_open(h, host, options->port, err);
+        status = kl_accept_open(h, addresses, 1 + options->n_also_listen, err);
     h->options.sockets = NULL;
+    h->options.also_listen = NULL;
     if (status != KL_OK) {
         kl_http_close(h);
         *http = NULL;
@@ -153,7 +193,7 @@ bool kl_http_is_local(const struct kl_http *http)
     return kl_accept_is_local(http);
 }
 
-enum kl_status kl_http_set_keys(struct kl_http *http, const char *const *api_keys,
+enum kl_status kl_http_set_keys(struct kl_http *http, const struct kl_api_key *api_keys,
                                 size_t n_api_keys, struct kl_error *err)
 {
     if (n_api_keys == 0 || http->access.n_keys == 0)

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/api_key.h"
 #include "base/error.h"
 #include "http/loop.h"
 #include "http/route.h"
@@ -27,6 +28,11 @@ struct kl_http_options {
     const char *host;
     uint16_t port;
 
+    /* Further addresses with a port, as "127.0.0.1:11434" or "[::1]:11434", at most
+     * KL_HTTP_MAX_ALSO; what holds for host holds for them. Also with sockets. */
+    const char *const *also_listen;
+    size_t n_also_listen;
+
     /* Listening sockets of another process, which accepts from them after this one has stopped, at
      * most KL_HTTP_MAX_LISTENERS; they become the server's. */
     const int *sockets;
@@ -35,14 +41,19 @@ struct kl_http_options {
     /* With keys, every route but the open ones needs one of them ("Authorization: Bearer KEY" or
      * "x-api-key: KEY"). An address that other computers reach is refused without keys, unless
      * no_auth is set. */
-    const char *const *api_keys;
+    const struct kl_api_key *api_keys;
     size_t n_api_keys;
     bool no_auth;
 
-    /* Names, in addition to localhost and the addresses themselves, under which clients reach this
-     * server ("kinglet.lan"; "*.lan": all that end so). A Host header with another is refused. */
+    /* Names, in addition to localhost, the addresses themselves and the name of this computer (also
+     * NAME.local), under which clients reach this server ("kinglet.lan"; "*.lan": all that end so).
+     * A Host header with another is refused. */
     const char *const *allowed_hosts;
     size_t n_allowed_hosts;
+
+    /* Origins of pages and apps that may use this server from a browser: see kl_origins_init. */
+    const char *const *allowed_origins;
+    size_t n_allowed_origins;
 
     /* The most bytes that all connections hold together; one address or API key may hold three
      * quarters of it. 0: KL_HTTP_HELD_BYTES. */
@@ -61,6 +72,7 @@ struct kl_http_options {
 };
 
 #define KL_HTTP_MAX_LISTENERS 8
+#define KL_HTTP_MAX_ALSO      3
 /* A page in a browser has up to 6. */
 #define KL_HTTP_CONNECTIONS 1024
 /* Memory of one connection without what it holds: 3.3 KiB were measured when it is idle, 9.6 KiB
@@ -120,7 +132,7 @@ bool kl_http_is_local(const struct kl_http *http);
 
 /* Replaces the keys by others, at least one. Requests that were accepted continue. A server without
  * keys stays one: KL_ERR_INVALID. */
-enum kl_status kl_http_set_keys(struct kl_http *http, const char *const *api_keys,
+enum kl_status kl_http_set_keys(struct kl_http *http, const struct kl_api_key *api_keys,
                                 size_t n_api_keys, struct kl_error *err);
 
 /* Begins to drain: answers are completed, connections end with them, and no request that takes time

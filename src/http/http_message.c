@@ -62,6 +62,11 @@ static bool is_text(const char *text)
     return *text == '\0';
 }
 
+bool kl_http_is_list(const char *text)
+{
+    return text[strspn(text, TOKEN_BYTES ", \t")] == '\0';
+}
+
 static enum kl_status parse_first_line(struct kl_http_head *head, char *line,
                                        struct kl_api_error *error)
 {
@@ -80,10 +85,13 @@ static enum kl_status parse_first_line(struct kl_http_head *head, char *line,
                            "this server speaks HTTP/1.1 and HTTP/1.0, not %.16s", version);
     head->minor = version[7] == '1';
     head->target = target;
-    head->method = strcmp(line, "GET") == 0    ? KL_HTTP_GET
-                   : strcmp(line, "HEAD") == 0 ? KL_HTTP_HEAD
-                   : strcmp(line, "POST") == 0 ? KL_HTTP_POST
-                                               : KL_HTTP_OTHER;
+    head->method = strcmp(line, "GET") == 0       ? KL_HTTP_GET
+                   : strcmp(line, "HEAD") == 0    ? KL_HTTP_HEAD
+                   : strcmp(line, "POST") == 0    ? KL_HTTP_POST
+                   : strcmp(line, "PUT") == 0     ? KL_HTTP_PUT
+                   : strcmp(line, "DELETE") == 0  ? KL_HTTP_DELETE
+                   : strcmp(line, "OPTIONS") == 0 ? KL_HTTP_OPTIONS
+                                                  : KL_HTTP_OTHER;
     return KL_OK;
 }
 
@@ -155,6 +163,26 @@ static enum kl_status parse_length(struct kl_http_head *head, const char *text,
     return KL_OK;
 }
 
+/* Refuses headers that are given twice with different values and that decide whether a request is
+ * accepted: a proxy in front may have judged by the other one. */
+static enum kl_status check_repeated(const struct kl_http_head *head, struct kl_api_error *error)
+{
+    static const char *const names[] = {"Authorization", "Content-Encoding", "Content-Type",
+                                        "Origin",        "Sec-Fetch-Site",   "x-api-key"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *first = kl_http_head_field(head, names[i]);
+        for (size_t k = 0; first != NULL && k < head->n_fields; k++) {
+            if (strcasecmp(head->fields[k].name, names[i]) == 0 &&
+                strcmp(head->fields[k].value, first) != 0)
+                return kl_api_fail(error, 400, "invalid_request", names[i],
+                                   "the request has more than one %s header, with different "
+                                   "values; send it once",
+                                   names[i]);
+        }
+    }
+    return KL_OK;
+}
+
 /* Checks that the end of the body and the host are unambiguous. */
 static enum kl_status check_meaning(struct kl_http_head *head, struct kl_api_error *error)
 {
@@ -177,7 +205,8 @@ static enum kl_status check_meaning(struct kl_http_head *head, struct kl_api_err
     head->keep_alive = head->minor >= 1 ? !list_has(head, "Connection", "close")
                                         : list_has(head, "Connection", "keep-alive");
     head->expects_continue = head->minor >= 1 && list_has(head, "Expect", "100-continue");
-    return length != NULL ? parse_length(head, length, error) : KL_OK;
+    enum kl_status status = check_repeated(head, error);
+    return status == KL_OK && length != NULL ? parse_length(head, length, error) : status;
 }
 
 enum kl_status kl_http_head_parse(struct kl_http_head *head, const char *data, size_t len,
@@ -381,6 +410,8 @@ const char *kl_http_reason(int status)
         const char *text;
     } reasons[] = {
         {200, "OK"},
+        {201, "Created"},
+        {204, "No Content"},
         {304, "Not Modified"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
@@ -388,8 +419,12 @@ const char *kl_http_reason(int status)
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {412, "Precondition Failed"},
         {413, "Content Too Large"},
         {415, "Unsupported Media Type"},
+        {428, "Precondition Required"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
@@ -397,6 +432,7 @@ const char *kl_http_reason(int status)
         {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
         if (reasons[i].status == status)

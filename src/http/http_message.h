@@ -2,9 +2,9 @@
  * HTTP/1.1 as bytes: the head of a request, and the chunks of its body.
  *
  * RFC 9112, read strictly: anything that two programs might read differently (lengths given twice,
- * folded lines, bare line feeds, blanks in names) is refused, so that a proxy in front and this
- * server always see the same messages. Pure functions over bytes: nothing here does input or
- * output.
+ * a key or an origin given twice and not alike, folded lines, bare line feeds, blanks in names) is
+ * refused, so that a proxy in front and this server always see the same messages. Pure functions
+ * over bytes: nothing here does input or output.
  */
 #ifndef KL_HTTP_HTTP_MESSAGE_H
 #define KL_HTTP_HTTP_MESSAGE_H
@@ -22,7 +22,21 @@
 /* The largest body: long conversations have some 100 KB; nginx has the same limit. */
 #define KL_HTTP_MAX_BODY ((size_t)1 << 20)
 
-enum kl_http_method { KL_HTTP_GET, KL_HTTP_HEAD, KL_HTTP_POST, KL_HTTP_OTHER };
+enum kl_http_method {
+    KL_HTTP_GET,
+    KL_HTTP_HEAD,
+    KL_HTTP_POST,
+    KL_HTTP_PUT,
+    KL_HTTP_DELETE,
+    KL_HTTP_OPTIONS,
+    KL_HTTP_OTHER
+};
+
+/* Whether a request with this method may have a body that its handler reads. */
+static inline bool kl_http_takes_body(enum kl_http_method method)
+{
+    return method == KL_HTTP_POST || method == KL_HTTP_PUT || method == KL_HTTP_DELETE;
+}
 
 struct kl_http_field {
     const char *name;
@@ -72,6 +86,9 @@ struct kl_http_chunks {
 enum kl_status kl_http_chunks_decode(struct kl_http_chunks *chunks, const char *data, size_t len,
                                      size_t *used, struct kl_buffer *body,
                                      struct kl_api_error *error);
+
+/* Whether a text is a list of names of headers, as in Access-Control-Request-Headers. */
+bool kl_http_is_list(const char *text);
 
 /* The reason phrase of a status: "Not Found". Static. */
 const char *kl_http_reason(int status);

@@ -26,7 +26,7 @@ struct kl_http {
     uint16_t port;
     struct evconnlistener *listeners[KL_HTTP_MAX_LISTENERS];
     size_t n_listeners;
-    bool hands_over;            /* the sockets are another process's, which accepts after us */
+    size_t n_handed_over;       /* the first ones, of another process, which accepts after us */
     bool accept_failed;         /* and was logged; until a connection is accepted again */
     struct event *accept_again; /* the end of the pause after a failed accept */
     struct event *make_room;    /* connections hold too much; before anything else that waits */

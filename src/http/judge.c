@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "http/cross_origin.h"
 #include "http/http_state.h"
 
 /* Splits the target of a request: writes "name" of "http://name/path" to host, "" if it is only a
@@ -116,47 +117,101 @@ static enum kl_status find_route(struct kl_exchange *x, const char *target,
     x->route = kl_route_find(x->http->routes, x->path);
     if (x->route == NULL)
         return kl_api_fail(error, 404, "not_found", NULL,
-                           "there is nothing at %.200s; this server has /v1/chat/completions, "
-                           "/v1/models, /chat and /health",
+                           "there is nothing at %.200s; /openapi.json describes what this server "
+                           "has",
                            x->path);
     return KL_OK;
 }
 
+#define MAX_METHODS 40 /* all of them: "GET, HEAD, POST, PUT, DELETE, OPTIONS" */
+
+/* Writes the methods of a route as Allow lists them. HEAD of an answer would compute it only to
+ * throw it away. */
+static void list_methods(const struct kl_route *route, char out[MAX_METHODS])
+{
+    bool head = (route->flags & KL_ROUTE_ANSWERS) == 0;
+    const struct {
+        unsigned method;
+        const char *name;
+    } all[] = {{KL_GET, head ? "GET, HEAD" : "GET"},
+               {KL_POST, "POST"},
+               {KL_PUT, "PUT"},
+               {KL_DELETE, "DELETE"}};
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if ((route->methods & all[i].method) != 0)
+            strcat(strcat(out, out[0] != '\0' ? ", " : ""), all[i].name);
+    }
+}
+
 static enum kl_status check_method(struct kl_exchange *x, struct kl_api_error *error)
 {
-    unsigned methods = x->route->methods;
+    static const unsigned needed[] = {
+        [KL_HTTP_GET] = KL_GET, [KL_HTTP_HEAD] = KL_GET,      [KL_HTTP_POST] = KL_POST,
+        [KL_HTTP_PUT] = KL_PUT, [KL_HTTP_DELETE] = KL_DELETE, [KL_HTTP_OPTIONS] = 0,
+        [KL_HTTP_OTHER] = 0};
     enum kl_http_method method = x->head->method;
-    unsigned asked = method == KL_HTTP_POST                            ? KL_POST
-                     : method == KL_HTTP_GET || method == KL_HTTP_HEAD ? KL_GET
-                                                                       : 0u;
     bool head_of_answer = method == KL_HTTP_HEAD && (x->route->flags & KL_ROUTE_ANSWERS) != 0;
-    if ((asked & methods) != 0 && !head_of_answer)
+    if ((needed[method] & x->route->methods) != 0 && !head_of_answer)
         return KL_OK;
 
-    const char *allow = methods == KL_POST                          ? "POST"
-                        : (x->route->flags & KL_ROUTE_ANSWERS) != 0 ? "GET, POST"
-                                                                    : "GET, HEAD";
+    char allow[MAX_METHODS];
+    list_methods(x->route, allow);
+    if (method == KL_HTTP_OPTIONS) {
+        kl_reply_header(x, "Allow", strcat(allow, ", OPTIONS"));
+        x->route = &kl_options_route;
+        return KL_OK;
+    }
     kl_reply_header(x, "Allow", allow);
     return kl_api_fail(error, 405, "method_not_allowed", NULL, "%s takes only %s", x->route->path,
                        allow);
 }
 
+/* Whether the request is about what the server can do, and not about a path. */
+static bool is_general(const struct kl_exchange *x, const char *target)
+{
+    return x->head->method == KL_HTTP_OPTIONS && strcmp(target, "*") == 0;
+}
+
+/* Whether the request would do more than read. */
+static bool begins_work(const struct kl_exchange *x)
+{
+    bool reads = x->head->method == KL_HTTP_GET || x->head->method == KL_HTTP_HEAD;
+    if (reads && (x->route->flags & KL_ROUTE_ANSWERS) == 0)
+        return false;
+    return (x->route->methods & (KL_POST | KL_PUT | KL_DELETE)) != 0;
+}
+
 enum kl_status kl_judge(struct kl_exchange *x, struct kl_api_error *error)
 {
     char host[KL_HTTP_MAX_PATH];
+    struct kl_api_error nowhere;
     const char *target = split_target(x->head->target, host, sizeof host);
     if (x->head->method == KL_HTTP_OTHER)
         x->close = true; /* after CONNECT, for example, no HTTP follows */
-    enum kl_status status = check_host(x, host, error);
-    if (status == KL_OK)
-        status = find_route(x, target, error);
-    if (status == KL_OK && (x->route->flags & KL_ROUTE_PUBLIC) == 0)
-        status = kl_site_check(x->head, (x->route->methods & KL_POST) != 0, error);
+    /* first of all, since errors have the shape of the route */
+    enum kl_status found = find_route(x, target, &nowhere);
+    if (check_host(x, host, error) != KL_OK)
+        return KL_ERR_INVALID;
+    kl_cross_origin_begin(x);
+    if (is_general(x, target) || kl_cross_origin_preflight(x)) {
+        kl_reply_header(x, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+        x->route = &kl_options_route;
+        return KL_OK;
+    }
+    if (found != KL_OK) {
+        *error = nowhere;
+        return found;
+    }
+
+    enum kl_status status = KL_OK;
+    if ((x->route->flags & KL_ROUTE_PUBLIC) == 0)
+        status = kl_site_check(&x->http->access, x->head, begins_work(x), error);
     if (status == KL_OK)
         status = check_method(x, error);
     if (status == KL_OK && (x->route->flags & KL_ROUTE_OPEN) == 0)
         status = check_key(x, error);
-    if (status == KL_OK && x->head->method == KL_HTTP_POST)
+    if (status == KL_OK && kl_http_takes_body(x->head->method))
         status = check_body(x, error);
     return status;
 }

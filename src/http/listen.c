@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -69,18 +70,28 @@ static int listen_on(const struct addrinfo *a)
     return fd;
 }
 
-static enum kl_status in_use(const char *host, uint16_t port, const struct sockaddr *address,
+static const char *port_option(const struct kl_listen_address *asked)
+{
+    return asked->also ? "--also-listen" : "--port";
+}
+
+static enum kl_status in_use(const struct kl_listen_address *asked, const struct sockaddr *address,
                              struct kl_error *err)
 {
     struct kl_port_owner owner;
     char owner_text[160] = "", how[80] = "'sudo ss -ltnp' shows which; stop that one";
     bool known = kl_port_owner_find(address, &owner);
+    if (known && owner.is_certain && owner.pid == getpid())
+        return kl_fail(err, KL_ERR_IO,
+                       "%s port %u is given twice: leave it out, or choose another port with %s",
+                       asked->host, asked->port, port_option(asked));
     if (known && owner.is_kinglet)
         return kl_fail(err, KL_ERR_IO,
                        "%s port %u is in use by another kinglet, %sprocess %d: use that one, stop "
-                       "it ('%skill %d'), or choose another port with --port",
-                       host, port, owner.is_certain ? "" : "as it seems ", (int)owner.pid,
-                       owner.is_certain ? "" : "sudo ", (int)owner.pid);
+                       "it ('%skill %d'), or choose another port with %s",
+                       asked->host, asked->port, owner.is_certain ? "" : "as it seems ",
+                       (int)owner.pid, owner.is_certain ? "" : "sudo ", (int)owner.pid,
+                       port_option(asked));
     if (known && owner.pid != 0) {
         snprintf(owner_text, sizeof owner_text, ", %s (process %d)", owner.name, (int)owner.pid);
         snprintf(how, sizeof how, "stop that one");
@@ -90,29 +101,28 @@ static enum kl_status in_use(const char *host, uint16_t port, const struct socka
                  user != NULL ? user->pw_name : "", (unsigned)owner.uid);
     }
     return kl_fail(err, KL_ERR_IO,
-                   "%s port %u is in use by another program%s: %s, or choose another port with "
-                   "--port",
-                   host, port, owner_text, how);
+                   "%s port %u is in use by another program%s: %s, or choose another port with %s",
+                   asked->host, asked->port, owner_text, how, port_option(asked));
 }
 
-static enum kl_status listen_error(const char *host, uint16_t port, const struct sockaddr *address,
-                                   struct kl_error *err)
+static enum kl_status listen_error(const struct kl_listen_address *asked,
+                                   const struct sockaddr *address, struct kl_error *err)
 {
     switch (errno) {
     case EADDRINUSE:
-        return in_use(host, port, address, err);
+        return in_use(asked, address, err);
     case EACCES:
         return kl_fail(err, KL_ERR_IO,
                        "no permission to listen on %s port %u: ports below 1024 belong to the "
-                       "system, choose another with --port",
-                       host, port);
+                       "system, choose another with %s",
+                       asked->host, asked->port, port_option(asked));
     case EADDRNOTAVAIL:
         return kl_fail(err, KL_ERR_IO,
-                       "%s is not an address of this machine (port %u): choose one with --host; "
+                       "%s is not an address of this machine (port %u): choose one with %s; "
                        "127.0.0.1 always works",
-                       host, port);
+                       asked->host, asked->port, asked->also ? "--also-listen" : "--host");
     default:
-        return kl_fail_errno(err, "cannot listen on %s port %u", host, port);
+        return kl_fail_errno(err, "cannot listen on %s port %u", asked->host, asked->port);
     }
 }
 
@@ -123,6 +133,48 @@ static enum kl_status refuse_open(const char *host, struct kl_error *err)
         "refusing to listen on %s without API keys: every client that reaches this "
         "computer could use it. Give --api-key-file FILE, or --no-auth if that is what you want",
         host);
+}
+
+/* Removes the brackets that an IPv6 address has in a URL: "[::1]". Returns false if it does not
+ * fit. */
+static bool set_host(struct kl_listen_address *address, const char *host)
+{
+    size_t len = strlen(host);
+    if (len >= 3 && host[0] == '[' && host[len - 1] == ']') {
+        host++;
+        len -= 2;
+    }
+    if (len >= sizeof address->host)
+        return false;
+    memcpy(address->host, host, len);
+    address->host[len] = '\0';
+    return true;
+}
+
+enum kl_status kl_listen_set(struct kl_listen_address *address, const char *host, uint16_t port,
+                             struct kl_error *err)
+{
+    *address = (struct kl_listen_address){.port = port};
+    if (!set_host(address, host))
+        return kl_fail(err, KL_ERR_INVALID, "host %.60s...: longer than any name", host);
+    return KL_OK;
+}
+
+enum kl_status kl_listen_parse(const char *text, struct kl_listen_address *address,
+                               struct kl_error *err)
+{
+    char digits[6];
+    *address = (struct kl_listen_address){.also = true};
+    bool ok =
+        kl_split_authority(text, address->host, sizeof address->host, digits) && digits[0] != '\0';
+    unsigned long port = ok ? strtoul(digits, NULL, 10) : 0;
+    if (port == 0 || port > UINT16_MAX)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "--also-listen takes ADDRESS:PORT, as in 127.0.0.1:11434 or [::1]:11434, "
+                       "not \"%.200s\"",
+                       text);
+    address->port = (uint16_t)port;
+    return KL_OK;
 }
 
 enum kl_status kl_listen_adopt(int fd, bool only_loopback, char *host, uint16_t *port,
@@ -155,23 +207,25 @@ enum kl_status kl_listen_adopt(int fd, bool only_loopback, char *host, uint16_t 
     return KL_OK;
 }
 
-enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, int *fds,
+enum kl_status kl_listen(struct kl_listen_address *asked, bool only_loopback, int *fds,
                          size_t max_fds, size_t *n_fds, struct kl_error *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
     enum kl_status status = KL_OK;
     *n_fds = 0;
-    int code = getaddrinfo(host, NULL, &hints, &found);
+    int code = getaddrinfo(asked->host, NULL, &hints, &found);
     if (code != 0) {
-        char name[256], digits[6];
-        bool has_port = kl_split_authority(host, name, sizeof name, digits) && digits[0] != '\0';
-        return kl_fail(err, KL_ERR_INVALID, "host %s is not an address or a known name: %s%s", host,
-                       gai_strerror(code), has_port ? "; a port is given with --port" : "");
+        char name[KL_MAX_HOST], digits[6];
+        bool has_port =
+            kl_split_authority(asked->host, name, sizeof name, digits) && digits[0] != '\0';
+        return kl_fail(err, KL_ERR_INVALID, "host %s is not an address or a known name: %s%s",
+                       asked->host, gai_strerror(code),
+                       has_port ? "; a port is given with --port" : "");
     }
 
     for (struct addrinfo *a = found; a != NULL; a = a->ai_next) {
         if (only_loopback && !kl_is_loopback(a->ai_addr)) {
-            status = refuse_open(host, err);
+            status = refuse_open(asked->host, err);
             goto done;
         }
     }
@@ -180,22 +234,22 @@ enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, i
     for (struct addrinfo *a = found; a != NULL && *n_fds < max_fds; a = a->ai_next) {
         if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
             continue;
-        set_port(a->ai_addr, *port);
+        set_port(a->ai_addr, asked->port);
         int fd = listen_on(a);
         if (fd >= 0) {
             fds[(*n_fds)++] = fd;
-            *port = bound_port(fd);
+            asked->port = bound_port(fd);
             continue;
         }
-        bool in_use = errno == EADDRINUSE;
-        status = listen_error(host, *port, a->ai_addr, err);
-        if (in_use)
+        bool in_use_now = errno == EADDRINUSE;
+        status = listen_error(asked, a->ai_addr, err);
+        if (in_use_now)
             goto done;
     }
     if (*n_fds > 0)
         status = KL_OK;
     else if (status == KL_OK)
-        status = kl_fail(err, KL_ERR_INVALID, "host %s has no IP address", host);
+        status = kl_fail(err, KL_ERR_INVALID, "host %s has no IP address", asked->host);
 
 done:
     if (status != KL_OK) {

@@ -10,10 +10,25 @@
 
 #include "base/error.h"
 
-/* Binds all addresses of host (a name may have an IPv4 and an IPv6 one), at most max_fds, on the
- * same port; 0 in *port takes a free one, which is written there. With only_loopback, an address
- * that other computers reach is KL_ERR_INVALID. The caller closes the descriptors. */
-enum kl_status kl_listen(const char *host, uint16_t *port, bool only_loopback, int *fds,
+/* An address as an option gives it. also: it is one of --also-listen, and not of --host and --port,
+ * which errors name. */
+struct kl_listen_address {
+    char host[256]; /* without brackets */
+    uint16_t port;  /* 0: any free one */
+    bool also;
+};
+
+/* Sets the address of --host, in brackets or not, and --port. */
+enum kl_status kl_listen_set(struct kl_listen_address *address, const char *host, uint16_t port,
+                             struct kl_error *err);
+/* Reads "ADDRESS:PORT" of --also-listen. */
+enum kl_status kl_listen_parse(const char *text, struct kl_listen_address *address,
+                               struct kl_error *err);
+
+/* Binds all addresses of a host (a name may have an IPv4 and an IPv6 one), at most max_fds, on the
+ * same port; a free one that was taken is written there. With only_loopback, an address that other
+ * computers reach is KL_ERR_INVALID. The caller closes the descriptors. */
+enum kl_status kl_listen(struct kl_listen_address *address, bool only_loopback, int *fds,
                          size_t max_fds, size_t *n_fds, struct kl_error *err);
 
 /* Checks a socket that another process bound, and sets its options as kl_listen does. Writes the

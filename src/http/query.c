@@ -3,6 +3,7 @@
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "http/event_memory.h"
 
@@ -12,6 +13,11 @@ struct kl_query {
 
 struct kl_query *kl_query_parse(const char *text, struct kl_api_error *error)
 {
+    if (strstr(text, "%00") != NULL) { /* the values would end there */
+        kl_api_fail(error, 400, "invalid_request", NULL,
+                    "the query of the URL has a NUL character (%%00)");
+        return NULL;
+    }
     struct kl_query *q = calloc(1, sizeof *q);
     kl_event_was_short();
     if (q != NULL && evhttp_parse_query_str(text, &q->pairs) == 0)

@@ -16,8 +16,10 @@ static void reply_loading(struct kl_exchange *x, bool with_figures)
                              kl_http_is_draining(s->http) ? "stopping" : "loading", "stage",
                              state.stage, "stage_done", (json_int_t)state.done, "stage_total",
                              (json_int_t)state.total, "version", KL_VERSION);
-    if (with_figures)
+    if (with_figures) {
         json_object_set_new(body, "uptime_seconds", json_real(kl_seconds_since(s->start_ns)));
+        json_object_set_new(body, "history", json_boolean(s->history != NULL));
+    }
     kl_reply_json(x, 503, body);
 }
 
@@ -51,7 +53,7 @@ static void reply_figures(struct kl_exchange *x)
     const struct kl_service *s = kl_service_of(x);
     struct kl_engine_stats e;
     struct kl_memory m;
-    kl_engine_stats(s->served.engine, &e);
+    kl_hosted_stats(&s->host.models[0], &e);
     kl_memory_read("", &m);
     const uint64_t *counts_of = s->metrics.counts;
     uint64_t refused = counts_of[KL_COUNT_REFUSED_FULL] + counts_of[KL_COUNT_REFUSED_WAIT] +
@@ -63,7 +65,7 @@ static void reply_figures(struct kl_exchange *x)
         json_pack("{s:s, s:f, s:f, s:I, s:s, s:s}", "status",
                   kl_http_is_draining(s->http) ? "stopping" : "ok", "memory_percent", used_percent,
                   "latency_95", e.latency_p95, "kv_cache_size", (json_int_t)e.kv_used_tokens,
-                  "model", s->served.model_name, "version", KL_VERSION);
+                  "model", kl_service_default(s)->model_name, "version", KL_VERSION);
     json_t *more = json_pack(
         "{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I}", "uptime_seconds",
         kl_seconds_since(s->start_ns), "running", (json_int_t)e.running, "queued",
@@ -88,10 +90,11 @@ static void reply_figures(struct kl_exchange *x)
                   "requests_late", (json_int_t)c->requests_late, "readers_late",
                   (json_int_t)c->readers_late, "accept_failures", (json_int_t)c->accept_failures);
     json_object_set_new(body, "connections", connections);
+    json_object_set_new(body, "history", json_boolean(s->history != NULL)); /* for the page */
     json_object_set_new(body, "chat_template",
                         json_pack("{s:s, s:s}", "name",
-                                  kl_chat_template_name(s->served.chat_template), "by",
-                                  kl_chat_by_name(s->served.chat_template_by)));
+                                  kl_chat_template_name(kl_service_default(s)->chat_template), "by",
+                                  kl_chat_by_name(kl_service_default(s)->chat_template_by)));
     json_object_update(body, more);
     json_object_update(body, counts);
     json_decref(more);

@@ -55,25 +55,6 @@ static void add_histogram(struct page *p, const char *name, const struct kl_hist
         (unsigned long long)h->count);
 }
 
-static void add_metric(void *context, const struct kl_metric *m)
-{
-    struct page *p = context;
-    describe(p, m->name, m->help, m->type);
-    if (m->type == KL_METRIC_HISTOGRAM)
-        add_histogram(p, m->name, m->histogram);
-    else if (m->label != NULL)
-        ADD(p, "kinglet_%s%s{%s=\"%s\"} %.15g\n", m->name, suffix(m->type), m->label,
-            m->label_value, m->value);
-    else
-        ADD(p, "kinglet_%s%s %.15g\n", m->name, suffix(m->type), m->value);
-}
-
-static void add_value(struct page *p, const char *name, const char *help, enum kl_metric_type type,
-                      double value)
-{
-    add_metric(p, &(struct kl_metric){.name = name, .help = help, .type = type, .value = value});
-}
-
 /* Writes the value of a label; backslash, quote and line end are escaped. */
 static void add_label(struct page *p, const char *value)
 {
@@ -85,13 +66,34 @@ static void add_label(struct page *p, const char *value)
     }
 }
 
+static void add_metric(void *context, const struct kl_metric *m)
+{
+    struct page *p = context;
+    describe(p, m->name, m->help, m->type);
+    if (m->type == KL_METRIC_HISTOGRAM) {
+        add_histogram(p, m->name, m->histogram);
+    } else if (m->label != NULL) {
+        ADD(p, "kinglet_%s%s{%s=\"", m->name, suffix(m->type), m->label);
+        add_label(p, m->label_value);
+        ADD(p, "\"} %.15g\n", m->value);
+    } else {
+        ADD(p, "kinglet_%s%s %.15g\n", m->name, suffix(m->type), m->value);
+    }
+}
+
+static void add_value(struct page *p, const char *name, const char *help, enum kl_metric_type type,
+                      double value)
+{
+    add_metric(p, &(struct kl_metric){.name = name, .help = help, .type = type, .value = value});
+}
+
 static void add_build(struct page *p, const struct kl_server *server)
 {
     describe(p, "build_info", "version of the program and name of the model; always 1",
              KL_METRIC_GAUGE);
     ADD(p, "kinglet_build_info{version=\"%s\",model=\"", KL_VERSION);
     if (!kl_service_is_loading(&server->service))
-        add_label(p, server->service.served.model_name);
+        add_label(p, kl_service_default(&server->service)->model_name);
     ADD(p, "\"} 1\n");
 }
 
@@ -163,7 +165,7 @@ KL_HANDLER(kl_handle_metrics)
     struct kl_engine_stats engine = {0};
     kl_buffer_init(&p.text, TEXT_CAP);
     if (!kl_service_is_loading(&server->service))
-        kl_engine_stats(server->service.served.engine, &engine);
+        kl_hosted_stats(&server->service.host.models[0], &engine);
     add_process(&p, server);
     kl_metrics_walk(&server->service.metrics, &engine, add_metric, &p);
     kl_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8",

@@ -95,6 +95,11 @@ static enum kl_status open_all(struct kl_server *server, const struct kl_server_
     if (server->stop_watch == NULL)
         return kl_fail_memory(err, "the event loop", 0);
     status = open_http(server, &options->http, err);
+    if (status == KL_OK && options->service.history_dir != NULL && options->http.n_api_keys == 0 &&
+        !kl_http_is_local(server->http))
+        status = kl_fail(err, KL_ERR_INVALID,
+                         "--history needs --api-key-file on an address that other computers reach: "
+                         "without keys, each of them could read and delete all chats");
     return status == KL_OK ? kl_systemd_open(&server->systemd, &server->service, err) : status;
 }
 
@@ -152,8 +157,13 @@ size_t kl_server_held_bytes_for(uint64_t budget)
 struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget)
 {
     const struct kl_server_rule_bytes usual = {(size_t)16 << 20, KL_DEFAULT_RULE_BYTES},
-                                      small = {(size_t)5 << 18, (size_t)512 << 10};
+                                      small = {(size_t)1 << 20, (size_t)512 << 10};
     return is_small(budget) ? small : usual;
+}
+
+size_t kl_server_answer_bytes_for(uint64_t budget)
+{
+    return is_small(budget) ? (size_t)512 << 10 : (size_t)4 << 20;
 }
 
 size_t kl_server_connection_bytes(size_t max_connections)
@@ -183,7 +193,12 @@ bool kl_server_is_local(const struct kl_server *server)
     return kl_http_is_local(server->http);
 }
 
-enum kl_status kl_server_set_keys(struct kl_server *server, const char *const *api_keys,
+bool kl_server_downloads(const struct kl_server *server)
+{
+    return server->service.pull != NULL;
+}
+
+enum kl_status kl_server_set_keys(struct kl_server *server, const struct kl_api_key *api_keys,
                                   size_t n_api_keys, struct kl_error *err)
 {
     return kl_http_set_keys(server->http, api_keys, n_api_keys, err);
@@ -194,9 +209,9 @@ void kl_server_loading(struct kl_server *server, const char *stage, uint64_t don
     kl_startup_progress(&server->service.startup, stage, done, total);
 }
 
-void kl_server_ready(struct kl_server *server, const struct kl_served *served)
+void kl_server_ready(struct kl_server *server, const struct kl_served *models, size_t n_models)
 {
-    kl_startup_ready(&server->service.startup, served);
+    kl_startup_ready(&server->service.startup, models, n_models);
 }
 
 void kl_server_failed(struct kl_server *server, const struct kl_error *error)

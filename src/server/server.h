@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/api_key.h"
 #include "base/error.h"
 #include "http/http.h"
 #include "service/service.h"
@@ -50,6 +51,9 @@ struct kl_server_rule_bytes {
 };
 struct kl_server_rule_bytes kl_server_rule_bytes_for(uint64_t budget);
 
+/* Memory for kept answers (service/answer_store.h). */
+size_t kl_server_answer_bytes_for(uint64_t budget);
+
 /* Same as kl_http_connection_bytes and kl_context_policy_parse, for rooms that may include only
  * this one. */
 size_t kl_server_connection_bytes(size_t max_connections);
@@ -64,13 +68,17 @@ uint16_t kl_server_port(const struct kl_server *server);
 const char *kl_server_url(const struct kl_server *server);
 bool kl_server_is_local(const struct kl_server *server);
 
-/* For the one thread that loads the model, which need not be the server's. kl_server_loading
+/* Returns whether a thread still downloads a model for a client (--allow-pull); it is not waited
+ * for. */
+bool kl_server_downloads(const struct kl_server *server);
+
+/* For the one thread that loads a model, which need not be the server's. kl_server_loading
  * reports the stage ("downloading", ...; static) and its progress (total 0: not known). Then one of
- * the other two is called, once: kl_server_ready submits the requests that waited, in order of
- * arrival; kl_server_failed answers them with the error, and kl_server_run ends as after
- * kl_server_stop. */
+ * the other two is called, once: kl_server_ready (models: see kl_startup_ready) submits the
+ * requests that waited, in order of arrival; kl_server_failed answers them with the error, and
+ * kl_server_run ends as after kl_server_stop. */
 void kl_server_loading(struct kl_server *server, const char *stage, uint64_t done, uint64_t total);
-void kl_server_ready(struct kl_server *server, const struct kl_served *served);
+void kl_server_ready(struct kl_server *server, const struct kl_served *models, size_t n_models);
 void kl_server_failed(struct kl_server *server, const struct kl_error *error);
 
 /* Serves until it is stopped, then returns KL_OK. Handles SIGHUP (see reload), SIGINT and SIGTERM:
@@ -79,7 +87,7 @@ void kl_server_failed(struct kl_server *server, const struct kl_error *error);
 enum kl_status kl_server_run(struct kl_server *server, struct kl_error *err);
 
 /* Same as kl_http_set_keys; for the server's thread. */
-enum kl_status kl_server_set_keys(struct kl_server *server, const char *const *api_keys,
+enum kl_status kl_server_set_keys(struct kl_server *server, const struct kl_api_key *api_keys,
                                   size_t n_api_keys, struct kl_error *err);
 
 /* Stops the server like the first SIGTERM; for another thread or a signal handler. May be called

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/foreign_text.h"
 #include "base/log.h"
+#include "engine/engine.h"
 #include "service/generation.h"
 #include "service/service.h"
 
@@ -118,13 +119,29 @@ static void report_work(const struct kl_engine_stats *stats)
            stats->queued, kl_engine_complete(stats));
 }
 
-/* Returns whether the engine makes progress, or has no work. */
-static bool makes_progress(struct kl_systemd *s, const struct kl_engine_stats *stats)
+/* Adds the statistics of all models that are reported, and what shows progress. */
+static uint64_t sum_up(const struct kl_model_host *host, struct kl_engine_stats *sum)
+{
+    uint64_t progress = host->n_opened + host->n_closed;
+    *sum = (struct kl_engine_stats){0};
+    for (size_t i = 0; i < host->n; i++) {
+        struct kl_engine_stats stats;
+        kl_hosted_stats(&host->models[i], &stats);
+        progress += stats.steps;
+        sum->running += stats.running;
+        sum->queued += stats.queued;
+        for (size_t finish = 0; finish < KL_N_FINISHES; finish++) {
+            progress += stats.requests_ended[finish];
+            sum->requests_ended[finish] += stats.requests_ended[finish];
+        }
+    }
+    return progress;
+}
+
+/* Returns whether the engines make progress, or have no work. */
+static bool makes_progress(struct kl_systemd *s, uint64_t progress)
 {
     uint64_t now = kl_now_ns();
-    uint64_t progress = stats->steps;
-    for (size_t i = 0; i < KL_N_FINISHES; i++)
-        progress += stats->requests_ended[i];
     if (progress != s->progress || !kl_generations_want_work(s->service)) {
         s->progress = progress;
         s->progress_ns = now;
@@ -142,8 +159,7 @@ static void on_timer(void *context, int source)
             report_loading(s->service);
     } else {
         struct kl_engine_stats stats;
-        kl_engine_stats(s->service->served.engine, &stats);
-        alive = makes_progress(s, &stats);
+        alive = makes_progress(s, sum_up(&s->service->host, &stats));
         if (!draining)
             report_work(&stats);
     }
@@ -185,7 +201,7 @@ void kl_systemd_close(struct kl_systemd *s)
 void kl_systemd_ready(const struct kl_systemd *s)
 {
     char name[256]; /* comes from a file; a line end in it would begin another variable */
-    snprintf(name, sizeof name, "%s", s->service->served.model_name);
+    snprintf(name, sizeof name, "%s", kl_service_default(s->service)->model_name);
     notify("READY=1\nSTATUS=Serving %s", kl_foreign_clean(name));
 }
 

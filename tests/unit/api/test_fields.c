@@ -238,7 +238,7 @@ static json_t *written(const struct kl_api_error *error)
 {
     struct kl_buffer text;
     kl_buffer_init(&text, KL_API_ERROR_BYTES);
-    assert_int_equal(kl_api_error_write(error, &text), KL_OK);
+    assert_int_equal(kl_api_error_write(error, KL_ERRORS_OPENAI, &text), KL_OK);
     json_t *json = kl_json_read(text.data, text.len, NULL);
     char *again = json_dumps(json, JSON_COMPACT);
     assert_string_equal(again, text.data);

@@ -24,6 +24,20 @@ static struct sockaddr_storage address(const char *text)
     return out;
 }
 
+static enum kl_status open_access(struct kl_access *access, const char *bound_host,
+                                  const char *const *hosts, size_t n_hosts,
+                                  const struct kl_api_key *keys, size_t n_keys,
+                                  struct kl_error *err)
+{
+    const struct kl_access_options options = {.own_hosts = &bound_host,
+                                              .n_own_hosts = 1,
+                                              .hosts = hosts,
+                                              .n_hosts = n_hosts,
+                                              .api_keys = keys,
+                                              .n_api_keys = n_keys};
+    return kl_access_init(access, &options, err);
+}
+
 static void test_split_authority(void **state)
 {
     (void)state;
@@ -75,7 +89,7 @@ static void test_hosts(void **state)
     const char *const names[] = {"Box.lan", "fd00::7"};
     struct kl_access access;
     struct kl_error err;
-    assert_int_equal(kl_access_init(&access, "192.168.1.5", names, 2, NULL, 0, &err), KL_OK);
+    assert_int_equal(open_access(&access, "192.168.1.5", names, 2, NULL, 0, &err), KL_OK);
     struct sockaddr_storage local = address("10.0.0.7");
     const struct sockaddr *own = (const struct sockaddr *)&local;
     const char *const good[] = {"localhost",   "LOCALHOST:1",   "127.0.0.1",         "127.9.9.9",
@@ -121,7 +135,8 @@ static void test_origins(void **state)
 }
 
 /* The status with which a request with these lines is refused; 200: accepted. */
-static int judge(const char *first, const char *lines, bool works)
+static int judge_with(const struct kl_access *access, const char *first, const char *lines,
+                      bool works)
 {
     char text[2048];
     struct kl_http_head head;
@@ -129,11 +144,17 @@ static int judge(const char *first, const char *lines, bool works)
     int len =
         snprintf(text, sizeof text, "%s HTTP/1.1\r\nHost: box.lan:7860\r\n%s\r\n", first, lines);
     assert_int_equal(kl_http_head_parse(&head, text, (size_t)len, &error), KL_OK);
-    int status = kl_site_check(&head, works, &error) == KL_OK ? 200 : error.status;
+    int status = kl_site_check(access, &head, works, &error) == KL_OK ? 200 : error.status;
     kl_http_head_release(&head);
     if (status != 200)
         assert_string_equal(error.code, "origin_not_allowed");
     return status;
+}
+
+static int judge(const char *first, const char *lines, bool works)
+{
+    static const struct kl_access access;
+    return judge_with(&access, first, lines, works);
 }
 
 #define BROWSER "User-Agent: Mozilla/5.0 (X11)\r\nAccept-Language: en\r\n"
@@ -242,10 +263,42 @@ static void test_site_without_host(void **state)
         struct kl_api_error error;
         int len = snprintf(text, sizeof text, "GET /chat HTTP/1.0\r\n%s\r\n", lines[i]);
         assert_int_equal(kl_http_head_parse(&head, text, (size_t)len, &error), KL_OK);
-        assert_int_not_equal(kl_site_check(&head, true, &error), KL_OK);
+        static const struct kl_access access;
+        assert_int_not_equal(kl_site_check(&access, &head, true, &error), KL_OK);
         assert_int_equal(error.status, 403);
         kl_http_head_release(&head);
     }
+}
+
+/* An allowed origin may do what the server's own page may. */
+static void test_allowed_origins(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"https://chat.example", "apps"};
+    const struct kl_access_options options = {.origins = names, .n_origins = 2};
+    struct kl_access access;
+    struct kl_error err;
+    assert_int_equal(kl_access_init(&access, &options, &err), KL_OK);
+    const struct {
+        const char *lines;
+        int status;
+    } cases[] = {
+        {BROWSER "Origin: https://chat.example\r\nSec-Fetch-Site: cross-site\r\n", 200},
+        {BROWSER "Origin: app://obsidian.md\r\nSec-Fetch-Site: cross-site\r\n", 200},
+        {BROWSER "Origin: http://localhost:5173\r\nSec-Fetch-Site: same-site\r\n", 200},
+        {BROWSER "Origin: http://localhost.evil.com\r\n", 403},
+        {BROWSER "Origin: null\r\n", 403},
+        /* without an Origin (an image, a link) its pages count as all others */
+        {BROWSER "Referer: https://chat.example/\r\n", 403},
+        {BROWSER "Sec-Fetch-Site: cross-site\r\n", 403},
+        {BROWSER "Origin: http://box.lan:7860\r\n", 200},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        print_message("%s\n", cases[i].lines);
+        assert_int_equal(judge_with(&access, "POST /chat", cases[i].lines, true), cases[i].status);
+        assert_int_equal(judge_with(&access, "GET /chat", cases[i].lines, true), cases[i].status);
+    }
+    kl_access_release(&access);
 }
 
 static void test_host_patterns(void **state)
@@ -256,7 +309,7 @@ static void test_host_patterns(void **state)
     struct kl_error err;
     struct sockaddr_storage local = address("10.0.0.7");
     const struct sockaddr *own = (const struct sockaddr *)&local;
-    assert_int_equal(kl_access_init(&access, "127.0.0.1", names, 2, NULL, 0, &err), KL_OK);
+    assert_int_equal(open_access(&access, "127.0.0.1", names, 2, NULL, 0, &err), KL_OK);
     const char *const good[] = {"a.lan", "A.b.Lan:7860", "x.lan.", "pi.box.example"};
     const char *const bad[] = {"lan",    ".lan",          "alan",    "a.lan.evil", "box.example",
                                "*.evil", "a.boxxexample", "a.lan:x", "lan.a"};
@@ -273,7 +326,7 @@ static void test_host_patterns(void **state)
                  {"*.a*.lan", "as in"},  {"*..lan", "as in"}, {"**.lan", "as in"}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         const char *const one[] = {wrong[i].name};
-        assert_int_equal(kl_access_init(&access, "::1", one, 1, NULL, 0, &err), KL_ERR_INVALID);
+        assert_int_equal(open_access(&access, "::1", one, 1, NULL, 0, &err), KL_ERR_INVALID);
         assert_non_null(strstr(err.text, wrong[i].name));
         assert_non_null(strstr(err.text, wrong[i].said));
         assert_non_null(strstr(err.text, "*.lan"));
@@ -283,27 +336,27 @@ static void test_host_patterns(void **state)
 static void test_keys(void **state)
 {
     (void)state;
-    const char *const keys[] = {"first", "second key", "third"};
+    const struct kl_api_key keys[] = {{"first", ""}, {"second key", "a"}, {"third", "second"}};
     struct kl_access access;
     struct kl_error err;
-    assert_int_equal(kl_access_init(&access, "127.0.0.1", NULL, 0, keys, 3, &err), KL_OK);
+    assert_int_equal(open_access(&access, "127.0.0.1", NULL, 0, keys, 3, &err), KL_OK);
     for (size_t i = 0; i < 3; i++)
-        assert_true(kl_key_allowed(&access, keys[i]));
+        assert_true(kl_key_allowed(&access, keys[i].key));
     const char *const wrong[] = {NULL, "", "firs", "first ", "FIRST", "second", "firstsecond key"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_false(kl_key_allowed(&access, wrong[i]));
     kl_access_release(&access);
 
     /* without keys all are allowed */
-    assert_int_equal(kl_access_init(&access, "::1", NULL, 0, NULL, 0, &err), KL_OK);
+    assert_int_equal(open_access(&access, "::1", NULL, 0, NULL, 0, &err), KL_OK);
     assert_true(kl_key_allowed(&access, NULL));
     assert_true(kl_key_allowed(&access, "anything"));
     kl_access_release(&access);
 
-    const char *const empty[] = {"good", ""};
-    assert_int_equal(kl_access_init(&access, "::1", NULL, 0, empty, 2, &err), KL_ERR_INVALID);
+    const struct kl_api_key empty[] = {{"good", ""}, {"", ""}};
+    assert_int_equal(open_access(&access, "::1", NULL, 0, empty, 2, &err), KL_ERR_INVALID);
     const char *const host[] = {"not a name"};
-    assert_int_equal(kl_access_init(&access, "::1", host, 1, NULL, 0, &err), KL_ERR_INVALID);
+    assert_int_equal(open_access(&access, "::1", host, 1, NULL, 0, &err), KL_ERR_INVALID);
     assert_non_null(strstr(err.text, "not a name"));
 }
 
@@ -312,9 +365,9 @@ static void test_other_keys(void **state)
     (void)state;
     struct kl_access access;
     struct kl_error err;
-    const char *const before[] = {"one-key", "two-keys"}, *const after[] = {"new-key"},
-                      *const bad[] = {"good", ""};
-    assert_int_equal(kl_access_init(&access, "127.0.0.1", NULL, 0, before, 2, &err), KL_OK);
+    const struct kl_api_key before[] = {{"one-key", ""}, {"two-keys", ""}},
+                            after[] = {{"new-key", ""}}, bad[] = {{"good", ""}, {"", ""}};
+    assert_int_equal(open_access(&access, "127.0.0.1", NULL, 0, before, 2, &err), KL_OK);
     assert_int_equal(kl_access_set_keys(&access, bad, 2, &err), KL_ERR_INVALID);
     assert_true(kl_key_allowed(&access, "one-key"));
     assert_false(kl_key_allowed(&access, "good"));
@@ -330,21 +383,48 @@ static void test_key_scope(void **state)
     (void)state;
     struct kl_access access, again;
     struct kl_error err;
-    const char *const keys[] = {"first-key", "second-key"};
-    assert_int_equal(kl_access_init(&access, "::1", NULL, 0, NULL, 0, &err), KL_OK);
+    const struct kl_api_key keys[] = {{"first-key", ""}, {"second-key", ""}};
+    assert_int_equal(open_access(&access, "::1", NULL, 0, NULL, 0, &err), KL_OK);
     assert_int_equal(kl_key_scope(&access, NULL), 0);
     assert_int_equal(kl_key_scope(&access, "first-key"), 0);
     kl_access_release(&access);
 
-    assert_int_equal(kl_access_init(&access, "::1", NULL, 0, keys, 2, &err), KL_OK);
-    assert_int_equal(kl_access_init(&again, "::1", NULL, 0, keys, 1, &err), KL_OK);
+    assert_int_equal(open_access(&access, "::1", NULL, 0, keys, 2, &err), KL_OK);
+    assert_int_equal(open_access(&again, "::1", NULL, 0, keys, 1, &err), KL_OK);
     uint64_t first = kl_key_scope(&access, "first-key");
     assert_true(first != 0 && first != kl_key_scope(&access, "second-key"));
     assert_true(first == kl_key_scope(&again, "first-key")); /* after a restart, with other keys */
     /* the pages on disk are found by it: printf 'kinglet prefix cache\0first-key' | sha256sum */
     assert_true(first == 0xf26db7338c4d9058u);
+    assert_true(kl_key_scope(&access, "third-key") == 0 && kl_key_scope(&access, NULL) == 0);
     kl_access_release(&access);
     kl_access_release(&again);
+}
+
+static void test_scope_of_a_name(void **state)
+{
+    (void)state;
+    struct kl_access access;
+    struct kl_error err;
+    const struct kl_api_key before[] = {{"annas-old-key", "anna"}, {"bobs-key", "bob"}};
+    const struct kl_api_key after[] = {{"annas-new-key", "anna"},
+                                       {"annas-phone", "anna"},
+                                       {"annas-old-key", ""},
+                                       {"anna", ""},
+                                       {"bobs-key", "bob"}};
+    assert_int_equal(open_access(&access, "::1", NULL, 0, before, 2, &err), KL_OK);
+    uint64_t anna = kl_key_scope(&access, "annas-old-key"), bob = kl_key_scope(&access, "bobs-key");
+    /* what is kept on disk is found by it: printf 'kinglet name of a key\0anna' | sha256sum */
+    assert_true(anna == 0x0661fb147ac88222u);
+    assert_true(bob != 0 && bob != anna);
+    assert_int_equal(kl_access_set_keys(&access, after, 5, &err), KL_OK);
+    assert_true(kl_key_scope(&access, "annas-new-key") == anna);
+    assert_true(kl_key_scope(&access, "annas-phone") == anna);
+    assert_true(kl_key_scope(&access, "bobs-key") == bob);
+    /* neither a key that lost its name nor one that reads like a name */
+    assert_true(kl_key_scope(&access, "annas-old-key") != anna);
+    assert_true(kl_key_scope(&access, "anna") != anna);
+    kl_access_release(&access);
 }
 
 static void test_bearer(void **state)
@@ -378,12 +458,20 @@ static void test_loopback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_split_authority), cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_origins),         cmocka_unit_test(test_sites),
-        cmocka_unit_test(test_long_referers),   cmocka_unit_test(test_site_without_host),
-        cmocka_unit_test(test_host_patterns),   cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_other_keys),      cmocka_unit_test(test_key_scope),
-        cmocka_unit_test(test_bearer),          cmocka_unit_test(test_loopback),
+        cmocka_unit_test(test_split_authority),
+        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_sites),
+        cmocka_unit_test(test_long_referers),
+        cmocka_unit_test(test_site_without_host),
+        cmocka_unit_test(test_allowed_origins),
+        cmocka_unit_test(test_host_patterns),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_other_keys),
+        cmocka_unit_test(test_key_scope),
+        cmocka_unit_test(test_scope_of_a_name),
+        cmocka_unit_test(test_bearer),
+        cmocka_unit_test(test_loopback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

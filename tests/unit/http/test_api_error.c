@@ -9,13 +9,19 @@
 
 #include "http/api_error.h"
 
-static void assert_written(const struct kl_api_error *error, const char *json)
+static void assert_shape(const struct kl_api_error *error, enum kl_error_shape shape,
+                         const char *json)
 {
     struct kl_buffer out;
     kl_buffer_init(&out, KL_API_ERROR_BYTES);
-    assert_int_equal(kl_api_error_write(error, &out), KL_OK);
+    assert_int_equal(kl_api_error_write(error, shape, &out), KL_OK);
     assert_string_equal(out.data, json);
     kl_buffer_release(&out);
+}
+
+static void assert_written(const struct kl_api_error *error, const char *json)
+{
+    assert_shape(error, KL_ERRORS_OPENAI, json);
 }
 
 static void all_fields_are_written(void **state)
@@ -28,9 +34,25 @@ static void all_fields_are_written(void **state)
     kl_api_fail(&error, 400, NULL, NULL, "long");
     error.n_prompt_tokens = 1234567;
     error.n_ctx = 4096;
-    assert_written(&error, "{\"error\":{\"message\":\"long\",\"type\":\"invalid_request_error\","
-                           "\"param\":null,\"code\":null,\"n_prompt_tokens\":1234567,"
-                           "\"n_ctx\":4096}}");
+    assert_written(&error,
+                   "{\"error\":{\"message\":\"long\",\"type\":\"exceed_context_size_error\","
+                   "\"param\":null,\"code\":null,\"n_prompt_tokens\":1234567,"
+                   "\"n_ctx\":4096}}");
+}
+
+static void each_shape_has_its_fields(void **state)
+{
+    (void)state;
+    struct kl_api_error error;
+    kl_api_fail(&error, 429, "queue_full", "model", "a \"full\" queue");
+    assert_shape(&error, KL_ERRORS_OLLAMA, "{\"error\":\"a \\\"full\\\" queue\"}");
+    assert_shape(&error, KL_ERRORS_MESSAGES,
+                 "{\"type\":\"error\",\"error\":{\"type\":\"rate_limit_error\","
+                 "\"message\":\"a \\\"full\\\" queue\"}}");
+    kl_api_fail(&error, 503, "loading", NULL, "later");
+    assert_shape(&error, KL_ERRORS_MESSAGES,
+                 "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
+                 "\"message\":\"later\"}}");
 }
 
 /* The bytes are those that jansson wrote before: clients may compare them. */
@@ -69,10 +91,10 @@ static void the_longest_text_fits(void **state)
     text[sizeof text - 1] = '\0';
     kl_api_fail(&error, 500, "code", text, "%s", text);
     kl_buffer_init(&out, KL_API_ERROR_BYTES);
-    assert_int_equal(kl_api_error_write(&error, &out), KL_OK);
+    assert_int_equal(kl_api_error_write(&error, KL_ERRORS_OPENAI, &out), KL_OK);
     kl_buffer_release(&out);
     kl_buffer_init(&out, 20);
-    assert_int_equal(kl_api_error_write(&error, &out), KL_ERR_LIMIT);
+    assert_int_equal(kl_api_error_write(&error, KL_ERRORS_OPENAI, &out), KL_ERR_LIMIT);
     kl_buffer_release(&out);
 }
 
@@ -80,6 +102,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_fields_are_written),
+        cmocka_unit_test(each_shape_has_its_fields),
         cmocka_unit_test(texts_are_escaped_as_by_jansson),
         cmocka_unit_test(the_longest_text_fits),
     };

@@ -15,6 +15,9 @@ static void test_data(void **state)
     assert_int_equal(kl_sse_data(&out, "{\"text\":\"你好\"}"), KL_OK);
     assert_int_equal(kl_sse_data(&out, "[DONE]"), KL_OK);
     assert_string_equal(out.data, "data: {\"text\":\"你好\"}\n\ndata: [DONE]\n\n");
+    kl_buffer_clear(&out);
+    assert_int_equal(kl_sse_event(&out, "ping", "{}"), KL_OK);
+    assert_string_equal(out.data, "event: ping\ndata: {}\n\n");
     kl_buffer_release(&out);
 }
 

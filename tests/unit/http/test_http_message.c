@@ -100,6 +100,11 @@ static void test_heads_that_are_refused(void **state)
         {"GET / http/1.1\r\n" HOST "\r\n", 400},
         {"GET / HTTP/1.2\r\n" HOST "\r\n", 505},
         {"GET / HTTP/2\r\n" HOST "\r\n", 505},
+        {"GET / HTTP/1.1\r\n" HOST "Origin: http://a\r\norigin: http://b\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "Origin: http://a\r\norigin: http://a\r\n\r\n", 0},
+        {"GET / HTTP/1.1\r\n" HOST "Authorization: a\r\nx: y\r\nauthorization: b\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "x-api-key: a\r\nX-API-Key: \r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\n" HOST "Cookie: a\r\nCookie: b\r\n\r\n", 0},
         {"GET / HTTP/1.1\r\n" HOST "no colon\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\n" HOST "a b: c\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\n" HOST "a : c\r\n\r\n", 400},
@@ -332,6 +337,16 @@ static void test_lines_between_chunks_are_bounded(void **state)
     }
 }
 
+/* All that handlers answer with. */
+static void test_each_status_has_a_name(void **state)
+{
+    (void)state;
+    static const int statuses[] = {200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410,
+                                   412, 413, 415, 428, 429, 431, 500, 501, 503, 504, 505, 507};
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
+        assert_string_not_equal(kl_http_reason(statuses[i]), kl_http_reason(999));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_chunks_that_are_refused),
         cmocka_unit_test(test_nul_between_chunks),
         cmocka_unit_test(test_lines_between_chunks_are_bounded),
+        cmocka_unit_test(test_each_status_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
