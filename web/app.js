@@ -1,304 +1,306 @@
-// The page: sends the user's messages to the server, and shows the answers while they arrive.
+// The page: its parts, and what connects them.
 
-import { Answer, Scroller, say, userMessage } from './chat.js';
-import { askForKey, editSettings } from './dialogs.js';
-import { examples, t, translatePage } from './i18n.js';
-import { icon } from './icons.js';
-import * as store from './store.js';
-import { ApiError, complete, fetchLoading, fetchModel } from './stream.js';
+import { Answering } from './answering/answering.js';
+import { learnModels, ownSettings, settingsOf } from './answering/settings.js';
+import { copyText } from './base/copy.js';
+import { byId, nextTask, say } from './base/dom.js';
+import { keepPage } from './base/keep_page.js';
+import { loadLanguage, number, t, translate } from './base/i18n.js';
+import { connectRail } from './chat_actions.js';
+import { Chats } from './chats/chats.js';
+import { openDatabase } from './chats/database.js';
+import { importFormerChat } from './chats/former.js';
+import { History } from './chats/history.js';
+import { Access } from './connection/access.js';
+import { fetchModels } from './connection/api.js';
+import { prepareWorker } from './connection/completion.js';
+import { ServerState } from './connection/server_state.js';
+import { BoxDialog } from './dialogs/box_dialog.js';
+import { editSettings } from './dialogs/settings_dialog.js';
+import { Shortcuts } from './dialogs/shortcuts.js';
+import { copyFormulas } from './markdown/formulas.js';
+import { GrowingMarkdown } from './markdown/growing.js';
+import { Navigation } from './navigation.js';
+import { Attachments } from './view/attachments.js';
+import { Composer } from './view/composer.js';
+import { ConnectionView } from './view/connection_view.js';
+import { Gauge, usageOf } from './view/gauge.js';
+import { Log } from './view/log.js';
+import { PromptList } from './view/prompt_list.js';
+import { stopReading } from './view/read_aloud.js';
+import { renderAll, renderVisible } from './view/render_queue.js';
+import { Scroller } from './view/scroller.js';
+import { markTitle, setTitle } from './view/tab_title.js';
+import { fillWelcome } from './view/welcome.js';
+import { describeError, describeFigures, describeProgress } from './view/words.js';
 
-const MODEL_RETRY_MS = 3000;
-const LOADING_RETRY_MS = 500;
-const STAGES = ['downloading', 'packing', 'reading', 'measuring']; // the others are short
-// The recommendation of the makers of Qwen2.5, except for the temperature. Without the penalty a model
-// of this size starts to repeat itself.
-const SAMPLING = { top_p: 0.8, top_k: 20, repetition_penalty: 1.1 };
+const IDLE_MS = 300; // after the page was opened
+const ORPHANS_MS = 5000; // an answer whose tab is gone is found that soon
 
-const byId = (id) => document.getElementById(id);
-const log = byId('log');
-const input = byId('message');
-const sendButton = byId('send');
-const scroller = new Scroller(byId('scroller'), byId('to-latest'));
+await loadLanguage();
+translate();
+const database = await openDatabase();
 
-let settings = store.loadSettings();
-let key = store.loadKey();
-let model = '';
-let messages = store.loadConversation();
-let running = null; // the AbortController of the answer that is being written
+const server = new ServerState();
+const access = new Access(server);
+access.takeFromAddress();
 
-function number(value, digits) {
-    return new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: digits })
-        .format(value);
+/** Asks the user for the key; false if there is none that is accepted. */
+const obtainKey = () => access.obtain();
+
+const answering = new Answering({ server, obtainKey });
+const chats = new Chats(database, answering);
+const navigation = new Navigation(chats);
+const history = new History(chats, {
+    isGrowing: () => navigation.shown !== null && chats.isWrittenAfar(navigation.shown),
+});
+const scroller = new Scroller(byId('scroller'), byId('to-latest'), byId('log'));
+const log = new Log({
+    scroller, isBusy,
+    onAgain: (answer) => ask(navigation.shown.message(answer.parent)),
+    onContinue: goOn,
+    onAnswer: ask,
+    onEdit: edit,
+});
+const gauge = new Gauge();
+// before the composer, so that it gets the keys first
+new PromptList({ onChoose: (text) => composer.write(text) });
+const attachments = new Attachments({
+    server,
+    onChange: (draftFiles) => {
+        composer.setHasFiles(draftFiles.length > 0);
+        navigation.shown.changeChat({ draftFiles });
+    },
+});
+const composer = new Composer({
+    onSend: send,
+    onStop: () => chats.stop(navigation.shown),
+    onChange: (draft) => navigation.shown.changeChat({ draft }),
+});
+const { startNew } = connectRail({
+    chats, database, history, navigation, composer,
+    onFound: (message) => {
+        const { shown } = navigation;
+        shown.reveal(shown.message(message.id));
+        log.find(message);
+    },
+});
+
+/** Whether an answer of the conversation is being written, by this tab or another. */
+function isBusy(conversation) {
+    return chats.isRunning(conversation.id);
+}
+
+function showFiles(files) {
+    attachments.set(files);
+    composer.setHasFiles(files.length > 0);
 }
 
 function updateControls() {
-    const busy = running !== null;
-    const name = busy ? 'stop' : 'send';
-    if (sendButton.dataset.action !== name) {
-        sendButton.dataset.action = name;
-        sendButton.setAttribute('aria-label', t(name));
-        sendButton.title = t(name);
-        sendButton.replaceChildren(icon(name));
-    }
-    sendButton.disabled = !busy && input.value.trim() === '';
-    byId('welcome').hidden = messages.length > 0;
-    byId('new-chat').disabled = messages.length === 0;
+    const { shown } = navigation;
+    composer.setBusy(isBusy(shown));
+    composer.setHint(shown.chat.isPrivate ? 'private' : 'hint');
+    byId('welcome').hidden = !shown.isEmpty;
+    byId('new-chat').disabled = shown.isEmpty;
+    const usage = usageOf(shown);
+    gauge.show({ ...usage, size: server.contextSize });
+    log.showReadsFrom(usage.readsFrom);
+    navigation.update();
+    setTitle(shown.chat.title === '' ? 'kinglet' : `${shown.chat.title} · kinglet`);
 }
 
-function fitInput() {
-    input.style.height = 'auto';
-    input.style.height = `${input.scrollHeight}px`;
+function show(conversation) {
+    stopReading();
+    log.open(conversation);
+    composer.setText(conversation.chat.draft);
+    showFiles(conversation.chat.draftFiles ?? []);
+    chats.setUnseen(conversation.id, false);
     updateControls();
+    conversation.addEventListener('change', onChange);
+    settleOrphans(conversation);
 }
 
-function describe(error) {
-    if (!(error instanceof ApiError)) return t('errorServer', { message: String(error) });
-    if (error.code === 'unreachable') return t('errorUnreachable');
-    if (error.code === 'interrupted') return t('errorInterrupted');
-    if (error.code === 'context_length_exceeded') return t('errorContext');
-    if (error.status === 429) {
-        return error.retryAfter > 0
-            ? t('errorBusy', { seconds: error.retryAfter }) : t('errorBusySoon');
+function onChange({ currentTarget, detail: { message, isRemote } }) {
+    if (currentTarget !== navigation.shown) {
+        currentTarget.removeEventListener('change', onChange);
+    } else if (!message) {
+        log.update();
+        updateControls();
+    } else if (isRemote) {
+        log.view(message)?.refresh?.(); // a question never changes
     }
-    if (error.status === 503) return t('errorLoading');
-    if (error.message !== '') return t('errorServer', { message: error.message });
-    return t('errorStatus', { status: error.status });
 }
 
-function describeLoading({ stage, percent }) {
-    const text = t(STAGES.includes(stage) ? stage : 'loading');
-    return percent === undefined ? text : t('loadingShare', { stage: text, percent });
-}
-
-function describeProgress({ stage, place, seconds, percent }) {
-    if (stage !== undefined) return describeLoading({ stage, percent });
-    if (percent !== undefined) return t('prefill', { percent });
-    return seconds > 0 ? t('queueSeconds', { place, seconds }) : t('queue', { place });
-}
-
-/** Returns the speed of the answer, as the user saw it. */
-function statistics({ sent, first, last, tokens }) {
-    const facts = [];
-    if (tokens > 1 && last > first) {
-        facts.push(t('rate', { rate: number((tokens - 1) * 1000 / (last - first), 1) }));
-    }
-    if (first > 0) facts.push(t('firstText', { seconds: number((first - sent) / 1000, 2) }));
-    if (tokens > 0) facts.push(t('tokens', { count: number(tokens, 0) }));
-    return facts.join(' · ');
-}
-
-function completionRequest() {
-    const system = settings.system === '' ? [] : [{ role: 'system', content: settings.system }];
-    const turns = messages.filter(({ content }) => content !== '')
-        .map(({ role, content }) => ({ role, content }));
-    return {
-        ...(model === '' ? {} : { model }),
-        messages: [...system, ...turns],
-        max_tokens: settings.maxTokens,
-        loop_guard: 'on',
-        temperature: settings.temperature,
-        ...SAMPLING,
-    };
-}
-
-/** Reads the stream into `reply`; returns the note and the statistics of the answer. */
-async function receive(reply, answer, signal) {
-    const times = { sent: performance.now(), first: 0, last: 0, tokens: 0 };
-    let note = '';
-    let place = null;
-    for await (const event of complete(completionRequest(), { key, signal })) {
-        if (event.text !== undefined) {
-            times.last = performance.now();
-            if (times.first === 0) {
-                times.first = times.last;
-                say(t('started'));
-            }
-            reply.content += event.text;
-            answer.grow(reply.content);
-        } else if (event.finish !== undefined) {
-            if (event.finish === 'length') note = t('length');
-            else if (event.endedBy === 'repetition') note = t('repetition');
-        } else if (event.usage !== undefined) {
-            times.tokens = event.usage.completion_tokens ?? 0;
-        } else if (reply.content === '') {
-            answer.status(describeProgress(event));
-            if (event.place !== undefined && event.place !== place) say(describeProgress(event));
-            place = event.place;
-        }
-    }
-    return { note, stats: statistics(times) };
-}
-
-/** Asks the user for the key; false if it was not given. */
-async function obtainKey() {
-    const given = await askForKey(key !== '');
-    if (given === '') return false;
-    key = given;
-    store.saveKey(key);
-    return true;
-}
-
-/** Asks for an answer to the messages so far. */
-async function ask() {
-    const controller = new AbortController();
-    const { signal } = controller;
-    const reply = { role: 'assistant', content: '' };
-    const answer = new Answer({ onGrown: () => scroller.follow(), onAgain: askAgain });
-    running = controller;
-    messages.push(reply);
-    log.append(answer.element);
-    answer.status(t('connecting'));
-    updateControls();
-    scroller.toEnd();
-    try {
-        let result = null;
-        while (result === null) {
-            try {
-                result = await receive(reply, answer, signal);
-            } catch (error) {
-                if (error.status !== 401 || !await obtainKey()) throw error;
-                showModel();
-            }
-        }
-        Object.assign(reply, result);
-        answer.finish(reply.content, result);
-        say(t('answered', { text: reply.content }));
-    } catch (error) {
-        if (signal.aborted) {
-            reply.note = t('stopped');
-            answer.finish(reply.content, reply);
-            say(t('stopped'));
-        } else {
-            reply.failed = true;
-            answer.fail(reply.content, describe(error));
-        }
-    }
-    if (running === controller) running = null;
-    remember();
-    updateControls();
-}
-
-/** Generates the last answer again. */
-function askAgain() {
-    if (running) return;
-    if (messages.at(-1)?.role === 'assistant') messages.pop();
-    log.lastElementChild.remove();
-    input.focus();
-    ask();
-}
-
-function send(text) {
-    messages.push({ role: 'user', content: text });
-    log.append(userMessage(text));
-    remember();
-    ask();
-}
-
-function remember() {
-    store.saveConversation(messages);
-}
-
-function restore() {
-    const onGrown = () => {};
-    for (const message of messages) {
-        if (message.role === 'user') {
-            log.append(userMessage(message.content));
+/** Reads on in answers that nothing writes any more, or gives them an end. */
+async function settleOrphans(conversation) {
+    for (const message of await chats.orphans(conversation)) {
+        if (message.answerId && !answering.isRunning(conversation)) {
+            answering.resume(conversation, message);
             continue;
         }
-        const answer = new Answer({ onGrown, onAgain: askAgain });
-        if (message.failed) answer.fail(message.content, t('errorInterrupted'));
-        else answer.finish(message.content, message);
-        log.append(answer.element);
+        conversation.interrupt(message);
+        if (conversation === navigation.shown) log.view(message)?.settle();
+    }
+    if (conversation === navigation.shown) updateControls();
+}
+
+async function send(text) {
+    const conversation = navigation.shown;
+    if (conversation.isEmpty) {
+        conversation.changeChat({ settings: ownSettings(settingsOf(conversation.chat)) });
+    }
+    const files = attachments.files.map(({ name, text: own, tokens }) => ({ name, text: own, tokens }));
+    const question = conversation.add({
+        role: 'user', content: text, ...(files.length > 0 ? { files } : {}),
+    });
+    if (files.length > 0) {
+        showFiles([]);
+        conversation.changeChat({ draftFiles: [] });
     }
     scroller.toEnd();
+    composer.focus();
+    await nextTask(); // the question is seen first
+    answering.ask(conversation, question); // even if another tab asks meanwhile
 }
 
-function newChat() {
-    running?.abort();
-    running = null;
-    messages = [];
-    remember();
-    log.replaceChildren();
-    say('');
-    updateControls();
-    input.focus();
+/** Answers a question of the chat that is shown, in a new version if it has an answer. */
+function ask(question) {
+    const conversation = navigation.shown;
+    composer.focus();
+    if (!isBusy(conversation)) answering.ask(conversation, question);
 }
 
-async function showModel() {
-    const label = byId('model');
-    try {
-        model = await fetchModel(key);
-        label.textContent = model;
-        label.title = model;
-    } catch (error) {
-        if (error.status === 401) {
-            if (await obtainKey()) showModel();
-            return;
-        }
-        const loading = error.status === 503 ? await fetchLoading().catch(() => null) : null;
-        label.textContent = loading ? describeLoading(loading) : t('offline');
-        label.title = label.textContent;
-        setTimeout(showModel, loading ? LOADING_RETRY_MS : MODEL_RETRY_MS);
-    }
+/** Makes a new version of a message: a question is answered, an answer can be continued. */
+function edit(message, text) {
+    const { parent, role, files } = message;
+    const state = role === 'user' ? {} : { state: 'stopped', isEdited: true };
+    const version = navigation.shown.add({
+        parent, role, content: text, ...files ? { files } : {}, ...state,
+    });
+    if (role === 'user') ask(version);
+}
+
+/** Goes on in an answer that has ended early. */
+function goOn(answer) {
+    const conversation = navigation.shown;
+    if (isBusy(conversation)) return;
+    composer.focus();
+    log.view(answer)?.reopen();
+    answering.continue(conversation, answer);
+}
+
+const openSettings = () => editSettings(navigation.shown);
+
+async function copyLastAnswer() {
+    const answer = navigation.shown.path().findLast(({ role }) => role === 'assistant');
+    if (answer) say(t(await copyText(answer.content) ? 'copied' : 'notCopied'));
+}
+
+let learned = ''; // the model whose settings are known
+
+/** Learns which models there are, and what their makers advise, whenever the default is another. */
+async function learn() {
+    const name = server.isAnswering ? server.state.health.model : learned;
+    if (name === learned) return;
+    learned = name;
+    await fetchModels().then(learnModels).catch(() => { learned = ''; });
+}
+
+function announceEnd(message) {
+    if (message.state === 'stopped') say(t('stopped'));
+    else say(t('answered', { text: log.view(message)?.spoken ?? '' }));
+}
+
+let lastPlace; // in the queue, as last announced
+
+/** Does for the first time what takes long then: before an answer waits for it. */
+async function prepare() {
+    number(0);
+    await nextTask();
+    prepareWorker();
+    new GrowingMarkdown(document.createElement('div')).finish('**a** `b`');
 }
 
 function listen() {
-    byId('composer').addEventListener('submit', (event) => {
-        event.preventDefault();
-        if (running) {
-            running.abort();
-            return;
+    server.addEventListener('change', () => {
+        updateControls();
+        learn();
+    });
+    answering.addEventListener('change', ({ detail }) => {
+        const { conversation, message } = detail;
+        if (!answering.isRunning(conversation) && conversation !== navigation.shown) {
+            chats.setUnseen(conversation.id, true);
         }
-        const text = input.value.trim();
-        if (text === '') return;
-        input.value = '';
-        fitInput();
-        send(text);
+        markTitle({ isWriting: answering.isAnyRunning });
+        if (conversation !== navigation.shown) return;
+        log.update();
+        updateControls();
+        if (answering.isRunning(conversation)) log.view(message)?.progress(t('connecting'));
     });
-    sendButton.addEventListener('click', (event) => {
-        // a double click should send, not send and stop
-        if (event.detail > 1) event.preventDefault();
+    answering.addEventListener('progress', ({ detail }) => {
+        const view = log.view(detail.message);
+        if (!view) return;
+        const text = describeProgress(detail.progress);
+        view.progress(text);
+        // each percent and each second would be too much to listen to
+        const { place, isLost } = detail.progress;
+        if ((place !== undefined && place !== lastPlace) || isLost) say(text);
+        lastPlace = place;
     });
-    input.addEventListener('input', fitInput);
-    input.addEventListener('keydown', (event) => {
-        // Enter that confirms a word in an input method does not send; Safari reports that only by 229
-        const composing = event.isComposing || event.keyCode === 229;
-        if (event.key !== 'Enter' || event.shiftKey || composing) return;
-        event.preventDefault();
-        if (!running) byId('composer').requestSubmit();
+    answering.addEventListener('grow', ({ detail }) => log.view(detail.message)?.grow());
+    answering.addEventListener('figures', ({ detail }) => {
+        log.view(detail.message)?.figures(describeFigures(detail.figures));
+    });
+    answering.addEventListener('end', ({ detail: { message, error } }) => {
+        log.view(message)?.settle(error ? describeError(error) : '');
+        markTitle({ isWriting: answering.isAnyRunning, isDone: !error });
+        if (!error) setTimeout(() => announceEnd(message));
     });
     document.addEventListener('keydown', (event) => {
-        const elsewhere = event.isComposing || document.querySelector('dialog[open]');
-        if (event.key === 'Escape' && !elsewhere) running?.abort();
+        const isElsewhere = event.isComposing || document.querySelector('dialog[open]');
+        if (event.key === 'Escape' && !isElsewhere) chats.stop(navigation.shown);
     });
-    byId('new-chat').addEventListener('click', newChat);
-    byId('toggle-theme').addEventListener('click', () => {
-        document.dispatchEvent(new Event('kinglet:toggle-theme'));
+    document.addEventListener('copy', copyFormulas);
+    addEventListener('beforeprint', () => {
+        byId('log').dataset.title = navigation.shown.chat.title;
+        log.showAll();
+        renderAll();
     });
-    byId('open-settings').addEventListener('click', () => editSettings(settings, (chosen) => {
-        settings = chosen;
-        store.saveSettings(settings);
-    }));
-    window.addEventListener('pagehide', () => {
-        if (running) messages.at(-1).failed = true;
-        remember();
+    byId('log').addEventListener('contentvisibilityautostatechange', renderVisible, true);
+    byId('skip').addEventListener('click', (event) => {
+        event.preventDefault(); // the address names the chat
+        composer.focus();
     });
+    byId('new-chat').addEventListener('click', startNew);
+    byId('open-settings').addEventListener('click', openSettings);
+    const shortcuts = new Shortcuts({
+        newChat: startNew,
+        settings: openSettings,
+        focus: () => composer.focus(),
+        copyLast: copyLastAnswer,
+    });
+    byId('open-shortcuts').addEventListener('click', () => {
+        byId('settings').close();
+        shortcuts.open();
+    });
+    document.addEventListener('visibilitychange', () => navigation.shown.flush());
+    setInterval(() => settleOrphans(navigation.shown), ORPHANS_MS);
+    composer.start();
 }
 
-translatePage();
-byId('examples').append(...examples.map((text) => {
-    const item = document.createElement('li');
-    const button = document.createElement('button');
-    button.type = 'button';
-    button.textContent = text;
-    button.addEventListener('click', () => {
-        input.focus();
+fillWelcome({
+    onChoose: (text) => {
+        composer.focus();
         send(text);
-    });
-    item.append(button);
-    return item;
-}));
+    },
+});
+await importFormerChat(chats);
+await chats.load();
+const box = new BoxDialog({ server, access });
+new ConnectionView({ server, onKey: obtainKey, onBox: () => box.open() });
+navigation.addEventListener('show', ({ detail }) => show(detail.conversation));
+await navigation.start();
 listen();
-restore();
-updateControls();
-showModel();
+history.pull();
+keepPage();
+setTimeout(prepare, IDLE_MS);

@@ -20,7 +20,8 @@
     apply();
     system.addEventListener('change', apply);
 
-    document.addEventListener('kinglet:toggle-theme', () => {
+    document.addEventListener('click', ({ target }) => {
+        if (!target.closest('#toggle-theme')) return;
         const next = root.dataset.theme === 'dark' ? 'light' : 'dark';
         const usual = system.matches ? 'dark' : 'light';
         try {

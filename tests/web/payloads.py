@@ -118,3 +118,86 @@ PAYLOADS += [
     "1. a\n\n   <script>window.ran=1</script>",
     "<p title='\ue009<img src=x onerror=window.ran=1>'>\ue009<img src=x onerror=window.ran=1>",
 ]
+
+# Formulas that try the same, or to take up the page, or to keep the browser busy.
+FORMULAS = r"""
+\(\href{javascript:window.ran=1}{x}\)
+\(\href{https://example.com/}{x}\)
+\(\url{javascript:window.ran=1}\)
+\(\includegraphics[height=1em]{https://example.com/seen.png}\)
+\(\includegraphics{x" onerror="window.ran=1}\)
+\(\includegraphics[alt=<img src=x onerror=window.ran=1>]{x}\)
+\(\htmlClass{failure bubble}{x}\)
+\(\htmlId{send}{x}\)
+\(\htmlStyle{position:fixed;inset:0}{x}\)
+\(\htmlData{x=1, onclick=window.ran=1}{x}\)
+\(\text{<img src=x onerror=window.ran=1>}\)
+\(\text{&lt;img src=x onerror=window.ran=1&gt;}\)
+\(<script>window.ran=1</script>\)
+\(x</annotation></semantics></math><img src=x onerror=window.ran=1>\)
+\(x</math><script>window.ran=1</script>\)
+\(<annotation-xml encoding="text/html"><img src=x onerror=window.ran=1></annotation-xml>\)
+\(<mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=window.ran=1&gt;">\)
+\(<maction actiontype="statusline" xlink:href="javascript:window.ran=1">x</maction>\)
+\(\unicode{x3c}img src=x onerror=window.ran=1\unicode{x3e}\)
+\(\char"3C script\char"3E\)
+\(\verb|<script>window.ran=1</script>|\)
+\(\operatorname{<svg onload=window.ran=1>}\)
+\[x \tag{<img src=x onerror=window.ran=1>}\]
+\(\color{red;background:url(https://example.com/)}x\)
+\(\color{#fff" onclick="window.ran=1}x\)
+\(\textcolor{expression(window.ran=1)}{x}\)
+\(\fcolorbox{red}{url(https://example.com/)}{x}\)
+\(\rule{99999em}{99999em}\)
+\(\rule{1e99em}{-1e99em}\)
+\(\kern-9999em\rule{9em}{9em}x\)
+\(\hspace{-500em}\text{enter your key}\)
+\(\raisebox{9999em}{x}\raisebox{-9999em}{\rule{9em}{9em}}\)
+\(\llap{\Huge\text{Send}}\rlap{\rule{20em}{20em}}\smash{\rule{20em}{20em}}\)
+\[\begin{array}{c}x\\[9999em]y\end{array}\]
+\(\def\a{\a\a}\a\)
+\(\def\a#1{#1#1}\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{x}}}}}}}}}}}}}}}}\)
+\(\edef\a{xx}\edef\a{\a\a}\edef\a{\a\a}\edef\a{\a\a}\edef\a{\a\a}\a\)
+\(\newcommand{\a}[1]{#1#1#1#1}\a{\a{\a{\a{\a{\a{\a{\a{\a{\a{x}}}}}}}}}}\)
+\(\renewcommand\frac[2]{\frac{#1}{#2}\frac{#1}{#2}}\frac12\)
+\(\let\x\x\x\) \(\futurelet\a\b\c\) \(\global\def\text{taken over}\)
+\(\expandafter\def\csname a\endcsname{\a}\a\)
+\(\gdef\frac#1#2{taken over}\) then \(\frac{1}{2}\)
+\(x⁽⁽⁽⁽⁽⁽⁽⁽⁽⁽⁽⁽⁾⁾⁾⁾⁾⁾⁾⁾⁾⁾⁾⁾₁₂₃⁴⁵⁶₇₈₉\)
+\(\input{/etc/passwd}\write18{id}\immediate\catcode`\$=12\)
+\(\@firstoftwo{\@undefined}{x}\@ifnextchar x{y}{z}\)
+$$\href{javascript:window.ran=1}{\text{click}}$$
+$$$$$$$$$$ \(\(\(\( \[\[\[\[ \)\)\]\] $$\)$$
+\[ <img src=x onerror=window.ran=1> $$ \( \) \]
+**\(<b onclick=window.ran=1>\)** [\(x\)](javascript:window.ran=1)
+| \(<img src=x onerror=window.ran=1>\) | b |
+""".strip().split("\n")
+
+FORMULAS += [
+    "\\(" + "{" * 900 + "x" + "}" * 900 + "\\)",
+    "\\(" + "\\sqrt{" * 200 + "x" + "}" * 200 + "\\)",
+    "\\(" + "\\frac{1}{" * 200 + "x" + "}" * 200 + "\\)",
+    "\\(" + "\\sqrt" * 300 + "x\\)",
+    "\\(" + "x^{" * 300 + "x" + "}" * 300 + "\\)",
+    "\\(" + "\\left(" * 150 + "x" + "\\right)" * 150 + "\\)",
+    "\\[" + "\\begin{matrix}" * 60 + "x" + "\\end{matrix}" * 60 + "\\]",
+    "\\[\\begin{matrix}" + "&" * 1900 + "\\end{matrix}\\]",
+    "\\[\\begin{array}{" + "c|" * 900 + "}x\\end{array}\\]",
+    "\\(" + "\\rule{9em}{9em}" * 130 + "\\)",
+    "\\(" + "\\Huge " * 300 + "x\\)",
+    "\\(" + "\\Huge " * 30 + "x\\)",
+    "\\(" + "\\color{red}" * 150 + "x\\)",
+    "\\(" + "\\frac1" * 300 + "x\\)",
+    "\\(" + "\\sqrt{" * 40 + "x" + "}" * 40 + "\\)",
+    "\\(" + "\\frac{1}{" * 22 + "x" + "}" * 22 + "\\)",
+    "\\[" + "\\begin{matrix}" * 12 + "x" + "\\end{matrix}" * 12 + "\\]",
+    "\\(" + "\\left(\\frac{" * 16 + "x" + "}2\\right)" * 16 + "\\)",
+    "\\(" + "x" * 100_000 + "\\)",
+    "\\(" * 5000,
+    "$$" * 5000 + "x",
+    "\\[\n" + "- x\n" * 50 + "\\]",
+    "\\(\ue00a\\) \\(\ue009\\) \\(\u202e\u2066abc\\) \\(a\u0300\u0301\u0302\u0303\\)",
+    "```\n\\(\\href{javascript:window.ran=1}{x}\\)\n```",
+]
+
+PAYLOADS += FORMULAS

@@ -227,7 +227,7 @@ def test_what_browsers_send(lan):
 def test_the_own_page_and_curl_are_answered(lan):
     page = lan.context.new_page()
     page.goto(lan.url)
-    page.wait_for_selector("#send")
+    page.wait_for_selector("#send[data-action]")
     texts = page.evaluate("""(url) => new Promise((resolve, reject) => {
         const source = new EventSource(url), texts = [];
         source.onmessage = ({ data }) => {

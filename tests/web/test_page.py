@@ -1,5 +1,8 @@
 """The page in a browser with a real server, used like by a visitor."""
 
+import base64
+import gzip
+import hashlib
 import json
 import re
 import time
@@ -7,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import LAN_HOST, TIMEOUT_MS
+from conftest import LAN_HOST, TIMEOUT_MS, WEB
 
 # makes the model's answer reproducible
 GREEDY = {"temperature": 0, "maxTokens": 400, "system": ""}
@@ -53,7 +56,7 @@ def wait_until_idle(server):
 
 
 def test_a_chinese_answer_grows(server, open_page):
-    page = open_page(server.base_url, {**GREEDY, "maxTokens": 60})
+    page = open_page(server.base_url, {**GREEDY, "maxTokens": 200})
     page.evaluate(RECORD_GROWTH)
     ask(page, "请用三句话介绍一下杭州西湖。")
     wait_for_answer(page)
@@ -92,19 +95,6 @@ def test_stop_frees_the_server(server, open_page):
     assert page.locator(".answer .prose").first.inner_text() == stopped
 
 
-def test_leaving_the_page_frees_the_server(server, open_page):
-    page = open_page(server.base_url, {**GREEDY, "maxTokens": 2000})
-    ask(page, LONG_QUESTION)
-    wait_for_text(page, 5)
-    page.reload()
-    wait_until_idle(server)
-    assert page.inner_text(".bubble") == LONG_QUESTION
-    page.get_by_role("button", name="重试").click()
-    wait_for_text(page, 5)
-    page.locator("#new-chat").click()
-    wait_until_idle(server)
-
-
 def test_conversation_is_kept_and_cleared(server, open_page):
     page = open_page(server.base_url, {**GREEDY, "maxTokens": 16})
     page.locator("#examples button").nth(1).click()
@@ -121,12 +111,12 @@ def test_conversation_is_kept_and_cleared(server, open_page):
     wait_for_answer(page)
     assert page.locator(".message").count() == 4
 
-    page.get_by_role("button", name="新对话").click()
+    page.locator("#new-chat").click()
     assert page.locator(".message").count() == 0
     assert page.locator("#welcome").is_visible()
     assert page.evaluate("document.activeElement.id") == "message"
     page.reload()
-    assert page.locator("#welcome").is_visible()
+    page.wait_for_selector("#welcome")
 
 
 def code_answer(page):
@@ -232,6 +222,28 @@ def test_scrolling_is_left_to_the_reader(server, open_page):
     wait_for_answer(page)
 
 
+# what is below the view, whenever text has grown: before the browser draws a frame
+RECORD_DISTANCES = """() => {
+    window.distances = [];
+    const view = document.getElementById('scroller');
+    new MutationObserver(() => {
+        if (!document.querySelector('.answer[aria-busy] .prose > *')) return;
+        window.distances.push(Math.round(view.scrollHeight - view.clientHeight - view.scrollTop));
+    }).observe(document.getElementById('log'), { childList: true, characterData: true, subtree: true });
+}"""
+
+
+def test_text_is_scrolled_by_the_task_that_draws_it(server, open_page):
+    """A frame later, the event of scrolling would need one more frame for each."""
+    page = open_page(server.base_url, {**GREEDY, "maxTokens": 120})
+    page.set_viewport_size({"width": 390, "height": 400})
+    page.evaluate(RECORD_DISTANCES)
+    ask(page, "请写一篇关于秋天的文章。")
+    wait_for_answer(page)
+    distances = page.evaluate("window.distances")
+    assert len(distances) > 3 and max(distances) <= 1, distances
+
+
 def test_queue_position_and_busy_server(start_server, model_path, open_page):
     server = start_server("--parallel", "1", "--queue", "1", model=model_path)
     long = {**GREEDY, "maxTokens": 2000}
@@ -244,13 +256,13 @@ def test_queue_position_and_busy_server(start_server, model_path, open_page):
     )
     assert "排队中" in second.inner_text("#say")
     ask(third, "你好")
-    third.wait_for_selector(".failure")
-    assert "服务器正忙" in third.inner_text(".failure")
+    third.wait_for_function(
+        "() => /服务器正忙/.test(document.querySelector('.state-text')?.textContent)"
+    )
 
     first.get_by_role("button", name="停止", exact=True).click()
     wait_for_answer(second)
-    third.get_by_role("button", name="重试").click()
-    wait_for_answer(third)
+    wait_for_answer(third)  # it asked again by itself
     assert third.locator(".message").count() == 2
     assert third.locator(".failure").count() == 0
 
@@ -265,25 +277,10 @@ def test_prefill_is_shown(server, open_page):
             }).observe(document.getElementById('log'), { childList: true, subtree: true });
         }"""
     )
-    ask(page, "总结下面的文字：" + "西湖位于杭州市西面，湖光山色，游人如织。" * 50)
+    ask(page, f"{time.time()} 总结下面的文字：" + "西湖位于杭州市西面，湖光山色，游人如织。" * 50)
     wait_for_answer(page)
     states = page.evaluate("[...window.states]")
     assert any(re.fullmatch(r"正在读取提示 \d+ %", state or "") for state in states), states
-
-
-def test_lost_connection(start_server, model_path, open_page):
-    server = start_server(model=model_path)
-    page = open_page(server.base_url, {**GREEDY, "maxTokens": 2000})
-    ask(page, LONG_QUESTION)
-    wait_for_text(page, 5)
-    server.process.kill()
-    server.process.wait()
-    page.wait_for_selector(".failure")
-    assert "连接就断开了" in page.inner_text(".failure")
-    assert len(page.inner_text(".answer .prose")) >= 5, "the received text is kept"
-    page.get_by_role("button", name="重试").click()
-    page.wait_for_function("() => /无法连接/.test(document.querySelector('.failure')?.textContent)")
-    assert page.locator(".message").count() == 2
 
 
 def test_the_page_asks_for_a_key(start_server, open_page, tmp_path):
@@ -366,7 +363,8 @@ def test_settings(server, open_page):
 
 CONTRASTS = """() => {
     const luminance = (color) => {
-        const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255)
+        const scale = color.startsWith('color(srgb') ? 1 : 255;
+        const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map((v) => v / scale)
             .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
@@ -388,7 +386,7 @@ CONTRASTS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours(server, open_page, scheme):
+def test_colours(server, open_page, modules, scheme):
     other = "dark" if scheme == "light" else "light"
     page = open_page(server.base_url, {**GREEDY, "maxTokens": 8}, color_scheme=scheme)
     theme = "document.documentElement.dataset.theme"
@@ -396,9 +394,10 @@ def test_colours(server, open_page, scheme):
     low = [c for c in page.evaluate(CONTRASTS) if c[1] < 4.5]
     ask(page, "你好")
     wait_for_answer(page)
+    modules(page, "markdown/markdown.js")
     page.evaluate(
-        """async () => {
-            const { renderMarkdown } = await import('/markdown.js');
+        """() => {
+            const { renderMarkdown } = window.m;
             const code = '```python\\nclass A(B):\\n    "doc"\\n    x = 1  # note\\n```';
             const text = `${code}\\n> q [l](https://a.b)`;
             document.querySelector('.prose').append(renderMarkdown(text));
@@ -419,7 +418,7 @@ def test_colours(server, open_page, scheme):
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_phone(server, open_page, width):
+def test_phone(server, open_page, modules, width):
     page = open_page(
         server.base_url,
         {**GREEDY, "maxTokens": 8},
@@ -434,11 +433,13 @@ def test_phone(server, open_page, width):
         .filter(([box]) => box.right > innerWidth + 1 || box.left < -1)
         .map(([, html]) => html)"""
     assert page.evaluate(overflow) == []
-    ask(page, "x" * 200)
+    page.fill("#message", "x" * 200)
+    page.locator("#send").tap()  # Enter is a new line there
     wait_for_answer(page)
+    modules(page, "markdown/markdown.js")
     page.evaluate(
-        """async () => {
-            const { renderMarkdown } = await import('/markdown.js');
+        """() => {
+            const { renderMarkdown } = window.m;
             const wide = 'w'.repeat(300);
             const text = ['```c', wide, '```', '', `|${wide}|b|`, '|-|-|', '|1|2|', '', wide, '',
                 `https://example.com/${wide}`, '', `# ${wide}`, '', '`' + wide + '`'].join('\\n');
@@ -462,10 +463,10 @@ def test_phone(server, open_page, width):
 @pytest.mark.parametrize(
     "locale, lang, send",
     [
-        ("zh-CN", "zh-CN", "发送"),
-        ("zh-TW", "zh-CN", "发送"),
+        ("zh-CN", "zh-Hans", "发送"),
+        ("zh-TW", "zh-Hant", "傳送"),
         ("en-GB", "en", "Send"),
-        ("de-DE", "en", "Send"),
+        ("it-IT", "en", "Send"),
     ],
 )
 def test_language(server, open_page, locale, lang, send):
@@ -473,7 +474,7 @@ def test_language(server, open_page, locale, lang, send):
     assert page.evaluate("document.documentElement.lang") == lang
     assert page.get_by_role("button", name=send, exact=True).is_visible()
     chinese = CHINESE.search(page.inner_text("header, footer") + page.inner_text("#welcome h2"))
-    assert bool(chinese) == (lang == "zh-CN")
+    assert bool(chinese) == lang.startswith("zh")
 
 
 def test_every_control_has_a_name(server, open_page):
@@ -484,50 +485,60 @@ def test_every_control_has_a_name(server, open_page):
     wait_for_answer(page)
     nameless = page.evaluate(
         """() => [...document.querySelectorAll('button, input, textarea, dialog')].filter((e) =>
-            !(e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent).trim())
+            !e.hidden && !(e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent).trim())
             .map((e) => e.outerHTML)"""
     )
     assert nameless == []
 
 
-def test_both_languages_have_all_texts(server, open_page):
-    """English and Chinese have the same texts with the same placeholders."""
-    with urllib.request.urlopen(server.base_url + "/i18n.js", timeout=30) as response:
-        source = response.read().decode()
-    tables = re.findall(r"const (en|zh) = \{\n(.*?)\n\};", source, re.S)
-    words = [
-        {
-            name: sorted(re.findall(r"\{\w+\}", text))
-            for name, text in re.findall(r"^    (\w+): (.*?),?$", body, re.M)
-        }
-        for _, body in tables
-    ]
-    assert len(words) == 2 and len(words[0]) > 40
-    assert words[0] == words[1]
+def test_all_languages_have_all_texts():
+    """The same names, with the same placeholders, whatever plurals a language has."""
+    tables = {path.stem: json.loads(path.read_text("utf-8")) for path in (WEB / "lang").iterdir()}
+    placeholders = {
+        name: {key: set(re.findall(r"\{\w+\}", str(text))) for key, text in table.items()}
+        for name, table in tables.items()
+    }
+    assert len(tables) >= 2 and len(tables["en"]) > 40
+    assert all(found == placeholders["en"] for found in placeholders.values())
+
+
+def get(server, path, **headers):
+    """(headers, body) as sent."""
+    headers = {"Accept": "text/html", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    request = urllib.request.Request(server.base_url + path, headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return response.headers, response.read()
 
 
 def test_assets_and_their_headers(server):
-    def get(path, **headers):
-        request = urllib.request.Request(server.base_url + path, headers=headers)
-        return urllib.request.urlopen(request, timeout=30)
-
-    with get("/") as response:
-        index = response.read().decode()
-        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    paths = re.findall(r'(?:src|href)="([\w./]+)"', index)
-    assert len(set(paths)) > 10
-    for path in ["/", "/licenses.txt", *(f"/{p}" for p in set(paths))]:
-        with get(path) as response:
-            policy = response.headers["Content-Security-Policy"]
-            assert "default-src 'none'" in policy and "unsafe" not in policy, path
-            assert response.headers["X-Content-Type-Options"] == "nosniff", path
-            assert response.read(), path
-            etag = response.headers["ETag"]
-        with pytest.raises(urllib.error.HTTPError) as unchanged:
-            get(path, **{"If-None-Match": etag})
-        assert unchanged.value.code == 304, path
+    headers, index = get(server, "/")
+    index = index.decode()
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    named = re.findall(r'(?:src|href)="([\w./-]+)"', index)
+    assert len(named) >= 2 
+    for path in ["/", "/licenses.txt", *(f"/{p}" for p in named)]:
+        headers, whole = get(server, path)
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy, path
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+        is_lasting = re.search(r"-[0-9a-f]{16}\.", path) is not None
+        assert ("immutable" in headers["Cache-Control"]) == is_lasting, path
+        for encoding in ("identity", "gzip", "br, gzip;q=0.5", "gzip;q=0"):
+            found, body = get(server, path, Accept_Encoding=encoding)
+            is_packed = found["Content-Encoding"] == "gzip"
+            is_smaller = not path.endswith(".png")  # when it is packed
+            assert is_packed == (is_smaller and encoding in ("gzip", "br, gzip;q=0.5")), (path, encoding)
+            assert found["Vary"] == ("Accept-Encoding" if is_smaller else None), path
+            assert found["ETag"] is not None
+            assert (gzip.decompress(body) if is_packed else body) == whole, path
+            assert (found["ETag"] == headers["ETag"]) == (not is_packed), path
+            with pytest.raises(urllib.error.HTTPError) as unchanged:
+                get(server, path, If_None_Match=found["ETag"], Accept_Encoding=encoding)
+            assert unchanged.value.code == 304, path
     assert "<style" not in index and " style=" not in index
-    assert not re.search(r"<script(?![^>]*\bsrc=)", index) and not re.search(r"\son\w+=", index)
+    (script,) = re.findall(r"<script>(.*?)</script>", index, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy and not re.search(r"\son\w+=", index)
 
 
 def test_the_page_opens_while_the_model_is_loaded(hold_server, open_page, model_path):
