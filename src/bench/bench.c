@@ -60,6 +60,12 @@ static void print_row(const struct kl_bench *b, const struct kl_bench_result *r)
         kl_bench_print_row(b, r);
 }
 
+static void print_profile(const struct kl_bench *b, const struct kl_bench_shape *s)
+{
+    if (!b->options->json)
+        kl_bench_print_profile(b, s);
+}
+
 enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err)
 {
     const struct kl_bench_options *o = b->options;
@@ -91,6 +97,8 @@ enum kl_status kl_bench_run(struct kl_bench *b, struct kl_error *err)
         status = kl_bench_measure_model(b, print_row, err);
     if (status == KL_OK && !o->json)
         kl_bench_print_steps(b);
+    if (status == KL_OK && (o->parts & KL_BENCH_PROFILE) != 0)
+        status = kl_bench_measure_profile(b, print_profile, err);
     if (status == KL_OK && (o->parts & KL_BENCH_DRAFTS) != 0 && o->load.draft_max > 0) {
         status = kl_bench_measure_drafts(b, err);
         if (status == KL_OK && !o->json)

@@ -3,8 +3,9 @@
  *
  * bench.c runs the parts in order. bench_machine.c measures the computer, bench_forward.c the
  * forward pass, bench_engine.c the engine; bench_table.c, bench_json.c and bench_report.c report as
- * text, JSON and HTML. The structs are the caller's. One measurement at a time, in one thread;
- * Ctrl-C ends it with KL_ERR_CANCELLED. The load of many users is in bench_soak.h.
+ * text, JSON and HTML, bench_profile.c where the time of passes goes. The structs are the caller's.
+ * One measurement at a time, in one thread; Ctrl-C ends it with KL_ERR_CANCELLED. The load of many
+ * users is in bench_soak.h.
  */
 #ifndef KL_BENCH_BENCH_H
 #define KL_BENCH_BENCH_H
@@ -17,6 +18,7 @@
 #include "base/printer.h"
 #include "console/options.h"
 #include "load/load.h"
+#include "model/model.h"
 
 struct kl_engine;
 struct kl_request;
@@ -25,6 +27,7 @@ struct kl_request;
 #define KL_BENCH_MAX_BATCH   64
 #define KL_BENCH_MAX_RESULTS (2 * KL_MAX_LIST + 1)
 #define KL_BENCH_MAX_POINTS  8 /* numbers of threads */
+#define KL_BENCH_MAX_SHAPES  16
 
 /* The parts that --only names. */
 enum kl_bench_part {
@@ -35,7 +38,8 @@ enum kl_bench_part {
     KL_BENCH_BATCHES = 16,
     KL_BENCH_FIRST_TOKEN = 32, /* and the memory of an engine that has answered */
     KL_BENCH_DRAFTS = 64,      /* an answer with and without drafts */
-    KL_BENCH_ALL = 127
+    KL_BENCH_ALL = 127,
+    KL_BENCH_PROFILE = 128 /* only by --profile */
 };
 
 struct kl_bench_options {
@@ -44,7 +48,7 @@ struct kl_bench_options {
     size_t generate, depth, repeat, chunk;
     const char *only, *report;
     unsigned parts; /* of enum kl_bench_part, from `only` */
-    bool logits, quick, json;
+    bool logits, quick, json, profile;
 };
 
 /* A summary of n measurements (base/quantile.h); n == 0: not measured. */
@@ -114,6 +118,25 @@ struct kl_bench_memory {
     uint64_t weights, forward, kv; /* known parts: packed weights, buffers, KV pages */
 };
 
+/* The medians of one step over all passes. */
+struct kl_bench_step {
+    double seconds;
+    double bytes, macs; /* of the pass; 0: not counted */
+    double floor;       /* seconds that this computer needs for them; 0: not known */
+};
+
+/* Where the time of passes of the same shape goes. */
+struct kl_bench_shape {
+    size_t n_rows, n_sequences;
+    size_t depth; /* tokens of each sequence before */
+    size_t passes;
+    double seconds; /* of a pass */
+    struct kl_bench_step steps[KL_N_STEPS];
+    double between; /* seconds outside of the steps */
+    double beside;  /* seconds of a thread in the steps, beside the products and attention */
+    double read_limit, int8_limit; /* GB/s, GMAC/s, between the passes */
+};
+
 /* All results. Parts that were not measured are zero. */
 struct kl_bench {
     const struct kl_bench_options *options;
@@ -124,6 +147,8 @@ struct kl_bench {
     struct kl_bench_start start;
     struct kl_bench_result results[KL_BENCH_MAX_RESULTS];
     size_t n_results;
+    struct kl_bench_shape shapes[KL_BENCH_MAX_SHAPES];
+    size_t n_shapes;
     struct kl_bench_first first;
     struct kl_bench_drafts drafts;
     struct kl_bench_memory memory;
@@ -195,6 +220,12 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b,
                                                    const struct kl_bench_result *r),
                                       struct kl_error *err);
 
+/* Measures where the time of passes of several shapes goes; calls `show` with each. */
+enum kl_status kl_bench_measure_profile(struct kl_bench *b,
+                                        void (*show)(const struct kl_bench *b,
+                                                     const struct kl_bench_shape *s),
+                                        struct kl_error *err);
+
 /* Returns the bytes of weights that a forward pass of one token reads. */
 uint64_t kl_bench_bytes_per_token(const struct kl_bench *b);
 
@@ -212,6 +243,11 @@ enum kl_status kl_bench_submit(struct kl_bench *b, struct kl_engine *engine, con
 /* ---- bench_drafts.c -------------------------------------------------------------------------- */
 
 enum kl_status kl_bench_measure_drafts(struct kl_bench *b, struct kl_error *err);
+
+/* ---- bench_profile.c ------------------------------------------------------------------------- */
+
+const char *kl_bench_step_name(enum kl_step step);
+void kl_bench_print_profile(const struct kl_bench *b, const struct kl_bench_shape *s);
 
 /* ---- bench_json.c, bench_report.c ------------------------------------------------------------ */
 

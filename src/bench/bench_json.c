@@ -104,6 +104,34 @@ static void write_drafts(struct kl_json *j, const struct kl_bench_drafts *d)
     kl_json_close(j, '}');
 }
 
+static void write_shape(struct kl_json *j, const struct kl_bench_shape *s)
+{
+    kl_json_open(j, NULL, '{');
+    kl_json_number(j, "rows", (double)s->n_rows);
+    kl_json_number(j, "sequences", (double)s->n_sequences);
+    kl_json_number(j, "depth", (double)s->depth);
+    kl_json_number(j, "passes", (double)s->passes);
+    kl_json_number(j, "seconds", s->seconds);
+    kl_json_open(j, "steps", '{');
+    for (enum kl_step i = 0; i < KL_N_STEPS; i++) {
+        kl_json_open(j, kl_bench_step_name(i), '{');
+        kl_json_number(j, "seconds", s->steps[i].seconds);
+        if (s->steps[i].bytes > 0)
+            kl_json_number(j, "bytes", s->steps[i].bytes);
+        if (s->steps[i].macs > 0)
+            kl_json_number(j, "macs", s->steps[i].macs);
+        if (s->steps[i].floor > 0)
+            kl_json_number(j, "floor_seconds", s->steps[i].floor);
+        kl_json_close(j, '}');
+    }
+    kl_json_close(j, '}');
+    kl_json_number(j, "between_seconds", s->between);
+    kl_json_number(j, "beside_seconds", s->beside);
+    kl_json_number(j, "read_limit_gb_per_second", s->read_limit);
+    kl_json_number(j, "int8_limit_gmac_per_second", s->int8_limit);
+    kl_json_close(j, '}');
+}
+
 void kl_bench_json(const struct kl_bench *b, struct kl_printer *out)
 {
     struct kl_json writer = {.out = out}, *j = &writer;
@@ -112,6 +140,12 @@ void kl_bench_json(const struct kl_bench *b, struct kl_printer *out)
     for (size_t i = 0; i < b->n_results; i++)
         write_result(j, &b->results[i]);
     kl_json_close(j, ']');
+    if (b->n_shapes > 0) {
+        kl_json_open(j, "profile", '[');
+        for (size_t i = 0; i < b->n_shapes; i++)
+            write_shape(j, &b->shapes[i]);
+        kl_json_close(j, ']');
+    }
     if (b->start.all.n > 0)
         write_start(j, &b->start);
     if (b->first.seconds.n > 0)

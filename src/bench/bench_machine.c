@@ -46,11 +46,13 @@ void kl_bench_forget_peak(void)
 
 /* ---- reading and multiplying ----------------------------------------------------------------- */
 
-/* Larger than caches: 256 MiB is 8 times the largest L3 slice of today's small machines, and a
- * quarter of the memory of the smallest supported ones. */
+/* Larger than caches: 256 MiB is 8 times the largest L3 slice of today's small machines. Where less
+ * than twice that may be taken in addition to the model, as with a limit of 512 MB, the buffer is
+ * half of the rest: a larger one would push out the weights, or end the program. */
 #define BUFFER_BYTES ((size_t)256 << 20)
 #define CHUNK_BYTES  ((size_t)1 << 20)
-#define N_CHUNKS     (BUFFER_BYTES / CHUNK_BYTES)
+#define MAX_CHUNKS   (BUFFER_BYTES / CHUNK_BYTES)
+#define MIN_CHUNKS   16
 
 /* A quarter of a million steps of 256 products: 0.3 ms on a fast core, 10 ms in scalar code. The
  * items of the slowest thread must not leave the others idle, so there are several for each. */
@@ -62,11 +64,12 @@ void kl_bench_forget_peak(void)
 struct machine_job {
     const struct kl_peak *peak;
     uint8_t *buffer;
+    size_t n_chunks;
     /* Shuffled: threads that go through memory at a constant distance use the same banks of it or
      * never do, depending on the addresses (18, 28 or 37 GB/s in eight runs here).
      */
-    uint16_t order[N_CHUNKS];
-    _Atomic(uint64_t) sum; /* so that the compiler cannot omit work */
+    uint16_t order[MAX_CHUNKS]; /* [n_chunks] */
+    _Atomic(uint64_t) sum;      /* so that the compiler cannot omit work */
 };
 
 static void touch_chunk(void *context, size_t item, size_t worker)
@@ -113,15 +116,26 @@ static enum kl_status measure_point(struct kl_bench_point *point, struct machine
     if (status != KL_OK)
         return status;
     size_t n_multiplies = MULTIPLY_PER * point->threads;
-    struct kl_bench_summary reads = time_runs(pool, N_CHUNKS, read_chunk, job);
+    struct kl_bench_summary reads = time_runs(pool, job->n_chunks, read_chunk, job);
     struct kl_bench_summary multiplies = time_runs(pool, n_multiplies, multiply_chunk, job);
     /* Memory is shared with other programs, and its speed changes from second to second: the
      * median, as for the model. A core never multiplies faster than it can: the best runs. */
     double macs = (double)(n_multiplies * MULTIPLY_STEPS * KL_PEAK_MACS);
-    point->read_gb = (double)BUFFER_BYTES / reads.median * 1e-9;
+    point->read_gb = (double)(job->n_chunks * CHUNK_BYTES) / reads.median * 1e-9;
     point->int8_gmac = macs / multiplies.p10 * 1e-9;
     kl_pool_close(pool);
     return KL_OK;
+}
+
+static size_t count_chunks(void)
+{
+    struct kl_memory memory;
+    kl_memory_read("", &memory);
+    uint64_t room = kl_memory_room(&memory), taken = kl_memory_resident().all;
+    if (room == 0 || room >= taken + 2 * BUFFER_BYTES)
+        return MAX_CHUNKS;
+    size_t n = room > taken ? (size_t)(room - taken) / 2 / CHUNK_BYTES : 0;
+    return n > MIN_CHUNKS ? n : MIN_CHUNKS;
 }
 
 /* Maps the buffer and makes its pages present: each is first written by one of n_threads. */
@@ -129,15 +143,15 @@ static enum kl_status open_job(struct machine_job *job, const struct kl_kernels 
                                size_t n_threads, struct kl_error *err)
 {
     uint64_t random = 1;
-    *job = (struct machine_job){.peak = kl_peak_of(kernels)};
-    for (size_t i = 0; i < N_CHUNKS; i++) { /* Fisher and Yates, Knuth's MMIX generator */
+    *job = (struct machine_job){.peak = kl_peak_of(kernels), .n_chunks = count_chunks()};
+    for (size_t i = 0; i < job->n_chunks; i++) { /* Fisher and Yates, Knuth's MMIX generator */
         random = random * 6364136223846793005u + 1442695040888963407u;
         size_t other = (size_t)(random >> 33) % (i + 1);
         job->order[i] = job->order[other];
         job->order[other] = (uint16_t)i;
     }
-    void *buffer =
-        mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *buffer = mmap(NULL, job->n_chunks * CHUNK_BYTES, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (buffer == MAP_FAILED)
         return kl_fail_errno(err,
                              "no memory to measure reading with (--only can exclude this part)");
@@ -145,10 +159,10 @@ static enum kl_status open_job(struct machine_job *job, const struct kl_kernels 
     struct kl_pool *pool;
     enum kl_status status = kl_pool_open(n_threads, &pool, err);
     if (status != KL_OK) {
-        munmap(buffer, BUFFER_BYTES);
+        munmap(buffer, job->n_chunks * CHUNK_BYTES);
         return status;
     }
-    kl_pool_run(pool, N_CHUNKS, touch_chunk, job);
+    kl_pool_run(pool, job->n_chunks, touch_chunk, job);
     kl_pool_close(pool);
     return KL_OK;
 }
@@ -169,7 +183,7 @@ enum kl_status kl_bench_measure_machine(struct kl_bench_machine *machine,
             break;
         threads = 2 * threads < n_threads ? 2 * threads : n_threads;
     }
-    munmap(job.buffer, BUFFER_BYTES);
+    munmap(job.buffer, job.n_chunks * CHUNK_BYTES);
     return status;
 }
 
@@ -189,7 +203,7 @@ enum kl_status kl_bench_reader_open(const struct kl_kernels *kernels, size_t n_t
     if (status == KL_OK) {
         status = kl_pool_open(n_threads, &reader->pool, err);
         if (status != KL_OK)
-            munmap(reader->job.buffer, BUFFER_BYTES);
+            munmap(reader->job.buffer, reader->job.n_chunks * CHUNK_BYTES);
     }
     if (status != KL_OK) {
         free(reader);
@@ -204,15 +218,15 @@ void kl_bench_reader_close(struct kl_bench_reader *reader)
     if (reader == NULL)
         return;
     kl_pool_close(reader->pool);
-    munmap(reader->job.buffer, BUFFER_BYTES);
+    munmap(reader->job.buffer, reader->job.n_chunks * CHUNK_BYTES);
     free(reader);
 }
 
 double kl_bench_read_once(struct kl_bench_reader *reader)
 {
     uint64_t start = kl_now_ns();
-    kl_pool_run(reader->pool, N_CHUNKS, read_chunk, &reader->job);
-    return (double)BUFFER_BYTES / kl_seconds_since(start) * 1e-9;
+    kl_pool_run(reader->pool, reader->job.n_chunks, read_chunk, &reader->job);
+    return (double)(reader->job.n_chunks * CHUNK_BYTES) / kl_seconds_since(start) * 1e-9;
 }
 
 double kl_bench_multiply_once(struct kl_bench_reader *reader)

@@ -32,7 +32,14 @@ static int run(struct kl_bench_options *o, const char *command)
     struct kl_error err = {0};
     struct kl_loaded loaded;
     b = (struct kl_bench){.options = o, .loaded = &loaded, .command = command};
-    if (kl_bench_read_parts(o->only, &o->parts, &err) != KL_OK)
+    if (o->profile && (o->only != NULL || o->report != NULL))
+        kl_fail(&err, KL_ERR_INVALID,
+                "--profile measures something else than --only and --report: use it without them");
+    else if (o->profile)
+        o->parts = KL_BENCH_MACHINE | KL_BENCH_PROFILE;
+    else
+        kl_bench_read_parts(o->only, &o->parts, &err);
+    if (err.status != KL_OK)
         return kl_report("bench", &err);
     if (kl_load(&loaded, &o->load, KL_LOAD_MODEL, &err) != KL_OK)
         return kl_load_report("bench", &err);
@@ -63,6 +70,9 @@ static void add_options(struct kl_option_table *table, struct kl_bench_options *
         {"only", 0, KL_OPTION_STRING, "PART,PART,...",
          "only these of machine, start, prefill, decode, batches, first-token, drafts", &o->only, 0,
          0},
+        {"profile", 0, KL_OPTION_FLAG, NULL,
+         "only where the time of a pass goes, for 1 to 512 rows and in a long context", &o->profile,
+         0, 0},
         {"prompt", 0, KL_OPTION_LIST, "N,N,...", "prefill this many tokens", &o->prompts, 1,
          KL_MAX_CTX_SIZE},
         {"generate", 0, KL_OPTION_SIZE, "N",

@@ -111,11 +111,14 @@ int kl_run_cache(int argc, char **argv)
             "Lists the files in the cache directory with size and last use: models, weights and "
             "tokenizers prepared from them, and computed prompts. 'clean' removes all files that "
             "no process uses and that can be made again, which is everything except models. 'clean "
-            "MODEL...' removes these models and their packed weights instead.",
+            "MODEL...' removes these models instead (a name from the list, or any other name of a "
+            "model there), with all parts, their packed weights and unfinished downloads.",
         .options = table,
         .n_options = sizeof table / sizeof table[0],
-        .notes = "The cache is $XDG_CACHE_HOME/kinglet (~/.cache/kinglet). Packed weights "
-                 "of\nmodels that are not in use are removed automatically beyond 4 GB in all.",
+        .notes = "The cache is $XDG_CACHE_HOME/kinglet (~/.cache/kinglet). Packed weights of\n"
+                 "models that are not in use are removed automatically beyond 4 GB in all.\n"
+                 "Models in the caches of Hugging Face and Ollama, which are used where they\n"
+                 "are, are not listed and never removed.",
     };
     size_t n;
     int code;

@@ -10,6 +10,7 @@
 #include "base/cache_dir.h"
 #include "base/clock.h"
 #include "base/foreign_text.h"
+#include "base/today.h"
 #include "cli/chat_rule.h"
 #include "cli/commands.h"
 #include "cli/line_editor.h"
@@ -84,8 +85,12 @@ static enum kl_status begin_conversation(struct chat *c, struct kl_error *err)
 static enum kl_status submit(struct chat *c, struct kl_request **request, struct kl_error *err)
 {
     const struct chat_options *o = c->options;
-    const struct kl_chat chat = {
-        .messages = c->messages, .n_messages = c->n_messages, .add_generation_prompt = true};
+    char today[KL_DATE_SIZE];
+    kl_today(today);
+    const struct kl_chat chat = {.messages = c->messages,
+                                 .n_messages = c->n_messages,
+                                 .date = today,
+                                 .add_generation_prompt = true};
     struct kl_prompt prompt;
     struct kl_tokens tokens = {0};
     enum kl_status status = kl_chat_render(c->loaded.chat_template, &chat, &prompt, err);
@@ -301,24 +306,27 @@ static int chat(const struct chat_options *o, const struct kl_buffer *prompt, st
     }
     kl_output_init(&c->output);
     kl_buffer_init(&c->answer, MAX_TEXT);
-    if (kl_load(&c->loaded, &o->load, KL_LOAD_MODEL, err) != KL_OK) {
+    enum kl_status status = kl_load(&c->loaded, &o->load, KL_LOAD_MODEL, err);
+    if (status == KL_OK && kl_load_only_embeds(&c->loaded)) {
+        status = kl_fail(err, KL_ERR_UNSUPPORTED,
+                         "%.200s is a model for embeddings, without a chat template: serve it, and "
+                         "ask /v1/embeddings; or give --chat-template NAME",
+                         c->loaded.location.name);
+        kl_unload(&c->loaded);
+    }
+    if (status != KL_OK) {
         kl_rule_disown(c->rule);
         free(c);
         return kl_load_report("chat", err);
     }
     if (prompt == NULL)
         kl_interrupt_block(); /* before the engine starts threads, which inherit the mask */
-    const struct kl_engine_options options = {.ctx_size = c->loaded.ctx_size,
-                                              .parallel = 1,
-                                              .queue_size = 1,
-                                              .prefill_chunk = KL_PREFILL_CHUNK,
-                                              .n_threads = c->loaded.threads.decode,
-                                              .n_threads_prefill = c->loaded.threads.prefill,
-                                              .draft_max = o->load.draft_max,
-                                              .pass_costs = &c->loaded.pass_costs,
-                                              .cache_bytes = KL_DEFAULT_CACHE_RAM,
-                                              .plan = &c->loaded.plan};
-    enum kl_status status = KL_OK;
+    const struct kl_engine_choice choice = {.parallel = 1,
+                                            .queue = 1,
+                                            .draft_max = o->load.draft_max,
+                                            .cache_ram = KL_DEFAULT_CACHE_RAM};
+    const struct kl_engine_options options =
+        kl_load_engine_options(&c->loaded, &choice, &c->loaded.plan);
     if (c->rule != NULL)
         status = kl_token_trie_open(c->loaded.tokenizer, &c->trie, err);
     if (c->trie != NULL)

@@ -17,6 +17,7 @@
     COMMAND(pull, "download a model to this computer")                                             \
     COMMAND(bench, "measure how fast this computer runs the model")                                \
     COMMAND(doctor, "find what makes kinglet slow or wrong on this computer")                      \
+    COMMAND(key, "make, list and remove the API keys of a server")                                 \
     COMMAND(cache, "list the files in the cache directory, or remove them")                        \
     COMMAND(schema, "check a JSON schema, and values against it")                                  \
     COMMAND(tokenize, "convert text to token ids, and back")                                       \

@@ -27,13 +27,17 @@ static void print_help(FILE *out)
           out);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n'kinglet COMMAND --help' shows the options of a command.\n'kinglet --version' shows "
-          "the version.\nEnvironment: KINGLET_MODEL (the default model), KINGLET_CPU (the "
-          "kernels),\nLOG_LEVEL, XDG_CACHE_HOME; CURL_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR "
-          "(trusted\ncertificates).\nExit codes: 0 success, 1 failure, 2 wrong usage, 3 the model "
-          "is not available,\n4 a file was truncated, or its disk failed, while in use; for "
-          "doctor: 1\nsomething should be fixed, 5 something is broken.\n",
-          out);
+    fputs(
+        "\n'kinglet COMMAND --help' shows the options of a command.\n'kinglet --version' shows "
+        "the version.\nEnvironment: KINGLET_MODEL (the default model), KINGLET_CPU (the "
+        "kernels),\nLOG_LEVEL, XDG_CACHE_HOME (models and other files are in kinglet/ below it);\n"
+        "HF_ENDPOINT, MODELSCOPE_ENDPOINT (mirrors); HF_HUB_CACHE, HF_HOME, OLLAMA_MODELS\n"
+        "(models of other programs, used where they are); https_proxy; CURL_CA_BUNDLE,\n"
+        "SSL_CERT_FILE, SSL_CERT_DIR (trusted certificates).\nExit codes: 0 success, 1 failure, 2 "
+        "wrong usage, 3 the model "
+        "is not available,\n4 a file was truncated, or its disk failed, while in use; for "
+        "doctor: 1\nsomething should be fixed, 5 something is broken.\n",
+        out);
 }
 
 static int unknown_command(const char *name)

@@ -1,6 +1,11 @@
+/* Options that newer versions call deprecated are used where older versions know no other. */
+#define CURL_DISABLE_DEPRECATION
+
 #include "client/curl_setup.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #define CONNECT_SECONDS 5L
 
@@ -30,7 +35,7 @@ void kl_curl_prepare(CURL *curl, char *message)
 {
     const struct trust trust = find_trust();
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "kinglet/" KL_VERSION);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message);
@@ -42,6 +47,35 @@ void kl_curl_prepare(CURL *curl, char *message)
         curl_easy_setopt(curl, CURLOPT_CAPATH, trust.directory);
         curl_easy_setopt(curl, CURLOPT_PROXY_CAPATH, trust.directory);
     }
+}
+
+void kl_curl_follow_redirects(CURL *curl, long most, bool allow_http)
+{
+    long protocols = CURLPROTO_HTTPS | (allow_http ? CURLPROTO_HTTP : 0);
+    curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS, protocols);
+    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(curl, CURLOPT_MAXREDIRS, most);
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+void kl_curl_note_header(const char *line, size_t len, const char *name, char *value, size_t size)
+{
+    size_t begin = strlen(name);
+    if (len >= 5 && memcmp(line, "HTTP/", 5) == 0)
+        value[0] = '\0';
+    if (len <= begin || line[begin] != ':' || strncasecmp(line, name, begin) != 0)
+        return;
+    for (begin++; begin < len && is_blank(line[begin]);)
+        begin++;
+    while (len > begin && is_blank(line[len - 1]))
+        len--;
+    size_t n = len - begin < size ? len - begin : size - 1;
+    memcpy(value, line + begin, n);
+    value[n] = '\0';
 }
 
 bool kl_curl_untrusted(CURLcode result)

@@ -13,25 +13,25 @@
 struct run {
     struct kl_transfer *transfer;
     CURL *curl;
-    size_t head; /* bytes of it, and of the heads of redirects */
-    bool body;   /* its first byte has arrived */
+    size_t head;     /* bytes of it, and of the heads of redirects */
+    char range[128]; /* its Content-Range; empty: none */
+    bool body;       /* its first byte has arrived */
     struct kl_error *err;
     enum kl_status failed; /* why a callback ended the transfer; *err has the text */
 };
 
-static void read_head(CURL *curl, struct kl_transfer_head *head)
+static void read_head(const struct run *r, struct kl_transfer_head *head)
 {
+    CURL *curl = r->curl;
     long code = 0;
     curl_off_t length = -1;
-    struct curl_header *range;
     unsigned long long first = 0;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
     curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     *head = (struct kl_transfer_head){.partial = code == HTTP_PARTIAL,
                                       .has_length = length >= 0,
                                       .length = length >= 0 ? (uint64_t)length : 0};
-    if (curl_easy_header(curl, "Content-Range", 0, CURLH_HEADER, -1, &range) == CURLHE_OK &&
-        sscanf(range->value, "bytes %llu-", &first) == 1) {
+    if (sscanf(r->range, "bytes %llu-", &first) == 1) {
         head->has_first = true;
         head->first = first;
     }
@@ -45,18 +45,18 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
     if (!r->body) {
         struct kl_transfer_head head;
         r->body = true;
-        read_head(r->curl, &head);
+        read_head(r, &head);
         r->failed = t->begin(t->context, &head, r->err);
     }
     if (r->failed == KL_OK)
         r->failed = t->take(t->context, data, len, r->err);
-    return r->failed == KL_OK ? len : CURL_WRITEFUNC_ERROR;
+    return r->failed == KL_OK ? len : KL_CURL_STOP;
 }
 
-static size_t count_head(char *data, size_t size, size_t count, void *context)
+static size_t take_header(char *data, size_t size, size_t count, void *context)
 {
     struct run *r = context;
-    (void)data;
+    kl_curl_note_header(data, size * count, "Content-Range", r->range, sizeof r->range);
     r->head += size * count;
     if (r->head <= KL_CURL_HEAD_CAP)
         return size * count;
@@ -73,15 +73,13 @@ static void set_options(struct run *r, const char *range, char *message)
     bool secure = strncmp(t->url, "https:", 6) == 0;
     kl_curl_prepare(curl, message);
     curl_easy_setopt(curl, CURLOPT_URL, t->url);
-    curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, secure ? "https" : "http,https");
-    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
-    curl_easy_setopt(curl, CURLOPT_MAXREDIRS, MAX_REDIRECTS);
+    kl_curl_follow_redirects(curl, MAX_REDIRECTS, !secure);
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, MIN_BYTES_PER_S);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)t->stall_seconds);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, r);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, count_head);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, r);
     if (t->offset > 0)
         curl_easy_setopt(curl, CURLOPT_RANGE, range);
@@ -106,9 +104,10 @@ static enum kl_status judge(const struct run *r, CURLcode result, const char *me
 enum kl_status kl_transfer_run(struct kl_transfer *t, struct kl_error *err)
 {
     char range[32], message[CURL_ERROR_SIZE] = "";
-    struct run r = {.transfer = t, .curl = curl_easy_init(), .err = err};
-    if (r.curl == NULL)
-        return kl_fail(err, KL_ERR_MEMORY, "libcurl cannot be started");
+    struct run r = {.transfer = t, .err = err};
+    enum kl_status status = kl_curl_begin(&r.curl, err);
+    if (status != KL_OK)
+        return status;
     snprintf(range, sizeof range, "%" PRIu64 "-", t->offset);
     set_options(&r, range, message);
     CURLcode result = curl_easy_perform(r.curl);
@@ -119,7 +118,7 @@ enum kl_status kl_transfer_run(struct kl_transfer *t, struct kl_error *err)
     t->status = (int)code;
     t->unreachable = result != CURLE_OK && connected == 0;
     t->untrusted = kl_curl_untrusted(result);
-    enum kl_status status = judge(&r, result, message, err);
+    status = judge(&r, result, message, err);
     curl_easy_cleanup(r.curl);
     return status;
 }

@@ -10,8 +10,9 @@ struct exchange {
     const struct kl_http_request *request;
     struct kl_http_answer *answer;
     uint64_t start;
-    double last; /* seconds: when the last part arrived */
-    size_t head; /* bytes */
+    double last;       /* seconds: when the last part arrived */
+    size_t head;       /* bytes */
+    char transfer[32]; /* its Transfer-Encoding */
     bool stalled, late;
     enum kl_status failed;
 };
@@ -28,14 +29,19 @@ static size_t take_body(char *data, size_t size, size_t count, void *context)
         x->failed = kl_buffer_append(&x->answer->body, data, len);
     else
         x->answer->given_up = !x->request->take(x->request->context, at, data, len);
-    return x->failed == KL_OK && !x->answer->given_up ? len : CURL_WRITEFUNC_ERROR;
+    return x->failed == KL_OK && !x->answer->given_up ? len : KL_CURL_STOP;
 }
 
 /* Notes the time of the head, which a slow server sends long before the body. */
 static size_t take_header(char *data, size_t size, size_t count, void *context)
 {
     struct exchange *x = context;
-    (void)data;
+    struct kl_http_answer *answer = x->answer;
+    kl_curl_note_header(data, size * count, "Content-Type", answer->content_type,
+                        sizeof answer->content_type);
+    kl_curl_note_header(data, size * count, "Content-Encoding", answer->encoding,
+                        sizeof answer->encoding);
+    kl_curl_note_header(data, size * count, "Transfer-Encoding", x->transfer, sizeof x->transfer);
     x->last = kl_seconds_since(x->start);
     if (x->answer->head == 0)
         x->answer->head = x->last;
@@ -56,27 +62,16 @@ static int check_limits(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
     return x->answer->given_up || x->stalled || x->late;
 }
 
-static void copy_header(CURL *curl, const char *name, char *out, size_t size)
-{
-    struct curl_header *header;
-    if (curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
-        snprintf(out, size, "%s", header->value);
-}
-
-static void read_head(CURL *curl, struct kl_http_answer *answer)
+static void read_head(CURL *curl, const struct exchange *x)
 {
     long value = 0;
-    char transfer[32] = "";
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &value);
-    answer->status = (int)value;
+    x->answer->status = (int)value;
     curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &value);
-    answer->version = value == CURL_HTTP_VERSION_1_0   ? 10
-                      : value == CURL_HTTP_VERSION_1_1 ? 11
-                                                       : 20;
-    copy_header(curl, "Content-Type", answer->content_type, sizeof answer->content_type);
-    copy_header(curl, "Content-Encoding", answer->encoding, sizeof answer->encoding);
-    copy_header(curl, "Transfer-Encoding", transfer, sizeof transfer);
-    answer->chunked = strcmp(transfer, "chunked") == 0;
+    x->answer->version = value == CURL_HTTP_VERSION_1_0   ? 10
+                         : value == CURL_HTTP_VERSION_1_1 ? 11
+                                                          : 20;
+    x->answer->chunked = strcmp(x->transfer, "chunked") == 0;
 }
 
 static struct curl_slist *make_headers(const struct kl_http_request *request)
@@ -130,13 +125,14 @@ enum kl_status kl_http_run(const struct kl_http_request *request, struct kl_http
     *answer = (struct kl_http_answer){0};
     kl_buffer_init(&answer->body, KL_HTTP_BODY_CAP);
     struct exchange x = {.request = request, .answer = answer, .start = kl_now_ns()};
-    CURL *curl = curl_easy_init();
-    if (curl == NULL)
-        return kl_fail(err, KL_ERR_MEMORY, "libcurl cannot be started");
+    CURL *curl;
+    enum kl_status status = kl_curl_begin(&curl, err);
+    if (status != KL_OK)
+        return status;
     struct curl_slist *headers = make_headers(request);
     set_options(curl, &x, headers, message);
     CURLcode result = curl_easy_perform(curl);
-    read_head(curl, answer);
+    read_head(curl, &x);
     answer->failure = failure_of(curl, result, &x);
     curl_easy_cleanup(curl);
     curl_slist_free_all(headers);

@@ -51,7 +51,7 @@ struct kl_option {
 /* A table that is filled in pieces, so that rows which several commands share are written once, in
  * a function of the room they belong to: kl_load_add_options, kl_soak_add_options. Zero is empty.
  */
-#define KL_MAX_OPTIONS 48
+#define KL_MAX_OPTIONS 64
 
 struct kl_option_table {
     struct kl_option rows[KL_MAX_OPTIONS];

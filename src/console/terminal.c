@@ -1,6 +1,8 @@
 #include "console/terminal.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -10,6 +12,13 @@
 #define LINE_NS          1000000000u
 #define OUTPUT_CAP       ((size_t)16 << 20) /* bytes of one piece */
 #define MIN_MEASURED_SEC 0.5                /* earlier a speed is a guess */
+
+bool kl_is_of_terminal(void)
+{
+    struct sigaction now;
+    bool ignored = sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+    return !ignored && isatty(STDERR_FILENO) != 0;
+}
 
 const char *kl_format_bytes(double bytes, char *out, size_t size)
 {
@@ -35,6 +44,12 @@ const char *kl_format_duration(double seconds, char *out, size_t size)
     else
         snprintf(out, size, "%llu:%02llu", s / 60, s % 60);
     return out;
+}
+
+size_t kl_terminal_columns(int fd)
+{
+    struct winsize size = {0};
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 static enum kl_status write_bytes(const char *text, size_t len, struct kl_error *err)

@@ -7,6 +7,7 @@
 #ifndef KL_CONSOLE_TERMINAL_H
 #define KL_CONSOLE_TERMINAL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,13 @@
 const char *kl_format_bytes(double bytes, char *out, size_t size);
 /* "0:07", "12:34", "1:02:03". */
 const char *kl_format_duration(double seconds, char *out, size_t size);
+
+/* Whether standard error is a terminal whose end should end the program: not under nohup. After a
+ * terminal was closed isatty says no for its descriptors. */
+bool kl_is_of_terminal(void);
+
+/* The columns of a terminal; 0: fd is none, or it does not say. */
+size_t kl_terminal_columns(int fd);
 
 /* Standard output for text of a model: a terminal receives it through the filter of foreign_text.h,
  * a pipe or a file receives its bytes. */
@@ -39,6 +47,7 @@ void kl_output_release(struct kl_output *output);
 struct kl_progress_observer {
     void (*notify)(void *context, uint64_t done, uint64_t total);
     void *context;
+    const _Atomic(bool) *stop; /* becomes true when the operation is to end; NULL: never */
 };
 
 struct kl_progress {
@@ -59,5 +68,11 @@ void kl_progress_begin(struct kl_progress *p, const char *label);
 void kl_progress_update(struct kl_progress *p, uint64_t done, uint64_t total);
 /* Leaves the last state on a line of its own, or nothing if there was no update. */
 void kl_progress_end(struct kl_progress *p);
+
+/* Whether the observer wants the operation to end. */
+static inline bool kl_progress_is_stopped(const struct kl_progress *p)
+{
+    return p->observer != NULL && p->observer->stop != NULL && atomic_load(p->observer->stop);
+}
 
 #endif

@@ -86,15 +86,66 @@ struct kl_log_growth {
 };
 void kl_judge_log(struct kl_findings *findings, const struct kl_log_growth *log);
 
+/* ---- doctor_file.c: a model file before it is used --------------------------------------------
+ */
+
+/* Finds its shape, whether its bytes are the published ones, its number types, tokenizer and turns.
+ * true: kinglet runs it; the caller
+ * unloads *loaded, which was opened with KL_LOAD_AHEAD, and *entry is the model of the catalogue
+ * that has the bytes of this file, or NULL. false: each reason why not is a finding. */
+bool kl_doctor_file(struct kl_findings *findings, const struct kl_load_options *options,
+                    struct kl_loaded *loaded, const struct kl_model_entry **entry);
+
+/* ---- doctor_turns.c: chat template and ends -------------------------------------------------- */
+
+/* Whether the template is known, and its turns and the model's answers end with control tokens. */
+void kl_doctor_turns(struct kl_findings *findings, const struct kl_loaded *loaded);
+
+/* ---- doctor_fit.c: memory and disk that a model takes -----------------------------------------
+ */
+
+/* How serve plans its memory; the program sets it, since serving lies above this room. */
+struct kl_doctor_serving {
+    size_t parallel; /* conversations at a time, by default */
+    /* Adds the lines of serve to those of a loaded model. Errors are those of kl_engine_open. */
+    enum kl_status (*plan)(const struct kl_loaded *loaded, size_t ctx_size, size_t parallel,
+                           struct kl_plan *plan, struct kl_error *err);
+};
+
+/* Whether serve has the memory for this model: with --memory or the control group's limit, or else
+ * what is available; and if not, with which options it has. loaded: at least KL_LOAD_AHEAD. */
+bool kl_doctor_fit(struct kl_findings *findings, const struct kl_load_options *options,
+                   const struct kl_doctor_serving *serving, const struct kl_loaded *loaded);
+
+/* Says how much of the disk the packed weights take, and whether there is room. */
+void kl_doctor_room_on_disk(struct kl_findings *findings, const struct kl_loaded *loaded);
+
+/* ---- doctor_expect.c: the speed of a model that was not used yet ------------------------------
+ */
+
+/* Tokens a second, at worst and at best. */
+struct kl_expected_speed {
+    double decode_low, decode_high, prefill_low, prefill_high;
+};
+
+/* Computes it from the measured speed of memory and processor. Pure. */
+struct kl_expected_speed kl_expect_speed(const struct kl_model_work *work,
+                                         const struct kl_bench_point *point);
+
+/* Measures the computer for half a second. */
+void kl_doctor_expect(struct kl_findings *findings, const struct kl_loaded *loaded);
+
 /* ---- doctor_model.c: the model on this computer ---------------------------------------------- */
 
-/* Loads it three times (as found, from the disk, from memory), measures reading and decoding, and
- * runs the two parts below. */
-void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options);
+/* The parts above. Then, if it fits, and was used before or `measure` is set: loads it three times
+ * (as found, from the disk, from memory), measures reading and decoding, and runs the two parts
+ * below. */
+void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options,
+                     const struct kl_doctor_serving *serving, bool measure);
 
 /* ---- doctor_tokenizer.c: speed, and ids compared with the stored ones ------------------------ */
 
-/* Speed, ids, and the chat template. */
+/* Speed and ids. */
 void kl_doctor_tokenizer(struct kl_findings *findings, const struct kl_loaded *loaded);
 
 /* ---- doctor_numbers.c: whether the model computes correctly ---------------------------------- */

@@ -22,17 +22,11 @@ static void check_room(struct kl_findings *findings, const char *root)
         snprintf(limit, sizeof limit, ", limited to %s by the control group",
                  kl_format_bytes((double)memory.limit, room, sizeof room));
     uint64_t free_bytes = kl_memory_room(&memory);
-    bool small = free_bytes < (uint64_t)512 << 20;
-    struct kl_finding *found =
-        kl_found(findings, small ? KL_WARNING : KL_GOOD, "memory",
-                 "%s in all%s, %s available without swapping",
-                 kl_format_bytes((double)memory.total, total, sizeof total), limit,
-                 kl_format_bytes((double)free_bytes, room, sizeof room));
-    if (small) {
-        kl_found_cost(found, "weights that do not fit into memory are read from the disk for each "
-                             "token");
-        kl_found_remedy(found, "end other programs, or use --ctx-size 2048 --kv-type int8");
-    }
+    bool small = free_bytes < (uint64_t)512 << 20; /* which models fit, kl_doctor_fit says */
+    kl_found(findings, small ? KL_NOTE : KL_GOOD, "memory",
+             "%s in all%s, %s available without swapping",
+             kl_format_bytes((double)memory.total, total, sizeof total), limit,
+             kl_format_bytes((double)free_bytes, room, sizeof room));
 }
 
 /* Names the devices of the swap, "zram0, mmcblk0p3". Returns true if some of it is on a card or a

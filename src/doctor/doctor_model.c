@@ -7,62 +7,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/mapped_file.h"
 #include "base/memory.h"
 #include "base/paths.h"
 #include "console/terminal.h"
 #include "doctor/doctor.h"
-#include "fetch/catalogue.h"
 #include "format/sections.h"
-
-/* ---- the file -------------------------------------------------------------------------------- */
-
-static bool read_digest(const char *path, char hex[65])
-{
-    struct kl_sha256 hash;
-    static char buffer[1 << 20];
-    ssize_t n = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    kl_sha256_init(&hash);
-    while (fd >= 0 && (n = read(fd, buffer, sizeof buffer)) > 0)
-        kl_sha256_update(&hash, buffer, (size_t)n);
-    if (fd >= 0)
-        close(fd);
-    kl_sha256_finish_hex(&hash, hex);
-    return n == 0;
-}
-
-/* Finds the model of the catalogue with these bytes, whatever the name of the file; NULL: none. */
-static const struct kl_model_entry *check_digest(struct kl_findings *findings,
-                                                 const struct kl_model_location *where)
-{
-    char hex[65];
-    const struct kl_model_entry *entry;
-    if (!read_digest(where->path, hex)) {
-        kl_found(findings, KL_BROKEN, "file", "%s cannot be read to its end", where->path);
-        return NULL;
-    }
-    for (size_t i = 0; (entry = kl_catalogue_at(i)) != NULL; i++) {
-        if (strcmp(hex, entry->sha256) != 0)
-            continue;
-        kl_found(findings, KL_GOOD, "file", "%s: has the published bytes (SHA-256)", entry->name);
-        return entry;
-    }
-    if (where->entry == NULL) {
-        kl_found(findings, KL_NOTE, "file",
-                 "%s: its SHA-256 (%.16s...) is not in the catalogue, so its bytes cannot be "
-                 "verified",
-                 where->name, hex);
-        return NULL;
-    }
-    struct kl_finding *found =
-        kl_found(findings, KL_BROKEN, "file", "%s has SHA-256 %s instead of %s", where->path, hex,
-                 where->entry->sha256);
-    kl_found_cost(found, "answers may be nonsense");
-    kl_found_remedy(found, "rm '%s' and kinglet pull %s", where->path, where->name);
-    return NULL;
-}
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 
@@ -321,11 +271,10 @@ static enum kl_status measure_speed(struct kl_findings *findings, struct kl_load
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 static enum kl_status check_model(struct kl_findings *findings, struct kl_loaded *l,
-                                  const struct starts *starts,
+                                  const struct starts *starts, const struct kl_model_entry *entry,
                                   const struct kl_load_options *options, struct kl_error *err)
 {
     double read_rate;
-    const struct kl_model_entry *entry = check_digest(findings, &l->location);
     bool kept = kl_model_is_mapped(l->model) && l->packed_dir[0] != '\0';
     kl_doctor_storage(findings, "", kept ? l->packed_dir : l->location.path);
     kl_doctor_tokenizer(findings, l);
@@ -337,16 +286,43 @@ static enum kl_status check_model(struct kl_findings *findings, struct kl_loaded
     return kl_doctor_numbers(findings, l, entry, options, err);
 }
 
-void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options)
+static void measure_model(struct kl_findings *findings, const struct kl_load_options *options,
+                          const struct kl_model_entry *entry)
 {
     struct kl_loaded l;
     struct starts starts;
     struct kl_error err = {0};
     enum kl_status status = measure_starts(options, &l, &starts, &err);
     if (status == KL_OK) {
-        status = check_model(findings, &l, &starts, options, &err);
+        status = check_model(findings, &l, &starts, entry, options, &err);
         kl_unload(&l);
     }
     if (status != KL_OK)
         kl_found(findings, KL_BROKEN, "model", "%s", err.text);
+}
+
+void kl_doctor_model(struct kl_findings *findings, const struct kl_load_options *options,
+                     const struct kl_doctor_serving *serving, bool measure)
+{
+    struct kl_loaded l;
+    const struct kl_model_entry *entry;
+    if (!kl_doctor_file(findings, options, &l, &entry))
+        return;
+    bool fits = kl_doctor_fit(findings, options, serving, &l);
+    bool used = kl_model_packed_path(l.model) != NULL;
+    kl_doctor_room_on_disk(findings, &l);
+    if (fits && (used || measure)) {
+        kl_unload(&l);
+        measure_model(findings, options, entry);
+        return;
+    }
+    kl_doctor_expect(findings, &l);
+    kl_unload(&l);
+    struct kl_finding *found =
+        kl_found(findings, KL_NOTE, "model",
+                 "%s, so it was not opened: start, speed and numbers are not measured",
+                 fits ? "it was not used on this computer yet" : "it does not fit");
+    if (fits)
+        kl_found_remedy(found, "--measure packs its weights, as the first start would, and "
+                               "measures them");
 }

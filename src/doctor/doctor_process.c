@@ -128,7 +128,26 @@ static void advise_waiting(const struct kl_process_watch *w, struct kl_finding *
                                              "GOMP_SPINCOUNT=0, llama-server --poll 0");
 }
 
+static void report_spinning(struct kl_findings *findings, const struct kl_process_watch *w,
+                            size_t n, const struct kl_watched_thread *t, const char *how)
+{
+    struct kl_finding *found =
+        kl_found(findings, KL_WARNING, AREA, "spinning: %zu thread%s (%s, tid %d) never wait%s: %s",
+                 n, n > 1 ? "s" : "", t->name, t->id, n > 1 ? "" : "s", how);
+    kl_found_cost(found, "one CPU per thread, only for waiting");
+    advise_waiting(w, found);
+}
+
 #define SHORTEST_TIME 0.02 /* seconds; the kernel counts in hundredths */
+
+/* The kernel leaves a thread that computes on its CPU for longer; sched_yield ends its turn. */
+#define SHORTEST_TURN 100e-6 /* seconds */
+#define FEWEST_TURNS  50
+
+static bool yields(const struct kl_watched_thread *t)
+{
+    return t->ran > 0 && t->involuntary >= FEWEST_TURNS && t->ran < SHORTEST_TURN * t->involuntary;
+}
 
 /* A thread that never waits computes or spins. From outside these look alike, except for spinning
  * with system calls (sched_yield, a poll that returns at once). */
@@ -144,16 +163,20 @@ static void judge_spinning(struct kl_findings *findings, const struct kl_process
         advise_waiting(w, found);
         return;
     }
-    size_t n_calls = 0, n_busy = 0;
-    const struct kl_watched_thread *caller = NULL, *busy = NULL;
+    size_t n_yields = 0, n_calls = 0, n_busy = 0;
+    const struct kl_watched_thread *yielder = NULL, *caller = NULL, *busy = NULL;
     for (size_t i = 0; i < w->n_threads; i++) {
         const struct kl_watched_thread *t = &w->threads[i];
         double time = t->user + t->kernel;
         if (!t->there_at_first || !t->there_at_last ||
-            (double)t->n_runnable < 0.9 * (double)t->n_seen || time < SHORTEST_TIME ||
-            t->voluntary > 2 * w->seconds)
+            (double)t->n_runnable < 0.9 * (double)t->n_seen || t->voluntary > 2 * w->seconds)
             continue;
-        if (t->kernel > 0.3 * time) {
+        if (yields(t)) { /* however little time other programs leave it */
+            n_yields++;
+            yielder = t;
+        } else if (time < SHORTEST_TIME) {
+            continue;
+        } else if (t->kernel > 0.3 * time) {
             n_calls++;
             caller = t;
         } else {
@@ -161,15 +184,16 @@ static void judge_spinning(struct kl_findings *findings, const struct kl_process
             busy = t;
         }
     }
+    char how[96];
+    if (n_yields > 0) {
+        snprintf(how, sizeof how, "sched_yield offers the CPU to others, %.0f times a second",
+                 yielder->involuntary / w->seconds);
+        report_spinning(findings, w, n_yields, yielder, how);
+    }
     if (n_calls > 0) {
-        struct kl_finding *found = kl_found(
-            findings, KL_WARNING, AREA,
-            "spinning: %zu thread%s (%s, tid %d) never wait%s and spend%s %.0f %% of the "
-            "time in system calls that return at once",
-            n_calls, n_calls > 1 ? "s" : "", caller->name, caller->id, n_calls > 1 ? "" : "s",
-            n_calls > 1 ? "" : "s", share(caller->kernel, caller->user + caller->kernel) * 100);
-        kl_found_cost(found, "one CPU per thread, only for waiting");
-        advise_waiting(w, found);
+        snprintf(how, sizeof how, "%.0f %% of the time in system calls that return at once",
+                 share(caller->kernel, caller->user + caller->kernel) * 100);
+        report_spinning(findings, w, n_calls, caller, how);
     }
     if (n_busy > 0) {
         struct kl_finding *found =

@@ -129,23 +129,8 @@ static void check_ids(struct kl_findings *findings, const struct kl_loaded *l)
              "the ids of %zu texts are those of Hugging Face's tokenizers (%s)", vectors->n, kinds);
 }
 
-static void check_template(struct kl_findings *findings, const struct kl_loaded *l)
-{
-    bool fallback = l->chat_template_by == KL_CHAT_BY_FALLBACK;
-    struct kl_finding *found =
-        kl_found(findings, fallback ? KL_WARNING : KL_GOOD, "template", "chat template %s, by %s",
-                 kl_chat_template_name(l->chat_template), kl_chat_by_name(l->chat_template_by));
-    if (fallback) {
-        kl_found_cost(found,
-                      "the chat template in the model file is not known: conversations are "
-                      "not written the way the model was trained on, and answers may be worse");
-        kl_found_remedy(found, "use --chat-template NAME if you know the family of the model");
-    }
-}
-
 void kl_doctor_tokenizer(struct kl_findings *findings, const struct kl_loaded *loaded)
 {
     check_ids(findings, loaded);
     check_speed(findings, loaded);
-    check_template(findings, loaded);
 }

@@ -19,7 +19,7 @@
 
 /* Counters that only grow. */
 struct counts {
-    double user, kernel, waited, voluntary, involuntary;
+    double user, kernel, ran, waited, voluntary, involuntary;
 };
 
 struct watcher {
@@ -58,12 +58,13 @@ static bool see_wait(struct watcher *w, struct kl_watched_thread *t)
 static struct counts read_counts(const struct watcher *w, int id, const struct kl_system_stat *stat)
 {
     char name[64], line[128];
-    double ran, waited = 0;
     struct counts c = {.user = stat->user, .kernel = stat->kernel};
     snprintf(name, sizeof name, "proc/%d/task/%d/schedstat", w->watch->pid, id);
     if (kl_system_line(w->root, name, line, sizeof line) &&
-        sscanf(line, "%lf %lf", &ran, &waited) == 2)
-        c.waited = waited * 1e-9;
+        sscanf(line, "%lf %lf", &c.ran, &c.waited) == 2) {
+        c.ran *= 1e-9;
+        c.waited *= 1e-9;
+    }
     snprintf(name, sizeof name, "proc/%d/task/%d/status", w->watch->pid, id);
     c.voluntary = kl_system_field(w->root, name, "voluntary_ctxt_switches", 0);
     c.involuntary = kl_system_field(w->root, name, "nonvoluntary_ctxt_switches", 0);
@@ -100,6 +101,7 @@ static void look_at_thread(struct watcher *w, int id, bool first, bool last)
     t->kernel = stat.kernel - before->kernel;
     if (last) {
         struct counts now = read_counts(w, id, &stat);
+        t->ran = now.ran - before->ran;
         t->waited = now.waited - before->waited;
         t->voluntary = now.voluntary - before->voluntary;
         t->involuntary = now.involuntary - before->involuntary;

@@ -20,10 +20,11 @@ struct kl_watched_thread {
     int id;
     char name[24];
     bool there_at_first, there_at_last;
-    double user, kernel; /* seconds on a CPU */
+    double user, kernel; /* seconds on a CPU, to the hundredth */
+    double ran;          /* the same to the nanosecond; 0: not known */
     double waited;       /* seconds it wanted to run and had no CPU */
     double voluntary;    /* context switches: it waited, */
-    double involuntary;  /* or it was preempted */
+    double involuntary;  /* or it was preempted, or called sched_yield */
     /* samples in which it existed; was runnable; waited in a system call; in a futex */
     size_t n_seen, n_runnable, n_waiting, n_futex;
 };

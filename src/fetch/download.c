@@ -126,6 +126,8 @@ static enum kl_status take(void *context, const char *data, size_t len, struct k
     kl_sha256_update(&d->hash, data, len);
     d->done += len;
     kl_progress_update(d->progress, d->done, d->bytes);
+    if (kl_progress_is_stopped(d->progress))
+        return kl_fail(err, KL_ERR_CANCELLED, "the download was stopped");
     return KL_OK;
 }
 

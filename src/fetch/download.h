@@ -35,6 +35,7 @@ struct kl_download {
 /* Requests the missing bytes as a range, or the complete file from a server without ranges.
  *   KL_ERR_BUSY       the connection broke; the bytes are kept, and another try may complete them
  *   KL_ERR_NOT_FOUND  this source cannot be reached, or does not have the file
+ *   KL_ERR_CANCELLED  the observer of the progress wants it to end
  *   others            this computer is the problem (no room, a failing disk): give up */
 enum kl_status kl_download_run(struct kl_download *download, struct kl_error *err);
 

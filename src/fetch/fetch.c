@@ -18,22 +18,15 @@
 #define MAX_CONTINUATIONS 5
 #define HASH_PIECE        ((size_t)1 << 20)
 
-#define MAX_SOURCES 3
-
-struct source {
-    const char *label;
-    char url[PATH_MAX]; /* empty: Python wheels */
-};
-
 struct fetch {
     const char *name;
-    const char *sha256;
-    const struct kl_model_entry *entry; /* NULL: a file from --url */
+    const char *sha256;                 /* NULL: not known */
+    const struct kl_model_entry *entry; /* NULL: not a model of the catalogue */
     char path[PATH_MAX];                /* of the complete file */
     char part[PATH_MAX + 8];
     char directory[PATH_MAX];
     int dir;           /* an open descriptor of directory; -1: not yet */
-    bool *unreachable; /* [MAX_SOURCES] servers that are not tried again; or NULL */
+    bool *unreachable; /* [KL_FETCH_MAX_SOURCES] servers that are not tried again; or NULL */
     struct kl_download download;
     struct kl_progress progress;
     const struct kl_progress_observer *observer; /* or NULL */
@@ -130,11 +123,13 @@ static bool hash_is_right(const struct fetch *f, const struct kl_sha256 *hash, c
 {
     struct kl_sha256 copy = *hash;
     kl_sha256_finish_hex(&copy, hex);
-    return strcasecmp(hex, f->sha256) == 0;
+    return f->sha256 == NULL || strcasecmp(hex, f->sha256) == 0;
 }
 
-/* Whether the complete file exists already. For a catalogue model the size is enough, since only a
- * file with the right hash was ever renamed; any other file is hashed. */
+/* Whether the complete file exists already. Where the size is known it is enough, since only a file
+ * with the right hash was ever renamed; any other file is hashed. Without a hash, existing is
+ * enough.
+ */
 static bool is_here(const struct fetch *f)
 {
     struct stat st;
@@ -169,7 +164,7 @@ static enum kl_status keep(struct fetch *f, struct kl_error *err)
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
-static void endpoint(const char *variable, const char *fallback, char *out, size_t size)
+void kl_fetch_endpoint(const char *variable, const char *fallback, char *out, size_t size)
 {
     const char *value = getenv(variable);
     snprintf(out, size, "%s", value != NULL && value[0] != '\0' ? value : fallback);
@@ -178,17 +173,18 @@ static void endpoint(const char *variable, const char *fallback, char *out, size
         out[--len] = '\0';
 }
 
-static size_t list_sources(const struct kl_model_entry *entry, struct source sources[MAX_SOURCES])
+static size_t list_sources(const struct kl_model_entry *entry,
+                           struct kl_fetch_source sources[KL_FETCH_MAX_SOURCES])
 {
     char base[1024];
     size_t n = 0;
     if (entry->repository != NULL) {
-        endpoint("HF_ENDPOINT", "https://huggingface.co", base, sizeof base);
+        kl_fetch_endpoint("HF_ENDPOINT", "https://huggingface.co", base, sizeof base);
         sources[n].label = "Hugging Face";
         snprintf(sources[n].url, sizeof sources[n].url, "%s/%s/resolve/%s/%s", base,
                  entry->repository, entry->revision, entry->file);
         n++;
-        endpoint("MODELSCOPE_ENDPOINT", "https://modelscope.cn", base, sizeof base);
+        kl_fetch_endpoint("MODELSCOPE_ENDPOINT", "https://modelscope.cn", base, sizeof base);
         sources[n].label = "ModelScope";
         snprintf(sources[n].url, sizeof sources[n].url, "%s/models/%s/resolve/master/%s", base,
                  entry->repository, entry->file);
@@ -219,7 +215,8 @@ static enum kl_status try_wheels(struct fetch *f, struct kl_error *err)
     return status != KL_OK ? status : hashed;
 }
 
-static enum kl_status try_url(struct fetch *f, const struct source *source, struct kl_error *err)
+static enum kl_status try_url(struct fetch *f, const struct kl_fetch_source *source,
+                              struct kl_error *err)
 {
     struct kl_download *d = &f->download;
     d->url = source->url;
@@ -235,7 +232,8 @@ static enum kl_status try_url(struct fetch *f, const struct source *source, stru
 
 /* Tries one source until the file has the right hash. Removes a wrong file; if a part of it was
  * from another source, asks this one again for the complete file. */
-static enum kl_status try_source(struct fetch *f, const struct source *source, struct kl_error *err)
+static enum kl_status try_source(struct fetch *f, const struct kl_fetch_source *source,
+                                 struct kl_error *err)
 {
     for (;;) {
         kl_progress_begin(&f->progress, source->label);
@@ -267,7 +265,7 @@ static enum kl_status try_source(struct fetch *f, const struct source *source, s
 
 /* Tries the sources in order until one has the file, and prints one line for each that fails. Stops
  * early only if this computer is the problem. */
-static enum kl_status try_sources(struct fetch *f, const struct source *sources, size_t n,
+static enum kl_status try_sources(struct fetch *f, const struct kl_fetch_source *sources, size_t n,
                                   struct kl_error *err)
 {
     bool untrusted = false;
@@ -292,7 +290,7 @@ static enum kl_status try_sources(struct fetch *f, const struct source *sources,
                    f->path);
 }
 
-static enum kl_status fetch(struct fetch *f, const struct source *sources, size_t n,
+static enum kl_status fetch(struct fetch *f, const struct kl_fetch_source *sources, size_t n,
                             struct kl_error *err)
 {
     struct kl_download *d = &f->download;
@@ -310,7 +308,8 @@ static enum kl_status fetch(struct fetch *f, const struct source *sources, size_
         unlink(f->part);
         goto out;
     }
-    status = hash_part(f, err);
+    /* without a hash, a part may be of anything */
+    status = f->sha256 != NULL ? hash_part(f, err) : kl_download_restart(d, err);
     if (status != KL_OK)
         goto out;
     char hex[65];
@@ -318,12 +317,18 @@ static enum kl_status fetch(struct fetch *f, const struct source *sources, size_
     if (!whole && d->bytes != 0 && d->done >= d->bytes)
         status = kl_download_restart(d, err);
     if (status == KL_OK && !whole && d->bytes != 0)
-        status = kl_check_free_space(f->directory, d->bytes - d->done, 0, err);
+        status = kl_check_free_space(f->directory, d->bytes - d->done,
+                                     f->entry != NULL ? 0 : KL_DISK_RESERVE, err);
     if (status == KL_OK && !whole)
         status = try_sources(f, sources, n, err);
-    if (status == KL_OK)
+    if (status == KL_OK) {
         status = keep(f, err);
-    else if (d->done == 0)
+        if (f->sha256 == NULL && hash_is_right(f, &d->hash, hex))
+            fprintf(stderr,
+                    "Warning: nothing says that this is the right file; its SHA-256 is %s (give "
+                    "--sha256 to have it checked).\n",
+                    hex);
+    } else if (d->done == 0)
         unlink(f->part);
 out:
     close(d->fd);
@@ -337,7 +342,7 @@ static enum kl_status fetch_entry(const struct kl_model_entry *entry, size_t sta
                                   const struct kl_progress_observer *observer, bool *unreachable,
                                   struct kl_error *err)
 {
-    struct source sources[MAX_SOURCES];
+    struct kl_fetch_source sources[KL_FETCH_MAX_SOURCES];
     struct fetch f = {.name = entry->name,
                       .sha256 = entry->sha256,
                       .entry = entry,
@@ -366,7 +371,7 @@ enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_progress_o
                                 const struct kl_model_entry **entry, struct kl_error *err)
 {
     /* both models have the same sources in the same order */
-    bool unreachable[MAX_SOURCES] = {false};
+    bool unreachable[KL_FETCH_MAX_SOURCES] = {false};
     *entry = kl_catalogue_at(0);
     enum kl_status status = fetch_entry(*entry, stall_seconds, observer, unreachable, err);
     if (status != KL_ERR_NOT_FOUND)
@@ -377,25 +382,14 @@ enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_progress_o
     return fetch_entry(*entry, stall_seconds, observer, unreachable, err);
 }
 
-enum kl_status kl_fetch_url(const char *name, const char *url, const char *sha256,
-                            size_t stall_seconds, struct kl_error *err)
+enum kl_status kl_fetch_file(const struct kl_fetch_file *file,
+                             const struct kl_fetch_source *sources, size_t n, struct kl_error *err)
 {
-    struct source source = {.label = name};
-    struct fetch f = {
-        .name = name, .sha256 = sha256, .dir = -1, .download = {.stall_seconds = stall_seconds}};
-    if (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
-        return kl_fail(err, KL_ERR_INVALID, "--url takes an http or https address, not \"%.200s\"",
-                       url);
-    if (strlen(url) >= sizeof source.url)
-        return kl_fail(err, KL_ERR_INVALID, "--url is longer than %zu bytes", sizeof source.url);
-    if (strlen(sha256) != 64 || strspn(sha256, "0123456789abcdefABCDEF") != 64)
-        return kl_fail(err, KL_ERR_INVALID, "--sha256 takes 64 hexadecimal digits, not \"%.80s\"",
-                       sha256);
-    if (kl_catalogue_find(name) != NULL)
-        return kl_fail(err, KL_ERR_INVALID,
-                       "%s is a model of the catalogue; a file from --url needs another name",
-                       name);
-    snprintf(source.url, sizeof source.url, "%s", url);
-    enum kl_status status = kl_model_path_of_name(name, f.path, err);
-    return status == KL_OK ? fetch(&f, &source, 1, err) : status;
+    struct fetch f = {.name = file->name,
+                      .sha256 = file->sha256,
+                      .dir = -1,
+                      .observer = file->observer,
+                      .download = {.bytes = file->bytes, .stall_seconds = file->stall_seconds}};
+    snprintf(f.path, sizeof f.path, "%s", file->path);
+    return fetch(&f, sources, n, err);
 }

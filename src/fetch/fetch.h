@@ -9,7 +9,10 @@
 #ifndef KL_FETCH_FETCH_H
 #define KL_FETCH_FETCH_H
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "console/terminal.h"
@@ -28,9 +31,38 @@ enum kl_status kl_fetch_model(const struct kl_model_entry *entry, size_t stall_s
 enum kl_status kl_fetch_default(size_t stall_seconds, const struct kl_progress_observer *observer,
                                 const struct kl_model_entry **entry, struct kl_error *err);
 
-/* Downloads any file as the model `name`. sha256: 64 hex digits. KL_ERR_INVALID: an argument cannot
- * be used. */
+/* Whether an address may be used without a SHA-256 to check against: https, or http on this
+ * computer. */
+bool kl_url_is_safe(const char *url);
+
+/* Downloads any file as the model `name`; NULL: called like the file, with all parts if it is the
+ * first of several. sha256: 64 hex digits; NULL: whatever comes is kept, which a warning on stderr
+ * says, and only a safe address may be used. Writes the path of the (first) file.
+ * KL_ERR_INVALID: an argument cannot be used. */
 enum kl_status kl_fetch_url(const char *name, const char *url, const char *sha256,
-                            size_t stall_seconds, struct kl_error *err);
+                            size_t stall_seconds, char path[PATH_MAX], struct kl_error *err);
+
+#define KL_FETCH_MAX_SOURCES 3
+
+struct kl_fetch_source {
+    const char *label;
+    char url[PATH_MAX]; /* empty: Python wheels */
+};
+
+/* One file to download. */
+struct kl_fetch_file {
+    const char *name;   /* for people */
+    const char *path;   /* where the complete file will be */
+    const char *sha256; /* NULL: not known */
+    uint64_t bytes;     /* 0: not known */
+    size_t stall_seconds;
+    const struct kl_progress_observer *observer; /* or NULL */
+};
+/* Downloads it from the first source that has it. Returns at once if it is here. */
+enum kl_status kl_fetch_file(const struct kl_fetch_file *file,
+                             const struct kl_fetch_source *sources, size_t n, struct kl_error *err);
+
+/* Writes the address of a hub: that of the environment variable, without '/' at its end. */
+void kl_fetch_endpoint(const char *variable, const char *fallback, char *out, size_t size);
 
 #endif

@@ -76,7 +76,9 @@ enum kl_status kl_wheels_fetch(const struct kl_model_entry *entry, const char *o
     FILE *lines = fdopen(fd, "r");
     if (lines == NULL)
         close(fd); /* the script ends at its next line */
-    while (lines != NULL && fgets(line, sizeof line, lines) != NULL) {
+    /* without a reader, the script ends at its next line */
+    while (lines != NULL && !kl_progress_is_stopped(progress) &&
+           fgets(line, sizeof line, lines) != NULL) {
         line[strcspn(line, "\n")] = '\0';
         unsigned long long done;
         if (sscanf(line, "progress %llu", &done) == 1) {
@@ -95,6 +97,8 @@ enum kl_status kl_wheels_fetch(const struct kl_model_entry *entry, const char *o
         continue;
     if (WIFEXITED(result) && WEXITSTATUS(result) == 0)
         return KL_OK;
+    if (kl_progress_is_stopped(progress))
+        return kl_fail(err, KL_ERR_CANCELLED, "the download was stopped");
     if (reason[0] == '\0')
         snprintf(reason, sizeof reason, "the script that unpacks them ended unexpectedly");
     return kl_fail(err, KL_ERR_NOT_FOUND, "%s", reason);

@@ -45,20 +45,44 @@ static bool is_known(const struct kl_model_location *model, const struct kl_name
     return known;
 }
 
-enum kl_status kl_aliases_of(const struct kl_aliases *aliases,
-                             const struct kl_model_location *model, struct kl_names *names,
-                             struct kl_error *err)
+/* Finds the model that an alias is for, or sets *err. */
+static enum kl_status find_target(const struct kl_aliases *aliases, size_t alias,
+                                  const struct kl_model_location *const *models, size_t n,
+                                  size_t *target, struct kl_error *err)
 {
     const struct kl_names none = {.len = 0};
-    *names = none;
-    for (size_t i = 0; i < aliases->len; i++) {
-        const char *of = aliases->models[i];
-        if (of != NULL && !is_known(model, &none, of))
+    const char *name = aliases->names[alias], *of = aliases->models[alias];
+    *target = 0;
+    while (of != NULL && *target < n && !is_known(models[*target], &none, of))
+        ++*target;
+    if (*target == n && n == 1)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "--alias %s=%.100s: the model that is served is %s; name that one, or "
+                       "leave \"=MODEL\" out",
+                       name, of, models[0]->name);
+    if (*target == n)
+        return kl_fail(err, KL_ERR_INVALID,
+                       "--alias %s=%.100s: no model that is served has this name; the first is %s",
+                       name, of, models[0]->name);
+    for (size_t i = 0; i < n; i++) {
+        if (i != *target && kl_model_names_equal(models[i]->name, name))
             return kl_fail(err, KL_ERR_INVALID,
-                           "--alias %s=%.100s: the model that is served is %s; name that one, or "
-                           "leave \"=MODEL\" out",
-                           aliases->names[i], of, model->name);
-        if (!is_known(model, names, aliases->names[i]))
+                           "--alias %s: another model that is served has this name", name);
+    }
+    return KL_OK;
+}
+
+enum kl_status kl_aliases_of(const struct kl_aliases *aliases,
+                             const struct kl_model_location *const *models, size_t n, size_t model,
+                             struct kl_names *names, struct kl_error *err)
+{
+    *names = (struct kl_names){.len = 0};
+    for (size_t i = 0; i < aliases->len; i++) {
+        size_t target;
+        enum kl_status status = find_target(aliases, i, models, n, &target, err);
+        if (status != KL_OK)
+            return status;
+        if (target == model && !is_known(models[model], names, aliases->names[i]))
             names->values[names->len++] = aliases->names[i];
     }
     return KL_OK;

@@ -1,5 +1,5 @@
 /*
- * serve --alias NAME[=MODEL]: further names under which clients may ask for the model.
+ * serve --alias NAME[=MODEL]: further names under which clients may ask for a model.
  *
  * Pure functions; the strings belong to the command line and outlive all results.
  */
@@ -17,7 +17,7 @@
 /* The aliases as they were given. */
 struct kl_aliases {
     char names[KL_MAX_LIST][KL_MAX_ALIAS + 1];
-    const char *models[KL_MAX_LIST]; /* the model that must be served; NULL: any */
+    const char *models[KL_MAX_LIST]; /* a model that must be served; NULL: the first that is */
     size_t len;
 };
 
@@ -32,10 +32,11 @@ struct kl_names {
 enum kl_status kl_aliases_read(const struct kl_string_list *words, struct kl_aliases *aliases,
                                struct kl_error *err);
 
-/* Fills names with the aliases that are not names of the model already, each once; they point into
- * aliases. KL_ERR_INVALID: an alias is for another model than this one. */
+/* Fills names with the aliases of a model, by its number among those that are served, [n]: those
+ * that are not names of it already, each once; they point into aliases. KL_ERR_INVALID: an alias is
+ * for a model that is not served, or the name of another one. */
 enum kl_status kl_aliases_of(const struct kl_aliases *aliases,
-                             const struct kl_model_location *model, struct kl_names *names,
-                             struct kl_error *err);
+                             const struct kl_model_location *const *models, size_t n, size_t model,
+                             struct kl_names *names, struct kl_error *err);
 
 #endif

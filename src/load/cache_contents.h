@@ -30,11 +30,12 @@ const char *kl_cache_kind_name(enum kl_cache_kind kind);
 
 struct kl_cache_item {
     enum kl_cache_kind kind;
-    char name[NAME_MAX + 1];
-    char models[200]; /* the files that weights or tables were made from; empty: not known */
-    uint64_t bytes;   /* on the disk */
-    int64_t used;     /* last use, nanoseconds since 1970 */
-    bool in_use;      /* by any process */
+    char name[2 * NAME_MAX]; /* of a model of a repository: OWNER/REPO/FILE; of several files: the
+                                first */
+    char models[200];        /* the files that weights or tables were made from; empty: not known */
+    uint64_t bytes;          /* on the disk */
+    int64_t used;            /* last use, nanoseconds since 1970 */
+    bool in_use;             /* by any process */
 };
 
 struct kl_cache_contents {
@@ -56,8 +57,10 @@ struct kl_cache_freed {
 /* Removes all that no process uses and that can be made again: everything but models. */
 enum kl_status kl_cache_clean(struct kl_cache_freed *freed, struct kl_error *err);
 
-/* Removes a model and the weights packed from it; adds to *freed. KL_ERR_NOT_FOUND: the cache has
- * no such model; KL_ERR_BUSY: a process uses it. */
+/* Removes a model, with all its parts, and the weights packed from it; also what has come of one
+ * that was not downloaded completely. name: as for every command, or as the list shows it. Adds to
+ * *freed. KL_ERR_NOT_FOUND: the cache has no such model (but maybe another program's cache, which
+ * the text says); KL_ERR_BUSY: a process uses it. */
 enum kl_status kl_cache_remove_model(const char *name, struct kl_cache_freed *freed,
                                      struct kl_error *err);
 

@@ -12,7 +12,7 @@
 #include "base/paths.h"
 #include "console/exit_codes.h"
 #include "console/terminal.h"
-#include "fetch/fetch.h"
+#include "fetch/fetch_hub.h"
 #include "format/sections_dir.h"
 #include "load/row_costs.h"
 
@@ -39,7 +39,8 @@ static enum kl_status find_model(struct kl_model_location *location,
 {
     bool named = o->model != NULL || kl_model_from_environment() != NULL;
     enum kl_status status = kl_model_locate(o->model, location, err);
-    if (status != KL_ERR_NOT_FOUND || location->entry == NULL)
+    bool of_repository = location->repository.name[0] != '\0';
+    if (status != KL_ERR_NOT_FOUND || (location->entry == NULL && !of_repository))
         return status;
     const struct kl_model_entry *entry = location->entry;
     if (!named) {
@@ -54,8 +55,13 @@ static enum kl_status find_model(struct kl_model_location *location,
     }
     if (!o->pull)
         return status;
-    const struct kl_progress_observer observer = {notify_download, (void *)(uintptr_t)o};
+    const struct kl_progress_observer observer = {notify_download, (void *)(uintptr_t)o, NULL};
     notify(o, KL_LOAD_DOWNLOADING, 0, 0);
+    if (of_repository)
+        return kl_fetch_repository(&location->repository, KL_DEFAULT_STALL_SECONDS, &observer,
+                                   location->path, err) == KL_OK
+                   ? kl_model_locate(o->model, location, err)
+                   : err->status;
     status = named ? kl_fetch_model(entry, KL_DEFAULT_STALL_SECONDS, &observer, err)
                    : kl_fetch_default(KL_DEFAULT_STALL_SECONDS, &observer, &entry, err);
     return status == KL_OK ? kl_model_locate(entry->name, location, err) : status;
@@ -68,7 +74,21 @@ static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
         l->chat_template = kl_chat_template_for(l->gguf, &l->chat_template_by);
     if (l->chat_template == NULL)
         return kl_fail(err, KL_ERR_MEMORY, "out of memory while reading the chat template");
-    if (l->chat_template_by == KL_CHAT_BY_FALLBACK)
+    return KL_OK;
+}
+
+bool kl_load_only_embeds(const struct kl_loaded *l)
+{
+    return kl_model_config(l->model)->has_pooling && l->chat_template_by != KL_CHAT_BY_OPTION &&
+           !kl_gguf_has(l->gguf, "tokenizer.chat_template");
+}
+
+static void log_template(const struct kl_loaded *l)
+{
+    if (kl_load_only_embeds(l))
+        kl_info("this model is for embeddings only: its file says how they are pooled, and has no "
+                "chat template");
+    else if (l->chat_template_by == KL_CHAT_BY_FALLBACK)
         kl_warning("this model file has %s, using %s: answers may be worse than they could be, and "
                    "there is no default system message; if you know the family of the model, give "
                    "--chat-template NAME",
@@ -78,7 +98,6 @@ static enum kl_status choose_template(struct kl_loaded *l, struct kl_error *err)
     else
         kl_info("chat template %s (by %s)", kl_chat_template_name(l->chat_template),
                 kl_chat_by_name(l->chat_template_by));
-    return KL_OK;
 }
 
 static enum kl_status open_text(struct kl_loaded *l, struct kl_error *err)
@@ -119,7 +138,7 @@ static bool show_stage(void *context, enum kl_model_stage stage, uint64_t done, 
     }
     if (stage == KL_MODEL_PACKING || kl_seconds_since(s->reading_since) > quick)
         kl_progress_update(&s->bar, done, total);
-    return true;
+    return s->options->cancelled == NULL || !atomic_load(s->options->cancelled);
 }
 
 /* Finds which of two words an option has; NULL counts as the first. */
@@ -157,6 +176,35 @@ uint64_t kl_load_budget(const struct kl_load_options *o)
     return plan.budget;
 }
 
+/* Without a budget, a model that is opened next to others may take the memory that is free. */
+static void set_budget(struct kl_plan *plan, const struct kl_load_options *o)
+{
+    struct kl_memory memory;
+    kl_plan_set_budget(plan, o->memory, "");
+    if (plan->budget != 0 || o->others == 0)
+        return;
+    kl_memory_read("", &memory);
+    uint64_t room = kl_memory_room(&memory);
+    if (room != 0)
+        plan->budget = kl_memory_resident().all + room;
+}
+
+/* Refuses a model whose weights alone do not fit next to others: packing them takes long. */
+static enum kl_status check_room(const struct kl_loaded *l, const struct kl_load_options *o,
+                                 struct kl_error *err)
+{
+    struct kl_plan plan = {0};
+    if (o->others == 0)
+        return KL_OK;
+    set_budget(&plan, o);
+    if (plan.budget == 0 || o->others + l->file_bytes <= plan.budget)
+        return KL_OK;
+    return kl_fail(err, KL_ERR_MEMORY,
+                   "its %.1f MB and the %.1f MB of the program and of other models are more than "
+                   "the budget of %.1f MB",
+                   (double)l->file_bytes / 1e6, (double)o->others / 1e6, (double)plan.budget / 1e6);
+}
+
 /* Plans the memory that is in use now, as the system counts it, which is the best figure for
  * libraries and tokenizer. The weights count in full, whether they are resident yet or not. */
 static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
@@ -169,11 +217,16 @@ static void plan_loaded(struct kl_loaded *l, const struct kl_load_options *o,
         grown = now.anonymous - before->anonymous;
     if (!kl_model_is_mapped(l->model))
         grown -= grown < weights ? grown : weights;
-    kl_plan_set_budget(plan, o->memory, "");
+    set_budget(plan, o);
     kl_plan_add(plan, "weights", weights, NULL);
-    kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
+    if (o->others > 0)
+        kl_plan_add(plan, "the program and other models", o->others, NULL);
+    else
+        kl_plan_add(plan, "program, libraries and tokenizer", before->all, NULL);
     kl_plan_add(plan, "norms and biases", grown, NULL);
-    kl_plan_add(plan, "reserve", PLAN_RESERVE, NULL);
+    if (o->others == 0)
+        kl_plan_add(plan, "reserve", PLAN_RESERVE, NULL);
+    l->own_bytes = weights + grown;
 }
 
 void kl_load_log_plan(const struct kl_plan *plan, bool failed)
@@ -181,8 +234,7 @@ void kl_load_log_plan(const struct kl_plan *plan, bool failed)
     struct kl_memory memory;
     kl_memory_read("", &memory);
     uint64_t room = kl_memory_room(&memory);
-    bool unlimited = plan->budget == 0 || plan->of_group;
-    bool short_of = unlimited && room != 0 && kl_plan_total(plan) > room && !failed;
+    bool short_of = room != 0 && kl_plan_total(plan) > room && !failed;
     enum kl_log_level level = failed || short_of ? KL_LOG_WARNING : KL_LOG_INFO;
     struct kl_buffer text;
     kl_buffer_init(&text, 4096);
@@ -196,6 +248,22 @@ void kl_load_log_plan(const struct kl_plan *plan, bool failed)
         kl_warning("memory: only %.1f MB are free for this process; when it needs more, it will be "
                    "slow or be killed by the system: see --memory, --ctx-size and --parallel",
                    (double)room / 1e6);
+}
+
+/* Refuses a model whose weights alone do not fit, before they are packed: no other option would
+ * help, so the packed file would be of no use. */
+static enum kl_status check_budget(const struct kl_loaded *l, const struct kl_load_options *o,
+                                   const struct kl_resident *before, struct kl_error *err)
+{
+    struct kl_plan plan = {0};
+    kl_plan_set_budget(&plan, o->memory, "");
+    kl_plan_add(&plan, "weights", kl_model_weight_bytes(l->model), NULL);
+    kl_plan_add(&plan, "program, libraries and tokenizer", before->all, NULL);
+    kl_plan_add(&plan, "reserve", PLAN_RESERVE, NULL);
+    enum kl_status status = kl_plan_check(&plan, err);
+    if (status != KL_OK)
+        kl_load_log_plan(&plan, true);
+    return status;
 }
 
 /* Releases the pages of the model file that were read (its header, the norms). */
@@ -280,8 +348,19 @@ static void keep_for_next_start(struct kl_loaded *l)
                 (double)old.bytes / 1e6, l->packed_dir);
 }
 
+/* Makes the context no longer than what the model was made for. */
+static void limit_context(struct kl_loaded *l)
+{
+    const struct kl_config *config = kl_model_config(l->model);
+    if (l->ctx_size <= config->n_ctx_train)
+        return;
+    kl_warning("this model was made for %zu tokens: the context has that size instead of %zu",
+               config->n_ctx_train, l->ctx_size);
+    l->ctx_size = config->n_ctx_train;
+}
+
 static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_options *o,
-                                 struct kl_error *err)
+                                 enum kl_load_depth depth, struct kl_error *err)
 {
     const struct kl_kernels *kernels;
     enum kl_status status = choose_kernels(o, &kernels, err);
@@ -298,30 +377,35 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
                                        .packed_dir =
                                            l->packed_dir[0] != '\0' ? l->packed_dir : NULL,
                                        .n_threads = o->threads != 0 ? o->threads : cpus.threads,
-                                       .progress = show_stage,
-                                       .progress_context = &shown};
+                                       .prepare_later = true};
     status = read_attention(o, &options, err);
     if (status == KL_OK)
         status = kl_model_open(l->gguf, &options, &l->model, err);
+    if (status == KL_OK && depth == KL_LOAD_MODEL)
+        status = check_budget(l, o, &before, err);
+    if (status == KL_OK && depth == KL_LOAD_MODEL) {
+        status = kl_model_prepare(l->model, show_stage, &shown, err);
+        if (status != KL_OK)
+            kl_error_prefix(err, "%s", l->location.path);
+    }
     kl_progress_end(&shown.bar);
     if (status != KL_OK)
         return status;
+    log_template(l);
     l->times.weights = kl_seconds_since(start);
     l->prepared = shown.packed;
-    keep_for_next_start(l);
+    if (depth == KL_LOAD_MODEL)
+        keep_for_next_start(l);
 
     plan_loaded(l, o, &before);
 
     char size[32];
     const struct kl_config *config = kl_model_config(l->model);
-    if (l->ctx_size > config->n_ctx_train) {
-        kl_warning("this model was made for %zu tokens: the context has that size instead of %zu",
-                   config->n_ctx_train, l->ctx_size);
-        l->ctx_size = config->n_ctx_train;
-    }
+    limit_context(l);
     kl_info("weights ready (%.2f s, %s): %s, %zu layers, width %zu, %s read for each token",
             l->times.weights,
-            !l->prepared                   ? "mapped"
+            depth == KL_LOAD_AHEAD         ? "not read yet"
+            : !l->prepared                 ? "mapped"
             : kl_model_is_mapped(l->model) ? "prepared, and kept for the next start"
                                            : "packed into memory",
             config->architecture, config->n_layers, config->n_embd,
@@ -334,26 +418,48 @@ static enum kl_status open_model(struct kl_loaded *l, const struct kl_load_optio
                : status;
 }
 
+static enum kl_status open_shape(struct kl_loaded *l, struct kl_error *err)
+{
+    const struct kl_model_options options = {.kernels = kl_kernels_best(false),
+                                             .prepare_later = true};
+    enum kl_status status = choose_template(l, err);
+    if (status == KL_OK)
+        status = kl_model_open(l->gguf, &options, &l->model, err);
+    if (status == KL_OK)
+        log_template(l);
+    if (status == KL_OK)
+        limit_context(l);
+    forget_file(l);
+    return status;
+}
+
 static enum kl_status open_stages(struct kl_loaded *l, const struct kl_load_options *o,
                                   enum kl_load_depth depth, struct kl_error *err)
 {
     uint64_t start = kl_now_ns();
-    char size[32];
+    char size[32], files[32] = "";
     notify(o, KL_LOAD_OPENING, 0, 0);
     enum kl_status status = kl_gguf_open(l->location.path, &l->gguf, err);
     if (status != KL_OK)
         return status;
     l->times.file = kl_seconds_since(start);
-    l->file_bytes = kl_gguf_file(l->gguf)->size;
-    kl_info("model %s (%.2f s): %s, %s, %zu tensors", l->location.name, l->times.file,
-            l->location.path, kl_format_bytes((double)l->file_bytes, size, sizeof size),
+    l->file_bytes = kl_gguf_file(l->gguf)->identity.size;
+    size_t n_files = kl_mapped_file_count(kl_gguf_file(l->gguf));
+    if (n_files > 1)
+        snprintf(files, sizeof files, " in %zu files", n_files);
+    kl_info("model %s (%.2f s): %s, %s%s, %zu tensors", l->location.name, l->times.file,
+            l->location.path, kl_format_bytes((double)l->file_bytes, size, sizeof size), files,
             kl_gguf_n_tensors(l->gguf));
     find_packed_dir(l, depth);
-    status = open_text(l, err);
-    if (status == KL_OK && depth == KL_LOAD_MODEL)
+    if (depth == KL_LOAD_SHAPE)
+        return open_shape(l, err);
+    status = check_room(l, o, err);
+    if (status == KL_OK)
+        status = open_text(l, err);
+    if (status == KL_OK && depth != KL_LOAD_TOKENIZER)
         status = choose_template(l, err);
-    if (status == KL_OK && depth == KL_LOAD_MODEL)
-        status = open_model(l, o, err);
+    if (status == KL_OK && depth != KL_LOAD_TOKENIZER)
+        status = open_model(l, o, depth, err);
     forget_file(l);
     return status;
 }
@@ -396,4 +502,21 @@ int kl_load_report(const char *command, const struct kl_error *err)
 {
     int code = kl_report(command, err);
     return err->status == KL_ERR_NOT_FOUND ? KL_EXIT_NO_MODEL : code;
+}
+
+struct kl_engine_options kl_load_engine_options(const struct kl_loaded *l,
+                                                const struct kl_engine_choice *choice,
+                                                struct kl_plan *plan)
+{
+    return (struct kl_engine_options){.ctx_size = l->ctx_size,
+                                      .parallel = choice->parallel,
+                                      .queue_size = choice->queue,
+                                      .prefill_chunk = KL_PREFILL_CHUNK,
+                                      .n_threads = l->threads.decode,
+                                      .n_threads_prefill = l->threads.prefill,
+                                      .draft_max = choice->draft_max,
+                                      .pass_costs = &l->pass_costs,
+                                      .cache_bytes = choice->cache_ram,
+                                      .rule_bytes = choice->rule_bytes,
+                                      .plan = plan};
 }

@@ -21,7 +21,8 @@ void kl_load_add_model_option(struct kl_option_table *table, struct kl_load_opti
         'm',
         KL_OPTION_STRING,
         "NAME|FILE",
-        "a name from 'kinglet pull --list', or a GGUF file; if not given, $KINGLET_MODEL or "
+        "a name from 'kinglet pull --list', OWNER/REPO:QUANT of Hugging Face or ModelScope, a name "
+        "of Ollama's, or a GGUF file, of several parts the first; if not given, $KINGLET_MODEL or "
         "qwen2.5-0.5b-instruct",
         &o->model,
         0,
@@ -60,15 +61,25 @@ void kl_load_add_draft_option(struct kl_option_table *table, struct kl_load_opti
     kl_options_add(table, &row, 1);
 }
 
-void kl_load_add_options(struct kl_option_table *table, struct kl_load_options *o)
+void kl_load_add_template_option(struct kl_option_table *table, struct kl_load_options *o)
+{
+    const struct kl_option row = {
+        "chat-template",
+        0,
+        KL_OPTION_STRING,
+        "NAME",
+        "how a conversation is written for the model: " KL_CHAT_TEMPLATE_NAMES
+        "; if not given, the "
+        "one that the template in the model file is known to be, or looks like",
+        &o->chat_template,
+        0,
+        0};
+    kl_options_add(table, &row, 1);
+}
+
+void kl_load_add_opening_options(struct kl_option_table *table, struct kl_load_options *o)
 {
     const struct kl_option rows[] = {
-        {"chat-template", 0, KL_OPTION_STRING, "NAME",
-         "how a conversation is written for the model: qwen2, qwen2.5, qwen2.5-gguf, qwen3, "
-         "qwen3-gguf, qwen3-instruct-2507, qwen3-instruct-unsloth, qwen3-thinking-2507, "
-         "smollm2 or chatml; if not given, the one that the template in the model file is known "
-         "to be, or chatml",
-         &o->chat_template, 0, 0},
         {"threads", 't', KL_OPTION_SIZE, "N",
          "number of threads that compute; if not given, the number that serve and chat measure at "
          "their first start, or one for every fast CPU that may be used",
@@ -92,6 +103,12 @@ void kl_load_add_options(struct kl_option_table *table, struct kl_load_options *
          "given, $KINGLET_CPU or auto",
          &o->cpu, 0, 0},
     };
-    kl_load_add_model_option(table, o);
     kl_options_add(table, rows, sizeof rows / sizeof rows[0]);
+}
+
+void kl_load_add_options(struct kl_option_table *table, struct kl_load_options *o)
+{
+    kl_load_add_model_option(table, o);
+    kl_load_add_template_option(table, o);
+    kl_load_add_opening_options(table, o);
 }

@@ -6,6 +6,7 @@
 #ifndef KL_LOAD_LOAD_OPTIONS_H
 #define KL_LOAD_LOAD_OPTIONS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,9 +14,8 @@
 #include "console/options.h"
 
 #define KL_MAX_CTX_SIZE 131072
-#define KL_DEFAULT_DRAFT_MAX                                                                       \
-    7 /* with the token before them the two tiles of 4 rows of a product                           \
-       */
+/* With the token before them, the two tiles of 4 rows of a product. bench/drafts reads it here. */
+#define KL_DEFAULT_DRAFT_MAX 7
 
 enum kl_load_stage {
     KL_LOAD_DOWNLOADING, /* done and total in bytes */
@@ -46,14 +46,27 @@ struct kl_load_options {
     size_t ctx_size;                         /* tokens */
     size_t draft_max;                        /* guessed tokens of a pass; 0: no drafts */
     uint64_t memory; /* a hard budget in bytes; 0: the control group's limit, if it has one */
-    bool pull;       /* download the model if it is not on this computer */
+    /* Of a model that is opened next to others: what these and the program have planned, bytes; 0:
+     * it is the first. Without a budget the memory that is free is one. */
+    uint64_t others;
+    const _Atomic(bool) *cancelled; /* ends packing early; NULL: nothing does */
+    bool pull;                      /* download the model if it is not on this computer */
 };
 
+/* The values of --chat-template. */
+#define KL_CHAT_TEMPLATE_NAMES                                                                     \
+    "qwen2, qwen2.5, qwen2.5-gguf, qwen3, qwen3-gguf, qwen3-instruct-2507, "                       \
+    "qwen3-instruct-unsloth, qwen3-thinking-2507, smollm2, llama3.2, deepseek-r1-distill, "        \
+    "deepseek-r1-distill-first or chatml"
+
 /* Append option rows that fill *options. The first: --model alone; the second: all options of a
- * command that opens a model, --model first; the third: --memory, for commands that keep to it; the
- * fourth: --draft-max, for those that answer. */
+ * command that opens a model, --model first; the third: these without --model and
+ * --chat-template; the fourth: --chat-template; the fifth: --memory, for commands that keep to it;
+ * the sixth: --draft-max, for those that answer. */
 void kl_load_add_model_option(struct kl_option_table *table, struct kl_load_options *options);
 void kl_load_add_options(struct kl_option_table *table, struct kl_load_options *options);
+void kl_load_add_opening_options(struct kl_option_table *table, struct kl_load_options *options);
+void kl_load_add_template_option(struct kl_option_table *table, struct kl_load_options *options);
 void kl_load_add_memory_option(struct kl_option_table *table, struct kl_load_options *options);
 void kl_load_add_draft_option(struct kl_option_table *table, struct kl_load_options *options);
 

@@ -5,6 +5,7 @@
 
 #include "base/cache_dir.h"
 #include "base/log.h"
+#include "base/today.h"
 #include "console/input.h"
 #include "kernels/kernels.h"
 #include "text/chat_template.h"
@@ -17,22 +18,44 @@
 
 /* ---- on disk --------------------------------------------------------------------------------- */
 
-struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_bytes)
+static struct kl_page_store_options store_options(const struct kl_model *model,
+                                                  const struct kl_plan *plan, uint64_t max_bytes)
+{
+    bool is_small = plan->budget != 0 && plan->budget < SMALL_BUDGET;
+    return (struct kl_page_store_options){
+        .dir = "",
+        .identity = "",
+        .page_bytes = kl_kv_bytes_per_token(model) * KL_KV_PAGE_TOKENS,
+        .max_bytes = max_bytes,
+        .queue_bytes = is_small ? KL_PAGE_QUEUE_BYTES / 2 : KL_PAGE_QUEUE_BYTES};
+}
+
+static void add_line(struct kl_plan *plan, uint64_t bytes)
+{
+    kl_plan_add(plan, "prompts to be written to disk", bytes, "--cache-disk");
+}
+
+void kl_plan_page_store(const struct kl_loaded *loaded, uint64_t max_bytes, struct kl_plan *plan)
+{
+    const struct kl_page_store_options options = store_options(loaded->model, plan, max_bytes);
+    if (max_bytes > 0)
+        add_line(plan, kl_page_store_memory_of(&options));
+}
+
+struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_bytes,
+                                         _Atomic(uint64_t) *written)
 {
     if (max_bytes == 0)
         return NULL;
     char dir[PATH_MAX], identity[KL_KV_IDENTITY_SIZE];
     struct kl_page_store *store = NULL;
     struct kl_error err;
-    bool is_small = loaded->plan.budget != 0 && loaded->plan.budget < SMALL_BUDGET;
+    struct kl_page_store_options options = store_options(loaded->model, &loaded->plan, max_bytes);
     kl_kv_identity(loaded->model, identity);
-    const struct kl_page_store_options options = {
-        .dir = dir,
-        .identity = identity,
-        .identity_size = strlen(identity),
-        .page_bytes = kl_kv_bytes_per_token(loaded->model) * KL_KV_PAGE_TOKENS,
-        .max_bytes = max_bytes,
-        .queue_bytes = is_small ? KL_PAGE_QUEUE_BYTES / 2 : KL_PAGE_QUEUE_BYTES};
+    options.dir = dir;
+    options.written = written;
+    options.identity = identity;
+    options.identity_size = strlen(identity);
     enum kl_status status = kl_cache_prepare("prefixes", dir, sizeof dir, &err);
     if (status == KL_OK)
         status = kl_page_store_open(&options, &store, &err);
@@ -40,8 +63,7 @@ struct kl_page_store *kl_open_page_store(struct kl_loaded *loaded, uint64_t max_
         kl_warning("prompts are not kept on disk: %s", err.text);
         return NULL;
     }
-    kl_plan_add(&loaded->plan, "prompts to be written to disk", kl_page_store_memory(store),
-                "--cache-disk");
+    add_line(&loaded->plan, kl_page_store_memory(store));
     return store;
 }
 
@@ -85,8 +107,10 @@ static void precompute_text(struct kl_engine *engine, const struct kl_loaded *lo
 {
     const struct kl_message message = {
         .role = "user", .content = text, .content_len = strlen(text)};
+    char today[KL_DATE_SIZE];
+    kl_today(today);
     const struct kl_chat chat = {
-        .messages = &message, .n_messages = 1, .add_generation_prompt = true};
+        .messages = &message, .n_messages = 1, .date = today, .add_generation_prompt = true};
     struct kl_prompt prompt;
     struct kl_tokens tokens = {0};
     struct kl_error err;
@@ -106,6 +130,8 @@ static void precompute_text(struct kl_engine *engine, const struct kl_loaded *lo
 void kl_precompute(struct kl_engine *engine, const struct kl_loaded *loaded,
                    const struct kl_precompute_texts *texts)
 {
+    if (kl_load_only_embeds(loaded))
+        return;
     for (size_t i = 0; i < texts->n; i++)
         precompute_text(engine, loaded, texts->lines[i]);
     for (size_t i = 0; i < N_GREETINGS; i++)

@@ -38,8 +38,10 @@ static void test_machine(void **state)
 {
     (void)state;
     struct kl_bench_machine machine = {0};
+    const struct kl_kernels *kernels;
     struct kl_error err;
-    assert_int_equal(kl_bench_measure_machine(&machine, kl_kernels_at(0), 3, &err), KL_OK);
+    assert_int_equal(kl_kernels_select("auto", &kernels, &err), KL_OK);
+    assert_int_equal(kl_bench_measure_machine(&machine, kernels, 3, &err), KL_OK);
     assert_int_equal(machine.n_points, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(machine.points[i].threads, i + 1);

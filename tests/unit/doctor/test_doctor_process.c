@@ -134,6 +134,30 @@ static void judges_spinning(void **state)
     assert_null(seek("computing"));
 }
 
+static void judges_yielding(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++) { /* other programs have the CPUs */
+        struct kl_watched_thread *t = add_thread(0, i == 0 ? 0.01 : 0, 100);
+        t->ran = 0.008;
+        t->involuntary = 400;
+        t->waited = 1.9;
+    }
+    kl_judge_process(&findings, &watch, false);
+    const struct kl_finding *found =
+        finding_with("spinning: 6 threads (worker, tid 105) never wait: sched_yield offers the CPU "
+                     "to others, 200 times a second");
+    assert_int_equal(found->severity, KL_WARNING);
+    assert_non_null(strstr(found->remedy, "OMP_WAIT_POLICY=passive"));
+    findings.n = watch.n_threads = 0;
+    struct kl_watched_thread *t = add_thread(0.9, 0, 100); /* preempted, but it computes */
+    t->ran = 0.9;
+    t->involuntary = 900;
+    kl_judge_process(&findings, &watch, false);
+    assert_null(seek("spinning: "));
+    finding_with("1 thread (worker, tid 100) never waits: computing");
+}
+
 static void judges_contention(void **state)
 {
     (void)state;
@@ -263,17 +287,12 @@ static void reads_system_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(judges_an_idle_process),
-        TEST(judges_a_process_that_computes),
-        TEST(judges_oversubscription),
-        TEST(judges_other_programs),
-        TEST(judges_spinning),
-        TEST(judges_contention),
-        TEST(judges_a_clone_storm),
-        TEST(judges_memory),
-        TEST(judges_logs),
-        TEST(watches_a_process),
-        TEST(reads_system_files),
+        TEST(judges_an_idle_process),  TEST(judges_a_process_that_computes),
+        TEST(judges_oversubscription), TEST(judges_other_programs),
+        TEST(judges_spinning),         TEST(judges_yielding),
+        TEST(judges_contention),       TEST(judges_a_clone_storm),
+        TEST(judges_memory),           TEST(judges_logs),
+        TEST(watches_a_process),       TEST(reads_system_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
