@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Proves everything, from a clean Debian 12: installs what is missing, builds, and runs every part.
+# Proves everything, from a clean Debian 12 or 13: installs what is missing, builds, and runs every part.
 #
-#   ./test.sh              all parts, two at a time
+#   ./test.sh              all parts, three at a time
 #   ./test.sh quick        for a change that is being worked on: format, structure, unit and kernel
 #                          tests, and the program with the tiny model; less than 4 minutes
+#   ./test.sh llama        llama.cpp's own tests of its server, all of them, against ours; minutes
 #   ./test.sh PART...      only these, in this order; ./test.sh --list names them
 #
 # A part that fails does not stop the others. The last line is "N passed, N failed"; the exit code is
@@ -16,10 +17,9 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
-PARTS=(sanitize tsan fidelity api emulated deploy release web fuzz unit structure format) # longest first
+PARTS=(api sanitize fidelity tsan web release clients emulated deploy fuzz unit structure format) # longest first
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
 TEST_SMOLLM=smollm2-135m-instruct
-NODE_CLIENT=openai@5                   # the last that runs on Debian 12's Node 18
 
 BUILD=$(realpath -m "${KINGLET_TEST_BUILD:-build}")
 RESULTS=$BUILD/results
@@ -30,6 +30,7 @@ user_cache=${XDG_CACHE_HOME:-$HOME/.cache}
 export XDG_CACHE_HOME=$BUILD/cache
 
 unset program KINGLET_MODEL KINGLET_CPU LOG_LEVEL # what the user's shell says is not what is tested
+export KINGLET_TEST_BUILD=$BUILD # for tests/clients/run
 export PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
 export OPENBLAS_NUM_THREADS=2
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1
@@ -73,12 +74,17 @@ need_python() {
         printf '%s\n' "$wanted" >"$VENV/requirements.txt"
 }
 
+# the clients for Node, and axe-core for the page
 need_node_client() {
     need packages || return 1
     export NODE_PATH=$BUILD/node/node_modules
-    [[ -d $NODE_PATH/openai ]] && return 0
-    mkdir -p "$BUILD/node" &&
-        npm install --silent --no-audit --no-fund --prefix "$BUILD/node" "$NODE_CLIENT"
+    tests/clients/run --install openai-node
+}
+
+# the environments of the light clients; the caches of pip and Go are the user's
+need_clients() {
+    need packages || return 1
+    XDG_CACHE_HOME=$user_cache tests/clients/run --install openai-python openai-node go-openai
 }
 
 # build NAME OPTION...: a build directory, made or brought up to date; of `targets`, if there are any
@@ -100,15 +106,22 @@ build() {
 
 need_sysroot() {
     need packages || return 1
-    [[ $BUILD/sysroot/sysroot.ini -nt tools/sysroot-arm64 ]] || tools/sysroot-arm64 "$BUILD/sysroot"
+    [[ $BUILD/sysroot/arm64/sysroot.ini -nt tools/sysroot ]] ||
+        tools/sysroot "$BUILD/sysroot/arm64" arm64
 }
 
+# The rooms whose unit tests run on aarch64, too: differences of its libraries, and of pages of 16 KiB.
+foreign_rooms=(base format json http service api server)
 need_aarch64() {
     need sysroot || return 1
+    local targets=(src/cli/kinglet tests/kernels/check_kernels) room file
+    for room in "${foreign_rooms[@]}"; do
+        for file in "tests/unit/$room"/test_*.c; do targets+=("${file%.c}"); done
+    done
     build aarch64 --cross-file deploy/aarch64-linux-gnu.ini \
-        --cross-file "$BUILD/sysroot/sysroot.ini" --buildtype=release || return 1
+        --cross-file "$BUILD/sysroot/arm64/sysroot.ini" --buildtype=release || return 1
     # for tests of the program, which start one file
-    printf '#!/bin/sh\nexec %q %q "$@"\n' "$BUILD/sysroot/run" \
+    printf '#!/bin/sh\nexec %q %q "$@"\n' "$BUILD/sysroot/arm64/run" \
         "$BUILD/aarch64/src/cli/kinglet" >"$BUILD/aarch64/kinglet" &&
         chmod +x "$BUILD/aarch64/kinglet"
 }
@@ -128,12 +141,16 @@ need_debian_root() {
 }
 
 need_release() { build release --buildtype=release; }
+# -g1: reports name functions and lines; all of -g would take as long again to compile
 need_sanitizers() {
-    build sanitize --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
-        -Dc_args='-fno-sanitize-recover=all -fno-omit-frame-pointer'
+    build sanitize --buildtype=debugoptimized -Dtiers=common -Db_sanitize=address,undefined -Db_lundef=false \
+        -Dc_args='-g1 -fno-sanitize-recover=all -fno-omit-frame-pointer'
 }
 need_fuzzers() {
-    CC=clang-14 build fuzz --buildtype=debugoptimized -Dtests=false -Dfuzzers=true
+    local targets=() file
+    for file in tests/fuzz/targets/fuzz_*.c; do targets+=("${file%.c}"); done
+    CC=clang build fuzz --buildtype=debugoptimized -Doptimization=1 -Dtiers=common \
+        -Dtests=false -Dfuzzers=true -Dc_args=-g1
 }
 # The tests of code with threads of its own, by their names in Meson.
 threaded=(base/log base/pool base/ring base/worker engine/engine engine/page_store
@@ -141,7 +158,7 @@ threaded=(base/log base/pool base/ring base/worker engine/engine engine/page_sto
 need_thread_sanitizer() {
     local targets=(src/cli/kinglet) name
     for name in "${threaded[@]}"; do targets+=("tests/unit/${name/\//\/test_}"); done
-    build tsan --buildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
+    build tsan --buildtype=debugoptimized -Dtiers=common -Db_sanitize=thread -Db_lundef=false -Dc_args=-g1
 }
 
 need_model() {
@@ -177,7 +194,7 @@ need() {
             done_needs[$n]=$?
             exec {lock}>&-
             [[ $((SECONDS - began)) -lt 2 ]] || echo "    $n: $((SECONDS - began)) s"
-            [[ ${done_needs[$n]} -eq 0 ]] || echo "    $n: not to be had"
+            [[ ${done_needs[$n]} -eq 0 ]] || echo "    $n: could not be prepared"
         fi
         [[ ${done_needs[$n]} -eq 0 ]] || return 1
     done
@@ -206,9 +223,9 @@ python_test() {
 
 part_format() {
     local found
-    need packages || return 1
+    need python || return 1
     found=$(find src tests web -name '*.[ch]' -print0 |
-        xargs -0 clang-format-14 --style=file --dry-run -Werror 2>&1) ||
+        xargs -0 "$VENV/bin/clang-format" --style=file --dry-run -Werror 2>&1) ||
         { grep ' error: ' <<<"$found"; return 1; }
 }
 
@@ -243,10 +260,12 @@ part_tsan() {
 # not there is never used, since the emulated CPU would not know the instruction.
 part_emulated() {
     local code=0
+    local products='matmul matmul_company matmul_halves fused'
     need aarch64 release tiny_model || return 1
     emulated_cpu cortex-a72 neon || code=1
-    emulated_cpu cortex-a76 neon-dotprod || code=1
-    emulated_cpu max neon-i8mm || code=1
+    # these tiers have matrix products of their own, and all else of neon
+    emulated_cpu cortex-a76 neon-dotprod "$products" || code=1
+    emulated_cpu max neon-i8mm "$products" || code=1
     python_test release emulated tests/emulated || code=1
     emulated_program || code=1
     return $code
@@ -258,7 +277,7 @@ emulated_program() {
     local code=0 names
     need release tiny_model model smollm || return 1
     names=$(meson test -C "$BUILD/aarch64" --no-rebuild --list 2>/dev/null |
-        grep -oE '(base|format|json|http|service|api|server)/.*$')
+        grep -oE "($(IFS='|' && echo "${foreign_rooms[*]}"))/.*$")
     # shellcheck disable=SC2086 # names has one word per test
     { [[ -n $names ]] && QEMU_CPU=cortex-a76 QEMU_PAGESIZE=16384 part=$part-pages \
         meson_test aarch64 $names; } || code=1
@@ -267,10 +286,10 @@ emulated_program() {
     return $code
 }
 
-# emulated_cpu CPU TIER
+# emulated_cpu CPU TIER [NAMES OF CHECKS]
 emulated_cpu() {
     local part=$part-$1
-    QEMU_CPU=$1 meson_test aarch64 kernels --test-args="--best $2"
+    QEMU_CPU=$1 meson_test aarch64 kernels --test-args="--best $2 ${3:-}"
 }
 
 # In a root of Debian of its own, to which only root may change.
@@ -298,15 +317,25 @@ part_fidelity() {
 }
 
 part_api() {
-    need release tiny_model model smollm node_client && python_test release api tests/api
+    need release tiny_model model smollm node_client && python_test release api --selection api tests/api
 }
 
 part_quick() {
     need release tiny_model node_client && python_test release quick --selection quick tests/api
 }
 
+# Real clients of every API, in environments of their own.
+part_clients() {
+    need release model clients && python_test release clients tests/clients
+}
+
+part_llama() {
+    need release model && KINGLET_TEST_LLAMA_SUITE=all \
+        python_test release llama tests/clients/test_llama_server_tests.py
+}
+
 part_web() {
-    need release tiny_model model && python_test release web tests/web
+    need release tiny_model model node_client && python_test release web tests/web
 }
 
 part_fuzz() {
@@ -330,8 +359,8 @@ chosen=("$@")
 [[ $* != quick ]] || chosen=(format structure unit quick)
 [[ ${#chosen[@]} -gt 0 ]] || chosen=("${PARTS[@]}")
 for part in "${chosen[@]}"; do
-    [[ " ${PARTS[*]} quick " == *" $part "* ]] || {
-        echo "test.sh: no part is called '$part'; there are: ${PARTS[*]}, and quick" >&2
+    [[ " ${PARTS[*]} quick llama " == *" $part "* ]] || {
+        echo "test.sh: no part is called '$part'; there are: ${PARTS[*]}, quick and llama" >&2
         exit 2
     }
 done
@@ -363,16 +392,25 @@ run_queue() {
     done
 }
 
-# No part has work for two processors all the time: two are run at a time, the longest ones first.
+# A part has work for one processor most of the time: three are run at a time, the longest ones first.
 # Things that several parts need are made before.
 run_all() {
-    need packages && need python && need release sysroot tiny_model node_client model smollm
-    echo "two parts at a time; each is shown when it is done"
+    need packages || return
+    # what is downloaded and unpacked, while the compiler works
+    (need python && need sysroot tiny_model node_client clients) &
+    need release
+    wait $!
+    need python && need sysroot tiny_model node_client clients model smollm
+    echo "three parts at a time; each is shown when it is done"
     printf '%s\n' "$@" >"$RESULTS/queue"
-    run_queue one &
-    local other=$!
-    trap 'kill "$other" 2>/dev/null' EXIT
-    run_queue two
+    local name others=()
+    for name in one two; do
+        run_queue "$name" &
+        others+=($!)
+    done
+    # shellcheck disable=SC2064 # these processes
+    trap "kill ${others[*]} 2>/dev/null" EXIT
+    run_queue three
     wait
     trap - EXIT
 }
@@ -409,7 +447,7 @@ for part in "${chosen[@]}"; do
 done
 
 echo
-python3 tests/tools/slowest_tests.py "$RESULTS" "${chosen[@]}"
+python3 tests/tools/describe_run.py "$RESULTS" "${chosen[@]}"
 printf 'in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
 echo "$total_passed passed, $total_failed failed"
 [[ $total_failed -eq 0 ]]

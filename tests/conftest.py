@@ -50,10 +50,22 @@ def pytest_addoption(parser):
     )
 
 
+def is_left_out(item, part):
+    """Whether a part of test.sh leaves a test out."""
+    selection = SELECTIONS.get(part, {})
+    fixtures, files, tests, repeated = (
+        selection.get(kind, {}) for kind in ("fixtures", "files", "tests", "repeated")
+    )
+    return (
+        not fixtures.keys().isdisjoint(item.fixturenames)
+        or item.path.stem in files
+        or f"{item.path.stem}::{item.originalname}" in tests
+        or item.path.stem in repeated and not is_left_out(item, "sanitize")
+    )
+
+
 def pytest_collection_modifyitems(config, items):
-    selection = SELECTIONS.get(config.getoption("--selection"), {})
-    fixtures, files = set(selection.get("fixtures", ())), set(selection.get("files", ()))
-    left_out = [i for i in items if fixtures & set(i.fixturenames) or i.path.stem in files]
+    left_out = [i for i in items if is_left_out(i, config.getoption("--selection"))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [i for i in items if i not in left_out]
 
@@ -119,12 +131,6 @@ def smollm_path():
     """SmolLM2 135M Instruct in Q4_1."""
     found = os.environ.get("KINGLET_TEST_SMOLLM") or cache_dir() / "models" / SMOLLM
     return existing(found, "SmolLM2", "KINGLET_TEST_SMOLLM")
-
-
-@pytest.fixture(scope="session", params=("model_path", "smollm_path"), ids=("qwen2", "llama"))
-def each_model_path(request):
-    """The real model of each architecture, in turn."""
-    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")

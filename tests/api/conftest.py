@@ -5,9 +5,10 @@ from api_client import complete, health
 
 
 @pytest.fixture(scope="session")
-def tiny(server_factory, tiny_model_path):
+def tiny(server_factory, tiny_model_path, tmp_path_factory):
     """A server on the tiny model, for the whole session."""
-    server = server_factory("--offline", model=tiny_model_path)
+    history = tmp_path_factory.mktemp("history")
+    server = server_factory("--offline", "--history", history, model=tiny_model_path)
     yield server
     server.end()
 
@@ -33,3 +34,8 @@ def cancelled(tiny):
     """cancelled() -> the number of requests cancelled since the test began."""
     before = health(tiny)["requests_cancelled"]
     return lambda: health(tiny)["requests_cancelled"] - before
+
+
+@pytest.fixture
+def thousands():
+    """Marks tests (see selection.toml) that compute thousands of texts or items."""

@@ -7,9 +7,10 @@ import itertools
 import os
 import socket
 import time
+import uuid
 
 import pytest
-from api_client import CHAT, PATIENCE, Connection, expect_end, health, wait_until
+from api_client import CHAT, Connection, call, expect_end, health, wait_until
 
 STAGES = ["header", "body", "queued", "prefill", "first", "middle", "end"]
 NUMBERS = itertools.count()
@@ -50,7 +51,7 @@ def ended(server):
     return h["requests_finished"] + h["requests_cancelled"] + h["requests_failed"]
 
 
-def go_to(stage, c, server, body):
+def go_to(stage, c, server, body, headers=None):
     """Sends the request on c and waits until it reaches this stage."""
     if stage == "header":
         c.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConte")
@@ -59,13 +60,13 @@ def go_to(stage, c, server, body):
                          b"Content-Length: 1000\r\n\r\n{\"mess")  # fmt: skip
     else:
         before = ended(server)
-        c.send("POST", CHAT, body)
+        c.send("POST", CHAT, body, headers)
         if stage == "queued":
-            wait_until(lambda: state(server)[1] == 1, PATIENCE, "it does not wait")
+            wait_until(lambda: state(server)[1] == 1, "it does not wait")
         elif stage == "end":
-            wait_until(lambda: ended(server) > before, 20, "it does not end")
+            wait_until(lambda: ended(server) > before, "it does not end")
         else:
-            wait_until(lambda: state(server)[0] == 1, 20, "it does not begin")
+            wait_until(lambda: state(server)[0] == 1, "it does not begin")
         if body["stream"] and stage in ("first", "middle"):
             c.read_head()
             chunks = c.chunks()
@@ -79,7 +80,7 @@ def go_to(stage, c, server, body):
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_resources_are_freed(matrix, endless, stage, streamed, leave):
-    wait_until(lambda: state(matrix) == (0, 0), PATIENCE, "something is left of another test")
+    wait_until(lambda: state(matrix) == (0, 0), "something is left of another test")
     descriptors_before, cancelled_before = descriptors(matrix), health(matrix)["requests_cancelled"]
     # a prompt of which nothing is cached
     long_prompt = [{"role": "user", "content": f"{next(NUMBERS)}. " + "word and " * 950}]
@@ -93,7 +94,7 @@ def test_resources_are_freed(matrix, endless, stage, streamed, leave):
         leave(c)
         expected = (1, 0) if holder else (0, 0)
         if holder:  # whose steps continue
-            wait_until(lambda: state(matrix) == expected, PATIENCE, "it still has its place")
+            wait_until(lambda: state(matrix) == expected, "it still has its place")
         else:
             expect_end(matrix, lambda: state(matrix) == expected, "it still has its place")
         if stage in ("header", "body") and leave is half_close:
@@ -103,4 +104,56 @@ def test_resources_are_freed(matrix, endless, stage, streamed, leave):
     if holder:
         holder.socket.close()
         expect_end(matrix, lambda: state(matrix) == (0, 0), "the other one is not free")
-    wait_until(lambda: descriptors(matrix) <= descriptors_before, PATIENCE, "a descriptor is left")
+    wait_until(lambda: descriptors(matrix) <= descriptors_before, "a descriptor is left")
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("stage", ["queued", "prefill", "first", "middle"])
+def test_an_answer_with_an_id_goes_on_until_it_is_deleted(matrix, endless, stage, streamed, leave):
+    wait_until(lambda: state(matrix) == (0, 0), "something is left of another test")
+    descriptors_before, cancelled_before = descriptors(matrix), health(matrix)["requests_cancelled"]
+    long_prompt = [{"role": "user", "content": f"{next(NUMBERS)}. " + "word and " * 950}]
+    messages = long_prompt if stage == "prefill" else endless
+    body = {"messages": messages, "stream": streamed, "max_tokens": -1}
+    holder = Connection(matrix) if stage == "queued" else None
+    if holder:
+        go_to("first", holder, matrix, {"messages": endless, "stream": True, "max_tokens": -1})
+    answer_id = str(uuid.uuid4())
+    with Connection(matrix) as c:
+        go_to(stage, c, matrix, body, {"X-Answer-Id": answer_id})
+        leave(c)
+        is_gone = descriptors_before + (1 if holder else 0)
+        wait_until(lambda: descriptors(matrix) <= is_gone, "a descriptor is left")
+    assert state(matrix) == ((1, 1) if holder else (1, 0))
+    assert call(matrix, "DELETE", f"/v1/answers/{answer_id}").status == 200
+    expected = (1, 0) if holder else (0, 0)
+    wait_until(lambda: state(matrix) == expected, "it still has its place")
+    assert health(matrix)["requests_cancelled"] == cancelled_before + 1
+    found = health(matrix)["statistics"]
+    assert found["live_answers"] == {"running": 0, "ended": 0} and found["kept_answer_bytes"] == 0
+    if holder:
+        holder.socket.close()
+    wait_until(lambda: descriptors(matrix) <= descriptors_before, "a descriptor is left")
+
+
+PROMPTS = ["one", "two", "three"]  # one runs, the others wait
+RAW = [
+    ("/v1/completions", {"prompt": PROMPTS, "max_tokens": -1, "ignore_eos": True, "logprobs": 2}),
+    ("/completion", {"prompt": PROMPTS, "n_predict": -1, "ignore_eos": True, "n_probs": 2}),
+]
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("path, body", RAW, ids=["completions", "llama-server"])
+def test_answers_of_several_prompts_are_freed(matrix, path, body, streamed, leave):
+    wait_until(lambda: state(matrix) == (0, 0), "something is left of another test")
+    descriptors_before, cancelled_before = descriptors(matrix), health(matrix)["requests_cancelled"]
+    with Connection(matrix) as c:
+        c.send("POST", path, {**body, "stream": streamed})
+        wait_until(lambda: state(matrix) == (1, 2), "they do not begin")
+        leave(c)
+        expect_end(matrix, lambda: state(matrix) == (0, 0), "they still have their places")
+    assert health(matrix)["requests_cancelled"] == cancelled_before + len(PROMPTS)
+    wait_until(lambda: descriptors(matrix) <= descriptors_before, "a descriptor is left")

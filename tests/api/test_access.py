@@ -194,7 +194,7 @@ def test_api_keys(start_server, key_file):
                     {"Authorization": "Bearer other", "x-api-key": KEY}):  # fmt: skip
         assert post(server, CHAT, BODY, headers).status == 200
         assert get(server, "/v1/models", headers).status == 200
-    for path in ("/", "/app.js", "/health"):
+    for path in ("/", "/favicon.svg", "/health"):
         assert get(server, path).status == 200
     assert KEY not in server.log_text()
 
@@ -221,7 +221,7 @@ def test_health_while_loading(hold_server, key_file):
     reply = get(held.server, "/health")
     assert reply.status == 503 and set(reply.json()) == loading
     told = get(held.server, "/health", {"x-api-key": KEY}).json()
-    assert set(told) == loading | {"uptime_seconds"}
+    assert set(told) == loading | {"uptime_seconds", "history"}
 
 
 def test_listening_on_all_addresses_needs_keys(run_kinglet, tiny_model_path):
@@ -244,12 +244,12 @@ def test_the_advice_in_a_container(start_server, key_file):
     """The image sets the variable `container`, like systemd and podman."""
     said, inside = "--host 0.0.0.0 and --api-key-file FILE, or --no-auth", {"container": "oci"}
     server = start_server("--offline", env=inside)
-    assert said in server.log_with("ready (").splitlines()[2]
+    assert said in server.log_with("s after the start)").splitlines()[2]
     server = start_server("--offline", "--host", "localhost", "--api-key-file", key_file, env=inside)
-    assert said in server.log_with("ready (")
+    assert said in server.log_with("s after the start)")
     for options, env in ((("--host", "0.0.0.0", "--no-auth"), inside), ((), {})):
         server = start_server("--offline", *options, env=env)
-        assert said not in server.log_with("ready (")
+        assert said not in server.log_with("s after the start)")
 
 
 def test_a_port_in_use(run_kinglet, tiny, tiny_model_path):

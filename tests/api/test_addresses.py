@@ -77,7 +77,7 @@ def test_closed_connections_free_the_share(crowd):
         leaving = Crowd(crowd.computer, crowd.server, stack, crowd.messages)
         assert [leaving.join(V6) for _ in range(LIMIT)] == [200] * LIMIT
         assert crowd.join(V6) == 503
-    wait_until(lambda: crowd.join(V6) == 200, 30, "the places are not free again")
+    wait_until(lambda: crowd.join(V6) == 200, "the places are not free again")
 
 
 def test_an_ipv6_address_in_brackets(box, start_server):

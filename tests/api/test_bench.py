@@ -24,7 +24,7 @@ def bench(run_kinglet, tiny_model_path, tmp_path):
 
 def test_json_adds_up(bench, tiny_model_path):
     done = bench("--prompt", "8,40", "--generate", "5", "--batches", "3,1", "--repeat", "3",
-                 "--threads", "2", "--cpu", "scalar", "--json")
+                 "--threads", "2", "--cpu", "sse4.1", "--json")
     report = json.loads(done.stdout)
     tests = [(r["test"], r["n"]) for r in report["results"]]
     assert tests == [("prefill", 8), ("prefill", 40), ("decode", 5), ("batch", 3), ("batch", 1)]
@@ -52,8 +52,70 @@ def test_json_adds_up(bench, tiny_model_path):
     assert decode["step_seconds"]["n"] == 3 * 5
     assert three["step_seconds"]["n"] == one["step_seconds"]["n"] == 3 * 2  # a quarter of 5
     assert report["threads"] == report["threads_prefill"] == 2 and report["repeat"] == 3
-    assert report["kernels"] == "scalar"
+    assert report["kernels"] == "sse4.1"
     assert report["file"] == str(tiny_model_path)
+
+
+STEPS = ["embed", "norm", "q, k, v", "attention", "attention out", "gate, up", "down", "head"]
+
+
+def test_profile_adds_up(bench):
+    done = bench("--profile", "--repeat", "2", "--threads", "2", "--ctx-size", "1024", "--json")
+    report = json.loads(done.stdout)
+    shapes = report["profile"]
+    assert [(s["rows"], s["sequences"], s["depth"]) for s in shapes] == [
+        (1, 1, 0), (4, 4, 0), (8, 8, 0), (16, 16, 0), (32, 1, 0), (128, 1, 0), (512, 1, 0),
+        (1, 1, 896), (128, 1, 896),
+    ]  # fmt: skip
+    for s in shapes:
+        assert list(s["steps"]) == STEPS
+        assert all(step["seconds"] > 0 for step in s["steps"].values())
+        assert s["passes"] == (2 if s["rows"] > 16 else 32)
+        # each part is at most the whole: medians do not add up exactly
+        assert max(step["seconds"] for step in s["steps"].values()) < s["seconds"]
+        assert 0 <= s["between_seconds"] < s["seconds"] and 0 < s["beside_seconds"] < s["seconds"]
+        for name in ("q, k, v", "attention out", "gate, up", "down", "head"):
+            step = s["steps"][name]
+            reading = step["bytes"] / s["read_limit_gb_per_second"] * 1e-9
+            multiplying = step["macs"] / s["int8_limit_gmac_per_second"] * 1e-9
+            assert step["floor_seconds"] == pytest.approx(max(reading, multiplying))
+    # all rows read the same weights, and each has the same products; a prompt wants one token
+    one = shapes[0]["steps"]
+    for s in shapes:
+        for name in ("q, k, v", "gate, up", "down"):
+            assert s["steps"][name]["bytes"] == one[name]["bytes"]
+            assert s["steps"][name]["macs"] == one[name]["macs"] * s["rows"]
+        heads = s["sequences"] if s["rows"] <= 16 else 1
+        assert s["steps"]["head"]["macs"] == one["head"]["macs"] * heads
+    assert sum(step.get("bytes", 0) for name, step in one.items() if name != "attention") <= report[
+        "bytes_per_token"]  # fmt: skip
+    # attention: of 128 rows behind 896 tokens each sees the tokens up to itself
+    deep, shallow = shapes[8]["steps"]["attention"], shapes[5]["steps"]["attention"]
+    assert deep["macs"] / shallow["macs"] == pytest.approx((896 * 128 + 8256) / 8256)
+
+
+def test_profile_as_text(bench):
+    done = bench("--profile", "--repeat", "1", "--threads", "1", "--ctx-size", "1024")
+    tables = done.stdout.decode().split("\n\n")[2:]
+    assert len(tables) == 9
+    assert tables[0].startswith("1 row of 1 sequence at position 0: a pass takes ")
+    assert tables[8].startswith("128 rows of 1 sequence at position 896: a pass takes ")
+    for table in tables:
+        rows = [line[2:18].strip() for line in table.splitlines()[1:]]
+        assert rows[:11] == ["step", *STEPS, "between steps", "all"]
+
+
+@pytest.mark.parametrize(
+    "args, error",
+    [
+        (["--only", "decode"], "--profile measures something else than --only and --report"),
+        (["--report", "x.html"], "--profile measures something else than --only and --report"),
+        (["--ctx-size", "512"], "512 tokens is too short for --profile, which needs 1024"),
+    ],
+)
+def test_profile_alone(bench, args, error):
+    done = bench("--profile", *args, check=False)
+    assert done.returncode == 2 and error in done.stderr.decode()
 
 
 def test_prompts_have_their_own_number_of_threads(bench):

@@ -80,7 +80,7 @@ def running(kinglet, tiny_model_path, prompts):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         started.append(process)
-        wait_until(lambda: child_of(process.pid), PATIENCE, "a server is started")
+        wait_until(lambda: child_of(process.pid), "a server is started")
         return process, child_of(process.pid)
 
     yield start
@@ -95,7 +95,7 @@ def wait_for_answers(pid, n):
     def words():
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
 
-    wait_until(lambda: "--port" in words(), PATIENCE, "it runs its program, and not yet that of its parent")
+    wait_until(lambda: "--port" in words(), "it runs its program, and not yet that of its parent")
     command = words()
 
     class Port:
@@ -107,7 +107,7 @@ def wait_for_answers(pid, n):
         except OSError:
             return False
 
-    wait_until(has_answered, PATIENCE, "answers")
+    wait_until(has_answered, "answers")
 
 
 # ---- its own server ------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_ctrl_c_while_the_server_starts(kinglet, tmp_path, prompts):
             env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PATH": "/nowhere", **nowhere},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
-        wait_until(lambda: child_of(process.pid), PATIENCE, "a server is started")
+        wait_until(lambda: child_of(process.pid), "a server is started")
         server = child_of(process.pid)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)
@@ -219,7 +219,7 @@ def test_the_server_ends_with_its_parent(running):
     wait_for_answers(server, 1)
     process.kill()
     process.wait()
-    wait_until(lambda: is_gone(server), PATIENCE, "the server has ended")
+    wait_until(lambda: is_gone(server), "the server has ended")
 
 
 def test_a_killed_server_ends_the_soak(running):

@@ -239,7 +239,7 @@ def test_list_and_clean(serve, run_cache, cache, tiny_model_path):
     server = serve("mine")
     say(server, system="Answer only when the moon is full. " * 12)
     pages = cache / "prefixes"
-    wait_until(lambda: len(list(pages.glob("*.page"))) > 3, 60, "pages")
+    wait_until(lambda: len(list(pages.glob("*.page"))) > 3, "pages")
     found = items(run_cache)
     assert set(found) == {"model", "weights", "tokenizer", "prompts"}
     assert all(i["in_use"] for i in found.values())
@@ -385,7 +385,7 @@ def test_changed_pages_never_change_a_text(serve, cache, tiny_model_path):
     pages = cache / "prefixes"
     server = serve(tiny_model_path)
     first = ask_all(server, 1)
-    wait_until(lambda: len(list(pages.glob("*.page"))) > 3, 60, "pages")
+    wait_until(lambda: len(list(pages.glob("*.page"))) > 3, "pages")
     at = list(regions(next(pages.glob("*.page")).stat().st_size))
     expected = ask_all(server, len(at))
     assert server.stop() == 0 and expected[0][0] == first[0][0]

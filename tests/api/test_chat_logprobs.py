@@ -144,6 +144,11 @@ def test_documents_are_bounded(tiny, endless):
     assert "stream" in reply.error["message"]
     assert post(tiny, CHAT, {**body, "max_tokens": 3120}).status == 200
     assert post(tiny, CHAT, {**body, "max_tokens": 3121}).status == 400
+    # all answers of a document together
+    reply = post(tiny, CHAT, {**body, "max_tokens": 3000, "n": 2})
+    assert reply.status == 400 and "2 answers" in reply.error["message"]
+    reply = post(tiny, "/completion", {"prompt": ["Hello"] * 8, "n_predict": 400, "n_probs": 20})
+    assert reply.status == 400 and "8 answers" in reply.error["message"]
     found = stream(tiny, endless, max_tokens=-1, logprobs=True, top_logprobs=20)
     assert len(streamed(found)) > 3000
 

@@ -22,8 +22,9 @@ def compare(kinglet, tiny_model_path, tmp_path):
         "options = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
         "assert options['-o'] == 'json' and options['-r'] == '1' and options['-t'] == '2', options\n"
         "prompts = [int(n) for n in options['-p'].split(',')]\n"
-        f"found = [dict(n_prompt=n, n_gen=0, avg_ts={SPEEDS['prefill']}) for n in prompts]\n"
-        f"found += [dict(n_prompt=0, n_gen=int(options['-n']), avg_ts={SPEEDS['decode']})]\n"
+        f"found = [dict(n_prompt=n, n_gen=0, avg_ts={SPEEDS['prefill']}) for n in prompts if n]\n"
+        "if options['-n'] != '0':\n"
+        f"    found += [dict(n_prompt=0, n_gen=int(options['-n']), avg_ts={SPEEDS['decode']})]\n"
         "print(json.dumps(found))\n"
     )
     peer.chmod(0o755)
@@ -67,6 +68,29 @@ def test_a_required_ratio(compare):
     assert done.returncode == 1 and "speed: decode 4, tokens/s" in done.stdout
 
 
+def test_batches_and_long_contexts(compare, tmp_path):
+    batched = tmp_path / "llama-batched-bench"
+    batched.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "options = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "assert options['-npp'] == '1' and options['-ntg'] == '32', options\n"
+        "for n in options['-npl'].split(','):\n"
+        f"    print(json.dumps(dict(pl=int(n), speed_tg={SPEEDS['decode']} * int(n))))\n"
+    )
+    batched.chmod(0o755)
+    done = compare("--parts", "batch,long", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {(r["part"], r["test"], r["n"]): r for r in json.loads(done.stdout)["results"]}
+    batch = [("batch", "together", n) for n in (1, 2, 4, 6, 8, 16)]
+    long = [("long", "prefill", 2048), ("long", "prefill", 4000), ("long", "decode behind", 4064)]
+    assert list(rows) == batch + long
+    for key, row in rows.items():
+        known = SPEEDS["prefill"] if key[1] == "prefill" else SPEEDS["decode"]
+        assert row["peer"] == known * (key[2] if key[0] == "batch" else 1)
+        assert row["ratio"] == pytest.approx(row["kinglet"] / row["peer"])
+
+
 def test_next_to_a_busy_process(compare):
     done = compare("--parts", "busy", "--json")
     assert done.returncode == 0, done.stderr
@@ -82,4 +106,4 @@ def test_next_to_a_busy_process(compare):
 
 def test_an_unknown_part(compare):
     done = compare("--parts", "speed,smell")
-    assert done.returncode == 2 and "speed, busy, server, memory" in done.stderr
+    assert done.returncode == 2 and "speed, batch, long, busy, server, memory" in done.stderr

@@ -10,7 +10,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from api_client import CHAT, Connection, HELLO, Stream, complete, get, health, post, raw, wait_until
+from api_client import CHAT, SOON, Connection, Stream, complete, get, health, post, raw, wait_until
 
 GET_HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SHORT = ["--header-timeout", 1, "--body-timeout", 1, "--idle-timeout", 1, "--reader-timeout", 1]
@@ -248,7 +248,7 @@ def test_the_limit_of_all_connections(start_server, endless):
     server = start_server("--offline", "--max-connections", 8, "--parallel", 8)
     opened = [Connection(server) for _ in range(8)]
     try:
-        wait_until(lambda: health(server)["connections"]["evicted"] >= 1, 5, "no room is made")
+        wait_until(lambda: health(server)["connections"]["evicted"] >= 1, "no room is made", SOON)
         assert opened[0].socket.recv(1) == b""  # the one that was idle longest
         # busy connections do not make room
         for _ in range(8):
@@ -263,7 +263,7 @@ def test_the_limit_of_all_connections(start_server, endless):
     finally:
         for c in opened:
             c.socket.close()
-    wait_until(lambda: get(server, "/live").status == 200, 5, "there is no room again")
+    wait_until(lambda: get(server, "/live").status == 200, "there is no room again", SOON)
     assert health(server)["connections"]["refused"] >= 1
 
 
@@ -280,7 +280,7 @@ def test_connections_from_one_address(start_server, endless):
         assert s.recv(100).startswith(b"HTTP/1.1 200")
     for c in held:
         c.socket.close()
-    wait_until(lambda: get(server, "/live").status == 200, 5, "the places are not free again")
+    wait_until(lambda: get(server, "/live").status == 200, "the places are not free again", SOON)
 
 
 def cpu_seconds(server):
@@ -318,10 +318,10 @@ def test_a_low_limit_of_descriptors_limits_connections(kinglet, tiny_model_path,
     log = tmp_path / "log"
     process = subprocess.Popen(["sh", "-c", command], stderr=log.open("wb"))
     try:
-        wait_until(lambda: "info    ready (" in log.read_text(), 60, "it does not start")
+        wait_until(lambda: "info    ready (" in log.read_text(), "it does not start")
         assert "room for 32 connections" in log.read_text()
         opened = [Connection(server) for _ in range(60)]
-        wait_until(lambda: health(server)["connections"]["evicted"] > 20, 5, "no room is made")
+        wait_until(lambda: health(server)["connections"]["evicted"] > 20, "no room is made", SOON)
         assert health(server)["connections"]["accept_failures"] == 0
         for c in opened:
             c.socket.close()
@@ -361,7 +361,7 @@ def test_a_crowd(start_server, endless):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert texts == [expected] * 64
     wait_until(
-        lambda: health(server)["running"] + health(server)["queued"] == 0, 30, "some still run"
+        lambda: health(server)["running"] + health(server)["queued"] == 0, "some still run"
     )
     h = health(server)["connections"]
     assert h["refused"] == h["evicted"] == 0 and h["accepted"] > 664

@@ -4,7 +4,7 @@ import socket
 import time
 
 import pytest
-from api_client import CHAT, PATIENCE, Connection, expect_end, health, wait_until
+from api_client import CHAT, SOON, Connection, expect_end, health, wait_until
 
 STORY = [{"role": "user", "content": "Tell me a very long story about a lighthouse."}]
 LONG_PROMPT = [{"role": "user", "content": "word and " * 1800}]
@@ -36,7 +36,7 @@ def test_in_decode(tiny, endless, cancelled, streamed, leave):
         if streamed:
             c.read_head()
             next(c.chunks())
-        wait_until(lambda: health(tiny)["running"] > 0, PATIENCE, "it does not begin")
+        wait_until(lambda: health(tiny)["running"] > 0, "it does not begin")
         leave(c)
         expect_end(tiny, lambda: health(tiny)["running"] == 0, "it still runs")
         assert cancelled() == 4
@@ -44,7 +44,8 @@ def test_in_decode(tiny, endless, cancelled, streamed, leave):
 
 @pytest.fixture(scope="module")
 def one_place(server_factory, model_path):
-    options = ("--offline", "--parallel", 1, "--queue", 2, "--cache-ram", 0)
+    # without drafts a pass computes one token of an answer, so that wasted tokens can be counted
+    options = ("--offline", "--parallel", 1, "--queue", 2, "--cache-ram", 0, "--draft-max", 0)
     server = server_factory(*options, model=model_path)
     yield server
     server.end()
@@ -59,7 +60,7 @@ def test_in_a_long_answer(one_place, stage, streamed, leave):
     before = health(one_place)
     with Connection(one_place) as c:
         c.send("POST", CHAT, {"messages": messages, "stream": streamed, "max_tokens": -1})
-        wait_until(lambda: health(one_place)[counted] > before[counted], PATIENCE, "it stands still")
+        wait_until(lambda: health(one_place)[counted] > before[counted], "it stands still")
         leave(c)
         expect_end(one_place, lambda: health(one_place)["running"] == 0, "it still runs")
     after = health(one_place)
@@ -69,8 +70,9 @@ def test_in_a_long_answer(one_place, stage, streamed, leave):
         after["statistics"]["tokens"][kind] - before["statistics"]["tokens"][kind]
         for kind in ("wasted", "prompt", "answer")
     )
-    # all computed tokens were wasted; the last token of an answer is chosen, not computed
-    assert wasted == prompt + max(0, answered - 1)
+    # all computed tokens were wasted; the last token of an answer is chosen, not computed, unless the
+    # client left between a pass and the choice after it
+    assert wasted - (prompt + max(0, answered - 1)) in (0, 1)
     if stage == "prefill":
         assert answered == 0 and prompt < 3600 / 2
 
@@ -82,9 +84,9 @@ def test_in_the_queue(one_place, streamed, leave):
         running.send("POST", CHAT, {"messages": LONG_PROMPT, "stream": True, "max_tokens": 1})
         running.read_head()
         waiting.send("POST", CHAT, {"messages": LONG_PROMPT, "stream": streamed, "max_tokens": 1})
-        wait_until(lambda: health(one_place)["queued"] == 1, PATIENCE, "it does not wait")
+        wait_until(lambda: health(one_place)["queued"] == 1, "it does not wait")
         leave(waiting)
-        wait_until(lambda: health(one_place)["queued"] == 0, PATIENCE, "it still waits")
+        wait_until(lambda: health(one_place)["queued"] == 0, "it still waits")
         assert health(one_place)["running"] == 1  # it did not wait for the running request
     expect_end(one_place, lambda: health(one_place)["running"] == 0, "it still runs")
 
@@ -117,6 +119,6 @@ def test_many_abandoned_requests(tiny, endless, cancelled):
             if i % 2:
                 c.reset()
     wait_until(
-        lambda: health(tiny)["running"] + health(tiny)["queued"] == 0, 10, "some still run"
+        lambda: health(tiny)["running"] + health(tiny)["queued"] == 0, "some still run", SOON
     )  # fmt: skip
     assert cancelled() > 50

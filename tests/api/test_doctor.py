@@ -213,7 +213,7 @@ def test_no_server(doctor):
 
 
 def test_this_computer(doctor, reads_gigabytes, model_path):
-    code, findings = doctor("--model", model_path)
+    code, findings = doctor("--measure", "--model", model_path)
     assert code != BROKEN, findings
     areas = {f["area"] for f in findings}
     assert areas >= {"cpu", "memory", "disk", "start", "file", "tokenizer", "template", "speed", "numbers"}
@@ -237,7 +237,7 @@ def test_a_model_with_a_changed_vocabulary(doctor, reads_gigabytes, smollm_path,
     first, second = map(data.index, words)  # in the list of tokens, which precedes the merges
     data[first : first + len(words[0])], data[second : second + len(words[1])] = words[1], words[0]
     other.write_bytes(data)
-    code, findings = doctor("--model", other)
+    code, findings = doctor("--measure", "--model", other)
     assert code == BROKEN
     assert "English: not the ids" in found(findings, "not the ids")["text"]
     found(findings, "SHA-256")
@@ -246,7 +246,7 @@ def test_a_model_with_a_changed_vocabulary(doctor, reads_gigabytes, smollm_path,
 
 
 def test_another_tier(doctor, reads_gigabytes, tiny_model_path):
-    code, findings = doctor("--model", tiny_model_path, "--cpu", "scalar")
+    code, findings = doctor("--measure", "--model", tiny_model_path, "--cpu", "scalar")
     assert code == WARNINGS
     assert "do not set --cpu" in found(findings, "kernels: scalar")["remedy"]
 
@@ -255,7 +255,7 @@ def test_doctor_reports_whether_it_prepared_the_weights(run_kinglet, reads_gigab
                                                tiny_model_path, tmp_path):  # fmt: skip
     """Files with times in the future are handled, too."""
     env = {**jumping_clock, "KINGLET_CLOCK_BEHIND": "86400", "XDG_CACHE_HOME": str(tmp_path)}
-    said = [run_kinglet("doctor", "-m", tiny_model_path, "--json", env=env, check=False).stdout
+    said = [run_kinglet("doctor", "-m", tiny_model_path, "--measure", "--json", env=env, check=False).stdout
             for _ in range(2)]  # fmt: skip
     assert b"the weights were packed now" in said[0]
     assert b"packed weights exist" in said[1]
@@ -268,7 +268,7 @@ def test_no_model(doctor, tmp_path):
 
 
 def test_as_text(run_kinglet, reads_gigabytes, tiny_model_path):
-    done = run_kinglet("doctor", "--model", tiny_model_path, check=False)
+    done = run_kinglet("doctor", "--measure", "--model", tiny_model_path, check=False)
     lines = done.stdout.decode().splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[-1].endswith(" good") and " to fix, " in lines[-1]

@@ -3,7 +3,7 @@
 import os
 import re
 
-from api_client import CHAT, Connection, HELLO, health, wait_until
+from api_client import CHAT, HELLO, SOON, Connection, health, wait_until
 
 WARM_UP, CANCELLED, SHORT = 200, 1000, 2000
 # An allocator may keep this much; a leak of 2 KB a request would be 6 MB.
@@ -50,7 +50,7 @@ def ask(server, n):
 
 def settle(server):
     wait_until(
-        lambda: health(server)["running"] + health(server)["queued"] == 0, 30, "some still run"
+        lambda: health(server)["running"] + health(server)["queued"] == 0, "some still run"
     )
 
 
@@ -75,5 +75,5 @@ def test_nothing_grows(start_server, endless):
     assert h["requests_finished"] >= SHORT
     # most of them were abandoned while they were prepared, queued or run
     assert h["statistics"]["requests"]["client_left"] > CANCELLED / 2
-    wait_until(lambda: descriptors(server) <= open_files, 5, "descriptors leak")
+    wait_until(lambda: descriptors(server) <= open_files, "descriptors leak", SOON)
     assert anonymous_bytes(server) - memory < allowed_growth(server)

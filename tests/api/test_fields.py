@@ -2,7 +2,7 @@
 fields are ignored."""
 
 import pytest
-from api_client import CHAT, HELLO, complete, get, post
+from api_client import CHAT, HELLO, complete, get, post, stream
 
 HUGE = 10**19  # more than 64 bits
 HUGE_REAL = b"1e999"  # more than a double
@@ -19,19 +19,27 @@ def refused(server, path, body, param=None):
     return error
 
 
+def user(content):
+    return {"role": "user", "content": content}
+
+
 WRONG = {
-    "max_tokens": ["8", True, 1.5, 0, -2, 2**40, 1e308, [], {}],
-    "max_completion_tokens": ["8", False, 0, -2],
-    "temperature": ["0.5", True, -0.1, 2.1, 1e308, [], {}],
+    "max_tokens": ["8", True, 1.5, -2, 2**40, 1e308, [], {}],
+    "max_completion_tokens": ["8", False, -2],
+    "n_predict": ["8", True, 1.5, -2],
+    "temperature": ["0.5", True, -0.1, 5.1, 1e308, [], {}],
     "top_p": ["1", True, -0.1, 1.1],
     "min_p": ["0", True, -1, 2],
     "top_k": ["4", True, -2, 1.5, 2**31],
     "repetition_penalty": ["1", True, 0, -1, 11],
+    "repeat_penalty": ["1", True, 0, -1, 11],
+    "continue_final_message": [True, 1, "true"],
+    "add_generation_prompt": [False, 1, "true"],
     "seed": ["1", True, 1.5, []],
-    "n": ["1", True, 0, 5, -1, 2.5],
+    "n": ["1", True, 0, 9, -1, 2.5],
     "stream": ["true", 1, [], {}],
     "stream_options": [True, [], "x", {"include_usage": 1}],
-    "stop": [1, True, {}, "", "x" * 257, [1], [""], ["a"] * 9, [["a"]], "a\0b"],
+    "stop": [1, True, {}, "x" * 257, [1], ["a"] * 17, [["a"]], "a\0b"],
     "messages": ["x", 1, {}, True, []],
     "model": [1, True, [], {}],
     "tools": [{}, "x", 1, [{}], ["x"], [{"type": "function", "function": {}}]],
@@ -94,10 +102,10 @@ def test_null_is_absent(tiny, name):
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("temperature", 0), ("temperature", 0.0), ("temperature", 2), ("top_p", 0), ("top_p", 1),
+        ("temperature", 0), ("temperature", 0.0), ("temperature", 5), ("top_p", 0), ("top_p", 1),
         ("min_p", 0), ("min_p", 1), ("top_k", 0), ("top_k", -1), ("top_k", 5),
-        ("repetition_penalty", 1.1), ("seed", 0), ("seed", -1), ("seed", 2**63 - 1), ("n", 1.0),
-        ("stop", []), ("stop", "x"), ("stop", ["a"] * 8), ("stop", "停" * 85),
+        ("repetition_penalty", 1.1), ("seed", 0), ("seed", -1), ("seed", 2**63 - 1), ("n", 1.0), ("n", 8),
+        ("stop", []), ("stop", "x"), ("stop", ["a"] * 16), ("stop", ""), ("stop", ["", "x"]), ("stop", "停" * 85),
         ("stream_options", {}), ("stream_options", {"include_usage": True}), ("tools", []),
         ("tool_choice", "auto"), ("tool_choice", "none"), ("tool_choice", {"type": "auto"}),
         ("tool_choice", {"type": "none"}), ("response_format", {"type": "text"}),
@@ -122,7 +130,10 @@ def test_right_value(tiny, name, value):
 @pytest.mark.parametrize(
     "fields, count",
     [
+        ({"max_tokens": 0}, 0),
         ({"max_tokens": 1}, 1),
+        ({"n_predict": 2}, 2),
+        ({"n_predict": 2, "max_tokens": 3}, 3),
         ({"max_completion_tokens": 3}, 3),
         ({"max_tokens": 5, "max_completion_tokens": 2}, 2),
         ({"max_tokens": None, "max_completion_tokens": 4}, 4),
@@ -132,6 +143,55 @@ def test_max_tokens(tiny, endless, fields, count):
     found = complete(tiny, endless, **fields)
     assert found["usage"]["completion_tokens"] == count
     assert found["choices"][0]["finish_reason"] == "length"
+
+
+def test_no_tokens(tiny):
+    """The prompt is computed, with any rule; a stream has its first and its last chunk."""
+    for fields in ({}, {"regex": "abc"}, {"logprobs": True}, {"n": 3}):
+        found = complete(tiny, max_tokens=0, **fields)
+        assert found["usage"]["completion_tokens"] == 0 and found["usage"]["prompt_tokens"] > 0
+        for choice in found["choices"]:
+            assert choice["message"]["content"] == "" and choice["finish_reason"] == "length"
+    chunks = stream(tiny, max_tokens=0).chunks
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, "length"]
+    assert post(tiny, "/chat", {"prompt": "x", "max_new_tokens": 0}).status == 200
+
+
+def test_another_name_of_the_penalty(tiny, endless):
+    asked = [complete(tiny, endless, max_tokens=30, **{name: 1.3}) for name in
+             ("repetition_penalty", "repeat_penalty")]  # fmt: skip
+    assert asked[0]["choices"] == asked[1]["choices"]
+    assert asked[0]["choices"] != complete(tiny, endless, max_tokens=30)["choices"]
+
+
+def test_continuation_of_the_last_message(tiny):
+    """By default, a last message of the assistant is continued."""
+    begun = [user("a"), {"role": "assistant", "content": "Once upon"}]
+    whole = prompt_tokens(tiny, begun, continue_final_message=False)
+    continued = prompt_tokens(tiny, begun)
+    assert whole > continued
+    for fields in (
+        {"continue_final_message": True},
+        {"add_generation_prompt": False},
+        {"continue_final_message": True, "add_generation_prompt": False},
+        {"continue_final_message": None, "add_generation_prompt": None},
+    ):
+        assert prompt_tokens(tiny, begun, **fields) == continued
+
+
+@pytest.mark.parametrize(
+    "messages, fields, param",
+    [
+        ([user("a")], {"continue_final_message": True}, "continue_final_message"),
+        ([user("a")], {"add_generation_prompt": False}, "add_generation_prompt"),
+        ([user("a"), {"role": "assistant", "content": "b"}],
+         {"continue_final_message": True, "add_generation_prompt": True}, "add_generation_prompt"),
+        ([user("a"), {"role": "assistant", "content": "b"}, {"role": "assistant", "content": "c"}],
+         {}, "messages"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_continued(tiny, messages, fields, param):
+    refused(tiny, CHAT, {"messages": messages, "max_tokens": 1, **fields}, param)
 
 
 def test_max_tokens_as_much_as_the_context_holds(tiny, endless):
@@ -174,7 +234,7 @@ def test_numbers_out_of_range_of_any_type(tiny, field, number):
 def test_a_schema_with_large_numbers_reaches_the_prompt(tiny):
     """Schema generators write the maximum of an unsigned 64-bit type."""
     def prompt_with(maximum):
-        schema = '{"type":"integer","minimum":1,"maximum":%s}' % maximum
+        schema = '{"type":"object","properties":{"n":{"type":"integer","maximum":%s}}}' % maximum
         tool = '{"type":"function","function":{"name":"f","parameters":%s}}' % schema
         body = '{"messages":[{"role":"user","content":"a"}],"max_tokens":1,"tools":[%s]}' % tool
         reply = post(tiny, CHAT, body.encode())
@@ -189,10 +249,6 @@ def test_a_byte_order_mark(tiny):
                        ("/chat", b'{"prompt":"a","max_new_tokens":1}')):  # fmt: skip
         plain, marked = (post(tiny, path, mark + body) for mark in (b"", b"\xef\xbb\xbf"))
         assert plain.status == marked.status == 200
-
-
-def user(content):
-    return {"role": "user", "content": content}
 
 
 TEXT = {"type": "text", "text": "Hi"}
@@ -277,8 +333,8 @@ def test_tools_reach_the_prompt(tiny):
     "name, value",
     [
         ("prompt", 1), ("prompt", ""), ("prompt", True), ("max_new_tokens", "8"),
-        ("max_new_tokens", 0), ("max_new_tokens", True), ("do_sample", 1), ("do_sample", "true"),
-        ("temperature", "1"), ("temperature", 3), ("top_p", 2), ("top_p", [1]), ("messages", "x"),
+        ("max_new_tokens", -2), ("max_new_tokens", True), ("do_sample", 1), ("do_sample", "true"),
+        ("temperature", "1"), ("temperature", 6), ("top_p", 2), ("top_p", [1]), ("messages", "x"),
     ],
 )  # fmt: skip
 def test_wrong_native_value(tiny, name, value):

@@ -90,7 +90,7 @@ def test_serve(start_server, tmp_path):
     text = [{"role": "user", "content": "a b c " * 200}]
     first = answer(server, text, max_tokens=40)
     wait_until(lambda: get(server, "/live").status == 200 and server.log.stat().st_size >= LIMIT,
-               60, "the log does not come to its limit")  # fmt: skip
+               "the log does not come to its limit")  # fmt: skip
     assert answer(server, text, max_tokens=40) == first
     assert health(server)["status"] == "ok"
     assert server.stop() == 0  # pending lines of the log are lost

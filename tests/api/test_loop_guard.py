@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 import pytest
-from api_client import CHAT, Stream, complete, health, stream
+from api_client import Stream, complete, health, stream
 
 QUESTIONS = ("what is it", "one two three", "a b c", "你好", "tell me", "seven", "x y", "why")
 LONG = 2000  # tokens

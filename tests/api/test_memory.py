@@ -50,7 +50,15 @@ def test_a_plan_over_the_budget_is_refused(run_kinglet, tiny_model_path, command
     assert done.returncode == 1, said
     assert re.search(r"memory: +[\d.]+ MB  weights", said)
     assert re.search(r"memory: +[\d.]+ MB  in all, of 10.5 MB", said)
-    assert "the memory budget of 10.5 MB is too small" in said and "--memory to" in said
+    assert "the memory budget of 10.5 MB is too small" in said and "raise --memory" in said
+
+
+def test_weights_that_cannot_fit_are_not_packed(run_kinglet, model_path, tmp_path):
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    done = run_kinglet("serve", "-m", model_path, "--memory", "390M", "--port", 0, env=env, check=False)
+    said = done.stderr.decode()
+    assert done.returncode == 1 and "smaller model ('kinglet pull --list')" in said
+    assert "Packing" not in said and not list(tmp_path.rglob("*.packed"))
 
 
 @pytest.mark.parametrize("size", ["", "M", "512X", "-1", "1.5G", "0", "99999999999999999999"])

@@ -24,7 +24,7 @@ def oddly_named(tiny_model_path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def odd(server_factory, oddly_named):
-    server = server_factory("--offline", "--log-format", "json", model=oddly_named)
+    server = server_factory("--offline", "--strict-model", "--log-format", "json", model=oddly_named)
     yield server
     server.end()
 
@@ -50,8 +50,8 @@ def test_every_route_answers_with_an_invalid_name(odd):
     assert Stream(odd, "/chat?prompt=Hello&max_new_tokens=3", None, method="GET").chunks
     error = post(odd, CHAT, {"messages": HELLO, "model": "other"}).error
     assert error["code"] == "model_not_found" and SHOWN in error["message"]
-    lines = [json.loads(line) for line in odd.log_with("ready (").splitlines() if line[0] == "{"]
-    assert any(line["message"].endswith(": " + SHOWN) for line in lines)
+    lines = [json.loads(line) for line in odd.log_with("s after the start)").splitlines() if line[0] == "{"]
+    assert any(f": {SHOWN} on http" in line["message"] for line in lines)
 
 
 @pytest.mark.parametrize("path", ["/v1/models/%FF%FE", "/%E4%B8", "/v1/models/a%C2"])
@@ -94,10 +94,10 @@ ALIASES = ("gpt-4o-mini", "openai/gpt-4o", "小鸟")
 def aliased(server_factory, tiny_model_path, tmp_path_factory):
     path = tmp_path_factory.mktemp("names") / "My-Model_1.5B.gguf"
     path.symlink_to(tiny_model_path)
-    options = ["--alias", "gpt-4o-mini=my-model_1.5b:latest", "--alias", "my-MODEL_1.5b"]
+    options = ["--strict-model", "--alias", "gpt-4o-mini=my-model_1.5b:latest", "--alias", "my-MODEL_1.5b"]
     for name in (*ALIASES[1:], "GPT-4o-mini"):
         options += ["--alias", name]
-    server = server_factory("--offline", *options, model=path)
+    server = server_factory("--offline", "--strict-model", *options, model=path)
     yield server
     server.end()
 

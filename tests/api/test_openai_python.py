@@ -77,18 +77,17 @@ def test_a_stream_with_comments(server, client):
 def test_closing_a_stream_ends_the_work(server, client):
     before = health(server)["requests_cancelled"]
     events = client.chat.completions.create(
-        model="default", messages=HELLO, max_tokens=-1, stream=True, temperature=1.5, seed=1,
-        extra_body={"min_p": 0.01},
-    )  # fmt: skip
+        model="default", messages=HELLO, max_tokens=-1, stream=True, extra_body={"ignore_eos": True}
+    )
     next(iter(events))
     events.close()
-    wait_until(lambda: health(server)["running"] == 0, 2, "it still runs")
+    wait_until(lambda: health(server)["running"] == 0, "it still runs")
     assert health(server)["requests_cancelled"] == before + 1
 
 
 def test_errors(client):
     with pytest.raises(openai.NotFoundError) as caught:
-        client.chat.completions.create(model="gpt-4o", messages=HELLO)
+        client.models.retrieve("gpt-4o")
     assert caught.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="default", messages=HELLO, temperature=9)
@@ -119,6 +118,7 @@ def test_answers_by_rule(client):
     assert set(lamp) == {"on", "level"} and 0 <= lamp["level"] <= 9
     tools = [{"type": "function", "function": {"name": "lamp", "parameters": schema}}]
     ask = {"model": "default", "messages": HELLO, "tools": tools, "tool_choice": "required"}
+    ask["parallel_tool_calls"] = False
     choice = client.chat.completions.create(**ask).choices[0]
     (call,) = choice.message.tool_calls
     assert choice.finish_reason == "tool_calls" and call.function.name == "lamp"

@@ -62,7 +62,7 @@ def test_restart(start_server, cache):
     for _ in range(3):
         ask(server, QUESTION)  # pages that the disk was too slow for are offered again
     directory = Path(cache["XDG_CACHE_HOME"]) / "kinglet" / "prefixes"
-    wait_until(lambda: len(list(directory.glob("*.page"))) >= n // PAGE, 60, "pages on disk")
+    wait_until(lambda: len(list(directory.glob("*.page"))) >= n // PAGE, "pages on disk")
     server.stop()
     server = start_server("--offline", env=cache)
     again, _, cached = ask(server, QUESTION)
@@ -92,7 +92,7 @@ def wait_until_warm(server, keys):
         _, n, cached = ask(server, [{"role": "user", "content": "Who are you?"}], next(keys))
         return cached == n - 1
 
-    wait_until(is_known, 60, "the last greeting")
+    wait_until(is_known, "the last greeting")
 
 
 def costs(server, key):
@@ -127,7 +127,7 @@ def test_keys_share_nothing(start_server, cache, key_file):
             costs(server, key)  # pages that the disk was too slow for are offered again
         return len(list(directory.glob("*.page"))) >= 2 * pages
 
-    wait_until(all_are_on_disk, 60, "pages on disk")
+    wait_until(all_are_on_disk, "pages on disk")
     server.stop()
 
     server = start_server("--offline", "--api-key-file", key_file, env=cache)
@@ -153,7 +153,7 @@ def test_greetings_are_precomputed(start_server, cache, key_file, tmp_path):
             answers.add(answer)
             return cached == n - 1
 
-        wait_until(is_known, 60, "a greeting that is known")
+        wait_until(is_known, "a greeting that is known")
         assert len(answers) == 1
 
 

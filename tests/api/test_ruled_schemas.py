@@ -73,7 +73,20 @@ def an_array(r, depth):
     return {"type": "array", "items": schema(r, 0), "maxItems": 3}
 
 
+def few_names(r):
+    """An object that needs many of the names that its pattern or their length leaves: they run out."""
+    value = {"enum": [0, 1]}
+    pattern, n = r.choice([("^[a-d]{1,3}$", 84), ("^[a-z][01]$", 52), ("^(x|yy?|[a-m]{2})$", 172), ("^[é-ü]{2}$", 400)])
+    low = r.randrange(min(n, 100))
+    rule = r.choice([{"patternProperties": {pattern: value}, "additionalProperties": False},
+                     {"propertyNames": {"pattern": pattern}, "additionalProperties": value},
+                     {"propertyNames": {"maxLength": 1}, "additionalProperties": value}])  # fmt: skip
+    return {"type": "object", **rule, "minProperties": low, "maxProperties": low + r.randrange(10)}
+
+
 def an_object(r, depth):
+    if r.randrange(4) == 0:
+        return few_names(r)
     names = r.sample(NAMES, r.randint(1, 4))
     properties = {name: schema(r, depth - 1) for name in names}
     result = {"type": "object", "properties": properties, "required": r.sample(names, r.randint(0, len(names)))}

@@ -11,9 +11,7 @@ import threading
 import time
 
 import pytest
-from api_client import CHAT, Connection, HELLO, Stream, answer, get, health, post, wait_until
-
-SOON = 10
+from api_client import CHAT, HELLO, PATIENCE, Connection, Stream, answer, get, health, post, wait_until
 
 
 class Notifications:
@@ -55,26 +53,26 @@ def test_a_model_name_cannot_inject_variables(start_server, notifications, tiny_
     model = tmp_path / "a\nMAINPID=1\x1b.gguf"
     model.symlink_to(tiny_model_path)
     start_server("--offline", model=model, env={"NOTIFY_SOCKET": notifications.path})
-    wait_until(lambda: notifications.has("STATUS=Serving"), SOON, "it does not say what it serves")
+    wait_until(lambda: notifications.has("STATUS=Serving"), "it does not say what it serves")
     assert notifications.has("STATUS=Serving a\N{REPLACEMENT CHARACTER}MAINPID=1\N{REPLACEMENT CHARACTER}")
     assert not notifications.has("MAINPID")
 
 
 def test_notifications(start_server, notifications):
     server = start_server("--offline", env={"NOTIFY_SOCKET": notifications.path})
-    wait_until(lambda: notifications.has("READY=1"), SOON, "it does not say that it is ready")
+    wait_until(lambda: notifications.has("READY=1"), "it does not say that it is ready")
     assert notifications.has("STATUS=Loading the model")
     assert notifications.has("EXTEND_TIMEOUT_USEC=")
     assert not notifications.has("WATCHDOG=1")  # no watchdog was requested
     assert not notifications.has("STOPPING=1")
     notifications.clear()
     server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: notifications.has("RELOADING=1"), SOON, "it does not say that it reloads")
-    wait_until(lambda: notifications.has("READY=1"), SOON, "it is not ready again")
+    wait_until(lambda: notifications.has("RELOADING=1"), "it does not say that it reloads")
+    wait_until(lambda: notifications.has("READY=1"), "it is not ready again")
     assert notifications.has("RELOADING=1") and notifications.has("MONOTONIC_USEC=")
     server.process.terminate()
-    wait_until(lambda: notifications.has("STOPPING=1"), SOON, "it does not say that it stops")
-    assert server.process.wait(SOON) == 0
+    wait_until(lambda: notifications.has("STOPPING=1"), "it does not say that it stops")
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_not_ready_while_loading(hold_server, notifications, monkeypatch, tiny_model_path):
@@ -134,17 +132,17 @@ def fed(notifications, seconds):
 def test_the_watchdog(start_server, notifications, endless):
     env = {"NOTIFY_SOCKET": notifications.path, "WATCHDOG_USEC": "1000000"}
     server = start_server("--offline", env=env)
-    assert fed(notifications, SOON)  # while idle
+    assert fed(notifications, PATIENCE)  # while idle
     with Connection(server) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
         c.read_head()
-        assert fed(notifications, SOON)  # while a request is answered
+        assert fed(notifications, PATIENCE)  # while a request is answered
         with Frozen(server.pid):
             time.sleep(1)
             # the loop runs, but nothing is computed
             assert not fed(notifications, 2)
         server.log_with("the engine makes no progress")  # the thread of the log was stopped as well
-        assert fed(notifications, SOON)
+        assert fed(notifications, PATIENCE)
 
 
 def test_a_client_that_does_not_read_does_not_stop_the_watchdog(start_server, notifications, endless):
@@ -159,10 +157,10 @@ def test_a_client_that_does_not_read_does_not_stop_the_watchdog(start_server, no
             time.sleep(0.3)
             return before == count[0] > 0
 
-        wait_until(stands_still, 60, "it is never held back")
+        wait_until(stands_still, "it is never held back")
         assert health(server)["running"] == 4
         for _ in range(3):
-            assert fed(notifications, SOON)
+            assert fed(notifications, PATIENCE)
     assert "makes no progress" not in server.log_text()
 
 
@@ -175,14 +173,14 @@ def test_a_service_manager_that_does_not_read(start_server, tmp_path):
         time.sleep(1)  # 1000 messages
         assert get(server, "/live").status == 200
         server.process.terminate()
-        assert server.process.wait(SOON) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 def test_variables_for_another_process_are_ignored(start_server, notifications):
     env = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "4000"}
     server = start_server("--offline", env={**env, "NOTIFY_SOCKET": notifications.path})
     assert get(server, "/live").status == 200
-    wait_until(lambda: notifications.has("READY=1"), SOON, "it does not say that it is ready")
+    wait_until(lambda: notifications.has("READY=1"), "it does not say that it is ready")
     assert not notifications.has("WATCHDOG=1")
 
 
@@ -258,14 +256,14 @@ def test_a_restart_under_load_fails_no_request(activate, listener, endless):
     try:
         for side_by_side in (True, False, False):
             before = n_done[0]
-            wait_until(lambda: n_done[0] >= before + 20, 240, "it does not answer")
+            wait_until(lambda: n_done[0] >= before + 20, "it does not answer", seconds=240)
             new = activate(listener) if side_by_side else None
             old.process.terminate()
             assert old.process.wait(60) == 0, old.log.read_text()
             assert "Sanitizer" not in old.log.read_text()
             old = new or activate(listener)
         before = n_done[0]
-        wait_until(lambda: n_done[0] >= before + 20, 240, "it does not answer")
+        wait_until(lambda: n_done[0] >= before + 20, "it does not answer", seconds=240)
     finally:
         stop.set()
         for t in threads:
@@ -283,10 +281,34 @@ def test_idle_connections_are_closed_for_the_next_process(activate, listener):
         assert server.process.wait(60) == 0
 
 
+def test_a_further_address_ends_with_the_process(activate, listener, endless):
+    """No other process accepts there, so no client must wait in its backlog."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    server = activate(listener, "--also-listen", f"127.0.0.1:{port}")
+
+    def is_open():
+        try:
+            socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+            return True
+        except ConnectionRefusedError:
+            return False
+
+    with Connection(server) as busy:
+        busy.send("POST", CHAT, {"messages": endless, "max_tokens": -1, "stream": True})
+        assert busy.read_head()[0] == 200
+        assert is_open()
+        server.process.terminate()
+        wait_until(lambda: not is_open(), "the address is still open")
+        socket.create_connection(listener.getsockname(), PATIENCE).close()  # the handed-over one stays
+    assert server.process.wait(60) == 0  # a further signal could meet it when it handles none any more
+
+
 def test_a_descriptor_that_is_not_a_socket(kinglet, tiny_model_path, tmp_path):
     with socket.socket() as unbound:
         server = Activated(kinglet, tiny_model_path, unbound, tmp_path / "log")
-        assert server.process.wait(SOON) == 2
+        assert server.process.wait(PATIENCE) == 2
     assert "does not listen on TCP" in (tmp_path / "log").read_text()
 
 
@@ -295,7 +317,7 @@ def test_a_public_socket_needs_keys_too(kinglet, tiny_model_path, tmp_path):
         s.bind(("0.0.0.0", 0))
         s.listen()
         server = Activated(kinglet, tiny_model_path, s, tmp_path / "log")
-        assert server.process.wait(SOON) == 2
+        assert server.process.wait(PATIENCE) == 2
     assert "refusing to listen on 0.0.0.0 without API keys" in (tmp_path / "log").read_text()
 
 
@@ -323,14 +345,14 @@ def test_reload(start_server, endless, tmp_path):
         keys.write_text("second-key\n")
         level.write_text("info\n")
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: status("second-key") == 200, SOON, "the new key is not known")
+        wait_until(lambda: status("second-key") == 200, "the new key is not known")
         assert status("first-key") == 401
         assert b"".join(data for _, data in chunks).endswith(b"data: [DONE]\n\n")
     server.log_with("SIGHUP: read again")
 
     keys.write_text("short\n")
     server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: "the settings are unchanged" in server.log_text(), SOON, "nothing is said")
+    wait_until(lambda: "the settings are unchanged" in server.log_text(), "nothing is said")
     assert status("second-key") == 200
 
 
@@ -358,7 +380,7 @@ def test_a_truncated_file(start_server, tiny_model_path, tmp_path, suffix):
     os.truncate(file, 0)
     with pytest.raises((OSError, EOFError)):
         post(server, "/chat", {"prompt": "something else", "max_new_tokens": 100})
-    assert server.process.wait(SOON) == 4
+    assert server.process.wait(PATIENCE) == 4
     said = [line for line in server.log_text().splitlines() if "was truncated" in line]
     assert len(said) == 1 and str(file) in said[0]
 
@@ -366,5 +388,5 @@ def test_a_truncated_file(start_server, tiny_model_path, tmp_path, suffix):
 def test_other_bus_errors_are_not_explained_away(start_server):
     server = start_server("--offline")
     server.process.send_signal(signal.SIGBUS)
-    assert server.process.wait(SOON) == -signal.SIGBUS
+    assert server.process.wait(PATIENCE) == -signal.SIGBUS
     assert "truncated" not in server.log_text()

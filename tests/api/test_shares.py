@@ -9,13 +9,13 @@ import threading
 import time
 
 import pytest
-from api_client import CHAT, HELLO, Connection, Stream, get, health, post, wait_until
+from api_client import CHAT, HELLO, SOON, Connection, Stream, get, health, post, wait_until
 
 KEY = "a-key-of-the-tests"
 MIB = 1 << 20
 POST = b"POST /chat HTTP/1.1\r\nHost: localhost\r\n"
 ANNOUNCED = POST + b"Content-Length: 1048576\r\n\r\n"
-BIG = "/vendor/highlight.js"  # a file of the page
+BIG = "/openapi.json"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -132,7 +132,7 @@ def test_small_requests_are_answered_among_large_ones_that_stall(start_server, a
     body = {"messages": HELLO, "max_tokens": 1, "filling": "x" * 20000}
     stalled = ANNOUNCED + b" " * (MIB - 1 if addresses == "one address" else 50_000)
     with Crowd(server, stalled, ADDRESSES[addresses]):
-        wait_until(lambda: health(server)["connections"]["held_most"] > 0, 20, "all have room")
+        wait_until(lambda: health(server)["connections"]["held_most"] > 0, "all have room")
         for i in range(100):
             reply = post(server, CHAT, body)
             assert reply.status == 200, (i, reply.body)
@@ -142,10 +142,16 @@ def test_small_requests_are_answered_among_large_ones_that_stall(start_server, a
 def test_large_bodies_that_stall_stay_within_the_plan(planned):
     server, check = planned
     with Crowd(server, ANNOUNCED + b" " * (MIB - 1), ADDRESSES["16 addresses"], per_address=4):
-        wait_until(lambda: health(server)["connections"]["held_most"] > 0, 20, "all have room")
+        wait_until(lambda: health(server)["connections"]["held_most"] > 0, "all have room")
         for _ in range(20):
             assert get(server, "/live").status == 200
             check()
+
+
+def test_the_tokens_of_the_longest_text(planned):
+    server, check = planned
+    post(server, "/tokenize", {"content": "1" * 1_000_000, "with_pieces": True})
+    check()
 
 
 def test_announced_bodies_hold_no_memory(tiny):
@@ -171,7 +177,7 @@ def test_one_address_has_a_share(start_server):
     try:
         for c in held:
             c.socket.sendall(ANNOUNCED + b" " * (MIB - 1))
-        wait_until(lambda: health(server)["connections"]["held_most"] > 0, 10, "all have room")
+        wait_until(lambda: health(server)["connections"]["held_most"] > 0, "all have room")
         assert 8 * MIB < health(server)["connections"]["held_bytes"] <= 12 * MIB
         replies = []
         for c in held:
@@ -185,7 +191,7 @@ def test_one_address_has_a_share(start_server):
     finally:
         for c in held:
             c.socket.close()
-    wait_until(lambda: health(server)["connections"]["held_bytes"] < 4096, 5, "it is kept")
+    wait_until(lambda: health(server)["connections"]["held_bytes"] < 4096, "it is kept", SOON)
 
 
 def test_one_key_has_a_share(keyed):
@@ -202,7 +208,7 @@ def test_one_key_has_a_share(keyed):
         body = b'{"prompt":"x","max_new_tokens":1}'
         body += b" " * (MIB - len(body))
         other.socket.sendall(head.replace(KEY.encode(), b"another-key") + body[:-1])
-        wait_until(lambda: any(select.select(held, [], [], 0)), 10, "none ends")
+        wait_until(lambda: any(select.select(held, [], [], 0)), "none ends", SOON)
         ended = [s for s in held if s in select.select(held, [], [], 0)[0]]
         assert ended and all(b"for this API key" in s.recv(4096) for s in ended)
         other.socket.sendall(body[-1:])
@@ -278,10 +284,10 @@ LEAVING = {
 def test_disconnecting_after_pipelined_bytes(tiny, endless, cancelled, streamed, way):
     with Connection(tiny) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": streamed, "max_tokens": -1, "n": 4})
-        wait_until(lambda: health(tiny)["running"] > 0, 5, "it does not begin")
+        wait_until(lambda: health(tiny)["running"] > 0, "it does not begin")
         c.socket.sendall(b"x" * 10_000)
         LEAVING[way](c)
-        wait_until(lambda: cancelled() == 4, 5, "it still runs")
+        wait_until(lambda: cancelled() == 4, "it still runs", SOON)
 
 
 def test_pipelined_requests_are_answered(tiny, endless):
@@ -334,7 +340,7 @@ def test_streams_are_not_closed_for_new_connections(start_server, endless):
     threads = [threading.Thread(target=read) for _ in range(3)]
     for t in threads:
         t.start()
-    wait_until(lambda: health(server)["running"] == 3, 10, "they do not begin")
+    wait_until(lambda: health(server)["running"] == 3, "they do not begin")
     with Crowd(server, ANNOUNCED, ["127.0.0.2"], per_address=8):
         for t in threads:
             t.join()

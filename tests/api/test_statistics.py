@@ -43,7 +43,7 @@ def test_an_answer(tiny, grown):
     cached = usage["prompt_tokens_details"]["cached_tokens"]
     assert grown("tokens", "prompt") == usage["prompt_tokens"] - cached
     assert grown("tokens", "cached") == cached
-    wait_until(lambda: grown("tokens", "answer") == 5, 5, "the answer is not counted")
+    wait_until(lambda: grown("tokens", "answer") == 5, "the answer is not counted")
 
 
 def test_quantiles(tiny):
@@ -59,17 +59,17 @@ def test_a_client_that_disconnected(tiny, endless, grown):
     with Connection(tiny) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
         c.read_head()
-        wait_until(lambda: grown("steps") > 3, 5, "it does not begin")
-    wait_until(lambda: grown("requests", "client_left") == 1, 5, "it is not counted")
+        wait_until(lambda: grown("steps") > 3, "it does not begin")
+    wait_until(lambda: grown("requests", "client_left") == 1, "it is not counted")
     assert grown("requests", "answered") == 0
-    wait_until(lambda: grown("tokens", "wasted") > 3, 5, "what was computed in vain is not counted")
+    wait_until(lambda: grown("tokens", "wasted") > 3, "what was computed in vain is not counted")
 
 
 def test_a_client_that_does_not_read(start_server, endless):
     server = start_server("--offline", "--reader-timeout", 1)
     with Connection(server, receive_buffer=4096) as c:
         c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1, "n": 4})
-        wait_until(lambda: ends(server)["slow_reader"] == 1, 120, "it is not counted")
+        wait_until(lambda: ends(server)["slow_reader"] == 1, "it is not counted", seconds=120)
     assert ends(server)["client_left"] == 0
 
 

@@ -12,7 +12,6 @@ import types
 import pytest
 from api_client import CHAT, Connection, get, health, wait_until
 
-SOON = 60  # seconds, for operations that take milliseconds
 
 
 def is_alive(pid):
@@ -60,7 +59,7 @@ class Terminal:
             except (OSError, EOFError):
                 return False
 
-        wait_until(is_ready, SOON, "it is not ready")
+        wait_until(is_ready, "it is not ready")
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
@@ -81,7 +80,7 @@ class Terminal:
     def wait(self):
         """Waits until the shell, which ends with its terminal, is gone."""
         if self.shell is not None:
-            wait_until(lambda: os.waitpid(self.shell, os.WNOHANG)[0] != 0, SOON, "the shell stays")
+            wait_until(lambda: os.waitpid(self.shell, os.WNOHANG)[0] != 0, "the shell stays")
         self.shell = None
 
     def end(self):
@@ -90,7 +89,7 @@ class Terminal:
         for server in self.servers:
             if is_alive(server.pid):
                 os.kill(server.pid, signal.SIGTERM)
-                wait_until(lambda: not is_alive(server.pid), SOON, "SIGTERM does not end it")
+                wait_until(lambda: not is_alive(server.pid), "SIGTERM does not end it")
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ def test_the_server_ends_with_its_terminal(terminal, start, endless, before, aft
         next(chunks)
         terminal.close()
         assert b"".join(data for _, data in chunks).endswith(b"data: [DONE]\n\n")
-    wait_until(lambda: not is_alive(server.pid), SOON, "it stays without its terminal")
+    wait_until(lambda: not is_alive(server.pid), "it stays without its terminal")
 
 
 @pytest.mark.parametrize(
@@ -140,5 +139,5 @@ def test_the_server_outlives_its_terminal_if_told_to(terminal, start, before, af
 def test_sighup_without_a_closed_terminal_reloads(terminal, start):
     server = start("", " &")
     os.kill(server.pid, signal.SIGHUP)
-    wait_until(lambda: terminal.has("SIGHUP: read again"), SOON, "it does not read again")
+    wait_until(lambda: terminal.has("SIGHUP: read again"), "it does not read again")
     assert health(server)["status"] == "ok"

@@ -20,8 +20,8 @@ SCHEMA = {"type": "object"}
 FIELDS = {
     # OpenAI
     "audio": ([{"voice": "alloy"}, {}], [], BOTH),
-    "function_call": ([{"name": "f"}, "f", 1], ["none", "auto"], BOTH),
-    "functions": ([[{"name": "f"}], "f", 1], [[]], BOTH),
+    "function_call": ([{"name": "f"}, "f", 1], ["none", "auto"], (NATIVE,)),
+    "functions": ([[{"name": "f"}], "f", 1], [[]], (NATIVE,)),
     "modalities": ([["text", "audio"], ["audio"], "audio"], [["text"], []], BOTH),
     "response_format": (
         [{"type": "json_object"}, {"type": "json_schema", "json_schema": {}}, {}, "json", 1],
@@ -43,10 +43,9 @@ FIELDS = {
     "multimodal_data": ([["x"]], [[]], BOTH),
     "n_cmpl": ([2], [1], BOTH),
     "n_indent": ([4], [0], BOTH),
-    "n_predict": ([-1, 8, "2"], [2, 2.0], BOTH),  # 2: the limit of the request
+    "n_predict": ([-1, 8, "2"], [2, 2.0], (NATIVE,)),  # 2: the limit of the request
     "n_probs": ([3], [0], BOTH),
     "reasoning_budget": ([0, 99], [-1], BOTH),
-    "repeat_penalty": ([1.1, "1"], [1, 1.0], BOTH),
     "return_tokens": ([True], OFF, BOTH),
     "samplers": ([["top_k"], "kmt"], [[]], BOTH),
     "system_prompt": (["x"], [""], BOTH),
@@ -55,7 +54,8 @@ FIELDS = {
     "top_n_sigma": ([1.5], [0, -1], BOTH),
     "xtc_probability": ([0.5], [0], BOTH),
     # vLLM, SGLang
-    "add_generation_prompt": ([False], [True], BOTH),
+    "add_generation_prompt": ([False], [True], (NATIVE,)),
+    "continue_final_message": ([True, False], [], (NATIVE,)),
     "allowed_token_ids": ([[1]], [[]], BOTH),
     "bad_words": ([["x"]], [[]], BOTH),
     "chat_template": (["x"], [""], BOTH),
@@ -163,19 +163,11 @@ def test_parameters_of_a_feature_that_is_off_are_ignored(tiny):
         assert reply.status == 200, reply.body
 
 
-TOOL = {"type": "function", "function": {"name": "f"}}
-
-
 @pytest.mark.parametrize(
     "fields, param",
     [
         ({"typical_p": 0.9, "typical": 0.9}, None),
         ({"typical_p": 0.9, "typical": 0.8}, "typical"),
-        ({"repetition_penalty": 1.2, "repeat_penalty": 1.2}, None),
-        ({"repetition_penalty": 1.2, "repeat_penalty": 1.3}, "repeat_penalty"),
-        ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
-        ({"tools": [TOOL], "parallel_tool_calls": True}, None),
-        ({"tools": [], "parallel_tool_calls": False}, None),
     ],
 )
 def test_fields_that_go_together(tiny, fields, param):
@@ -190,4 +182,4 @@ def test_the_documents_list_all_fields():
     text = DOCS.read_text(encoding="utf-8").split("### Fields that are not offered")[1]
     listed = re.findall(r"`([a-z_0-9]+)`", text.split("\n### ")[0].split("\n## ")[0])
     words = {"unsupported", "medium", "none", "auto", "repetition_penalty"}
-    assert set(FIELDS) | {"parallel_tool_calls"} == set(listed) - words
+    assert set(FIELDS) == set(listed) - words

@@ -78,10 +78,10 @@ def test_a_full_queue_refuses_before_parsing(start_server, endless):
         for c in (runs, waits):
             c.send("POST", CHAT, {"messages": endless, "stream": True, "max_tokens": -1})
             assert c.read_head()[0] == 200
-        wait_until(lambda: health(server)["queued"] == 1, 20, "it is not queued")
+        wait_until(lambda: health(server)["queued"] == 1, "it is not queued")
         reply = post(server, CHAT, b"{" * 1000)
         assert reply.status == 429 and reply.error["code"] == "queue_full"
-    wait_until(lambda: health(server)["running"] == 0, 20, "left over")
+    wait_until(lambda: health(server)["running"] == 0, "left over")
     assert post(server, CHAT, b"{" * 1000).status == 400
 
 

@@ -1,5 +1,6 @@
 """Links, files, commands with options, and metrics in the documents exist."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -132,19 +133,47 @@ def test_options_exist(path, commands):
                 assert known or option in FOREIGN, option
 
 
+@pytest.mark.parametrize("command", ["serve", "chat", "pull", "doctor", "key", "cache"])
+def test_options_are_explained(command, commands):
+    """Each option is in a guide, since --help is read by those that know that there is one."""
+    guides = " ".join(path.read_text() for path in GUIDES)
+    options = re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)", commands[command], re.M)
+    missing = [o for o in options if not re.search(rf"(?<![\w-]){o}(?![\w-])", guides)]
+    assert len(options) > 3 and set(missing) <= {"--version"}
+
+
 @pytest.fixture(scope="session")
-def metrics(server_factory, tiny_model_path):
-    """The names of families and samples on /metrics."""
-    server = server_factory("--offline", model=tiny_model_path)
-    text = get(server, "/metrics").body.decode()
+def answers(server_factory, tiny_model_path, tmp_path_factory):
+    """The answers of a server of two models on some routes, by their paths."""
+    second = tmp_path_factory.mktemp("second") / "second.gguf"
+    second.symlink_to(tiny_model_path)
+    server = server_factory("--offline", "--model", second, model=tiny_model_path)
+    found = {path: get(server, path).body.decode() for path in ("/metrics", "/health", "/v1/models")}
     server.end()
-    return set(re.findall(r"^(?:# TYPE )?(kinglet_\w+)", text, re.M))
+    return found
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_metrics_exist(path, metrics):
+def test_metrics_exist(path, answers):
+    metrics = set(re.findall(r"^(?:# TYPE )?(kinglet_\w+)", answers["/metrics"], re.M))
     named = set(re.findall(r"\bkinglet_[a-z]\w*", path.read_text()))
     assert named <= metrics, named - metrics
+
+
+def test_fields_are_explained(answers):
+    """Fields of /health and /v1/models are in http-api.md; those of `statistics` are metrics."""
+    text = (REPOSITORY / "docs" / "http-api.md").read_text()
+    health = text.split("\n## /health\n")[1].split("\n## ")[0]
+    models = text.split("\n## Names of models\n")[1].split("\n## ")[0]
+    told = set(re.findall(r"`(\w+)`", health))
+    state = json.loads(answers["/health"])
+    fields = {*state, *state["connections"], *state["chat_template"]}
+    # `_failed` behind requests_finished stands for requests_failed
+    assert not {f for f in fields if f not in told and "_" + f.rpartition("_")[2] not in told}
+    for name in state["statistics"]:
+        assert re.search(rf"^# TYPE kinglet_{name}(_total)? ", answers["/metrics"], re.M), name
+    meta = json.loads(answers["/v1/models"])["data"][0]["meta"]
+    assert {*meta, *meta["sampling"]} <= set(re.findall(r"`(?:meta\.)?(\w+)`", models))
 
 
 def test_quotes_of_the_program_are_literal():

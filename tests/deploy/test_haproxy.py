@@ -97,7 +97,7 @@ def fill(pool, haproxy, boxes, messages):
         running += ask(pool, haproxy, numbers, streamed, messages, LONG)
         for box in boxes.values():
             places = len(running) // len(boxes)
-            wait_until(lambda: health(box)["running"] == places, SOON, "the load is not shared")
+            wait_until(lambda: health(box)["running"] == places, "the load is not shared")
     return running
 
 
@@ -127,7 +127,7 @@ def test_a_box_is_drained(haproxy, boxes, long_talk):
     with ThreadPoolExecutor(24) as pool:
         running = fill(pool, haproxy, boxes, long_talk)
         drained.process.terminate()
-        wait_until(lambda: get(drained, "/ready").status == 503, SOON, "it does not stop")
+        wait_until(lambda: get(drained, "/ready").status == 503, "it does not stop")
         later = ask_later(pool, haproxy)
         answers = [r.result() for r in running]
         later = [r.result() for r in later]

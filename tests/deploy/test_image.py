@@ -75,7 +75,8 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image(debian_root, source, tmp_path_factory):
-    """The image, built with the tiny model."""
+    """The image, built with the tiny model; and with few tiers and little optimisation, which takes half
+    the time."""
     directory = tmp_path_factory.mktemp("buildah")
     builder = Builder(directory)
     base = builder("from", "scratch")
@@ -84,7 +85,7 @@ def image(debian_root, source, tmp_path_factory):
     builder(
         "build", "--isolation", "chroot", "--network", "host", "--layers=false", "--format",
         "docker", "--build-arg", "BASE=localhost/debian", "--build-arg", "MODEL=tiny.gguf",
-        "--tag", "localhost/kinglet", source,
+        "--build-arg", "OPTIONS=-Doptimization=1 -Dtiers=common", "--tag", "localhost/kinglet", source,
     )  # fmt: skip
     yield Image(builder, "localhost/kinglet")
     builder("rm", "--all")
@@ -162,7 +163,7 @@ def start_container(image, tmp_path):
 
     def start(port=7860, **options):
         started.append(Container(image, cache, tmp_path / "log", **options))
-        wait_until(lambda: started[-1].is_ready(port), SOON, "it does not get ready")
+        wait_until(lambda: started[-1].is_ready(port), "it does not get ready")
         return started[-1]
 
     yield start

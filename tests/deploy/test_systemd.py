@@ -107,7 +107,7 @@ def test_the_first_connection_starts_the_program(service, house_options, kinglet
     options = [str(keys) if o == CREDENTIAL else o for o in house_options]
     server = SocketActivated(service, options, kinglet, tiny_model_path, tmp_path / "log")
     try:
-        wait_until(lambda: "Listening on" in server.log.read_text(), 60, "it does not listen")
+        wait_until(lambda: "Listening on" in server.log.read_text(), "it does not listen")
         assert server.runs() == "systemd-socket-activate"
         body = {"messages": HELLO, "max_tokens": 4}
         reply = post(server, CHAT, body, {"Authorization": "Bearer a-key-of-the-house"})

@@ -118,9 +118,22 @@ def abandon(server):
             assert c.read_head()[0] == 200
             next((data for _, data in c.chunks() if b'"delta":{"content":' in data), None)
             c.reset()
-        wait_until(lambda: is_idle(server), PATIENCE, "the place is not free")
+        wait_until(lambda: is_idle(server), "the place is not free")
     assert ends(server)["client_left"] > 0
     assert health(server)["statistics"]["tokens"]["wasted"] > 0
+
+
+def refuse(server):
+    """One answer runs and one waits, so the next one is refused."""
+    endless = {"messages": HELLO, "stream": True, "max_tokens": -1, "ignore_eos": True}
+    with Connection(server) as running, Connection(server) as waiting:
+        for c in (running, waiting):
+            c.send("POST", CHAT, endless)
+            assert c.read_head()[0] == 200
+        assert post(server, CHAT, {"messages": HELLO}).status == 429
+        running.reset()
+        waiting.reset()
+    wait_until(lambda: is_idle(server), "the place is not free")
 
 
 def load(server):
@@ -130,7 +143,7 @@ def load(server):
         messages = [{"role": "user", "content": "Please say something about it. " * 20 + str(n)}]
         complete(server, messages, max_tokens=20)
         stream(server, messages, max_tokens=20)
-    assert post(server, CHAT, {"messages": HELLO, "n": 3}).status == 429
+    refuse(server)
     assert post(server, CHAT, {"messages": HELLO, "temperature": 9}).status == 400
     assert get(server, "/nothing").status == 404
     abandon(server)

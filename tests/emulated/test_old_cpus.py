@@ -3,7 +3,6 @@ instruction that the CPU lacks (the emulator would end it with SIGILL)."""
 
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 

@@ -4,7 +4,7 @@
 Shares nothing with src/: it reads the file with tests/tools/gguf_file.py, dequantises with the
 Python package gguf and follows the published architectures: qwen2 (technical report,
 arXiv:2407.10671; transformers, modeling_qwen2.py), qwen3 (arXiv:2505.09388; modeling_qwen3.py) and
-llama (arXiv:2307.09288; RoPE on neighbouring pairs as in Meta's own model.py, which is the order of
+llama (arXiv:2307.09288 and 2407.21783; RoPE on neighbouring pairs as in Meta's own model.py, which is the order of
 the rows of q and k in files of this architecture). Computes layer by layer, so that the weights of
 one layer are in memory at a time, and the head in slices of the vocabulary.
 
@@ -55,6 +55,8 @@ class Reference:
         """Applies RoPE with the pairs (i, i + dim/2) or (2i, 2i + 1); x: [positions, heads, dim]."""
         half = self.head_dim // 2
         frequency = self.rope_base ** (-np.arange(half) / half)
+        if "rope_freqs.weight" in self.file.tensors:
+            frequency /= self._vector("rope_freqs.weight")
         angle = np.arange(len(x))[:, None, None] * frequency
         neighbours = self.pairs_are_neighbours
         a, b = (x[..., ::2], x[..., 1::2]) if neighbours else (x[..., :half], x[..., half:])
@@ -97,8 +99,9 @@ class Reference:
         gate = project(h, "ffn_gate")
         return x + project(gate / (1 + np.exp(-gate)) * project(h, "ffn_up"), "ffn_down")
 
-    def logits(self, sequences):
-        """Returns float32 [positions of all sequences in order, vocabulary]; sequences are independent."""
+    def hidden(self, sequences):
+        """Returns the vectors after the last norm: float64 [positions of all sequences in order, width];
+        sequences are independent."""
         begins = np.cumsum([0, *map(len, sequences)])
         embedding = self.file.tensors["token_embd.weight"]
         ids = np.concatenate([np.asarray(s, dtype=np.int64) for s in sequences])
@@ -107,7 +110,12 @@ class Reference:
         x = rows.astype(np.float64)[place]
         for i in range(self.n_layers):
             x = self._layer(x, begins, i)
-        x = self._norm(x, "output_norm.weight")
+        return self._norm(x, "output_norm.weight")
+
+    def logits(self, sequences):
+        """Returns float32 [positions of all sequences in order, vocabulary]."""
+        x = self.hidden(sequences)
+        embedding = self.file.tensors["token_embd.weight"]
         head = self.file.tensors.get("output.weight", embedding)
         out = np.empty((len(x), head.shape[0]), dtype=np.float32)
         for at in range(0, head.shape[0], HEAD_SLICE):

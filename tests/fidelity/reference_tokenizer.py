@@ -12,6 +12,9 @@ SPLIT = (
 )
 
 
+LLAMA3_SPLIT = SPLIT.replace(r"\p{N}|", r"\p{N}{1,3}|")
+
+
 class Vocabulary:
     def __init__(self, path):
         fields = GGUFReader(path).fields
@@ -48,14 +51,23 @@ def set_smollm(reference):
     ])  # fmt: skip
 
 
-SETTINGS = {"qwen2": set_qwen2, "smollm": set_smollm}
+def set_llama3(reference):
+    """Configures it like tokenizer.json of Llama 3.2: no normalizer, up to three digits."""
+    reference.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ])  # fmt: skip
+
+
+SETTINGS = {"qwen2": set_qwen2, "smollm": set_smollm, "llama-bpe": set_llama3}
 
 
 @lru_cache(maxsize=4)
 def make_reference(vocabulary, with_added):
     known = (NORMAL, CONTROL, USER_DEFINED)
     ids = {t: i for i, t in enumerate(vocabulary.tokens) if vocabulary.types[i] in known}
-    reference = Tokenizer(models.BPE(ids, vocabulary.merges))
+    ignore_merges = vocabulary.pre == "llama-bpe"
+    reference = Tokenizer(models.BPE(ids, vocabulary.merges, ignore_merges=ignore_merges))
     SETTINGS[vocabulary.pre](reference)
     if with_added:
         for i, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types)):

@@ -271,7 +271,8 @@ def test_the_real_model(accuracy, model_path):
 def test_unequal_texts(accuracy, kinglet, make_tiny_model, tmp_path):
     """A program whose answers differ when it runs with one thread."""
     model = make_tiny_model("--seed", "2")
-    change = f'case "$*" in *"--threads 1 "*) set -- "$@" --model {model};; esac\n'
+    other = f'for a; do shift; case "$a" in *.gguf) a={model};; esac; set -- "$@" "$a"; done'
+    change = f'case "$*" in *"--threads 1 "*) {other};; esac\n'
     broken = script(tmp_path / "broken", f'{change}exec {kinglet} "$@"')
     done = accuracy("--kinglet", broken, "--humaneval", "2", "--questions", "1")
     assert done.returncode == 1, done.stderr

@@ -15,9 +15,17 @@ F16_FIELDS = {
     "Q5_0": [0],
     "Q5_1": [0, 2],
     "Q8_0": [0],
+    "Q2_K": [80, 82],
+    "Q3_K": [108],
     "Q4_K": [0, 2],
     "Q5_K": [0, 2],
     "Q6_K": [208],
+    "IQ3_XXS": [0],
+    "IQ3_S": [0],
+    "IQ4_XS": [0],
+    "IQ4_NL": [0],
+    "TQ1_0": [52],
+    "TQ2_0": [64],
 }
 # Zeros, the smallest and largest subnormals and normals, one, and usual scales; of both signs.
 F16_EDGES = [0x0000, 0x0001, 0x0002, 0x03FF, 0x0400, 0x0401, 0x2E66, 0x3C00, 0x7BFE, 0x7BFF]
@@ -58,6 +66,21 @@ def test_random_blocks(build_dir, name):
     assert found.size == expected.size
     wrong = np.flatnonzero(found != expected)
     assert wrong.size == 0, f"{wrong.size} differ, the first at {wrong[0]}"
+
+
+@pytest.mark.parametrize("name", sorted(F16_FIELDS))
+def test_damaged_scales(build_dir, name):
+    """Scales that are infinite or no number make the same numbers infinite, and the same ones no number."""
+    rng = np.random.default_rng(3)
+    blocks = random_blocks(name, rng)[:2000]
+    for at in F16_FIELDS[name]:
+        damage = rng.choice(np.array([0x7C00, 0xFC00, 0x7E00, 0xFE01], np.uint16), len(blocks))
+        blocks[:, at : at + 2] = damage.view(np.uint8).reshape(-1, 2)
+    with np.errstate(invalid="ignore"):
+        expected = dequantize(blocks, GGMLQuantizationType[name]).ravel()
+    found = ours(build_dir, name, blocks).view(np.float32)
+    assert not np.isfinite(expected).all()
+    np.testing.assert_array_equal(found, expected)  # takes NaN for equal to NaN
 
 
 def test_every_f16(build_dir):

@@ -19,7 +19,7 @@ SETTINGS = [
 
 
 def ask(server, question, fields):
-    body = {"messages": [{"role": "user", "content": question}], "max_tokens": 96, **fields}
+    body = {"messages": [{"role": "user", "content": question}], "max_tokens": 64, **fields}
     request = urllib.request.Request(
         f"{server.base_url}/v1/chat/completions",
         json.dumps(body).encode(),

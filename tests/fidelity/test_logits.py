@@ -16,8 +16,12 @@ MIN_TOP1 = 0.989
 # bias in one kernel costs more than 1e-2.
 MAX_TINY_KL = 1.5e-3
 
-TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
-
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K",
+         "IQ4_NL", "Q3_K")  # fmt: skip
+# The types below 4 bits together, in each layer and matrix others.
+SMALL_TYPES = ("all=Q2_K/IQ3_S/IQ3_XXS,q=IQ4_XS/Q3_K/TQ1_0,gate=IQ3_XXS/IQ4_NL/Q2_K,"
+               "down=TQ2_0/Q3_K/IQ3_S,embd=IQ3_S,output=IQ4_XS")  # fmt: skip
+SMALL_TABLES = ("Q2_K", "IQ3_XXS", "IQ3_S", "IQ4_XS", "TQ1_0", "TQ2_0")
 
 # The additional divergence that int8 keys and values may cause (llama.cpp's cause 2.2e-2, since they
 # contain the large biases of Qwen2.5's keys).
@@ -92,8 +96,25 @@ def test_every_type(kind, tied, make_tiny_model, evaluate, capsys):
     assert divergence.mean <= MAX_TINY_KL
 
 
+def test_small_types(make_tiny_model, evaluate, capsys):
+    path = make_tiny_model("--types", SMALL_TYPES)
+    sequences = random_sequences(path)
+    divergence = Divergence(Reference(path).logits(sequences), evaluate(path, sequences))
+    with capsys.disabled():
+        print(f"\n  small types: {divergence}")
+    assert divergence.mean <= MAX_TINY_KL
+
+
+@pytest.mark.parametrize("kind", SMALL_TABLES)
+def test_small_tables(kind, make_tiny_model, evaluate):
+    """The embedding is the head, too."""
+    path = make_tiny_model("--types", f"embd={kind}", "--tied")
+    sequences = random_sequences(path)
+    assert Divergence(Reference(path).logits(sequences), evaluate(path, sequences)).mean <= MAX_TINY_KL
+
+
 @pytest.mark.parametrize("kv_type", ("f16", "int8"))
-@pytest.mark.parametrize("family", ("llama", "qwen3"))
+@pytest.mark.parametrize("family", ("llama", "llama3", "qwen3"))
 def test_every_family(family, kv_type, make_tiny_model, evaluate, capsys):
     path = make_tiny_model("--architecture", family)
     sequences = random_sequences(path)

@@ -1,7 +1,8 @@
 """Recognition of chat templates: the same template written differently is recognised, a different one is
 not; a recognised template always renders the same bytes as Jinja2.
 
-The templates are derived from three: those of the test models and qwen3.jinja. Variants in substance are
+The templates are derived from four: those of the test models, qwen3.jinja and deepseek-r1.jinja (from
+deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B, MIT). Variants in substance are
 changes found in published models; variants in form are made with Jinja2's own lexer.
 """
 
@@ -33,6 +34,7 @@ def sources(model_path, smollm_path):
     qwen2_5 = GgufFile(model_path).metadata["tokenizer.chat_template"]
     smollm2 = GgufFile(smollm_path).metadata["tokenizer.chat_template"]
     qwen3 = (Path(__file__).parent / "qwen3.jinja").read_text()
+    deepseek = (Path(__file__).parent / "deepseek-r1.jinja").read_text()
     only_text = (
         "    {%- if message.content is string %}\n        {%- set content = message.content %}\n"
         "    {%- else %}\n        {%- set content = '' %}\n    {%- endif %}\n"
@@ -85,6 +87,8 @@ def sources(model_path, smollm_path):
         ),
         "qwen3-thinking-2507": thinking,
         "smollm2": smollm2,
+        "deepseek-r1-distill": deepseek,
+        "deepseek-r1-distill-first": replaced(deepseek, ("<think>\\n", "")),
         "chatml": smollm2[: smollm2.index("{% if loop.first")] + smollm2[smollm2.index("{{'<|im_start|>' + m") :],
     }
 
@@ -202,11 +206,12 @@ def render(build_dir, tiny_model_path, tmp_path_factory):
 
 
 def some_conversations(name, n):
-    """Plain ChatML has no format for tools: kinglet's own is used there, and not compared."""
+    """Plain ChatML has no format for tools: kinglet's own is used there, and not compared. Nothing is written of
+    tools for DeepSeek's distilled models, which were not trained for them."""
     rng, out = random.Random(11), []
     while len(out) < n:
         c = conversation(rng, PLAIN + THOUGHTS + FORGED, thinks=name in ("qwen3", "qwen3-gguf"))
-        if name == "chatml":
+        if name == "chatml" or name.startswith("deepseek"):
             c["tools"] = []
             c["messages"] = [{"role": m["role"], "content": m["content"]} for m in c["messages"] if m["role"] != "tool"]
         if c["messages"]:
@@ -217,12 +222,12 @@ def some_conversations(name, n):
 def assert_same(source, conversations, texts):
     template = ENVIRONMENT.from_string(source)
     for c, text in zip(conversations, texts, strict=True):
-        assert text == template.render(**c), json.dumps(c, ensure_ascii=False)
+        assert text == template.render(bos_token="<｜begin▁of▁sentence｜>", **c), json.dumps(c, ensure_ascii=False)
 
 
 NAMES = (
     "qwen2", "qwen2.5", "qwen2.5-gguf", "qwen3", "qwen3 of july", "qwen3-gguf", "qwen3-instruct-2507",
-    "qwen3-instruct-unsloth", "qwen3-thinking-2507", "smollm2", "chatml",
+    "qwen3-instruct-unsloth", "qwen3-thinking-2507", "smollm2", "deepseek-r1-distill", "deepseek-r1-distill-first", "chatml",
 )  # fmt: skip
 
 

@@ -16,9 +16,11 @@ SCALARS = {
 # Elements and bytes of a block (ggml-common.h), and the id.
 TENSOR_TYPES = {
     "F32": (0, 1, 4), "F16": (1, 1, 2), "Q4_0": (2, 32, 18), "Q4_1": (3, 32, 20),
-    "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34), "BF16": (30, 1, 2),
+    "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q8_0": (8, 32, 34), "IQ4_NL": (20, 32, 18),
+    "BF16": (30, 1, 2),
 }  # fmt: skip
-SCALED = {"Q4_0": 1, "Q4_1": 2, "Q5_0": 1, "Q5_1": 2, "Q8_0": 1}  # f16 fields of a block
+# f16 fields of a block
+SCALED = {"Q4_0": 1, "Q4_1": 2, "Q5_0": 1, "Q5_1": 2, "Q8_0": 1, "IQ4_NL": 1}
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 
@@ -207,6 +209,6 @@ def tiny_qwen2():
         Tensor("blk.0.ffn_norm.weight", (32,), "F32"),
         Tensor("blk.0.ffn_gate.weight", (32, 64), "BF16"),
         Tensor("blk.0.ffn_up.weight", (32, 64), "F32"),
-        Tensor("blk.0.ffn_down.weight", (64, 32), "Q8_0"),
+        Tensor("blk.0.ffn_down.weight", (64, 32), "IQ4_NL"),
     ]
     return Model(values, tensors)

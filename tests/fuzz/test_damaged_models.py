@@ -164,7 +164,7 @@ def tensor_cases(w, model):
             for d in (0, 2**40 + 1, 2**63, HUGE):
                 text = f"tensor {t.name}: dimension {i}: expected 1 to"
                 yield f"{t.name}: dim {i} = {d}", w.changed(f"{t.name}/dim{i}", d), text
-        for kind, name in ((4, "unknown"), (9, "Q8_1"), (10, "Q2_K"), (20, "IQ4_NL"), (24, "I8"),
+        for kind, name in ((4, "unknown"), (9, "Q8_1"), (16, "IQ2_XXS"), (22, "IQ2_S"), (24, "I8"),
                            (31, "unknown"), (2**32 - 1, "unknown")):  # fmt: skip
             text = f"tensor {t.name}: type: {name} ({kind}) is not supported; supported are F32, F16"
             yield f"{t.name}: type {kind}", w.changed(f"{t.name}/type", kind), text
@@ -247,7 +247,7 @@ def gguf_cases():
             del m.tensors[3:]
 
         yield f"split, {words}", edited(split), f"this is {words} of a model"
-        yield f"split, {words}: what to do", edited(split), "llama-gguf-split --merge"
+        yield f"split, {words}: what to do", edited(split), "put all into one directory, with names"
 
 
 # ---- the tokenizer ----------------------------------------------------------------------------
@@ -402,6 +402,11 @@ def hyper_parameter_cases():
         ("values of another width", "attention.value_length", 32, "value_length is 32: only"),
     ):
         yield name, with_value(f"qwen2.{key}", U32, value), words
+    for name, n, words in (
+        ("factors of RoPE below 0", 8, "expected factors of 0.001 to 1000"),
+        ("factors of a longer head", 9, "expected the shape [8, 1]"),
+    ):
+        yield name, edited(lambda m: m.tensors.append(Tensor("rope_freqs.weight", (n,), "F32"))), words
     for value in ((STRING, "longrope"), (STRING, "\x1b[31m"), (U32, 1)):
         yield f"rope scaling {value}", with_value("qwen2.rope.scaling.type", *value), "rope.scaling.type"
     for kind in ("yarn", "linear"):

@@ -7,7 +7,7 @@ created by seeds_of(). For a longer run:
     mkdir found; build/fuzz/tests/fuzz/targets/fuzz_http -max_total_time=900 found tests/fuzz/seeds/http
 
 Environment (test.sh sets it): KINGLET_FUZZ_BUILD, the build directory (build/fuzz), set up by
-`CC=clang-14 meson setup --buildtype=debugoptimized -Dfuzzers=true build/fuzz`.
+`CC=clang meson setup --buildtype=debugoptimized -Dfuzzers=true build/fuzz`.
 """
 
 import os
@@ -18,31 +18,47 @@ from pathlib import Path
 
 import pytest
 from model_file import tiny_qwen2
+from split_model import parts_of
 
 HERE = Path(__file__).resolve().parent
 # number of runs, and length of the longest input
 TARGETS = {
-    "answers": (2_000, 1024),
+    "answers": (1_500, 1024),
+    "calls": (30_000, 512),
     "chat": (15_000, 4096),
-    "foreign": (100_000, 512),
+    "foreign": (50_000, 512),
     "gbnf": (8_000, 1024),
     "gguf": (1_500, 42_000),
-    "http": (300_000, 4096),
+    "http": (150_000, 4096),
+    "hub": (40_000, 1024),
+    "kept_chat": (30_000, 1024),
+    "key_file": (100_000, 1024),
+    "late_lines": (20_000, 512),
     "page": (6_000, 128),
     "regex": (8_000, 256),
-    "schema": (30_000, 512),
+    "schema": (20_000, 512),
     "sections": (8_000, 512),
-    "server": (10_000, 2048),
-    "stream": (150_000, 4096),
-    "tables": (80_000, 512),
-    "template": (50_000, 4096),
-    "tokenizer": (80_000, 4096),
+    "server": (8_000, 2048),
+    "split": (600, 42_000),
+    "stream": (80_000, 4096),
+    "tables": (40_000, 512),
+    "template": (25_000, 4096),
+    "tokenizer": (40_000, 4096),
 }
 
 
 def seeds_of(name, directory):
     if name == "gguf":
         (directory / "whole").write_bytes(bytes(tiny_qwen2().write().data))
+    if name == "split":
+        whole = directory / "whole"
+        whole.write_bytes(bytes(tiny_qwen2().write().data))
+        for n in (2, 3):
+            parts = parts_of(whole, -(-len(tiny_qwen2().tensors) // n))
+            (directory / f"parts-{n}").write_bytes(
+                bytes([len(parts) - 2]) + b"".join(len(p).to_bytes(3, "big") + p for p in parts)
+            )
+        whole.unlink()
     if name == "template":
         shutil.copy(HERE.parent / "fidelity" / "qwen3.jinja", directory)
     for file in sorted((HERE / "seeds" / name).glob("*")):

@@ -65,7 +65,7 @@ void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd,
         errno = ENOMEM;
         return MAP_FAILED;
     }
-    if (fd < 0)
+    if (fd < 0 || (flags & MAP_FIXED) != 0) /* one of several files that follow one another */
         return __real_mmap(address, size, protection, flags, fd, offset);
     size_t i = 0;
     while (in_heap[i] != NULL)

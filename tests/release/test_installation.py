@@ -16,7 +16,8 @@ def test_the_program_runs(run_kinglet, version):
 
 def test_the_program_serves(start_server):
     server = start_server("--offline", model=MODEL)  # /health says 200
-    with urllib.request.urlopen(server.base_url + "/") as page:
+    request = urllib.request.Request(server.base_url + "/", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(request) as page:
         assert b"<title>" in page.read()
 
 

@@ -1,4 +1,4 @@
-"""The counts that test.sh ends with: nothing that failed, crashed or was skipped is a success."""
+"""The counts and the description at the end of test.sh: nothing that failed, crashed or was skipped is a success."""
 
 import json
 import subprocess
@@ -18,6 +18,11 @@ CMOCKA_BAD_ERR = "[  PASSED  ] 1 test(s).\n[  FAILED  ] 1 test(s), listed below:
 def count(*paths):
     done = subprocess.run([sys.executable, TOOL, *paths], capture_output=True, text=True, check=True)
     return tuple(map(int, done.stdout.split()))
+
+
+def describe(results, *parts):
+    command = [sys.executable, TOOL.parent / "describe_run.py", results, *parts]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(
@@ -61,17 +66,42 @@ def test_pytest(tmp_path):
 
 def test_the_slowest_tests(tmp_path):
     (tmp_path / "unit-meson.json").write_text(
-        '{"name": "kinglet / base/slow", "duration": 5.25}\n{"name": "base/quick", "duration": 0.1}\n'
+        '{"name": "kinglet / base/slow", "duration": 5.25, "result": "OK"}\n'
+        '{"name": "base/quick", "duration": 0.1, "result": "OK"}\n'
     )
     (tmp_path / "api.xml").write_text(
         '<testsuites><testsuite><testcase classname="tests.api.test_a" name="test_b" time="7.5"/>'
         "</testsuite></testsuites>"
     )
     (tmp_path / "api.out").write_text("==== api\n    release: 12 s\n")
-    tool = TOOL.parent / "slowest_tests.py"
-    done = subprocess.run(
-        [sys.executable, tool, tmp_path, "unit", "api"], capture_output=True, text=True, check=True
-    )
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [line.split() for line in describe(tmp_path, "unit", "api").splitlines()]
     assert lines[:2] == [["7.5", "s", "api", "test_a::test_b"], ["5.2", "s", "unit", "base/slow"]]
     assert lines[3:] == [["12", "s", "api", "made", "release"]]
+
+
+def test_a_failure_is_described(tmp_path):
+    """By its part and name, with the end of what it said; also one of Meson's, and a skipped test."""
+    source = tmp_path / "test_it.py"
+    source.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert 1 + 1 == 3, 'the sum'\n"
+        "def test_skipped(): pytest.skip('no reason')\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", f"--junitxml={tmp_path}/api.xml", source],
+        cwd=tmp_path, capture_output=True,
+    )  # fmt: skip
+    lines = [
+        {"name": "unit / base/list", "result": "OK", "stdout": "fine"},
+        {"name": "unit / base/map", "result": "TIMEOUT", "stdout": "line 1\nline 2"},
+    ]
+    (tmp_path / "unit-meson.json").write_text("\n".join(map(json.dumps, lines)))
+    described = describe(tmp_path, "unit", "api")
+    first, *failures = described.split("\nFAILED ")
+    assert "base/map" in first and "test_it::test_good" in first
+    assert [f.splitlines()[0] for f in failures] == [
+        "unit: base/map", "api: test_it::test_bad", "api: test_it::test_skipped"
+    ]  # fmt: skip
+    assert "    line 2\n    TIMEOUT\n" in failures[0] and "the sum" in failures[1]
+    assert "no reason" in failures[2] and "fine" not in described

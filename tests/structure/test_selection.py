@@ -16,7 +16,9 @@ def test_its_names_exist(part):
     fixtures = set()
     for path in sources:
         fixtures |= set(re.findall(r"@pytest\.fixture.*\n(?:@.*\n)*def (\w+)", path.read_text()))
-    known = {"fixtures": fixtures, "files": {path.stem for path in sources}}
+    tests = {f"{p.stem}::{t}" for p in sources for t in re.findall(r"^def (test_\w+)", p.read_text(), re.M)}
+    known = {"fixtures": fixtures, "files": {path.stem for path in sources}, "tests": tests}
+    known["repeated"] = known["files"]
     assert set(SELECTIONS[part]) <= set(known)
     for kind, names in SELECTIONS[part].items():
         assert set(names) <= known[kind], set(names) - known[kind]

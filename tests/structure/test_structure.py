@@ -77,8 +77,8 @@ def test_what_is_allowed(tmp_path):
 def test_a_room_that_is_too_large_is_found(tmp_path):
     room = tmp_path / "src/cli"
     room.mkdir(parents=True)
-    for i in range(5):
-        (room / f"part_{i}.c").write_text("//\n" * (MAX_ROOM_LINES["cli"] // 5 + 1))
+    for i in range(6):
+        (room / f"part_{i}.c").write_text("//\n" * (MAX_ROOM_LINES["cli"] // 6 + 1))
     found = breaches(tmp_path)
     assert len(found) == 1 and "this room has at most" in found[0], found
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a tiny random model (qwen2, qwen3 or llama): 3 layers, width 256, 661 tokens, 1.5 MB.
+"""Writes a tiny random model (qwen2, qwen3, llama, llama3): 3 layers, width 256, 661 tokens, 1.5 MB.
 
 Its answers are nonsense, but it has all parts of a real model: the architecture, its biases or norms,
 the byte-level vocabulary with merges and control tokens, and any mix of the weight types. The same
@@ -15,16 +15,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, GGML_QUANT_SIZES
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, PoolingType
 from gguf.quants import dequantize, quantize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gguf_file import GgufFile  # noqa: E402
 
 N_EMBD, N_FF, N_LAYERS, N_HEADS, N_KV_HEADS, HEAD_DIM = 256, 512, 3, 8, 2, 32
-CONTEXT, ROPE_BASE, EPS = 4096, 1e6, 1e-6
-# the pre-tokenizer, and the width of a head (qwen3's is no quotient)
-FAMILIES = {"qwen2": ("qwen2", HEAD_DIM), "qwen3": ("qwen2", 64), "llama": ("smollm", HEAD_DIM)}
+ROPE_BASE, EPS = 1e6, 1e-6
+# the architecture, the pre-tokenizer, and the width of a head (qwen3's is no quotient)
+FAMILIES = {
+    "qwen2": ("qwen2", "qwen2", HEAD_DIM), "qwen3": ("qwen3", "qwen2", 64),
+    "llama": ("llama", "smollm", HEAD_DIM), "llama3": ("llama", "llama-bpe", HEAD_DIM),
+}  # fmt: skip
 N_MERGES = 500
 N_UNUSED = 6  # padded like the real one; and 661 rows do not divide into groups of 8
 
@@ -36,9 +39,22 @@ KINDS = {
     "o": "blk.{}.attn_output.weight", "gate": "blk.{}.ffn_gate.weight",
     "up": "blk.{}.ffn_up.weight", "down": "blk.{}.ffn_down.weight",
 }  # fmt: skip
-TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+# Types of which the package gguf has no quantiser: where a block has its scale and its minimum, and the
+# mean of the integers, which minima cancel.
+RANDOM_BLOCKS = {
+    "Q2_K": (80, 82, 1.5), "Q3_K": (108, None, 0), "Q4_K": (0, 2, 7.5), "Q5_K": (0, 2, 15.5),
+    "Q6_K": (208, None, 0), "IQ3_XXS": (0, None, 0), "IQ3_S": (0, None, 0), "IQ4_XS": (0, None, 0),
+    "IQ4_NL": (0, None, 0),
+}  # fmt: skip
+TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "TQ1_0", "TQ2_0",
+         *RANDOM_BLOCKS)  # fmt: skip
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>")
 USER_DEFINED_TOKENS = ("<tool_call>", "</tool_call>")
+LLAMA3_CONTROL_TOKENS = (
+    "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>",
+)  # fmt: skip
+# Tokens that no merges make: Llama 3 takes a piece that is a token as it is.
+LLAMA3_WHOLE_TOKENS = ("12", "123", "456", "000", "Ġquick", "Ġtélé", "elephants", "internationalization", "Ġ" * 40, "ĠĠĊĊ")
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # llama_token_type
 
 # The text from which merges are learnt: English, Chinese, code, whitespace.
@@ -112,37 +128,41 @@ def learn_merges(text, n):
     return merges
 
 
-def vocabulary():
+def vocabulary(family):
     merges = learn_merges(CORPUS, N_MERGES)
     tokens = list(byte_alphabet().values())
     for a, b in merges:
         if a + b not in tokens:  # two merges may spell the same token
             tokens.append(a + b)
+    if family == "llama3":
+        alphabet = byte_alphabet()
+        whole = ["".join(alphabet[b] for b in t.replace("Ġ", " ").replace("Ċ", "\n").encode()) for t in LLAMA3_WHOLE_TOKENS]
+        tokens += [t for t in whole if t not in tokens]
     types = [NORMAL] * len(tokens)
     unused = [f"[PAD{i}]" for i in range(N_UNUSED)]
-    for group, kind in ((CONTROL_TOKENS, CONTROL), (USER_DEFINED_TOKENS, USER_DEFINED), (unused, UNUSED)):
+    control = LLAMA3_CONTROL_TOKENS if family == "llama3" else CONTROL_TOKENS
+    for group, kind in ((control, CONTROL), (USER_DEFINED_TOKENS, USER_DEFINED), (unused, UNUSED)):
         tokens += group
         types += [kind] * len(group)
     return tokens, types, [f"{a} {b}" for a, b in merges]
 
 
-def random_k_blocks(kind, shape, std, rng):
-    """Returns blocks of K types with random integers and scales, since the package gguf cannot quantise to
-    them. Weights have mean 0 and about the given standard deviation; scale fields use their full range."""
+def random_blocks(kind, shape, std, rng):
+    """Returns blocks with random integers and scales. Weights have mean 0 and about the given standard
+    deviation; factors use their full range."""
     elements, size = GGML_QUANT_SIZES[kind]
     n_blocks = shape[0] * shape[1] // elements
     raw = rng.integers(0, 256, (n_blocks, size), dtype=np.uint8)
-    # The minima of Q4_K and Q5_K must cancel the mean of the quants, 7.5 or 15.5.
-    mean = {GGMLQuantizationType.Q4_K: 7.5, GGMLQuantizationType.Q5_K: 15.5}.get(kind)
+    at, least_at, mean = RANDOM_BLOCKS[kind.name]
     spread = rng.uniform(0.5, 1.5, n_blocks)
 
+    def put_f16(place, values):
+        raw[:, place : place + 2] = np.float16(values).view(np.uint8).reshape(-1, 2)
+
     def put_scales(d):
-        half = np.float16(d * spread).view(np.uint16).reshape(-1, 1)
-        if mean is None:  # Q6_K ends with d
-            raw[:, -2:] = half.view(np.uint8)
-        else:  # the others begin with d and dmin
-            least = np.float16(d * mean * spread).view(np.uint16).reshape(-1, 1)
-            raw[:, 0:2], raw[:, 2:4] = half.view(np.uint8), least.view(np.uint8)
+        put_f16(at, d * spread)
+        if least_at is not None:  # minima must cancel the mean of the integers
+            put_f16(least_at, d * mean * spread)
 
     put_scales(2.0**-10)
     put_scales(2.0**-10 * std / float(dequantize(raw, kind).std()))
@@ -163,10 +183,11 @@ def parse_types(spec, tied):
     return chosen
 
 
-def write_model(path, family, types, seed, template):
+def write_model(path, family, types, seed, template, context, pooling=None, add_eos=False,
+                sampling=None):
     rng = np.random.default_rng(seed)
-    tokens, token_types, merges = vocabulary()
-    pre_tokenizer, head_dim = FAMILIES[family]
+    tokens, token_types, merges = vocabulary(family)
+    architecture, pre_tokenizer, head_dim = FAMILIES[family]
     q_dim, kv_dim = N_HEADS * head_dim, N_KV_HEADS * head_dim
     # rows, columns and standard deviation: one over the root of the fan-in keeps activations at
     # the same size. The embedding is small so that a tied head does not just repeat the last token.
@@ -178,10 +199,10 @@ def write_model(path, family, types, seed, template):
         "down": (N_EMBD, N_FF, 1 / N_FF**0.5),
     }  # fmt: skip
 
-    w = GGUFWriter(path, family)
+    w = GGUFWriter(path, architecture)
     w.add_name(f"tiny random {family}")
     w.add_block_count(N_LAYERS)
-    w.add_context_length(CONTEXT)
+    w.add_context_length(context)
     w.add_embedding_length(N_EMBD)
     w.add_feed_forward_length(N_FF)
     w.add_head_count(N_HEADS)
@@ -189,7 +210,7 @@ def write_model(path, family, types, seed, template):
     if family == "qwen3":
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
-    if family == "llama":
+    if architecture == "llama":
         w.add_rope_dimension_count(head_dim)
     w.add_rope_freq_base(ROPE_BASE)
     w.add_layer_norm_rms_eps(EPS)
@@ -198,12 +219,25 @@ def write_model(path, family, types, seed, template):
     w.add_token_list(tokens)
     w.add_token_types(token_types)
     w.add_token_merges(merges)
-    w.add_eos_token_id(tokens.index("<|im_end|>"))
-    w.add_pad_token_id(tokens.index("<|endoftext|>"))
-    w.add_bos_token_id(tokens.index("<|endoftext|>"))
-    w.add_add_bos_token(False)
-    w.add_chat_template(template)
+    end = "<|end_of_text|>" if family == "llama3" else "<|endoftext|>"
+    w.add_eos_token_id(tokens.index(end if add_eos else "<|eot_id|>" if family == "llama3" else "<|im_end|>"))
+    w.add_pad_token_id(tokens.index(end))
+    w.add_bos_token_id(tokens.index("<|begin_of_text|>" if family == "llama3" else end))
+    if family != "llama3":  # whose files do not say it, and mean it
+        w.add_add_bos_token(False)
+    if add_eos:
+        w.add_add_eos_token(True)
+    if pooling:
+        w.add_pooling_type(PoolingType[pooling])
+    if template is not None:
+        w.add_chat_template(template)
     w.add_quantization_version(2)
+    if sampling is not None:
+        temperature, top_p, top_k, penalty = sampling
+        w.add_float32("general.sampling.temp", temperature)
+        w.add_float32("general.sampling.top_p", top_p)
+        w.add_int32("general.sampling.top_k", int(top_k))
+        w.add_float32("general.sampling.penalty_repeat", penalty)
 
     def vector(name, n, mean, std):
         w.add_tensor(name, rng.normal(mean, std, n).astype(np.float32))
@@ -212,12 +246,14 @@ def write_model(path, family, types, seed, template):
         names = types[kind]
         quant = names[layer % len(names)]
         rows, columns, std = shapes[kind]
-        if quant.name.endswith("_K"):
-            raw = random_k_blocks(quant, (rows, columns), std, rng)
+        if quant.name in RANDOM_BLOCKS:
+            raw = random_blocks(quant, (rows, columns), std, rng)
         else:
             raw = quantize(rng.normal(0, std, (rows, columns)).astype(np.float32), quant)
         w.add_tensor(KINDS[kind].format(layer), raw, raw_dtype=quant)
 
+    if family == "llama3":  # of other sizes than real ones, which change positions far away only
+        w.add_tensor("rope_freqs.weight", 1 + 0.5 * np.arange(head_dim // 2, dtype=np.float32))
     if "output" in types:
         matrix("output", 0)
     matrix("embd", 0)
@@ -246,16 +282,29 @@ def main():
     p.add_argument("--types", default="", help=f"changes to {DEFAULT_TYPES}")
     p.add_argument("--tied", action="store_true", help="no output matrix: the embedding is the head")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--context", type=int, default=4096, help="tokens that it was made for")
     p.add_argument("--template", type=Path, metavar="FILE", help="take this text as the chat template")
     p.add_argument("--template-from", type=Path, metavar="GGUF",
                    help="take the chat template of this file instead of plain ChatML")  # fmt: skip
+    p.add_argument("--no-template", action="store_true", help="no chat template at all")
+    p.add_argument("--pooling", choices=("NONE", "MEAN", "CLS", "LAST"),
+                   help="how the hidden vectors of a text become its embedding")  # fmt: skip
+    p.add_argument("--add-eos", action="store_true",
+                   help="as Qwen3-Embedding: <|endoftext|> ends a text, and is appended to each")  # fmt: skip
+    p.add_argument("--sampling", type=float, nargs=4,
+                   metavar=("TEMPERATURE", "TOP_P", "TOP_K", "PENALTY"),
+                   help="advice of the makers: general.sampling of the file")  # fmt: skip
     a = p.parse_args()
     template = CHATML
     if a.template:
         template = a.template.read_text()
     if a.template_from:
         template = GgufFile(a.template_from).metadata["tokenizer.chat_template"]
-    write_model(a.path, a.architecture, parse_types(a.types, a.tied), a.seed, template)
+    if a.no_template:
+        template = None
+    types = parse_types(a.types, a.tied)
+    write_model(a.path, a.architecture, types, a.seed, template, a.context, a.pooling, a.add_eos,
+                a.sampling)
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ static size_t write_answer(struct kl_rule *rule, const uint8_t *choices, char *t
     bool ends = false;
     for (; len < MAX_TEXT && !ends; len++) {
         uint8_t bytes[256];
-        size_t n = 0;
+        size_t n = 0, mark = machine->kind->mark(machine);
         for (int byte = 0; byte < 256; byte++)
             if (machine->kind->step(machine, &state, (uint8_t)byte, &to))
                 bytes[n++] = (uint8_t)byte;
+        machine->kind->release(machine, mark);
         bool is_complete = machine->kind->is_complete(machine, &state);
         PROMISE(n > 0 || is_complete || machine->failure.status != KL_OK);
         ends = n == 0 || (is_complete && choices[len % N_CHOICES] % 4 == 0);

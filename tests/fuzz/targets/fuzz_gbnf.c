@@ -1,12 +1,12 @@
 /*
  * Compiles GBNF grammars (the input up to its first zero byte), and runs them over the rest, alone
- * and behind triggers: no state gets stuck, a trial changes nothing, and memory is bounded.
+ * and as calls of tools: no state gets stuck, a trial changes nothing, and memory is bounded.
  */
 #include <string.h>
 
 #include "fuzz.h"
+#include "grammar/calls_rule.h"
 #include "grammar/gbnf.h"
-#include "grammar/triggers.h"
 
 /* Whether some byte may follow; tries all of them, and forgets what was reached. */
 static bool goes_on(struct kl_machine *machine, const struct kl_rule_state *state)
@@ -56,20 +56,28 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         PROMISE(strncmp(err.text, "grammar", 7) == 0);
         return 0;
     }
-    const struct kl_trigger list[] = {{"a", false, rule, "aab", false},
-                                      {"ab", true, rule, "", false},
-                                      {"b\n", false, rule, "b", false}};
-    struct kl_rule *triggers = NULL;
-    PROMISE(kl_triggers_rule(list, 3, &triggers, &err) == KL_OK);
+    static const char *const names[] = {"\"a\""};
+    static const char *const excluded[] = {"a", "{\"name\": \"a\"}"};
+    struct kl_calls demanded = {.call = rule,
+                                .names = names,
+                                .n_names = 1,
+                                .excluded = excluded,
+                                .n_excluded = 2,
+                                .is_demanded = true};
+    struct kl_rule *calls = NULL;
+    status = kl_calls_rule(&demanded, &calls, &err);
+    PROMISE(status == KL_OK || status == KL_ERR_LIMIT); /* of a machine */
     struct kl_machine *machine;
     for (int i = 0; i < 2; i++) {
-        struct kl_rule *r = i == 0 ? rule : triggers;
+        struct kl_rule *r = i == 0 ? rule : calls;
+        if (r == NULL)
+            continue;
         PROMISE(r->kind->open(r, &machine, &err) == KL_OK);
         if (zero != NULL)
             run(machine, zero + 1, size - len - 1);
         machine->kind->close(machine);
     }
     kl_rule_disown(rule);
-    kl_rule_disown(triggers);
+    kl_rule_disown(calls);
     return 0;
 }

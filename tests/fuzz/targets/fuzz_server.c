@@ -2,10 +2,12 @@
  * Sends bytes to a whole server with a tiny model over a real connection: the reply is always an
  * HTTP answer and never a 500, and the server stops cleanly after the last input.
  *
- * The first byte of the input chooses a route; the rest is its body, or the query of GET /chat. The
- * last choice sends the rest as raw bytes.
+ * The first byte of the input chooses a route by its last decimal digit, and among those of POST by
+ * the others; the rest is its body, or the query of GET /chat. The digit 9 sends the rest as raw
+ * bytes.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,8 +36,13 @@ static void start(void)
     static struct kl_served served = {.model_name = "tiny"};
     struct kl_model_options options = {0};
     struct kl_error err = {0};
+    static const char *const origins[] = {"apps"};
     const struct kl_server_options server_options = {
-        .service = {.max_waiting = 8, .max_tokens = 3}};
+        .http = {.allowed_origins = origins, .n_allowed_origins = 1},
+        .service = {.max_waiting = 8,
+                    .max_tokens = 3,
+                    .answer_bytes = (size_t)64 << 10,
+                    .late_lines = "home-assistant"}};
     const struct kl_engine_options engine_options = {.ctx_size = CONTEXT,
                                                      .parallel = 2,
                                                      .queue_size = 8,
@@ -51,7 +58,7 @@ static void start(void)
     PROMISE(kl_engine_open(model, served.tokenizer, &engine_options, &served.engine, &err) ==
             KL_OK);
     PROMISE(kl_server_open(&server_options, &server, &err) == KL_OK);
-    kl_server_ready(server, &served);
+    kl_server_ready(server, &served, 1);
     PROMISE(pthread_create(&thread, NULL, serve, NULL) == 0);
 }
 
@@ -69,11 +76,23 @@ static void send_all(int fd, const void *data, size_t len)
 {
     for (const char *at = data; len > 0;) {
         ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return; /* the server refused the rest */
         at += n;
         len -= (size_t)n;
     }
+}
+
+/* recv(); libFuzzer's alarm, which interrupts it twice in -timeout, restarts nothing. */
+static ssize_t receive(int fd, char *to, size_t size)
+{
+    ssize_t n;
+    do
+        n = recv(fd, to, size, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
 }
 
 /* Reads to the end of the connection. expects: an answer must arrive, complete or cut. */
@@ -82,9 +101,9 @@ static void check_answer(int fd, bool expects)
     char head[64] = "", rest[4096];
     size_t len = 0;
     ssize_t n;
-    while (len < sizeof head - 1 && (n = recv(fd, head + len, sizeof head - 1 - len, 0)) > 0)
+    while (len < sizeof head - 1 && (n = receive(fd, head + len, sizeof head - 1 - len)) > 0)
         len += (size_t)n;
-    while (recv(fd, rest, sizeof rest, 0) > 0)
+    while (receive(fd, rest, sizeof rest) > 0)
         ;
     PROMISE(len > 0 || !expects);
     if (len == 0)
@@ -95,18 +114,41 @@ static void check_answer(int fd, bool expects)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const posts[] = {"/v1/chat/completions", "/chat"};
-    static const char *const gets[] = {"/health", "/metrics", "/ready", "/live", "/v1/models", "/"};
+    static const char *const posts[] = {
+        "/v1/chat/completions",       /* 0 */
+        "/chat",                      /* 1 */
+        "/v1/embeddings",             /* 10 */
+        "/embeddings",                /* 11 */
+        "/v1/completions",            /* 20 */
+        "/completion",                /* 21 */
+        "/infill",                    /* 30 */
+        "/tokenize",                  /* 31 */
+        "/detokenize",                /* 40 */
+        "/apply-template",            /* 41 */
+        "/v1/responses",              /* 50 */
+        "/v1/messages",               /* 51 */
+        "/v1/messages/count_tokens",  /* 60 */
+        "/v1/responses/input_tokens", /* 61 */
+        "/api/chat",                  /* 70 */
+        "/api/generate",              /* 71 */
+        "/api/embed",                 /* 80 */
+        "/api/show",                  /* 81 */
+        "/api/pull",                  /* 90 */
+        "/api/embeddings"             /* 91 */
+    };
+    const size_t n_posts = sizeof posts / sizeof *posts;
+    static const char *const gets[] = {"/health",   "/metrics",   "/ready",
+                                       "/api/tags", "/v1/models", "/"};
     char head[256];
     if (server == NULL)
         start();
-    unsigned route = take_byte(&data, &size) % 10;
+    unsigned choice = take_byte(&data, &size), route = choice % 10;
     int fd = dial();
     if (route < 2) {
         int n = snprintf(head, sizeof head,
                          "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                          "Connection: close\r\nContent-Length: %zu\r\n\r\n",
-                         posts[route], size);
+                         posts[(route + choice / 10 * 2) % n_posts], size);
         send_all(fd, head, (size_t)n);
         send_all(fd, data, size);
     } else if (route < 9) {
