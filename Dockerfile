@@ -2,6 +2,7 @@
 # TLS, and curl for HEALTHCHECK. docs/docker.md describes how to build and run it.
 #
 #   BASE    Debian 12, for building; amd64 or arm64, depending on the builder
+#   OPTIONS options of the build for `meson setup`
 #   MODEL   a model to include: a name from `kinglet pull --list`, or a GGUF file in this directory
 
 ARG BASE=debian:bookworm-slim
@@ -11,13 +12,16 @@ RUN apt-get update -q && \
     DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
         curl $(sed -n 's/^build \([^:]*\):.*/\1/p' /packages.txt)
 COPY . /source
-RUN meson setup --buildtype=release --prefix=/usr --strip /build /source && \
+ARG OPTIONS
+RUN meson setup --buildtype=release --prefix=/usr --strip $OPTIONS /build /source && \
     meson install -C /build --destdir /install
 
-# The libraries of the two programs, at the same paths as here.
+# The libraries of the two programs, at the same paths as here. kinglet opens libqrencode and libcurl,
+# which is also curl's, when it needs them.
 RUN mkdir -p /image/usr/bin /image/etc/ssl/certs /volumes/cache && \
     cp /install/usr/bin/kinglet /usr/bin/curl /image/usr/bin/ && \
-    for library in $(ldd /image/usr/bin/kinglet /image/usr/bin/curl | grep -o '/lib[^ ]*'); do \
+    for library in $(ldd /image/usr/bin/kinglet /image/usr/bin/curl | grep -o '/lib[^ ]*') \
+        /lib/*/libqrencode.so.4; do \
         cp --parents -L "$library" /image/; \
     done && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ && \

