@@ -33,3 +33,16 @@ bool kl_split_name_write(const char *name, size_t prefix_len, unsigned number, u
     int n = snprintf(out, size, "%.*s-%05u-of-%05u.gguf", (int)prefix_len, name, number, count);
     return n >= 0 && (size_t)n < size;
 }
+
+char **kl_split_name_all(const char *name, const struct kl_split_name *split)
+{
+    size_t size = split->prefix_len + SUFFIX_LEN + 1;
+    char **names = malloc(split->count * (sizeof *names + size));
+    if (names == NULL)
+        return NULL;
+    for (unsigned i = 0; i < split->count; i++) {
+        names[i] = (char *)(names + split->count) + i * size;
+        (void)kl_split_name_write(name, split->prefix_len, i + 1, split->count, names[i], size);
+    }
+    return names;
+}

@@ -27,4 +27,8 @@ bool kl_split_name_read(const char *name, struct kl_split_name *split);
 bool kl_split_name_write(const char *name, size_t prefix_len, unsigned number, unsigned count,
                          char *out, size_t size);
 
+/* Returns the names of all parts, count of them in order, as one block for free(); NULL: no memory.
+ */
+char **kl_split_name_all(const char *name, const struct kl_split_name *split);
+
 #endif

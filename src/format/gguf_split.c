@@ -47,15 +47,9 @@ static enum kl_status name_parts(const char *path, uint64_t number, uint64_t cou
                        "split.count: expected at most %d parts, found %" PRIu64
                        "; make one file of them with 'llama-gguf-split --merge'",
                        KL_MAX_PARTS, count);
-    *paths = calloc(count + 1, sizeof **paths);
-    for (unsigned i = 0; *paths != NULL && i < count; i++) {
-        if (!kl_split_name_write(path, split.prefix_len, i + 1, split.count, name, sizeof name))
-            return kl_fail(err, KL_ERR_LIMIT, "the path is too long");
-        if (((*paths)[i] = strdup(name)) == NULL)
-            break;
-    }
-    if (*paths == NULL || (*paths)[count - 1] == NULL)
-        return kl_fail_memory(err, "the names of the parts", count * sizeof name);
+    *paths = kl_split_name_all(path, &split);
+    if (*paths == NULL)
+        return kl_fail_memory(err, "the names of the parts", count * strlen(path));
     return KL_OK;
 }
 
@@ -181,8 +175,6 @@ enum kl_status kl_gguf_read_parts(struct kl_gguf *g, const char *path, struct kl
         status = open_parts(g, paths, count, err);
     else
         kl_error_prefix(err, "%.200s", path);
-    for (size_t i = 0; paths != NULL && i < count; i++)
-        free(paths[i]);
     free(paths);
     return status;
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mapped_file.h"
 #include "base/paths.h"
+#include "base/split_name.h"
 #include "base/thread.h"
 #include "format/digest.h"
 
@@ -158,6 +159,20 @@ static bool hash_parts(const struct kl_mapped_file *file, struct kl_sha256 *hash
     return ok;
 }
 
+/* Opens all files of a model as their names say. Their content is only read: a file that nothing
+ * uses may become shorter at any time, and its mapping would raise SIGBUS then. */
+static bool open_files(const char *path, struct kl_mapped_file *file)
+{
+    struct kl_split_name split;
+    struct kl_error ignored;
+    if (!kl_split_name_read(path, &split))
+        return kl_mapped_file_open(file, path, &ignored) == KL_OK && file->size > 0;
+    char **paths = split.count <= KL_MAX_PARTS ? kl_split_name_all(path, &split) : NULL;
+    bool ok = paths != NULL && kl_mapped_file_join(file, paths, split.count, &ignored) == KL_OK;
+    free(paths);
+    return ok;
+}
+
 void kl_file_facts_digest(const struct kl_model_location *where, struct kl_model_facts *facts,
                           const _Atomic(bool) *stop)
 {
@@ -167,17 +182,15 @@ void kl_file_facts_digest(const struct kl_model_location *where, struct kl_model
     if (atomic_load(&facts->digest) == facts->digests[1])
         return;
     kl_thread_lower_priority();
-    struct kl_gguf *gguf;
+    struct kl_mapped_file file = {0};
     struct kl_error ignored;
     char dir[PATH_MAX];
-    if (kl_gguf_open(where->path, &gguf, &ignored) != KL_OK)
-        return;
-    if (hash_parts(kl_gguf_file(gguf), &hash, stop)) {
+    if (open_files(where->path, &file) && hash_parts(&file, &hash, stop)) {
         kl_sha256_finish(&hash, digest.bytes);
         write_hex(digest.bytes, facts->digests[1]);
         atomic_store(&facts->digest, facts->digests[1]);
         if (kl_cache_path("packed", dir, sizeof dir, &ignored) == KL_OK)
-            kl_digest_remember(dir, kl_gguf_file(gguf), KL_DIGEST_FILE, &digest, since);
+            kl_digest_remember(dir, &file, KL_DIGEST_FILE, &digest, since);
     }
-    kl_gguf_close(gguf);
+    kl_mapped_file_close(&file);
 }

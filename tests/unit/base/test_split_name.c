@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -21,6 +22,19 @@ static void test_a_part_is_read(void **state)
                                     sizeof name));
     assert_string_equal(name, "dir/m-q4-00003-of-00013.gguf");
     assert_false(kl_split_name_write("m", 1, 3, 13, small, sizeof small));
+}
+
+static void test_all_parts_are_named(void **state)
+{
+    (void)state;
+    struct kl_split_name split;
+    assert_true(kl_split_name_read("dir/m-00002-of-00003.gguf", &split));
+    char **names = kl_split_name_all("dir/m-00002-of-00003.gguf", &split);
+    assert_non_null(names);
+    assert_string_equal(names[0], "dir/m-00001-of-00003.gguf");
+    assert_string_equal(names[1], "dir/m-00002-of-00003.gguf");
+    assert_string_equal(names[2], "dir/m-00003-of-00003.gguf");
+    free(names);
 }
 
 static void test_other_names_are_not(void **state)
@@ -53,6 +67,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_part_is_read),
+        cmocka_unit_test(test_all_parts_are_named),
         cmocka_unit_test(test_other_names_are_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
