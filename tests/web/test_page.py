@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 from conftest import LAN_HOST, TIMEOUT_MS, WEB
+from playwright.sync_api import expect
 
 # makes the model's answer reproducible
 GREEDY = {"temperature": 0, "maxTokens": 400, "system": ""}
@@ -336,7 +337,7 @@ def test_an_answer_that_repeats_itself(start_server, tiny_model_path, open_page)
 def test_settings(server, open_page):
     page = open_page(server.base_url)
     page.get_by_role("button", name="设置").click()
-    assert page.input_value("#temperature") == "0.7"
+    expect(page.locator("#temperature")).to_have_value("0.7")  # once the server has told
     page.fill("#max-tokens", "0")
     page.get_by_role("button", name="保存").click()
     assert page.locator("#settings").is_visible(), "no answer of 0 tokens"

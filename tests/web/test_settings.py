@@ -51,6 +51,29 @@ DEFAULTS = {
 }  # fmt: skip
 
 
+def test_opened_before_the_model_is_known(advised, open_page):
+    """Nothing is taken for the user's choice, and what the user has changed stays."""
+    page = open_page(advised.base_url, locale="en-GB")
+    page.evaluate("localStorage.clear()")
+    held = []
+    page.route("**/v1/models", held.append)
+    page.reload()
+    open_settings(page)
+    assert page.is_disabled("#temperature") and shown(page)["top-k"] == ""
+    save(page)
+    open_settings(page)
+    page.fill("#max-tokens", "20")
+    page.fill("#top-k", "9")
+    while not held:
+        page.wait_for_timeout(10)
+    held[0].continue_()
+    page.wait_for_selector("#temperature:enabled")
+    assert shown(page) == {**DEFAULTS, "max-tokens": "20", "top-k": "9"}
+    save(page)
+    stored = page.evaluate("JSON.parse(localStorage.getItem('kinglet.settings'))")
+    assert stored == {"maxTokens": 20, "topK": 9}
+
+
 def test_defaults_are_those_of_the_model(page):
     open_settings(page)
     assert shown(page) == DEFAULTS

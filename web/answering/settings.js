@@ -51,6 +51,9 @@ let ofNewChats = checked(read(NAME));
 let ofModel = checked(read(MODEL)); // of the last visit, until the server tells
 let models = []; // as the server tells of them, the default first
 
+/** Dispatches `learn` when the server has told of its models. */
+export const modelNews = new EventTarget();
+
 addEventListener('storage', ({ key }) => {
     if (key === NAME) ofNewChats = checked(read(NAME));
 });
@@ -67,6 +70,7 @@ export function learnModels(told) {
     models = told;
     ofModel = adviceOf(models[0]);
     write(MODEL, ofModel);
+    modelNews.dispatchEvent(new Event('learn'));
 }
 
 const canAnswer = (meta) => meta?.capabilities?.includes('completion') ?? true;

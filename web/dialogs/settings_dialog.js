@@ -3,7 +3,7 @@
 import { byId } from '../base/dom.js';
 import { chooseLanguage, fillLanguages, number } from '../base/i18n.js';
 import {
-    defaults, differences, modelCanThink, modelNames, ownSettings, saveNewChatSettings, settingsOf,
+    defaults, differences, modelCanThink, modelNames, modelNews, ownSettings, saveNewChatSettings, settingsOf,
 } from '../answering/settings.js';
 import { openDialog } from './dialog.js';
 import { editPrompts } from './prompt_fields.js';
@@ -15,7 +15,8 @@ const NUMBERS = {
 };
 
 function showTemperature() {
-    byId('temperature-value').textContent = number(Number(byId('temperature').value), 1);
+    const { value, disabled } = byId('temperature');
+    byId('temperature-value').textContent = disabled ? '' : number(Number(value), 1);
 }
 
 /** Shows the models where there are several; one that is gone counts as the default, ''. */
@@ -37,6 +38,7 @@ function changeModel(before) {
 function show(settings) {
     // what neither the server nor the user has said stays empty, and is not sent
     for (const [name, id] of Object.entries(NUMBERS)) byId(id).value = settings[name] ?? '';
+    byId('temperature').disabled = settings.temperature === undefined; // a slider cannot be empty
     byId('system').value = settings.system;
     byId('loop-guard').checked = settings.loopGuard;
     byId('thinking').checked = settings.thinking;
@@ -46,7 +48,7 @@ function show(settings) {
 }
 
 function shown() {
-    const numbers = Object.entries(NUMBERS).filter(([, id]) => byId(id).value !== '');
+    const numbers = Object.entries(NUMBERS).filter(([, id]) => byId(id).value !== '' && !byId(id).disabled);
     return {
         model: byId('model-choice').value,
         ...Object.fromEntries(numbers.map(([name, id]) => [name, Number(byId(id).value)])),
@@ -70,29 +72,41 @@ export function editSettings(conversation) {
         all: () => settingsOf({}),
     };
     let model; // that is shown
-    const showScope = (settings) => {
+    let kept; // what the form showed before the user changed it
+    const showAll = (settings) => {
         show(settings);
         model = byId('model-choice').value;
     };
     const scope = () => (byId('scope-chat').checked ? 'chat' : 'all');
+    const showScope = () => {
+        showAll(ofScope[scope()]());
+        kept = shown();
+    };
+    const learn = () => {
+        const changed = differences(shown(), kept);
+        showScope();
+        showAll({ ...shown(), ...changed });
+    };
     byId(conversation.isEmpty ? 'scope-all' : 'scope-chat').checked = true;
     for (const id of ['scope-chat', 'scope-all']) {
-        byId(id).onchange = () => showScope(ofScope[scope()]());
+        byId(id).onchange = showScope;
     }
     byId('temperature').oninput = showTemperature;
     byId('model-choice').onchange = () => { model = changeModel(model); };
-    byId('reset-settings').onclick = () => showScope(defaults());
-    const before = fillLanguages(byId('language'));
+    byId('reset-settings').onclick = () => showAll(defaults());
+    const language = fillLanguages(byId('language'));
     const prompts = editPrompts();
     byId('single-keys').checked = hasSingleKeys();
-    showScope(ofScope[scope()]());
+    showScope();
     openDialog(byId('settings'), {
         accept: () => {
             if (scope() === 'all') saveNewChatSettings(differences(shown(), { ...defaults(model), model: '' }));
             else conversation.changeChat({ settings: ownSettings(shown()) });
             prompts.save();
             setSingleKeys(byId('single-keys').checked);
-            if (byId('language').value !== before) chooseLanguage(byId('language').value || null);
+            if (byId('language').value !== language) chooseLanguage(byId('language').value || null);
         },
+        close: () => modelNews.removeEventListener('learn', learn),
     });
+    modelNews.addEventListener('learn', learn);
 }
