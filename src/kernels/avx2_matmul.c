@@ -159,6 +159,8 @@ INLINE size_t few_ahead(size_t n_blocks, int width)
     return 8192;
 }
 
+#include "kernels/matmul_panels.h"
+
 #include "kernels/matmul_driver.h"
 
 /* Float weights, column by column. Rare (a model that was not quantised), so tokens go one by one.

@@ -1,73 +1,104 @@
 /*
- * A tile of the AVX-512 tiers: 16 rows x 8 tokens. A template: included after
- *   struct panel_block   with d and m, the scales and minima of 16 rows, and both, the factors of m
- *                        for halves of a block
- *   unpack_block()       as matmul_driver.h says
- *   tile_dots()          the integers of one block, exact as floats, for the tokens of a tile
+ * A tile of the AVX-512 tiers: 16 rows (two groups) x 8 tokens, whose sums stay in registers over
+ * the whole row. Weights are unpacked in registers for each tile: that takes other ports of the
+ * core than the products, so writing them into a panel once would only cost time (SPEED.md). A
+ * template: included after tile_dots()          the integers of one block, exact as floats, for the
+ * tokens of a tile
  */
 #include "kernels/avx512_blocks.h"
 
 /* add_floats() for 16 rows: the same operations on each. */
-INLINE __m512 add_both(struct kl_layout l, const struct panel_block *block, __m512 dot, float scale,
-                       const int16_t *sums, __m512 sum)
+INLINE __m512 add_pair_floats(struct kl_layout l, const struct pair_scales *s, __m512 dot,
+                              float scale, const int16_t *sums, __m512 sum)
 {
-    __m512 factor = _mm512_mul_ps(_mm512_loadu_ps(block->d), _mm512_set1_ps(scale));
+    __m512 factor = _mm512_mul_ps(s->d, _mm512_set1_ps(scale));
     sum = _mm512_fmadd_ps(dot, factor, sum);
     if (l.scales == KL_SCALES_NIBBLES) {
-        __m512i both = _mm512_madd_epi16(broadcast_word(sums), _mm512_loadu_si512(block->both));
+        __m512i both = _mm512_madd_epi16(broadcast_word(sums), s->both);
         __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(both), _mm512_set1_ps(scale));
-        sum = _mm512_fmadd_ps(_mm512_loadu_ps(block->m), scaled, sum);
+        sum = _mm512_fmadd_ps(s->m, scaled, sum);
     } else if (l.has_min) {
         float scaled_sum = scale * (float)(sums[0] + sums[1]);
-        sum = _mm512_fmadd_ps(_mm512_loadu_ps(block->m), _mm512_set1_ps(scaled_sum), sum);
+        sum = _mm512_fmadd_ps(s->m, _mm512_set1_ps(scaled_sum), sum);
     }
     return sum;
 }
 
-/* Computes the tile; the outputs of both groups are adjacent. groups: always 2. */
-INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
+/* The groups `group` and group + 1 x the first `width` tokens; the outputs of both groups are
+ * adjacent. prefetch: each block prefetches the one at the same position of the next two groups. */
+INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t group,
+                      const struct kl_activations *x, float *y, size_t y_stride,
+                      const bool prefetch, const int width)
 {
-    (void)groups;
     struct kl_layout l = layout_of(type);
-    size_t row_blocks = t->x->k / KL_BLOCK;
-    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
-    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
-    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
-    const struct panel_block *block = t->panel;
-
-    struct token_offsets offsets[TILE_TOKENS];
+    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
     __m512 sum[TILE_TOKENS];
-    for (int i = 0; i < width; i++) {
-        prepare_offsets(type, sums + 2 * (size_t)i * row_blocks, t->n_blocks, &offsets[i]);
-        sum[i] = t->first_block == 0 ? _mm512_setzero_ps()
-                                     : _mm512_loadu_ps(t->y + (size_t)i * t->y_stride);
-    }
-    for (size_t b = 0; b < t->n_blocks; b++, block++, q += KL_BLOCK, scale++, sums += 2) {
+    for (int i = 0; i < width; i++)
+        sum[i] = _mm512_setzero_ps();
+    for (size_t b = 0; b < n_blocks; b++) {
+        struct block_pair at;
+        for (size_t j = 0; j < 2; j++) {
+            at.block[j] = kl_layout_block(l, w + (group + j) * group_bytes, b, &at.header[j]);
+            at.low[j] = low_block(type, low, n_blocks, group + j, b);
+            for (unsigned line = 0; prefetch && line < l.block_bytes; line += 64)
+                __builtin_prefetch(at.block[j] + 2 * group_bytes + line, 0, 3);
+        }
+        const struct pair_scales s = load_pair_scales(type, l, &at);
         __m512 exact[TILE_TOKENS];
-        tile_dots(type, t, block, q, sums, offsets, b, width, exact);
+        tile_dots(type, l, &at, &s, x, b, width, exact);
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
-            const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
+            size_t at_token = (size_t)i * n_blocks + b;
             sum[i] =
-                add_both(l, block, exact[i], scale[(size_t)i * row_blocks], token_sums, sum[i]);
+                add_pair_floats(l, &s, exact[i], x->scale[at_token], x->sum + 2 * at_token, sum[i]);
         }
     }
     for (int i = 0; i < width; i++)
-        _mm512_storeu_ps(t->y + (size_t)i * t->y_stride, sum[i]);
+        _mm512_storeu_ps(y + (size_t)i * y_stride, sum[i]);
 }
 
-INLINE int tile_groups(enum kl_quant type)
+/* All tokens over two groups. */
+INLINE void pair_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t group,
+                        const struct kl_activations *x, float *y, size_t y_stride)
 {
-    (void)type;
-    return KL_PANEL_GROUPS;
+    struct kl_activations rest = *x;
+    while (rest.n > 0) {
+        const size_t n = rest.n < TILE_TOKENS ? rest.n : TILE_TOKENS;
+#define TILE(width)                                                                                \
+    if (n == (width))                                                                              \
+    pair_tile(type, w, low, group, &rest, y, y_stride, rest.n == x->n, (width))
+        TILE(1);
+        TILE(2);
+        TILE(3);
+        TILE(4);
+        TILE(5);
+        TILE(6);
+        TILE(7);
+        TILE(8);
+#undef TILE
+        skip_tokens(&rest, n);
+        y += n * y_stride;
+    }
 }
 
-INLINE int tile_tokens(enum kl_quant type)
+#define FEW_MOST 4
+
+/* Three and four tokens compute for so long that the hardware does not prefetch far enough. */
+INLINE size_t few_ahead(size_t n_blocks, int width)
 {
-    (void)type;
-    return TILE_TOKENS;
+    return width > 2 ? 4096 : ahead_in_long_rows(n_blocks, width);
 }
 
-#define FEW_MOST  4
-#define few_ahead ahead_in_long_rows
+INLINE void many_tokens(enum kl_quant type, by_few_fn *by_few, const uint8_t *w, const uint8_t *low,
+                        size_t begin, size_t end, const struct kl_activations *x, float *y,
+                        size_t y_stride, void *scratch)
+{
+    (void)scratch;
+    size_t group = begin;
+    for (; group + 2 <= end && x->n > FEW_MOST; group += 2)
+        pair_tokens(type, w, low, group, x, y + (group - begin) * KL_LANES, y_stride);
+    if (group < end)
+        by_few(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
+}
+
 #include "kernels/matmul_driver.h"

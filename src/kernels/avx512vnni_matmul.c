@@ -1,8 +1,7 @@
 /*
  * Matrix products of the AVX-512 VNNI tier, 16 rows x 8 tokens at a time: 8 sums in int32 and 8 in
- * floats (16 in int32 for halves), and a step of 4 columns is one load of weights and 8 vpdpbusd,
- * which broadcast their 4 activations themselves. One to four tokens wait for memory, so 256
- * bits suffice for them.
+ * floats (16 in int32 for halves), and a step of 4 columns is one register of weights and 8
+ * vpdpbusd. One to four tokens wait for memory, so 256 bits suffice for them.
  */
 #define VNNI_DPBUSD _mm256_dpbusd_epi32
 #define VNNI_DPWSSD _mm256_dpwssd_epi32
@@ -10,87 +9,80 @@
 
 #include "kernels/avx512_blocks.h"
 
-/* A block of both groups of a panel, in scratch. */
-struct panel_block {
-    uint8_t q[8][64];
-    float d[16], m[16];
-    float half[2][16]; /* the factors of halves */
-    int16_t both[32];  /* those of the minimum */
-};
-_Static_assert(sizeof(struct panel_block) <= KL_PANEL_GROUPS * KL_PANEL_BYTES, "KL_PANEL_BYTES");
-
-INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *header,
-                         const uint8_t *block, const uint8_t *low, void *panel, size_t group,
-                         size_t b)
+/* Adds the products of 4 columns of 16 rows with the activations at p. The instruction broadcasts
+ * them itself; GCC would load them into a register of their own, and half of the registers that the
+ * core has for instructions on their way would be taken by these (SPEED.md). Keeps the order, too.
+ */
+INLINE void add_products(__m512i *sum, __m512i columns, const int8_t *p)
 {
-    struct panel_block *out = (struct panel_block *)panel + b;
-    struct block_scales s = load_scales(type, l, header, block);
-    size_t lane = group * KL_LANES;
-    _mm256_storeu_ps(out->d + lane, s.d);
-    if (l.has_min)
-        _mm256_storeu_ps(out->m + lane, s.m);
-    for (int half = 0; half < 2 && has_halves(type); half++)
-        _mm256_storeu_ps(out->half[half] + lane, half_scales(l, block, half));
-    if (has_min_halves(type))
-        _mm256_storeu_si256((__m256i *)(out->both + 2 * lane), s.both);
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++)
-        _mm256_storeu_si256((__m256i *)(out->q[g] + 4 * lane),
-                            load_unsigned(type, l, block, low, g));
+#ifdef __AVX512VNNI__
+    __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0"
+                     : "+v"(*sum)
+                     : "v"(columns), "m"(*(const int8_t(*)[4])p));
+#else /* emulated */
+    *sum = _mm512_dpbusd_epi32(*sum, columns, broadcast_word(p));
+#endif
 }
 
 /* begin_sum() for 16 rows. */
-INLINE __m512i begin_both(enum kl_quant type, const struct token_offsets *offsets, size_t b,
-                          int part)
+INLINE __m512i begin_pair_sum(enum kl_quant type, const int16_t *sums, int part)
 {
-    return offset_in_sum(type) == 0 ? _mm512_setzero_si512()
-                                    : broadcast_word(&offsets->of[part][b]);
+    if (offset_in_sum(type) == 0)
+        return _mm512_setzero_si512();
+    return negated_offset(type, offset_in_sum(type), sums, part);
 }
 
-/* whole_sum() for 16 rows. */
-INLINE __m512 whole_both(enum kl_quant type, const __m512i *sum, const struct panel_block *block,
-                         const struct token_offsets *offsets, size_t b)
+/* whole_sum() for 16 rows. half: of struct pair_scales, as floats. */
+INLINE __m512 whole_pair_sum(enum kl_quant type, const __m512i *sum, const __m512 *half,
+                             const int16_t *sums)
 {
     if (has_halves(type)) {
-        __m512 first = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[0]), _mm512_loadu_ps(block->half[0]),
-                                       _mm512_setzero_ps());
-        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[1]), _mm512_loadu_ps(block->half[1]), first);
+        __m512 first = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[0]), half[0], _mm512_setzero_ps());
+        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[1]), half[1], first);
     }
     __m512i whole = sum[0];
     if (type == KL_Q8_HIGH) {
         whole = _mm512_slli_epi32(whole, HIGH_SHIFT);
-        whole = _mm512_add_epi32(whole, broadcast_word(&offsets->of[0][b]));
+        whole = _mm512_add_epi32(whole, negated_offset(type, 249, sums, 0));
     }
     return _mm512_cvtepi32_ps(whole);
 }
 
-/* The integers of one block, exact as floats, for the tokens of a tile. */
-INLINE void tile_dots(enum kl_quant type, const struct tile *t, const struct panel_block *block,
-                      const int8_t *q, const int16_t *sums, const struct token_offsets *offsets,
-                      size_t b, const int width, __m512 exact[TILE_TOKENS])
+/* The factors of 16 columns of both blocks, as floats. */
+INLINE __m512 pair_half_scales(struct kl_layout l, const struct block_pair *at, int half)
 {
-    (void)sums;
+    return join_floats(half_scales(l, at->block[0], half), half_scales(l, at->block[1], half));
+}
+
+/* The integers of one block, exact as floats, for the tokens of a tile. */
+INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block_pair *at,
+                      const struct pair_scales *s, const struct kl_activations *x, size_t b,
+                      const int width, __m512 exact[TILE_TOKENS])
+{
+    (void)s;
+    const int8_t *q = x->q + b * KL_BLOCK;
+    const int16_t *sums = x->sum + 2 * b;
+    size_t stride = x->k / 16;
     __m512i dot[TILE_TOKENS][2];
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
         for (int part = 0; part < sums_of(type); part++)
-            dot[i][part] = begin_both(type, &offsets[i], b, part);
+            dot[i][part] = begin_pair_sum(type, sums + (size_t)i * stride, part);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         const int part = sums_of(type) == 2 ? g / 4 : 0;
-        __m512i columns = _mm512_loadu_si512(block->q[g]);
+        __m512i columns = load_pair_columns(type, l, at, g, false);
         KEEP_ORDER_512(columns);
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
-            __m512i four = broadcast_word(q + (size_t)i * t->x->k + 4 * g);
-            dot[i][part] = _mm512_dpbusd_epi32(dot[i][part], columns, four);
-            KEEP_ORDER_512(dot[i][part]);
+            add_products(&dot[i][part], columns, q + (size_t)i * x->k + 4 * g);
         }
     }
+    const __m512 half[2] = {pair_half_scales(l, at, 0), pair_half_scales(l, at, 1)};
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++)
-        exact[i] = whole_both(type, dot[i], block, &offsets[i], b);
+        exact[i] = whole_pair_sum(type, dot[i], half, sums + (size_t)i * stride);
 }
 
 #include "kernels/avx512_tile.h"

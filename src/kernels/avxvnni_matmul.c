@@ -129,6 +129,8 @@ INLINE int tile_tokens(enum kl_quant type)
 
 #define FEW_MOST  4
 #define few_ahead ahead_in_long_rows
+#include "kernels/matmul_panels.h"
+
 #include "kernels/matmul_driver.h"
 
 const struct kl_kernels kl_kernels_avxvnni = TABLE("avxvnni", false);

@@ -1,17 +1,15 @@
 /*
- * The loops of the products of a vector tier over tokens, groups and panels. A template: included
- * at the end of a tier's file, which defines before it
+ * The products of a vector tier, for all types. A template: included at the end of a tier's file,
+ * which defines before it
  *
- *   FEW_MOST            up to this many tokens, at most MOST_FEW, read the packed weights once and
- *                       unpack them in registers
+ *   FEW_MOST            up to this many tokens, at most MOST_FEW, read the packed weights of one
+ *                       group after the other and unpack them in registers
  *   few_ahead()         bytes by which few_tokens() prefetches ahead; 0: not at all
  *   add_few()           a block's part of the outputs of 1 to FEW_MOST tokens
  *   lanes, zero_lanes(), store_lanes()
  *                       the outputs of 8 rows
- *   unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
- *   panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
- *   tile_groups(), tile_tokens()
- *                       groups and tokens of a tile, for a type
+ *   many_tokens()       all tokens over the groups [begin, end), by tiles where there are more than
+ *                       FEW_MOST and the groups suffice: matmul_panels.h or avx512_tile.h
  */
 #include "kernels/matmul_tiles.h"
 
@@ -42,11 +40,7 @@ INLINE void few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low,
     }
 }
 
-/* All tokens, FEW_MOST at a time; a function of its own for each type, so that it is compiled once.
- */
-typedef void by_few_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
-                       const struct kl_activations *x, float *y, size_t y_stride);
-
+/* All tokens, FEW_MOST at a time. */
 INLINE void by_few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t begin,
                           size_t end, const struct kl_activations *x, float *y, size_t y_stride)
 {
@@ -65,86 +59,9 @@ INLINE void by_few_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *l
         FEW(7);
         FEW(8);
 #undef FEW
-        rest.n -= n;
-        rest.q += n * rest.k;
-        rest.scale += n * (rest.k / KL_BLOCK);
-        rest.sum += n * (rest.k / 16);
+        skip_tokens(&rest, n);
         y += n * y_stride;
     }
-}
-
-/* All tokens over the panels of a tile's groups. */
-INLINE void panel_tokens(enum kl_quant type, struct tile t)
-{
-    const int groups = tile_groups(type), width = tile_tokens(type);
-    float *y = t.y;
-    for (; t.token + (size_t)width <= t.x->n; t.token += (size_t)width) {
-        t.y = y + t.token * t.y_stride;
-        panel_tile(type, &t, groups, width);
-    }
-    if (width > 4 && t.x->n - t.token >= 4) {
-        t.y = y + t.token * t.y_stride;
-        panel_tile(type, &t, groups, 4);
-        t.token += 4;
-    }
-    t.y = y + t.token * t.y_stride;
-    if (t.x->n - t.token == 3)
-        panel_tile(type, &t, groups, 3);
-    else if (t.x->n - t.token == 2)
-        panel_tile(type, &t, groups, 2);
-    else if (t.x->n - t.token == 1)
-        panel_tile(type, &t, groups, 1);
-}
-
-/* Blocks [first, first + n) of `groups` groups into the panel. Unpacking comes in bursts that
- * would wait for memory, so each block prefetches the block at the same position in the next panel,
- * `ahead` bytes on, which arrives during the tiles in between. (A prefetch past the end of the
- * weights has no effect.) */
-INLINE void unpack_panel(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t n_blocks,
-                         size_t group, size_t groups, size_t first, size_t n, size_t ahead,
-                         void *panel)
-{
-    struct kl_layout l = layout_of(type);
-    size_t group_bytes = kl_layout_bytes(l, n_blocks);
-    for (size_t j = 0; j < groups; j++) {
-        for (size_t b = 0; b < n; b++) {
-            const uint8_t *header;
-            const uint8_t *block =
-                kl_layout_block(l, w + (group + j) * group_bytes, first + b, &header);
-            for (unsigned line = 0; line < l.block_bytes; line += 64)
-                __builtin_prefetch(block + ahead + line, 0, 2);
-            unpack_block(type, l, header, block,
-                         low_block(type, low, n_blocks, group + j, first + b), panel, j, b);
-        }
-    }
-}
-
-INLINE void many_tokens(enum kl_quant type, by_few_fn *by_few, const uint8_t *w, const uint8_t *low,
-                        size_t begin, size_t end, const struct kl_activations *x, float *y,
-                        size_t y_stride, void *scratch)
-{
-    struct kl_layout l = layout_of(type);
-    size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    size_t panel_bytes = kl_layout_bytes(l, KL_PANEL_BLOCKS) - l.tail_bytes;
-    const size_t groups = (size_t)tile_groups(type);
-    size_t group = begin;
-    for (; group + groups <= end && x->n > FEW_MOST; group += groups) {
-        for (size_t first = 0; first < n_blocks; first += KL_PANEL_BLOCKS) {
-            size_t left = n_blocks - first, before = first / KL_PANEL_BLOCKS * panel_bytes;
-            size_t n = left < KL_PANEL_BLOCKS ? left : KL_PANEL_BLOCKS;
-            size_t ahead = left > n ? panel_bytes : groups * group_bytes - before;
-            unpack_panel(type, w, low, n_blocks, group, groups, first, n, ahead, scratch);
-            struct tile t = {.panel = scratch,
-                             .n_blocks = n,
-                             .x = x,
-                             .first_block = first,
-                             .y = y + (group - begin) * KL_LANES,
-                             .y_stride = y_stride};
-            panel_tokens(type, t);
-        }
-    }
-    if (group < end)
-        by_few(w, low, group, end, x, y + (group - begin) * KL_LANES, y_stride);
 }
 
 #define DEFINE_MATMUL(NAME, name, ...)                                                             \

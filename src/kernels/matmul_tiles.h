@@ -20,8 +20,22 @@ INLINE size_t ahead_in_long_rows(size_t n_blocks, int width)
  * matmul_driver.h. */
 enum { MOST_FEW = 8 };
 
-/* The inputs and outputs of a tile: a constant number of groups and tokens, from `first_block` of
- * the row on. */
+/* The product of all tokens, a few at a time; a function of its own for each type, so that it is
+ * compiled once. */
+typedef void by_few_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_t end,
+                       const struct kl_activations *x, float *y, size_t y_stride);
+
+/* Leaves out the first n tokens. */
+INLINE void skip_tokens(struct kl_activations *x, size_t n)
+{
+    x->n -= n;
+    x->q += n * x->k;
+    x->scale += n * (x->k / KL_BLOCK);
+    x->sum += n * (x->k / 16);
+}
+
+/* The inputs and outputs of a tile of a panel: a constant number of groups and tokens, from
+ * `first_block` of the row on. */
 struct tile {
     const void *panel; /* the groups as unpack_block() has unpacked them */
     size_t n_blocks;

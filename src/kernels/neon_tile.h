@@ -31,4 +31,6 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 
 #define FEW_MOST  4
 #define few_ahead ahead_in_long_rows
+#include "kernels/matmul_panels.h"
+
 #include "kernels/matmul_driver.h"
