@@ -81,14 +81,14 @@ void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out);
 kl_kv_store_fn TIER(kv_store_f16), TIER(kv_store_int8);
 kl_attend_fn TIER(attend_f16), TIER(attend_int8);
 
-/* The table of a tier called `tier`; wide: it uses 512-bit registers. Its products with quantised
- * weights are those of the file, by matmul_driver.h. */
+/* The table of a tier called `tier`; wide: it uses 512-bit registers; attend_f16: its attention
+ * over halves. Its products with quantised weights are those of the file, by matmul_driver.h. */
 #define FLOAT_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = TIER(matmul_##name),
-#define TABLE(tier, wide)                                                                          \
+#define TABLE(tier, wide, attend_f16)                                                              \
     {                                                                                              \
         .name = tier, .avx512 = wide, .quantize = TIER(quantize), .rmsnorm = TIER(rmsnorm),        \
         .rope = TIER(rope), .swiglu = TIER(swiglu), .kv_store[KL_KV_F16] = TIER(kv_store_f16),     \
-        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = TIER(attend_f16),        \
+        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = attend_f16,              \
         .attend[KL_KV_INT8] = TIER(attend_int8), KL_FLOAT_TYPES(FLOAT_PRODUCT) QUANTISED_PRODUCTS  \
     }
 

@@ -10,12 +10,9 @@
  * The queries of one row, if they are few, are multiplied by halves that are widened in registers,
  * and the loads of the next page from memory are spread over these products.
  */
-#include <math.h>
-
-#include "kernels/avx2.h"
+#include "kernels/avx2_softmax.h"
 
 enum {
-    TOKENS = KL_KV_PAGE_TOKENS,
     TILE_QUERIES = 3,
     TILE_VECTORS = 4,
     FEW_QUERIES = 8,
@@ -168,12 +165,6 @@ INLINE void read_values(const struct kl_attend_rows *a, const enum kl_kv_type ty
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-INLINE void clear_vector(float *x, size_t n)
-{
-    for (size_t i = 0; i < n; i += 8)
-        _mm256_storeu_ps(x + i, _mm256_setzero_ps());
-}
-
 INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t b_stride,
                          size_t n_t, float *c, size_t c_stride, const int n_x, const int n_v)
 {
@@ -274,125 +265,12 @@ static void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16
         product_f16(a, a_stride, from, width, ahead, n_t, c, c_stride, 1);
 }
 
-/* ---- softmax --------------------------------------------------------------------------------- */
-
-INLINE void scale_vector(float *x, size_t n, float factor)
-{
-    for (size_t i = 0; i < n; i += 8)
-        _mm256_storeu_ps(x + i, _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor)));
-}
-
-INLINE __m256 mask_of(size_t valid, int vector)
-{
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    __m256i place = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * vector));
-    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)valid), place));
-}
-
-/* One query's scores of a page become weights. Positions past the end take no part: -infinity in
- * the maximum, 0 in the sums. whole: there are none. */
-INLINE void weigh_scores(const struct kl_attend_rows *a, float *p, size_t valid, const bool whole,
-                         bool first, float *maximum, float *denominator, float *out)
-{
-    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
-    __m256 s[4], top = _mm256_set1_ps(*maximum);
-    for (int i = 0; i < 4; i++) {
-        s[i] = _mm256_mul_ps(_mm256_loadu_ps(p + 8 * i), _mm256_set1_ps(a->score_scale));
-        if (!whole)
-            s[i] = _mm256_blendv_ps(minus_infinity, s[i], mask_of(valid, i));
-        top = _mm256_max_ps(s[i], top);
-    }
-    float new_maximum = max_lanes(top);
-    for (int i = 0; i < 4; i++) {
-        s[i] = exp_lanes(_mm256_sub_ps(s[i], _mm256_set1_ps(new_maximum)));
-        if (!whole)
-            s[i] = _mm256_and_ps(s[i], mask_of(valid, i));
-        _mm256_storeu_ps(p + 8 * i, s[i]);
-    }
-    float sum = sum_lanes(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
-    if (*maximum == new_maximum) { /* the correction is exp(0), exactly 1 */
-        *denominator += sum;
-        return;
-    }
-    __m256 change = exp_lanes(_mm256_set1_ps(*maximum - new_maximum));
-    float correction = first ? 0.0f : _mm256_cvtss_f32(change);
-    *denominator = fmaf(*denominator, correction, sum);
-    *maximum = new_maximum;
-    scale_vector(out, a->dim, correction);
-}
-
-INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, bool first,
-                       float *maximum, float *denominator, float *out)
-{
-    if (valid == TOKENS)
-        weigh_scores(a, p, valid, true, first, maximum, denominator, out);
-    else
-        weigh_scores(a, p, valid, false, first, maximum, denominator, out);
-}
-
-/* All scores of a query become weights; the sum of them. */
-INLINE float weigh_all(const struct kl_attend_rows *a, float *s, size_t n)
-{
-    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
-    __m256 top = minus_infinity, sum = _mm256_setzero_ps();
-    scale_vector(s, (n + 7) & ~(size_t)7, a->score_scale);
-    for (size_t j = 0; j < n; j += 8) {
-        __m256 x = _mm256_loadu_ps(s + j);
-        top = _mm256_max_ps(_mm256_blendv_ps(minus_infinity, x, mask_of(n - j, 0)), top);
-    }
-    __m256 maximum = _mm256_set1_ps(max_lanes(top));
-    for (size_t j = 0; j < n; j += 8) {
-        __m256 x = exp_lanes(_mm256_sub_ps(_mm256_loadu_ps(s + j), maximum));
-        x = _mm256_and_ps(x, mask_of(n - j, 0));
-        _mm256_storeu_ps(s + j, x);
-        sum = _mm256_add_ps(sum, x);
-    }
-    return sum_lanes(sum);
-}
-
-INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, float denominator,
-                   float *out)
-{
-    __m256 inverse = _mm256_set1_ps(1.0f / denominator);
-    for (size_t d = 0; d < a->dim; d += 8) {
-        __m256 x = _mm256_loadu_ps(out + d);
-        x = type == KL_KV_INT8 ? _mm256_fmadd_ps(x, inverse, _mm256_loadu_ps(a->v_bias + d))
-                               : _mm256_mul_ps(x, inverse);
-        _mm256_storeu_ps(out + d, x);
-    }
-}
-
+#include "kernels/attention_few.h"
 #include "kernels/attention_walks.h"
-
-/* attend_online for the queries of one row */
-static void attend_few(const struct kl_attend_rows *a)
-{
-    size_t n = a->n_heads, dim = a->dim;
-    float *p = a->scratch, maximum[FEW_QUERIES], denominator[FEW_QUERIES];
-    clear_vector(a->out, n * dim);
-    for (size_t x = 0; x < n; x++) {
-        maximum[x] = -INFINITY;
-        denominator[x] = 0.0f;
-    }
-    for (size_t at = 0; at < a->n_positions; at += TOKENS) {
-        const uint8_t *const *page = &a->pages[at / TOKENS];
-        const uint16_t *keys = (const uint16_t *)(const void *)(*page + a->at);
-        size_t valid = at_most(a->n_positions - at, TOKENS);
-        ptrdiff_t ahead = at + TOKENS < a->n_positions ? page[1] - page[0] : 0;
-        clear_vector(p, n * TOKENS);
-        multiply_f16(a->q, dim, n, keys, TOKENS, ahead, dim, p, TOKENS);
-        for (size_t x = 0; x < n; x++)
-            weigh_page(a, p + x * TOKENS, valid, at == 0, &maximum[x], &denominator[x],
-                       a->out + x * dim);
-        multiply_f16(p, TOKENS, n, keys + dim * TOKENS, dim, ahead, valid, a->out, dim);
-    }
-    for (size_t x = 0; x < n; x++)
-        finish(a, KL_KV_F16, denominator[x], a->out + x * dim);
-}
 
 void TIER(attend_f16)(const struct kl_attend_rows *a)
 {
-    if (a->scores == NULL && a->n_rows == 1 && a->n_heads <= FEW_QUERIES)
+    if (are_few(a))
         attend_few(a);
     else
         attend(a, KL_KV_F16);

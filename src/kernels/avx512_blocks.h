@@ -6,15 +6,9 @@
 #define KL_KERNELS_AVX512_BLOCKS_H
 
 #include "kernels/avx2_blocks.h"
+#include "kernels/avx512.h"
 
 enum { TILE_TOKENS = 8 };
-
-/* KEEP_ORDER for 512 bits; does nothing where these are emulated, as there is no such register. */
-#ifdef __AVX512F__
-#define KEEP_ORDER_512(v) __asm__ volatile("" : "+v"(v))
-#else
-#define KEEP_ORDER_512(v) (void)(v)
-#endif
 
 /* One block of each of two groups. */
 struct block_pair {

@@ -70,4 +70,4 @@ INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block
 
 #include "kernels/avx512_tile.h"
 
-const struct kl_kernels kl_kernels_avx512 = TABLE("avx512", true);
+const struct kl_kernels kl_kernels_avx512 = TABLE("avx512", true, kl_avx512_attend_f16);

@@ -23,6 +23,18 @@ static inline __m512 emulated_cvtepi32_ps(__m512i v)
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 
+static inline __m512 emulated_cvtph_ps(__m256i v)
+{
+    __m512 out;
+    for (int i = 0; i < 2; i++) {
+        __m128i half = _mm_loadu_si128((const __m128i *)&v + i);
+        _mm256_storeu_ps((float *)&out + 8 * i, _mm256_cvtph_ps(half));
+    }
+    return out;
+}
+#undef _mm512_cvtph_ps
+#define _mm512_cvtph_ps emulated_cvtph_ps
+
 /* SIMDe 0.7 has another function with this name and four arguments. */
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
