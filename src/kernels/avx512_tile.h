@@ -81,13 +81,8 @@ INLINE void pair_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low
     }
 }
 
-#define FEW_MOST 4
-
-/* Three and four tokens compute for so long that the hardware does not prefetch far enough. */
-INLINE size_t few_ahead(size_t n_blocks, int width)
-{
-    return width > 2 ? 4096 : ahead_in_long_rows(n_blocks, width);
-}
+#define FEW_MOST  4
+#define few_ahead ahead_of_three_tokens
 
 INLINE void many_tokens(enum kl_quant type, by_few_fn *by_few, const uint8_t *w, const uint8_t *low,
                         size_t begin, size_t end, const struct kl_activations *x, float *y,

@@ -1,7 +1,7 @@
 /*
  * Matrix products of the AVX-VNNI tier: the AVX2 tier's tiles of 2 groups x 4 tokens, but the 8
  * sums are int32 from the first step on, in registers, and a step of 4 columns is 2 loads of
- * weights, 4 broadcasts and 8 vpdpbusd.
+ * weights, 4 broadcasts and 8 vpdpbusd. Up to eight tokens are not worth a panel.
  */
 #include "kernels/avx2.h"
 
@@ -127,8 +127,8 @@ INLINE int tile_tokens(enum kl_quant type)
     return 4;
 }
 
-#define FEW_MOST  4
-#define few_ahead ahead_in_long_rows
+#define FEW_MOST  8
+#define few_ahead ahead_of_three_tokens
 #include "kernels/matmul_panels.h"
 
 #include "kernels/matmul_driver.h"

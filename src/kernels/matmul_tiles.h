@@ -16,7 +16,14 @@ INLINE size_t ahead_in_long_rows(size_t n_blocks, int width)
     return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
 }
 
-/* The most tokens that any tier unpacks the packed weights for in registers: see few_most() in
+/* The same, and of three tokens and more on short rows, too: they compute for so long that the
+ * hardware does not prefetch far enough. */
+INLINE size_t ahead_of_three_tokens(size_t n_blocks, int width)
+{
+    return width > 2 ? 4096 : ahead_in_long_rows(n_blocks, width);
+}
+
+/* The most tokens that any tier unpacks the packed weights for in registers: see FEW_MOST in
  * matmul_driver.h. */
 enum { MOST_FEW = 8 };
 
