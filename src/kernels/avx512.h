@@ -1,5 +1,5 @@
 /*
- * What the files of the AVX-512 tiers share.
+ * The definitions that all files of the AVX-512 tiers share.
  */
 #ifndef KL_KERNELS_AVX512_H
 #define KL_KERNELS_AVX512_H

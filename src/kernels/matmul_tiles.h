@@ -16,7 +16,7 @@ INLINE size_t ahead_in_long_rows(size_t n_blocks, int width)
     return width > 1 && n_blocks > KL_PANEL_BLOCKS ? 4096 : 0;
 }
 
-/* The same, and of three tokens and more on short rows, too: they compute for so long that the
+/* The same, and of three tokens and more on short rows, too: with their products in between the
  * hardware does not prefetch far enough. */
 INLINE size_t ahead_of_three_tokens(size_t n_blocks, int width)
 {

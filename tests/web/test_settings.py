@@ -56,7 +56,7 @@ def test_opened_before_the_model_is_known(advised, open_page):
     page = open_page(advised.base_url, locale="en-GB")
     page.evaluate("localStorage.clear()")
     held = []
-    page.route("**/v1/models", held.append)
+    page.route("**/v1/models", lambda route: held.append(route))
     page.reload()
     open_settings(page)
     assert page.is_disabled("#temperature") and shown(page)["top-k"] == ""
