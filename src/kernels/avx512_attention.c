@@ -10,8 +10,7 @@
 
 enum { FEW_QUERIES = 8, MOST_VECTORS = 4, CACHE_LINE = 64 };
 
-/* c[x, i] += sum over t of a[x, t] * from[t, i] for n_x queries and n_v vectors. The multiply-adds
- * broadcast a[x, t] themselves. */
+/* c[x, i] += sum over t of a[x, t] * from[t, i] for n_x queries and n_v vectors */
 INLINE void product_tile(const float *a, size_t a_stride, const uint16_t *from, size_t from_stride,
                          ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride, const int n_x,
                          const int n_v)

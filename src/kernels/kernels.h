@@ -153,10 +153,10 @@ struct kl_kernels {
     (((size_t)(dim)*KL_KV_PAGE_TOKENS + (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + 2)) *           \
      sizeof(float))
 
-/* Kernels for more than one token unpack panels of KL_PANEL_GROUPS groups, KL_PANEL_BLOCKS blocks
- * wide, and run all tokens over them. A block takes 8 x 32 bytes, its scales and minima as floats,
- * and Q6_K's 16-bit scales: 2 x 32 blocks are 26 KiB, which leaves room in a 32 KiB L1 for 4 rows
- * of activations. */
+/* Products of many tokens, but for AVX-512's, unpack panels of KL_PANEL_GROUPS groups,
+ * KL_PANEL_BLOCKS blocks wide, and run all tokens over them. A block takes 8 x 32 bytes, its scales
+ * and minima as floats, and Q6_K's 16-bit scales: 2 x 32 blocks are 26 KiB, which leaves room in a
+ * 32 KiB L1 for 4 rows of activations. */
 #define KL_PANEL_GROUPS   2
 #define KL_PANEL_BLOCKS   32
 #define KL_PANEL_BYTES    (256 + 2 * 32 + 3 * 32)

@@ -4,7 +4,7 @@
  *
  *   FEW_MOST            as matmul_driver.h says
  *   unpack_block()      a block of a group into the panel (of KL_MATMUL_SCRATCH bytes)
- *   panel_tile()        a tile of that panel x 1, 2, 3, 4 or tile_tokens() tokens
+ *   panel_tile()        a tile of that panel x 1 to tile_tokens() tokens, at most 4
  *   tile_groups(), tile_tokens()
  *                       groups and tokens of a tile, for a type
  */
@@ -18,11 +18,6 @@ INLINE void panel_tokens(enum kl_quant type, struct tile t)
     for (; t.token + (size_t)width <= t.x->n; t.token += (size_t)width) {
         t.y = y + t.token * t.y_stride;
         panel_tile(type, &t, groups, width);
-    }
-    if (width > 4 && t.x->n - t.token >= 4) {
-        t.y = y + t.token * t.y_stride;
-        panel_tile(type, &t, groups, 4);
-        t.token += 4;
     }
     t.y = y + t.token * t.y_stride;
     if (t.x->n - t.token == 3)
