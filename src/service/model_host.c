@@ -313,9 +313,9 @@ void kl_host_stop(struct kl_model_host *host)
 
 void kl_host_close(struct kl_model_host *host)
 {
+    kl_watch_remove(host->worker_watch); /* while its descriptor is open */
     kl_worker_close(host->worker);
     host->worker = NULL;
-    kl_watch_remove(host->worker_watch);
     kl_watch_remove(host->timer);
     for (size_t i = 0; i < host->n; i++)
         kl_watch_remove(host->models[i].watch);

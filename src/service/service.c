@@ -186,6 +186,8 @@ enum kl_status kl_service_open(struct kl_service *s, const struct kl_service_opt
 void kl_service_close(struct kl_service *s)
 {
     kl_host_stop(&s->host);
+    kl_watch_remove(s->worker_watch); /* while their descriptors are open */
+    kl_watch_remove(s->history_watch);
     kl_worker_close(s->worker); /* its jobs belong to generations */
     kl_worker_close(s->history_worker);
     kl_history_close(s->history);
@@ -196,8 +198,6 @@ void kl_service_close(struct kl_service *s)
     kl_late_lines_close(s->late_lines);
     kl_host_close(&s->host);
     kl_watch_remove(s->startup_watch);
-    kl_watch_remove(s->worker_watch);
-    kl_watch_remove(s->history_watch);
     kl_watch_remove(s->tick);
     kl_watch_remove(s->live_timer);
     kl_startup_release(&s->startup);
