@@ -11,14 +11,15 @@
 
 /* ---- segments -------------------------------------------------------------------------------- */
 
-/* The longest added token that text begins with, or -1. */
+/* The longest added token that text begins with, or -1. Never an empty one: in tables that change
+ * while they are in use it would match without an end. */
 static int32_t match_added(const struct kl_tokenizer *t, const char *text, size_t left, size_t *len)
 {
     if (!t->begins_added[(unsigned char)text[0]])
         return -1;
     for (size_t i = 0; i < t->n_added; i++) {
         const char *token = kl_vocab_bytes(&t->tables.vocab, t->added[i], len);
-        if (*len <= left && memcmp(token, text, *len) == 0)
+        if (*len > 0 && *len <= left && memcmp(token, text, *len) == 0)
             return t->added[i];
     }
     return -1;
