@@ -2,8 +2,9 @@
  * A tile of the AVX-512 tiers: 16 rows (two groups) x 8 tokens, whose sums stay in registers over
  * the whole row. Weights are unpacked in registers for each tile: that takes other ports of the
  * core than the products, so writing them into a panel once would only cost time (SPEED.md). A
- * template: included after tile_dots()          the integers of one block, exact as floats, for the
- * tokens of a tile
+ * template: included after
+ *
+ *   tile_dots()         the integers of one block, exact as floats, for the tokens of a tile
  */
 #include "kernels/avx512_blocks.h"
 

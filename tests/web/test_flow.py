@@ -5,6 +5,7 @@ import re
 import urllib.request
 
 import pytest
+from conversation import ask, wait_for_answer
 from weak_network import WeakNetwork
 
 GREEDY = {"temperature": 0, "maxTokens": 400, "system": ""}
@@ -30,15 +31,6 @@ def weak_network():
 @pytest.fixture
 def open_english(open_page):
     return lambda url, settings=GREEDY, **options: open_page(url, settings, locale="en", **options)
-
-
-def ask(page, text):
-    page.fill("#message", text)
-    page.press("#message", "Enter")
-
-
-def wait_for_end(page):
-    page.wait_for_selector(".message:last-child .again")
 
 
 def wait_for_text(page, length):
@@ -93,7 +85,7 @@ def test_continue(server, open_english):
     page = open_english(server.base_url, {**GREEDY, "maxTokens": 24})
     body = ask_and_note(page, LONG_QUESTION)
     assert body["context_policy"] == "trim" and "continue_final_message" not in body
-    wait_for_end(page)
+    wait_for_answer(page)
     first = stored_answer(page)
     assert "length limit" in page.inner_text(".answer .stats")
     with page.expect_request("**/v1/chat/completions") as request:
@@ -117,7 +109,7 @@ def test_a_stopped_answer_can_go_on(server, open_english):
         wait_for_text(page, 20)
         assert page.title().startswith("✎ ")
         page.get_by_role("button", name="Stop", exact=True).click()
-        wait_for_end(page)
+        wait_for_answer(page)
         assert not page.title().startswith("✎ ")
     assert re.search(r"Stopped · .*\d tokens", page.inner_text(".message:last-child .stats"))
     assert page.locator(".message:last-child .continue").is_visible()
@@ -142,7 +134,7 @@ def test_an_answer_goes_on_after_a_break(kind, start_server, weak_network, open_
             page.clock.run_for(11_000)
     found = re.search(r"/v1/answers/[0-9a-f-]{36}\?from=(\d+)$", reading.value.url)
     assert found and int(found[1]) > 5, reading.value.url
-    wait_for_end(page)
+    wait_for_answer(page)
     assert stored_answer(page) == complete(server, body)
     assert page.locator(".failure").count() == 0
 
@@ -167,7 +159,7 @@ def test_the_server_is_killed_in_mid_answer(start_server, weak_network, model_pa
     assert page.locator(".message").count() == 2
     assert page.inner_text("#model").startswith("qwen2.5") and page.locator("#connection").is_hidden()
     page.get_by_role("button", name="Stop", exact=True).click()
-    wait_for_end(page)
+    wait_for_answer(page)
 
 
 def test_an_answer_outlives_its_page(server, open_english):
@@ -179,8 +171,8 @@ def test_an_answer_outlives_its_page(server, open_english):
     wait_for_text(page, 60)
     other = page.context.new_page()  # a second tab watches
     other.goto(page.url)
-    wait_for_end(page)
-    wait_for_end(other)
+    wait_for_answer(page)
+    wait_for_answer(other)
     assert stored_answer(page) == complete(server, body)
     assert page.inner_text(PROSE) == other.inner_text(PROSE)
 
@@ -196,9 +188,9 @@ def test_an_answer_is_stopped_after_its_page_was_left(server, open_english):
     wait_for_text(page, 60)
     with page.expect_request(lambda r: r.method == "DELETE" and "/v1/answers/" in r.url):
         page.get_by_role("button", name="Stop", exact=True).click()
-    wait_for_end(page)
+    wait_for_answer(page)
     page.reload()
-    wait_for_end(page)
+    wait_for_answer(page)
     assert "Stopped" in page.inner_text(".message:last-child .stats")
 
 
@@ -220,7 +212,7 @@ def test_a_full_queue_counts_down(start_server, model_path, open_english):
     for stream in streams:
         stream.close()
     page.clock.run_for(121_000)  # Retry-After is at most 120 s
-    wait_for_end(page)
+    wait_for_answer(page)
     assert page.locator(".message").count() == 2
     assert page.locator(".failure").count() == 0
 
@@ -242,17 +234,17 @@ def test_a_finished_answer_never_fails(server, open_english):
     finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     answer_with(page, [delta, finish])  # the connection is lost before the figures
     ask(page, "hello")
-    wait_for_end(page)
+    wait_for_answer(page)
     page.evaluate("dispatchEvent(new Event('pagehide'))")
     page.reload()
-    wait_for_end(page)
+    wait_for_answer(page)
     assert page.inner_text(PROSE).strip() == "All of it."
     assert page.locator(".failure").count() == 0
 
     page.unroute("**/v1/chat/completions")
     answer_with(page, [finish, "[DONE]"])
     ask(page, "hello")
-    wait_for_end(page)
+    wait_for_answer(page)
     assert "nothing to say" in page.inner_text(".message:last-child")
 
     # an error in mid-stream: the text stays, and can go on
@@ -283,7 +275,7 @@ def test_the_oldest_turns_are_left_out(start_server, open_english):
     page.wait_for_selector(".failure:has-text('too long for the model')")
     page.locator("#message").fill("shorter")  # no dead end
     page.locator("#send").click()
-    wait_for_end(page)
+    wait_for_answer(page)
 
 
 def write_key(tmp_path):
@@ -310,7 +302,7 @@ def test_the_key(start_server, tmp_path, open_english):
     page.wait_for_selector("#model[data-state=ready]")
     assert page.locator("#connection").is_hidden()
     ask(page, "hello")
-    wait_for_end(page)
+    wait_for_answer(page)
     other = page.context.new_page()  # it is remembered
     other.goto(server.base_url)
     other.wait_for_selector("#model[data-state=ready]")
@@ -329,12 +321,12 @@ def test_a_key_in_the_address(start_server, tmp_path, open_english):
     page.wait_for_selector("#model[data-state=ready]")
     assert page.url == f"{server.base_url}/"
     ask(page, "hello")
-    wait_for_end(page)
+    wait_for_answer(page)
     chat = page.url
     assert "#c=" in chat
     page.goto(f"{server.base_url}/favicon.svg")
     page.goto(f"{chat}&key={KEY}")
-    wait_for_end(page)
+    wait_for_answer(page)
     assert page.url == chat, "the chat stays in the address"
     # another key is only taken if the user says so: it could be that of another person
     page.goto(f"{server.base_url}/favicon.svg")
@@ -399,7 +391,7 @@ def test_this_box(server, open_english):
     # the title of a hidden tab tells that the answer is there
     page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     ask(page, "hello")
-    wait_for_end(page)
+    wait_for_answer(page)
     assert page.title().startswith("✓ ")
     page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     assert not page.title().startswith("✓ ")

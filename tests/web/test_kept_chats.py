@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CHROMIUM, CHROMIUM_OPTIONS
+from conversation import wait_for_answer, wait_for_text
 
 WAIT_MS = 60_000  # only guards against hanging
 GREEDY = {"temperature": 0, "maxTokens": 12, "system": ""}
@@ -43,17 +44,6 @@ def ask(page, text):
 def ask_and_wait(page, text):
     ask(page, text)
     wait_for_answer(page)
-
-
-def wait_for_answer(page):
-    page.wait_for_selector(".message:last-child .again")
-
-
-def wait_for_text(page, length):
-    page.wait_for_function(
-        "(n) => document.querySelector('.message:last-child .prose')?.textContent.length >= n",
-        arg=length,
-    )
 
 
 def titles(page):

@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 from conftest import LAN_HOST, TIMEOUT_MS, WEB
+from conversation import ask, wait_for_answer, wait_for_text
 from playwright.sync_api import expect
 
 # makes the model's answer reproducible
@@ -26,22 +27,6 @@ RECORD_GROWTH = """() => {
         if (length !== window.lengths.at(-1)) window.lengths.push(length);
     }).observe(document.getElementById('log'), { childList: true, subtree: true });
 }"""
-
-
-def ask(page, text):
-    page.fill("#message", text)
-    page.press("#message", "Enter")
-
-
-def wait_for_answer(page):
-    page.wait_for_selector(".message:last-child .again")
-
-
-def wait_for_text(page, length):
-    page.wait_for_function(
-        "(n) => document.querySelector('.message:last-child .prose')?.textContent.length >= n",
-        arg=length,
-    )
 
 
 def health(server):
