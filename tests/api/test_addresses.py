@@ -83,7 +83,7 @@ def test_closed_connections_free_the_share(crowd):
 def test_an_ipv6_address_in_brackets(box, start_server):
     """The option accepts the form used in URLs."""
     server = start_server("--offline", "--host", "[::]", "--no-auth", computer=box)
-    assert f"listening on http://127.0.0.1:{server.port}" in server.log_text()
+    server.log_with(f"listening on http://127.0.0.1:{server.port}")
     for address in ("::1", V6, V4, "127.0.0.1"):
         with box.connect(address, server.port) as connection:
             host = f"[{address}]" if ":" in address else address

@@ -211,7 +211,7 @@ def test_files_of_older_versions(serve, cache, tiny_model_path):
         file.write_bytes(bytes(100_000))
     server = serve(tiny_model_path, "--log-level", "info")
     say(server)
-    log = server.log_text()
+    log = server.log_with("pages of prompts of an older version")
     assert len(re.findall(r"removed 3 files \(0.3 MB\) of an older version", log)) == 1
     assert len(re.findall("removed 1 pages of prompts of an older version", log)) == 1
     assert not any(f.exists() for f in old) and all(f.exists() for f in mine)
@@ -365,7 +365,7 @@ def test_a_file_replaced_while_it_is_mapped(serve, chat, cache, copy, tmp_path):
     assert server.stop() == 0
     server = serve(model)
     assert [say(server, f"Lamp {n}?")[0] for n in range(3)] == expected
-    assert "damaged and are made again" in server.log_text()
+    server.log_with("damaged and are made again")
 
 
 def test_changed_pages_never_change_a_text(serve, cache, tiny_model_path):

@@ -68,7 +68,7 @@ def test_the_second_request_of_home_assistant(open_server, system):
     _, second = ask(server, system, "And now the heating, please", 2)
     assert second < 0.15 * first
     assert "kinglet_late_lines_total 4" in get(server, "/metrics").body.decode()  # time and area
-    assert "that match \"home-assistant\" are moved" in server.log_text()
+    server.log_with("that match \"home-assistant\" are moved")
 
 
 FUNCTIONS = [tool["function"] for tool in TOOLS]

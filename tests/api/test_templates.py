@@ -189,7 +189,7 @@ def test_the_same_template_written_differently(qwen3, server_factory, make_tiny_
     model = make_tiny_model("--architecture", "qwen3", "--template", str(other))
     server = server_factory("--offline", model=model)
     assert chosen(server) == {"name": "qwen3", "by": "normal form"}
-    assert "chat template qwen3 (by normal form)" in server.log_text()
+    server.log_with("chat template qwen3 (by normal form)")
     for fields in ({}, {"enable_thinking": False}):
         assert prompt_tokens(server, **fields) == prompt_tokens(qwen3, **fields)
     server.end()
@@ -202,13 +202,13 @@ def test_an_unknown_template_and_the_option(server_factory, make_tiny_model, tmp
     model = make_tiny_model("--template", str(unknown))
     server = server_factory("--offline", model=model)
     assert chosen(server) == {"name": "chatml", "by": "fallback"}
-    assert "an unknown chat template, using chatml" in server.log_text()
-    assert "--chat-template NAME" in server.log_text()
+    server.log_with("an unknown chat template, using chatml")
+    server.log_with("--chat-template NAME")
     plain = prompt_tokens(server)
     server.end()
     server = server_factory("--offline", "--chat-template", "qwen2.5", model=model)
     assert chosen(server) == {"name": "qwen2.5", "by": "option"}
-    assert "chat template qwen2.5 (by option)" in server.log_text()
+    server.log_with("chat template qwen2.5 (by option)")
     assert prompt_tokens(server) > plain  # Qwen's default system message
     server.end()
 
