@@ -15,12 +15,12 @@ INLINE float max_size(__m256i v)
     return _mm_cvtss_f32(_mm_castsi128_ps(a));
 }
 
-void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+void TIER(quantize)(const float *x, size_t k, struct kl_int8_block *blocks)
 {
     const __m256i size = _mm256_set1_epi32(INT32_MAX);
     /* packs works within 128-bit halves; this puts the 8 groups of 4 bytes back in order */
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
+    for (struct kl_int8_block *out = blocks; out < blocks + k / KL_BLOCK; out++, x += KL_BLOCK) {
         __m256 v[4];
         __m256i largest = _mm256_setzero_si256();
         for (int i = 0; i < 4; i++) {
@@ -29,23 +29,19 @@ void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *
         }
         float top = max_size(largest);
         __m256 inverse = _mm256_set1_ps(top >= KL_SMALLEST_BLOCK ? 127.0f / top : 0.0f);
-        scale[b] = top / 127.0f;
         __m256i n[4];
         for (int i = 0; i < 4; i++)
             n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
         __m256i low = _mm256_packs_epi32(n[0], n[1]), high = _mm256_packs_epi32(n[2], n[3]);
         __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-        _mm256_storeu_si256((__m256i *)q, bytes);
+        _mm256_storeu_si256((__m256i *)out->q, bytes);
 
         __m256i ones = _mm256_set1_epi8(1);
         __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, bytes), _mm256_set1_epi16(1));
-        for (int half = 0; half < 2; half++) {
-            __m128i s =
-                half == 0 ? _mm256_castsi256_si128(pairs) : _mm256_extracti128_si256(pairs, 1);
-            s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
-            s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
-            sum[2 * b + (size_t)half] = (int16_t)_mm_cvtsi128_si32(s);
-        }
+        __m128i first = _mm256_castsi256_si128(pairs), last = _mm256_extracti128_si256(pairs, 1);
+        __m128i s = _mm_hadd_epi32(first, last);
+        s = _mm_hadd_epi32(s, s);
+        kl_set_factors(out, top / 127.0f, _mm_cvtsi128_si32(s), _mm_extract_epi32(s, 1));
     }
 }
 

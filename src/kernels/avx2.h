@@ -73,7 +73,7 @@ INLINE __m256 exp_lanes(__m256 x)
 #define DECLARE(NAME, name, ...) kl_matmul_fn TIER(matmul_##name);
 KL_FLOAT_TYPES(DECLARE)
 #undef DECLARE
-void TIER(quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
+void TIER(quantize)(const float *x, size_t k, struct kl_int8_block *blocks);
 void TIER(rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
 void TIER(rope)(float *x, const float *cosine, const float *sine, size_t dim);
 void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out);

@@ -155,25 +155,24 @@ INLINE __m256i broadcast4(const void *p)
 
 /* Adds the integers of a block to an output; every path ends here. dot: as floats, exact (below
  * 2^24). */
-INLINE __m256 add_floats(struct kl_layout l, struct block_scales s, __m256 dot, float scale,
-                         const int16_t *sums, __m256 sum)
+INLINE __m256 add_floats(struct kl_layout l, struct block_scales s, __m256 dot,
+                         const struct kl_int8_block *x, __m256 sum)
 {
-    __m256 factor = _mm256_mul_ps(s.d, _mm256_set1_ps(scale));
+    __m256 scale = _mm256_set1_ps(x->scale), factor = _mm256_mul_ps(s.d, scale);
     sum = _mm256_fmadd_ps(dot, factor, sum);
     if (l.scales == KL_SCALES_NIBBLES) {
-        __m256 both = _mm256_cvtepi32_ps(_mm256_madd_epi16(broadcast4(sums), s.both));
-        sum = _mm256_fmadd_ps(s.m, _mm256_mul_ps(both, _mm256_set1_ps(scale)), sum);
+        __m256 both = _mm256_cvtepi32_ps(_mm256_madd_epi16(broadcast4(x->half_sum), s.both));
+        sum = _mm256_fmadd_ps(s.m, _mm256_mul_ps(both, scale), sum);
     } else if (l.has_min) {
-        float scaled_sum = scale * (float)(sums[0] + sums[1]);
-        sum = _mm256_fmadd_ps(s.m, _mm256_set1_ps(scaled_sum), sum);
+        sum = _mm256_fmadd_ps(s.m, _mm256_set1_ps(x->scaled_sum), sum);
     }
     return sum;
 }
 
-INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot, float scale,
-                        const int16_t *sums, __m256 sum)
+INLINE __m256 add_block(struct kl_layout l, struct block_scales s, __m256i dot,
+                        const struct kl_int8_block *x, __m256 sum)
 {
-    return add_floats(l, s, _mm256_cvtepi32_ps(dot), scale, sums, sum);
+    return add_floats(l, s, _mm256_cvtepi32_ps(dot), x, sum);
 }
 
 /* For matmul_driver.h. */

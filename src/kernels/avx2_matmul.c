@@ -57,10 +57,12 @@ INLINE const struct panel_block *panel_block_of(const struct tile *t, int group,
 }
 
 /* 4 columns of the tile's groups and tokens: step g of the block. */
-INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q, int g,
-                      const int groups, const int width, __m256i sum16[2][4], __m256i dot[2][4])
+INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b,
+                      const struct kl_int8_block *x, int g, const int groups, const int width,
+                      __m256i sum16[2][4], __m256i dot[2][4])
 {
     const int steps = steps_in_16_bits(type);
+    const size_t row_blocks = t->x->k / KL_BLOCK;
     __m256i columns[2], size[2];
 #pragma GCC unroll 2
     for (int j = 0; j < groups; j++) {
@@ -71,12 +73,12 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
     }
 #pragma GCC unroll 4
     for (int i = 0; i < width; i++) {
-        __m256i x = broadcast4(q + (size_t)i * t->x->k + 4 * g);
-        KEEP_BROADCAST(x);
+        __m256i four = broadcast4(x[(size_t)i * row_blocks].q + 4 * g);
+        KEEP_BROADCAST(four);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
-            __m256i signed_x = is_signed(type) ? _mm256_sign_epi8(x, columns[j]) : x;
-            __m256i p = _mm256_maddubs_epi16(size[j], signed_x);
+            __m256i factor = is_signed(type) ? _mm256_sign_epi8(four, columns[j]) : four;
+            __m256i p = _mm256_maddubs_epi16(size[j], factor);
             sum16[j][i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[j][i], p);
             KEEP_ORDER(sum16[j][i]);
             if (g % steps != steps - 1)
@@ -92,9 +94,7 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 {
     struct kl_layout l = layout_of(type);
     size_t row_blocks = t->x->k / KL_BLOCK;
-    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
-    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
-    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
+    const struct kl_int8_block *x = t->x->blocks + t->token * row_blocks + t->first_block;
 
     __m256 sum[2][4];
     for (int j = 0; j < groups; j++)
@@ -102,20 +102,19 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             sum[j][i] = t->first_block == 0
                             ? _mm256_setzero_ps()
                             : _mm256_loadu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES);
-    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+    for (size_t b = 0; b < t->n_blocks; b++, x++) {
         __m256i sum16[2][4], dot[2][4];
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++)
-            tile_step(type, t, b, q, g, groups, width, sum16, dot);
+            tile_step(type, t, b, x, g, groups, width, sum16, dot);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
             struct block_scales s = panel_scales(type, l, panel_block_of(t, j, b));
 #pragma GCC unroll 4
             for (int i = 0; i < width; i++) {
-                const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
-                __m256i exact = _mm256_add_epi32(dot[j][i], offset_of(type, s, token_sums));
-                sum[j][i] =
-                    add_block(l, s, exact, scale[(size_t)i * row_blocks], token_sums, sum[j][i]);
+                const struct kl_int8_block *of_token = x + (size_t)i * row_blocks;
+                __m256i exact = _mm256_add_epi32(dot[j][i], offset_of(type, s, of_token));
+                sum[j][i] = add_block(l, s, exact, of_token, sum[j][i]);
             }
         }
     }
@@ -175,7 +174,7 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
             const uint8_t *p = w + group * x->k * KL_LANES * element;
             __m256 total = _mm256_setzero_ps();
             for (size_t b = 0; b < n_blocks; b++) {
-                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
+                const struct kl_int8_block *block = &x->blocks[t * n_blocks + b];
                 __m256 sum = _mm256_setzero_ps();
                 for (size_t c = 0; c < KL_BLOCK; c++, p += KL_LANES * element) {
                     __m256 column;
@@ -188,9 +187,9 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
                         __m256i bits = _mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
                         column = _mm256_castsi256_ps(bits);
                     }
-                    sum = _mm256_fmadd_ps(column, _mm256_set1_ps((float)q[c]), sum);
+                    sum = _mm256_fmadd_ps(column, _mm256_set1_ps((float)block->q[c]), sum);
                 }
-                __m256 scale = _mm256_set1_ps(x->scale[t * n_blocks + b]);
+                __m256 scale = _mm256_set1_ps(block->scale);
                 total = _mm256_fmadd_ps(sum, scale, total);
             }
             _mm256_storeu_ps(y + t * y_stride + (group - begin) * KL_LANES, total);

@@ -17,19 +17,19 @@
 #include "kernels/avx2_blocks.h"
 
 /* The offset of the weights times the sums of the activations, negated. */
-INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const int16_t *sums)
+INLINE __m256i offset_of(enum kl_quant type, struct block_scales s, const struct kl_int8_block *x)
 {
     const int offset = kl_packed_offset(type);
     if (is_signed(type) || offset == 0)
         return _mm256_setzero_si256();
-    if (type == KL_Q8_HIGH) /* twice 8 * (u - 16) + 3.5 = 16 u - 249 */
-        return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16(-249));
     if (has_halves(type)) {
-        __m256i scaled = _mm256_madd_epi16(broadcast4(sums), s.both);
+        __m256i scaled = _mm256_madd_epi16(broadcast4(x->half_sum), s.both);
         scaled = _mm256_slli_epi32(scaled, __builtin_ctz((unsigned)offset));
         return _mm256_sub_epi32(_mm256_setzero_si256(), scaled);
     }
-    return _mm256_madd_epi16(broadcast4(sums), _mm256_set1_epi16((short)-offset));
+    /* KL_Q8_HIGH: twice 8 * (u - 16) + 3.5 = 16 u - 249 */
+    const int factor = type == KL_Q8_HIGH ? 249 : offset;
+    return _mm256_madd_epi16(broadcast4(x->half_sum), _mm256_set1_epi16((short)-factor));
 }
 
 /* The number of steps of 4 columns that may be added up in int16 (see the top of this file). */
@@ -63,8 +63,6 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
     const int steps = steps_in_16_bits(type);
     size_t n_blocks = x->k / KL_BLOCK;
     struct block_scales s = load_scales(type, l, header, block);
-    const int8_t *q = x->q + b * KL_BLOCK;
-    const int16_t *sums = x->sum + 2 * b;
     __m256i dot[MOST_FEW], sum16[MOST_FEW];
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
@@ -72,7 +70,8 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
         __m256i size = is_signed(type) ? _mm256_abs_epi8(columns) : columns;
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
-            __m256i p = multiply(type, size, columns, q + (size_t)i * x->k + 4 * g);
+            __m256i p =
+                multiply(type, size, columns, x->blocks[(size_t)i * n_blocks + b].q + 4 * g);
             sum16[i] = g % steps == 0 ? p : _mm256_add_epi16(sum16[i], p);
             KEEP_ORDER(sum16[i]);
             if (g % steps != steps - 1)
@@ -83,9 +82,8 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
     }
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++) {
-        const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
-        __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, token_sums));
-        float scale = x->scale[(size_t)i * n_blocks + b];
-        sum[i] = add_block(l, s, exact, scale, token_sums, sum[i]);
+        const struct kl_int8_block *of_token = &x->blocks[(size_t)i * n_blocks + b];
+        __m256i exact = _mm256_add_epi32(dot[i], offset_of(type, s, of_token));
+        sum[i] = add_block(l, s, exact, of_token, sum[i]);
     }
 }

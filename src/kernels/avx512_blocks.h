@@ -118,11 +118,18 @@ INLINE __m512i load_pair_columns(enum kl_quant type, struct kl_layout l,
     return q;
 }
 
-/* The offset of the weights times the sums of a token's activations, negated: of one half of a
- * block, or of all of it. */
-INLINE __m512i negated_offset(enum kl_quant type, const int offset, const int16_t *sums, int half)
+/* The offset of the weights times the sum of a token's activations, negated: of one half of a
+ * block, or of all of it. Most offsets are powers of two, and a shift leaves the ports of the
+ * products alone. */
+INLINE __m512i negated_offset(enum kl_quant type, const int offset, const struct kl_int8_block *x,
+                              int half)
 {
-    return _mm512_set1_epi32(-offset * (has_halves(type) ? sums[half] : sums[0] + sums[1]));
+    if (has_halves(type))
+        return _mm512_set1_epi32(-offset * x->half_sum[half]);
+    __m512i minus_sum = _mm512_set1_epi32(x->minus_sum);
+    if ((offset & (offset - 1)) == 0)
+        return _mm512_slli_epi32(minus_sum, (unsigned)__builtin_ctz((unsigned)offset));
+    return _mm512_mullo_epi32(minus_sum, _mm512_set1_epi32(offset));
 }
 
 #endif

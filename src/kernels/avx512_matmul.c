@@ -17,29 +17,30 @@ INLINE __m512i widen_pair(enum kl_quant type, const struct pair_scales *s, __m51
 }
 
 /* offset_of() for 16 rows. */
-INLINE __m512i offset_of_pair(enum kl_quant type, const struct pair_scales *s, const int16_t *sums)
+INLINE __m512i offset_of_pair(enum kl_quant type, const struct pair_scales *s,
+                              const struct kl_int8_block *x)
 {
     const int offset = kl_packed_offset(type);
     if (is_signed(type) || offset == 0)
         return _mm512_setzero_si512();
     if (has_halves(type)) {
-        __m512i scaled = _mm512_madd_epi16(broadcast_word(sums), s->both);
+        __m512i scaled = _mm512_madd_epi16(broadcast_word(x->half_sum), s->both);
         scaled = _mm512_slli_epi32(scaled, (unsigned)__builtin_ctz((unsigned)offset));
         return _mm512_sub_epi32(_mm512_setzero_si512(), scaled);
     }
-    return negated_offset(type, type == KL_Q8_HIGH ? 249 : offset, sums, 0);
+    return negated_offset(type, type == KL_Q8_HIGH ? 249 : offset, x, 0);
 }
 
 /* The integers of one block, exact as floats, for the tokens of a tile. There is no vpsignb in 512
  * bits: where a weight is negative, the activation is subtracted from zero. */
 INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block_pair *at,
-                      const struct pair_scales *s, const struct kl_activations *x, size_t b,
-                      const int width, __m512 exact[TILE_TOKENS])
+                      const struct pair_scales *s,
+                      const struct kl_int8_block *const token[TILE_TOKENS], const int width,
+                      __m512 exact[TILE_TOKENS])
 {
     const bool with_sign = is_signed(type);
     const int steps = steps_in_16_bits(type);
     const __m512i zero = _mm512_setzero_si512();
-    const int8_t *q = x->q + b * KL_BLOCK;
     __m512i sum16[TILE_TOKENS], dot[TILE_TOKENS];
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
@@ -49,7 +50,7 @@ INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block
         __mmask64 negative = with_sign ? _mm512_movepi8_mask(columns) : 0;
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
-            __m512i four = broadcast_word(q + (size_t)i * x->k + 4 * g);
+            __m512i four = broadcast_word(token[i]->q + 4 * g);
             if (with_sign)
                 four = _mm512_mask_sub_epi8(four, negative, zero, four);
             __m512i p = _mm512_maddubs_epi16(size, four);
@@ -63,7 +64,7 @@ INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block
     }
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++) {
-        __m512i offset = offset_of_pair(type, s, x->sum + 2 * b + (size_t)i * (x->k / 16));
+        __m512i offset = offset_of_pair(type, s, token[i]);
         exact[i] = _mm512_cvtepi32_ps(_mm512_add_epi32(dot[i], offset));
     }
 }

@@ -10,17 +10,15 @@
 
 /* add_floats() for 16 rows: the same operations on each. */
 INLINE __m512 add_pair_floats(struct kl_layout l, const struct pair_scales *s, __m512 dot,
-                              float scale, const int16_t *sums, __m512 sum)
+                              const struct kl_int8_block *x, __m512 sum)
 {
-    __m512 factor = _mm512_mul_ps(s->d, _mm512_set1_ps(scale));
+    __m512 scale = _mm512_set1_ps(x->scale), factor = _mm512_mul_ps(s->d, scale);
     sum = _mm512_fmadd_ps(dot, factor, sum);
     if (l.scales == KL_SCALES_NIBBLES) {
-        __m512i both = _mm512_madd_epi16(broadcast_word(sums), s->both);
-        __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(both), _mm512_set1_ps(scale));
-        sum = _mm512_fmadd_ps(s->m, scaled, sum);
+        __m512i both = _mm512_madd_epi16(broadcast_word(x->half_sum), s->both);
+        sum = _mm512_fmadd_ps(s->m, _mm512_mul_ps(_mm512_cvtepi32_ps(both), scale), sum);
     } else if (l.has_min) {
-        float scaled_sum = scale * (float)(sums[0] + sums[1]);
-        sum = _mm512_fmadd_ps(s->m, _mm512_set1_ps(scaled_sum), sum);
+        sum = _mm512_fmadd_ps(s->m, _mm512_set1_ps(x->scaled_sum), sum);
     }
     return sum;
 }
@@ -33,6 +31,9 @@ INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, 
 {
     struct kl_layout l = layout_of(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
+    const struct kl_int8_block *token[TILE_TOKENS]; /* the block of each */
+    for (int i = 0; i < width; i++)
+        token[i] = x->blocks + (size_t)i * n_blocks;
     __m512 sum[TILE_TOKENS];
     for (int i = 0; i < width; i++)
         sum[i] = _mm512_setzero_ps();
@@ -46,13 +47,10 @@ INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, 
         }
         const struct pair_scales s = load_pair_scales(type, l, &at);
         __m512 exact[TILE_TOKENS];
-        tile_dots(type, l, &at, &s, x, b, width, exact);
+        tile_dots(type, l, &at, &s, token, width, exact);
 #pragma GCC unroll 8
-        for (int i = 0; i < width; i++) {
-            size_t at_token = (size_t)i * n_blocks + b;
-            sum[i] =
-                add_pair_floats(l, &s, exact[i], x->scale[at_token], x->sum + 2 * at_token, sum[i]);
-        }
+        for (int i = 0; i < width; i++)
+            sum[i] = add_pair_floats(l, &s, exact[i], token[i]++, sum[i]);
     }
     for (int i = 0; i < width; i++)
         _mm512_storeu_ps(y + (size_t)i * y_stride, sum[i]);

@@ -25,16 +25,16 @@ INLINE void add_products(__m512i *sum, __m512i columns, const int8_t *p)
 }
 
 /* begin_sum() for 16 rows. */
-INLINE __m512i begin_pair_sum(enum kl_quant type, const int16_t *sums, int part)
+INLINE __m512i begin_pair_sum(enum kl_quant type, const struct kl_int8_block *x, int part)
 {
     if (offset_in_sum(type) == 0)
         return _mm512_setzero_si512();
-    return negated_offset(type, offset_in_sum(type), sums, part);
+    return negated_offset(type, offset_in_sum(type), x, part);
 }
 
 /* whole_sum() for 16 rows. half: of struct pair_scales, as floats. */
 INLINE __m512 whole_pair_sum(enum kl_quant type, const __m512i *sum, const __m512 *half,
-                             const int16_t *sums)
+                             const struct kl_int8_block *x)
 {
     if (has_halves(type)) {
         __m512 first = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[0]), half[0], _mm512_setzero_ps());
@@ -43,7 +43,7 @@ INLINE __m512 whole_pair_sum(enum kl_quant type, const __m512i *sum, const __m51
     __m512i whole = sum[0];
     if (type == KL_Q8_HIGH) {
         whole = _mm512_slli_epi32(whole, HIGH_SHIFT);
-        whole = _mm512_add_epi32(whole, negated_offset(type, 249, sums, 0));
+        whole = _mm512_add_epi32(whole, _mm512_set1_epi32(249 * x->minus_sum));
     }
     return _mm512_cvtepi32_ps(whole);
 }
@@ -56,33 +56,30 @@ INLINE __m512 pair_half_scales(struct kl_layout l, const struct block_pair *at, 
 
 /* The integers of one block, exact as floats, for the tokens of a tile. */
 INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block_pair *at,
-                      const struct pair_scales *s, const struct kl_activations *x, size_t b,
-                      const int width, __m512 exact[TILE_TOKENS])
+                      const struct pair_scales *s,
+                      const struct kl_int8_block *const token[TILE_TOKENS], const int width,
+                      __m512 exact[TILE_TOKENS])
 {
     (void)s;
-    const int8_t *q = x->q + b * KL_BLOCK;
-    const int16_t *sums = x->sum + 2 * b;
-    size_t stride = x->k / 16;
     __m512i dot[TILE_TOKENS][2];
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
         for (int part = 0; part < sums_of(type); part++)
-            dot[i][part] = begin_pair_sum(type, sums + (size_t)i * stride, part);
+            dot[i][part] = begin_pair_sum(type, token[i], part);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         const int part = sums_of(type) == 2 ? g / 4 : 0;
         __m512i columns = load_pair_columns(type, l, at, g, false);
         KEEP_ORDER_512(columns);
 #pragma GCC unroll 8
-        for (int i = 0; i < width; i++) {
-            add_products(&dot[i][part], columns, q + (size_t)i * x->k + 4 * g);
-        }
+        for (int i = 0; i < width; i++)
+            add_products(&dot[i][part], columns, token[i]->q + 4 * g);
     }
     const __m512 half[2] = {pair_half_scales(l, at, 0), pair_half_scales(l, at, 1)};
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++)
-        exact[i] = whole_pair_sum(type, dot[i], half, sums + (size_t)i * stride);
+        exact[i] = whole_pair_sum(type, dot[i], half, token[i]);
 }
 
 #include "kernels/avx512_tile.h"

@@ -42,10 +42,12 @@ INLINE const struct panel_block *panel_block_of(const struct tile *t, int group,
 }
 
 /* 4 columns of the tile's groups and tokens: step g of the block. */
-INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q, int g,
-                      const int groups, const int width, __m256i dot[2][4][2])
+INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b,
+                      const struct kl_int8_block *x, int g, const int groups, const int width,
+                      __m256i dot[2][4][2])
 {
     const int part = sums_of(type) == 2 ? g / 4 : 0;
+    const size_t row_blocks = t->x->k / KL_BLOCK;
     __m256i columns[2];
 #pragma GCC unroll 2
     for (int j = 0; j < groups; j++) {
@@ -54,7 +56,7 @@ INLINE void tile_step(enum kl_quant type, const struct tile *t, size_t b, const 
     }
 #pragma GCC unroll 4
     for (int i = 0; i < width; i++) {
-        __m256i four = broadcast4(q + (size_t)i * t->x->k + 4 * g);
+        __m256i four = broadcast4(x[(size_t)i * row_blocks].q + 4 * g);
         KEEP_ORDER(four);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
@@ -68,9 +70,7 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
 {
     struct kl_layout l = layout_of(type);
     size_t row_blocks = t->x->k / KL_BLOCK;
-    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
-    const float *scale = t->x->scale + t->token * row_blocks + t->first_block;
-    const int16_t *sums = t->x->sum + 2 * (t->token * row_blocks + t->first_block);
+    const struct kl_int8_block *x = t->x->blocks + t->token * row_blocks + t->first_block;
 
     __m256 sum[2][4];
     for (int j = 0; j < groups; j++)
@@ -78,7 +78,7 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             sum[j][i] = t->first_block == 0
                             ? _mm256_setzero_ps()
                             : _mm256_loadu_ps(t->y + (size_t)i * t->y_stride + j * KL_LANES);
-    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK, scale++, sums += 2) {
+    for (size_t b = 0; b < t->n_blocks; b++, x++) {
         __m256i dot[2][4][2];
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++)
@@ -86,10 +86,10 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
             for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
                 for (int part = 0; part < sums_of(type); part++)
-                    dot[j][i][part] = begin_sum(type, sums + 2 * (size_t)i * row_blocks, part);
+                    dot[j][i][part] = begin_sum(type, x + (size_t)i * row_blocks, part);
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++)
-            tile_step(type, t, b, q, g, groups, width, dot);
+            tile_step(type, t, b, x, g, groups, width, dot);
 #pragma GCC unroll 2
         for (int j = 0; j < groups; j++) {
             const struct panel_block *block = panel_block_of(t, j, b);
@@ -102,10 +102,9 @@ INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int group
                                     _mm256_loadu_ps(block->half[1])};
 #pragma GCC unroll 4
             for (int i = 0; i < width; i++) {
-                const int16_t *token_sums = sums + 2 * (size_t)i * row_blocks;
-                __m256 exact = whole_sum(type, dot[j][i], half, token_sums);
-                sum[j][i] =
-                    add_floats(l, s, exact, scale[(size_t)i * row_blocks], token_sums, sum[j][i]);
+                const struct kl_int8_block *of_token = x + (size_t)i * row_blocks;
+                __m256 exact = whole_sum(type, dot[j][i], half, of_token);
+                sum[j][i] = add_floats(l, s, exact, of_token, sum[j][i]);
             }
         }
     }

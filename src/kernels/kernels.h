@@ -28,12 +28,30 @@
  * takes 8 KiB in f32, so the keys or the values of a tile stay in any L1. */
 #define KL_KV_PAGE_TOKENS 32
 
-/* Rows of numbers quantised to int8, one scale per KL_BLOCK: x[i] ~ q[i] * scale[i / KL_BLOCK]. */
+/* KL_BLOCK numbers quantised to int8, x[i] ~ q[i] * scale, and what products need of them besides.
+ */
+struct kl_int8_block {
+    int8_t q[KL_BLOCK]; /* -127..127 */
+    float scale;
+    float scaled_sum;    /* scale times the sum of all q: for types with a minimum */
+    int32_t minus_sum;   /* minus that sum: for types with an offset */
+    int16_t half_sum[2]; /* of 16 q each: for types with a factor for each 16 columns */
+};
+_Static_assert(sizeof(struct kl_int8_block) == 48, "blocks stay 16-byte aligned");
+
+/* Sets all but q. first, last: the sums of its halves. */
+static inline void kl_set_factors(struct kl_int8_block *block, float scale, int first, int last)
+{
+    block->scale = scale;
+    block->scaled_sum = scale * (float)(first + last);
+    block->minus_sum = -(first + last);
+    block->half_sum[0] = (int16_t)first;
+    block->half_sum[1] = (int16_t)last;
+}
+
+/* Rows of numbers quantised to int8. */
 struct kl_activations {
-    int8_t *q;    /* [n, k], -127..127; 32-byte aligned rows (k % 32 == 0) */
-    float *scale; /* [n, k / 32] */
-    int16_t
-        *sum; /* [n, k / 16]: sums of 16 q each, half a block: some K types have a scale per 16 */
+    struct kl_int8_block *blocks; /* [n, k / 32]; 16-byte aligned */
     size_t n;
     size_t k;
 };
@@ -115,10 +133,10 @@ struct kl_kernels {
     const char *name;
     bool avx512; /* uses 512-bit registers */
 
-    /* One row of activations: k % 32 == 0. scale = max|x| / 127, q = x / scale to nearest even; a
-     * block with max|x| below 2^-120 has q = 0. A number that is not finite, from a damaged model,
-     * makes the scale so, too: it reaches the logits, where it is noticed. */
-    void (*quantize)(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum);
+    /* A row of activations, or a part of it: k % 32 == 0. scale = max|x| / 127, q = x / scale to
+     * nearest even; a block with max|x| below 2^-120 has q = 0. A number that is not finite, from a
+     * damaged model, makes the scale so, too: it reaches the logits, where it is noticed. */
+    void (*quantize)(const float *x, size_t k, struct kl_int8_block *blocks);
 
     /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0; y may be x. */
     void (*rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);

@@ -36,9 +36,7 @@ typedef void by_few_fn(const uint8_t *w, const uint8_t *low, size_t begin, size_
 INLINE void skip_tokens(struct kl_activations *x, size_t n)
 {
     x->n -= n;
-    x->q += n * x->k;
-    x->scale += n * (x->k / KL_BLOCK);
-    x->sum += n * (x->k / 16);
+    x->blocks += n * (x->k / KL_BLOCK);
 }
 
 /* The inputs and outputs of a tile of a panel: a constant number of groups and tokens, from

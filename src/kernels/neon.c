@@ -15,24 +15,25 @@ INLINE int16x4_t quantized(const float *x, float inverse)
     return vmovn_s32(vbslq_s32(sound, vcvtnq_s32_f32(v), vdupq_n_s32(-128)));
 }
 
-void kl_neon_quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+void kl_neon_quantize(const float *x, size_t k, struct kl_int8_block *blocks)
 {
-    for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
+    for (struct kl_int8_block *out = blocks; out < blocks + k / KL_BLOCK; out++, x += KL_BLOCK) {
         uint32x4_t largest = vdupq_n_u32(0); /* as bits, so that a NaN is the largest */
         for (int i = 0; i < KL_BLOCK; i += 4)
             largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + i))));
         float top = vgetq_lane_f32(vreinterpretq_f32_u32(vdupq_n_u32(vmaxvq_u32(largest))), 0);
         float inverse = top >= KL_SMALLEST_BLOCK ? 127.0f / top : 0.0f;
-        scale[b] = top / 127.0f;
+        int16_t sums[2];
         for (size_t half = 0; half < 2; half++) {
             const float *from = x + 16 * half;
             int16x8_t low = vcombine_s16(quantized(from, inverse), quantized(from + 4, inverse));
             int16x8_t high =
                 vcombine_s16(quantized(from + 8, inverse), quantized(from + 12, inverse));
             int8x16_t bytes = vcombine_s8(vmovn_s16(low), vmovn_s16(high));
-            vst1q_s8(q + 16 * half, bytes);
-            sum[2 * b + half] = vaddlvq_s8(bytes);
+            vst1q_s8(out->q + 16 * half, bytes);
+            sums[half] = vaddlvq_s8(bytes);
         }
+        kl_set_factors(out, top / 127.0f, sums[0], sums[1]);
     }
 }
 

@@ -19,9 +19,11 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
 }
 
 /* The integers of block b, for the tile's groups and tokens. */
-INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q,
-                      const int groups, const int width, float32x4x2_t dot[2][4])
+INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b,
+                      const struct kl_int8_block *in, const int groups, const int width,
+                      float32x4x2_t dot[2][4])
 {
+    const size_t n_blocks = t->x->k / KL_BLOCK;
     struct partial partial[2][4];
     int8x16_t x[4];
 #pragma GCC unroll 8
@@ -38,7 +40,7 @@ INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const 
 #pragma GCC unroll 4
         for (int i = 0; i < width; i++) {
             if (g % 4 == 0) {
-                x[i] = vld1q_s8(q + (size_t)i * t->x->k + 4 * g);
+                x[i] = vld1q_s8(in[(size_t)i * n_blocks].q + 4 * g);
                 KEEP_ORDER(x[i]);
             }
 #pragma GCC unroll 2

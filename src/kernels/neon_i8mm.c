@@ -47,23 +47,24 @@ INLINE void unpack_block(enum kl_quant type, struct kl_layout l, const uint8_t *
 }
 
 /* 8 columns of the activations of two tokens; of a last single one, twice. */
-INLINE int8x16_t load_pair(const int8_t *q, size_t k, bool alone)
+INLINE int8x16_t load_pair(const struct kl_int8_block *in, size_t n_blocks, int at, bool alone)
 {
-    return vcombine_s8(vld1_s8(q), vld1_s8(alone ? q : q + k));
+    return vcombine_s8(vld1_s8(in->q + at), vld1_s8(in[alone ? 0 : n_blocks].q + at));
 }
 
 /* The integers of block b, for the tile's groups and tokens. */
-INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b, const int8_t *q,
-                      const int groups, const int width, float32x4x2_t dot[2][4])
+INLINE void tile_dots(enum kl_quant type, const struct tile *t, size_t b,
+                      const struct kl_int8_block *in, const int groups, const int width,
+                      float32x4x2_t dot[2][4])
 {
-    const size_t k = t->x->k;
+    const size_t n_blocks = t->x->k / KL_BLOCK;
     const int pairs = (width + 1) / 2;
     int32x4_t sum[2][2][4]; /* [pair of tokens][group][pair of rows] */
 #pragma GCC unroll 4
     for (int g = 0; g < 8; g += 2) {
         int8x16_t x[2];
         for (int p = 0; p < pairs; p++) {
-            x[p] = load_pair(q + 2 * (size_t)p * k + 4 * g, k, 2 * p + 1 == width);
+            x[p] = load_pair(in + 2 * (size_t)p * n_blocks, n_blocks, 4 * g, 2 * p + 1 == width);
             KEEP_ORDER(x[p]);
         }
 #pragma GCC unroll 2

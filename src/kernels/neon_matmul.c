@@ -90,14 +90,15 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
             const uint8_t *p = w + group * x->k * KL_LANES * element;
             float32x4_t total[2] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
             for (size_t b = 0; b < n_blocks; b++) {
-                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
+                const struct kl_int8_block *block = &x->blocks[t * n_blocks + b];
                 float32x4_t sum[2] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
                 for (size_t c = 0; c < KL_BLOCK; c++, p += KL_LANES * element) {
-                    sum[0] = vfmaq_n_f32(sum[0], load_float(type, p), (float)q[c]);
-                    sum[1] = vfmaq_n_f32(sum[1], load_float(type, p + 4 * element), (float)q[c]);
+                    sum[0] = vfmaq_n_f32(sum[0], load_float(type, p), (float)block->q[c]);
+                    sum[1] =
+                        vfmaq_n_f32(sum[1], load_float(type, p + 4 * element), (float)block->q[c]);
                 }
                 for (int h = 0; h < 2; h++)
-                    total[h] = vfmaq_n_f32(total[h], sum[h], x->scale[t * n_blocks + b]);
+                    total[h] = vfmaq_n_f32(total[h], sum[h], block->scale);
             }
             float *out = y + t * y_stride + (group - begin) * KL_LANES;
             vst1q_f32(out, total[0]);

@@ -202,13 +202,14 @@ INLINE struct token_scales token_scales(enum kl_quant type, struct kl_layout l,
                                         const struct kl_activations *x, size_t t, size_t b)
 {
     size_t at = t * (x->k / KL_BLOCK) + b;
-    struct token_scales a = {.scale = x->scale[at]};
-    if (l.has_min || type == KL_Q8_HIGH)
-        a.sum = (float)(x->sum[2 * at] + x->sum[2 * at + 1]);
+    const struct kl_int8_block *block = &x->blocks[at];
+    struct token_scales a = {.scale = block->scale};
     if (l.has_min)
-        a.sum *= a.scale;
+        a.sum = block->scaled_sum;
+    else if (type == KL_Q8_HIGH)
+        a.sum = (float)-block->minus_sum;
     for (int half = 0; half < 2 && has_min_halves(type); half++)
-        a.half_sum[half] = (float)x->sum[2 * at + (size_t)half];
+        a.half_sum[half] = (float)block->half_sum[half];
     return a;
 }
 
@@ -232,10 +233,10 @@ INLINE float32x4_t add_block(enum kl_quant type, struct kl_layout l, const struc
 /* ---- few tokens -------------------------------------------------------------------------------
  */
 
-/* The integers of one block, for up to four tokens whose rows are k apart. */
+/* The integers of one block, for up to four tokens whose rows are n_blocks apart. */
 INLINE void few_dots(enum kl_quant type, struct kl_layout l, const struct block_scales *s,
-                     const uint8_t *block, const uint8_t *low, const int8_t *q, size_t k,
-                     const int width, float32x4x2_t dot[MOST_FEW])
+                     const uint8_t *block, const uint8_t *low, const struct kl_int8_block *in,
+                     size_t n_blocks, const int width, float32x4x2_t dot[MOST_FEW])
 {
     struct partial partial[MOST_FEW];
     int8x16_t x[MOST_FEW];
@@ -245,7 +246,7 @@ INLINE void few_dots(enum kl_quant type, struct kl_layout l, const struct block_
 #pragma GCC unroll 4
         for (int i = 0; i < width; i++) {
             if (g % 4 == 0)
-                x[i] = vld1q_s8(q + (size_t)i * k + 4 * g);
+                x[i] = vld1q_s8(in[(size_t)i * n_blocks].q + 4 * g);
             add_columns(type, &partial[i], columns, x[i], g);
             if (sums_end(type, g))
                 dot[i] = scaled(type, s, &partial[i], dot[i], g);
@@ -274,7 +275,7 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
 {
     struct block_scales s = load_scales(type, l, header, block);
     float32x4x2_t dot[MOST_FEW] = {0};
-    few_dots(type, l, &s, block, low, x->q + b * KL_BLOCK, x->k, width, dot);
+    few_dots(type, l, &s, block, low, x->blocks + b, x->k / KL_BLOCK, width, dot);
 #pragma GCC unroll 4
     for (int i = 0; i < width; i++) {
         struct token_scales a = token_scales(type, l, x, (size_t)i, b);

@@ -5,13 +5,14 @@
 INLINE void panel_tile(enum kl_quant type, const struct tile *t, const int groups, const int width)
 {
     struct kl_layout l = layout_of(type);
-    const int8_t *q = t->x->q + t->token * t->x->k + t->first_block * KL_BLOCK;
+    const struct kl_int8_block *in =
+        t->x->blocks + t->token * (t->x->k / KL_BLOCK) + t->first_block;
 
     for (int i = 0; i < width && t->first_block == 0; i++)
         memset(t->y + (size_t)i * t->y_stride, 0, (size_t)groups * KL_LANES * sizeof *t->y);
-    for (size_t b = 0; b < t->n_blocks; b++, q += KL_BLOCK) {
+    for (size_t b = 0; b < t->n_blocks; b++, in++) {
         float32x4x2_t dot[2][4] = {0};
-        tile_dots(type, t, b, q, groups, width, dot);
+        tile_dots(type, t, b, in, groups, width, dot);
         struct token_scales a[4];
         for (int i = 0; i < width; i++)
             a[i] = token_scales(type, l, t->x, t->token + (size_t)i, t->first_block + b);

@@ -26,21 +26,19 @@ static float largest_size(const float x[KL_BLOCK])
     return size;
 }
 
-static void quantize(const float *x, size_t k, int8_t *q, float *scale, int16_t *sum)
+static void quantize(const float *x, size_t k, struct kl_int8_block *blocks)
 {
-    for (size_t b = 0; b < k / KL_BLOCK; b++, x += KL_BLOCK, q += KL_BLOCK) {
+    for (struct kl_int8_block *out = blocks; out < blocks + k / KL_BLOCK; out++, x += KL_BLOCK) {
         float largest = largest_size(x);
         float inverse = largest >= KL_SMALLEST_BLOCK ? 127.0f / largest : 0.0f;
-        scale[b] = largest / 127.0f;
         int sums[2] = {0, 0};
         for (size_t i = 0; i < KL_BLOCK; i++) {
             float v = x[i] * inverse;
             /* not finite: only from a damaged model; any value will do, but a defined one */
-            q[i] = fabsf(v) < 128.0f ? (int8_t)lrintf(v) : -128;
-            sums[i / 16] += q[i];
+            out->q[i] = fabsf(v) < 128.0f ? (int8_t)lrintf(v) : -128;
+            sums[i / 16] += out->q[i];
         }
-        sum[2 * b] = (int16_t)sums[0];
-        sum[2 * b + 1] = (int16_t)sums[1];
+        kl_set_factors(out, largest / 127.0f, sums[0], sums[1]);
     }
 }
 

@@ -107,18 +107,17 @@ static inline __attribute__((always_inline)) void matmul(enum kl_quant type, con
                     in.w[r][c] = (int16_t)unpack_one(type, l, block, low_block, r, c);
 
             for (size_t t = 0; t < x->n; t++) {
-                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
-                const int16_t *sum = x->sum + t * n_blocks * 2 + 2 * b;
-                float scale = x->scale[t * n_blocks + b];
+                const struct kl_int8_block *of_token = &x->blocks[t * n_blocks + b];
                 float *out = y + t * y_stride + (group - begin) * KL_LANES;
                 for (size_t r = 0; r < KL_LANES; r++) {
                     int32_t dot = 0;
                     for (size_t c = 0; c < KL_BLOCK; c++)
-                        dot += in.w[r][c] * q[c];
-                    int sums = in.m_half[r][0] * sum[0] + in.m_half[r][1] * sum[1];
-                    out[r] = fmaf((float)dot, in.d[r] * scale, out[r]);
+                        dot += in.w[r][c] * of_token->q[c];
+                    int sums = in.m_half[r][0] * of_token->half_sum[0] +
+                               in.m_half[r][1] * of_token->half_sum[1];
+                    out[r] = fmaf((float)dot, in.d[r] * of_token->scale, out[r]);
                     if (l.has_min)
-                        out[r] = fmaf(in.m[r], scale * (float)sums, out[r]);
+                        out[r] = fmaf(in.m[r], of_token->scale * (float)sums, out[r]);
                 }
             }
         }
@@ -151,13 +150,13 @@ matmul_floats(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t b
             memset(out, 0, KL_LANES * sizeof *y);
             for (size_t b = 0; b < n_blocks; b++) {
                 const uint8_t *block = w + (group * n_blocks + b) * block_bytes;
-                const int8_t *q = x->q + t * x->k + b * KL_BLOCK;
-                float scale = x->scale[t * n_blocks + b];
+                const struct kl_int8_block *of_token = &x->blocks[t * n_blocks + b];
                 for (size_t r = 0; r < KL_LANES; r++) {
                     float sum = 0.0f;
                     for (size_t c = 0; c < KL_BLOCK; c++)
-                        sum = fmaf(load_float(type, block, c * KL_LANES + r), (float)q[c], sum);
-                    out[r] = fmaf(sum, scale, out[r]);
+                        sum = fmaf(load_float(type, block, c * KL_LANES + r), (float)of_token->q[c],
+                                   sum);
+                    out[r] = fmaf(sum, of_token->scale, out[r]);
                 }
             }
         }

@@ -53,19 +53,19 @@ INLINE __m256 half_scales(struct kl_layout l, const uint8_t *block, int half)
     return _mm256_cvtepi32_ps(load_factors(l, block, half, false));
 }
 
-INLINE __m256i begin_sum(enum kl_quant type, const int16_t *sums, int part)
+INLINE __m256i begin_sum(enum kl_quant type, const struct kl_int8_block *x, int part)
 {
     __m256i zero = _mm256_setzero_si256();
     if (offset_in_sum(type) == 0)
         return zero;
-    return VNNI_DPWSSD(zero, broadcast4(sums), _mm256_set1_epi32(offset_pair(type, part)));
+    return VNNI_DPWSSD(zero, broadcast4(x->half_sum), _mm256_set1_epi32(offset_pair(type, part)));
 }
 
 /* A block's sum as floats. half: the factors of halves; the size of every term is at most
  * 32 * 127 * 16 * 128 (Q6_K), both together below 2^24, so floats are exact; adding to +0 keeps an
  * empty sum from being -0, which no integer is. */
 INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *half,
-                        const int16_t *sums)
+                        const struct kl_int8_block *x)
 {
     if (has_halves(type)) {
         __m256 first = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[0]), half[0], _mm256_setzero_ps());
@@ -74,7 +74,7 @@ INLINE __m256 whole_sum(enum kl_quant type, const __m256i *sum, const __m256 *ha
     __m256i whole = sum[0];
     if (type == KL_Q8_HIGH) {
         whole = _mm256_slli_epi32(whole, HIGH_SHIFT);
-        whole = VNNI_DPWSSD(whole, broadcast4(sums), _mm256_set1_epi32(HIGH_PAIR));
+        whole = VNNI_DPWSSD(whole, broadcast4(x->half_sum), _mm256_set1_epi32(HIGH_PAIR));
     }
     return _mm256_cvtepi32_ps(whole);
 }
@@ -86,30 +86,27 @@ INLINE void add_few(enum kl_quant type, struct kl_layout l, const uint8_t *heade
 {
     size_t n_blocks = x->k / KL_BLOCK;
     struct block_scales s = load_scales(type, l, header, block);
-    const int8_t *q = x->q + b * KL_BLOCK;
-    const int16_t *sums = x->sum + 2 * b;
     __m256i dot[MOST_FEW][2];
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++)
 #pragma GCC unroll 2
         for (int part = 0; part < sums_of(type); part++)
-            dot[i][part] = begin_sum(type, sums + 2 * (size_t)i * n_blocks, part);
+            dot[i][part] = begin_sum(type, &x->blocks[(size_t)i * n_blocks + b], part);
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         __m256i columns = load_unsigned(type, l, block, low, g);
         const int part = sums_of(type) == 2 ? g / 4 : 0;
 #pragma GCC unroll 8
         for (int i = 0; i < width; i++) {
-            __m256i four = broadcast4(q + (size_t)i * x->k + 4 * g);
+            __m256i four = broadcast4(x->blocks[(size_t)i * n_blocks + b].q + 4 * g);
             dot[i][part] = VNNI_DPBUSD(dot[i][part], columns, four);
         }
     }
     const __m256 half[2] = {half_scales(l, block, 0), half_scales(l, block, 1)};
 #pragma GCC unroll 8
     for (int i = 0; i < width; i++) {
-        const int16_t *token_sums = sums + 2 * (size_t)i * n_blocks;
-        float scale = x->scale[(size_t)i * n_blocks + b];
-        __m256 exact = whole_sum(type, dot[i], half, token_sums);
-        sum[i] = add_floats(l, s, exact, scale, token_sums, sum[i]);
+        const struct kl_int8_block *of_token = &x->blocks[(size_t)i * n_blocks + b];
+        __m256 exact = whole_sum(type, dot[i], half, of_token);
+        sum[i] = add_floats(l, s, exact, of_token, sum[i]);
     }
 }

@@ -124,11 +124,8 @@ static bool is_changed(const struct kl_want *want, size_t id)
 /* Returns a range of the rows of activations. */
 static struct kl_activations activation_rows(const struct kl_activations *x, size_t first, size_t n)
 {
-    return (struct kl_activations){.q = x->q + first * x->k,
-                                   .scale = x->scale + first * (x->k / KL_BLOCK),
-                                   .sum = x->sum + first * (x->k / 16),
-                                   .n = n,
-                                   .k = x->k};
+    return (struct kl_activations){
+        .blocks = x->blocks + first * (x->k / KL_BLOCK), .n = n, .k = x->k};
 }
 
 /* Computes the rows that are not screened. */
@@ -183,8 +180,9 @@ static float size_of(const struct kl_activations *x)
     for (size_t b = 0; b < x->k / KL_BLOCK; b++) {
         int32_t squares = 0;
         for (size_t i = 0; i < KL_BLOCK; i++)
-            squares += x->q[b * KL_BLOCK + i] * x->q[b * KL_BLOCK + i];
-        total += (double)x->scale[b] * (double)x->scale[b] * squares;
+            squares += x->blocks[b].q[i] * x->blocks[b].q[i];
+        double scale = (double)x->blocks[b].scale;
+        total += scale * scale * squares;
     }
     return nextafterf((float)sqrt(total), INFINITY);
 }

@@ -65,8 +65,7 @@ static void item_product(struct kl_forward *f, const struct kl_matrix *m, size_t
 static void quantize_part(const struct kl_kernels *kernels, const float *from, size_t n,
                           const struct kl_activations *to, size_t row, size_t at)
 {
-    kernels->quantize(from, n, to->q + row * to->k + at, to->scale + (row * to->k + at) / KL_BLOCK,
-                      to->sum + (row * to->k + at) / 16);
+    kernels->quantize(from, n, to->blocks + (row * to->k + at) / KL_BLOCK);
 }
 
 struct norm_job {

@@ -29,9 +29,7 @@ static void *place(struct layout *l, size_t bytes)
 static void place_activations(struct layout *l, struct kl_activations *a, size_t rows, size_t k)
 {
     a->k = k;
-    a->q = place(l, rows * k);
-    a->scale = place(l, rows * (k / KL_BLOCK) * sizeof *a->scale);
-    a->sum = place(l, rows * (k / 16) * sizeof *a->sum);
+    a->blocks = place(l, rows * (k / KL_BLOCK) * sizeof *a->blocks);
 }
 
 static size_t max_of(size_t a, size_t b)

@@ -10,38 +10,30 @@
 static const size_t widths[] = {8, 16, 24, 32, 40, 64, 896, 4864};
 enum { N_WIDTHS = sizeof widths / sizeof widths[0], ROUNDS = 12 };
 
-struct quantized {
-    struct guarded q, scale, sum;
-};
-
-static struct quantized quantized_new(size_t k)
+static struct guarded blocks_new(size_t k)
 {
-    return (struct quantized){guarded_new(k, 32), guarded_new(k / 32 * sizeof(float), 4),
-                              guarded_new(k / 16 * sizeof(int16_t), 4)};
-}
-
-static void quantized_free(struct quantized *a)
-{
-    guarded_free(&a->q);
-    guarded_free(&a->scale);
-    guarded_free(&a->sum);
+    return guarded_new(k / 32 * sizeof(struct kl_int8_block), 16);
 }
 
 /* Checks that each number is within half a step, and that the sums are those of the integers. */
-static void check_steps(const float *x, size_t k, const struct quantized *a)
+static void check_steps(const float *x, size_t k, const struct kl_int8_block *block)
 {
-    const int8_t *q = a->q.data;
-    const float *scales = a->scale.data;
-    for (size_t i = 0; i < k; i++)
-        /* blocks of less than 2^-120 count as zeros, since 127 / max is near the end of floats */
-        expect(q[i] >= -127 && fabsf((float)q[i] * scales[i / 32] - x[i]) <=
-                                   0.5001f * scales[i / 32] + 0x1p-120f,
-               "%g became %d * %g", (double)x[i], q[i], (double)scales[i / 32]);
-    for (size_t i = 0; i < k / 16; i++) {
-        int sum = 0;
-        for (size_t j = 0; j < 16; j++)
-            sum += q[16 * i + j];
-        expect(sum == ((const int16_t *)a->sum.data)[i], "sum %zu is not %d", i, sum);
+    for (size_t b = 0; b < k / 32; b++, block++, x += 32) {
+        int sums[2] = {0, 0}, sum;
+        for (size_t i = 0; i < 32; i++) {
+            /* blocks of less than 2^-120 count as zeros, since 127 / max is near the end of floats
+             */
+            expect(block->q[i] >= -127 && fabsf((float)block->q[i] * block->scale - x[i]) <=
+                                              0.5001f * block->scale + 0x1p-120f,
+                   "%g became %d * %g", (double)x[i], block->q[i], (double)block->scale);
+            sums[i / 16] += block->q[i];
+        }
+        sum = sums[0] + sums[1];
+        for (size_t half = 0; half < 2; half++)
+            expect(block->half_sum[half] == sums[half], "half_sum %zu of block %zu is not %d", half,
+                   b, sums[half]);
+        expect(block->minus_sum == -sum, "minus_sum of block %zu is not %d", b, -sum);
+        expect(block->scaled_sum == block->scale * (float)sum, "scaled_sum of block %zu", b);
     }
 }
 
@@ -51,7 +43,7 @@ void check_quantize(const struct kl_kernels *tier)
         static const size_t sizes[] = {32, 64, 96, 896, 4864};
         size_t k = sizes[round % 5];
         struct guarded x = guarded_new(k * sizeof(float), 4);
-        struct quantized expected = quantized_new(k), found = quantized_new(k);
+        struct guarded expected = blocks_new(k), found = blocks_new(k);
         /* 127 divided by 1e-37, or by something subnormal, is infinite */
         static const float magnitudes[] = {3.0f, 1e-20f, 1e-37f, 1e-40f};
         if (round >= 16)
@@ -62,15 +54,13 @@ void check_quantize(const struct kl_kernels *tier)
         if (round % 3 == 0)
             memset(x.data, 0, 32 * sizeof(float));
         attempt("quantize", SCALAR, "k %zu", k);
-        SCALAR->quantize(x.data, k, expected.q.data, expected.scale.data, expected.sum.data);
-        check_steps(x.data, k, &expected);
+        SCALAR->quantize(x.data, k, expected.data);
+        check_steps(x.data, k, expected.data);
         attempt("quantize", tier, "k %zu", k);
-        tier->quantize(x.data, k, found.q.data, found.scale.data, found.sum.data);
-        expect_same(found.q.data, expected.q.data, k);
-        expect_same(found.scale.data, expected.scale.data, k / 32 * sizeof(float));
-        expect_same(found.sum.data, expected.sum.data, k / 16 * sizeof(int16_t));
-        quantized_free(&expected);
-        quantized_free(&found);
+        tier->quantize(x.data, k, found.data);
+        expect_same(found.data, expected.data, k / 32 * sizeof(struct kl_int8_block));
+        guarded_free(&expected);
+        guarded_free(&found);
         guarded_free(&x);
     }
 }
@@ -80,21 +70,23 @@ void check_quantize(const struct kl_kernels *tier)
 void check_quantize_not_finite(const struct kl_kernels *tier)
 {
     static const float damaged[] = {INFINITY, -INFINITY, NAN, -NAN};
-    struct quantized expected = quantized_new(32), found = quantized_new(32);
+    struct guarded expected = blocks_new(32), found = blocks_new(32);
     for (size_t round = 0; round < 4 * 32; round++) {
         float x[32];
         for (size_t i = 0; i < 32; i++)
             x[i] = random_float(1.0f);
         x[round % 32] = damaged[round / 32];
         attempt("quantize", tier, "%g as number %zu", (double)damaged[round / 32], round % 32);
-        SCALAR->quantize(x, 32, expected.q.data, expected.scale.data, expected.sum.data);
-        tier->quantize(x, 32, found.q.data, found.scale.data, found.sum.data);
-        expect(!isfinite(((const float *)found.scale.data)[0]), "the scale hides it");
-        expect_same(found.q.data, expected.q.data, 32);
-        expect_same(found.sum.data, expected.sum.data, 2 * sizeof(int16_t));
+        SCALAR->quantize(x, 32, expected.data);
+        tier->quantize(x, 32, found.data);
+        const struct kl_int8_block *a = found.data, *b = expected.data;
+        expect(!isfinite(a->scale), "the scale hides it");
+        expect_same(a->q, b->q, sizeof a->q);
+        expect_same(a->half_sum, b->half_sum, sizeof a->half_sum);
+        expect(a->minus_sum == b->minus_sum, "minus_sum is not %d", b->minus_sum);
     }
-    quantized_free(&expected);
-    quantized_free(&found);
+    guarded_free(&expected);
+    guarded_free(&found);
 }
 
 void check_rmsnorm(const struct kl_kernels *tier)

@@ -112,38 +112,30 @@ static void matrix_free(struct matrix *m)
 
 struct rows {
     struct kl_activations a;
-    struct guarded q, scale, sum;
+    struct guarded blocks;
 };
 
 static struct rows rows_new(size_t n, size_t k)
 {
     struct rows r = {.a = {.n = n, .k = k}};
-    r.q = guarded_new(n * k, 32);
-    r.scale = guarded_new(n * k / 32 * sizeof(float), 4);
-    r.sum = guarded_new(n * k / 16 * sizeof(int16_t), 2);
-    r.a.q = r.q.data;
-    r.a.scale = r.scale.data;
-    r.a.sum = r.sum.data;
+    r.blocks = guarded_new(n * k / 32 * sizeof *r.a.blocks, 16);
+    r.a.blocks = r.blocks.data;
     for (size_t b = 0; b < n * k / 32; b++) {
         unsigned kind = (unsigned)(random_bits() >> 61); /* 0 and 1: all values at one end */
         int sums[2] = {0, 0};
         for (size_t i = 0; i < 32; i++) {
             int v = kind == 0 ? 127 : kind == 1 ? -127 : (int)(random_bits() >> 33) % 255 - 127;
-            r.a.q[b * 32 + i] = (int8_t)v;
+            r.a.blocks[b].q[i] = (int8_t)v;
             sums[i / 16] += v;
         }
-        r.a.scale[b] = fabsf(random_float(0.05f));
-        r.a.sum[2 * b] = (int16_t)sums[0];
-        r.a.sum[2 * b + 1] = (int16_t)sums[1];
+        kl_set_factors(&r.a.blocks[b], fabsf(random_float(0.05f)), sums[0], sums[1]);
     }
     return r;
 }
 
 static void rows_free(struct rows *r)
 {
-    guarded_free(&r->q);
-    guarded_free(&r->scale);
-    guarded_free(&r->sum);
+    guarded_free(&r->blocks);
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -193,7 +185,8 @@ static void check_against_float64(const struct matrix *m, const struct rows *x, 
         for (size_t t = 0; t < x->a.n; t++) {
             double sum = 0, size = 0;
             for (size_t i = 0; i < m->k; i++) {
-                double activation = (double)x->a.scale[(t * m->k + i) / 32] * x->a.q[t * m->k + i];
+                const struct kl_int8_block *block = &x->a.blocks[(t * m->k + i) / 32];
+                double activation = (double)block->scale * block->q[i % 32];
                 sum += (double)w[i] * activation;
                 size += (fabs((double)w[i]) + largest_minimum(info, row, i)) * fabs(activation);
             }
@@ -290,9 +283,7 @@ void check_matmul_company(const struct kl_kernels *tier)
         for (size_t t = 0; t < 11; t++) {
             struct rows one = x;
             one.a.n = 1;
-            one.a.q += t * m.k;
-            one.a.scale += t * m.k / 32;
-            one.a.sum += t * m.k / 16;
+            one.a.blocks += t * m.k / 32;
             multiply(tier, &m, &one, alone);
             expect_same(alone, together + t * 16, sizeof alone);
         }
