@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
@@ -72,6 +73,12 @@ struct kl_resident kl_memory_resident(void)
 size_t kl_memory_page(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void kl_memory_prefer_huge_pages(const void *mapping, size_t size)
+{
+    if (kl_memory_page() == 4096)
+        madvise((void *)(uintptr_t)mapping, size, MADV_HUGEPAGE);
 }
 
 size_t kl_memory_whole_pages(size_t bytes, size_t page)

@@ -339,7 +339,8 @@ void kl_sections_close(struct kl_sections *file)
     *file = (struct kl_sections){0};
 }
 
-/* Chunks that the threads check between two calls of progress; as much is read ahead. */
+/* Chunks that the threads check between two calls of progress. The system reads ahead by itself, in
+ * larger pages than if it were asked to. */
 enum { CHECK_CHUNKS = 32 };
 
 struct check {
@@ -404,17 +405,13 @@ enum kl_status kl_sections_check(const struct kl_sections *file, size_t n_thread
                                  bool (*progress)(void *context, uint64_t done, uint64_t total),
                                  void *context, struct kl_error *err)
 {
-    const size_t ahead = (size_t)CHECK_CHUNKS * HASH_CHUNK;
     struct check c = {.file = file};
     struct kl_pool *pool = NULL;
     enum kl_status status = kl_pool_open(n_threads, &pool, err);
-    if (status == KL_OK)
-        kl_mapped_file_will_need(&file->map, 0, ahead);
     while (status == KL_OK && c.section < file->n_sections) {
         take_chunks(&c);
         const struct chunk *last = &c.chunks[c.n_chunks - 1];
         size_t done = (size_t)(last->data - file->map.data) + last->size;
-        kl_mapped_file_will_need(&file->map, done, ahead);
         kl_pool_run(pool, c.n_chunks, checksum_item, &c);
         status = compare_chunks(&c, err);
         if (status == KL_OK && progress != NULL && !progress(context, done, file->map.size))

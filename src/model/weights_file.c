@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "format/sections_dir.h"
 #include "model/weights_packing.h"
 
@@ -145,6 +146,7 @@ static enum kl_status pack_to_memory(struct kl_weights *w, struct kl_packing *p,
         mmap(NULL, w->memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return kl_fail_memory(err, "the weights", w->memory_size);
+    kl_memory_prefer_huge_pages(memory, w->memory_size);
     w->memory = memory;
     uint8_t *place = memory;
     for (size_t i = 0; i < w->n_declared; i++) {
@@ -166,6 +168,8 @@ static enum kl_status map_file(struct kl_weights *w, struct kl_error *err)
     packed_name(w, file_name);
     struct kl_digest key = kl_sections_key(&w->content, packing_of(w));
     enum kl_status status = kl_sections_open(&w->packed, w->packed_dir, file_name, &key, err);
+    if (status == KL_OK)
+        kl_memory_prefer_huge_pages(w->packed.map.data, w->packed.map.size);
     for (size_t i = 0; i < w->n_declared && status == KL_OK; i++) {
         char name[KL_SECTION_NAME_SIZE];
         struct kl_section section = {0};

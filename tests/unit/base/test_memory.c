@@ -1,11 +1,14 @@
 /* src/base/memory.c */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -112,6 +115,39 @@ static void the_page_size_is_that_of_the_system(void **state)
     munmap(maps[1], 1);
 }
 
+/* Reads whether the mapping at an address has the flag "hg". */
+static bool prefers_huge_pages(const void *mapping)
+{
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    assert_non_null(smaps);
+    char line[4096], begin[32];
+    snprintf(begin, sizeof begin, "%lx-", (unsigned long)(uintptr_t)mapping);
+    bool here = false, found = false;
+    while (!found && fgets(line, sizeof line, smaps) != NULL) {
+        here = here || strncmp(line, begin, strlen(begin)) == 0;
+        found = here && strncmp(line, "VmFlags:", 8) == 0;
+    }
+    fclose(smaps);
+    assert_true(found);
+    return strstr(line, " hg") != NULL;
+}
+
+static void huge_pages_are_a_wish(void **state)
+{
+    (void)state;
+    const size_t size = 4 << 20;
+    uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    assert_false(prefers_huge_pages(memory));
+    kl_memory_prefer_huge_pages(memory, size);
+    bool has_them = access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
+    assert_int_equal(prefers_huge_pages(memory), has_them && kl_memory_page() == 4096);
+    memset(memory, 7, size);
+    assert_int_equal(memory[size - 1], 7);
+    munmap(memory, size);
+    kl_memory_prefer_huge_pages(NULL, 0);
+}
+
 #define ROOTED(test) cmocka_unit_test_setup_teardown(test, fake_root_make, fake_root_remove)
 
 int main(void)
@@ -124,6 +160,7 @@ int main(void)
         cmocka_unit_test(resident_memory),
         cmocka_unit_test(whole_pages),
         cmocka_unit_test(the_page_size_is_that_of_the_system),
+        cmocka_unit_test(huge_pages_are_a_wish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
