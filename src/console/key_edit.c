@@ -35,21 +35,20 @@ struct edit {
 
 /* ---- the steps of a change ------------------------------------------------------------------- */
 
-/* Finds the file and its directory. */
+/* Finds the file and its directory. The file may still change, and even begin to exist. */
 static enum kl_status locate(struct edit *e, struct kl_error *err)
 {
     char copy[PATH_MAX];
+    struct stat now;
     if (strcmp(e->path, "-") == 0)
         return kl_fail(err, KL_ERR_INVALID, "--file: expected the name of a file, found -");
     if (realpath(e->path, e->real) == NULL &&
         (errno != ENOENT || strlen(e->path) >= sizeof e->real))
         return kl_fail_errno(err, "cannot find %s", e->path);
-    if (stat(e->path, &e->old) != 0) {
+    if (stat(e->path, &now) != 0)
         snprintf(e->real, sizeof e->real, "%s", e->path);
-        e->old = (struct stat){0};
-    } else if (!S_ISREG(e->old.st_mode)) {
+    else if (!S_ISREG(now.st_mode))
         return kl_fail(err, KL_ERR_INVALID, "%s is not a file; name a file with keys", e->path);
-    }
     snprintf(copy, sizeof copy, "%s", e->real);
     snprintf(e->folder, sizeof e->folder, "%s", dirname(copy));
     snprintf(copy, sizeof copy, "%s", e->real);
@@ -75,10 +74,13 @@ static enum kl_status begin(struct edit *e, struct kl_error *err)
     return status;
 }
 
-/* Reads the old file, whose keys must all be valid: a server would refuse a file with others. */
+/* Reads the old file, whose keys must all be valid: a server would refuse a file with others. Only
+ * now, when it is locked, is known whether there is one. */
 static enum kl_status read_old(struct edit *e, struct kl_error *err)
 {
     enum kl_status status = kl_buffer_append(&e->text, "", 0);
+    if (stat(e->real, &e->old) != 0)
+        e->old = (struct stat){0};
     if (status == KL_OK && e->old.st_nlink > 0)
         status = kl_read_text(e->real, &e->text, err);
     if (status != KL_OK)

@@ -147,6 +147,37 @@ static void test_one_change_at_a_time(void **state)
     expect_only_file();
 }
 
+/* Another process ends its change after this one has looked for the file, and before it locks it:
+ * between them the directory is checked, by this function of libc. */
+static const char *change_of_another;
+
+int faccessat(int dir, const char *name, int mode, int flags)
+{
+    (void)name, (void)mode, (void)flags;
+    if (change_of_another != NULL)
+        write_file(change_of_another, 0600);
+    change_of_another = NULL;
+    return fcntl(dir, F_GETFD) < 0 ? -1 : 0;
+}
+
+static void test_a_change_just_before_is_kept(void **state)
+{
+    (void)state;
+    static const char *const before[] = {NULL, "key-of-anna-0 anna\n"};
+    for (size_t i = 0; i < 2; i++) {
+        char key[KL_NEW_KEY], expected[128];
+        size_t n;
+        unlink(path);
+        if (before[i] != NULL)
+            write_file(before[i], 0600);
+        change_of_another = "key-of-carl-0 carl\n";
+        assert_int_equal(kl_key_add(path, "bob", key, &n, NULL), KL_OK);
+        assert_null(change_of_another);
+        snprintf(expected, sizeof expected, "key-of-carl-0 carl\n%s bob\n", key);
+        expect_file(expected);
+    }
+}
+
 static void test_a_link_is_followed(void **state)
 {
     (void)state;
@@ -201,6 +232,7 @@ int main(void)
         cmocka_unit_test_setup(test_add, set_up),
         cmocka_unit_test_setup(test_add_is_refused, set_up),
         cmocka_unit_test_setup(test_one_change_at_a_time, set_up),
+        cmocka_unit_test_setup(test_a_change_just_before_is_kept, set_up),
         cmocka_unit_test_setup(test_a_link_is_followed, set_up),
         cmocka_unit_test_setup(test_remove, set_up),
     };
