@@ -74,8 +74,8 @@ static enum kl_status begin(struct edit *e, struct kl_error *err)
     return status;
 }
 
-/* Reads the old file, whose keys must all be valid: a server would refuse a file with others. Only
- * now, when it is locked, is known whether there is one. */
+/* Reads the old file, whose keys must all be valid: a server would refuse a file with others.
+ * Whether there is one is known only now, when it is locked. */
 static enum kl_status read_old(struct edit *e, struct kl_error *err)
 {
     enum kl_status status = kl_buffer_append(&e->text, "", 0);

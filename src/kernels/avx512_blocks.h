@@ -126,10 +126,10 @@ INLINE __m512i negated_offset(enum kl_quant type, const int offset, const struct
 {
     if (has_halves(type))
         return _mm512_set1_epi32(-offset * x->half_sum[half]);
-    __m512i minus_sum = _mm512_set1_epi32(x->minus_sum);
-    if ((offset & (offset - 1)) == 0)
-        return _mm512_slli_epi32(minus_sum, (unsigned)__builtin_ctz((unsigned)offset));
-    return _mm512_mullo_epi32(minus_sum, _mm512_set1_epi32(offset));
+    if ((offset & (offset - 1)) != 0)
+        return _mm512_set1_epi32(offset * x->minus_sum);
+    return _mm512_slli_epi32(_mm512_set1_epi32(x->minus_sum),
+                             (unsigned)__builtin_ctz((unsigned)offset));
 }
 
 #endif

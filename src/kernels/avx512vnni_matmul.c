@@ -43,7 +43,7 @@ INLINE __m512 whole_pair_sum(enum kl_quant type, const __m512i *sum, const __m51
     __m512i whole = sum[0];
     if (type == KL_Q8_HIGH) {
         whole = _mm512_slli_epi32(whole, HIGH_SHIFT);
-        whole = _mm512_add_epi32(whole, _mm512_set1_epi32(249 * x->minus_sum));
+        whole = _mm512_add_epi32(whole, negated_offset(type, 249, x, 0));
     }
     return _mm512_cvtepi32_ps(whole);
 }

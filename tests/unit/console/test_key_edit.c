@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -153,11 +154,11 @@ static const char *change_of_another;
 
 int faccessat(int dir, const char *name, int mode, int flags)
 {
-    (void)name, (void)mode, (void)flags;
+    (void)flags;
     if (change_of_another != NULL)
         write_file(change_of_another, 0600);
     change_of_another = NULL;
-    return fcntl(dir, F_GETFD) < 0 ? -1 : 0;
+    return (int)syscall(SYS_faccessat, dir, name, mode);
 }
 
 static void test_a_change_just_before_is_kept(void **state)
