@@ -5,7 +5,7 @@
  *   FEW_QUERIES         how many they may be at most
  *   multiply_f16()      c[x, i] += sum over t of a[x, t] * from[t, i]; from: [n_t, width], halves;
  *                       prefetches what is `ahead` of them, in bytes
- *   TOKENS, clear_vector(), weigh_page(), finish()
+ *   TOKENS, clear_vector(), raise_maximum(), weigh_page(), finish()
  *                       as attention_walks.h uses them
  */
 #include "kernels/kernels.h"
@@ -18,12 +18,11 @@ static bool are_few(const struct kl_attend_rows *a)
 static void attend_few(const struct kl_attend_rows *a)
 {
     size_t n = a->n_heads, dim = a->dim;
-    float *p = a->scratch, maximum[FEW_QUERIES], denominator[FEW_QUERIES];
+    float *p = a->scratch, maximum[FEW_QUERIES], sums[FEW_QUERIES * KL_ATTEND_SUMS];
     clear_vector(a->out, n * dim);
-    for (size_t x = 0; x < n; x++) {
+    clear_vector(sums, n * KL_ATTEND_SUMS);
+    for (size_t x = 0; x < n; x++)
         maximum[x] = -INFINITY;
-        denominator[x] = 0.0f;
-    }
     for (size_t at = 0; at < a->n_positions; at += TOKENS) {
         const uint8_t *const *page = &a->pages[at / TOKENS];
         const uint16_t *keys = (const uint16_t *)(const void *)(*page + a->at);
@@ -32,10 +31,12 @@ static void attend_few(const struct kl_attend_rows *a)
         clear_vector(p, n * TOKENS);
         multiply_f16(a->q, dim, n, keys, TOKENS, ahead, dim, p, TOKENS);
         for (size_t x = 0; x < n; x++)
-            weigh_page(a, p + x * TOKENS, valid, at == 0, &maximum[x], &denominator[x],
-                       a->out + x * dim);
+            raise_maximum(p + x * TOKENS, valid, &maximum[x], sums + x * KL_ATTEND_SUMS,
+                          a->out + x * dim, dim);
+        for (size_t x = 0; x < n; x++)
+            weigh_page(p + x * TOKENS, valid, maximum[x], sums + x * KL_ATTEND_SUMS);
         multiply_f16(p, TOKENS, n, keys + dim * TOKENS, dim, ahead, valid, a->out, dim);
     }
     for (size_t x = 0; x < n; x++)
-        finish(a, KL_KV_F16, denominator[x], a->out + x * dim);
+        finish(a, KL_KV_F16, sums + x * KL_ATTEND_SUMS, a->out + x * dim);
 }

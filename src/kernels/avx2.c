@@ -72,10 +72,11 @@ void TIER(rope)(float *x, const float *cosine, const float *sine, size_t dim)
 
 void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out)
 {
-    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    const __m256 one = _mm256_set1_ps(1.0f), high = _mm256_set1_ps(KL_EXP2_HIGH);
     for (size_t i = 0; i < n; i += 8) {
         __m256 g = _mm256_loadu_ps(gate + i);
-        __m256 e = _mm256_add_ps(one, exp_lanes(_mm256_xor_ps(g, sign)));
+        __m256 x = _mm256_min_ps(_mm256_mul_ps(g, _mm256_set1_ps(-KL_LOG2E)), high);
+        __m256 e = _mm256_add_ps(one, exp2_lanes(x));
         __m256 v = _mm256_mul_ps(_mm256_div_ps(g, e), _mm256_loadu_ps(up + i));
         _mm256_storeu_ps(out + i, v);
     }

@@ -50,24 +50,19 @@ INLINE float max_lanes(__m256 v)
     return _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)));
 }
 
-/* exp(x) as tiers.h defines it. */
-INLINE __m256 exp_lanes(__m256 x)
+/* 2^x as tiers.h defines it. */
+INLINE __m256 exp2_lanes(__m256 x)
 {
-    const __m256 magic = _mm256_set1_ps(KL_EXP_MAGIC), one = _mm256_set1_ps(1.0f);
-    x = _mm256_max_ps(x, _mm256_set1_ps(KL_EXP_LOW));
-    x = _mm256_min_ps(x, _mm256_set1_ps(KL_EXP_HIGH));
-    __m256 t = _mm256_fmadd_ps(x, _mm256_set1_ps(KL_EXP_LOG2E), magic);
-    __m256 n = _mm256_sub_ps(t, magic);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(KL_EXP_LN2_HI), x);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(KL_EXP_LN2_LO), r);
-    __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(KL_EXP_C6), r, _mm256_set1_ps(KL_EXP_C5));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP_C4));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP_C3));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP_C2));
-    p = _mm256_fmadd_ps(p, r, one);
-    p = _mm256_fmadd_ps(p, r, one);
-    __m256i bits = _mm256_add_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(127));
-    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23)));
+    const __m256 round = _mm256_set1_ps(KL_ROUND);
+    x = _mm256_max_ps(x, _mm256_set1_ps(KL_EXP2_LOW));
+    __m256 t = _mm256_add_ps(x, round), r = _mm256_sub_ps(x, _mm256_sub_ps(t, round));
+    __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(KL_EXP2_C5), r, _mm256_set1_ps(KL_EXP2_C4));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP2_C3));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP2_C2));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(KL_EXP2_C1));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), n));
 }
 
 #define DECLARE(NAME, name, ...) kl_matmul_fn TIER(matmul_##name);

@@ -165,13 +165,16 @@ INLINE void read_values(const struct kl_attend_rows *a, const enum kl_kv_type ty
 
 /* ---- products -------------------------------------------------------------------------------- */
 
+/* fresh: c is written and not added to */
 INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t b_stride,
-                         size_t n_t, float *c, size_t c_stride, const int n_x, const int n_v)
+                         size_t n_t, float *c, size_t c_stride, const int n_x, const int n_v,
+                         const bool fresh)
 {
     __m256 sum[TILE_QUERIES][TILE_VECTORS];
     for (int x = 0; x < n_x; x++)
         for (int i = 0; i < n_v; i++)
-            sum[x][i] = _mm256_loadu_ps(c + (size_t)x * c_stride + 8 * i);
+            sum[x][i] =
+                fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c + (size_t)x * c_stride + 8 * i);
     for (size_t t = 0; t < n_t; t++) {
         __m256 factor[TILE_QUERIES];
         for (int x = 0; x < n_x; x++)
@@ -188,26 +191,26 @@ INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t
             _mm256_storeu_ps(c + (size_t)x * c_stride + 8 * i, sum[x][i]);
 }
 
-INLINE void product_tiles(const float *a, size_t a_stride, const float *b, size_t width, size_t n_t,
-                          float *c, size_t c_stride, const int n_x)
+INLINE void product_row(const float *a, size_t a_stride, const float *b, size_t width, size_t n_t,
+                        float *c, size_t c_stride, const int n_x, const bool fresh)
 {
     size_t i = 0;
     for (; i + 8 * TILE_VECTORS <= width; i += 8 * TILE_VECTORS)
-        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, TILE_VECTORS);
+        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, TILE_VECTORS, fresh);
     for (; i < width; i += 8)
-        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, 1);
+        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x, 1, fresh);
 }
 
 /* c[x, i] += sum over t of a[x, t] * b[t, i] for n <= TILE_QUERIES queries; b: [n_t, width] */
-static void multiply(const float *a, size_t a_stride, size_t n, const float *b, size_t width,
-                     size_t n_t, float *c, size_t c_stride)
+INLINE void product_tiles(const float *a, size_t a_stride, size_t n, const float *b, size_t width,
+                          size_t n_t, float *c, size_t c_stride, const bool fresh)
 {
     if (n == 3)
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 3);
+        product_row(a, a_stride, b, width, n_t, c, c_stride, 3, fresh);
     else if (n == 2)
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 2);
+        product_row(a, a_stride, b, width, n_t, c, c_stride, 2, fresh);
     else
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
+        product_row(a, a_stride, b, width, n_t, c, c_stride, 1, fresh);
 }
 
 /* ---- few queries, from halves ---------------------------------------------------------------- */

@@ -1,6 +1,5 @@
 /*
- * The softmax of attention in 256-bit registers, page by page or of all scores, for the files of
- * attention on x86.
+ * The softmax of attention in 256-bit registers, page by page, for the files of attention on x86.
  */
 #ifndef KL_KERNELS_AVX2_SOFTMAX_H
 #define KL_KERNELS_AVX2_SOFTMAX_H
@@ -30,71 +29,66 @@ INLINE __m256 mask_of(size_t valid, int vector)
     return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)valid), place));
 }
 
-/* One query's scores of a page become weights. Positions past the end take no part: -infinity in
- * the maximum, 0 in the sums. whole: there are none. */
-INLINE void weigh_scores(const struct kl_attend_rows *a, float *p, size_t valid, const bool whole,
-                         bool first, float *maximum, float *denominator, float *out)
+INLINE __m256 scores_at(const float *p, int vector, size_t valid, const bool whole)
 {
-    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
-    __m256 s[4], top = _mm256_set1_ps(*maximum);
-    for (int i = 0; i < 4; i++) {
-        s[i] = _mm256_mul_ps(_mm256_loadu_ps(p + 8 * i), _mm256_set1_ps(a->score_scale));
-        if (!whole)
-            s[i] = _mm256_blendv_ps(minus_infinity, s[i], mask_of(valid, i));
-        top = _mm256_max_ps(s[i], top);
-    }
+    __m256 s = _mm256_loadu_ps(p + 8 * vector);
+    return whole ? s : _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), s, mask_of(valid, vector));
+}
+
+/* whole: all positions of the page are valid */
+INLINE void raise_by(const float *p, size_t valid, const bool whole, float *maximum, float *sums,
+                     float *out, size_t dim)
+{
+    __m256 top = _mm256_set1_ps(*maximum);
+    for (int i = 0; i < 4; i++)
+        top = _mm256_max_ps(scores_at(p, i, valid, whole), top);
     float new_maximum = max_lanes(top);
+    if (*maximum == new_maximum) /* the correction is 2^0, exactly 1 */
+        return;
+    float correction = _mm256_cvtss_f32(exp2_lanes(_mm256_set1_ps(*maximum - new_maximum)));
+    *maximum = new_maximum;
+    scale_vector(sums, KL_ATTEND_SUMS, correction);
+    scale_vector(out, dim, correction);
+}
+
+INLINE void weigh_by(float *p, size_t valid, const bool whole, float maximum, float *sums)
+{
+    __m256 s[4];
     for (int i = 0; i < 4; i++) {
-        s[i] = exp_lanes(_mm256_sub_ps(s[i], _mm256_set1_ps(new_maximum)));
+        s[i] = exp2_lanes(_mm256_sub_ps(_mm256_loadu_ps(p + 8 * i), _mm256_set1_ps(maximum)));
         if (!whole)
             s[i] = _mm256_and_ps(s[i], mask_of(valid, i));
         _mm256_storeu_ps(p + 8 * i, s[i]);
     }
-    float sum = sum_lanes(_mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3])));
-    if (*maximum == new_maximum) { /* the correction is exp(0), exactly 1 */
-        *denominator += sum;
-        return;
-    }
-    __m256 change = exp_lanes(_mm256_set1_ps(*maximum - new_maximum));
-    float correction = first ? 0.0f : _mm256_cvtss_f32(change);
-    *denominator = fmaf(*denominator, correction, sum);
-    *maximum = new_maximum;
-    scale_vector(out, a->dim, correction);
+    __m256 sum = _mm256_add_ps(_mm256_add_ps(s[0], s[1]), _mm256_add_ps(s[2], s[3]));
+    _mm256_storeu_ps(sums, _mm256_add_ps(_mm256_loadu_ps(sums), sum));
 }
 
-INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, bool first,
-                       float *maximum, float *denominator, float *out)
+/* Raises the maximum of one query to that of the scores of a page, and scales what was summed by
+ * then to it. */
+INLINE void raise_maximum(const float *p, size_t valid, float *maximum, float *sums, float *out,
+                          size_t dim)
 {
     if (valid == TOKENS)
-        weigh_scores(a, p, valid, true, first, maximum, denominator, out);
+        raise_by(p, valid, true, maximum, sums, out, dim);
     else
-        weigh_scores(a, p, valid, false, first, maximum, denominator, out);
+        raise_by(p, valid, false, maximum, sums, out, dim);
 }
 
-/* All scores of a query become weights; the sum of them. */
-INLINE float weigh_all(const struct kl_attend_rows *a, float *s, size_t n)
+/* Turns one query's scores of a page into weights, 0 past the valid ones, and adds them to the
+ * sums. */
+INLINE void weigh_page(float *p, size_t valid, float maximum, float *sums)
 {
-    const __m256 minus_infinity = _mm256_set1_ps(-INFINITY);
-    __m256 top = minus_infinity, sum = _mm256_setzero_ps();
-    scale_vector(s, (n + 7) & ~(size_t)7, a->score_scale);
-    for (size_t j = 0; j < n; j += 8) {
-        __m256 x = _mm256_loadu_ps(s + j);
-        top = _mm256_max_ps(_mm256_blendv_ps(minus_infinity, x, mask_of(n - j, 0)), top);
-    }
-    __m256 maximum = _mm256_set1_ps(max_lanes(top));
-    for (size_t j = 0; j < n; j += 8) {
-        __m256 x = exp_lanes(_mm256_sub_ps(_mm256_loadu_ps(s + j), maximum));
-        x = _mm256_and_ps(x, mask_of(n - j, 0));
-        _mm256_storeu_ps(s + j, x);
-        sum = _mm256_add_ps(sum, x);
-    }
-    return sum_lanes(sum);
+    if (valid == TOKENS)
+        weigh_by(p, valid, true, maximum, sums);
+    else
+        weigh_by(p, valid, false, maximum, sums);
 }
 
-INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, float denominator,
+INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, const float *sums,
                    float *out)
 {
-    __m256 inverse = _mm256_set1_ps(1.0f / denominator);
+    __m256 inverse = _mm256_set1_ps(1.0f / sum_lanes(_mm256_loadu_ps(sums)));
     for (size_t d = 0; d < a->dim; d += 8) {
         __m256 x = _mm256_loadu_ps(out + d);
         x = type == KL_KV_INT8 ? _mm256_fmadd_ps(x, inverse, _mm256_loadu_ps(a->v_bias + d))

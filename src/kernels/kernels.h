@@ -100,12 +100,10 @@ typedef void kl_kv_store_fn(const float *k, const float *v, size_t dim, uint8_t 
 
 /* The attention of consecutive rows of one sequence over one KV head, for the query heads that
  * share it. dim % 16 == 0, at most KL_MAX_HEAD_DIM; n_heads at most KL_MAX_GROUP_HEADS; n_rows at
- * most KL_ATTEND_ROWS. */
+ * most KL_ATTEND_ROWS. The first row sees n_positions, itself included; each further row one more.
+ * The queries are scaled by log2(e) / sqrt(dim): their scores are exponents of 2. */
 struct kl_attend_rows {
-    size_t dim, n_heads, n_rows;
-    size_t
-        n_positions; /* that the first row sees, itself included; each further row sees one more */
-    float score_scale;
+    size_t dim, n_heads, n_rows, n_positions;
     const float *q;              /* [n_rows, n_heads, dim] */
     float *out;                  /* [n_rows, n_heads, dim] */
     const uint8_t *const *pages; /* [pages of all positions] */
@@ -145,7 +143,7 @@ struct kl_kernels {
      * ([dim / 2] each; "NEOX" pairing), in place; dim % 16 == 0. */
     void (*rope)(float *x, const float *cosine, const float *sine, size_t dim);
 
-    /* out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; n % 8 == 0. */
+    /* out[i] = gate[i] / (1 + 2^(-log2(e) * gate[i])) * up[i]; n % 8 == 0. */
     void (*swiglu)(const float *gate, const float *up, size_t n, float *out);
 
     kl_kv_store_fn *kv_store[KL_KV_TYPES];
@@ -159,16 +157,22 @@ struct kl_kernels {
     kl_matmul_halves_fn *matmul_halves;
 };
 
+#define KL_LOG2E 1.44269504f
+
 #define KL_MAX_HEAD_DIM    256
 #define KL_MAX_GROUP_HEADS 64 /* query heads that share a KV head */
 
 /* The most rows that attend() takes at once: a page is read and widened once for all of them. */
-#define KL_ATTEND_ROWS 8
+#define KL_ATTEND_ROWS 16
 
-/* Bytes: the keys of a page in f32, later its values; for each query a page of weights, a maximum
- * and a sum. */
+/* The sums of the weights of a query: sum i is that of the positions j with j % 8 == i. */
+#define KL_ATTEND_SUMS 8
+
+/* Bytes: the keys of a page in f32, later its values; for each query a page of weights, their sums
+ * and a maximum. */
 #define KL_ATTEND_SCRATCH(dim, n_queries)                                                          \
-    (((size_t)(dim)*KL_KV_PAGE_TOKENS + (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + 2)) *           \
+    (((size_t)(dim)*KL_KV_PAGE_TOKENS +                                                            \
+      (size_t)(n_queries) * (KL_KV_PAGE_TOKENS + KL_ATTEND_SUMS + 1)) *                            \
      sizeof(float))
 
 /* Products of many tokens, but for AVX-512's, unpack panels of KL_PANEL_GROUPS groups,

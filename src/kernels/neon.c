@@ -65,10 +65,11 @@ void kl_neon_rope(float *x, const float *cosine, const float *sine, size_t dim)
 
 void kl_neon_swiglu(const float *gate, const float *up, size_t n, float *out)
 {
-    const float32x4_t one = vdupq_n_f32(1.0f);
+    const float32x4_t one = vdupq_n_f32(1.0f), high = vdupq_n_f32(KL_EXP2_HIGH);
     for (size_t i = 0; i < n; i += 4) {
         float32x4_t g = vld1q_f32(gate + i);
-        float32x4_t e = vaddq_f32(one, exp_lanes(vnegq_f32(g)));
+        float32x4_t x = vminnmq_f32(vmulq_n_f32(g, -KL_LOG2E), high);
+        float32x4_t e = vaddq_f32(one, exp2_lanes(x));
         vst1q_f32(out + i, vmulq_f32(vdivq_f32(g, e), vld1q_f32(up + i)));
     }
 }

@@ -18,24 +18,19 @@ INLINE float sum_lanes(float32x4x2_t v)
     return vget_lane_f32(vpadd_f32(b, b), 0);
 }
 
-/* exp(x) as tiers.h defines it. The "nm" forms return the other operand if one is NaN. */
-INLINE float32x4_t exp_lanes(float32x4_t x)
+/* 2^x as tiers.h defines it. The "nm" form returns the other operand if one is NaN. */
+INLINE float32x4_t exp2_lanes(float32x4_t x)
 {
-    const float32x4_t magic = vdupq_n_f32(KL_EXP_MAGIC), one = vdupq_n_f32(1.0f);
-    x = vmaxnmq_f32(x, vdupq_n_f32(KL_EXP_LOW));
-    x = vminnmq_f32(x, vdupq_n_f32(KL_EXP_HIGH));
-    float32x4_t t = vfmaq_f32(magic, x, vdupq_n_f32(KL_EXP_LOG2E));
-    float32x4_t n = vsubq_f32(t, magic);
-    float32x4_t r = vfmsq_f32(x, n, vdupq_n_f32(KL_EXP_LN2_HI));
-    r = vfmsq_f32(r, n, vdupq_n_f32(KL_EXP_LN2_LO));
-    float32x4_t p = vfmaq_f32(vdupq_n_f32(KL_EXP_C5), vdupq_n_f32(KL_EXP_C6), r);
-    p = vfmaq_f32(vdupq_n_f32(KL_EXP_C4), p, r);
-    p = vfmaq_f32(vdupq_n_f32(KL_EXP_C3), p, r);
-    p = vfmaq_f32(vdupq_n_f32(KL_EXP_C2), p, r);
-    p = vfmaq_f32(one, p, r);
-    p = vfmaq_f32(one, p, r);
-    int32x4_t bits = vaddq_s32(vreinterpretq_s32_f32(t), vdupq_n_s32(127));
-    return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(bits, 23)));
+    const float32x4_t round = vdupq_n_f32(KL_ROUND);
+    x = vmaxnmq_f32(x, vdupq_n_f32(KL_EXP2_LOW));
+    float32x4_t t = vaddq_f32(x, round), r = vsubq_f32(x, vsubq_f32(t, round));
+    float32x4_t p = vfmaq_f32(vdupq_n_f32(KL_EXP2_C4), vdupq_n_f32(KL_EXP2_C5), r);
+    p = vfmaq_f32(vdupq_n_f32(KL_EXP2_C3), p, r);
+    p = vfmaq_f32(vdupq_n_f32(KL_EXP2_C2), p, r);
+    p = vfmaq_f32(vdupq_n_f32(KL_EXP2_C1), p, r);
+    p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
+    int32x4_t n = vshlq_n_s32(vreinterpretq_s32_f32(t), 23);
+    return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p), n));
 }
 
 /* 4 numbers of f16 as floats. */

@@ -182,14 +182,15 @@ INLINE void product_step(const float *b, const float *a, const int n_x,
     }
 }
 
+/* fresh: c is written and not added to */
 INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t b_stride,
-                         size_t n_t, float *c, size_t c_stride, const int n_x)
+                         size_t n_t, float *c, size_t c_stride, const int n_x, const bool fresh)
 {
     float32x4_t sum[TILE_QUERIES][4];
     size_t t = 0;
     for (int x = 0; x < n_x; x++)
         for (int i = 0; i < 4; i++)
-            sum[x][i] = vld1q_f32(c + (size_t)x * c_stride + 4 * i);
+            sum[x][i] = fresh ? vdupq_n_f32(0.0f) : vld1q_f32(c + (size_t)x * c_stride + 4 * i);
     for (; t + 4 <= n_t; t += 4) {
         float32x4_t factors[TILE_QUERIES];
         for (int x = 0; x < n_x; x++)
@@ -213,26 +214,21 @@ INLINE void product_tile(const float *a, size_t a_stride, const float *b, size_t
             vst1q_f32(c + (size_t)x * c_stride + 4 * i, sum[x][i]);
 }
 
-INLINE void product_tiles(const float *a, size_t a_stride, const float *b, size_t width, size_t n_t,
-                          float *c, size_t c_stride, const int n_x)
-{
-    for (size_t i = 0; i < width; i += TILE_WIDTH)
-        product_tile(a, a_stride, b + i, width, n_t, c + i, c_stride, n_x);
-}
-
 /* c[x, i] += sum over t of a[x, t] * b[t, i] for n <= TILE_QUERIES queries; b: [n_t, width], width
  * % TILE_WIDTH == 0 */
-static void multiply(const float *a, size_t a_stride, size_t n, const float *b, size_t width,
-                     size_t n_t, float *c, size_t c_stride)
+INLINE void product_tiles(const float *a, size_t a_stride, size_t n, const float *b, size_t width,
+                          size_t n_t, float *c, size_t c_stride, const bool fresh)
 {
-    if (n == 4)
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 4);
-    else if (n == 3)
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 3);
-    else if (n == 2)
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 2);
-    else
-        product_tiles(a, a_stride, b, width, n_t, c, c_stride, 1);
+    for (size_t i = 0; i < width; i += TILE_WIDTH, b += TILE_WIDTH, c += TILE_WIDTH) {
+        if (n == 4)
+            product_tile(a, a_stride, b, width, n_t, c, c_stride, 4, fresh);
+        else if (n == 3)
+            product_tile(a, a_stride, b, width, n_t, c, c_stride, 3, fresh);
+        else if (n == 2)
+            product_tile(a, a_stride, b, width, n_t, c, c_stride, 2, fresh);
+        else
+            product_tile(a, a_stride, b, width, n_t, c, c_stride, 1, fresh);
+    }
 }
 
 /* ---- softmax --------------------------------------------------------------------------------- */
@@ -256,62 +252,44 @@ INLINE float32x4_t zero_unless(uint32x4_t mask, float32x4_t x)
     return vreinterpretq_f32_u32(vandq_u32(mask, vreinterpretq_u32_f32(x)));
 }
 
-/* One query's scores of a page become weights. Positions past the end take no part: -infinity in
- * the maximum, 0 in the sums. */
-INLINE void weigh_page(const struct kl_attend_rows *a, float *p, size_t valid, bool first,
-                       float *maximum, float *denominator, float *out)
+/* Raises the maximum of one query to that of the scores of a page, and scales what was summed by
+ * then to it. */
+INLINE void raise_maximum(const float *p, size_t valid, float *maximum, float *sums, float *out,
+                          size_t dim)
 {
-    float32x4_t s[8], top = vdupq_n_f32(*maximum);
-    for (size_t i = 0; i < 8; i++) {
-        s[i] = vmulq_n_f32(vld1q_f32(p + 4 * i), a->score_scale);
-        s[i] = vbslq_f32(mask_of(valid, 4 * i), s[i], vdupq_n_f32(-INFINITY));
-        top = vmaxnmq_f32(s[i], top);
-    }
+    float32x4_t top = vdupq_n_f32(*maximum);
+    for (size_t i = 0; i < TOKENS; i += 4)
+        top = vmaxnmq_f32(vbslq_f32(mask_of(valid, i), vld1q_f32(p + i), vdupq_n_f32(-INFINITY)),
+                          top);
     float new_maximum = vmaxnmvq_f32(top);
+    if (*maximum == new_maximum) /* the correction is 2^0, exactly 1 */
+        return;
+    float correction = vgetq_lane_f32(exp2_lanes(vdupq_n_f32(*maximum - new_maximum)), 0);
+    *maximum = new_maximum;
+    scale_vector(sums, KL_ATTEND_SUMS, correction);
+    scale_vector(out, dim, correction);
+}
+
+/* Turns one query's scores of a page into weights, 0 past the valid ones, and adds them to the
+ * sums. */
+INLINE void weigh_page(float *p, size_t valid, float maximum, float *sums)
+{
+    float32x4_t s[8];
     for (size_t i = 0; i < 8; i++) {
-        s[i] = exp_lanes(vsubq_f32(s[i], vdupq_n_f32(new_maximum)));
+        s[i] = exp2_lanes(vsubq_f32(vld1q_f32(p + 4 * i), vdupq_n_f32(maximum)));
         s[i] = zero_unless(mask_of(valid, 4 * i), s[i]);
         vst1q_f32(p + 4 * i, s[i]);
     }
-    float32x4x2_t sums = {{vaddq_f32(vaddq_f32(s[0], s[2]), vaddq_f32(s[4], s[6])),
-                           vaddq_f32(vaddq_f32(s[1], s[3]), vaddq_f32(s[5], s[7]))}};
-    float sum = sum_lanes(sums);
-    if (*maximum == new_maximum) { /* the correction is exp(0), exactly 1 */
-        *denominator += sum;
-        return;
+    for (size_t i = 0; i < 2; i++) {
+        float32x4_t sum = vaddq_f32(vaddq_f32(s[i], s[i + 2]), vaddq_f32(s[i + 4], s[i + 6]));
+        vst1q_f32(sums + 4 * i, vaddq_f32(vld1q_f32(sums + 4 * i), sum));
     }
-    float change = vgetq_lane_f32(exp_lanes(vdupq_n_f32(*maximum - new_maximum)), 0);
-    float correction = first ? 0.0f : change;
-    *denominator = fmaf(*denominator, correction, sum);
-    *maximum = new_maximum;
-    scale_vector(out, a->dim, correction);
 }
 
-/* All scores of a query become weights; the sum of them. Room is for whole pages. */
-INLINE float weigh_all(const struct kl_attend_rows *a, float *s, size_t n)
-{
-    float32x4_t top = vdupq_n_f32(-INFINITY);
-    float32x4x2_t sum = {{vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)}};
-    scale_vector(s, (n + 7) & ~(size_t)7, a->score_scale);
-    for (size_t j = 0; j < n; j += 4)
-        top = vmaxnmq_f32(vbslq_f32(mask_of(n, j), vld1q_f32(s + j), vdupq_n_f32(-INFINITY)), top);
-    float32x4_t maximum = vdupq_n_f32(vmaxnmvq_f32(top));
-    for (size_t j = 0; j < n; j += 8) {
-        for (size_t h = 0; h < 2; h++) {
-            float *at = s + j + 4 * h;
-            float32x4_t x = exp_lanes(vsubq_f32(vld1q_f32(at), maximum));
-            x = zero_unless(mask_of(n, j + 4 * h), x);
-            vst1q_f32(at, x);
-            sum.val[h] = vaddq_f32(sum.val[h], x);
-        }
-    }
-    return sum_lanes(sum);
-}
-
-INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, float denominator,
+INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, const float *sums,
                    float *out)
 {
-    float inverse = 1.0f / denominator;
+    float inverse = 1.0f / sum_lanes((float32x4x2_t){{vld1q_f32(sums), vld1q_f32(sums + 4)}});
     for (size_t d = 0; d < a->dim; d += 4) {
         float32x4_t x = vld1q_f32(out + d);
         x = type == KL_KV_INT8 ? vfmaq_n_f32(vld1q_f32(a->v_bias + d), x, inverse)

@@ -12,7 +12,7 @@ struct partial {
     int32x4_t v[2];
 };
 
-#define MAGIC_BITS 0x4B400000 /* of KL_EXP_MAGIC */
+#define MAGIC_BITS 0x4B400000 /* of KL_ROUND */
 
 /* The lane must be a constant even where nothing is optimised. */
 INLINE int32x4_t dot_lane(int32x4_t sum, int8x16_t w, int8x16_t x, int lane)
@@ -41,7 +41,7 @@ INLINE void add_columns(enum kl_quant type, struct partial *p, int8x16x2_t w, in
 
 INLINE float32x4x2_t partial_value(const struct partial *p)
 {
-    const float32x4_t magic = vdupq_n_f32(KL_EXP_MAGIC);
+    const float32x4_t magic = vdupq_n_f32(KL_ROUND);
     return (float32x4x2_t){{vsubq_f32(vreinterpretq_f32_s32(p->v[0]), magic),
                             vsubq_f32(vreinterpretq_f32_s32(p->v[1]), magic)}};
 }
@@ -49,6 +49,6 @@ INLINE float32x4x2_t partial_value(const struct partial *p)
 /* The subtraction is part of the product: (sum + magic) * by - magic * by, where both are exact. */
 INLINE float32x4_t partial_times(const struct partial *p, int h, float32x4_t by)
 {
-    float32x4_t magic = vmulq_n_f32(by, -KL_EXP_MAGIC);
+    float32x4_t magic = vmulq_n_f32(by, -KL_ROUND);
     return vfmaq_f32(magic, vreinterpretq_f32_s32(p->v[h]), by);
 }

@@ -64,8 +64,11 @@ static void rope(float *x, const float *cosine, const float *sine, size_t dim)
 
 static void swiglu(const float *gate, const float *up, size_t n, float *out)
 {
-    for (size_t i = 0; i < n; i++)
-        out[i] = gate[i] / (1.0f + exp_spec(-gate[i])) * up[i];
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i] * -KL_LOG2E;
+        x = x < KL_EXP2_HIGH ? x : KL_EXP2_HIGH;
+        out[i] = gate[i] / (1.0f + exp2_spec(x)) * up[i];
+    }
 }
 
 #define PRODUCT(NAME, name, ...) [KL_##NAME] = kl_scalar_matmul_##name,

@@ -19,26 +19,21 @@ static inline float sum_lanes(const float v[8])
 }
 
 /* exp(x) as tiers.h defines it. */
-static inline float exp_spec(float x)
+static inline float exp2_spec(float x)
 {
-    x = x > KL_EXP_LOW ? x : KL_EXP_LOW;
-    x = x < KL_EXP_HIGH ? x : KL_EXP_HIGH;
-    float t = fmaf(x, KL_EXP_LOG2E, KL_EXP_MAGIC);
-    float n = t - KL_EXP_MAGIC;
-    float r = fmaf(n, -KL_EXP_LN2_HI, x);
-    r = fmaf(n, -KL_EXP_LN2_LO, r);
-    float p = fmaf(KL_EXP_C6, r, KL_EXP_C5);
-    p = fmaf(p, r, KL_EXP_C4);
-    p = fmaf(p, r, KL_EXP_C3);
-    p = fmaf(p, r, KL_EXP_C2);
+    x = x > KL_EXP2_LOW ? x : KL_EXP2_LOW;
+    float t = x + KL_ROUND, r = x - (t - KL_ROUND);
+    float p = fmaf(KL_EXP2_C5, r, KL_EXP2_C4);
+    p = fmaf(p, r, KL_EXP2_C3);
+    p = fmaf(p, r, KL_EXP2_C2);
+    p = fmaf(p, r, KL_EXP2_C1);
     p = fmaf(p, r, 1.0f);
-    p = fmaf(p, r, 1.0f);
-    uint32_t bits;
-    memcpy(&bits, &t, sizeof bits);
-    bits = (bits + 127u) << 23; /* the low bits of t are n; the bits above are shifted out */
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+    uint32_t bits, n;
+    memcpy(&bits, &p, sizeof bits);
+    memcpy(&n, &t, sizeof n);
+    bits += n << 23; /* the low bits of t are n; the bits above are shifted out */
+    memcpy(&p, &bits, sizeof p);
+    return p;
 }
 
 #define DECLARE(NAME, name, ...) kl_matmul_fn kl_scalar_matmul_##name;

@@ -110,7 +110,7 @@ static void scores_of_page(const struct kl_attend_rows *a, const float *q, const
         float score = 0.0f;
         for (size_t d = 0; d < a->dim; d++)
             score = fmaf(q[d], k[d * TOKENS + j], score);
-        s[j] = score * a->score_scale;
+        s[j] = score;
     }
 }
 
@@ -121,73 +121,83 @@ static void add_values(const float *p, const float *v, size_t dim, size_t valid,
             out[d] = fmaf(p[j], v[j * dim + d], out[d]);
 }
 
-static void finish(const struct kl_attend_rows *a, enum kl_kv_type type, float denominator,
+static void finish(const struct kl_attend_rows *a, enum kl_kv_type type, const float *sums,
                    float *out)
 {
-    float inverse = 1.0f / denominator;
+    float inverse = 1.0f / sum_lanes(sums);
     for (size_t d = 0; d < a->dim; d++)
         out[d] = type == KL_KV_INT8 ? fmaf(out[d], inverse, a->v_bias[d]) : out[d] * inverse;
+}
+
+/* The weights of a page, for a maximum of all scores so far; adds them to the sums. */
+static void weigh_page(float *p, size_t valid, float maximum, float *sums)
+{
+    for (size_t j = 0; j < TOKENS; j++)
+        p[j] = j < valid ? exp2_spec(p[j] - maximum) : 0.0f;
+    for (size_t i = 0; i < KL_ATTEND_SUMS; i++)
+        sums[i] += (p[i] + p[i + 8]) + (p[i + 16] + p[i + 24]);
+}
+
+static float largest_of(const float *s, size_t n, float maximum)
+{
+    for (size_t j = 0; j < n; j++)
+        maximum = s[j] > maximum ? s[j] : maximum;
+    return maximum;
+}
+
+static void scale(float *x, size_t n, float factor)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factor;
 }
 
 /* The running maximum goes up: what was summed so far shrinks by the correction. */
 static void attend_online(const struct kl_attend_rows *a, enum kl_kv_type type, const float *q,
                           size_t n_positions, float *out)
 {
-    float *tile = a->scratch, maximum = -INFINITY, denominator = 0.0f;
-    for (size_t d = 0; d < a->dim; d++)
-        out[d] = 0.0f;
+    float *tile = a->scratch, maximum = -INFINITY, sums[KL_ATTEND_SUMS] = {0};
     for (size_t at = 0; at < n_positions; at += TOKENS) {
         size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
-        float p[TOKENS], new_maximum = maximum;
+        float p[TOKENS];
         read_keys(a, type, at / TOKENS, tile);
         scores_of_page(a, q, tile, valid, p);
-        for (size_t j = 0; j < valid; j++)
-            new_maximum = p[j] > new_maximum ? p[j] : new_maximum;
-        for (size_t j = 0; j < TOKENS; j++)
-            p[j] = j < valid ? exp_spec(p[j] - new_maximum) : 0.0f;
-        float correction = at == 0 ? 0.0f : exp_spec(maximum - new_maximum);
-        float lanes[8];
-        for (size_t i = 0; i < 8; i++)
-            lanes[i] = (p[i] + p[i + 8]) + (p[i + 16] + p[i + 24]);
-        denominator = fmaf(denominator, correction, sum_lanes(lanes));
+        float new_maximum = largest_of(p, valid, maximum);
+        float correction = exp2_spec(maximum - new_maximum);
         maximum = new_maximum;
-        for (size_t d = 0; d < a->dim; d++)
-            out[d] *= correction;
+        scale(sums, KL_ATTEND_SUMS, correction);
+        scale(out, a->dim, correction);
+        weigh_page(p, valid, maximum, sums);
         read_values(a, type, at / TOKENS, valid, tile);
         add_values(p, tile, a->dim, valid, out);
     }
-    finish(a, type, denominator, out);
+    finish(a, type, sums, out);
 }
 
 static void attend_plainly(const struct kl_attend_rows *a, enum kl_kv_type type, const float *q,
                            size_t n_positions, float *s, float *out)
 {
-    float *tile = a->scratch, maximum = -INFINITY, lanes[8] = {0};
+    float *tile = a->scratch, sums[KL_ATTEND_SUMS] = {0};
     for (size_t at = 0; at < n_positions; at += TOKENS) {
         size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
         read_keys(a, type, at / TOKENS, tile);
         scores_of_page(a, q, tile, valid, s + at);
     }
-    for (size_t j = 0; j < n_positions; j++)
-        maximum = s[j] > maximum ? s[j] : maximum;
-    for (size_t j = 0; j < n_positions; j++) {
-        s[j] = exp_spec(s[j] - maximum);
-        lanes[j % 8] += s[j];
-    }
-    for (size_t d = 0; d < a->dim; d++)
-        out[d] = 0.0f;
+    float maximum = largest_of(s, n_positions, -INFINITY);
     for (size_t at = 0; at < n_positions; at += TOKENS) {
         size_t valid = n_positions - at < TOKENS ? n_positions - at : TOKENS;
+        weigh_page(s + at, valid, maximum, sums);
         read_values(a, type, at / TOKENS, valid, tile);
         add_values(s + at, tile, a->dim, valid, out);
     }
-    finish(a, type, sum_lanes(lanes), out);
+    finish(a, type, sums, out);
 }
 
 static void attend(const struct kl_attend_rows *a, enum kl_kv_type type)
 {
     for (size_t x = 0; x < a->n_rows * a->n_heads; x++) {
         size_t n_positions = a->n_positions + x / a->n_heads;
+        for (size_t d = 0; d < a->dim; d++)
+            a->out[x * a->dim + d] = 0.0f;
         if (a->scores == NULL)
             attend_online(a, type, a->q + x * a->dim, n_positions, a->out + x * a->dim);
         else

@@ -130,6 +130,14 @@ static void norm_and_rotate(const struct kl_forward *f, const float *norm, float
     f->model->kernels->rope(y, f->cosine + row * dim / 2, f->sine + row * dim / 2, dim);
 }
 
+/* Scales a query so that its scores are exponents of 2. */
+static void scale_query(size_t dim, float *restrict y)
+{
+    float factor = KL_LOG2E / sqrtf((float)dim);
+    for (size_t d = 0; d < dim; d++)
+        y[d] *= factor;
+}
+
 /* The queries of (row, KV head); consecutive rows are adjacent. */
 static float *queries_of(const struct kl_forward *f, size_t row, size_t kv_head)
 {
@@ -152,6 +160,7 @@ static void qkv_item(void *context, size_t item, size_t worker)
         for (size_t t = 0; t < f->n_rows; t++) {
             add_bias(l->q_bias, item, dim, y + t * group * dim);
             norm_and_rotate(f, l->q_norm, y + t * group * dim, t);
+            scale_query(dim, y + t * group * dim);
         }
         profile_beside(f, worker, start);
         return;
@@ -208,7 +217,6 @@ static void attention_item(void *context, size_t item, size_t worker)
         .n_heads = group,
         .n_rows = run->n,
         .n_positions = f->positions[run->first] + 1,
-        .score_scale = 1.0f / sqrtf((float)c->head_dim),
         .q = queries_of(f, run->first, head),
         .out = out,
         .pages = (const uint8_t *const *)f->rows[run->first].sequence->pages,

@@ -159,8 +159,7 @@ static void attention_init(struct attention *c, enum kl_kv_type type, bool plain
     c->type = type;
     c->n_queries = r->n_rows * r->n_heads;
     c->longest = r->n_positions + r->n_rows - 1;
-    r->score_scale = 1.0f / sqrtf((float)r->dim);
-    r->q = random_vector(&c->q, c->n_queries * r->dim, 3.0f);
+    r->q = random_vector(&c->q, c->n_queries * r->dim, 4.0f / sqrtf((float)r->dim));
     r->k_bias = random_vector(&c->k_bias, r->dim, 2.0f);
     r->v_bias = random_vector(&c->v_bias, r->dim, 1.0f);
     c->out = guarded_new(c->n_queries * r->dim * sizeof(float), 4);
@@ -219,13 +218,12 @@ static void exact_attention(const struct attention *c, size_t query, double *out
         weights[j] = 0;
         for (size_t d = 0; d < r->dim; d++)
             weights[j] += (double)r->q[query * r->dim + d] * k[d];
-        weights[j] *= r->score_scale;
         top = weights[j] > top ? weights[j] : top;
     }
     for (size_t d = 0; d < r->dim; d++)
         out[d] = 0;
     for (size_t j = 0; j < n; j++) {
-        weights[j] = exp(weights[j] - top);
+        weights[j] = exp2(weights[j] - top);
         sum += weights[j];
         for (size_t d = 0; d < r->dim; d++)
             out[d] += weights[j] * value_at(c->type, c->pages[j / TOKENS], r->dim, j % TOKENS, d);
