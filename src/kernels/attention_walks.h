@@ -40,18 +40,19 @@ static void compute_scores(const struct kl_attend_rows *a, size_t x, const float
 }
 
 /* The end of the queries from x on that see as much of the page as x, the first one of its row. */
-static size_t end_of_equals(const struct kl_attend_rows *a, size_t x, size_t valid)
+static size_t end_of_same_view(const struct kl_attend_rows *a, size_t x, size_t valid)
 {
     return valid == TOKENS ? a->n_rows * a->n_heads : x + a->n_heads;
 }
 
-/* Turns the scores of the queries from x on into weights of the page at `at`. Two loops: the chain
- * of instructions of one query is long. */
+/* Turns the scores of the queries from x on into weights of the page at `at`. In two loops: the
+ * chain of instructions of a query would be too long for the core to overlap it with the next
+ * one's. */
 static void weigh_scores(const struct kl_attend_rows *a, size_t x, size_t at, float *p,
                          float *maximum, float *sums)
 {
     while (x < a->n_rows * a->n_heads) {
-        size_t valid = valid_in_page(a, x, at), end = end_of_equals(a, x, valid);
+        size_t valid = valid_in_page(a, x, at), end = end_of_same_view(a, x, valid);
         for (size_t i = x; i < end; i++)
             raise_maximum(p + i * TOKENS, valid, &maximum[i], sums + i * KL_ATTEND_SUMS,
                           a->out + i * a->dim, a->dim);
@@ -65,7 +66,7 @@ static void add_values(const struct kl_attend_rows *a, size_t x, size_t at, cons
                        size_t p_stride, const float *v)
 {
     while (x < a->n_rows * a->n_heads) {
-        size_t valid = valid_in_page(a, x, at), end = end_of_equals(a, x, valid);
+        size_t valid = valid_in_page(a, x, at), end = end_of_same_view(a, x, valid);
         for (; x < end; x += TILE_QUERIES)
             product_tiles(p + x * p_stride, p_stride, at_most(end - x, TILE_QUERIES), v, a->dim,
                           valid, a->out + x * a->dim, a->dim, false);

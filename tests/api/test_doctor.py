@@ -225,6 +225,12 @@ def test_this_computer(doctor, reads_gigabytes, model_path):
     assert re.search(r": .*weights \d.*, tokenizer \d", cache["text"])
 
 
+def test_the_other_model(doctor, reads_gigabytes, smollm_path):
+    code, findings = doctor("--measure", "--model", smollm_path)
+    assert code != BROKEN, findings
+    found(findings, "continues as in the reference (16 greedy tokens)")
+
+
 def test_a_model_with_a_changed_vocabulary(doctor, reads_gigabytes, smollm_path, tmp_path):
     """Two tokens of its vocabulary are swapped: all checks of the file pass, but it reads other words."""
     other = tmp_path / "model.gguf"

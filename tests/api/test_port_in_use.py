@@ -1,5 +1,6 @@
 """The error for a port in use names the program and the process, as far as the system shows them."""
 
+import errno
 import os
 import re
 import shutil
@@ -40,6 +41,17 @@ def listener(address, family=socket.AF_INET):
     return s
 
 
+def free_listener_on_loopback(port):
+    """Listens on this port of an address of the loopback network, other than the first, where it is free."""
+    for last in range(2, 250):
+        try:
+            return socket.create_server((f"127.0.0.{last}", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise AssertionError(f"port {port} is in use on all addresses")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_another_kinglet(tiny, kinglet, host):
     line = refusal(kinglet, tiny.port, host)
@@ -66,15 +78,14 @@ def test_another_program(kinglet, address, family, host):
 
 def test_the_same_port_of_another_address_is_not_blamed(kinglet):
     """Another program listens on the same port of another address, which does not conflict."""
-    with listener("127.0.0.2") as other:
-        port = other.getsockname()[1]
-        with subprocess.Popen(["python3", "-c", "import socket, sys\n"
-                               f"s = socket.create_server(('127.0.0.1', {port}))\n"
-                               "print(flush=True); sys.stdin.read()"],
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # fmt: skip
-            holder.stdout.readline()
+    with subprocess.Popen(["python3", "-c", "import socket, sys\n"
+                           "s = socket.create_server(('127.0.0.1', 0))\n"
+                           "print(s.getsockname()[1], flush=True); sys.stdin.read()"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:  # fmt: skip
+        port = int(holder.stdout.readline())
+        with free_listener_on_loopback(port):
             line = refusal(kinglet, port)
-            holder.stdin.close()
+        holder.stdin.close()
     assert f"(process {holder.pid})" in line
 
 
