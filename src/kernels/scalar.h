@@ -18,7 +18,7 @@ static inline float sum_lanes(const float v[8])
     return (a0 + a2) + (a1 + a3);
 }
 
-/* exp(x) as tiers.h defines it. */
+/* 2^x as tiers.h defines it. */
 static inline float exp2_spec(float x)
 {
     x = x > KL_EXP2_LOW ? x : KL_EXP2_LOW;
