@@ -208,8 +208,9 @@ static void rate(const struct run *r, const struct shape *s, struct kl_bench_res
     double seconds = tokens / result->speed.median;
     size_t chunk = b->options->chunk;
     double passes = (double)(s->decode ? s->length : (s->length + chunk - 1) / chunk);
-    double heads = s->decode ? tokens : 1;
-    double macs = (double)work.macs_per_token * tokens + (double)work.head_macs * heads;
+    double outputs = s->decode ? tokens : 1;
+    double macs = (double)(work.macs_per_token + work.head_macs) * outputs +
+                  (double)work.prompt_macs * (tokens - outputs);
     double bytes = (double)kl_bench_bytes_per_token(b);
     result->gb_per_second = bytes * passes / seconds * 1e-9;
     result->gmac_per_second = macs / seconds * 1e-9;
@@ -402,7 +403,7 @@ enum kl_status kl_bench_measure_model(struct kl_bench *b, show_fn *show, struct 
 enum { PROFILE_STEPS = 16 };
 
 /* The bytes and multiply-adds of attention: of the positions that each row sees, and of the pages
- * that the rows of one walk read together. */
+ * that the rows of one walk read together; in the last layer, of the rows with an output. */
 static void count_attention(const struct run *r, const struct shape *s, struct kl_bench_step *step)
 {
     const struct kl_model *model = r->b->loaded->model;
@@ -412,6 +413,11 @@ static void count_attention(const struct run *r, const struct shape *s, struct k
         seen += (double)(s->depth + i + 1);
         if (s->decode || (i + 1) % KL_ATTEND_ROWS == 0 || i + 1 == s->length)
             read += (double)(s->depth + i + 1);
+    }
+    if (!s->decode) {
+        double last_layer = 1 / (double)c->n_layers, last_row = (double)(s->depth + s->length);
+        seen += (last_row - seen) * last_layer;
+        read += (last_row - read) * last_layer;
     }
     double passes = s->decode ? (double)s->length : 1, sequences = (double)s->n_sequences;
     step->bytes = read * sequences / passes * (double)kl_kv_bytes_per_token(model);
@@ -423,10 +429,10 @@ static void count_products(const struct run *r, const struct shape *s, enum kl_s
                            struct kl_bench_step *step)
 {
     const struct kl_bench_shape *out = &r->b->shapes[r->b->n_shapes];
-    struct kl_step_work work = kl_model_step_work(r->b->loaded->model, i);
-    double rows = (double)(i == KL_STEP_HEAD && !s->decode ? 1 : out->n_rows);
+    struct kl_step_work work =
+        kl_model_step_work(r->b->loaded->model, i, out->n_rows, s->decode ? out->n_rows : 1);
     step->bytes = (double)work.bytes;
-    step->macs = (double)work.macs * rows;
+    step->macs = (double)work.macs;
     double reading = step->bytes / (out->read_limit * 1e9);
     double multiplying = step->macs / (out->int8_limit * 1e9);
     step->floor = reading > multiplying ? reading : multiplying;

@@ -36,13 +36,14 @@ struct kl_expected_speed kl_expect_speed(const struct kl_model_work *work,
                                          const struct kl_bench_point *point)
 {
     double read = (double)work->bytes_per_token / (point->read_gb * 1e9);
-    double rows = (double)work->macs_per_token / (point->int8_gmac * 1e9);
+    double row = (double)work->macs_per_token / (point->int8_gmac * 1e9);
+    double prompt = (double)work->prompt_macs / (point->int8_gmac * 1e9);
     double share = read / KL_PREFILL_CHUNK; /* all weights are read once for a chunk */
     return (struct kl_expected_speed){
-        .decode_low = at_worst(read / READ_SHARE_LOW, rows / DECODE_SHARE),
-        .decode_high = at_best(read / READ_SHARE_HIGH, rows / DECODE_SHARE),
-        .prefill_low = at_worst(share / READ_SHARE_LOW, rows / MULTIPLY_SHARE_LOW),
-        .prefill_high = at_best(share / READ_SHARE_HIGH, rows / MULTIPLY_SHARE_HIGH),
+        .decode_low = at_worst(read / READ_SHARE_LOW, row / DECODE_SHARE),
+        .decode_high = at_best(read / READ_SHARE_HIGH, row / DECODE_SHARE),
+        .prefill_low = at_worst(share / READ_SHARE_LOW, prompt / MULTIPLY_SHARE_LOW),
+        .prefill_high = at_best(share / READ_SHARE_HIGH, prompt / MULTIPLY_SHARE_HIGH),
     };
 }
 
@@ -101,5 +102,5 @@ void kl_doctor_expect(struct kl_findings *findings, const struct kl_loaded *l)
              "prompt of 1000: %.2f GMAC for each, at %.0f GMAC/s",
              digits(e.prefill_low), e.prefill_low, digits(e.prefill_high), e.prefill_high,
              digits(first_low), first_low, digits(first_high), first_high,
-             (double)work.macs_per_token * 1e-9, point.int8_gmac);
+             (double)work.prompt_macs * 1e-9, point.int8_gmac);
 }

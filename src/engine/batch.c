@@ -168,7 +168,10 @@ void kl_batch_add(struct kl_batch *batch, size_t slot, const struct kl_request *
             0; /* it has tokens that were proposed for a pass that was abandoned */
     for (; at < end; at++) {
         struct kl_row *row = &batch->rows[batch->n_rows++];
-        *row = (struct kl_row){.sequence = request->sequence, .token = request->tokens[at]};
+        *row = (struct kl_row){.sequence = request->sequence,
+                               .token = request->tokens[at],
+                               .hidden = request->embedding != NULL &&
+                                         kl_embedding_wants(request->embedding, at)};
         if (is_open(&reader, at))
             add_answer(batch, slot, request, at,
                        request->rule.matcher != NULL ? &reader.state : NULL, row);

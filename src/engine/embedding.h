@@ -28,13 +28,19 @@ void kl_embedding_free(struct kl_embedding *embedding); /* NULL is allowed */
 size_t kl_embedding_bytes(size_t n_embd);
 
 /* Adds the vectors that are wanted of n rows of the pass that has just run, from row first_row on,
- * which computed the tokens of the prompt from `token` on. */
+ * which computed the tokens of the prompt from `token` on. The wanted ones have `hidden` set. */
 void kl_embedding_add(struct kl_embedding *embedding, const struct kl_forward *forward,
                       size_t first_row, size_t n, size_t token);
 
 static inline bool kl_embedding_is_complete(const struct kl_embedding *embedding)
 {
     return embedding->next == embedding->end;
+}
+
+/* Whether the vector of a token is still to be added. */
+static inline bool kl_embedding_wants(const struct kl_embedding *embedding, size_t token)
+{
+    return embedding->next <= token && token < embedding->end;
 }
 
 /* Makes the result, once it is complete. KL_ERR_FORMAT: it has something that is no number. */

@@ -60,6 +60,7 @@ void kl_layer_run(struct kl_forward *f, const struct kl_layer *l, size_t index)
 {
     kl_op_norm(f, l->attn_norm);
     kl_op_qkv(f, l, index);
+    kl_op_keep_outputs(f, index);
     kl_op_attention(f, l, index);
     kl_op_add_product(f, KL_STEP_ATTENTION_OUT, &l->attn_out, &f->attended);
     kl_op_norm(f, l->ffn_norm);

@@ -171,44 +171,41 @@ const struct kl_kernels *kl_model_kernels(const struct kl_model *m)
     return m->kernels;
 }
 
-/* The sums of n matrices. */
-static struct kl_step_work work_of(const struct kl_matrix *const *matrices, size_t n)
+/* Adds a matrix that n rows are multiplied with. */
+static void add_matrix(struct kl_step_work *work, const struct kl_matrix *m, size_t n)
+{
+    work->bytes += n > 0 ? kl_matrix_bytes(m) : 0;
+    work->macs += (uint64_t)m->n_rows * m->k * n;
+}
+
+/* n_rows: of the pass; n_kept: of these, behind the keys and values. */
+static void add_layer(struct kl_step_work *work, const struct kl_layer *l, enum kl_step step,
+                      size_t n_rows, size_t n_kept)
+{
+    if (step == KL_STEP_QKV) {
+        add_matrix(work, &l->q, n_rows);
+        add_matrix(work, &l->k, n_rows);
+        add_matrix(work, &l->v, n_rows);
+    } else if (step == KL_STEP_ATTENTION_OUT) {
+        add_matrix(work, &l->attn_out, n_kept);
+    } else if (step == KL_STEP_GATE_UP) {
+        add_matrix(work, &l->gate, n_kept);
+        add_matrix(work, &l->up, n_kept);
+    } else if (step == KL_STEP_DOWN) {
+        add_matrix(work, &l->down, n_kept);
+    }
+}
+
+struct kl_step_work kl_model_step_work(const struct kl_model *m, enum kl_step step, size_t n_rows,
+                                       size_t n_outputs)
 {
     struct kl_step_work work = {0};
-    for (size_t i = 0; i < n; i++) {
-        work.bytes += kl_matrix_bytes(matrices[i]);
-        work.macs += (uint64_t)matrices[i]->n_rows * matrices[i]->k;
-    }
-    return work;
-}
-
-static struct kl_step_work layer_work(const struct kl_layer *l, enum kl_step step)
-{
-    switch (step) {
-    case KL_STEP_QKV:
-        return work_of((const struct kl_matrix *[]){&l->q, &l->k, &l->v}, 3);
-    case KL_STEP_ATTENTION_OUT:
-        return work_of((const struct kl_matrix *[]){&l->attn_out}, 1);
-    case KL_STEP_GATE_UP:
-        return work_of((const struct kl_matrix *[]){&l->gate, &l->up}, 2);
-    case KL_STEP_DOWN:
-        return work_of((const struct kl_matrix *[]){&l->down}, 1);
-    default:
-        return (struct kl_step_work){0};
-    }
-}
-
-struct kl_step_work kl_model_step_work(const struct kl_model *m, enum kl_step step)
-{
     if (step == KL_STEP_HEAD)
-        return work_of((const struct kl_matrix *[]){&m->output}, 1);
-    struct kl_step_work all = {0};
-    for (size_t i = 0; i < m->config.n_layers; i++) {
-        struct kl_step_work work = layer_work(&m->layers[i], step);
-        all.bytes += work.bytes;
-        all.macs += work.macs;
-    }
-    return all;
+        add_matrix(&work, &m->output, n_outputs);
+    for (size_t i = 0; i < m->config.n_layers; i++)
+        add_layer(&work, &m->layers[i], step, n_rows,
+                  i + 1 < m->config.n_layers ? n_rows : n_outputs);
+    return work;
 }
 
 struct kl_model_work kl_model_work(const struct kl_model *m)
@@ -216,8 +213,10 @@ struct kl_model_work kl_model_work(const struct kl_model *m)
     uint64_t low = kl_matrix_bytes(&m->output_low);
     struct kl_model_work work = {.bytes_per_token = kl_weights_bytes(&m->weights) - low,
                                  .bytes_for_logits = low,
-                                 .head_macs = kl_model_step_work(m, KL_STEP_HEAD).macs};
-    for (enum kl_step step = 0; step < KL_STEP_HEAD; step++)
-        work.macs_per_token += kl_model_step_work(m, step).macs;
+                                 .head_macs = kl_model_step_work(m, KL_STEP_HEAD, 1, 1).macs};
+    for (enum kl_step step = 0; step < KL_STEP_HEAD; step++) {
+        work.macs_per_token += kl_model_step_work(m, step, 1, 1).macs;
+        work.prompt_macs += kl_model_step_work(m, step, 1, 0).macs;
+    }
     return work;
 }

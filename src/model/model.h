@@ -99,6 +99,7 @@ struct kl_model_work {
     uint64_t bytes_per_token;  /* all layers, and the part of the output head that is always read */
     uint64_t bytes_for_logits; /* in addition, if all logits are computed */
     uint64_t macs_per_token;   /* all layers */
+    uint64_t prompt_macs;      /* the same of a row without an output */
     uint64_t head_macs;
 };
 struct kl_model_work kl_model_work(const struct kl_model *model);
@@ -117,11 +118,13 @@ struct kl_model_work kl_model_work(const struct kl_model *model);
 enum kl_step { KL_STEPS(KL_STEP_NAME) KL_N_STEPS };
 #undef KL_STEP_NAME
 
-/* The matrices of a step in all layers; 0 for a step without any. The head: what is always read. */
+/* The matrices of a step in all layers, for a pass of n_rows of which n_outputs have an output; 0
+ * for a step without any. The head: what is always read. */
 struct kl_step_work {
-    uint64_t bytes, macs; /* read in a pass; multiply-adds of one row */
+    uint64_t bytes, macs; /* that are read; multiply-adds */
 };
-struct kl_step_work kl_model_step_work(const struct kl_model *model, enum kl_step step);
+struct kl_step_work kl_model_step_work(const struct kl_model *model, enum kl_step step,
+                                       size_t n_rows, size_t n_outputs);
 
 /* ---- KV cache -------------------------------------------------------------------------------- */
 
@@ -238,13 +241,15 @@ struct kl_candidates {
 };
 
 /* One token of one sequence. The rows of a sequence stand in order and continue it without a gap;
- * sequences may be mixed in any way. Each output is filled unless it is NULL. */
+ * sequences may be mixed in any way. Each output is filled unless it is NULL. Rows without any
+ * output cost no more than their keys and values in the last layer. */
 struct kl_row {
     struct kl_sequence *sequence;
     int32_t token;
     float *logits;                    /* [n_vocab] f32 */
     const struct kl_want *want;       /* not NULL where candidates is not */
     struct kl_candidates *candidates; /* by want */
+    bool hidden;                      /* kl_forward_hidden will be called for it */
 };
 
 /* Runs the rows and appends them to their sequences, which must have room for them reserved. stop
@@ -253,9 +258,9 @@ struct kl_row {
 enum kl_status kl_forward_run(struct kl_forward *forward, const struct kl_row *rows, size_t n_rows,
                               bool (*stop)(void *context), void *context, struct kl_error *err);
 
-/* Writes the hidden vector of a row of the last batch, after the last norm, to out [n_embd] f32:
- * after a kl_forward_run that returned KL_OK, and before the next one. It has the same bits for
- * every batch, as logits do. */
+/* Writes the hidden vector, after the last norm, of a row of the last batch that asked for it to
+ * out [n_embd] f32: after a kl_forward_run that returned KL_OK, and before the next one. It has the
+ * same bits for every batch, as logits do. */
 void kl_forward_hidden(const struct kl_forward *forward, size_t row, float *out);
 
 /* Where the time of passes goes, in nanoseconds. */

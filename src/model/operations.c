@@ -1,6 +1,7 @@
 #include "model/operations.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -29,6 +30,8 @@ static uint64_t profile_now(const struct kl_forward *f)
 void kl_forward_parallel(struct kl_forward *f, enum kl_step step, size_t n_items, kl_pool_fn *fn,
                          void *context)
 {
+    if (f->n_rows == 0)
+        return;
     if (!f->stopped && f->stop != NULL && f->stop(f->stop_context))
         f->stopped = true;
     if (f->stopped)
@@ -190,6 +193,51 @@ void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
     kl_forward_parallel(f, KL_STEP_QKV, c->n_heads + c->n_kv_heads, qkv_item, &job);
 }
 
+static bool has_output(const struct kl_row *row)
+{
+    return row->logits != NULL || row->candidates != NULL || row->hidden;
+}
+
+/* Moves what the rest of the layer reads of a row to an earlier place. */
+static void move_row(struct kl_forward *f, size_t from, size_t to)
+{
+    const struct kl_config *c = &f->model->config;
+    size_t width = c->n_heads / c->n_kv_heads * c->head_dim;
+    memcpy(f->x + to * c->n_embd, f->x + from * c->n_embd, c->n_embd * sizeof *f->x);
+    for (size_t head = 0; head < c->n_kv_heads; head++)
+        memcpy(queries_of(f, to, head), queries_of(f, from, head), width * sizeof *f->q);
+    f->positions[to] = f->positions[from];
+    f->rows[to] = f->rows[from];
+}
+
+void kl_op_keep_outputs(struct kl_forward *f, size_t layer)
+{
+    size_t n = 0;
+    if (layer + 1 < f->model->config.n_layers)
+        return;
+    for (size_t row = 0; row < f->n_rows; row++) {
+        if (!has_output(&f->rows[row]))
+            continue;
+        if (n < row)
+            move_row(f, row, n);
+        f->places[row] = n++;
+    }
+    f->n_rows = n;
+}
+
+/* Divides the rows into runs whose positions follow each other. */
+static void find_runs(struct kl_forward *f)
+{
+    f->n_runs = 0;
+    for (size_t i = 0; i < f->n_rows; i++) {
+        if (i == 0 || f->rows[i].sequence != f->rows[i - 1].sequence ||
+            f->positions[i] != f->positions[i - 1] + 1 ||
+            f->runs[f->n_runs - 1].n == KL_ATTEND_ROWS)
+            f->runs[f->n_runs++] = (struct kl_row_run){i, 0};
+        f->runs[f->n_runs - 1].n++;
+    }
+}
+
 struct attention_job {
     struct kl_forward *f;
     const struct kl_layer *l;
@@ -242,6 +290,7 @@ static void attention_item(void *context, size_t item, size_t worker)
 void kl_op_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer)
 {
     struct attention_job job = {f, l, layer};
+    find_runs(f);
     f->attended.n = f->n_rows;
     kl_forward_parallel(f, KL_STEP_ATTENTION, f->n_runs * f->model->config.n_kv_heads,
                         attention_item, &job);

@@ -49,6 +49,7 @@ struct kl_forward {
     size_t *positions;              /* [max_rows] */
     struct kl_row_run *runs;        /* [max_rows] the rows of one item of attention */
     size_t n_runs;
+    size_t *places; /* [max_rows] of each row of the batch that has an output: its row above */
 
     /* For an int8 KV cache, to which rotated biases are added when it is read: the angles of the
      * first position of each page (of the first n_pages so far) and of the offsets in a page. */
@@ -63,8 +64,8 @@ struct kl_forward {
     size_t scratch_size;
     struct kl_head head; /* allocated by itself */
 
-    /* the current batch */
-    const struct kl_row *rows;
+    /* The current batch; from the middle of the last layer on, only its rows with an output. */
+    struct kl_row *rows; /* [max_rows] */
     size_t n_rows;
     size_t *output_rows; /* [max_rows] rows with logits or candidates, the screened first */
     size_t n_screened;
@@ -76,7 +77,8 @@ struct kl_forward {
     struct kl_profile *profile; /* NULL: time is not measured */
 };
 
-/* Runs an operation, a part of `step`, on the pool, unless the pass was stopped. */
+/* Runs an operation, a part of `step`, on the pool, unless the pass was stopped or no row is left.
+ */
 void kl_forward_parallel(struct kl_forward *f, enum kl_step step, size_t n_items, kl_pool_fn *fn,
                          void *context);
 /* Memory of one worker: for a product, and for the results of an item (32 columns of all rows, or
@@ -98,6 +100,10 @@ void kl_op_norm_rows(struct kl_forward *f, const float *weight, const size_t *ro
  * RoPE; stores k and v in the KV pages. No family has both a bias and a norm: an int8 KV cache
  * could not separate them. */
 void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
+
+/* In the last layer, drops the rows without an output: after its keys and values nothing reads what
+ * would be computed for them. */
+void kl_op_keep_outputs(struct kl_forward *f, size_t layer);
 
 /* attended = quantise(softmax(q k / sqrt(head_dim)) v) over each row's sequence so far */
 void kl_op_attention(struct kl_forward *f, const struct kl_layer *l, size_t layer);

@@ -82,6 +82,8 @@ static void place_all(struct kl_forward *f, struct layout *l, size_t n_threads)
     f->frequencies = place(l, c->head_dim / 2 * sizeof *f->frequencies);
     f->positions = place(l, rows * sizeof *f->positions);
     f->runs = place(l, rows * sizeof *f->runs);
+    f->places = place(l, rows * sizeof *f->places);
+    f->rows = place(l, rows * sizeof *f->rows);
     f->output_rows = place(l, rows * sizeof *f->output_rows);
     place_attention(f, l, n_threads);
     f->scratch_size = worker_scratch(c, rows);
@@ -277,6 +279,7 @@ static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
         if (token < 0 || (size_t)token >= c->n_vocab)
             return kl_fail(err, KL_ERR_INVALID, "token %d: expected 0 to %zu", token,
                            c->n_vocab - 1);
+        f->places[i] = i;
         f->positions[i] = s->length + s->pending++;
         assert(f->positions[i] < s->n_pages * KL_KV_PAGE_TOKENS);
         if (f->positions[i] >= c->n_ctx_train)
@@ -285,18 +288,6 @@ static enum kl_status begin_rows(struct kl_forward *f, struct kl_error *err)
                            f->positions[i], c->n_ctx_train);
     }
     return KL_OK;
-}
-
-/* Divides the batch into runs of rows. */
-static void find_runs(struct kl_forward *f)
-{
-    f->n_runs = 0;
-    for (size_t i = 0; i < f->n_rows; i++) {
-        if (i == 0 || f->rows[i].sequence != f->rows[i - 1].sequence ||
-            f->runs[f->n_runs - 1].n == KL_ATTEND_ROWS)
-            f->runs[f->n_runs++] = (struct kl_row_run){i, 0};
-        f->runs[f->n_runs - 1].n++;
-    }
 }
 
 /* Computes the angles of pages that the batch reaches for the first time. */
@@ -318,7 +309,7 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
 {
     const struct kl_model *model = f->model;
     assert(n_rows > 0 && n_rows <= f->max_rows);
-    f->rows = rows;
+    memcpy(f->rows, rows, n_rows * sizeof *rows);
     f->n_rows = n_rows;
     f->stop = stop;
     f->stop_context = context;
@@ -328,7 +319,6 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
         return status;
     kl_pool_set_active(f->pool, n_rows == 1 ? f->threads.decode : f->threads.prefill);
 
-    find_runs(f);
     if (model->kv_type == KL_KV_INT8)
         extend_page_angles(f);
     embed(f);
@@ -348,7 +338,9 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
 void kl_forward_hidden(const struct kl_forward *f, size_t row, float *out)
 {
     const struct kl_config *c = &f->model->config;
-    assert(row < f->n_rows && !f->stopped);
-    f->model->kernels->rmsnorm(f->x + row * c->n_embd, f->model->output_norm, c->n_embd, c->rms_eps,
-                               out);
+    assert(row < f->max_rows);
+    size_t place = f->places[row];
+    assert(place < f->n_rows && f->rows[place].hidden && !f->stopped);
+    f->model->kernels->rmsnorm(f->x + place * c->n_embd, f->model->output_norm, c->n_embd,
+                               c->rms_eps, out);
 }

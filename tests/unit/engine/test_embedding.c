@@ -45,7 +45,7 @@ static struct vector expected_of(const struct question *q)
     tiny_check(kl_forward_open(tiny.model, 1, 1, &forward, &err), &err);
     double sum[MOST_WIDTH] = {0};
     for (size_t i = 0; i < n; i++) {
-        const struct kl_row row = {.sequence = sequence, .token = q->prompt[i]};
+        const struct kl_row row = {.sequence = sequence, .token = q->prompt[i], .hidden = true};
         tiny_check(kl_forward_run(forward, &row, 1, NULL, NULL, &err), &err);
         if (i == 0 || q->options.pooling != KL_POOLING_FIRST)
             kl_forward_hidden(forward, 0, v.values);

@@ -528,13 +528,14 @@ static void hidden_vectors_are_given_back(void **state)
     float hidden[WIDTH], expected[WIDTH], entry[WIDTH];
     struct kl_row rows[3] = {0};
     for (size_t i = 0; i < 3; i++)
-        rows[i] = (struct kl_row){.sequence = p.rows.sequence, .token = (int32_t)(i * 1000)};
+        rows[i] = (struct kl_row){
+            .sequence = p.rows.sequence, .token = (int32_t)(i * 1000), .hidden = i > 0};
     rows[2].logits = p.rows.logits[0];
     assert_int_equal(kl_sequence_reserve(p.rows.sequence, 3, NULL), KL_OK);
     assert_int_equal(kl_forward_run(p.forward, rows, 3, NULL, NULL, NULL), KL_OK);
     const struct kl_gguf_tensor *t = p.model.model.embedding;
     size_t n_blocks = WIDTH / t->type->block_elements;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 1; i < 3; i++) {
         t->type->dequantize(t->data + i * 1000 * n_blocks * t->type->block_bytes, n_blocks, entry);
         kernels->rmsnorm(entry, p.model.norm, WIDTH, p.model.model.config.rms_eps, expected);
         kl_forward_hidden(p.forward, i, hidden);

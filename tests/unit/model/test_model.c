@@ -287,6 +287,99 @@ static void test_giving_up_changes_nothing(void **state)
     kl_model_close(model);
 }
 
+/* Which rows have an output changes neither the bits of the others nor the keys and values of the
+ * last layer: a pass with outputs at some rows of two sequences, in turn, and one with none. */
+static void test_outputs_of_some_rows(void **state)
+{
+    (void)state;
+    enum { N = N_TOKENS / 3 };
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    size_t n_vocab = kl_model_config(model)->n_vocab, n_embd = kl_model_config(model)->n_embd;
+    float *expected = logits_of(model, 1, N_TOKENS, 0);
+    float *found = malloc(N_TOKENS * n_vocab * sizeof *found);
+    float *hidden = malloc(2 * n_embd * sizeof *hidden);
+    struct kl_kv_cache *cache = open_cache(model, 512);
+    struct kl_forward *forward = open_forward(model, 2);
+    struct kl_sequence *s[2] = {new_sequence(cache, 200), new_sequence(cache, 200)};
+    for (size_t at = 0; at < N_TOKENS; at += N) {
+        struct kl_row rows[2 * N] = {0};
+        struct kl_error err = {0};
+        for (size_t i = 0; i < 2 * N; i++) { /* the text of both is the same */
+            size_t token = at + i / 2;
+            rows[i] = (struct kl_row){.sequence = s[i % 2], .token = token_of(0, token, n_vocab)};
+            if (at > 0 && (i % 7 == 3 || i % 5 == 1))
+                rows[i].logits = found + i * n_vocab;
+            rows[i].hidden = at > 0 && i >= 2 * N - 2;
+        }
+        assert_int_equal(kl_forward_run(forward, rows, 2 * N, NULL, NULL, &err), KL_OK);
+        for (size_t i = 0; i < 2 * N; i++)
+            if (rows[i].logits != NULL)
+                assert_memory_equal(rows[i].logits, expected + (at + i / 2) * n_vocab,
+                                    n_vocab * sizeof *found);
+        for (size_t i = 0; i < 2 && at > 0; i++)
+            kl_forward_hidden(forward, 2 * N - 2 + i, hidden + i * n_embd);
+        if (at > 0)
+            assert_memory_equal(hidden, hidden + n_embd, n_embd * sizeof *hidden);
+    }
+    kl_sequence_free(s[0]);
+    kl_sequence_free(s[1]);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    free(hidden);
+    free(found);
+    free(expected);
+    kl_model_close(model);
+}
+
+static bool count_call(void *context)
+{
+    (*(size_t *)context)++;
+    return false;
+}
+
+/* The operations of a pass of n rows, the last of which has an output or not. */
+static size_t operations_of(struct kl_forward *forward, struct kl_sequence *s, size_t n,
+                            float *logits)
+{
+    struct kl_row rows[MAX_ROWS];
+    struct kl_error err = {0};
+    size_t calls = 0;
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (struct kl_row){.sequence = s, .logits = i + 1 == n ? logits : NULL};
+    assert_int_equal(kl_forward_run(forward, rows, n, count_call, &calls, &err), KL_OK);
+    return calls;
+}
+
+/* Without an output the last layer ends behind its keys and values. */
+static void test_rows_without_output_cost_less(void **state)
+{
+    (void)state;
+    enum { REST_OF_LAYER = 5, OUTPUT = 2 };
+    struct kl_model *model = open_model(kl_kernels_at(0), packed_dir);
+    float *logits = malloc(kl_model_config(model)->n_vocab * sizeof *logits);
+    struct kl_kv_cache *cache = open_cache(model, 64);
+    struct kl_forward *forward = open_forward(model, 1);
+    struct kl_sequence *s = new_sequence(cache, 64);
+    size_t with = operations_of(forward, s, 9, logits),
+           without = operations_of(forward, s, 9, NULL);
+    assert_int_equal(with, without + REST_OF_LAYER + OUTPUT);
+    const enum kl_step products[] = {KL_STEP_ATTENTION_OUT, KL_STEP_GATE_UP, KL_STEP_DOWN};
+    const uint64_t n_layers = kl_model_config(model)->n_layers;
+    for (size_t i = 0; i < 3; i++) {
+        struct kl_step_work all = kl_model_step_work(model, products[i], 9, 9);
+        struct kl_step_work one = kl_model_step_work(model, products[i], 9, 1);
+        struct kl_step_work none = kl_model_step_work(model, products[i], 9, 0);
+        assert_int_equal(all.macs * (n_layers - 1), none.macs * n_layers);
+        assert_int_equal(9 * (one.macs - none.macs), all.macs - none.macs);
+        assert_true(none.bytes < one.bytes && one.bytes == all.bytes);
+    }
+    kl_sequence_free(s);
+    kl_forward_close(forward);
+    kl_kv_cache_close(cache);
+    free(logits);
+    kl_model_close(model);
+}
+
 static void test_pages_come_and_go(void **state)
 {
     (void)state;
@@ -553,6 +646,8 @@ int main(void)
         cmocka_unit_test(test_bytes_per_token),
         cmocka_unit_test(test_no_position_past_the_context),
         cmocka_unit_test(test_giving_up_changes_nothing),
+        cmocka_unit_test(test_outputs_of_some_rows),
+        cmocka_unit_test(test_rows_without_output_cost_less),
         cmocka_unit_test(test_pages_come_and_go),
         cmocka_unit_test(test_shared_pages_give_the_same_bits),
         cmocka_unit_test(test_token_out_of_range),
