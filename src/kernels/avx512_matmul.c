@@ -35,13 +35,13 @@ INLINE __m512i offset_of_pair(enum kl_quant type, const struct pair_scales *s,
  * bits: where a weight is negative, the activation is subtracted from zero. */
 INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block_pair *at,
                       const struct pair_scales *s,
-                      const struct kl_int8_block *const token[TILE_TOKENS], const int width,
-                      __m512 exact[TILE_TOKENS])
+                      const struct kl_int8_block *const token[MOST_TILE], const int width,
+                      __m512 exact[MOST_TILE])
 {
     const bool with_sign = is_signed(type);
     const int steps = steps_in_16_bits(type);
     const __m512i zero = _mm512_setzero_si512();
-    __m512i sum16[TILE_TOKENS], dot[TILE_TOKENS];
+    __m512i sum16[MOST_TILE], dot[MOST_TILE];
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
         __m512i columns = load_pair_columns(type, l, at, g, true);
@@ -67,6 +67,13 @@ INLINE void tile_dots(enum kl_quant type, struct kl_layout l, const struct block
         __m512i offset = offset_of_pair(type, s, token[i]);
         exact[i] = _mm512_cvtepi32_ps(_mm512_add_epi32(dot[i], offset));
     }
+}
+
+/* A token takes three registers: two sums of integers, and one of floats. */
+INLINE int tile_tokens(enum kl_quant type)
+{
+    (void)type;
+    return TILE_TOKENS;
 }
 
 #include "kernels/avx512_tile.h"

@@ -1,10 +1,11 @@
 /*
- * A tile of the AVX-512 tiers: 16 rows (two groups) x 8 tokens, whose sums stay in registers over
- * the whole row. Weights are unpacked in registers for each tile: that takes other ports of the
- * core than the products, so writing them into a panel once would only cost time (SPEED.md). A
+ * A tile of the AVX-512 tiers: 16 rows (two groups) x 8 or 12 tokens, whose sums stay in registers
+ * over the whole row. Weights are unpacked in registers for each tile: that takes other ports of
+ * the core than the products, so writing them into a panel once would only cost time (SPEED.md). A
  * template: included after
  *
  *   tile_dots()         the integers of one block, exact as floats, for the tokens of a tile
+ *   tile_tokens()       the most of them for a type: TILE_TOKENS or MOST_TILE
  */
 #include "kernels/avx512_blocks.h"
 
@@ -31,10 +32,10 @@ INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, 
 {
     struct kl_layout l = layout_of(type);
     size_t n_blocks = x->k / KL_BLOCK, group_bytes = kl_layout_bytes(l, n_blocks);
-    const struct kl_int8_block *token[TILE_TOKENS]; /* the block of each */
+    const struct kl_int8_block *token[MOST_TILE]; /* the block of each */
     for (int i = 0; i < width; i++)
         token[i] = x->blocks + (size_t)i * n_blocks;
-    __m512 sum[TILE_TOKENS];
+    __m512 sum[MOST_TILE];
     for (int i = 0; i < width; i++)
         sum[i] = _mm512_setzero_ps();
     for (size_t b = 0; b < n_blocks; b++) {
@@ -46,9 +47,9 @@ INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, 
                 __builtin_prefetch(at.block[j] + 2 * group_bytes + line, 0, 3);
         }
         const struct pair_scales s = load_pair_scales(type, l, &at);
-        __m512 exact[TILE_TOKENS];
+        __m512 exact[MOST_TILE];
         tile_dots(type, l, &at, &s, token, width, exact);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int i = 0; i < width; i++)
             sum[i] = add_pair_floats(l, &s, exact[i], token[i]++, sum[i]);
     }
@@ -62,7 +63,9 @@ INLINE void pair_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low
 {
     struct kl_activations rest = *x;
     while (rest.n > 0) {
-        const size_t n = rest.n < TILE_TOKENS ? rest.n : TILE_TOKENS;
+        size_t n = rest.n < TILE_TOKENS ? rest.n : TILE_TOKENS;
+        if (tile_tokens(type) > TILE_TOKENS && rest.n >= MOST_TILE)
+            n = MOST_TILE;
 #define TILE(width)                                                                                \
     if (n == (width))                                                                              \
     pair_tile(type, w, low, group, &rest, y, y_stride, rest.n == x->n, (width))
@@ -74,6 +77,8 @@ INLINE void pair_tokens(enum kl_quant type, const uint8_t *w, const uint8_t *low
         TILE(6);
         TILE(7);
         TILE(8);
+        if (tile_tokens(type) > TILE_TOKENS)
+            TILE(MOST_TILE);
 #undef TILE
         skip_tokens(&rest, n);
         y += n * y_stride;

@@ -207,7 +207,7 @@ static const struct shape {
 
 void check_matmul(const struct kl_kernels *tier)
 {
-    static const size_t widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13};
+    static const size_t widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 27};
     for (size_t i = 0; i < N_PRODUCTS; i++) {
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
             if (kl_packed_group_bytes(products[i].packed, shapes[s].k) == 0)
