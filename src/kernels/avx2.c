@@ -6,42 +6,64 @@
 
 #include "kernels/avx2.h"
 
-/* The largest of 8 sizes of numbers, compared as bits, so that a NaN is the largest. */
-INLINE float max_size(__m256i v)
+/* The largest size of a block's numbers, compared as bits, so that a NaN is the largest. */
+INLINE float largest_size(const float *x)
 {
-    __m128i a = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    const __m256i size = _mm256_set1_epi32(INT32_MAX);
+    __m256i largest = _mm256_setzero_si256();
+    for (int i = 0; i < 4; i++) {
+        __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(x + 8 * i));
+        largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, size));
+    }
+    __m128i a =
+        _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
     a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0x4E));
     a = _mm_max_epi32(a, _mm_shuffle_epi32(a, 0xB1));
     return _mm_cvtss_f32(_mm_castsi128_ps(a));
 }
 
-void TIER(quantize)(const float *x, size_t k, struct kl_int8_block *blocks)
+/* Quantises one block. top: its largest size. */
+INLINE void quantize_block(const float *x, float top, struct kl_int8_block *out)
 {
-    const __m256i size = _mm256_set1_epi32(INT32_MAX);
     /* packs works within 128-bit halves; this puts the 8 groups of 4 bytes back in order */
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (struct kl_int8_block *out = blocks; out < blocks + k / KL_BLOCK; out++, x += KL_BLOCK) {
-        __m256 v[4];
-        __m256i largest = _mm256_setzero_si256();
-        for (int i = 0; i < 4; i++) {
-            v[i] = _mm256_loadu_ps(x + 8 * i);
-            largest = _mm256_max_epi32(largest, _mm256_and_si256(_mm256_castps_si256(v[i]), size));
-        }
-        float top = max_size(largest);
-        __m256 inverse = _mm256_set1_ps(top >= KL_SMALLEST_BLOCK ? 127.0f / top : 0.0f);
-        __m256i n[4];
-        for (int i = 0; i < 4; i++)
-            n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-        __m256i low = _mm256_packs_epi32(n[0], n[1]), high = _mm256_packs_epi32(n[2], n[3]);
-        __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-        _mm256_storeu_si256((__m256i *)out->q, bytes);
+    __m256 inverse = _mm256_set1_ps(top >= KL_SMALLEST_BLOCK ? 127.0f / top : 0.0f);
+    __m256i n[4];
+    for (int i = 0; i < 4; i++)
+        n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse));
+    __m256i low = _mm256_packs_epi32(n[0], n[1]), high = _mm256_packs_epi32(n[2], n[3]);
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+    _mm256_storeu_si256((__m256i *)out->q, bytes);
 
-        __m256i ones = _mm256_set1_epi8(1);
-        __m256i pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(ones, bytes), _mm256_set1_epi16(1));
-        __m128i first = _mm256_castsi256_si128(pairs), last = _mm256_extracti128_si256(pairs, 1);
-        __m128i s = _mm_hadd_epi32(first, last);
-        s = _mm_hadd_epi32(s, s);
-        kl_set_factors(out, top / 127.0f, _mm_cvtsi128_si32(s), _mm_extract_epi32(s, 1));
+    /* sad adds up 8 unsigned bytes: 128 more than each q */
+    __m256i from_zero = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+    __m256i sums = _mm256_sad_epu8(from_zero, _mm256_setzero_si256());
+    __m128i eighths =
+        _mm_packs_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    __m128i half = _mm_sub_epi32(_mm_hadd_epi32(eighths, eighths), _mm_set1_epi32(16 * 128));
+    __m128i sum = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xB1));
+    __m128 scale = _mm_set1_ps(top / 127.0f);
+    __m128 scaled = _mm_mul_ps(scale, _mm_cvtepi32_ps(sum));
+    __m128i minus = _mm_sub_epi32(_mm_setzero_si128(), sum);
+    __m128i floats = _mm_castps_si128(_mm_unpacklo_ps(scale, scaled));
+    __m128i integers = _mm_unpacklo_epi32(minus, _mm_packs_epi32(half, half));
+    /* in the order of the struct, in one store: more stores than these would fill the core's queue
+     * while their cache lines come from the other cores */
+    _mm_storeu_si128((__m128i *)&out->scale, _mm_unpacklo_epi64(floats, integers));
+}
+
+/* In two loops: the instructions of a block are a chain too long for the core to overlap it with
+ * those of the next ones. */
+void TIER(quantize)(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride)
+{
+    enum { AT_ONCE = 32 };
+    float top[AT_ONCE];
+    for (size_t first = 0; first < n; first += AT_ONCE) {
+        size_t end = n - first < AT_ONCE ? n : first + AT_ONCE;
+        for (size_t i = first; i < end; i++)
+            top[i - first] = largest_size(x + i * KL_BLOCK);
+        for (size_t i = first; i < end; i++)
+            quantize_block(x + i * KL_BLOCK, top[i - first], blocks + i * stride);
     }
 }
 

@@ -68,7 +68,7 @@ INLINE __m256 exp2_lanes(__m256 x)
 #define DECLARE(NAME, name, ...) kl_matmul_fn TIER(matmul_##name);
 KL_FLOAT_TYPES(DECLARE)
 #undef DECLARE
-void TIER(quantize)(const float *x, size_t k, struct kl_int8_block *blocks);
+void TIER(quantize)(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride);
 void TIER(rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);
 void TIER(rope)(float *x, const float *cosine, const float *sine, size_t dim);
 void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out);
@@ -76,14 +76,15 @@ void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out);
 kl_kv_store_fn TIER(kv_store_f16), TIER(kv_store_int8);
 kl_attend_fn TIER(attend_f16), TIER(attend_int8);
 
-/* The table of a tier called `tier`; wide: it uses 512-bit registers; attend_f16: its attention
- * over halves. Its products with quantised weights are those of the file, by matmul_driver.h. */
+/* The table of a tier called `tier`; wide: it uses 512-bit registers; swiglu_fn, attend_fn: its
+ * SwiGLU, and its attention over halves. Its products with quantised weights are those of the file,
+ * by matmul_driver.h. */
 #define FLOAT_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = TIER(matmul_##name),
-#define TABLE(tier, wide, attend_f16)                                                              \
+#define TABLE(tier, wide, swiglu_fn, attend_fn)                                                    \
     {                                                                                              \
         .name = tier, .avx512 = wide, .quantize = TIER(quantize), .rmsnorm = TIER(rmsnorm),        \
-        .rope = TIER(rope), .swiglu = TIER(swiglu), .kv_store[KL_KV_F16] = TIER(kv_store_f16),     \
-        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = attend_f16,              \
+        .rope = TIER(rope), .swiglu = swiglu_fn, .kv_store[KL_KV_F16] = TIER(kv_store_f16),        \
+        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = attend_fn,               \
         .attend[KL_KV_INT8] = TIER(attend_int8), KL_FLOAT_TYPES(FLOAT_PRODUCT) QUANTISED_PRODUCTS  \
     }
 

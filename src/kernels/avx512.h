@@ -14,5 +14,9 @@
 #endif
 
 kl_attend_fn kl_avx512_attend_f16;
+void kl_avx512_swiglu(const float *gate, const float *up, size_t n, float *out);
+
+/* The table of a tier called `tier`. */
+#define TABLE_512(tier) TABLE(tier, true, kl_avx512_swiglu, kl_avx512_attend_f16)
 
 #endif

@@ -78,4 +78,4 @@ INLINE int tile_tokens(enum kl_quant type)
 
 #include "kernels/avx512_tile.h"
 
-const struct kl_kernels kl_kernels_avx512 = TABLE("avx512", true, kl_avx512_attend_f16);
+const struct kl_kernels kl_kernels_avx512 = TABLE_512("avx512");

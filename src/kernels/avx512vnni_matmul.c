@@ -91,4 +91,4 @@ INLINE int tile_tokens(enum kl_quant type)
 
 #include "kernels/avx512_tile.h"
 
-const struct kl_kernels kl_kernels_avx512vnni = TABLE("avx512vnni", true, kl_avx512_attend_f16);
+const struct kl_kernels kl_kernels_avx512vnni = TABLE_512("avx512vnni");

@@ -131,10 +131,10 @@ struct kl_kernels {
     const char *name;
     bool avx512; /* uses 512-bit registers */
 
-    /* A row of activations, or a part of it: k % 32 == 0. scale = max|x| / 127, q = x / scale to
-     * nearest even; a block with max|x| below 2^-120 has q = 0. A number that is not finite, from a
-     * damaged model, makes the scale so, too: it reaches the logits, where it is noticed. */
-    void (*quantize)(const float *x, size_t k, struct kl_int8_block *blocks);
+    /* n blocks, x[i * 32] to blocks[i * stride]. scale = max|x| / 127, q = x / scale to nearest
+     * even; a block with max|x| below 2^-120 has q = 0. A number that is not finite, from a damaged
+     * model, makes the scale so, too: it reaches the logits, where it is noticed. */
+    void (*quantize)(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride);
 
     /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); n % 8 == 0; y may be x. */
     void (*rmsnorm)(const float *x, const float *w, size_t n, float eps, float *y);

@@ -15,9 +15,10 @@ INLINE int16x4_t quantized(const float *x, float inverse)
     return vmovn_s32(vbslq_s32(sound, vcvtnq_s32_f32(v), vdupq_n_s32(-128)));
 }
 
-void kl_neon_quantize(const float *x, size_t k, struct kl_int8_block *blocks)
+void kl_neon_quantize(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride)
 {
-    for (struct kl_int8_block *out = blocks; out < blocks + k / KL_BLOCK; out++, x += KL_BLOCK) {
+    struct kl_int8_block *out = blocks;
+    for (size_t block = 0; block < n; block++, x += KL_BLOCK, out += stride) {
         uint32x4_t largest = vdupq_n_u32(0); /* as bits, so that a NaN is the largest */
         for (int i = 0; i < KL_BLOCK; i += 4)
             largest = vmaxq_u32(largest, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + i))));

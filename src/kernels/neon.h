@@ -43,7 +43,7 @@ INLINE float32x4_t load_f16(const uint8_t *p)
 KL_FLOAT_TYPES(DECLARE)
 #undef DECLARE
 
-void kl_neon_quantize(const float *x, size_t k, struct kl_int8_block *blocks);
+void kl_neon_quantize(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride);
 void kl_neon_rmsnorm(const float *x, const float *w, size_t n, float eps, float *y);
 void kl_neon_rope(float *x, const float *cosine, const float *sine, size_t dim);
 void kl_neon_swiglu(const float *gate, const float *up, size_t n, float *out);

@@ -26,9 +26,10 @@ static float largest_size(const float x[KL_BLOCK])
     return size;
 }
 
-static void quantize(const float *x, size_t k, struct kl_int8_block *blocks)
+static void quantize(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride)
 {
-    for (struct kl_int8_block *out = blocks; out < blocks + k / KL_BLOCK; out++, x += KL_BLOCK) {
+    struct kl_int8_block *out = blocks;
+    for (size_t block = 0; block < n; block++, x += KL_BLOCK, out += stride) {
         float largest = largest_size(x);
         float inverse = largest >= KL_SMALLEST_BLOCK ? 127.0f / largest : 0.0f;
         int sums[2] = {0, 0};

@@ -65,10 +65,11 @@ static void item_product(struct kl_forward *f, const struct kl_matrix *m, size_t
                                        kl_forward_scratch(f, worker));
 }
 
+/* Quantises n numbers of a row, from column `at` on. */
 static void quantize_part(const struct kl_kernels *kernels, const float *from, size_t n,
                           const struct kl_activations *to, size_t row, size_t at)
 {
-    kernels->quantize(from, n, to->blocks + (row * to->k + at) / KL_BLOCK);
+    kernels->quantize(from, n / KL_BLOCK, to->blocks + (row * to->k + at) / KL_BLOCK, 1);
 }
 
 struct norm_job {
@@ -341,9 +342,7 @@ static void gate_up_item(void *context, size_t item, size_t worker)
     item_product(f, &job->l->up, item, &f->normed, up, worker);
     uint64_t start = profile_now(f);
     f->model->kernels->swiglu(gate, up, f->n_rows * ITEM_ROWS, gate);
-    for (size_t t = 0; t < f->n_rows; t++)
-        quantize_part(f->model->kernels, gate + t * ITEM_ROWS, ITEM_ROWS, &f->gated, t,
-                      item * ITEM_ROWS);
+    f->model->kernels->quantize(gate, f->n_rows, f->gated.blocks + item, f->gated.k / KL_BLOCK);
     profile_beside(f, worker, start);
 }
 

@@ -16,9 +16,9 @@ static struct guarded blocks_new(size_t k)
 }
 
 /* Checks that each number is within half a step, and that the sums are those of the integers. */
-static void check_steps(const float *x, size_t k, const struct kl_int8_block *block)
+static void check_steps(const float *x, size_t n, const struct kl_int8_block *block, size_t stride)
 {
-    for (size_t b = 0; b < k / 32; b++, block++, x += 32) {
+    for (size_t b = 0; b < n; b++, block += stride, x += 32) {
         int sums[2] = {0, 0}, sum;
         for (size_t i = 0; i < 32; i++) {
             /* blocks of less than 2^-120 count as zeros, since 127 / max is near the end of floats
@@ -40,10 +40,13 @@ static void check_steps(const float *x, size_t k, const struct kl_int8_block *bl
 void check_quantize(const struct kl_kernels *tier)
 {
     for (size_t round = 0; round < 64; round++) {
-        static const size_t sizes[] = {32, 64, 96, 896, 4864};
-        size_t k = sizes[round % 5];
+        static const size_t sizes[] = {1, 2, 3, 28, 33, 64, 152};
+        size_t n = sizes[round % 7], k = n * KL_BLOCK, stride = round % 2 == 0 ? 1 : 3;
+        size_t span = (n - 1) * stride + 1, bytes = span * sizeof(struct kl_int8_block);
         struct guarded x = guarded_new(k * sizeof(float), 4);
-        struct guarded expected = blocks_new(k), found = blocks_new(k);
+        struct guarded expected = blocks_new(span * KL_BLOCK), found = blocks_new(span * KL_BLOCK);
+        memset(expected.data, 0x5A, bytes); /* what stands between the blocks must stay */
+        memset(found.data, 0x5A, bytes);
         /* 127 divided by 1e-37, or by something subnormal, is infinite */
         static const float magnitudes[] = {3.0f, 1e-20f, 1e-37f, 1e-40f};
         if (round >= 16)
@@ -53,12 +56,12 @@ void check_quantize(const struct kl_kernels *tier)
             random_floats(x.data, k, 3.0f);
         if (round % 3 == 0)
             memset(x.data, 0, 32 * sizeof(float));
-        attempt("quantize", SCALAR, "k %zu", k);
-        SCALAR->quantize(x.data, k, expected.data);
-        check_steps(x.data, k, expected.data);
-        attempt("quantize", tier, "k %zu", k);
-        tier->quantize(x.data, k, found.data);
-        expect_same(found.data, expected.data, k / 32 * sizeof(struct kl_int8_block));
+        attempt("quantize", SCALAR, "%zu blocks, stride %zu", n, stride);
+        SCALAR->quantize(x.data, n, expected.data, stride);
+        check_steps(x.data, n, expected.data, stride);
+        attempt("quantize", tier, "%zu blocks, stride %zu", n, stride);
+        tier->quantize(x.data, n, found.data, stride);
+        expect_same(found.data, expected.data, bytes);
         guarded_free(&expected);
         guarded_free(&found);
         guarded_free(&x);
@@ -77,8 +80,8 @@ void check_quantize_not_finite(const struct kl_kernels *tier)
             x[i] = random_float(1.0f);
         x[round % 32] = damaged[round / 32];
         attempt("quantize", tier, "%g as number %zu", (double)damaged[round / 32], round % 32);
-        SCALAR->quantize(x, 32, expected.data);
-        tier->quantize(x, 32, found.data);
+        SCALAR->quantize(x, 1, expected.data, 1);
+        tier->quantize(x, 1, found.data, 1);
         const struct kl_int8_block *a = found.data, *b = expected.data;
         expect(!isfinite(a->scale), "the scale hides it");
         expect_same(a->q, b->q, sizeof a->q);

@@ -131,10 +131,10 @@ static void swiglu_unknown(const float *gate, const float *up, size_t n, float *
     raise(SIGILL);
 }
 
-static void quantize_last_bit(const float *x, size_t k, struct kl_int8_block *blocks)
+static void quantize_last_bit(const float *x, size_t n, struct kl_int8_block *blocks, size_t stride)
 {
-    kl_kernels_at(0)->quantize(x, k, blocks);
-    struct kl_int8_block *last = &blocks[k / 32 - 1];
+    kl_kernels_at(0)->quantize(x, n, blocks, stride);
+    struct kl_int8_block *last = &blocks[(n - 1) * stride];
     last->scale = nextafterf(last->scale, 1.0f);
 }
 
@@ -154,7 +154,8 @@ static int self_test(void)
         {{"rmsnorm", check_rmsnorm}, {"rmsnorm of faulty (n 8)", "Segmentation fault"}},
         {{"rope", check_rope}, {"rope of faulty (dim 16)", "Segmentation fault"}},
         {{"swiglu", check_swiglu}, {"swiglu of faulty (n 8)", "Illegal instruction"}},
-        {{"quantize", check_quantize}, {"quantize of faulty (k 32)", "byte 32 of 48"}},
+        {{"quantize", check_quantize},
+         {"quantize of faulty (1 blocks, stride 1)", "byte 32 of 48"}},
         {{"matmul", check_matmul}, {"matmul of faulty (Q4_0, 1 x 32, 1 tokens)", "empty"}},
     };
     int wrong = 0;
