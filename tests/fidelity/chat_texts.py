@@ -2,7 +2,11 @@
 
 In the first three, the first answer is the model's own (greedy, right or wrong), like most text that
 it reads in use. In the others, all answers were written by a person, which surprises the model more.
+OWN_CHATS are questions with the greedy answers of SmolLM2 135M.
 """
+
+import json
+from pathlib import Path
 
 CHINESE = [
     ("system", "你是一个乐于助人的助手。"),
@@ -141,3 +145,8 @@ CHATS = {
     "english, by hand": ENGLISH_BY_HAND,
     "code, by hand": CODE_BY_HAND,
 }
+
+OWN_CHATS = [
+    [("system", "You are a helpful assistant."), ("user", c["question"]), ("assistant", c["answer"])]
+    for c in json.loads(Path(__file__).with_name("own_answers.json").read_text())
+]

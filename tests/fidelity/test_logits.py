@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from chat_texts import CHATS
+from chat_texts import CHATS, OWN_CHATS
 from gguf_file import GgufFile
 from reference import Divergence, Reference, cached_logits, log_softmax
 
@@ -27,13 +27,14 @@ SMALL_TABLES = ("Q2_K", "IQ3_XXS", "IQ3_S", "IQ4_XS", "TQ1_0", "TQ2_0")
 # contain the large biases of Qwen2.5's keys).
 MAX_INT8_KV_KL = 2e-4
 
-# The same limit for SmolLM2 135M in Q4_1: llama.cpp's figures on the same 861 positions, with an
-# f16 cache (2.95e-3, 97.21 %; ggml 0.25.3). int8 has 3.45e-3, llama.cpp's q8_0 cache 3.26e-3: there are
-# no biases to keep apart here. Of the first choices, three positions fewer: exponential functions that
-# differ in their last bits only gave 97.10, 97.33 and 97.91 %.
-MAX_SMOLLM_KL = 2.95e-3
-MIN_SMOLLM_TOP1 = 0.9686
-MAX_SMOLLM_INT8_KL = 4e-3
+# The same limits for SmolLM2 135M in Q4_1, on 2908 positions. llama.cpp (ggml 0.25.3) has 2.78e-3 and
+# 97.46 % of the first choices in one batch, 2.82e-3 and 97.59 % token by token, and 3.17e-3 with a q8_0
+# cache; there are no biases to keep apart here. kinglet has 2.82e-3 and 97.21 %, 2.83e-3 and 97.49 %
+# with --flash-attn off, 3.45e-3 and 97.52 % with int8. First choices depend on rounding: the standard
+# error of their share is 0.3 %, and on the 861 positions of CHATS llama.cpp's two ways differ by 0.7 %.
+MAX_SMOLLM_KL = 2.85e-3
+MIN_SMOLLM_TOP1 = 0.972
+MAX_SMOLLM_INT8_KL = 3.6e-3
 
 
 def chat_tokens(tokenize, model, chat):
@@ -127,18 +128,19 @@ def test_every_family(family, kv_type, make_tiny_model, evaluate, capsys):
 
 
 def test_smollm(smollm_path, build_dir, tokenize, evaluate, capsys):
-    """Uses the chats without Chinese, which this model was not trained on."""
-    chats = [CHATS[name] for name in CHATS if "chinese" not in name]
+    """Uses the chats without Chinese, which this model was not trained on, and its own answers."""
+    chats = [CHATS[name] for name in CHATS if "chinese" not in name] + OWN_CHATS
     sequences = [chat_tokens(tokenize, smollm_path, chat) for chat in chats]
     expected = cached_logits(smollm_path, sequences, build_dir / "reference")
     f16 = Divergence(expected, evaluate(smollm_path, sequences))
     int8 = Divergence(expected, evaluate(smollm_path, sequences, "--kv-type", "int8"))
+    plain = Divergence(expected, evaluate(smollm_path, sequences, "--flash-attn", "off"))
     with capsys.disabled():
-        print(f"\n  SmolLM2 f16  {f16}\n  SmolLM2 int8 {int8}")
-    assert len(f16.kl) > 800
-    assert f16.mean <= MAX_SMOLLM_KL
-    assert f16.top1 >= MIN_SMOLLM_TOP1
-    assert int8.mean <= MAX_SMOLLM_INT8_KL
+        print(f"\n  SmolLM2 f16  {f16}\n  SmolLM2 int8 {int8}\n  SmolLM2 f16, --flash-attn off {plain}")
+    assert len(f16.kl) > 2800
+    for divergence, limit in (f16, MAX_SMOLLM_KL), (plain, MAX_SMOLLM_KL), (int8, MAX_SMOLLM_INT8_KL):
+        assert divergence.mean <= limit
+        assert divergence.top1 >= MIN_SMOLLM_TOP1
 
 
 @pytest.mark.parametrize("attention", (("f16", "off"), ("int8", "on"), ("int8", "off")))
