@@ -25,7 +25,8 @@ INLINE __m512 add_pair_floats(struct kl_layout l, const struct pair_scales *s, _
 }
 
 /* The groups `group` and group + 1 x the first `width` tokens; the outputs of both groups are
- * adjacent. prefetch: each block prefetches the one at the same position of the next two groups. */
+ * adjacent. prefetch: each block prefetches the one at the same position of the next two groups,
+ * into L2: L1 holds the activations and these two. */
 INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, size_t group,
                       const struct kl_activations *x, float *y, size_t y_stride,
                       const bool prefetch, const int width)
@@ -44,7 +45,7 @@ INLINE void pair_tile(enum kl_quant type, const uint8_t *w, const uint8_t *low, 
             at.block[j] = kl_layout_block(l, w + (group + j) * group_bytes, b, &at.header[j]);
             at.low[j] = low_block(type, low, n_blocks, group + j, b);
             for (unsigned line = 0; prefetch && line < l.block_bytes; line += 64)
-                __builtin_prefetch(at.block[j] + 2 * group_bytes + line, 0, 3);
+                __builtin_prefetch(at.block[j] + 2 * group_bytes + line, 0, 2);
         }
         const struct pair_scales s = load_pair_scales(type, l, &at);
         __m512 exact[MOST_TILE];
