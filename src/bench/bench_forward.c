@@ -199,21 +199,35 @@ uint64_t kl_bench_bytes_per_token(const struct kl_bench *b)
     return work.bytes_per_token + (b->options->logits ? work.bytes_for_logits : 0);
 }
 
+/* Adds the matrices of a pass. */
+static void add_pass(const struct kl_bench *b, size_t n_rows, size_t n_outputs,
+                     struct kl_step_work *sum)
+{
+    const struct kl_model *model = b->loaded->model;
+    for (enum kl_step i = 0; i < KL_N_STEPS; i++) {
+        struct kl_step_work work = kl_model_step_work(model, i, n_rows, n_outputs);
+        sum->bytes += work.bytes;
+        sum->macs += work.macs;
+    }
+    if (b->options->logits && n_outputs > 0)
+        sum->bytes += kl_model_work(model).bytes_for_logits;
+}
+
 /* Computes GB/s, GMAC/s and their shares of the computer's speed. */
 static void rate(const struct run *r, const struct shape *s, struct kl_bench_result *result)
 {
-    const struct kl_bench *b = r->b;
-    struct kl_model_work work = kl_model_work(b->loaded->model);
-    double tokens = (double)result->n_tokens;
-    double seconds = tokens / result->speed.median;
-    size_t chunk = b->options->chunk;
-    double passes = (double)(s->decode ? s->length : (s->length + chunk - 1) / chunk);
-    double outputs = s->decode ? tokens : 1;
-    double macs = (double)(work.macs_per_token + work.head_macs) * outputs +
-                  (double)work.prompt_macs * (tokens - outputs);
-    double bytes = (double)kl_bench_bytes_per_token(b);
-    result->gb_per_second = bytes * passes / seconds * 1e-9;
-    result->gmac_per_second = macs / seconds * 1e-9;
+    size_t chunk = r->b->options->chunk;
+    struct kl_step_work work = {0};
+    for (size_t i = 0; s->decode && i < s->length; i++)
+        add_pass(r->b, s->n_sequences, s->n_sequences, &work);
+    for (size_t left = s->decode ? 0 : s->length; left > 0;) {
+        size_t n = left < chunk ? left : chunk;
+        left -= n;
+        add_pass(r->b, n, left == 0, &work);
+    }
+    double seconds = (double)result->n_tokens / result->speed.median;
+    result->gb_per_second = (double)work.bytes / seconds * 1e-9;
+    result->gmac_per_second = (double)work.macs / seconds * 1e-9;
     if (result->read_limit > 0) {
         result->read_share = result->gb_per_second / result->read_limit;
         result->int8_share = result->gmac_per_second / result->int8_limit;

@@ -212,8 +212,7 @@ struct kl_model_work kl_model_work(const struct kl_model *m)
 {
     uint64_t low = kl_matrix_bytes(&m->output_low);
     struct kl_model_work work = {.bytes_per_token = kl_weights_bytes(&m->weights) - low,
-                                 .bytes_for_logits = low,
-                                 .head_macs = kl_model_step_work(m, KL_STEP_HEAD, 1, 1).macs};
+                                 .bytes_for_logits = low};
     for (enum kl_step step = 0; step < KL_STEP_HEAD; step++) {
         work.macs_per_token += kl_model_step_work(m, step, 1, 1).macs;
         work.prompt_macs += kl_model_step_work(m, step, 1, 0).macs;

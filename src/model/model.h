@@ -100,7 +100,6 @@ struct kl_model_work {
     uint64_t bytes_for_logits; /* in addition, if all logits are computed */
     uint64_t macs_per_token;   /* all layers */
     uint64_t prompt_macs;      /* the same of a row without an output */
-    uint64_t head_macs;
 };
 struct kl_model_work kl_model_work(const struct kl_model *model);
 

@@ -309,10 +309,8 @@ static void emmc_is_no_sd_card(void **state)
 static void expects_the_measured_speed(void **state)
 {
     (void)state;
-    const struct kl_model_work work = {.bytes_per_token = 342000000,
-                                       .macs_per_token = 358000000,
-                                       .prompt_macs = 344000000,
-                                       .head_macs = 136000000};
+    const struct kl_model_work work = {
+        .bytes_per_token = 342000000, .macs_per_token = 358000000, .prompt_macs = 344000000};
     const struct kl_bench_point point = {.threads = 2, .read_gb = 29, .int8_gmac = 350};
     struct kl_expected_speed e = kl_expect_speed(&work, &point);
     assert_true(e.decode_low < 74 && e.decode_low > 30);

@@ -298,9 +298,10 @@ static void test_outputs_of_some_rows(void **state)
     float *expected = logits_of(model, 1, N_TOKENS, 0);
     float *found = malloc(N_TOKENS * n_vocab * sizeof *found);
     float *hidden = malloc(2 * n_embd * sizeof *hidden);
-    struct kl_kv_cache *cache = open_cache(model, 512);
+    struct kl_kv_cache *cache = open_cache(model, 768);
     struct kl_forward *forward = open_forward(model, 2);
     struct kl_sequence *s[2] = {new_sequence(cache, 200), new_sequence(cache, 200)};
+    struct kl_sequence *alone = new_sequence(cache, 200); /* token by token */
     for (size_t at = 0; at < N_TOKENS; at += N) {
         struct kl_row rows[2 * N] = {0};
         struct kl_error err = {0};
@@ -318,9 +319,17 @@ static void test_outputs_of_some_rows(void **state)
                                     n_vocab * sizeof *found);
         for (size_t i = 0; i < 2 && at > 0; i++)
             kl_forward_hidden(forward, 2 * N - 2 + i, hidden + i * n_embd);
-        if (at > 0)
-            assert_memory_equal(hidden, hidden + n_embd, n_embd * sizeof *hidden);
+        for (size_t i = at; i < at + N; i++) {
+            const struct kl_row row = {
+                .sequence = alone, .token = token_of(0, i, n_vocab), .hidden = true};
+            assert_int_equal(kl_forward_run(forward, &row, 1, NULL, NULL, &err), KL_OK);
+        }
+        float *of_alone = found; /* all logits were compared */
+        kl_forward_hidden(forward, 0, of_alone);
+        for (size_t i = 0; i < 2 && at > 0; i++)
+            assert_memory_equal(hidden + i * n_embd, of_alone, n_embd * sizeof *hidden);
     }
+    kl_sequence_free(alone);
     kl_sequence_free(s[0]);
     kl_sequence_free(s[1]);
     kl_forward_close(forward);
