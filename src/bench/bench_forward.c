@@ -281,7 +281,6 @@ static enum kl_status check_memory(struct run *r, size_t max_tokens, struct kl_e
                                   .page_tokens = KL_KV_PAGE_TOKENS,
                                   .token_bytes = kl_kv_bytes_per_token(model)};
     kl_plan_add(&plan, "buffers of the forward pass", kl_forward_bytes(r->forward), NULL);
-    kl_plan_add(&plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
     enum kl_status status = kl_plan_kv(&plan, &kv, err);
     kl_load_log_plan(&plan, status != KL_OK);
     return status;

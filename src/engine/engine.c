@@ -141,7 +141,6 @@ static enum kl_status open_cache(struct kl_engine *engine, const struct kl_model
                                   .token_bytes = kl_kv_bytes_per_token(model)};
     kl_plan_add(plan, "buffers of the forward pass and of sampling", engine->totals.buffer_bytes,
                 "--parallel");
-    kl_plan_add(plan, "rows of the embedding table", kl_forward_table_bytes(), NULL);
     if (o->draft_max > 0)
         kl_plan_add(plan, "drafts",
                     kl_proposals_bytes(o->draft_max, o->parallel, o->ctx_size, answers_bytes(o)),

@@ -274,7 +274,5 @@ struct kl_profile {
 void kl_forward_profile(struct kl_forward *forward, struct kl_profile *profile);
 
 size_t kl_forward_bytes(const struct kl_forward *forward); /* of its buffers */
-/* The most that a pass keeps resident of the model file: pages of the embedding table. */
-size_t kl_forward_table_bytes(void);
 
 #endif

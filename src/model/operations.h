@@ -69,7 +69,6 @@ struct kl_forward {
     size_t n_rows;
     size_t *output_rows; /* [max_rows] rows with logits or candidates, the screened first */
     size_t n_screened;
-    size_t n_looked_up; /* rows of the embedding table since its pages were released */
     bool (*stop)(void *context);
     void *stop_context;
     bool stopped; /* the remaining operations do nothing */

@@ -191,41 +191,20 @@ size_t kl_forward_bytes(const struct kl_forward *f)
 
 /* ---- the pass -------------------------------------------------------------------------------- */
 
-/* The system maps TABLE_BYTES around each row that is read, so a long conversation would make the
- * whole table resident. Released pages cost a fault of a microsecond when they are read again. */
-enum { TABLE_ROWS = 16, TABLE_BYTES = 64 << 10 };
-
-struct embed_job {
-    struct kl_forward *f;
-    size_t first;
-};
-
-static void embed_item(void *context, size_t item, size_t worker)
+/* The row of the table is read from its file: mapped, it would cost a fault and stay resident. If
+ * that fails the mapping is read, whose fault reports a file that was truncated. */
+static void embed_item(void *context, size_t row, size_t worker)
 {
-    (void)worker;
-    struct embed_job *job = context;
-    struct kl_forward *f = job->f;
-    const struct kl_gguf_tensor *t = f->model->embedding;
-    size_t n_embd = f->model->config.n_embd, n_blocks = n_embd / t->type->block_elements;
-    size_t row = job->first + item, token = (size_t)f->rows[row].token;
-    t->type->dequantize(t->data + token * n_blocks * t->type->block_bytes, n_blocks,
-                        f->x + row * n_embd);
-}
-
-static void embed(struct kl_forward *f)
-{
+    struct kl_forward *f = context;
     const struct kl_mapped_file *file = f->model->embedding_file;
     const struct kl_gguf_tensor *t = f->model->embedding;
-    for (size_t first = 0; first < f->n_rows; first += TABLE_ROWS) {
-        struct embed_job job = {f, first};
-        size_t n = f->n_rows - first < TABLE_ROWS ? f->n_rows - first : TABLE_ROWS;
-        kl_forward_parallel(f, KL_STEP_EMBED, n, embed_item, &job);
-        f->n_looked_up += n;
-        if (f->n_looked_up < TABLE_ROWS || file == NULL)
-            continue;
-        f->n_looked_up = 0;
-        kl_mapped_file_dont_need(file, (size_t)(t->data - file->data), t->size);
-    }
+    size_t n_embd = f->model->config.n_embd, n_blocks = n_embd / t->type->block_elements;
+    size_t bytes = n_blocks * t->type->block_bytes;
+    const uint8_t *mapped = t->data + (size_t)f->rows[row].token * bytes;
+    uint8_t *packed = kl_forward_scratch(f, worker);
+    if (file == NULL || !kl_mapped_file_read(file, (size_t)(mapped - file->data), bytes, packed))
+        memcpy(packed, mapped, bytes);
+    t->type->dequantize(packed, n_blocks, f->x + row * n_embd);
 }
 
 static void rope_item(void *context, size_t row, size_t worker)
@@ -235,11 +214,6 @@ static void rope_item(void *context, size_t row, size_t worker)
     size_t half = f->model->config.head_dim / 2;
     for (size_t i = 0; i < half; i++)
         set_angle(f, f->positions[row], i, &f->cosine[row * half + i], &f->sine[row * half + i]);
-}
-
-size_t kl_forward_table_bytes(void)
-{
-    return (size_t)2 * TABLE_ROWS * TABLE_BYTES;
 }
 
 /* Lists the rows with logits or candidates, the screened ones first. */
@@ -321,7 +295,7 @@ enum kl_status kl_forward_run(struct kl_forward *f, const struct kl_row *rows, s
 
     if (model->kv_type == KL_KV_INT8)
         extend_page_angles(f);
-    embed(f);
+    kl_forward_parallel(f, KL_STEP_EMBED, n_rows, embed_item, f);
     kl_forward_parallel(f, KL_STEP_EMBED, n_rows, rope_item, f);
     for (size_t i = 0; i < model->config.n_layers; i++)
         model->architecture->run_layer(f, &model->layers[i], i);
