@@ -107,14 +107,18 @@ struct qkv_job {
     struct kl_forward *f;
     const struct kl_layer *l;
     size_t layer;
+    size_t first_query; /* the first row whose queries are read */
 };
 
-/* Multiplies the rows of one head with all tokens. */
-static void head_product(struct kl_forward *f, const struct kl_matrix *m, size_t head, float *y,
-                         size_t y_stride, size_t worker)
+/* Multiplies the rows of one head with the tokens from `first` on. */
+static void head_product(struct kl_forward *f, const struct kl_matrix *m, size_t head, size_t first,
+                         float *y, size_t y_stride, size_t worker)
 {
     size_t groups = f->model->config.head_dim / KL_LANES;
-    f->model->kernels->matmul[m->type](m->data, head * groups, (head + 1) * groups, &f->normed, y,
+    struct kl_activations in = f->normed;
+    in.blocks += first * (in.k / KL_BLOCK);
+    in.n -= first;
+    f->model->kernels->matmul[m->type](m->data, head * groups, (head + 1) * groups, &in, y,
                                        y_stride, kl_forward_scratch(f, worker));
 }
 
@@ -149,31 +153,32 @@ static float *queries_of(const struct kl_forward *f, size_t row, size_t kv_head)
     return f->q + (kv_head * f->max_rows + row) * (c->n_heads / c->n_kv_heads) * c->head_dim;
 }
 
-/* An item is one query head, or one KV head with both its k and its v. */
-static void qkv_item(void *context, size_t item, size_t worker)
+static void query_head(struct qkv_job *job, size_t head, size_t worker)
 {
-    struct qkv_job *job = context;
     struct kl_forward *f = job->f;
     const struct kl_config *c = &f->model->config;
     const struct kl_layer *l = job->l;
     size_t dim = c->head_dim, group = c->n_heads / c->n_kv_heads;
-    if (item < c->n_heads) {
-        float *y = queries_of(f, 0, item / group) + item % group * dim;
-        head_product(f, &l->q, item, y, group * dim, worker);
-        uint64_t start = profile_now(f);
-        for (size_t t = 0; t < f->n_rows; t++) {
-            add_bias(l->q_bias, item, dim, y + t * group * dim);
-            norm_and_rotate(f, l->q_norm, y + t * group * dim, t);
-            scale_query(dim, y + t * group * dim);
-        }
-        profile_beside(f, worker, start);
-        return;
+    float *y = queries_of(f, job->first_query, head / group) + head % group * dim;
+    head_product(f, &l->q, head, job->first_query, y, group * dim, worker);
+    uint64_t start = profile_now(f);
+    for (size_t t = job->first_query; t < f->n_rows; t++, y += group * dim) {
+        add_bias(l->q_bias, head, dim, y);
+        norm_and_rotate(f, l->q_norm, y, t);
+        scale_query(dim, y);
     }
-    size_t head = item - c->n_heads, at = kl_kv_offset(f->model, job->layer, head);
+    profile_beside(f, worker, start);
+}
+
+static void key_value_head(struct qkv_job *job, size_t head, size_t worker)
+{
+    struct kl_forward *f = job->f;
+    const struct kl_layer *l = job->l;
+    size_t dim = f->model->config.head_dim, at = kl_kv_offset(f->model, job->layer, head);
     bool with_bias = f->model->kv_type != KL_KV_INT8; /* which stores them without biases */
     float *k = kl_forward_result(f, worker), *v = k + f->n_rows * dim;
-    head_product(f, &l->k, head, k, dim, worker);
-    head_product(f, &l->v, head, v, dim, worker);
+    head_product(f, &l->k, head, 0, k, dim, worker);
+    head_product(f, &l->v, head, 0, v, dim, worker);
     uint64_t start = profile_now(f);
     for (size_t t = 0; t < f->n_rows; t++) {
         size_t position = f->positions[t];
@@ -187,16 +192,37 @@ static void qkv_item(void *context, size_t item, size_t worker)
     profile_beside(f, worker, start);
 }
 
-void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
+/* An item is one KV head with both its k and its v, or one query head, half as long: the long ones
+ * first, so that the threads end together. */
+static void qkv_item(void *context, size_t item, size_t worker)
 {
-    const struct kl_config *c = &f->model->config;
-    struct qkv_job job = {f, l, layer};
-    kl_forward_parallel(f, KL_STEP_QKV, c->n_heads + c->n_kv_heads, qkv_item, &job);
+    struct qkv_job *job = context;
+    size_t n_kv_heads = job->f->model->config.n_kv_heads;
+    if (item < n_kv_heads)
+        key_value_head(job, item, worker);
+    else
+        query_head(job, item - n_kv_heads, worker);
 }
 
 static bool has_output(const struct kl_row *row)
 {
     return row->logits != NULL || row->candidates != NULL || row->hidden;
+}
+
+static bool is_last_layer(const struct kl_forward *f, size_t layer)
+{
+    return layer + 1 == f->model->config.n_layers;
+}
+
+void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer)
+{
+    const struct kl_config *c = &f->model->config;
+    struct qkv_job job = {f, l, layer, 0};
+    while (is_last_layer(f, layer) && job.first_query < f->n_rows &&
+           !has_output(&f->rows[job.first_query]))
+        job.first_query++;
+    size_t n_query_heads = job.first_query < f->n_rows ? c->n_heads : 0;
+    kl_forward_parallel(f, KL_STEP_QKV, c->n_kv_heads + n_query_heads, qkv_item, &job);
 }
 
 /* Moves what the rest of the layer reads of a row to an earlier place. */
@@ -214,7 +240,7 @@ static void move_row(struct kl_forward *f, size_t from, size_t to)
 void kl_op_keep_outputs(struct kl_forward *f, size_t layer)
 {
     size_t n = 0;
-    if (layer + 1 < f->model->config.n_layers)
+    if (!is_last_layer(f, layer))
         return;
     for (size_t row = 0; row < f->n_rows; row++) {
         if (!has_output(&f->rows[row]))
