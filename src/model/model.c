@@ -178,12 +178,12 @@ static void add_matrix(struct kl_step_work *work, const struct kl_matrix *m, siz
     work->macs += (uint64_t)m->n_rows * m->k * n;
 }
 
-/* n_rows: of the pass; n_kept: of these, behind the keys and values. */
+/* n_rows: of the pass; n_kept: of these, beside the keys and values. */
 static void add_layer(struct kl_step_work *work, const struct kl_layer *l, enum kl_step step,
                       size_t n_rows, size_t n_kept)
 {
     if (step == KL_STEP_QKV) {
-        add_matrix(work, &l->q, n_rows);
+        add_matrix(work, &l->q, n_kept);
         add_matrix(work, &l->k, n_rows);
         add_matrix(work, &l->v, n_rows);
     } else if (step == KL_STEP_ATTENTION_OUT) {

@@ -117,8 +117,8 @@ struct kl_model_work kl_model_work(const struct kl_model *model);
 enum kl_step { KL_STEPS(KL_STEP_NAME) KL_N_STEPS };
 #undef KL_STEP_NAME
 
-/* The matrices of a step in all layers, for a pass of n_rows of which n_outputs have an output; 0
- * for a step without any. The head: what is always read. */
+/* The matrices of a step in all layers, for a pass of n_rows of which the last n_outputs have an
+ * output; 0 for a step without any. The head: what is always read. */
 struct kl_step_work {
     uint64_t bytes, macs; /* that are read; multiply-adds */
 };
