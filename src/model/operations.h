@@ -97,8 +97,8 @@ void kl_op_norm_rows(struct kl_forward *f, const float *weight, const size_t *ro
 
 /* q, k, v = matrices * normed, with the biases and the norms of q and k that the layer has, and
  * RoPE; stores k and v in the KV pages. In the last layer without the queries before the first row
- * with an output. No family has both a bias and a norm: an int8 KV cache
- * could not separate them. */
+ * with an output. No family has both a bias and a norm: an int8 KV cache could not separate
+ * them. */
 void kl_op_qkv(struct kl_forward *f, const struct kl_layer *l, size_t layer);
 
 /* In the last layer, drops the rows without an output: after its keys and values nothing reads what

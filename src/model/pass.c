@@ -38,7 +38,7 @@ static size_t max_of(size_t a, size_t b)
 }
 
 /* The largest need of one worker: two products of an item, or the K and V of a KV head for all
- * rows, or the normed vector of a row, or the results of attention for a run of rows. */
+ * rows, or a row of embeddings, normed or packed, or the results of attention for a run of rows. */
 static size_t worker_scratch(const struct kl_config *c, size_t rows)
 {
     size_t item = 2 * rows * max_of(ITEM_ROWS, c->head_dim) * sizeof(float);
