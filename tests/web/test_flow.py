@@ -93,7 +93,7 @@ def test_continue(server, open_english):
     body = request.value.post_data_json
     assert body["continue_final_message"] is True
     assert body["messages"][-1] == {"role": "assistant", "content": first}
-    page.wait_for_function("() => /48 tokens/.test(document.querySelector('.stats')?.textContent)")
+    page.wait_for_function("() => / · 48 tokens · /.test(document.querySelector('.stats')?.textContent)")
     whole = stored_answer(page)
     assert whole.startswith(first) and len(whole) > len(first)
     assert page.locator(".message").count() == 2
