@@ -76,16 +76,16 @@ void TIER(swiglu)(const float *gate, const float *up, size_t n, float *out);
 kl_kv_store_fn TIER(kv_store_f16), TIER(kv_store_int8);
 kl_attend_fn TIER(attend_f16), TIER(attend_int8);
 
-/* The table of a tier called `tier`; wide: it uses 512-bit registers; swiglu_fn, attend_fn: its
- * SwiGLU, and its attention over halves. Its products with quantised weights are those of the file,
- * by matmul_driver.h. */
+/* The table of a tier called `tier`; wide: it uses 512-bit registers; swiglu_fn, f16_fn, int8_fn:
+ * its SwiGLU, and its attention over these types. Its products with quantised weights are those of
+ * the file, by matmul_driver.h. */
 #define FLOAT_PRODUCT(NAME, name, ...) .matmul[KL_##NAME] = TIER(matmul_##name),
-#define TABLE(tier, wide, swiglu_fn, attend_fn)                                                    \
+#define TABLE(tier, wide, swiglu_fn, f16_fn, int8_fn)                                              \
     {                                                                                              \
         .name = tier, .avx512 = wide, .quantize = TIER(quantize), .rmsnorm = TIER(rmsnorm),        \
         .rope = TIER(rope), .swiglu = swiglu_fn, .kv_store[KL_KV_F16] = TIER(kv_store_f16),        \
-        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = attend_fn,               \
-        .attend[KL_KV_INT8] = TIER(attend_int8), KL_FLOAT_TYPES(FLOAT_PRODUCT) QUANTISED_PRODUCTS  \
+        .kv_store[KL_KV_INT8] = TIER(kv_store_int8), .attend[KL_KV_F16] = f16_fn,                  \
+        .attend[KL_KV_INT8] = int8_fn, KL_FLOAT_TYPES(FLOAT_PRODUCT) QUANTISED_PRODUCTS            \
     }
 
 #endif

@@ -90,19 +90,6 @@ INLINE void widen(const uint16_t *from, size_t n, float *to)
         _mm256_storeu_ps(to + i, load_f16(from + i));
 }
 
-/* The bias of the keys, rotated to the first position of the page. */
-INLINE void rotate_bias(const struct kl_attend_rows *a, size_t page, float *bias)
-{
-    size_t half = a->dim / 2;
-    for (size_t d = 0; d < half; d += 8) {
-        __m256 x = _mm256_loadu_ps(a->k_bias + d), y = _mm256_loadu_ps(a->k_bias + half + d);
-        __m256 c = _mm256_loadu_ps(a->page_cosine + page * half + d);
-        __m256 s = _mm256_loadu_ps(a->page_sine + page * half + d);
-        _mm256_storeu_ps(bias + d, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, s)));
-        _mm256_storeu_ps(bias + half + d, _mm256_fmadd_ps(x, s, _mm256_mul_ps(y, c)));
-    }
-}
-
 /* k[d, token] with the bias, rotated to each token's position. Scales are the same for 8 d. */
 INLINE void read_keys_int8(const struct kl_attend_rows *a, size_t page, float *k)
 {
@@ -255,7 +242,7 @@ INLINE void product_f16(const float *a, size_t a_stride, const uint16_t *from, s
 }
 
 /* c[x, i] += sum over t of a[x, t] * from[t, i] for n <= FEW_QUERIES queries; from: [n_t, width] */
-static void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16_t *from,
+INLINE void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16_t *from,
                          size_t width, ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride)
 {
     for (; n >= FEW_TILE; n -= FEW_TILE, a += FEW_TILE * a_stride, c += FEW_TILE * c_stride)
@@ -274,7 +261,7 @@ static void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16
 void TIER(attend_f16)(const struct kl_attend_rows *a)
 {
     if (are_few(a))
-        attend_few(a);
+        attend_few(a, KL_KV_F16, scores_f16, values_f16);
     else
         attend(a, KL_KV_F16);
 }

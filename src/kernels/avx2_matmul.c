@@ -209,7 +209,9 @@ INLINE void float_weights(enum kl_quant type, const uint8_t *w, size_t begin, si
 KL_FLOAT_TYPES(DEFINE_FLOAT_MATMUL)
 
 #ifdef __AVX2__
-const struct kl_kernels kl_kernels_avx2 = TABLE("avx2", false, TIER(swiglu), TIER(attend_f16));
+const struct kl_kernels kl_kernels_avx2 =
+    TABLE("avx2", false, TIER(swiglu), TIER(attend_f16), TIER(attend_int8));
 #else
-const struct kl_kernels kl_kernels_sse41 = TABLE("sse4.1", false, TIER(swiglu), TIER(attend_f16));
+const struct kl_kernels kl_kernels_sse41 =
+    TABLE("sse4.1", false, TIER(swiglu), TIER(attend_f16), TIER(attend_int8));
 #endif

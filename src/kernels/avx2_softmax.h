@@ -85,6 +85,19 @@ INLINE void weigh_page(float *p, size_t valid, float maximum, float *sums)
         weigh_by(p, valid, false, maximum, sums);
 }
 
+/* The bias of the keys, rotated to the first position of the page. */
+INLINE void rotate_bias(const struct kl_attend_rows *a, size_t page, float *bias)
+{
+    size_t half = a->dim / 2;
+    for (size_t d = 0; d < half; d += 8) {
+        __m256 x = _mm256_loadu_ps(a->k_bias + d), y = _mm256_loadu_ps(a->k_bias + half + d);
+        __m256 c = _mm256_loadu_ps(a->page_cosine + page * half + d);
+        __m256 s = _mm256_loadu_ps(a->page_sine + page * half + d);
+        _mm256_storeu_ps(bias + d, _mm256_fmsub_ps(x, c, _mm256_mul_ps(y, s)));
+        _mm256_storeu_ps(bias + half + d, _mm256_fmadd_ps(x, s, _mm256_mul_ps(y, c)));
+    }
+}
+
 INLINE void finish(const struct kl_attend_rows *a, const enum kl_kv_type type, const float *sums,
                    float *out)
 {

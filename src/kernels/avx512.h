@@ -13,10 +13,11 @@
 #define KEEP_ORDER_512(v) (void)(v)
 #endif
 
-kl_attend_fn kl_avx512_attend_f16;
+kl_attend_fn kl_avx512_attend_f16, kl_avx512_attend_int8;
 void kl_avx512_swiglu(const float *gate, const float *up, size_t n, float *out);
 
 /* The table of a tier called `tier`. */
-#define TABLE_512(tier) TABLE(tier, true, kl_avx512_swiglu, kl_avx512_attend_f16)
+#define TABLE_512(tier)                                                                            \
+    TABLE(tier, true, kl_avx512_swiglu, kl_avx512_attend_f16, kl_avx512_attend_int8)
 
 #endif

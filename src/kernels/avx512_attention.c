@@ -10,23 +10,53 @@
 
 enum { FEW_QUERIES = 8, MOST_VECTORS = 4, CACHE_LINE = 64 };
 
-/* c[x, i] += sum over t of a[x, t] * from[t, i] for n_x queries and n_v vectors */
-INLINE void product_tile(const float *a, size_t a_stride, const uint16_t *from, size_t from_stride,
-                         ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride, const int n_x,
-                         const int n_v)
+/* Numbers in a page, [n_t, width]. */
+struct numbers {
+    const uint8_t *at;
+    size_t stride;       /* bytes of a row */
+    const float *scales; /* of int8: [n_t, n_scales], each for KL_BLOCK numbers */
+    size_t n_scales;
+    ptrdiff_t ahead; /* bytes to those of the next page, which are prefetched */
+};
+
+INLINE __m512 load_f16(const void *p)
 {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+INLINE __m512 load_int8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
+
+/* c[x, i] += sum over t of a[x, t] * b[t, i] for n_x queries and n_v vectors from `first` on */
+INLINE void product_tile(const float *a, size_t a_stride, const struct numbers *from,
+                         const enum kl_kv_type type, size_t first, size_t n_t, float *c,
+                         size_t c_stride, const int n_x, const int n_v)
+{
+    const size_t bytes = type == KL_KV_F16 ? 2 : 1, stride = from->stride;
+    const ptrdiff_t ahead = from->ahead;
+    const uint8_t *row = from->at + first * bytes;
+    const float *scales = from->scales;
     __m512 sum[FEW_QUERIES][MOST_VECTORS];
+    c += first;
     for (int x = 0; x < n_x; x++)
         for (int i = 0; i < n_v; i++)
             sum[x][i] = _mm512_loadu_ps(c + (size_t)x * c_stride + 16 * i);
-    for (size_t t = 0; t < n_t; t++, from += from_stride) {
+    for (size_t t = 0; t < n_t; t++, row += stride) {
         __m512 b[MOST_VECTORS];
         for (int i = 0; i < n_v; i++) {
-            b[i] = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(from + 16 * i)));
+            if (type == KL_KV_F16)
+                b[i] = load_f16(row + 32 * i);
+            else
+                b[i] = _mm512_mul_ps(load_int8(row + 16 * i),
+                                     _mm512_set1_ps(scales[(first + 16 * (size_t)i) / KL_BLOCK]));
             KEEP_ORDER_512(b[i]);
         }
-        for (int byte = 0; byte < 32 * n_v; byte += CACHE_LINE)
-            __builtin_prefetch((const char *)from + ahead + byte);
+        for (size_t byte = 0; byte < 16 * bytes * n_v; byte += CACHE_LINE)
+            __builtin_prefetch(row + ahead + byte);
+        if (type == KL_KV_INT8)
+            scales += from->n_scales;
         for (int x = 0; x < n_x; x++)
             for (int i = 0; i < n_v; i++)
                 sum[x][i] =
@@ -37,34 +67,44 @@ INLINE void product_tile(const float *a, size_t a_stride, const uint16_t *from, 
             _mm512_storeu_ps(c + (size_t)x * c_stride + 16 * i, sum[x][i]);
 }
 
-INLINE void product_tiles(const float *a, size_t a_stride, const uint16_t *from, size_t width,
-                          ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride, const int n_x)
+INLINE void product_tiles(const float *a, size_t a_stride, const struct numbers *from,
+                          const enum kl_kv_type type, size_t width, size_t n_t, float *c,
+                          size_t c_stride, const int n_x)
 {
     size_t i = 0;
     for (; n_x <= 4 && i + 64 <= width; i += 64)
-        product_tile(a, a_stride, from + i, width, ahead, n_t, c + i, c_stride, n_x, 4);
+        product_tile(a, a_stride, from, type, i, n_t, c, c_stride, n_x, 4);
     for (; i + 32 <= width; i += 32)
-        product_tile(a, a_stride, from + i, width, ahead, n_t, c + i, c_stride, n_x, 2);
+        product_tile(a, a_stride, from, type, i, n_t, c, c_stride, n_x, 2);
     for (; i < width; i += 16)
-        product_tile(a, a_stride, from + i, width, ahead, n_t, c + i, c_stride, n_x, 1);
+        product_tile(a, a_stride, from, type, i, n_t, c, c_stride, n_x, 1);
 }
 
+/* Calls FUNCTION(n_x, ...) with the constant n_x that is n, 1 to FEW_QUERIES. */
+#define CASE(n_x, FUNCTION, ...)                                                                   \
+    case n_x:                                                                                      \
+        FUNCTION(__VA_ARGS__, n_x);                                                                \
+        break;
+#define WITH_CONSTANT(n, ...)                                                                      \
+    switch (n) {                                                                                   \
+        CASE(1, __VA_ARGS__)                                                                       \
+        CASE(2, __VA_ARGS__)                                                                       \
+        CASE(3, __VA_ARGS__)                                                                       \
+        CASE(4, __VA_ARGS__)                                                                       \
+        CASE(5, __VA_ARGS__)                                                                       \
+        CASE(6, __VA_ARGS__)                                                                       \
+        CASE(7, __VA_ARGS__)                                                                       \
+        CASE(8, __VA_ARGS__)                                                                       \
+    }
+
+/* ---- halves ---------------------------------------------------------------------------------- */
+
 /* For n <= FEW_QUERIES queries; from: [n_t, width] */
-static void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16_t *from,
+INLINE void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16_t *from,
                          size_t width, ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride)
 {
-#define TILES(n_x)                                                                                 \
-    if (n == (n_x))                                                                                \
-    product_tiles(a, a_stride, from, width, ahead, n_t, c, c_stride, (n_x))
-    TILES(1);
-    TILES(2);
-    TILES(3);
-    TILES(4);
-    TILES(5);
-    TILES(6);
-    TILES(7);
-    TILES(8);
-#undef TILES
+    struct numbers b = {.at = (const void *)from, .stride = 2 * width, .ahead = ahead};
+    WITH_CONSTANT(n, product_tiles, a, a_stride, &b, KL_KV_F16, width, n_t, c, c_stride)
 }
 
 #include "kernels/attention_few.h"
@@ -72,7 +112,102 @@ static void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16
 void kl_avx512_attend_f16(const struct kl_attend_rows *a)
 {
     if (are_few(a))
-        attend_few(a);
+        attend_few(a, KL_KV_F16, scores_f16, values_f16);
     else
         kl_avx2_attend_f16(a);
+}
+
+/* ---- int8 ------------------------------------------------------------------------------------ */
+
+/* The scores of a page. Keys d and d + dim / 2 are rotated together, but the sums of a score go
+ * through all d in turn: those of the second half wait in the scratch. */
+INLINE void score_tile(const struct kl_attend_rows *a, size_t page, ptrdiff_t ahead, float *p,
+                       const int n_x)
+{
+    enum { VECTORS = TOKENS / 16 };
+    size_t dim = a->dim, half = dim / 2;
+    const uint8_t *keys = a->pages[page] + a->at;
+    const uint16_t *scales = (const uint16_t *)(const void *)(keys + dim * TOKENS);
+    float bias[KL_MAX_HEAD_DIM], *rest = p + (size_t)n_x * TOKENS;
+    rotate_bias(a, page, bias);
+    __m512 sum[FEW_QUERIES][VECTORS];
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < VECTORS; i++)
+            sum[x][i] = _mm512_setzero_ps();
+    for (size_t at = 0; at < half; at += 8) { /* of the same scales */
+        const uint16_t *scales1 = scales + at / KL_BLOCK * TOKENS;
+        const uint16_t *scales2 = scales + (at + half) / KL_BLOCK * TOKENS;
+        __m512 scale1[VECTORS], scale2[VECTORS];
+        for (int i = 0; i < VECTORS; i++) {
+            scale1[i] = load_f16(scales1 + 16 * i);
+            scale2[i] = load_f16(scales2 + 16 * i);
+        }
+        __builtin_prefetch((const uint8_t *)scales1 + ahead);
+        __builtin_prefetch((const uint8_t *)scales2 + ahead);
+        for (size_t d = at; d < at + 8; d++) {
+            __m512 b1 = _mm512_set1_ps(bias[d]), b2 = _mm512_set1_ps(bias[half + d]);
+            __m512 x1[VECTORS];
+            for (int i = 0; i < VECTORS; i++) {
+                size_t i1 = d * TOKENS + 16 * (size_t)i, i2 = i1 + half * TOKENS;
+                __m512 cosine = _mm512_loadu_ps(a->offset_cosine + i1);
+                __m512 sine = _mm512_loadu_ps(a->offset_sine + i1);
+                x1[i] = _mm512_mul_ps(load_int8(keys + i1), scale1[i]);
+                __m512 x2 = _mm512_mul_ps(load_int8(keys + i2), scale2[i]);
+                x1[i] = _mm512_fnmadd_ps(b2, sine, _mm512_fmadd_ps(b1, cosine, x1[i]));
+                x2 = _mm512_fmadd_ps(b2, cosine, _mm512_fmadd_ps(b1, sine, x2));
+                _mm512_storeu_ps(rest + i1, x2);
+                KEEP_ORDER_512(x1[i]);
+            }
+            __builtin_prefetch(keys + d * TOKENS + ahead);
+            for (int x = 0; x < n_x; x++)
+                for (int i = 0; i < VECTORS; i++)
+                    sum[x][i] = _mm512_fmadd_ps(_mm512_set1_ps(a->q[(size_t)x * dim + d]), x1[i],
+                                                sum[x][i]);
+        }
+    }
+    for (size_t d = 0; d < half; d++) {
+        __m512 x2[VECTORS];
+        for (int i = 0; i < VECTORS; i++) {
+            x2[i] = _mm512_loadu_ps(rest + d * TOKENS + 16 * (size_t)i);
+            KEEP_ORDER_512(x2[i]);
+        }
+        __builtin_prefetch(keys + (half + d) * TOKENS + ahead);
+        for (int x = 0; x < n_x; x++)
+            for (int i = 0; i < VECTORS; i++)
+                sum[x][i] = _mm512_fmadd_ps(_mm512_set1_ps(a->q[(size_t)x * dim + half + d]), x2[i],
+                                            sum[x][i]);
+    }
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < VECTORS; i++)
+            _mm512_storeu_ps(p + (size_t)x * TOKENS + 16 * i, sum[x][i]);
+}
+
+static void scores_int8(const struct kl_attend_rows *a, size_t page, ptrdiff_t ahead, size_t valid,
+                        float *p)
+{
+    (void)valid;
+    WITH_CONSTANT(a->n_heads, score_tile, a, page, ahead, p)
+}
+
+static void values_int8(const struct kl_attend_rows *a, size_t page, ptrdiff_t ahead, size_t valid,
+                        float *p)
+{
+    size_t dim = a->dim, n_blocks = kl_kv_blocks(dim), n_scales = TOKENS * n_blocks;
+    const uint8_t *values = a->pages[page] + a->at + kl_kv_half_bytes(KL_KV_INT8, dim);
+    float scales[TOKENS * KL_MAX_HEAD_DIM / KL_BLOCK];
+    for (size_t i = 0; i < n_scales; i += 16) {
+        const uint8_t *halves = values + dim * TOKENS + 2 * i;
+        _mm512_storeu_ps(scales + i, load_f16(halves));
+        __builtin_prefetch(halves + ahead);
+    }
+    struct numbers v = {values, dim, scales, n_blocks, ahead};
+    WITH_CONSTANT(a->n_heads, product_tiles, p, TOKENS, &v, KL_KV_INT8, dim, valid, a->out, dim)
+}
+
+void kl_avx512_attend_int8(const struct kl_attend_rows *a)
+{
+    if (are_few(a))
+        attend_few(a, KL_KV_INT8, scores_int8, values_int8);
+    else
+        kl_avx2_attend_int8(a);
 }

@@ -133,4 +133,4 @@ INLINE int tile_tokens(enum kl_quant type)
 #include "kernels/matmul_driver.h"
 
 const struct kl_kernels kl_kernels_avxvnni =
-    TABLE("avxvnni", false, TIER(swiglu), TIER(attend_f16));
+    TABLE("avxvnni", false, TIER(swiglu), TIER(attend_f16), TIER(attend_int8));

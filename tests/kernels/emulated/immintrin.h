@@ -35,6 +35,17 @@ static inline __m512 emulated_cvtph_ps(__m256i v)
 #undef _mm512_cvtph_ps
 #define _mm512_cvtph_ps emulated_cvtph_ps
 
+static inline __m512i emulated_cvtepi8_epi32(__m128i v)
+{
+    __m512i out;
+    __m256i half[2] = {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+    for (int i = 0; i < 2; i++)
+        _mm256_storeu_si256((__m256i *)&out + i, half[i]);
+    return out;
+}
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
+
 /* SIMDe 0.7 has another function with this name and four arguments. */
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
