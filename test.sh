@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves everything, from a clean Debian 12 or 13: installs what is missing, builds, and runs every part.
 #
-#   ./test.sh              all parts, three at a time
+#   ./test.sh              all parts, four at a time
 #   ./test.sh quick        for a change that is being worked on: format, structure, unit and kernel
 #                          tests, and the program with the tiny model; less than 4 minutes
 #   ./test.sh llama        llama.cpp's own tests of its server, all of them, against ours; minutes
@@ -17,7 +17,7 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
 
-PARTS=(api sanitize fidelity tsan web release clients emulated deploy fuzz unit structure format) # longest first
+PARTS=(sanitize api fidelity release clients web tsan emulated deploy fuzz unit structure format) # longest first
 TEST_MODEL=qwen2.5-coder-0.5b-instruct # the numbers in tests/fidelity are this file's
 TEST_SMOLLM=smollm2-135m-instruct
 
@@ -392,8 +392,8 @@ run_queue() {
     done
 }
 
-# A part has work for one processor most of the time: three are run at a time, the longest ones first.
-# Things that several parts need are made before.
+# A part waits for about half of its time: four are run at a time, the longest ones first. Things that
+# several parts need are made before.
 run_all() {
     need packages || return
     # what is downloaded and unpacked, while the compiler works
@@ -401,16 +401,16 @@ run_all() {
     need release
     wait $!
     need python && need sysroot tiny_model node_client clients model smollm
-    echo "three parts at a time; each is shown when it is done"
+    echo "four parts at a time; each is shown when it is done"
     printf '%s\n' "$@" >"$RESULTS/queue"
     local name others=()
-    for name in one two; do
+    for name in one two three; do
         run_queue "$name" &
         others+=($!)
     done
     # shellcheck disable=SC2064 # these processes
     trap "kill ${others[*]} 2>/dev/null" EXIT
-    run_queue three
+    run_queue four
     wait
     trap - EXIT
 }
