@@ -10,7 +10,7 @@
 
 enum { FEW_QUERIES = 8, MOST_VECTORS = 4, CACHE_LINE = 64 };
 
-/* Numbers in a page, [n_t, width]. */
+/* The keys or the values in a page, [n_t, width]. */
 struct numbers {
     const uint8_t *at;
     size_t stride;       /* bytes of a row */
@@ -29,7 +29,8 @@ INLINE __m512 load_int8(const void *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
 }
 
-/* c[x, i] += sum over t of a[x, t] * b[t, i] for n_x queries and n_v vectors from `first` on */
+/* c[x, i] += sum over t of a[x, t] * from[t, i] for n_x queries and n_v vectors, i from
+ * `first` on */
 INLINE void product_tile(const float *a, size_t a_stride, const struct numbers *from,
                          const enum kl_kv_type type, size_t first, size_t n_t, float *c,
                          size_t c_stride, const int n_x, const int n_v)
@@ -53,7 +54,7 @@ INLINE void product_tile(const float *a, size_t a_stride, const struct numbers *
                                      _mm512_set1_ps(scales[(first + 16 * (size_t)i) / KL_BLOCK]));
             KEEP_ORDER_512(b[i]);
         }
-        for (size_t byte = 0; byte < 16 * bytes * n_v; byte += CACHE_LINE)
+        for (size_t byte = 0; byte < 16 * bytes * (size_t)n_v; byte += CACHE_LINE)
             __builtin_prefetch(row + ahead + byte);
         if (type == KL_KV_INT8)
             scales += from->n_scales;
@@ -80,7 +81,7 @@ INLINE void product_tiles(const float *a, size_t a_stride, const struct numbers 
         product_tile(a, a_stride, from, type, i, n_t, c, c_stride, n_x, 1);
 }
 
-/* Calls FUNCTION(n_x, ...) with the constant n_x that is n, 1 to FEW_QUERIES. */
+/* Calls FUNCTION(..., n) for n queries, 1 to FEW_QUERIES, each time with a constant. */
 #define CASE(n_x, FUNCTION, ...)                                                                   \
     case n_x:                                                                                      \
         FUNCTION(__VA_ARGS__, n_x);                                                                \
@@ -103,8 +104,8 @@ INLINE void product_tiles(const float *a, size_t a_stride, const struct numbers 
 INLINE void multiply_f16(const float *a, size_t a_stride, size_t n, const uint16_t *from,
                          size_t width, ptrdiff_t ahead, size_t n_t, float *c, size_t c_stride)
 {
-    struct numbers b = {.at = (const void *)from, .stride = 2 * width, .ahead = ahead};
-    WITH_CONSTANT(n, product_tiles, a, a_stride, &b, KL_KV_F16, width, n_t, c, c_stride)
+    struct numbers halves = {.at = (const void *)from, .stride = 2 * width, .ahead = ahead};
+    WITH_CONSTANT(n, product_tiles, a, a_stride, &halves, KL_KV_F16, width, n_t, c, c_stride)
 }
 
 #include "kernels/attention_few.h"
@@ -119,63 +120,72 @@ void kl_avx512_attend_f16(const struct kl_attend_rows *a)
 
 /* ---- int8 ------------------------------------------------------------------------------------ */
 
-/* The scores of a page. Keys d and d + dim / 2 are rotated together, but the sums of a score go
+enum { VECTORS = TOKENS / 16 }; /* a number of the keys of a page */
+
+/* Adds the bias to keys d and d + dim / 2, and rotates it to the positions of vector i. */
+INLINE void add_bias(const struct kl_attend_rows *a, const float *bias, size_t d, size_t i,
+                     __m512 *x1, __m512 *x2)
+{
+    __m512 b1 = _mm512_set1_ps(bias[d]), b2 = _mm512_set1_ps(bias[d + a->dim / 2]);
+    __m512 cosine = _mm512_loadu_ps(a->offset_cosine + d * TOKENS + 16 * i);
+    __m512 sine = _mm512_loadu_ps(a->offset_sine + d * TOKENS + 16 * i);
+    *x1 = _mm512_fnmadd_ps(b2, sine, _mm512_fmadd_ps(b1, cosine, *x1));
+    *x2 = _mm512_fmadd_ps(b2, cosine, _mm512_fmadd_ps(b1, sine, *x2));
+}
+
+/* sum[x] += q[x, d] * k for n_x queries */
+INLINE void add_products(__m512 sum[][VECTORS], const struct kl_attend_rows *a, size_t d, __m512 *k,
+                         const int n_x)
+{
+    for (int i = 0; i < VECTORS; i++)
+        KEEP_ORDER_512(k[i]);
+    for (int x = 0; x < n_x; x++)
+        for (int i = 0; i < VECTORS; i++)
+            sum[x][i] =
+                _mm512_fmadd_ps(_mm512_set1_ps(a->q[(size_t)x * a->dim + d]), k[i], sum[x][i]);
+}
+
+/* The scores of a page. Keys d and d + dim / 2 are rotated together, but the sum of a score goes
  * through all d in turn: those of the second half wait in the scratch. */
 INLINE void score_tile(const struct kl_attend_rows *a, size_t page, ptrdiff_t ahead, float *p,
                        const int n_x)
 {
-    enum { VECTORS = TOKENS / 16 };
     size_t dim = a->dim, half = dim / 2;
     const uint8_t *keys = a->pages[page] + a->at;
-    const uint16_t *scales = (const uint16_t *)(const void *)(keys + dim * TOKENS);
-    float bias[KL_MAX_HEAD_DIM], *rest = p + (size_t)n_x * TOKENS;
+    const uint8_t *scales = keys + dim * TOKENS;
+    float bias[KL_MAX_HEAD_DIM], *waiting = p + (size_t)n_x * TOKENS;
     rotate_bias(a, page, bias);
-    __m512 sum[FEW_QUERIES][VECTORS];
+    __m512 sum[FEW_QUERIES][VECTORS], k[VECTORS];
     for (int x = 0; x < n_x; x++)
         for (int i = 0; i < VECTORS; i++)
             sum[x][i] = _mm512_setzero_ps();
     for (size_t at = 0; at < half; at += 8) { /* of the same scales */
-        const uint16_t *scales1 = scales + at / KL_BLOCK * TOKENS;
-        const uint16_t *scales2 = scales + (at + half) / KL_BLOCK * TOKENS;
+        const uint8_t *scales1 = scales + at / KL_BLOCK * TOKENS * 2;
+        const uint8_t *scales2 = scales + (at + half) / KL_BLOCK * TOKENS * 2;
         __m512 scale1[VECTORS], scale2[VECTORS];
-        for (int i = 0; i < VECTORS; i++) {
-            scale1[i] = load_f16(scales1 + 16 * i);
-            scale2[i] = load_f16(scales2 + 16 * i);
+        for (size_t i = 0; i < VECTORS; i++) {
+            scale1[i] = load_f16(scales1 + 32 * i);
+            scale2[i] = load_f16(scales2 + 32 * i);
         }
-        __builtin_prefetch((const uint8_t *)scales1 + ahead);
-        __builtin_prefetch((const uint8_t *)scales2 + ahead);
+        __builtin_prefetch(scales1 + ahead);
+        __builtin_prefetch(scales2 + ahead);
         for (size_t d = at; d < at + 8; d++) {
-            __m512 b1 = _mm512_set1_ps(bias[d]), b2 = _mm512_set1_ps(bias[half + d]);
-            __m512 x1[VECTORS];
-            for (int i = 0; i < VECTORS; i++) {
-                size_t i1 = d * TOKENS + 16 * (size_t)i, i2 = i1 + half * TOKENS;
-                __m512 cosine = _mm512_loadu_ps(a->offset_cosine + i1);
-                __m512 sine = _mm512_loadu_ps(a->offset_sine + i1);
-                x1[i] = _mm512_mul_ps(load_int8(keys + i1), scale1[i]);
-                __m512 x2 = _mm512_mul_ps(load_int8(keys + i2), scale2[i]);
-                x1[i] = _mm512_fnmadd_ps(b2, sine, _mm512_fmadd_ps(b1, cosine, x1[i]));
-                x2 = _mm512_fmadd_ps(b2, cosine, _mm512_fmadd_ps(b1, sine, x2));
-                _mm512_storeu_ps(rest + i1, x2);
-                KEEP_ORDER_512(x1[i]);
+            for (size_t i = 0; i < VECTORS; i++) {
+                size_t first = d * TOKENS + 16 * i;
+                k[i] = _mm512_mul_ps(load_int8(keys + first), scale1[i]);
+                __m512 other = _mm512_mul_ps(load_int8(keys + half * TOKENS + first), scale2[i]);
+                add_bias(a, bias, d, i, &k[i], &other);
+                _mm512_storeu_ps(waiting + first, other);
             }
             __builtin_prefetch(keys + d * TOKENS + ahead);
-            for (int x = 0; x < n_x; x++)
-                for (int i = 0; i < VECTORS; i++)
-                    sum[x][i] = _mm512_fmadd_ps(_mm512_set1_ps(a->q[(size_t)x * dim + d]), x1[i],
-                                                sum[x][i]);
+            add_products(sum, a, d, k, n_x);
         }
     }
-    for (size_t d = 0; d < half; d++) {
-        __m512 x2[VECTORS];
-        for (int i = 0; i < VECTORS; i++) {
-            x2[i] = _mm512_loadu_ps(rest + d * TOKENS + 16 * (size_t)i);
-            KEEP_ORDER_512(x2[i]);
-        }
-        __builtin_prefetch(keys + (half + d) * TOKENS + ahead);
-        for (int x = 0; x < n_x; x++)
-            for (int i = 0; i < VECTORS; i++)
-                sum[x][i] = _mm512_fmadd_ps(_mm512_set1_ps(a->q[(size_t)x * dim + half + d]), x2[i],
-                                            sum[x][i]);
+    for (size_t d = half; d < dim; d++) {
+        for (size_t i = 0; i < VECTORS; i++)
+            k[i] = _mm512_loadu_ps(waiting + (d - half) * TOKENS + 16 * i);
+        __builtin_prefetch(keys + d * TOKENS + ahead);
+        add_products(sum, a, d, k, n_x);
     }
     for (int x = 0; x < n_x; x++)
         for (int i = 0; i < VECTORS; i++)
