@@ -82,7 +82,8 @@ def test_not_ready_while_loading(hold_server, notifications, monkeypatch, tiny_m
     assert reply.status == 503 and reply.json() == {"status": "loading"}
     assert int(reply.headers["retry-after"]) > 0
     assert get(held.server, "/live").json() == {"status": "live"}
-    assert notifications.has("EXTEND_TIMEOUT_USEC=") and not notifications.has("READY=1")
+    wait_until(lambda: notifications.has("EXTEND_TIMEOUT_USEC="), "it does not ask for time")
+    assert not notifications.has("READY=1")
 
 
 def test_ready(tiny):
