@@ -3,7 +3,7 @@
 #
 #   ./test.sh              all parts, four at a time
 #   ./test.sh quick        for a change that is being worked on: format, structure, unit and kernel
-#                          tests, and the program with the tiny model; less than 4 minutes
+#                          tests, and the program with the tiny model; less than 5 minutes
 #   ./test.sh llama        llama.cpp's own tests of its server, all of them, against ours; minutes
 #   ./test.sh PART...      only these, in this order; ./test.sh --list names them
 #
